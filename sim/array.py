@@ -1,0 +1,87 @@
+"""The only door to the machine: `simulate` one layer on one input, or `count` without the output."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config import ArrayConfig
+from sim.packing import PackedLayer, pack
+from sim.result import Counts, SimulationResult
+from traces import CompressedLayer, InputError
+
+Engine = Literal["closed-form", "reference"]
+
+
+def simulate(
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    engine: Engine = "closed-form",
+) -> SimulationResult:
+    """Run one layer with one input on one array.
+
+    layer        a compressed layer, or one already packed for this array (`pack`), which saves the packing
+    activations  float32 [columns], finite
+    config       the array; the EIE paper's design point if none is given
+    engine       "closed-form", or "reference" for the tick-by-tick machine: the same result, slowly
+
+    Products and sums are in float64, in the order in which the PEs see them, and the output is rounded to
+    float32 at the end. Raises InputError on input that no array could run.
+    """
+    config = config or ArrayConfig()
+    packed, values = prepare(layer, activations, config)
+    if engine == "reference":
+        from sim.datapath import Array
+
+        return Array(packed, values, config).run()
+    if engine == "closed-form":
+        from sim.engine import run  # compiles on first use
+
+        return run(packed, values, config)
+    raise InputError(f"engine must be 'closed-form' or 'reference'; found {engine!r}")
+
+
+def count(
+    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
+) -> Counts:
+    """As `simulate`, without computing the output: what a sweep over arrays needs."""
+    config = config or ArrayConfig()
+    packed, values = prepare(layer, activations, config)
+    from sim.engine import schedule
+
+    return schedule(packed, values, config).counts
+
+
+def prepare(
+    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig
+) -> tuple[PackedLayer, npt.NDArray[np.float32]]:
+    """Check one run's input at the border: the packed layer, and the activations as finite float32."""
+    if isinstance(layer, PackedLayer):
+        layer.check_fits(config)
+        packed = layer
+    elif isinstance(layer, CompressedLayer):
+        packed = pack(layer, config)
+    else:
+        raise InputError(f"layer must be a CompressedLayer or a PackedLayer; found {type(layer).__name__}")
+    name, columns = packed.layer.name, packed.layer.columns
+    given = np.asarray(activations)
+    if given.dtype.kind not in "fiub":
+        raise InputError(f"layer {name!r}: activations must be real numbers; found {given.dtype}")
+    if given.shape != (columns,):
+        raise InputError(
+            f"layer {name!r} has {columns:,} columns, so activations must be [{columns}]; "
+            f"found shape {list(given.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(given, dtype=np.float32)
+    finite = np.isfinite(values)
+    if not finite.all():
+        column = int(np.argmin(finite))
+        raise InputError(
+            f"layer {name!r}: every activation must be a finite float32; found {given[column]} at column "
+            f"{column}"
+        )
+    return packed, values

@@ -1,0 +1,120 @@
+"""The array, clock tick by clock tick: the readable machine that the fast engine is held to.
+
+    ActivationScan ──broadcast──┬─> ActivationQueue ─> PointerRead ─> SparseMatrixRead ──┐
+      (one for all)             │                          ActivationWrite <─ Arithmetic <┘
+                                ├─> the same in every PE
+                                └─> ...
+
+Every arrow is a register: what leaves a block in one cycle is in the next block from the next clock edge on.
+An entry that leaves the pointer read at edge t is read from its line by t + 1, decoded by t + 2, multiplied
+by t + 3, added by t + 4 and written by t + 5. Source: Han et al., "EIE", ISCA 2016, section IV and Fig 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config import ArrayConfig
+from sim.datapath.activation_queue import ActivationQueue
+from sim.datapath.activation_scan import ActivationScan, Broadcast
+from sim.datapath.activation_write import ActivationWrite
+from sim.datapath.arithmetic import Arithmetic
+from sim.datapath.pointer_read import PointerRead
+from sim.datapath.sparse_matrix_read import SparseMatrixRead
+from sim.packing import PackedLayer
+from sim.result import SimulationResult
+
+PIPELINE_CYCLES = 5  # from leaving the pointer read to being written
+
+
+class ProcessingElement:
+    """One PE: its queue, its SRAMs with the images of `packed`, its arithmetic and its registers."""
+
+    def __init__(self, packed: PackedLayer, pe: int, config: ArrayConfig) -> None:
+        stored = slice(int(packed.pe_begin[pe]), int(packed.pe_begin[pe + 1]))
+        entries = list(zip(packed.codes[stored].tolist(), packed.gaps[stored].tolist(), strict=True))
+        self.queue = ActivationQueue(config.queue_slots)
+        self.pointer_read = PointerRead(packed.pointers[pe].tolist())
+        self.sparse_matrix_read = SparseMatrixRead(entries, config.entries_per_line)
+        self.arithmetic = Arithmetic(packed.layer.codebook.tolist())
+        self.activation_write = ActivationWrite(len(range(pe, packed.layer.rows, config.num_pes)))
+
+    def tick(self, edge: int) -> bool:
+        """One cycle, which ends with clock edge `edge`. True if an entry left the pointer read."""
+        self.activation_write.tick()
+        address = self.pointer_read.tick(self.queue, edge)
+        entry = self.sparse_matrix_read.tick(address)
+        self.activation_write.accept(self.arithmetic.tick(entry, self.activation_write))
+        return address is not None
+
+
+class Array:
+    """The PEs, the scan and the central control that runs one layer on one input."""
+
+    def __init__(
+        self, packed: PackedLayer, activations: npt.NDArray[np.float32], config: ArrayConfig
+    ) -> None:
+        self.packed = packed
+        self.config = config
+        self.scan = ActivationScan(activations.tolist(), config.num_pes, packed.layer.bias is not None)
+        self.pes = [ProcessingElement(packed, pe, config) for pe in range(config.num_pes)]
+        self.edge = 0  # edge 0 ends the cycle that loads the first row of activations
+        self.broadcast: Broadcast | None = None
+
+    def tick(self) -> bool:
+        """One cycle. True if the scan went on or an entry left a pointer read: the layer is not over."""
+        self.edge += 1
+        scanning = not self.scan.finished
+        # A pop in this cycle does not help a broadcast in this cycle.
+        a_queue_is_full = any(pe.queue.is_full for pe in self.pes)
+        self.broadcast = self.scan.tick(a_queue_is_full)
+        working = [pe.tick(self.edge) for pe in self.pes]
+        if self.broadcast is not None:
+            for pe in self.pes:
+                pe.queue.push(self.broadcast)
+        return scanning or any(working)
+
+    @property
+    def is_drained(self) -> bool:
+        """True once no column is on its way any more."""
+        return self.scan.finished and all(
+            pe.queue.is_empty and pe.pointer_read.column is None for pe in self.pes
+        )
+
+    def run(self, observe: Callable[[Array], None] | None = None) -> SimulationResult:
+        """Run the layer to its end. `observe` is called with the array after every cycle.
+
+        The layer is over when its scan is, and its last entry is written. Columns without entries that are
+        still in a queue then have their pointers read while the next layer starts: the reads count, the
+        cycles do not.
+        """
+        last_active_edge = 0
+        while not self.is_drained or self.edge < last_active_edge + PIPELINE_CYCLES:
+            if self.tick():
+                last_active_edge = self.edge
+            if observe is not None:
+                observe(self)
+        return self._result(cycles=1 + last_active_edge + PIPELINE_CYCLES)
+
+    def _result(self, cycles: int) -> SimulationResult:
+        pes = self.pes
+        output = np.empty(self.packed.layer.rows, dtype=np.float64)
+        for number, pe in enumerate(pes):
+            output[number :: len(pes)] = pe.activation_write.accumulators
+        return SimulationResult(
+            config=self.config,
+            stored_entries=sum(pe.sparse_matrix_read.num_entries for pe in pes),
+            padding_entries=self.packed.padding_entries,
+            broadcasts=pes[0].pointer_read.pair_reads,
+            cycles=cycles,
+            bubble_cycles=self.scan.bubble_cycles,
+            blocked_cycles=self.scan.blocked_cycles,
+            entries_per_pe=np.array([pe.arithmetic.entries for pe in pes]),
+            padding_per_pe=np.array([pe.arithmetic.padding for pe in pes]),
+            line_reads_per_pe=np.array([pe.sparse_matrix_read.line_reads for pe in pes]),
+            finish_edge_per_pe=np.array([pe.pointer_read.last_entry_edge for pe in pes]),
+            output=output.astype(np.float32),
+        )

@@ -1,0 +1,48 @@
+"""The activation queue of one PE: a ring that decouples it from the broadcast."""
+
+from __future__ import annotations
+
+from sim.datapath.activation_scan import Broadcast
+
+
+class ActivationQueue:
+    """A ring of slots that tells full from empty by its two positions, so one slot stays free."""
+
+    def __init__(self, queue_slots: int) -> None:
+        self.slots: list[Broadcast | None] = [None] * queue_slots
+        self.write_position = 0
+        self.read_position = 0
+
+    def _after(self, position: int) -> int:
+        return (position + 1) % len(self.slots)
+
+    @property
+    def is_empty(self) -> bool:
+        return self.read_position == self.write_position
+
+    @property
+    def is_full(self) -> bool:
+        return self._after(self.write_position) == self.read_position
+
+    def push(self, broadcast: Broadcast) -> None:
+        assert not self.is_full
+        self.slots[self.write_position] = broadcast
+        self.write_position = self._after(self.write_position)
+
+    def pop(self) -> Broadcast:
+        assert not self.is_empty
+        broadcast = self.slots[self.read_position]
+        assert broadcast is not None
+        self.read_position = self._after(self.read_position)
+        return broadcast
+
+    def waiting_columns(self) -> list[int]:
+        """The columns in the queue, oldest first."""
+        columns = []
+        position = self.read_position
+        while position != self.write_position:
+            broadcast = self.slots[position]
+            assert broadcast is not None
+            columns.append(broadcast.column)
+            position = self._after(position)
+        return columns

@@ -1,0 +1,65 @@
+"""Leading non-zero detection: picks the non-zero activations, one a cycle, in index order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """One activation on its way to all PEs."""
+
+    column: int
+    value: float
+
+
+@dataclass
+class _Row:
+    """One row of the activation registers: the lanes that hold a non-zero, leftmost first."""
+
+    last_lane: int
+    nonzeros: deque[tuple[int, Broadcast]]
+
+
+class ActivationScan:
+    """Inputs lie in rows of one lane a PE; lane k of row r is input r * num_pes + k.
+
+    Leaving a row takes a bubble cycle, unless the value just picked was in the row's last lane. A row without
+    non-zeros takes one cycle. The bias column is the first lane of a row of its own, after all others.
+    """
+
+    def __init__(self, activations: Sequence[float], num_pes: int, has_bias: bool) -> None:
+        self.rows: deque[_Row] = deque()
+        for start in range(0, len(activations), num_pes):
+            lanes = enumerate(activations[start : start + num_pes])
+            nonzeros = deque((lane, Broadcast(start + lane, value)) for lane, value in lanes if value != 0)
+            self.rows.append(_Row(num_pes - 1, nonzeros))
+        if has_bias:
+            self.rows.append(_Row(num_pes - 1, deque([(0, Broadcast(len(activations), 1.0))])))
+        self.bubble_cycles = 0
+        self.blocked_cycles = 0
+
+    @property
+    def finished(self) -> bool:
+        """True once every row has been left, or the last one has nothing more to give."""
+        return not self.rows
+
+    def tick(self, a_queue_is_full: bool) -> Broadcast | None:
+        """One cycle: the activation that enters all queues at its end, or None."""
+        if self.finished:
+            return None
+        row = self.rows[0]
+        if not row.nonzeros:
+            self.bubble_cycles += 1
+            self.rows.popleft()
+            return None
+        if a_queue_is_full:
+            self.blocked_cycles += 1
+            return None
+        lane, picked = row.nonzeros.popleft()
+        nothing_left_at_all = len(self.rows) == 1 and not row.nonzeros
+        if lane == row.last_lane or nothing_left_at_all:
+            self.rows.popleft()
+        return picked

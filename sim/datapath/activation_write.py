@@ -1,0 +1,32 @@
+"""Activation write: the destination registers, one accumulator for each output row of the PE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A new value for one accumulator."""
+
+    row: int
+    value: float
+
+
+class ActivationWrite:
+    """The destination register file of one PE. A value written in a cycle can be read in that cycle."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.accumulators = [0.0] * num_rows
+        self.pending: Sum | None = None
+        self.just_written: Sum | None = None
+
+    def tick(self) -> None:
+        """One cycle: write what arrived at its beginning."""
+        self.just_written = self.pending
+        if self.pending is not None:
+            self.accumulators[self.pending.row] = self.pending.value
+
+    def accept(self, arriving: Sum | None) -> None:
+        """The sum that arrives at the end of the cycle."""
+        self.pending = arriving

@@ -1,0 +1,80 @@
+"""Arithmetic: decode the code, find the accumulator, multiply, add."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim.datapath.activation_write import ActivationWrite, Sum
+from sim.datapath.sparse_matrix_read import Entry
+
+
+@dataclass(frozen=True)
+class Operands:
+    """A decoded weight and an activation, bound for one accumulator."""
+
+    row: int
+    weight: float
+    activation: float
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product, and the accumulator as it was read beside the multiplication."""
+
+    row: int
+    value: float
+    accumulator: float
+
+
+class Arithmetic:
+    """Three stages: decode and address; multiply while the accumulator is read; add.
+
+    An entry on the accumulator of the entry just before it would read it too early: the sum that is being
+    written in that cycle is bypassed to the adder, so that nothing stalls.
+    """
+
+    def __init__(self, codebook: Sequence[float]) -> None:
+        self.codebook = codebook
+        self.row = -1  # of the last entry of this column
+        self.entry: Entry | None = None
+        self.operands: Operands | None = None
+        self.product: Product | None = None
+        self.entries = 0
+        self.padding = 0
+
+    def tick(self, arriving: Entry | None, registers: ActivationWrite) -> Sum | None:
+        """One cycle of all three stages: the sum that leaves at its end, while the next entry arrives."""
+        leaving = self._add(registers)
+        self.product = self._multiply(registers)
+        self.operands = self._decode()
+        self.entry = arriving
+        return leaving
+
+    def _decode(self) -> Operands | None:
+        entry = self.entry
+        if entry is None:
+            return None
+        self.entries += 1
+        self.row = (-1 if entry.starts_column else self.row) + entry.gap + 1
+        if entry.code == 0:  # padding takes its cycle and goes no further
+            self.padding += 1
+            return None
+        return Operands(self.row, self.codebook[entry.code], entry.activation)
+
+    def _multiply(self, registers: ActivationWrite) -> Product | None:
+        operands = self.operands
+        if operands is None:
+            return None
+        return Product(
+            operands.row, operands.weight * operands.activation, registers.accumulators[operands.row]
+        )
+
+    def _add(self, registers: ActivationWrite) -> Sum | None:
+        product = self.product
+        if product is None:
+            return None
+        written = registers.just_written
+        bypassed = written is not None and written.row == product.row
+        accumulator = written.value if bypassed and written is not None else product.accumulator
+        return Sum(product.row, accumulator + product.value)

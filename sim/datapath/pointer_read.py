@@ -1,0 +1,62 @@
+"""Pointer read: where the entries of a column begin and end, and their addresses one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim.datapath.activation_queue import ActivationQueue
+
+
+@dataclass(frozen=True)
+class EntryAddress:
+    """A request for one entry of the sparse-matrix SRAM, with what travels along."""
+
+    address: int
+    starts_column: bool
+    activation: float
+
+
+class PointerRead:
+    """Holds one column for max(1, entries) cycles and sends out the address of one entry in each.
+
+    Pointers lie in two banks, those of even and those of odd columns, so that the begin of a column and the
+    begin of the next one, which is its end, are read in the same cycle.
+    """
+
+    def __init__(self, pointers: Sequence[int]) -> None:
+        self.even_bank = list(pointers[0::2])
+        self.odd_bank = list(pointers[1::2])
+        self.column: int | None = None
+        self.activation = 0.0
+        self.begin = self.next_address = self.end = 0
+        self.pair_reads = 0
+        self.last_entry_edge = 0
+
+    def _pointer(self, column: int) -> int:
+        bank = self.odd_bank if column % 2 else self.even_bank
+        return bank[column // 2]
+
+    @property
+    def entries_left(self) -> int:
+        return self.end - self.next_address
+
+    def tick(self, queue: ActivationQueue, edge: int) -> EntryAddress | None:
+        """One cycle: the address that leaves at its end; a free stage takes the queue's oldest column."""
+        leaving = None
+        if self.column is not None and self.entries_left:
+            leaving = EntryAddress(self.next_address, self.next_address == self.begin, self.activation)
+            self.next_address += 1
+            self.last_entry_edge = edge
+        if not self.entries_left:
+            self.column = None
+            if not queue.is_empty:
+                self._take(queue)
+        return leaving
+
+    def _take(self, queue: ActivationQueue) -> None:
+        broadcast = queue.pop()
+        self.column, self.activation = broadcast.column, broadcast.value
+        self.begin = self.next_address = self._pointer(self.column)
+        self.end = self._pointer(self.column + 1)
+        self.pair_reads += 1

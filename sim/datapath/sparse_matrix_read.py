@@ -1,0 +1,44 @@
+"""Sparse-matrix read: one entry a cycle, out of a line that is fetched only when it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sim.datapath.pointer_read import EntryAddress
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stored entry, code and gap, with what travels along."""
+
+    code: int
+    gap: int
+    starts_column: bool
+    activation: float
+
+
+class SparseMatrixRead:
+    """The sparse-matrix SRAM of one PE, and the register that keeps the line read last."""
+
+    def __init__(self, entries: Sequence[tuple[int, int]], entries_per_line: int) -> None:
+        self.lines = [entries[i : i + entries_per_line] for i in range(0, len(entries), entries_per_line)]
+        self.entries_per_line = entries_per_line
+        self.num_entries = len(entries)
+        self.request: EntryAddress | None = None
+        self.held_line: int | None = None
+        self.line_register: Sequence[tuple[int, int]] = ()
+        self.line_reads = 0
+
+    def tick(self, arriving: EntryAddress | None) -> Entry | None:
+        """One cycle: the entry that leaves at its end, while the next request arrives."""
+        request, self.request = self.request, arriving
+        if request is None:
+            return None
+        line, place = divmod(request.address, self.entries_per_line)
+        if line != self.held_line:
+            self.held_line = line
+            self.line_register = self.lines[line]
+            self.line_reads += 1
+        code, gap = self.line_register[place]
+        return Entry(code, gap, request.starts_column, request.activation)

@@ -1,0 +1,115 @@
+"""A compressed layer as the SRAMs of one array hold it: interleaved compressed sparse column (CSC)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config import ArrayConfig
+from traces import CompressedLayer, InputError
+
+Integers = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLayer:
+    """The SRAM images of one layer, for every array of this `num_pes` and `index_bits`.
+
+    PE k owns the output rows i with i mod num_pes == k. Its entries lie column by column, in row order, the
+    bias as one more column after the last; a gap too long for `index_bits` is bridged by padding entries
+    (code 0, gap max_gap - 1). Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
+
+    layer            the layer that was packed
+    num_pes, index_bits   what the images depend on
+    codes, gaps      type of the layer's codes and uint8 [stored entries], PE after PE
+    pe_begin         int64 [num_pes + 1], where each PE's entries begin in `codes` and `gaps`
+    pointers         uint32 [num_pes, columns + 1], where each column's entries begin within the PE (the
+                     bias column, when there is one, counts as a column here and below)
+    entry_counts     [columns, num_pes], entries of each column in each PE, padding included
+    padding_counts   [columns, num_pes], padding entries among them
+    """
+
+    layer: CompressedLayer
+    num_pes: int
+    index_bits: int
+    codes: Integers
+    gaps: npt.NDArray[np.uint8]
+    pe_begin: npt.NDArray[np.int64]
+    pointers: npt.NDArray[np.uint32]
+    entry_counts: Integers
+    padding_counts: Integers
+
+    @property
+    def stored_entries(self) -> int:
+        """Entries in all PEs, padding included."""
+        return int(self.pe_begin[-1])
+
+    @cached_property
+    def padding_entries(self) -> int:
+        """Padding entries in all PEs."""
+        return int(self.padding_counts.sum(dtype=np.int64))
+
+    def check_fits(self, config: ArrayConfig) -> None:
+        """Raise InputError if these images are not those of `config`'s array."""
+        if (self.num_pes, self.index_bits) != (config.num_pes, config.index_bits):
+            raise InputError(
+                f"layer {self.layer.name!r} was packed for num_pes={self.num_pes}, index_bits="
+                f"{self.index_bits}; the array has num_pes={config.num_pes}, index_bits={config.index_bits}; "
+                f"pack it again for this array"
+            )
+        check_codes_fit(self.layer, config)
+
+
+def check_codes_fit(layer: CompressedLayer, config: ArrayConfig) -> None:
+    """Raise InputError if the layer's codes have more bits than the array's."""
+    if layer.weight_bits > config.weight_bits:
+        raise InputError(
+            f"layer {layer.name!r} has codes of {layer.weight_bits} bits and the array reads "
+            f"weight_bits={config.weight_bits}; give the array weight_bits={layer.weight_bits} or compress "
+            f"the layer to {2**config.weight_bits} shared weights"
+        )
+
+
+def pack(layer: CompressedLayer, config: ArrayConfig) -> PackedLayer:
+    """Pack a layer into the SRAM images of `config`'s array. Raises InputError if its codes do not fit."""
+    from sim import packing_kernels  # compiles on first use
+
+    check_codes_fit(layer, config)
+    num_pes = config.num_pes
+    codes = layer.codes
+    bias = np.zeros(0, dtype=codes.dtype) if layer.bias is None else layer.bias
+    columns = layer.columns + (1 if bias.size else 0)
+    # The most entries that a column can have in a PE, padding included, is the number of the PE's rows.
+    rows_per_pe = -(-layer.rows // num_pes)
+    counter = np.min_scalar_type(rows_per_pe)
+    entry_counts = np.zeros((columns, num_pes), dtype=counter)
+    padding_counts = np.zeros((columns, num_pes), dtype=counter)
+    packing_kernels.count_entries(codes, bias, config.max_gap, entry_counts, padding_counts)
+
+    pointers = np.zeros((num_pes, columns + 1), dtype=np.int64)
+    np.cumsum(entry_counts.T, axis=1, dtype=np.int64, out=pointers[:, 1:])
+    pe_begin = np.zeros(num_pes + 1, dtype=np.int64)
+    np.cumsum(pointers[:, -1], out=pe_begin[1:])
+    if pointers[:, -1].max() >= 2**32:
+        raise InputError(
+            f"layer {layer.name!r} puts {pointers[:, -1].max():,} entries into one PE; at most 2**32 - 1 can "
+            f"be addressed; use more PEs"
+        )
+    stored_codes = np.empty(pe_begin[-1], dtype=codes.dtype)
+    stored_gaps = np.empty(pe_begin[-1], dtype=np.uint8)
+    packing_kernels.fill_entries(codes, bias, config.max_gap, pe_begin, pointers, stored_codes, stored_gaps)
+    return PackedLayer(
+        layer,
+        num_pes,
+        config.index_bits,
+        stored_codes,
+        stored_gaps,
+        pe_begin,
+        pointers.astype(np.uint32),
+        entry_counts,
+        padding_counts,
+    )

@@ -1,0 +1,77 @@
+"""The loops of packing: once over the dense codes to count the entries, once to place them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.kernel_cache import kernel
+
+Integers = npt.NDArray[Any]
+
+
+@kernel
+def count_entries(
+    codes: Integers, bias: Integers, max_gap: int, entry_counts: Integers, padding_counts: Integers
+) -> None:
+    """Count entries and padding per column and PE; `codes` [rows, columns], `bias` [rows] or [0]."""
+    rows, columns = codes.shape
+    num_pes = entry_counts.shape[1]
+    previous = np.empty(columns + 1, dtype=np.int64)  # the PE's row after each column's last entry
+    for pe in range(num_pes):
+        previous[:] = 0
+        for local_row, row in enumerate(range(pe, rows, num_pes)):
+            for column in range(columns):
+                if codes[row, column] != 0:
+                    padding = (local_row - previous[column]) // max_gap
+                    padding_counts[column, pe] += padding
+                    entry_counts[column, pe] += padding + 1
+                    previous[column] = local_row + 1
+            if bias.size > 0 and bias[row] != 0:
+                padding = (local_row - previous[columns]) // max_gap
+                padding_counts[columns, pe] += padding
+                entry_counts[columns, pe] += padding + 1
+                previous[columns] = local_row + 1
+
+
+@kernel
+def fill_entries(
+    codes: Integers,
+    bias: Integers,
+    max_gap: int,
+    pe_begin: Integers,
+    pointers: Integers,
+    stored_codes: Integers,
+    stored_gaps: Integers,
+) -> None:
+    """Place every entry where `pe_begin` and `pointers` say that its column begins in its PE."""
+    rows, columns = codes.shape
+    num_pes = pe_begin.shape[0] - 1
+    previous = np.empty(columns + 1, dtype=np.int64)
+    place = np.empty(columns + 1, dtype=np.int64)
+    for pe in range(num_pes):
+        previous[:] = 0
+        for column in range(pointers.shape[1] - 1):
+            place[column] = pe_begin[pe] + pointers[pe, column]
+        for local_row, row in enumerate(range(pe, rows, num_pes)):
+            for column in range(columns + 1):
+                if column < columns:
+                    code = codes[row, column]
+                elif bias.size > 0:
+                    code = bias[row]
+                else:
+                    continue
+                if code != 0:
+                    gap = local_row - previous[column]
+                    at = place[column]
+                    while gap >= max_gap:
+                        stored_codes[at] = 0
+                        stored_gaps[at] = max_gap - 1
+                        at += 1
+                        gap -= max_gap
+                    stored_codes[at] = code
+                    stored_gaps[at] = gap
+                    place[column] = at + 1
+                    previous[column] = local_row + 1

@@ -1,0 +1,71 @@
+"""The state of the array after each cycle, from the closed form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.array import prepare
+from sim.config import ArrayConfig
+from sim.packing import PackedLayer
+from traces import CompressedLayer
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """What every block holds after clock edge t = 0, 1, ..., cycles - 1.
+
+    broadcast        int64 [cycles], place in broadcast order of the column that entered the queues, or -1
+    columns          int32 [broadcasts], which column that is; the bias is column `layer.columns`
+    queue_columns    int64 [cycles, num_pes], columns in each queue
+    pointer_read     int64 [cycles, num_pes], place in broadcast order of the column in the stage, or -1
+    entries_sent     int64 [cycles, num_pes], entries that have left the pointer read so far
+    entries_written  int64 [cycles, num_pes], entries that have gone through the activation write so far
+                     (padding, which writes nothing, included)
+    """
+
+    columns: npt.NDArray[np.int32]
+    broadcast: npt.NDArray[np.int64]
+    queue_columns: npt.NDArray[np.int64]
+    pointer_read: npt.NDArray[np.int64]
+    entries_sent: npt.NDArray[np.int64]
+    entries_written: npt.NDArray[np.int64]
+
+
+def timeline(
+    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
+) -> Timeline:
+    """The state of the array after each cycle. Raises InputError as `simulate` does.
+
+    Takes 32 bytes a cycle and PE.
+    """
+    config = config or ArrayConfig()
+    packed, values = prepare(layer, activations, config)
+    from sim.engine import PIPELINE_CYCLES, schedule
+
+    plan = schedule(packed, values, config, record=True)
+    cycles, num_pes = plan.counts.cycles, config.num_pes
+    edges = np.arange(cycles)
+    entered = np.searchsorted(plan.broadcast_edges, edges, side="right")
+    broadcast = np.full(cycles, -1)
+    broadcast[plan.broadcast_edges] = np.arange(plan.counts.broadcasts)
+
+    queue_columns = np.empty((cycles, num_pes), dtype=np.int64)
+    pointer_read = np.full((cycles, num_pes), -1)
+    entries_sent = np.zeros((cycles, num_pes), dtype=np.int64)
+    for pe in range(num_pes):
+        pops = plan.pop_edges[:, pe]
+        entries = packed.entry_counts[plan.columns, pe].astype(np.int64)
+        taken = np.searchsorted(pops, edges, side="right")
+        queue_columns[:, pe] = entered - taken
+        started = taken > 0
+        current = taken[started] - 1
+        age = edges[started] - pops[current]
+        pointer_read[started, pe] = np.where(age < np.maximum(entries[current], 1), current, -1)
+        before = np.concatenate([[0], np.cumsum(entries)])
+        entries_sent[started, pe] = before[current] + np.minimum(age, entries[current])
+    entries_written = np.zeros_like(entries_sent)
+    entries_written[PIPELINE_CYCLES:] = entries_sent[:-PIPELINE_CYCLES]
+    return Timeline(plan.columns, broadcast, queue_columns, pointer_read, entries_sent, entries_written)

@@ -1,0 +1,45 @@
+"""Small layers that Hypothesis draws, odd shapes first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from sim import ArrayConfig
+from traces import CompressedLayer
+
+Case = tuple[CompressedLayer, Any, ArrayConfig]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """A layer, an input, an array: 1 PE, more PEs than rows, empty columns, all-zero input, short queues."""
+    num_pes = draw(st.sampled_from([1, 2, 3, 4, 7, 16]))
+    rows = draw(st.integers(1, 40))
+    columns = draw(st.integers(1, 24))
+    index_bits = draw(st.integers(1, 8))
+    weight_bits = draw(st.sampled_from([1, 2, 4, 8, 9]))
+    weight_density = draw(st.sampled_from([0.0, 0.05, 0.3, 0.9, 1.0]))
+    activation_density = draw(st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+    stream = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dtype = np.uint8 if weight_bits <= 8 else np.uint16
+    codes = stream.integers(1, 2**weight_bits, size=(rows, columns)).astype(dtype)
+    codes[stream.random((rows, columns)) >= weight_density] = 0
+    if draw(st.booleans()):
+        codes[:, stream.integers(0, columns)] = 0
+    bias = stream.integers(0, 2**weight_bits, size=rows).astype(dtype) if draw(st.booleans()) else None
+    codebook = stream.normal(size=2**weight_bits).astype(np.float32)
+    codebook[0] = 0
+    activations = stream.normal(size=columns).astype(np.float32)
+    activations[stream.random(columns) >= activation_density] = 0
+    entry_bits = weight_bits + index_bits
+    config = ArrayConfig(
+        num_pes=num_pes,
+        queue_slots=draw(st.sampled_from([2, 3, 4, 8, 64])),
+        line_bits=entry_bits * draw(st.integers(1, 9)) + draw(st.integers(0, entry_bits - 1)),
+        weight_bits=weight_bits,
+        index_bits=index_bits,
+    )
+    return CompressedLayer("drawn", codes, codebook, bias), activations, config

@@ -1,0 +1,97 @@
+"""The closed form and the tick machine are one machine: on output, cycles, every counter, and every cycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+
+from sim import pack, simulate
+from sim.datapath import Array
+from sim.timeline import timeline
+from tests.layers import Case, cases
+
+COUNTERS = [
+    "stored_entries",
+    "padding_entries",
+    "broadcasts",
+    "cycles",
+    "bubble_cycles",
+    "blocked_cycles",
+    "useful_macs",
+    "pointer_reads",
+    "line_reads",
+]
+PER_PE = ["entries_per_pe", "padding_per_pe", "line_reads_per_pe", "finish_edge_per_pe"]
+
+
+@settings(deadline=None, max_examples=400)
+@given(cases())
+def test_both_engines_agree_on_output_cycles_and_every_counter_per_pe(case: Case) -> None:
+    layer, activations, config = case
+    fast = simulate(layer, activations, config)
+    ticked = simulate(layer, activations, config, engine="reference")
+    assert {name: getattr(fast, name) for name in COUNTERS} == {
+        name: getattr(ticked, name) for name in COUNTERS
+    }
+    for name in PER_PE:
+        np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
+    np.testing.assert_array_equal(fast.output, ticked.output)
+    assert fast.energy == ticked.energy
+    expected = layer.weights().astype(np.float64) @ activations + layer.bias_values()
+    np.testing.assert_allclose(fast.output, expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases())
+def test_both_engines_agree_on_the_state_after_every_cycle(case: Case) -> None:
+    layer, activations, config = case
+    packed = pack(layer, config)
+    states = timeline(packed, activations, config)
+    cycles = len(states.broadcast)
+    place = {int(column): j for j, column in enumerate(states.columns)}
+    writes = [
+        _accumulators_entry_by_entry(packed, pe, states.columns, activations) for pe in range(config.num_pes)
+    ]
+
+    def compare(array: Array) -> None:
+        edge = array.edge
+        if edge >= cycles:  # columns without entries, taken after the layer's last write
+            return
+        column = -1 if array.broadcast is None else place[array.broadcast.column]
+        assert states.broadcast[edge] == column, f"broadcast at edge {edge}"
+        for number, pe in enumerate(array.pes):
+            where = f"PE {number} at edge {edge}"
+            in_read = pe.pointer_read.column
+            waiting = [place[column] for column in pe.queue.waiting_columns()]
+            newest = int((states.broadcast[: edge + 1] >= 0).sum())
+            assert waiting == list(range(newest - states.queue_columns[edge, number], newest)), where
+            assert states.pointer_read[edge, number] == (-1 if in_read is None else place[in_read]), where
+            sent = states.entries_sent[edge, number]
+            first = packed.pointers[number]
+            if in_read is not None:
+                done_before = sum(int(first[c + 1] - first[c]) for c in states.columns[: place[in_read]])
+                assert done_before + pe.pointer_read.next_address - first[in_read] == sent, where
+            written = writes[number][states.entries_written[edge, number]]
+            assert pe.activation_write.accumulators == written, where
+
+    Array(packed, np.asarray(activations), config).run(observe=compare)
+
+
+def _accumulators_entry_by_entry(packed: Any, pe: int, columns: Any, activations: Any) -> list[list[float]]:
+    """The PE's accumulators before the first entry and after each one, in the order of the broadcasts."""
+    layer = packed.layer
+    now = [0.0] * len(range(pe, layer.rows, packed.num_pes))
+    history = [list(now)]
+    base = packed.pe_begin[pe]
+    for column in columns:
+        value = 1.0 if column == layer.columns else float(activations[column])
+        row = -1
+        for entry in range(base + packed.pointers[pe, column], base + packed.pointers[pe, column + 1]):
+            row += int(packed.gaps[entry]) + 1
+            code = packed.codes[entry]
+            if code:
+                now[row] += float(layer.codebook[code]) * value
+            history.append(list(now))
+    return history

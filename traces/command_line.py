@@ -1,0 +1,64 @@
+"""What the command lines of all packages share: mistakes end in a sentence, not in a traceback."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from traces.errors import InputError
+
+PACKAGES = ("traces", "compress", "sim", "designs", "reports")
+
+
+def run(command: Callable[[], object]) -> None:
+    """Run a command; exit with 2 and one sentence on bad input, with 130 when interrupted."""
+    try:
+        check_packages_belong_together()
+        command()
+    except InputError as error:
+        sys.exit(_say(f"error: {error}", status=2))
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        sys.exit(
+            _say("error: this command trains or loads a network and needs PyTorch, which is not installed; "
+                 "install the extra: pip install 'eie-codesign[train]'", status=2)
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        sys.exit(
+            _say("interrupted; finished steps are kept: run the same command again to go on", status=130)
+        )
+    except BrokenPipeError:
+        # The reader of our output (a pager, head) has gone; point stdout elsewhere so that exit is silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _say(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
+
+
+def check_packages_belong_together() -> None:
+    """Make sure that the five packages come from one place: their names exist elsewhere, too."""
+    homes = {}
+    for package in PACKAGES:
+        spec = importlib.util.find_spec(package)
+        homes[package] = Path(spec.origin).parent.parent if spec and spec.origin else None
+    if len(set(homes.values())) > 1:
+        found = "; ".join(f"{package} from {home}" for package, home in homes.items())
+        raise InputError(
+            f"{', '.join(PACKAGES)} must come from one installation; found {found}; another distribution "
+            f"uses one of these names: install eie-codesign into a virtual environment of its own"
+        )
+
+
+def data_folder(argument: Path | None) -> Path | None:
+    """The folder of real data: the argument, else the environment variable CODESIGN_DATA, else None."""
+    if argument is not None:
+        return argument
+    value = os.environ.get("CODESIGN_DATA")
+    return Path(value) if value else None

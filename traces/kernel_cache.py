@@ -1,0 +1,61 @@
+"""Compiled kernels, kept between processes and never stale."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import platformdirs
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+def kernel(function: Function) -> Function:
+    """Compile an arithmetic-only function with Numba (`nogil`, no `fastmath`) and cache the machine code.
+
+    Numba's own cache looks at the time stamp of the kernel's file alone. Here the cache folder is named after
+    a hash of every source file of the kernel's package, Numba's version and the `NUMBA_*` environment, so an
+    edit anywhere in the package, another Numba or another flag compiles anew. A kernel may call kernels of
+    its own package only. Where no folder can be written, kernels are compiled in every process.
+    """
+    import numba
+
+    config: Any = numba.config  # its settings are made at run time
+    njit: Any = numba.njit
+    folder = _cache_folder(Path(sys.modules[function.__module__].__file__ or "").parent)
+    if folder is None:
+        return cast(Function, njit(nogil=True)(function))
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder)
+    try:
+        return cast(Function, njit(nogil=True, cache=True)(function))
+    finally:
+        config.CACHE_DIR = before
+
+
+@cache
+def _cache_folder(package: Path) -> Path | None:
+    digest = hashlib.sha256(importlib.metadata.version("numba").encode())
+    for source in sorted(package.glob("*.py")):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    for name in sorted(os.environ):
+        if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
+            digest.update(f"{name}={os.environ[name]}\0".encode())
+    base = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("eie-codesign")
+    folder = Path(base) / f"{package.name}-{digest.hexdigest()[:16]}"
+    try:
+        first_time = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return None
+    except OSError:
+        return None
+    if first_time and sys.stderr.isatty():
+        print(f"compiling the kernels of {package.name}: once, a few seconds", file=sys.stderr)
+    return folder

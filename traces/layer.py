@@ -1,0 +1,138 @@
+"""The hardware-neutral form of one compressed layer: codes, a codebook and a bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.errors import InputError
+
+Codes = npt.NDArray[Any]  # uint8 or uint16
+FloatVector = npt.NDArray[np.float32]
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedLayer:
+    """A weight matrix whose entries are indices into a table of shared weights.
+
+    name      what the layer is called in reports and in a container
+    codes     uint8 or uint16 [rows, columns]; index into `codebook`, 0 = pruned
+    codebook  float32 [2**weight_bits]; entry 0 is 0.0, the value of a pruned weight
+    bias      same type as `codes`, [rows], indices into `codebook`, or None
+
+    The layer computes `weights() @ activations + bias_values()`. A convolution is stored unrolled, as
+    [out, in * kernel_height * kernel_width]. The arrays of a layer are read-only views.
+
+    Raises InputError if a type or shape is wrong, a codebook value is not finite, or a code has no entry
+    in the codebook.
+
+    Source: weight sharing, Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3; the encoded weight
+    matrix of Han et al., "EIE", ISCA 2016, section III-B.
+    """
+
+    name: str
+    codes: Codes
+    codebook: FloatVector
+    bias: Codes | None = None
+
+    def __post_init__(self) -> None:
+        codes = self._index_array("codes", self.codes, dimensions=2)
+        if codes.size == 0:
+            raise InputError(
+                f"layer {self.name!r}: codes must have at least one row and one column; "
+                f"found shape {codes.shape}"
+            )
+        codebook = np.asarray(self.codebook, dtype=np.float32)
+        length = codebook.size
+        if codebook.ndim != 1 or length < 2 or length & (length - 1):
+            raise InputError(
+                f"layer {self.name!r}: codebook must be one row of 2**weight_bits shared weights "
+                f"(2, 4, 8, ...); found shape {codebook.shape}; fill it up with zeros"
+            )
+        if length > 2**16:
+            raise InputError(
+                f"layer {self.name!r}: codebook may hold at most 65,536 shared weights; found {length:,}"
+            )
+        if not np.isfinite(codebook).all():
+            raise InputError(
+                f"layer {self.name!r}: every codebook value must be finite; found NaN or infinity"
+            )
+        if codebook[0] != 0.0:
+            raise InputError(
+                f"layer {self.name!r}: codebook entry 0 is the value of a pruned weight and must be 0.0; "
+                f"found {codebook[0]}"
+            )
+        self._check_codes_in_codebook("codes", codes, length)
+        bias = self.bias
+        if bias is not None:
+            bias = self._index_array("bias", bias, dimensions=1)
+            if bias.shape != (codes.shape[0],) or bias.dtype != codes.dtype:
+                raise InputError(
+                    f"layer {self.name!r}: bias must be {codes.dtype} [{codes.shape[0]}], one codebook index "
+                    f"a row, of the type of codes; found {bias.dtype} {list(bias.shape)}"
+                )
+            self._check_codes_in_codebook("bias", bias, length)
+            object.__setattr__(self, "bias", _read_only(bias))
+        object.__setattr__(self, "codes", _read_only(codes))
+        object.__setattr__(self, "codebook", _read_only(codebook))
+
+    def _index_array(self, field: str, value: object, dimensions: int) -> Codes:
+        array = np.asarray(value)
+        if array.dtype not in (np.uint8, np.uint16) or array.ndim != dimensions:
+            raise InputError(
+                f"layer {self.name!r}: {field} must be a {dimensions}-dimensional array of uint8 or uint16 "
+                f"codebook indices; found {array.dtype} with {array.ndim} dimension(s)"
+            )
+        return np.ascontiguousarray(array)
+
+    def _check_codes_in_codebook(self, field: str, codes: Codes, length: int) -> None:
+        largest = int(codes.max())
+        if largest >= length:
+            raise InputError(
+                f"layer {self.name!r}: every value of {field} must be below {length}, the length of the "
+                f"codebook; found {largest}; give a longer codebook or mend {field}"
+            )
+
+    @property
+    def rows(self) -> int:
+        """Number of output activations."""
+        return int(self.codes.shape[0])
+
+    @property
+    def columns(self) -> int:
+        """Number of input activations."""
+        return int(self.codes.shape[1])
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of one code: log2 of the codebook's length."""
+        return int(self.codebook.size).bit_length() - 1
+
+    @property
+    def density(self) -> float:
+        """Kept weights over all weights."""
+        return float(np.count_nonzero(self.codes)) / self.codes.size
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights and biases of the layer before pruning."""
+        return int(self.codes.size) + (0 if self.bias is None else self.rows)
+
+    def weights(self) -> FloatVector:
+        """The decoded weight matrix, float32 [rows, columns]."""
+        return self.codebook[self.codes]
+
+    def bias_values(self) -> FloatVector:
+        """The decoded bias, float32 [rows]; zeros where the layer has none."""
+        if self.bias is None:
+            return np.zeros(self.rows, dtype=np.float32)
+        return self.codebook[self.bias]
