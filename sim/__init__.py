@@ -3,7 +3,18 @@
 from sim.array import count, simulate
 from sim.config import ArrayConfig
 from sim.energy import Energy
+from sim.network import simulate_network
 from sim.packing import PackedLayer, pack
 from sim.result import Counts, SimulationResult
 
-__all__ = ["ArrayConfig", "Counts", "Energy", "PackedLayer", "SimulationResult", "count", "pack", "simulate"]
+__all__ = [
+    "ArrayConfig",
+    "Counts",
+    "Energy",
+    "PackedLayer",
+    "SimulationResult",
+    "count",
+    "pack",
+    "simulate",
+    "simulate_network",
+]

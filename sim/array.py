@@ -81,7 +81,6 @@ def prepare(
     if not finite.all():
         column = int(np.argmin(finite))
         raise InputError(
-            f"layer {name!r}: every activation must be a finite float32; found {given[column]} at column "
-            f"{column}"
+            f"layer {name!r}: every activation must be a finite float32; found {given[column]} at column {column}"
         )
     return packed, values

@@ -14,13 +14,6 @@ from traces import InputError
 class ArrayConfig:
     """One array of processing elements (PEs). The defaults are the design point of the EIE paper.
 
-    num_pes      processing elements
-    queue_slots  slots of the activation queue, a ring that holds one column less (paper: "FIFO depth")
-    line_bits    width of a line of the sparse-matrix SRAM
-    weight_bits  bits of a code, the index of a shared weight
-    index_bits   bits of a gap, the number of the PE's rows skipped before an entry
-    clock_mhz    clock frequency
-
     Raises InputError if a value is out of its range or a line cannot hold one entry. Change a config with
     `dataclasses.replace`, which checks again.
 
@@ -28,11 +21,17 @@ class ArrayConfig:
     """
 
     num_pes: int = 64
+    """processing elements"""
     queue_slots: int = 8
+    """slots of the activation queue, a ring that holds one column less (the paper's FIFO depth)"""
     line_bits: int = 64
+    """width of a line of the sparse-matrix SRAM"""
     weight_bits: int = 4
+    """bits of a code, the index of a shared weight"""
     index_bits: int = 4
+    """bits of a gap, the number of the PE's rows skipped before an entry"""
     clock_mhz: float = 800.0
+    """clock frequency"""
 
     def __post_init__(self) -> None:
         self._check_int("num_pes", 1, 65_536, "an array has at least one PE")
@@ -43,9 +42,7 @@ class ArrayConfig:
             "one slot of the ring stays free to tell full from empty, so one slot holds nothing",
         )
         self._check_int("weight_bits", 1, 16, "a code must tell a pruned weight from a kept one")
-        self._check_int(
-            "index_bits", 1, 8, "a gap must be able to skip a row, and is stored in at most a byte"
-        )
+        self._check_int("index_bits", 1, 8, "a gap must be able to skip a row, and is stored in at most a byte")
         self._check_int("line_bits", 1, 65_536, "a line holds at least one entry")
         if self.line_bits < self.entry_bits:
             raise InputError(
@@ -64,7 +61,7 @@ class ArrayConfig:
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise InputError(f"{field} must be a whole number; found {value!r}")
         if not lowest <= value <= highest:
-            raise InputError(f"{field}={value} must be {lowest:,} to {highest:,}: {reason}; got {value}")
+            raise InputError(f"{field} must be {lowest:,} to {highest:,}: {reason}; found {value}")
         object.__setattr__(self, field, int(value))
 
     @property

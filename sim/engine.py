@@ -192,9 +192,7 @@ def queue_recurrence(
 
 
 @kernel
-def count_line_reads(
-    pointers: Integers, columns: Integers, entries_per_line: int, line_reads: Integers
-) -> None:
+def count_line_reads(pointers: Integers, columns: Integers, entries_per_line: int, line_reads: Integers) -> None:
     """Lines each PE reads: a line is read unless it is the one read last. `line_reads` int64 [num_pes]."""
     for pe in range(line_reads.shape[0]):
         held = np.int64(-1)

@@ -32,9 +32,7 @@ def test_both_engines_agree_on_output_cycles_and_every_counter_per_pe(case: Case
     layer, activations, config = case
     fast = simulate(layer, activations, config)
     ticked = simulate(layer, activations, config, engine="reference")
-    assert {name: getattr(fast, name) for name in COUNTERS} == {
-        name: getattr(ticked, name) for name in COUNTERS
-    }
+    assert {name: getattr(fast, name) for name in COUNTERS} == {name: getattr(ticked, name) for name in COUNTERS}
     for name in PER_PE:
         np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
     np.testing.assert_array_equal(fast.output, ticked.output)
@@ -51,9 +49,7 @@ def test_both_engines_agree_on_the_state_after_every_cycle(case: Case) -> None:
     states = timeline(packed, activations, config)
     cycles = len(states.broadcast)
     place = {int(column): j for j, column in enumerate(states.columns)}
-    writes = [
-        _accumulators_entry_by_entry(packed, pe, states.columns, activations) for pe in range(config.num_pes)
-    ]
+    writes = [_accumulators_entry_by_entry(packed, pe, states.columns, activations) for pe in range(config.num_pes)]
 
     def compare(array: Array) -> None:
         edge = array.edge

@@ -26,9 +26,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             dir=target.parent, prefix=f".{target.name}.", suffix=target.suffix or ".tmp"
         )
     except OSError as error:
-        raise InputError(
-            f"{target} cannot be written: {error.strerror or error}; choose another place"
-        ) from error
+        raise InputError(f"{target} cannot be written: {error.strerror or error}; choose another place") from error
     os.close(descriptor)
     temporary = Path(name)
     try:

@@ -7,8 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from traces.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PACKAGES = ("traces", "compress", "sim", "designs", "reports")
 
@@ -28,9 +32,7 @@ def run(command: Callable[[], object]) -> None:
                  "install the extra: pip install 'eie-codesign[train]'", status=2)
         )  # fmt: skip
     except KeyboardInterrupt:
-        sys.exit(
-            _say("interrupted; finished steps are kept: run the same command again to go on", status=130)
-        )
+        sys.exit(_say("interrupted; finished steps are kept: run the same command again to go on", status=130))
     except BrokenPipeError:
         # The reader of our output (a pager, head) has gone; point stdout elsewhere so that exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -40,6 +42,13 @@ def run(command: Callable[[], object]) -> None:
 def _say(sentence: str, status: int) -> int:
     print(sentence, file=sys.stderr)
     return status
+
+
+def console() -> Console:
+    """Standard output for tables; a file or a pipe gets lines long enough for all of ours."""
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def check_packages_belong_together() -> None:

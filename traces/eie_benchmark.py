@@ -24,9 +24,7 @@ class BenchmarkLayer:
 
     def draw(self) -> tuple[CompressedLayer, FloatVector]:
         """A random layer and input at the published densities, the same at every call."""
-        return draw_layer(
-            self.name, self.rows, self.columns, self.weight_density, self.activation_density, self.seed
-        )
+        return draw_layer(self.name, self.rows, self.columns, self.weight_density, self.activation_density, self.seed)
 
 
 EIE_BENCHMARK: dict[str, BenchmarkLayer] = {
@@ -50,6 +48,4 @@ def benchmark_layer(name: str) -> BenchmarkLayer:
     try:
         return EIE_BENCHMARK[name]
     except KeyError:
-        raise InputError(
-            f"there is no EIE benchmark layer {name!r}; the nine are {', '.join(EIE_BENCHMARK)}"
-        ) from None
+        raise InputError(f"there is no EIE benchmark layer {name!r}; the nine are {', '.join(EIE_BENCHMARK)}") from None

@@ -47,9 +47,7 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     dimensions = content[3]
     header_bytes = 4 + 4 * dimensions
     if len(content) < header_bytes:
-        raise InputError(
-            f"{path}: the header must have {header_bytes} bytes; the file ends after {len(content)}"
-        )
+        raise InputError(f"{path}: the header must have {header_bytes} bytes; the file ends after {len(content)}")
     shape = struct.unpack(f">{dimensions}I", content[4:header_bytes])
     expected_bytes = header_bytes + math.prod(shape) * dtype.itemsize
     if len(content) != expected_bytes:

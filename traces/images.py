@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,14 @@ class ImageSet:
     train_labels: npt.NDArray[np.int64]
     test_images: npt.NDArray[np.float32]
     test_labels: npt.NDArray[np.int64]
+
+    @property
+    def digest(self) -> str:
+        """A checksum of all images and labels, 8 hexadecimal digits."""
+        checksum = 0
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+        return f"{checksum:08x}"
 
     @property
     def num_pixels(self) -> int:

@@ -13,6 +13,8 @@ from typing import Any, TypeVar, cast
 
 import platformdirs
 
+from traces.provenance import source_digest
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 
@@ -41,9 +43,7 @@ def kernel(function: Function) -> Function:
 
 @cache
 def _cache_folder(package: Path) -> Path | None:
-    digest = hashlib.sha256(importlib.metadata.version("numba").encode())
-    for source in sorted(package.glob("*.py")):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    digest = hashlib.sha256((source_digest(package) + importlib.metadata.version("numba")).encode())
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
             digest.update(f"{name}={os.environ[name]}\0".encode())

@@ -48,8 +48,7 @@ class CompressedLayer:
         codes = self._index_array("codes", self.codes, dimensions=2)
         if codes.size == 0:
             raise InputError(
-                f"layer {self.name!r}: codes must have at least one row and one column; "
-                f"found shape {codes.shape}"
+                f"layer {self.name!r}: codes must have at least one row and one column; found shape {codes.shape}"
             )
         codebook = np.asarray(self.codebook, dtype=np.float32)
         length = codebook.size
@@ -59,13 +58,9 @@ class CompressedLayer:
                 f"(2, 4, 8, ...); found shape {codebook.shape}; fill it up with zeros"
             )
         if length > 2**16:
-            raise InputError(
-                f"layer {self.name!r}: codebook may hold at most 65,536 shared weights; found {length:,}"
-            )
+            raise InputError(f"layer {self.name!r}: codebook may hold at most 65,536 shared weights; found {length:,}")
         if not np.isfinite(codebook).all():
-            raise InputError(
-                f"layer {self.name!r}: every codebook value must be finite; found NaN or infinity"
-            )
+            raise InputError(f"layer {self.name!r}: every codebook value must be finite; found NaN or infinity")
         if codebook[0] != 0.0:
             raise InputError(
                 f"layer {self.name!r}: codebook entry 0 is the value of a pruned weight and must be 0.0; "

@@ -22,19 +22,32 @@ from traces.layer import CompressedLayer, FloatVector
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
     """All arrays of an `.npz` file by name. Raises InputError if it is missing, damaged or holds objects."""
-    path = Path(path)
+    found = _load(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: must be an .npz file of named arrays; found a single array (.npy)")
+    return found
+
+
+def read_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
+    """The array of an `.npy` file. Raises InputError if it is missing, damaged or holds objects."""
+    found = _load(path)
+    if isinstance(found, dict):
+        raise InputError(f"{path}: must be an .npy file of one array; found named arrays (.npz)")
+    return found
+
+
+def _load(path: str | os.PathLike[str]) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: must be an .npz file; found a single array")
-            return {name: archive[name] for name in archive.files}
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except InputError:
-        raise
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise InputError(
-            f"{path}: must be a whole .npz file of plain arrays; reading it failed: {error}"
+            f"{path}: must be a whole .npy or .npz file of plain arrays; reading it failed: {error}"
         ) from error
 
 
@@ -55,9 +68,17 @@ def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVect
     return layer, arrays.get("act")
 
 
-def write_layer(
-    path: str | os.PathLike[str], layer: CompressedLayer, activations: FloatVector | None = None
-) -> None:
+def read_layer_and_input(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVector]:
+    """As `read_layer`, for a file that must hold a recorded input, too."""
+    layer, activations = read_layer(path)
+    if activations is None:
+        raise InputError(
+            f"{path}: must hold one recorded input as the array act, float32 [{layer.columns}]; found none"
+        )
+    return layer, activations
+
+
+def write_layer(path: str | os.PathLike[str], layer: CompressedLayer, activations: FloatVector | None = None) -> None:
     """Write a layer file that `read_layer` reads back. The file is whole or absent."""
     arrays: dict[str, npt.NDArray[Any]] = {"codes": layer.codes, "codebook": layer.codebook}
     if layer.bias is not None:
@@ -71,3 +92,9 @@ def write_npz(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]])
     """Write arrays by name to an `.npz` file, whole or not at all."""
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
+
+
+def write_npy(path: str | os.PathLike[str], array: npt.NDArray[Any]) -> None:
+    """Write one array to an `.npy` file, whole or not at all."""
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)

@@ -54,9 +54,7 @@ class ProcessingElement:
 class Array:
     """The PEs, the scan and the central control that runs one layer on one input."""
 
-    def __init__(
-        self, packed: PackedLayer, activations: npt.NDArray[np.float32], config: ArrayConfig
-    ) -> None:
+    def __init__(self, packed: PackedLayer, activations: npt.NDArray[np.float32], config: ArrayConfig) -> None:
         self.packed = packed
         self.config = config
         self.scan = ActivationScan(activations.tolist(), config.num_pes, packed.layer.bias is not None)
@@ -80,9 +78,7 @@ class Array:
     @property
     def is_drained(self) -> bool:
         """True once no column is on its way any more."""
-        return self.scan.finished and all(
-            pe.queue.is_empty and pe.pointer_read.column is None for pe in self.pes
-        )
+        return self.scan.finished and all(pe.queue.is_empty and pe.pointer_read.column is None for pe in self.pes)
 
     def run(self, observe: Callable[[Array], None] | None = None) -> SimulationResult:
         """Run the layer to its end. `observe` is called with the array after every cycle.

@@ -66,9 +66,7 @@ class Arithmetic:
         operands = self.operands
         if operands is None:
             return None
-        return Product(
-            operands.row, operands.weight * operands.activation, registers.accumulators[operands.row]
-        )
+        return Product(operands.row, operands.weight * operands.activation, registers.accumulators[operands.row])
 
     def _add(self, registers: ActivationWrite) -> Sum | None:
         product = self.product

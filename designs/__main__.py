@@ -1,0 +1,105 @@
+"""Command line: `python -m designs [codesign | benchmark | simulate CONTAINER]`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from designs.benchmark import BENCHMARK_FILE, run_benchmark
+from designs.codesign import RESULTS_FOLDER, CodesignSettings
+from designs.grid import Grid
+from sim import ArrayConfig
+from traces.command_line import data_folder, run
+
+
+def codesign(
+    settings: Annotated[CodesignSettings, tyro.conf.arg(name="")],
+    grid: Annotated[Grid, tyro.conf.arg(name="")],
+    data: Path | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+) -> None:
+    """Train a network on handwritten digits, compress it, simulate it on a grid of arrays.
+
+    This is what runs without a command. Examples:
+
+      python -m designs
+
+      python -m designs --data DIR --num-pes 16 64 --queue-slots 8
+
+    Args:
+        settings: what to train and how far to compress it
+        grid: the arrays to simulate
+        data: folder of IDX files (MNIST); default: $CODESIGN_DATA, else the digits of scikit-learn
+        out: folder of the results; default: results/NAME OF THE IMAGES
+        fresh: do all steps again, also those that an earlier run has finished
+    """
+    from designs import codesign as job
+    from designs.tables import print_codesign
+
+    begin = time.perf_counter()
+    result = job.codesign(data_folder(data), settings, grid, out, fresh)
+    print_codesign(result)
+    kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""
+    print(f"Results are in {result.folder} ({time.perf_counter() - begin:.0f} s{kept}).")
+
+
+def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_FILE) -> None:
+    """Simulate the nine layers of the EIE paper on the paper's array.
+
+    Args:
+        data: folder that holds alex8/alex8.npz, the real Alex-8; default: $CODESIGN_DATA
+        out: the result file
+    """
+    from designs.tables import print_benchmark
+
+    print_benchmark(run_benchmark(out, data_folder(data)))
+    print(f"Results are in {out}.")
+
+
+def simulate(
+    container: tyro.conf.Positional[Path],
+    array: Annotated[ArrayConfig, tyro.conf.arg(name="")],
+    data: Path | None = None,
+    activations: Path | None = None,
+    inputs: int = 50,
+) -> None:
+    """Simulate a whole compressed network on one array, layer after layer, ReLU in between.
+
+    Example:
+
+      python -m designs simulate results/digits/compressed.dc --num-pes 16
+
+    Args:
+        container: the compressed network, as python -m compress or the main job writes it
+        array: the array to run it on
+        data: folder of IDX files whose test images are the inputs; default: $CODESIGN_DATA, else the digits
+        activations: .npy file of inputs, float [inputs, columns] or [columns], instead of images
+        inputs: how many inputs to simulate at most
+    """
+    from designs.container_run import run_container
+    from designs.tables import print_container_run
+
+    print_container_run(run_container(container, array, data_folder(data), activations, inputs))
+
+
+def main() -> None:
+    commands: dict[str, Callable[..., None]] = {"codesign": codesign, "benchmark": benchmark, "simulate": simulate}
+    arguments = sys.argv[1:]
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments = ["codesign", *arguments]
+    tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="python -m designs",
+        description="Co-design of a model and an array. Without a command: codesign.",
+        args=arguments,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,79 @@
+"""The EIE benchmark: the nine layers of the paper's Table IV on the paper's array."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from designs.results import Column, provenance, table_of, write_results
+from designs.sweep import DESIGN_COLUMNS, design_row
+from sim import ArrayConfig, count, pack
+from traces.eie_benchmark import EIE_BENCHMARK
+from traces.npz import read_layer_and_input
+from traces.progress import progress_bar
+
+BENCHMARK_COLUMNS = [
+    *DESIGN_COLUMNS,
+    Column("layer", pa.string(), "", "layer of the benchmark"),
+    Column("weights", pa.string(), "", "'real' as published, or 'random' masks at the published densities"),
+    Column("rows", pa.int32(), "rows", "output activations"),
+    Column("columns", pa.int32(), "columns", "input activations"),
+    Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
+    Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
+    Column("cycles", pa.int64(), "cycles", "of the layer"),
+    Column("useful_macs", pa.int64(), "MACs", "multiply-accumulates that are not padding"),
+    Column("pointer_reads", pa.int64(), "pairs", "begin and end of a column"),
+    Column("line_reads", pa.int64(), "lines", "lines of the sparse-matrix SRAM"),
+    Column("efficiency", pa.float64(), "1", "useful MACs per PE and cycle"),
+    Column("theoretical_us", pa.float64(), "us", "useful MACs at one per PE and cycle"),
+    Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
+    Column("energy_pj", pa.float64(), "pJ", "dynamic energy at 45 nm"),
+    Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
+    Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),
+]
+BENCHMARK_FILE = "eie_benchmark.parquet"
+REAL_LAYERS = {"Alex-8": Path("alex8") / "alex8.npz"}  # where they lie in the data folder
+_COUNTS = [
+    "stored_entries",
+    "padding_entries",
+    "cycles",
+    "useful_macs",
+    "pointer_reads",
+    "line_reads",
+    "efficiency",
+    "latency_us",
+]
+
+
+def run_benchmark(path: Path, data: Path | None = None) -> pa.Table:
+    """Simulate the nine layers, and the real ones that the folder `data` holds; write the result file `path`."""
+    config = ArrayConfig()
+    real = {name: data / file for name, file in REAL_LAYERS.items() if data and (data / file).exists()}
+    rows: list[dict[str, Any]] = []
+    with progress_bar("simulating benchmark layers", len(EIE_BENCHMARK) + len(real)) as advance:
+        for name, published in EIE_BENCHMARK.items():
+            sources = {"random": published.draw()}
+            if name in real:
+                sources["real"] = read_layer_and_input(real[name])
+            for weights, (layer, activations) in sources.items():
+                counts = count(pack(layer, config), activations, config)
+                rows.append(
+                    {
+                        **design_row(config),
+                        "layer": name,
+                        "weights": weights,
+                        "rows": layer.rows,
+                        "columns": layer.columns,
+                        **{field: getattr(counts, field) for field in _COUNTS},
+                        "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
+                        "energy_pj": counts.energy.total_pj,
+                        "paper_theoretical_us": published.paper_theoretical_us,
+                        "paper_actual_us": published.paper_actual_us,
+                    }
+                )
+                advance()
+    table = table_of(BENCHMARK_COLUMNS, rows)
+    write_results(path, table, provenance({"real_layers": sorted(real)}))
+    return table

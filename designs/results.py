@@ -1,0 +1,78 @@
+"""Result files: Parquet, with unit and description of every column and what made them in the footer."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import compress
+import designs
+import sim
+import traces
+from traces import InputError
+from traces.atomic_file import atomic_file
+from traces.provenance import source_digest, versions
+
+_PROVENANCE = b"eie-codesign"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Name, type, unit and meaning of one column of a result file."""
+
+    name: str
+    type: pa.DataType
+    unit: str
+    description: str
+
+    @property
+    def field(self) -> pa.Field:
+        return pa.field(self.name, self.type, metadata={"unit": self.unit, "description": self.description})
+
+
+def table_of(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """A table with these columns from rows that hold exactly them."""
+    schema = pa.schema([column.field for column in columns])
+    return pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in rows], schema=schema)
+
+
+def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What made a result: the settings, the versions of the software and a digest of the project's sources."""
+    packages = (traces, compress, sim, designs)
+    return {
+        "settings": dict(settings),
+        "versions": versions("numba", "scikit-learn", "torch", "pyarrow"),
+        "sources": source_digest(*(Path(package.__file__ or "").parent for package in packages)),
+    }
+
+
+def write_results(path: str | os.PathLike[str], table: pa.Table, origin: Mapping[str, Any]) -> None:
+    """Write a result file, whole or not at all; `origin` is kept with it as JSON."""
+    metadata = {**(table.schema.metadata or {}), _PROVENANCE: json.dumps(origin).encode()}
+    with atomic_file(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+
+
+def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tuple[pa.Table, dict[str, Any]]:
+    """Read a result file and its origin. Raises InputError if it is missing, damaged or of another kind."""
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such result file; make it with python -m designs") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: must be a whole Parquet file; reading it failed: {error}") from error
+    missing = [column.name for column in columns if column.name not in table.schema.names]
+    metadata = table.schema.metadata or {}
+    if missing or _PROVENANCE not in metadata:
+        raise InputError(
+            f"{path}: is no result of this kind: {', '.join(missing) or 'its origin'} missing; make it again "
+            f"with python -m designs"
+        )
+    return table, json.loads(metadata[_PROVENANCE])

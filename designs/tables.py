@@ -1,0 +1,149 @@
+"""What the command line prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+
+from designs.codesign import CodesignResult
+from designs.container_run import ContainerRun
+from designs.front import non_dominated
+from designs.sweep import DesignPoint, network_totals
+from sim import ArrayConfig, SimulationResult
+from traces.command_line import console
+
+
+def print_codesign(result: CodesignResult) -> None:
+    """The network before and after, all design points, and those that no other one beats."""
+    out = console()
+    out.print(_network_table(result))
+    out.print(
+        f"On 64 PEs, layer by layer, the array gives the network's answer for {result.agreeing_inputs} of "
+        f"{result.inputs} test images.\n"
+    )
+    points = network_totals(result.table)
+    on_front = non_dominated(np.array([point.costs for point in points]))
+    front = [point for point, best in zip(points, on_front, strict=True) if best]
+    out.print(_grid_table(points, front, result.inputs))
+    out.print(_front_table(front))
+
+
+def _network_table(result: CodesignResult) -> Table:
+    table = Table(title=f"The network on {result.images}, before and after compression", title_justify="left")
+    for heading in ("", "test accuracy", "bytes", "ratio"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    table.add_row("fp32", f"{result.accuracy_before:.2%}", f"{result.bytes_before:,}", "1.0x")
+    table.add_row(
+        "container",
+        f"{result.accuracy_after:.2%}",
+        f"{result.bytes_after:,}",
+        f"{result.compression_ratio:.1f}x",
+    )
+    return table
+
+
+def _grid_table(points: list[DesignPoint], front: list[DesignPoint], inputs: int) -> Table:
+    """One row for each PE count and queue; the line width changes the energy alone."""
+    widths = sorted({point.line_bits for point in points})
+    table = Table(
+        title=f"Design points: the whole network, mean of {inputs} inputs; energy for each width of a line\n"
+        "(* no other design point beats it in latency, energy and area)",
+        title_justify="left",
+    )
+    for heading in ("PEs", "queue slots", "area mm2", "cycles", "latency us", "utilisation"):
+        table.add_column(heading, justify="right")
+    for width in widths:
+        table.add_column(f"nJ ({width}-bit)", justify="right")
+    arrays: dict[tuple[int, int], dict[int, DesignPoint]] = {}
+    for point in points:
+        arrays.setdefault((point.num_pes, point.queue_slots), {})[point.line_bits] = point
+    for by_width in arrays.values():
+        any_width = next(iter(by_width.values()))
+        table.add_row(
+            str(any_width.num_pes),
+            str(any_width.queue_slots),
+            f"{any_width.area_mm2:.2f}",
+            f"{any_width.cycles:,.0f}",
+            f"{any_width.latency_us:.2f}",
+            f"{any_width.utilisation:.1%}",
+            *(f"{by_width[width].energy_nj:.1f}{' *' if by_width[width] in front else '  '}" for width in widths),
+        )
+    return table
+
+
+def _front_table(front: list[DesignPoint]) -> Table:
+    table = Table(title="The design points no other one beats", title_justify="left")
+    for heading in ("PEs", "queue slots", "line bits", "cycles", "latency us", "utilisation", "nJ", "mm2"):
+        table.add_column(heading, justify="right")
+    for point in sorted(front, key=lambda point: point.costs):
+        table.add_row(
+            str(point.num_pes),
+            str(point.queue_slots),
+            str(point.line_bits),
+            f"{point.cycles:,.0f}",
+            f"{point.latency_us:.2f}",
+            f"{point.utilisation:.1%}",
+            f"{point.energy_nj:.1f}",
+            f"{point.area_mm2:.2f}",
+        )
+    return table
+
+
+def print_container_run(run: ContainerRun) -> None:
+    """Layer by layer: shape, cycles, efficiency, energy; then the whole network."""
+    array = run.array
+    table = Table(
+        title=f"{run.container} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit "
+        f"lines, {array.clock_mhz:g} MHz: mean of {len(run.results)} inputs ({run.source})",
+        title_justify="left",
+    )
+    table.add_column("layer")
+    for heading in ("rows x columns", "entries", "padding", "cycles", "latency us", "efficiency", "nJ"):
+        table.add_column(heading, justify="right")
+    for number, layer in enumerate(run.model.layers):
+        shape = f"{layer.rows} x {layer.columns}"
+        table.add_row(layer.name, shape, *_cost_cells(array, [[layers[number]] for layers in run.results]))
+    table.add_section()
+    table.add_row("network", "", *_cost_cells(array, run.results))
+    console().print(table)
+    if run.accuracy is not None:
+        print(f"Right answers on these inputs: {run.accuracy:.1%}.")
+
+
+def _cost_cells(array: ArrayConfig, results: Sequence[Sequence[SimulationResult]]) -> list[str]:
+    """Entries and padding, then cycles, latency, efficiency and energy as means over inputs of layer sums."""
+    flat = [result for layers in results for result in layers]
+    cycles = sum(result.cycles for result in flat) / len(results)
+    macs = sum(result.useful_macs for result in flat) / len(results)
+    energy_nj = sum(result.energy.total_pj for result in flat) / len(results) / 1e3
+    return [
+        f"{sum(result.stored_entries for result in results[0]):,}",
+        f"{sum(result.padding_entries for result in results[0]):,}",
+        f"{cycles:,.0f}",
+        f"{cycles / array.clock_mhz:.2f}",
+        f"{macs / cycles / array.num_pes:.1%}",
+        f"{energy_nj:.1f}",
+    ]
+
+
+def print_benchmark(benchmark: pa.Table) -> None:
+    """The EIE benchmark beside the paper's Table IV."""
+    table = Table(title="EIE benchmark on the paper's array: 64 PEs, 8 queue slots, 800 MHz", title_justify="left")
+    for heading in ("layer", "weights"):
+        table.add_column(heading)
+    for heading in ("cycles", "efficiency", "latency us", "paper us", "difference"):
+        table.add_column(heading, justify="right")
+    for row in benchmark.to_pylist():
+        table.add_row(
+            row["layer"],
+            row["weights"],
+            f"{row['cycles']:,}",
+            f"{row['efficiency']:.4f}",
+            f"{row['latency_us']:.2f}",
+            f"{row['paper_actual_us']:.1f}",
+            f"{row['latency_us'] / row['paper_actual_us'] - 1:+.1%}",
+        )
+    console().print(table)

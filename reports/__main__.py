@@ -1,0 +1,58 @@
+"""Command line: `python -m reports`, the figures and tables of all results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tyro
+
+from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
+from designs.codesign import RESULTS_FOLDER, SWEEP_FILE
+from designs.results import read_results
+from designs.sweep import SWEEP_COLUMNS, network_totals
+from reports.benchmark_table import alex8_markdown, benchmark_markdown
+from reports.sweep_figure import draw_sweep, save_figure
+from traces import InputError
+from traces.atomic_file import write_atomically
+from traces.command_line import run
+
+
+def report(results: Path = RESULTS_FOLDER) -> None:
+    """Make the figures and tables of all results in a folder again, beside the result files.
+
+    From each sweep: cycles and utilisation against PEs and queue slots (SVG and PNG). From the EIE benchmark:
+    the Alex-8 table and the table of all layers, paper and ours (Markdown).
+
+    Args:
+        results: folder that holds NAME/sweep.parquet and eie_benchmark.parquet, or a part of them
+    """
+    sweeps = sorted(results.glob(f"*/{SWEEP_FILE}")) + sorted(results.glob(SWEEP_FILE))
+    benchmark = results / BENCHMARK_FILE
+    if not sweeps and not benchmark.exists():
+        raise InputError(
+            f"{results}: holds no {SWEEP_FILE} and no {BENCHMARK_FILE}; make them with python -m designs and "
+            f"python -m designs benchmark"
+        )
+    for path in sweeps:
+        table, origin = read_results(path, SWEEP_COLUMNS)
+        figure = draw_sweep(network_totals(table), origin["network"])
+        for written in save_figure(figure, path.with_suffix("")):
+            print(f"wrote {written}")
+    if benchmark.exists():
+        rows = read_results(benchmark, BENCHMARK_COLUMNS)[0].to_pylist()
+        print()
+        for name, content in (("alex8.md", alex8_markdown(rows)), ("eie_benchmark.md", benchmark_markdown(rows))):
+            print(content)
+            write_atomically(results / name, content.encode())
+            print(f"wrote {results / name}\n")
+        if not any(row["weights"] == "real" for row in rows):
+            print(
+                "The real Alex-8 layer was not simulated: its weights are not part of this project; give the folder "
+                "that holds alex8/alex8.npz to python -m designs benchmark --data DIR."
+            )
+    else:
+        print(f"No {benchmark}: make it with python -m designs benchmark for the Alex-8 table.")
+
+
+if __name__ == "__main__":
+    run(lambda: tyro.cli(report, prog="python -m reports"))

@@ -1,0 +1,75 @@
+"""The EIE benchmark beside the paper, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def benchmark_markdown(rows: Sequence[Row]) -> str:
+    """All layers: time as published (Table IV, actual) and simulated, with the difference."""
+    cells = [
+        [
+            row["layer"],
+            row["weights"],
+            f"{row['cycles']:,}",
+            f"{row['efficiency']:.3f}",
+            f"{row['latency_us']:.2f}",
+            f"{row['paper_actual_us']:.1f}",
+            _difference(row["latency_us"], row["paper_actual_us"]),
+        ]
+        for row in rows
+    ]
+    return _markdown(["layer", "weights", "cycles", "efficiency", "ours, us", "paper, us", "difference"], cells)
+
+
+def alex8_markdown(rows: Sequence[Row]) -> str:
+    """Alex-8 line by line; the paper's figures, ours for each kind of weights, and the difference."""
+    cells = []
+    for row in rows:
+        if row["layer"] != "Alex-8":
+            continue
+        published = row["paper_theoretical_us"], row["paper_actual_us"]
+        paper_efficiency = published[0] / published[1]
+        weights = row["weights"]
+        cells += [
+            [f"cycles, {weights} weights", "-", f"{row['cycles']:,}", "-"],
+            [f"useful MACs, {weights} weights", "-", f"{row['useful_macs']:,}", "-"],
+            [f"pointer reads, {weights} weights", "-", f"{row['pointer_reads']:,}", "-"],
+            [f"line reads, {weights} weights", "-", f"{row['line_reads']:,}", "-"],
+            [
+                f"theoretical time (us), {weights} weights",
+                f"{published[0]:.1f}",
+                f"{row['theoretical_us']:.2f}",
+                _difference(row["theoretical_us"], published[0]),
+            ],
+            [
+                f"actual time (us), {weights} weights",
+                f"{published[1]:.1f}",
+                f"{row['latency_us']:.2f}",
+                _difference(row["latency_us"], published[1]),
+            ],
+            [
+                f"efficiency (theoretical / actual), {weights} weights",
+                f"{paper_efficiency:.3f}",
+                f"{row['efficiency']:.4f}",
+                _difference(row["efficiency"], paper_efficiency),
+            ],
+        ]
+    return _markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
+
+
+def _difference(ours: float, paper: float) -> str:
+    return f"{ours / paper - 1:+.1%}"
+
+
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns padded to one width, so that it reads well as plain text, too."""
+    widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
+    lines = [headings, ["-" * width for width in widths], *rows]
+    return "".join(
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |\n"
+        for line in lines
+    )

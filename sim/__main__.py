@@ -1,0 +1,70 @@
+"""Command line: `python -m sim LAYER.npz`, one layer on one array."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sim import ArrayConfig, SimulationResult, simulate
+from sim.array import Engine
+from traces import InputError
+from traces.command_line import console, run
+from traces.npz import read_layer, read_npy, write_npy
+
+
+def simulate_file(
+    layer: tyro.conf.Positional[Path],
+    array: Annotated[ArrayConfig, tyro.conf.arg(name="")],
+    activations: Path | None = None,
+    output: Path | None = None,
+    engine: Engine = "closed-form",
+) -> None:
+    """Simulate a layer file on one array and print what it costs.
+
+    Example:
+
+      python -m sim alex8.npz --num-pes 64 --queue-slots 8
+
+    Args:
+        layer: .npz file with codes, codebook, optionally bias and one recorded input as act
+        array: the array to run it on
+        activations: .npy file with the input, float [columns], instead of the layer file's own
+        output: .npy file to write the output activations to, float32 [rows]
+        engine: closed-form, or reference for the tick-by-tick machine: the same result, slowly
+    """
+    compressed, recorded = read_layer(layer)
+    values = recorded if activations is None else read_npy(activations)
+    if values is None:
+        raise InputError(f"{layer}: holds no recorded input (act); give one with --activations FILE.npy")
+    result = simulate(compressed, values, array, engine)
+    print_result(compressed.name, result)
+    if output is not None:
+        write_npy(output, result.output)
+
+
+def print_result(name: str, result: SimulationResult) -> None:
+    """One screen of counts, derived figures and energy."""
+    from rich.table import Table
+
+    array = result.config
+    table = Table(title=f"{name} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit lines")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    counts = "cycles broadcasts bubble_cycles blocked_cycles useful_macs stored_entries padding_entries"
+    for field in f"{counts} pointer_reads line_reads".split():
+        table.add_row(field.replace("_", " "), f"{getattr(result, field):,}")
+    table.add_row("efficiency", f"{result.efficiency:.4f}")
+    table.add_row("latency", f"{result.latency_us:.3f} us")
+    table.add_section()
+    for block in fields(result.energy):
+        energy_nj = getattr(result.energy, block.name) / 1e3
+        table.add_row(f"energy, {block.name.removesuffix('_pj').replace('_', ' ')}", f"{energy_nj:,.2f} nJ")
+    table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
+    console().print(table)
+
+
+if __name__ == "__main__":
+    run(lambda: tyro.cli(simulate_file, prog="python -m sim"))
