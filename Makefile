@@ -13,10 +13,10 @@ codesign: $(INSTALLED)
 	$(BIN)/python -m reports
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-all: $(INSTALLED)
-	$(BIN)/python -m pytest -n auto -m "slow or not slow"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

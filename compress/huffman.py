@@ -68,8 +68,8 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths, dtype: npt.DTypeL
         symbols[:] = used[0] if num_symbols else 0
         return symbols
     per_length = np.bincount(lengths[used], minlength=MAX_LENGTH + 1)
-    kraft = sum(int(number) << (MAX_LENGTH - length) for length, number in enumerate(per_length))
-    if lengths.max() > MAX_LENGTH or kraft != 1 << MAX_LENGTH:
+    room = sum(int(number) * 2.0**-length for length, number in enumerate(per_length))  # Kraft, exact in floats
+    if lengths.max() > MAX_LENGTH or room != 1:
         raise ValueError("the code lengths make no complete prefix code")
     from compress import huffman_kernels
 

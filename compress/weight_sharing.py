@@ -60,18 +60,23 @@ def kmeans_1d(samples: npt.NDArray[np.float64], num_centroids: int) -> npt.NDArr
     ordered = np.sort(samples)
     sums = np.concatenate([[0.0], np.cumsum(ordered)])
     centroids = np.linspace(ordered[0], ordered[-1], num_centroids)
-    borders = np.zeros(0, dtype=np.int64)
+    previous_borders = None
     for _ in range(_MAX_ITERATIONS):
         # On a line, a cluster is a run of the ordered samples, and its sum a difference of running sums.
-        between = np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
-        if np.array_equal(between, borders):
+        borders = _nearest_borders(ordered, centroids)
+        if previous_borders is not None and np.array_equal(borders, previous_borders):
             break
-        borders = between
+        previous_borders = borders
         begin, end = np.concatenate([[0], borders]), np.concatenate([borders, [ordered.size]])
         filled = end > begin
         centroids[filled] = (sums[end] - sums[begin])[filled] / (end - begin)[filled]
         centroids.sort()
     return centroids
+
+
+def _nearest_borders(ordered: npt.NDArray[np.float64], centroids: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Where in the ordered samples the nearest centroid changes to the next one."""
+    return np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
 
 
 def _nearest(values: npt.NDArray[np.float64], ascending: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

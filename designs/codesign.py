@@ -44,7 +44,7 @@ class CodesignSettings:
     weight_bits: int = 4
     """bits of a code, in the file and on the array"""
     index_bits: int = 4
-    """bits of a gap, in the file and on the array"""
+    """bits of a gap on the array; the file has gaps of its own"""
     inputs: int = 50
     """test images to simulate on every design point"""
     seed: int = 0
@@ -208,7 +208,6 @@ def _compression(settings: CodesignSettings, recipe: _Recipe) -> CompressionConf
     return CompressionConfig(
         layer_density=dict(zip(("fc1", "fc2", "fc3"), settings.layer_density, strict=True)),
         weight_bits=settings.weight_bits,
-        index_bits=settings.index_bits,
         pruning_epochs=recipe.fine_tuning_epochs,
         sharing_epochs=recipe.fine_tuning_epochs,
         learning_rate=recipe.learning_rate,

@@ -36,9 +36,12 @@ def draw_sweep(points: Sequence[DesignPoint], network: dict[str, Any]) -> Figure
     cycles_axes, utilisation_axes = figure.subplots(1, 2)
     width = points[0].line_bits
     all_pes = sorted({point.num_pes for point in points})
-    for (colour, marker), slots in zip(STYLES * len(points), sorted({p.queue_slots for p in points}), strict=False):
+    queues = sorted({point.queue_slots for point in points})
+    for number, slots in enumerate(queues):
+        colour, marker = STYLES[number % len(STYLES)]
+        size = 11 - 7 * number / len(queues)  # smaller and smaller, so that lines that coincide can all be seen
         line = sorted((p for p in points if p.line_bits == width and p.queue_slots == slots), key=lambda p: p.num_pes)
-        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 5, "label": f"{slots}"}
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": size, "label": f"{slots}"}
         pes = [point.num_pes for point in line]
         cycles_axes.plot(pes, [point.cycles for point in line], **style)
         utilisation_axes.plot(pes, [point.utilisation for point in line], **style)

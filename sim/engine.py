@@ -72,7 +72,7 @@ def schedule(
         broadcast_edges,
         pop_edges,
     )
-    count_entries(packed.entry_counts, packed.padding_counts, columns, entries, padding)
+    sum_entries(packed.entry_counts, packed.padding_counts, columns, entries, padding)
     count_line_reads(packed.pointers, columns, config.entries_per_line, line_reads)
     # A layer is not over before its scan is.
     last_active_edge = max(int(finish.max()), last_broadcast + trailing_bubbles)
@@ -209,7 +209,7 @@ def count_line_reads(pointers: Integers, columns: Integers, entries_per_line: in
 
 
 @kernel
-def count_entries(
+def sum_entries(
     entry_counts: Integers, padding_counts: Integers, columns: Integers, entries: Integers, padding: Integers
 ) -> None:
     """Entries and padding entries that each PE goes through; `entries`, `padding` int64 [num_pes], zeros."""

@@ -1,0 +1,133 @@
+"""Relative index and Huffman coding."""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress import huffman
+from compress.relative_index import decode_relative, encode_relative
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 400), st.sampled_from([0, 0.01, 0.2, 1]), st.integers(1, 8))
+def test_relative_index_is_read_back(seed: int, length: int, density: float, index_bits: int) -> None:
+    stream = np.random.default_rng(seed)
+    codes = np.where(stream.random(length) < density, stream.integers(1, 16, length), 0).astype(np.uint8)
+    entry_codes, gaps = encode_relative(codes, index_bits)
+    assert not gaps.size or gaps.max() < 2**index_bits
+    assert np.array_equal(decode_relative(entry_codes, gaps, length), codes)
+    assert np.count_nonzero(entry_codes) == np.count_nonzero(codes)
+
+
+def test_the_paper_s_example_of_a_filler_comes_out() -> None:
+    # Deep Compression, Fig 2: weights at positions 1, 4 and 15 with a span of 8; the third gap needs a filler.
+    codes = np.zeros(16, dtype=np.uint8)
+    codes[[1, 4, 15]] = 1, 2, 3
+    entry_codes, gaps = encode_relative(codes, 3)
+    assert entry_codes.tolist() == [1, 2, 0, 3]
+    assert (gaps + 1).tolist() == [2, 3, 8, 3]  # the paper counts the difference of positions, from -1
+
+
+def test_an_entry_past_the_end_is_refused() -> None:
+    with pytest.raises(ValueError, match="an entry lies at position 5 of 5"):
+        decode_relative(np.array([1], dtype=np.uint8), np.array([5], dtype=np.uint8), 5)
+
+
+def textbook_cost(counts: list[int]) -> int:
+    """Bits that Huffman's own algorithm needs: the sum of all merged weights."""
+    heap = [count for count in counts if count]
+    heapq.heapify(heap)
+    cost = 0
+    while len(heap) > 1:
+        merged = heapq.heappop(heap) + heapq.heappop(heap)
+        cost += merged
+        heapq.heappush(heap, merged)
+    return cost
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 10_000), min_size=2, max_size=64))
+def test_code_lengths_are_optimal_and_make_a_complete_prefix_code(counts: list[int]) -> None:
+    lengths = huffman.code_lengths(np.array(counts))
+    assert [length > 0 for length in lengths] == [count > 0 for count in counts]
+    if sum(count > 0 for count in counts) > 1:
+        assert int((lengths * np.array(counts)).sum()) == textbook_cost(counts)
+        assert sum(2.0 ** -int(length) for length in lengths if length) == 1
+
+
+def test_limited_lengths_are_the_best_within_the_limit() -> None:
+    counts = np.array([1, 1, 2, 3, 5, 8, 13, 21])  # unlimited: 7 bits for the rarest
+    assert huffman.code_lengths(counts).max() == 7
+    for limit in (3, 4, 5, 6):
+        lengths = huffman.code_lengths(counts, limit)
+        assert lengths.max() <= limit
+        assert int((lengths * counts).sum()) == best_limited_cost(tuple(counts.tolist()), limit)
+    with pytest.raises(ValueError, match="8 symbols need code words of more than 2 bits"):
+        huffman.code_lengths(counts, 2)
+
+
+def best_limited_cost(counts: tuple[int, ...], limit: int) -> int:
+    """By trying all non-increasing lengths for ascending counts that satisfy Kraft's inequality."""
+
+    def best(place: int, longest: int, room: int) -> float:
+        if place == len(counts):
+            return 0 if room >= 0 else float("inf")
+        costs = [
+            counts[place] * length + best(place + 1, length, room - 2 ** (limit - length))
+            for length in range(longest, 0, -1)
+            if room >= 2 ** (limit - length)
+        ]
+        return min(costs, default=float("inf"))
+
+    return int(best(0, limit, 2**limit))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=300))
+def test_huffman_codes_are_read_back(values: list[int]) -> None:
+    symbols = np.array(values, dtype=np.uint8)
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=41))
+    content = huffman.encode(symbols, lengths)
+    assert np.array_equal(huffman.decode(content, len(values), lengths, np.uint8), symbols)
+
+
+def test_huffman_stays_within_a_bit_of_the_entropy() -> None:
+    symbols = np.random.default_rng(0).geometric(0.3, size=100_000).clip(max=31).astype(np.uint8)
+    counts = np.bincount(symbols, minlength=32)
+    shares = counts[counts > 0] / counts.sum()
+    entropy_bits = -(shares * np.log2(shares)).sum()
+    coded_bits = len(huffman.encode(symbols, huffman.code_lengths(counts))) * 8 / symbols.size
+    assert entropy_bits <= coded_bits < entropy_bits + 0.1
+
+
+def test_one_symbol_alone_spends_no_bits() -> None:
+    symbols = np.full(1000, 7, dtype=np.uint8)
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=16))
+    assert huffman.encode(symbols, lengths) == b""
+    assert np.array_equal(huffman.decode(b"", 1000, lengths, np.uint8), symbols)
+
+
+def test_wide_alphabets_are_coded() -> None:
+    symbols = np.random.default_rng(1).integers(0, 2**16, 50_000).astype(np.uint16)
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=2**16))
+    assert np.array_equal(huffman.decode(huffman.encode(symbols, lengths), symbols.size, lengths, np.uint16), symbols)
+
+
+def test_damaged_codes_are_refused() -> None:
+    symbols = np.array([0, 1, 2, 1, 0, 0, 1, 1, 2, 0], dtype=np.uint8)
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=4))
+    content = huffman.encode(symbols, lengths)
+    with pytest.raises(ValueError, match="do not end where the"):
+        huffman.decode(content[:-1], symbols.size, lengths, np.uint8)
+    with pytest.raises(ValueError, match="do not end where the"):
+        huffman.decode(content + b"\0", symbols.size, lengths, np.uint8)
+    for impossible in ([1, 1, 1, 0], [1, 2, 0, 0], [30, 1, 2, 2]):
+        with pytest.raises(ValueError, match="make no complete prefix code"):
+            huffman.decode(content, symbols.size, np.array(impossible, dtype=np.uint8), np.uint8)
+    with pytest.raises(ValueError, match="no word for the stored bits"):
+        huffman.decode(b"", 3, np.zeros(4, dtype=np.uint8), np.uint8)
