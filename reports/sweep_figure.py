@@ -39,7 +39,7 @@ def draw_sweep(points: Sequence[DesignPoint], network: dict[str, Any]) -> Figure
     queues = sorted({point.queue_slots for point in points})
     for number, slots in enumerate(queues):
         colour, marker = STYLES[number % len(STYLES)]
-        size = 11 - 7 * number / len(queues)  # smaller and smaller, so that lines that coincide can all be seen
+        size = 9 - 5 * number / len(queues)  # smaller and smaller, so that lines that coincide can all be seen
         line = sorted((p for p in points if p.line_bits == width and p.queue_slots == slots), key=lambda p: p.num_pes)
         style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": size, "label": f"{slots}"}
         pes = [point.num_pes for point in line]

@@ -30,7 +30,7 @@ def test_the_lines_of_the_readme_run(tmp_path: Path) -> None:
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        shown = re.findall(r"#> (.*)", block)
+        shown = re.findall(r"# prints: (.*)", block)
         assert shown
         assert done.stdout.splitlines() == shown
 
