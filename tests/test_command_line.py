@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import matplotlib.image
@@ -25,15 +28,18 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 SMALL_GRID = ["--num-pes", "1", "64", "--queue-slots", "2", "8", "--line-bits", "64", "128"]
 
 
-def call(*arguments: object, folder: Path, data: Path | None = None) -> subprocess.CompletedProcess[str]:
+def environment_with(data: Path | None = None) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name != "CODESIGN_DATA"}
-    environment["PYTHONPATH"] = str(PROJECT)
-    if data is not None:
-        environment["CODESIGN_DATA"] = str(data)
+    # One thread a process: several of them on few cores would wait for each other.
+    environment |= {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    return environment if data is None else environment | {"CODESIGN_DATA": str(data)}
+
+
+def call(*arguments: object, folder: Path, data: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", *map(str, arguments)],
         cwd=folder,
-        env=environment,
+        env=environment_with(data),
         capture_output=True,
         text=True,
         check=False,
@@ -88,6 +94,28 @@ def test_a_second_run_goes_on_from_the_finished_steps(finished: tuple[Path, str]
     done = call("designs", "--num-pes", "4", "--queue-slots", "8", "--line-bits", "64", folder=folder)
     assert "trained.npz and compressed.dc kept from an earlier run" in done.stdout
     assert (folder / "results/digits/trained.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize(("signal_sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
+    signal_sent: signal.Signals, status: int, finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "results/digits"
+    folder.mkdir(parents=True)
+    for name in ("trained.npz", "stages.json"):  # as if the training had just ended
+        shutil.copy(finished[0] / "results/digits" / name, folder)
+    command = [sys.executable, "-m", "designs", "--num-pes", "8", "--queue-slots", "8", "--line-bits", "64"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment_with(), stderr=subprocess.PIPE, text=True) as job:
+        while not (folder / ".lock").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        job.send_signal(signal_sent)
+        _, said = job.communicate()
+    assert job.returncode == status
+    assert signal_sent != signal.SIGINT or "interrupted; finished steps are kept" in said
+    assert {path.name for path in folder.iterdir()} == {".lock", "trained.npz", "stages.json"}
+    done = call(*command[2:], folder=tmp_path)
+    assert "trained.npz kept from an earlier run" in done.stdout, done.stderr
 
 
 def test_the_report_draws_the_sweep_and_the_tables(finished: tuple[Path, str]) -> None:

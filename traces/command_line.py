@@ -48,7 +48,7 @@ def console() -> Console:
     """Standard output for tables; a file or a pipe gets lines long enough for all of ours."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def check_packages_belong_together() -> None:
