@@ -97,7 +97,6 @@ def test_the_real_alex8_is_the_paper_s_layer(data: Path) -> None:
     assert result.entries_per_pe.max() == 7778
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("row", ALEX8[:4], ids=lambda row: "-".join(list(row.values())[2:6]))
 def test_the_tick_machine_runs_the_real_alex8_exactly(row: Row, data: Path) -> None:
     layer, activations = read_layer_and_input(real_file(data, "alex8", "alex8.npz"))

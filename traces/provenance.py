@@ -11,11 +11,11 @@ from pathlib import Path
 
 @cache
 def source_digest(*folders: Path) -> str:
-    """A hash of the Python sources that lie directly in `folders`, 16 hexadecimal digits."""
+    """A hash of all Python sources in `folders`, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for folder in folders:
-        for source in sorted(folder.glob("*.py")):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+        for source in sorted(folder.rglob("*.py")):
+            digest.update(str(source.relative_to(folder)).encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
