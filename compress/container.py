@@ -56,6 +56,8 @@ _VERSION = 1
 _HEADER = struct.Struct("<8sHHQ")
 _SECTION = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
+_MAX_WEIGHTS = 2**30  # of a layer; a damaged header must not ask for more memory than there is
+_MAX_DIMENSIONS = 8
 
 
 class CompressedModel:
@@ -75,20 +77,30 @@ class CompressedModel:
         index_bits: int = 5,
     ) -> None:
         self.layers = list(layers)
+        strangers = [type(layer).__name__ for layer in self.layers if not isinstance(layer, CompressedLayer)]
+        if strangers:
+            raise InputError(f"layers must be CompressedLayers; found {', '.join(strangers)}")
         self.shapes = [tuple(s) for s in shapes] if shapes is not None else [x.codes.shape for x in self.layers]
         self.index_bits = index_bits
-        if not 1 <= index_bits <= 8:
-            raise InputError(f"index_bits={index_bits} must be 1 to 8")
+        if not isinstance(index_bits, int) or not 1 <= index_bits <= 8:
+            raise InputError(f"index_bits must be a whole number from 1 to 8; found {index_bits!r}")
         names = [layer.name for layer in self.layers]
         if not names or len(set(names)) < len(names):
             raise InputError(f"a container holds at least one layer, each with a name of its own; found {names}")
+        for layer in self.layers:
+            if len(layer.name.encode()) > 65_535 or layer.codes.size > _MAX_WEIGHTS:
+                raise InputError(
+                    f"layer {layer.name[:40]!r}: a container takes names of up to 65,535 bytes and layers of up to "
+                    f"{_MAX_WEIGHTS:,} weights; found {len(layer.name.encode()):,} and {layer.codes.size:,}"
+                )
         if len(self.shapes) != len(self.layers):
             raise InputError(f"there must be one shape a layer; found {len(self.shapes)} for {len(self.layers)}")
         for layer, shape in zip(self.layers, self.shapes, strict=True):
-            if len(shape) < 2 or (shape[0], math.prod(shape[1:])) != layer.codes.shape:
+            unrolled = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 and min(shape) > 0 else None
+            if unrolled != layer.codes.shape or len(shape) > _MAX_DIMENSIONS:
                 raise InputError(
-                    f"layer {layer.name!r}: the weights' shape must unroll to "
-                    f"{list(layer.codes.shape)}; found {list(shape)}"
+                    f"layer {layer.name!r}: the weights' shape must have 2 to {_MAX_DIMENSIONS} dimensions and "
+                    f"unroll to {list(layer.codes.shape)}; found {list(shape)}"
                 )
 
     @property
@@ -158,7 +170,7 @@ class CompressedModel:
                 f"{source}: the header states {file_bytes:,} bytes; found {len(content):,}: the file is cut off "
                 f"or has grown; copy it again"
             )
-        layers, shapes, index_bits = [], [], 1
+        layers, shapes, gap_widths = [], [], set()
         for number in range(num_layers):
             section_bytes, stated_crc = reader.unpack(_SECTION)
             section = reader.take(section_bytes)
@@ -168,9 +180,12 @@ class CompressedModel:
             inner.check_end()
             layers.append(layer)
             shapes.append(shape)
+            gap_widths.add(index_bits)
         reader.check_end()
-        model = cls(layers, shapes, index_bits)
-        model.__dict__["_content"] = content  # encoding again would give the same bytes
+        if len(gap_widths) != 1:
+            raise reader.damaged(f"gaps of {sorted(gap_widths)} bits; all layers have gaps of one width")
+        model = cls(layers, shapes, gap_widths.pop())
+        model.__dict__["_content"] = content  # its size is the file's, and `save` writes the same file again
         return model
 
     def decoded_parameters(self) -> dict[str, npt.NDArray[np.float32]]:
@@ -245,14 +260,23 @@ def _encode_layer(layer: CompressedLayer, shape: tuple[int, ...], index_bits: in
 
 def _decode_layer(reader: _Reader) -> tuple[CompressedLayer, tuple[int, ...], int]:
     (name_bytes,) = reader.unpack(struct.Struct("<H"))
-    name = reader.take(name_bytes).decode(errors="replace")
+    try:
+        name = reader.take(name_bytes).decode()
+    except UnicodeDecodeError as error:
+        raise reader.damaged("a name that is not UTF-8") from error
     (dimensions,) = reader.unpack(struct.Struct("<B"))
     shape = reader.unpack(struct.Struct(f"<{dimensions}I"))
     weight_bits, index_bits, wide, has_bias, num_entries = reader.unpack(struct.Struct("<BBBBQ"))
-    if len(shape) < 2 or not 1 <= weight_bits <= 16 or not 1 <= index_bits <= 8:
-        raise reader.damaged(f"shape {shape}, weight_bits={weight_bits}, index_bits={index_bits}")
+    widths_are_possible = 1 <= weight_bits <= (16 if wide else 8) and 1 <= index_bits <= 8
+    if not widths_are_possible or max(wide, has_bias) > 1:
+        raise reader.damaged(f"{weight_bits=}, {index_bits=}, {wide=}, {has_bias=}")
     dtype = np.dtype(np.uint16 if wide else np.uint8)
-    rows, columns = shape[0], math.prod(shape[1:])
+    rows, columns = (shape[0], math.prod(shape[1:])) if shape else (0, 0)
+    if not 2 <= len(shape) <= _MAX_DIMENSIONS or not 1 <= rows * columns <= _MAX_WEIGHTS:
+        raise reader.damaged(
+            f"weights of shape {list(shape)}; possible are 2 to {_MAX_DIMENSIONS} dimensions and up to "
+            f"{_MAX_WEIGHTS:,} weights"
+        )
     if num_entries > rows * columns:
         raise reader.damaged(f"{num_entries:,} entries in {rows * columns:,} weights")
     codebook = np.zeros(2**weight_bits, dtype=np.float32)
@@ -266,8 +290,8 @@ def _decode_layer(reader: _Reader) -> tuple[CompressedLayer, tuple[int, ...], in
         entry_codes = huffman.decode(coded_codes, num_entries, code_word_lengths, dtype)
         gaps = huffman.decode(coded_gaps, num_entries, gap_word_lengths, np.uint8)
         codes = decode_relative(entry_codes, gaps, rows * columns).reshape(rows, columns)
-    except ValueError as error:
-        raise reader.damaged(str(error)) from error
+    except (ValueError, MemoryError) as error:
+        raise reader.damaged(str(error) or "more than fits into memory") from error
     bias = _unpack_bits(bias_codes, rows, weight_bits, dtype) if has_bias else None
     return CompressedLayer(name, codes, codebook, bias), shape, index_bits
 

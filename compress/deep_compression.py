@@ -16,7 +16,7 @@ import torch
 
 from compress.container import CompressedModel
 from compress.fine_tuning import mask_weight, share_parameters, train
-from compress.pruning import density_schedule, magnitude_mask
+from compress.pruning import check_density, density_schedule, magnitude_mask
 from compress.weight_sharing import share_weights
 from traces import CompressedLayer, InputError
 
@@ -48,8 +48,7 @@ class CompressionConfig:
 
     def __post_init__(self) -> None:
         for name, value in {"density": self.density, **self.layer_density}.items():
-            if not 0 < value <= 1:
-                raise InputError(f"{name}: the share of weights to keep must be above 0 and at most 1; found {value}")
+            check_density(name, value)
         for name in ("weight_bits", "index_bits"):
             if not 1 <= getattr(self, name) <= 8:
                 raise InputError(f"{name}={getattr(self, name)} must be 1 to 8")

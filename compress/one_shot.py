@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from compress.container import CompressedModel
-from compress.pruning import magnitude_mask
+from compress.pruning import check_density, magnitude_mask
 from compress.weight_sharing import share_weights
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz
@@ -60,13 +60,20 @@ def compress_parameters(
     can be compressed, `layer_density` names no layer, or a value is not finite.
     """
     layer_density = layer_density or {}
+    for name, share in {"density": density, **layer_density}.items():
+        check_density(name, share)
     layers, shapes, left_alone = [], [], {}
     for name, weights in parameters.items():
         layer_name = name.removesuffix(".weight")
-        if name == layer_name or weights.ndim < 2 or weights.dtype.kind != "f":
+        if name == layer_name or weights.ndim < 2 or weights.dtype.kind != "f" or not weights.size:
             left_alone[name] = _reason(name, weights)
             continue
         bias = parameters.get(f"{layer_name}.bias")
+        if bias is not None and (bias.shape != weights.shape[:1] or bias.dtype.kind != "f"):
+            raise InputError(
+                f"{layer_name}.bias must be [{weights.shape[0]}] floating-point numbers, one for each output of "
+                f"{name}; found {bias.dtype} {list(bias.shape)}"
+            )
         kept = magnitude_mask(weights, layer_density.get(layer_name, density))
         codes, codebook, bias_codes = share_weights(weights, kept, weight_bits, bias)
         layers.append(CompressedLayer(layer_name, codes.reshape(len(codes), -1), codebook, bias_codes))
@@ -87,4 +94,4 @@ def _reason(name: str, values: npt.NDArray[Any]) -> str:
         return f"{values.dtype} values, no weights"
     if values.ndim < 2:
         return "fewer than two dimensions: no weight matrix or kernel"
-    return "not named NAME.weight"
+    return "not named NAME.weight, or empty"

@@ -17,16 +17,21 @@ def magnitude_mask(weights: npt.NDArray[Any], density: float) -> npt.NDArray[np.
     that is exactly zero never is. Raises InputError if `density` is not above 0 and at most 1 or a weight is
     not finite.
     """
-    if not 0 < density <= 1:
-        raise InputError(f"density is the share of weights to keep, above 0 and at most 1; found {density}")
+    check_density("density", density)
     magnitudes = np.abs(weights).ravel()
     if not np.isfinite(magnitudes).all():
-        raise InputError("weights to prune must be finite; found NaN or infinity: the training has diverged")
+        raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
     keep = max(1, round(density * magnitudes.size))
     mask = np.zeros(magnitudes.size, dtype=np.bool_)
     mask[np.argsort(-magnitudes, kind="stable")[:keep]] = True
     mask &= magnitudes > 0
     return mask.reshape(weights.shape)
+
+
+def check_density(name: str, density: float) -> None:
+    """Raise InputError if `density`, which the user knows as `name`, is no share of weights to keep."""
+    if not 0 < density <= 1:
+        raise InputError(f"{name}: the share of weights to keep must be above 0 and at most 1; found {density}")
 
 
 def density_schedule(target_density: float, steps: int) -> list[float]:

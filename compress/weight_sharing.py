@@ -35,7 +35,7 @@ def share_weights(
     kept_weights = weights[kept].astype(np.float64)
     samples = kept_weights if bias is None else np.concatenate([kept_weights, bias.astype(np.float64)])
     if not np.isfinite(samples).all():
-        raise InputError("weights to share must be finite; found NaN or infinity: the training has diverged")
+        raise InputError("weights to share must be finite; found NaN or infinity (has the training diverged?)")
     centroids = kmeans_1d(samples, 2**weight_bits - 1)
     codebook = np.concatenate([[0.0], centroids]).astype(np.float32)
     codes = np.zeros(weights.shape, dtype=np.uint8)

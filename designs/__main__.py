@@ -85,7 +85,8 @@ def simulate(
     from designs.container_run import run_container
     from designs.tables import print_container_run
 
-    print_container_run(run_container(container, array, data_folder(data), activations, inputs))
+    images = data if activations is not None else data_folder(data)
+    print_container_run(run_container(container, array, images, activations, inputs))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from designs.results import Column, provenance, table_of, write_results
 from designs.sweep import DESIGN_COLUMNS, design_row
 from sim import ArrayConfig, count, pack
+from traces import InputError
 from traces.eie_benchmark import EIE_BENCHMARK
 from traces.npz import read_layer_and_input
 from traces.progress import progress_bar
@@ -50,6 +51,10 @@ _COUNTS = [
 def run_benchmark(path: Path, data: Path | None = None) -> pa.Table:
     """Simulate the nine layers, and the real ones that the folder `data` holds; write the result file `path`."""
     config = ArrayConfig()
+    if data is not None and not data.is_dir():
+        raise InputError(
+            f"{data}: there is no such folder of data; the real layers lie in DIR/alex8/alex8.npz and the like"
+        )
     real = {name: data / file for name, file in REAL_LAYERS.items() if data and (data / file).exists()}
     rows: list[dict[str, Any]] = []
     with progress_bar("simulating benchmark layers", len(EIE_BENCHMARK) + len(real)) as advance:

@@ -49,6 +49,10 @@ def run_container(
     """
     if inputs < 1:
         raise InputError(f"inputs={inputs} must be at least 1")
+    if data is not None and activations is not None:
+        raise InputError(
+            f"inputs come from --data or from --activations; found both, {data} and {activations}; give one"
+        )
     model = CompressedModel.load(container)
     labels = None
     if activations is not None:

@@ -57,22 +57,25 @@ def write_results(path: str | os.PathLike[str], table: pa.Table, origin: Mapping
     """Write a result file, whole or not at all; `origin` is kept with it as JSON."""
     metadata = {**(table.schema.metadata or {}), _PROVENANCE: json.dumps(origin).encode()}
     with atomic_file(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tuple[pa.Table, dict[str, Any]]:
     """Read a result file and its origin. Raises InputError if it is missing, damaged or of another kind."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such result file; make it with python -m designs") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: must be a whole Parquet file; reading it failed: {error}") from error
-    missing = [column.name for column in columns if column.name not in table.schema.names]
-    metadata = table.schema.metadata or {}
-    if missing or _PROVENANCE not in metadata:
-        raise InputError(
-            f"{path}: is no result of this kind: {', '.join(missing) or 'its origin'} missing; make it again "
-            f"with python -m designs"
-        )
-    return table, json.loads(metadata[_PROVENANCE])
+    found = {field.name: field.type for field in table.schema}
+    wrong = [column.name for column in columns if found.get(column.name) != column.type]
+    wrong += [name for name in found if table[name].null_count]
+    try:
+        origin = json.loads((table.schema.metadata or {}).get(_PROVENANCE, b""))
+    except ValueError:
+        origin = None
+    if wrong or not table.num_rows or not isinstance(origin, dict):
+        reason = f"{', '.join(wrong)} missing or of another type" if wrong else "no rows, or no origin"
+        raise InputError(f"{path}: is no result of this kind: {reason}; make it again with python -m designs")
+    return table, origin

@@ -11,7 +11,7 @@ from typing import Any, cast
 import filelock
 
 from traces import InputError
-from traces.atomic_file import write_atomically
+from traces.atomic_file import PARTIAL_SUFFIX, write_atomically
 
 
 class Stages:
@@ -34,6 +34,8 @@ class Stages:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
+            for left_behind in self.folder.glob(f".*{PARTIAL_SUFFIX}"):
+                left_behind.unlink(missing_ok=True)
         except filelock.Timeout:
             raise InputError(
                 f"{self.folder}: another run is writing to this folder; wait for it or choose another with --out"
@@ -62,7 +64,7 @@ class Stages:
         """
         path = self.folder / file_name
         finished = self._finished()
-        keep = not self.fresh and path.exists() and finished.get(file_name) == self._entry(path, origin)
+        keep = not self.fresh and path.is_file() and finished.get(file_name) == self._entry(path, origin)
         if not keep:
             make(path)
             finished[file_name] = self._entry(path, origin)

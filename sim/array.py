@@ -29,7 +29,7 @@ def simulate(
     engine       "closed-form", or "reference" for the tick-by-tick machine: the same result, slowly
 
     Products and sums are in float64, in the order in which the PEs see them, and the output is rounded to
-    float32 at the end. Raises InputError on input that no array could run.
+    float32 at the end (to infinity, if float32 cannot hold it). Raises InputError on input that no array could run.
     """
     config = config or ArrayConfig()
     packed, values = prepare(layer, activations, config)
@@ -59,6 +59,8 @@ def prepare(
     layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig
 ) -> tuple[PackedLayer, npt.NDArray[np.float32]]:
     """Check one run's input at the border: the packed layer, and the activations as finite float32."""
+    if not isinstance(config, ArrayConfig):
+        raise InputError(f"config must be an ArrayConfig; found {type(config).__name__}")
     if isinstance(layer, PackedLayer):
         layer.check_fits(config)
         packed = layer
@@ -67,7 +69,10 @@ def prepare(
     else:
         raise InputError(f"layer must be a CompressedLayer or a PackedLayer; found {type(layer).__name__}")
     name, columns = packed.layer.name, packed.layer.columns
-    given = np.asarray(activations)
+    try:
+        given = np.asarray(activations)
+    except ValueError as error:
+        raise InputError(f"layer {name!r}: activations must be one row of numbers; they are ragged") from error
     if given.dtype.kind not in "fiub":
         raise InputError(f"layer {name!r}: activations must be real numbers; found {given.dtype}")
     if given.shape != (columns,):

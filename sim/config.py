@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +49,11 @@ class ArrayConfig:
                 f"so that a line holds a whole entry; widen the line or narrow the entry"
             )
         clock = self.clock_mhz
-        if isinstance(clock, bool) or not isinstance(clock, int | float | np.number):
+        if isinstance(clock, bool) or not isinstance(clock, int | float | np.integer | np.floating):
             raise InputError(f"clock_mhz must be a number; found {clock!r}")
+        if not 1e-3 <= clock <= 1e6:
+            raise InputError(f"clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found {clock}")
         object.__setattr__(self, "clock_mhz", float(clock))
-        if not (math.isfinite(self.clock_mhz) and self.clock_mhz > 0):
-            raise InputError(f"clock_mhz={clock} must be a frequency above 0 MHz")
 
     def _check_int(self, field: str, lowest: int, highest: int, reason: str) -> None:
         value = getattr(self, field)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.packing import PackedLayer
-from sim.result import Counts, SimulationResult
+from sim.result import Counts, SimulationResult, rounded
 from traces.kernel_cache import kernel
 
 Integers = npt.NDArray[Any]
@@ -106,7 +106,7 @@ def run(packed: PackedLayer, activations: npt.NDArray[np.float32], config: Array
         plan.values,
         output,
     )
-    return SimulationResult(**vars(plan.counts), output=output.astype(np.float32))
+    return SimulationResult(**vars(plan.counts), output=rounded(output))
 
 
 @kernel

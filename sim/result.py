@@ -80,3 +80,9 @@ class SimulationResult(Counts):
     """Counts, and the output activations (before any non-linearity), float32 [rows]."""
 
     output: npt.NDArray[np.float32]
+
+
+def rounded(output: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """The output as the result holds it; what float32 cannot hold becomes infinite."""
+    with np.errstate(over="ignore"):
+        return output.astype(np.float32)

@@ -30,8 +30,10 @@ LAYER = CompressedLayer("fc", CODES, CODEBOOK)
         ({"index_bits": 9}, "index_bits must be 1 to 8"),
         ({"weight_bits": 0}, "weight_bits must be 1 to 16"),
         ({"line_bits": 7}, "line_bits=7 must be at least weight_bits + index_bits = 8"),
-        ({"clock_mhz": 0.0}, "clock_mhz=0.0 must be a frequency above 0 MHz"),
-        ({"clock_mhz": float("nan")}, "clock_mhz=nan must be a frequency"),
+        ({"clock_mhz": 0.0}, "clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found 0.0"),
+        ({"clock_mhz": float("nan")}, "clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found nan"),
+        ({"clock_mhz": 10**400}, "clock_mhz must be a frequency"),
+        ({"clock_mhz": 1j}, "clock_mhz must be a number; found 1j"),
         ({"clock_mhz": "fast"}, "clock_mhz must be a number; found 'fast'"),
     ],
 )
@@ -57,6 +59,8 @@ def test_configs_of_equal_arrays_are_one_key() -> None:
         ((CODES, CODEBOOK + 1), "codebook entry 0 is the value of a pruned weight and must be 0.0; found 1.0"),
         ((CODES, np.zeros(3)), "codebook must be one row of 2**weight_bits shared weights"),
         ((CODES, np.array([0, np.nan])), "every codebook value must be finite"),
+        ((CODES, np.array(["a", "b"])), "codebook must be real numbers; found <U1"),
+        ((CODES, CODEBOOK + 0j), "codebook must be real numbers; found complex64"),
         ((CODES, CODEBOOK, CODES[0, :1]), "bias must be uint8 [2], one codebook index a row"),
         ((CODES, CODEBOOK, np.array([0, 3], dtype=np.uint8)), "every value of bias must be below 2"),
     ],
@@ -66,9 +70,34 @@ def test_an_impossible_layer_is_refused(arguments: tuple[Any, ...], sentence: st
         CompressedLayer("fc", *arguments)
 
 
+@pytest.mark.parametrize("name", ["", None, 3, "new\nline", "\ud800"])
+def test_a_layer_has_a_printable_name(name: Any) -> None:
+    with pytest.raises(InputError, match="a layer's name must be printable text, not empty; found"):
+        CompressedLayer(name, CODES, CODEBOOK)
+
+
 def test_the_arrays_of_a_layer_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="read-only"):
         LAYER.codes[0, 0] = 1
+    mine, whole = CODES.copy(), np.zeros((4, 2), dtype=np.uint8)
+    layers = [CompressedLayer("fc", array, CODEBOOK) for array in (mine, whole[:2])]
+    mine[0, 0] = whole[0, 0] = 9
+    assert [layer.codes[0, 0] for layer in layers] == [1, 0]
+    again = CompressedLayer("again", layers[0].codes, layers[0].codebook)
+    assert np.shares_memory(again.codes, layers[0].codes)  # what nobody can change is not copied
+
+
+def test_a_pruned_weight_is_plus_zero_and_codes_may_be_big_endian() -> None:
+    layer = CompressedLayer("fc", CODES.astype(">u2"), np.array([-0.0, 1]))
+    assert not np.signbit(layer.codebook[0])
+    assert layer.codes.dtype == np.uint16
+    assert layer.codes.dtype.isnative
+
+
+def test_an_output_beyond_float32_is_infinite_without_a_warning() -> None:
+    huge = CompressedLayer("huge", CODES, np.array([0, 3e38], dtype=np.float32))
+    for engine in ("closed-form", "reference"):
+        assert simulate(huge, [2, 0], engine=engine).output.tolist() == [np.inf, 0]
 
 
 @pytest.mark.parametrize(
@@ -79,6 +108,7 @@ def test_the_arrays_of_a_layer_cannot_be_changed() -> None:
         ([1.0, 2.0, 3.0], "has 2 columns, so activations must be [2]; found shape [3]"),
         ([[1.0, 2.0]], "has 2 columns, so activations must be [2]; found shape [1, 2]"),
         (["a", "b"], "activations must be real numbers; found <U1"),
+        ([[1.0], [1.0, 2.0]], "activations must be one row of numbers; they are ragged"),
         ([1j, 0], "activations must be real numbers; found complex128"),
     ],
 )
@@ -92,6 +122,8 @@ def test_what_is_no_layer_or_no_engine_is_refused() -> None:
         simulate(CODES, [1, 1])  # type: ignore[arg-type]
     with pytest.raises(InputError, match="engine must be 'closed-form' or 'reference'; found 'quick'"):
         simulate(LAYER, [1, 1], engine="quick")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="config must be an ArrayConfig; found dict"):
+        simulate(LAYER, [1, 1], {"num_pes": 4})  # type: ignore[arg-type]
 
 
 def test_layers_that_do_not_follow_one_another_are_refused() -> None:

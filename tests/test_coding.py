@@ -71,6 +71,18 @@ def test_limited_lengths_are_the_best_within_the_limit() -> None:
         huffman.code_lengths(counts, 2)
 
 
+def test_the_longest_code_word_has_24_bits() -> None:
+    fibonacci = [1, 1]
+    while len(fibonacci) < 32:
+        fibonacci.append(fibonacci[-1] + fibonacci[-2])
+    counts = np.array(fibonacci)
+    assert huffman.code_lengths(counts, 31).max() == 31
+    lengths = huffman.code_lengths(counts)
+    assert lengths.max() == 24
+    symbols = np.arange(32, dtype=np.uint8)
+    assert np.array_equal(huffman.decode(huffman.encode(symbols, lengths), 32, lengths, np.uint8), symbols)
+
+
 def best_limited_cost(counts: tuple[int, ...], limit: int) -> int:
     """By trying all non-increasing lengths for ascending counts that satisfy Kraft's inequality."""
 

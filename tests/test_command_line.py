@@ -96,9 +96,9 @@ def test_a_second_run_goes_on_from_the_finished_steps(finished: tuple[Path, str]
     assert (folder / "results/digits/trained.npz").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize(("signal_sent", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
-    signal_sent: signal.Signals, status: int, finished: tuple[Path, str], tmp_path: Path
+    signal_sent: signal.Signals, finished: tuple[Path, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "results/digits"
     folder.mkdir(parents=True)
@@ -111,8 +111,9 @@ def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
         time.sleep(0.5)
         job.send_signal(signal_sent)
         _, said = job.communicate()
-    assert job.returncode == status
-    assert signal_sent != signal.SIGINT or "interrupted; finished steps are kept" in said
+    # 130, or SIGINT's own status (a shell shows 130 for both) where Python was interrupted in the midst of an eval
+    assert job.returncode in ((-9,) if signal_sent == signal.SIGKILL else (130, -2)), said
+    assert signal_sent == signal.SIGKILL or "interrupted: files are whole or absent" in said
     assert {path.name for path in folder.iterdir()} == {".lock", "trained.npz", "stages.json"}
     done = call(*command[2:], folder=tmp_path)
     assert "trained.npz kept from an earlier run" in done.stdout, done.stderr
@@ -213,11 +214,15 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
         (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
         (["designs", "--inputs", "0"], "error: inputs=0 must be at least 1 test image"),
         (["designs", "--layer-density", "0", "1", "1"], "error: fc1: the share of weights to keep must be above 0"),
-        (["designs", "--data", "absent"], "error: absent: there is no such folder"),
+        (["designs", "--data", "absent"], "error: absent: must be a folder that holds IDX files"),
         (["designs", "--seed", "-1"], "error: seed=-1 must be 0 to"),
         (["designs", "simulate", "absent.dc"], "error: absent.dc: there is no such container file"),
         (["designs", "simulate", "text.dc"], "error: text.dc: a container starts with"),
         (["designs", "benchmark", "--out", "/proc/none/x.parquet"], "error: /proc/none/x.parquet cannot be written"),
+        (["designs", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
+        (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
+        (["compress", "pack", "bias.npz", "out.dc"], "fc.bias must be [3] floating-point numbers"),
+        (["compress", "pack", "flat.npz", "out.dc", "--layer-density", "fc", "7"], "error: fc: the share of weights"),
         (["compress", "show", "text.dc"], "error: text.dc: a container starts with"),
         (["compress", "pack", "text.npz", "out.dc"], "error: text.npz: must be a whole .npy or .npz file"),
         (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),
@@ -236,6 +241,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(command: list[str],
     for name in ("text.dc", "text.npz", "text.pt"):
         (tmp_path / name).write_text("just some text, long enough to hold a header of any kind")
     write_npz(tmp_path / "flat.npz", {"bn.weight": np.ones(3)})
+    write_npz(tmp_path / "bias.npz", {"fc.weight": np.ones((3, 2)), "fc.bias": np.array(["a", "b", "c"])})
     write_npz(tmp_path / "layer.npz", {"codes": np.eye(2, dtype=np.uint8), "codebook": np.array([0, 1.0])})
     write_npy(tmp_path / "nan.npy", np.array([np.nan, 1]))
     write_npy(tmp_path / "long.npy", np.ones(3))

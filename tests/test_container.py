@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import struct
 import subprocess
 import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -94,26 +97,78 @@ def test_damage_gets_a_sentence_with_the_file_s_name(tmp_path: Path) -> None:
 
 
 def test_a_newer_version_is_refused() -> None:
-    import struct
-    import zlib
-
     content = drawn_model().to_bytes()
     header = content[:8] + struct.pack("<H", 9) + content[10:20]
     with pytest.raises(InputError, match="reads version 1 of the container; found version 9"):
         CompressedModel.from_bytes(header + struct.pack("<I", zlib.crc32(header)) + content[24:])
 
 
+def forged(change: Callable[[bytearray], None], after: bytes = b"", num_layers: int = 1) -> bytes:
+    """A container of one small layer whose content is changed and whose checksums are right nevertheless.
+
+    The layer is named "fc": its content has dimensions at byte 4, rows at 5, columns at 9, weight_bits at 13,
+    index_bits at 14, the type of codes at 15, the bias flag at 16 and the number of entries at 17.
+    """
+    codes = np.array([[1, 0, 3], [0, 2, 0]], dtype=np.uint8)
+    layer = CompressedLayer("fc", codes, np.array([0, 0.5, 1, 2], dtype=np.float32))
+    content = bytearray(CompressedModel([layer], index_bits=2).to_bytes()[36:])
+    change(content)
+    body = struct.pack("<QI", len(content), zlib.crc32(content)) + content + after
+    header = struct.pack("<8sHHQ", b"\x89EIEDC\r\n", 1, num_layers, 24 + len(body))
+    return header + struct.pack("<I", zlib.crc32(header)) + body
+
+
+def put(place: int, form: str, *values: int) -> Callable[[bytearray], None]:
+    def change(content: bytearray) -> None:
+        struct.pack_into(form, content, place, *values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (forged(put(5, "<II", 2**32 - 1, 2**32 - 1)), "possible are 2 to 8 dimensions and up to 1,073,741,824 weights"),
+        (forged(put(5, "<II", 0, 3)), "weights of shape [0, 3]"),
+        (forged(put(17, "<Q", 7)), "7 entries in 6 weights"),
+        (forged(put(17, "<Q", 5)), "an entry lies at position 6 of 6"),
+        (forged(put(13, "<B", 9)), "weight_bits=9, index_bits=2, wide=0"),
+        (forged(put(14, "<B", 9)), "index_bits=9"),
+        (forged(put(15, "<B", 7)), "wide=7"),
+        (forged(put(16, "<B", 2)), "has_bias=2"),
+        (forged(put(2, "<B", 0xFF)), "a name that is not UTF-8"),
+        (forged(lambda content: content.append(0)), "1 bytes after the end"),
+        (forged(lambda content: None, after=b"more"), "4 bytes after the end"),
+        (forged(lambda content: None, num_layers=0), "bytes after the end"),
+        (forged(lambda content: None, num_layers=2), "12 bytes must follow"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_no_container_can_hold_is_refused_though_the_checksums_are_right(content: bytes, sentence: str) -> None:
+    assert CompressedModel.from_bytes(forged(lambda content: None)).layers[0].codes.tolist() == [[1, 0, 3], [0, 2, 0]]
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        CompressedModel.from_bytes(content)
+
+
 def test_layers_that_make_no_model_are_refused() -> None:
     layer = drawn_model().layers[0]
+    with pytest.raises(InputError, match="layers must be CompressedLayers; found ndarray"):
+        CompressedModel([layer.codes])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="names of up to 65,535 bytes"):
+        CompressedModel([CompressedLayer("x" * 65_536, layer.codes, layer.codebook)])
+    with pytest.raises(InputError, match="must have 2 to 8 dimensions"):
+        CompressedModel([layer], [(6, 9, 1, 1, 1, 1, 1, 1, 1)])
+    with pytest.raises(InputError, match=r"found \[-6, -9\]"):
+        CompressedModel([layer], [(-6, -9)])
     with pytest.raises(InputError, match=r"each with a name of its own; found \['conv', 'conv'\]"):
         CompressedModel([layer, layer])
     with pytest.raises(InputError, match="at least one layer"):
         CompressedModel([])
-    with pytest.raises(InputError, match=r"shape must unroll to \[6, 9\]; found \[9, 6\]"):
+    with pytest.raises(InputError, match=r"unroll to \[6, 9\]; found \[9, 6\]"):
         CompressedModel([layer], [(9, 6)])
     with pytest.raises(InputError, match="one shape a layer; found 0 for 1"):
         CompressedModel([layer], [])
-    with pytest.raises(InputError, match="index_bits=9 must be 1 to 8"):
+    with pytest.raises(InputError, match="index_bits must be a whole number from 1 to 8; found 9"):
         CompressedModel([layer], index_bits=9)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 
-from sim import pack, simulate
+from sim import ArrayConfig, pack, simulate
 from sim.datapath import Array
 from sim.timeline import timeline
 from tests.layers import Case, cases
+from traces import CompressedLayer
 
 COUNTERS = [
     "stored_entries",
@@ -91,3 +92,29 @@ def _accumulators_entry_by_entry(packed: Any, pe: int, columns: Any, activations
                 now[row] += float(layer.codebook[code]) * value
             history.append(list(now))
     return history
+
+
+def test_both_engines_agree_where_counts_outgrow_a_byte() -> None:
+    stream = np.random.default_rng(1)
+    codebook = np.linspace(0, 1, 16, dtype=np.float32)
+
+    def agree(rows: int, columns: int, density: float, activity: float, **array: int) -> Any:
+        codes = (stream.integers(1, 16, (rows, columns)) * (stream.random((rows, columns)) < density)).astype(np.uint8)
+        codes[-1, :] = 1
+        layer = CompressedLayer("long", codes, codebook)
+        activations = (stream.random(columns) < activity).astype(np.float32)
+        activations[[0, -1]] = 1
+        config = ArrayConfig(**array)
+        fast, ticked = simulate(layer, activations, config), simulate(layer, activations, config, "reference")
+        for name in COUNTERS:
+            assert getattr(fast, name) == getattr(ticked, name), name
+        for name in PER_PE:
+            np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
+        np.testing.assert_array_equal(fast.output, ticked.output)
+        return fast
+
+    assert agree(700, 5, 0.002, 1, num_pes=1, index_bits=8).padding_entries > 0  # gaps of 256 and more
+    assert agree(400, 3, 0.9, 1, num_pes=1).entries_per_pe[0] > 3 * 255  # entries of a column
+    assert agree(600, 40, 0.9, 1, num_pes=2, queue_slots=2).blocked_cycles > 255
+    assert agree(4, 2000, 0.5, 0, num_pes=4).bubble_cycles > 255
+    assert agree(100, 300, 0.9, 1, num_pes=1, queue_slots=64).blocked_cycles > 255

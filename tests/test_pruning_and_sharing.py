@@ -30,11 +30,14 @@ def test_pruning_keeps_the_largest_weights_and_no_other(seed: int, density: floa
 def test_of_equal_magnitudes_the_first_are_kept_and_a_zero_never_is() -> None:
     assert magnitude_mask(np.array([1.0, -1.0, 1.0, 1.0]), 0.5).tolist() == [True, True, False, False]
     assert magnitude_mask(np.array([0.0, 2.0, 0.0]), 1.0).tolist() == [False, True, False]
+    many = magnitude_mask(np.where(np.arange(1000) % 3, 1.0, -1.0), 0.4)
+    assert many[:400].all()
+    assert not many[400:].any()
 
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.5, float("nan")])
 def test_an_impossible_density_is_refused(density: float) -> None:
-    with pytest.raises(InputError, match="density is the share of weights to keep, above 0 and at most 1; found"):
+    with pytest.raises(InputError, match="density: the share of weights to keep must be above 0 and at most 1; found"):
         magnitude_mask(np.ones(4), density)
 
 

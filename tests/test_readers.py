@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import re
 import struct
 from pathlib import Path
@@ -46,8 +48,9 @@ def test_a_damaged_idx_file_gets_a_sentence(tmp_path: Path) -> None:
     whole = idx_bytes(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
     zipped = gzip.compress(whole)
     cases = {
-        b"": "an IDX file starts with two zero bytes, a known type and a number of dimensions; found an empty file",
+        b"": "an IDX file starts with two zero bytes, a known type and 1 to 8 dimensions; found an empty file",
         b"\x89PNG\r\n": "an IDX file starts with two zero bytes",
+        bytes([0, 0, 8, 255]) + bytes(2000): "1 to 8 dimensions; found 00 00 08 ff",
         whole[:10]: "the header must have 16 bytes; the file ends after 10",
         whole[:-1]: "the header states shape (2, 3, 4), so 40 bytes; found 39; the file is cut off or damaged",
         whole + b"\0": "so 40 bytes; found 41",
@@ -89,7 +92,10 @@ def test_a_damaged_array_file_gets_a_sentence(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (b"", b"PK\x03\x04", whole[:-30], whole[:40], b"text"):
         path.write_bytes(content)
-        with pytest.raises(InputError, match=r"must be a whole \.npy or \.npz file of plain arrays"):
+        with pytest.raises(
+            InputError,
+            match=r"must be a whole \.npy or \.npz file of plain arrays; it is another kind of file, cut off",
+        ):
             read_npz(path)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="plain arrays"):
@@ -129,7 +135,7 @@ def test_a_folder_of_idx_files_is_an_image_set(tmp_path: Path) -> None:
 
 
 def test_an_image_folder_that_does_not_fit_gets_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(InputError, match="must be a folder that holds IDX files; it cannot be opened: No such file"):
         load_images(tmp_path / "absent")
     with pytest.raises(InputError, match=r"must hold an IDX file named train\*-images-idx\*; found none"):
         load_images(tmp_path)
@@ -173,5 +179,28 @@ def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot be written: .*; choose another place"):
         write_atomically(tmp_path / "file" / "below", b"")
-    with pytest.raises(InputError, match="cannot be written"):
+    with pytest.raises(InputError, match="cannot be written: it is a folder or a device"):
         write_atomically(tmp_path, b"")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="cannot be written: it is a folder or a device"):
+        write_atomically(tmp_path / "pipe", b"")
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    write_atomically(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_disk_that_is_full_gets_a_sentence_and_keeps_the_old_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", b"old")
+
+    def write_to_a_full_disk() -> None:
+        with atomic_file(tmp_path / "file"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(InputError, match="file cannot be written: No space left on device; choose another place"):
+        write_to_a_full_disk()
+    assert (tmp_path / "file").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1

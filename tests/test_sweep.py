@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -21,7 +22,6 @@ from designs.stages import Stages
 from designs.sweep import SWEEP_COLUMNS, network_totals, sweep
 from sim import ArrayConfig, simulate
 from sim.area import area_mm2
-from sim.energy import num_lnzd_units
 from traces import InputError
 from traces.synthetic import draw_layer
 
@@ -99,10 +99,19 @@ def test_the_front_is_what_no_other_point_beats(points: list[tuple[int, int, int
     assert non_dominated(np.array(points)).tolist() == expected
 
 
-def test_the_area_of_the_paper_s_array_is_the_paper_s() -> None:
-    assert area_mm2(ArrayConfig()) == pytest.approx(40.8, rel=0.01)  # EIE, section VI: 40.8 mm2 for 64 PEs
-    assert num_lnzd_units(64) == 21  # EIE, Table II: 64 PEs need 21 units
-    assert [num_lnzd_units(n) for n in (1, 4, 5, 16, 256)] == [1, 1, 3, 5, 85]
+def test_design_points_may_differ_in_everything() -> None:
+    arrays = [
+        ArrayConfig(num_pes=4, index_bits=1),
+        ArrayConfig(num_pes=4, index_bits=4, clock_mhz=400),
+        ArrayConfig(num_pes=2, index_bits=1, weight_bits=8),
+        ArrayConfig(num_pes=4, index_bits=2),
+    ]
+    table = sweep([FIRST], INPUTS, arrays)
+    for row, array, total in zip(table.to_pylist(), arrays, network_totals(table), strict=True):
+        result = simulate(FIRST, INPUTS["first"][0], array)
+        assert row["stored_entries"] == result.stored_entries
+        assert row["index_bits"] == array.index_bits
+        assert total.latency_us == row["cycles"] / array.clock_mhz
 
 
 def test_result_files_keep_units_and_origin(tmp_path: Path) -> None:
@@ -124,9 +133,32 @@ def test_a_damaged_result_file_gets_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1")
     with pytest.raises(InputError, match="must be a whole Parquet file; reading it failed"):
         read_results(path, SWEEP_COLUMNS)
-    write_results(path, sweep([FIRST], INPUTS, [ArrayConfig()]).drop_columns(["cycles"]), {})
-    with pytest.raises(InputError, match="is no result of this kind: cycles missing"):
-        read_results(path, SWEEP_COLUMNS)
+    table = sweep([FIRST], INPUTS, [ArrayConfig()])
+    as_text = table.set_column(table.schema.get_field_index("cycles"), "cycles", pa.array(["many"]))
+    unknown = table.set_column(table.schema.get_field_index("cycles"), "cycles", pa.array([None], pa.float64()))
+    for damaged in (table.drop_columns(["cycles"]), as_text, unknown):
+        write_results(path, damaged, {})
+        with pytest.raises(InputError, match="is no result of this kind: cycles missing or of another type"):
+            read_results(path, SWEEP_COLUMNS)
+    for empty, origin in ((table.slice(0, 0), {}), (table, [])):
+        write_results(path, empty, origin)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="no rows, or no origin"):
+            read_results(path, SWEEP_COLUMNS)
+
+
+def test_a_flipped_bit_in_the_values_of_a_result_file_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.parquet"
+    table = sweep([FIRST], INPUTS, GRID.design_points(ArrayConfig()))
+    write_results(path, table, {})
+    whole = path.read_bytes()
+    end_of_values = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    for place in range(4, end_of_values, 7):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :])
+        try:
+            found = read_results(path, SWEEP_COLUMNS)[0]
+        except InputError:
+            continue
+        assert found.equals(table), place  # a bit that holds no value
 
 
 def make_and_count(content: bytes, calls: list[Path]) -> Any:
@@ -155,6 +187,9 @@ def test_finished_steps_are_kept_until_something_before_them_changes(tmp_path: P
     assert job(b"c", seed=1) == ["first", "second"]
     (tmp_path / "stages.json").write_text("{")
     assert job(b"c", seed=1) == ["first", "second"]
+    (tmp_path / ".first.abc.partial").write_text("left behind by a run that was killed")
+    assert job(b"c", seed=1) == []
+    assert not (tmp_path / ".first.abc.partial").exists()
     assert set(json.loads((tmp_path / "stages.json").read_text())) == {"first", "second"}
 
 

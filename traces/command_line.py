@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ PACKAGES = ("traces", "compress", "sim", "designs", "reports")
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and one sentence on bad input, with 130 when interrupted."""
+    """Run a command; exit with 2 and one sentence on bad input, with 130 when interrupted or terminated."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-written
     try:
         check_packages_belong_together()
         command()
@@ -32,7 +34,11 @@ def run(command: Callable[[], object]) -> None:
                  "install the extra: pip install 'eie-codesign[train]'", status=2)
         )  # fmt: skip
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted; finished steps are kept: run the same command again to go on", status=130))
+        sys.exit(
+            _say(
+                "interrupted: files are whole or absent, and steps that the main job has finished are kept", status=130
+            )
+        )
     except BrokenPipeError:
         # The reader of our output (a pager, head) has gone; point stdout elsewhere so that exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,7 +54,7 @@ def console() -> Console:
     """Standard output for tables; a file or a pipe gets lines long enough for all of ours."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 def check_packages_belong_together() -> None:

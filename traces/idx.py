@@ -38,9 +38,9 @@ def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _VALUE_TYPES or content[3] == 0:
+    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _VALUE_TYPES or not 1 <= content[3] <= 8:
         raise InputError(
-            f"{path}: an IDX file starts with two zero bytes, a known type and a number of dimensions; "
+            f"{path}: an IDX file starts with two zero bytes, a known type and 1 to 8 dimensions; "
             f"found {content[:4].hex(' ') or 'an empty file'}"
         )
     dtype = np.dtype(_VALUE_TYPES[content[2]])

@@ -69,8 +69,12 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
     `folder` or in its subfolder `mnist`. Raises InputError if one is missing, damaged or does not fit.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give the one that holds the IDX files")
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: must be a folder that holds IDX files; it cannot be opened: {error.strerror or error}"
+        ) from error
     if not any(folder.glob("train*-images-idx*")) and (folder / "mnist").is_dir():
         folder = folder / "mnist"
 

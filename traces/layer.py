@@ -15,9 +15,14 @@ FloatVector = npt.NDArray[np.float32]
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    """The same values, in memory that nobody can write to."""
+    owner = array
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    if owner.flags.writeable or owner.base is not None:
+        array = array.copy()
+        array.flags.writeable = False
+    return array
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +35,7 @@ class CompressedLayer:
     bias      same type as `codes`, [rows], indices into `codebook`, or None
 
     The layer computes `weights() @ activations + bias_values()`. A convolution is stored unrolled, as
-    [out, in * kernel_height * kernel_width]. The arrays of a layer are read-only views.
+    [out, in * kernel_height * kernel_width]. The arrays of a layer are its own and read-only.
 
     Raises InputError if a type or shape is wrong, a codebook value is not finite, or a code has no entry
     in the codebook.
@@ -45,12 +50,17 @@ class CompressedLayer:
     bias: Codes | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise InputError(f"a layer's name must be printable text, not empty; found {self.name!r}")
         codes = self._index_array("codes", self.codes, dimensions=2)
         if codes.size == 0:
             raise InputError(
                 f"layer {self.name!r}: codes must have at least one row and one column; found shape {codes.shape}"
             )
-        codebook = np.asarray(self.codebook, dtype=np.float32)
+        given = np.asarray(self.codebook)
+        if given.dtype.kind not in "fiu":
+            raise InputError(f"layer {self.name!r}: codebook must be real numbers; found {given.dtype}")
+        codebook = given.astype(np.float32)
         length = codebook.size
         if codebook.ndim != 1 or length < 2 or length & (length - 1):
             raise InputError(
@@ -66,6 +76,7 @@ class CompressedLayer:
                 f"layer {self.name!r}: codebook entry 0 is the value of a pruned weight and must be 0.0; "
                 f"found {codebook[0]}"
             )
+        codebook[0] = 0.0  # not -0.0
         self._check_codes_in_codebook("codes", codes, length)
         bias = self.bias
         if bias is not None:
@@ -82,12 +93,12 @@ class CompressedLayer:
 
     def _index_array(self, field: str, value: object, dimensions: int) -> Codes:
         array = np.asarray(value)
-        if array.dtype not in (np.uint8, np.uint16) or array.ndim != dimensions:
+        if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or array.ndim != dimensions:
             raise InputError(
                 f"layer {self.name!r}: {field} must be a {dimensions}-dimensional array of uint8 or uint16 "
                 f"codebook indices; found {array.dtype} with {array.ndim} dimension(s)"
             )
-        return np.ascontiguousarray(array)
+        return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
     def _check_codes_in_codebook(self, field: str, codes: Codes, length: int) -> None:
         largest = int(codes.max())

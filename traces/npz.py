@@ -45,9 +45,12 @@ def _load(path: str | os.PathLike[str]) -> npt.NDArray[Any] | dict[str, npt.NDAr
             return {name: loaded[name] for name in loaded.files}
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
         raise InputError(
-            f"{path}: must be a whole .npy or .npz file of plain arrays; reading it failed: {error}"
+            f"{path}: must be a whole .npy or .npz file of plain arrays; it is another kind of file, cut off or "
+            f"damaged, or holds Python objects"
         ) from error
 
 

@@ -25,7 +25,7 @@ from sim.datapath.arithmetic import Arithmetic
 from sim.datapath.pointer_read import PointerRead
 from sim.datapath.sparse_matrix_read import SparseMatrixRead
 from sim.packing import PackedLayer
-from sim.result import SimulationResult
+from sim.result import SimulationResult, rounded
 
 PIPELINE_CYCLES = 5  # from leaving the pointer read to being written
 
@@ -112,5 +112,5 @@ class Array:
             padding_per_pe=np.array([pe.arithmetic.padding for pe in pes]),
             line_reads_per_pe=np.array([pe.sparse_matrix_read.line_reads for pe in pes]),
             finish_edge_per_pe=np.array([pe.pointer_read.last_entry_edge for pe in pes]),
-            output=output.astype(np.float32),
+            output=rounded(output),
         )

@@ -9,12 +9,13 @@ class ActivationQueue:
     """A ring of slots that tells full from empty by its two positions, so one slot stays free."""
 
     def __init__(self, queue_slots: int) -> None:
-        self.slots: list[Broadcast | None] = [None] * queue_slots
+        self.queue_slots = queue_slots
+        self.slots: dict[int, Broadcast] = {}  # by position; filled as they are used
         self.write_position = 0
         self.read_position = 0
 
     def _after(self, position: int) -> int:
-        return (position + 1) % len(self.slots)
+        return (position + 1) % self.queue_slots
 
     @property
     def is_empty(self) -> bool:
@@ -32,7 +33,6 @@ class ActivationQueue:
     def pop(self) -> Broadcast:
         assert not self.is_empty
         broadcast = self.slots[self.read_position]
-        assert broadcast is not None
         self.read_position = self._after(self.read_position)
         return broadcast
 
@@ -41,8 +41,6 @@ class ActivationQueue:
         columns = []
         position = self.read_position
         while position != self.write_position:
-            broadcast = self.slots[position]
-            assert broadcast is not None
-            columns.append(broadcast.column)
+            columns.append(self.slots[position].column)
             position = self._after(position)
         return columns
