@@ -111,6 +111,7 @@ def test_both_engines_agree_where_counts_outgrow_a_byte() -> None:
         for name in PER_PE:
             np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
         np.testing.assert_array_equal(fast.output, ticked.output)
+        np.testing.assert_allclose(fast.output, layer.weights().astype(np.float64) @ activations, rtol=1e-6)
         return fast
 
     assert agree(700, 5, 0.002, 1, num_pes=1, index_bits=8).padding_entries > 0  # gaps of 256 and more

@@ -30,9 +30,11 @@ def test_pruning_keeps_the_largest_weights_and_no_other(seed: int, density: floa
 def test_of_equal_magnitudes_the_first_are_kept_and_a_zero_never_is() -> None:
     assert magnitude_mask(np.array([1.0, -1.0, 1.0, 1.0]), 0.5).tolist() == [True, True, False, False]
     assert magnitude_mask(np.array([0.0, 2.0, 0.0]), 1.0).tolist() == [False, True, False]
-    many = magnitude_mask(np.where(np.arange(1000) % 3, 1.0, -1.0), 0.4)
-    assert many[:400].all()
-    assert not many[400:].any()
+    large = np.random.default_rng(0).random(1000) < 0.5
+    mask = magnitude_mask(np.where(large, 2.0, -1.0), 0.75)
+    assert mask[large].all()
+    small_kept = 750 - int(large.sum())
+    assert mask[~large].tolist() == [True] * small_kept + [False] * (int((~large).sum()) - small_kept)
 
 
 @pytest.mark.parametrize("density", [0, -0.1, 1.5, float("nan")])
