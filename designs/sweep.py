@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from designs.results import Column, table_of
-from sim import ArrayConfig, count, pack
+from sim import ArrayConfig, count_all, pack
 from sim.area import area_mm2
 from traces import CompressedLayer, InputError
 
@@ -74,9 +74,11 @@ def sweep(
         places = list(group)
         for number, layer in enumerate(layers):
             packed = pack(layer, design_points[places[0]])  # serves all points that share its SRAM images
-            for place in places:
+            configs = [design_points[place] for place in places]
+            by_input = [count_all(packed, values, configs) for values in activations[layer.name]]
+            for number_in_group, place in enumerate(places):
                 config = design_points[place]
-                counts = [count(packed, values, config) for values in activations[layer.name]]
+                counts = [all_counts[number_in_group] for all_counts in by_input]
                 rows[place, number] = {
                     **design_row(config),
                     "layer": layer.name,

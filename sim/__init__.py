@@ -1,6 +1,6 @@
 """A cycle-level simulator of an EIE-like array of processing elements (Han et al., ISCA 2016)."""
 
-from sim.array import count, simulate
+from sim.array import count, count_all, simulate
 from sim.config import ArrayConfig
 from sim.energy import Energy
 from sim.network import simulate_network
@@ -14,6 +14,7 @@ __all__ = [
     "PackedLayer",
     "SimulationResult",
     "count",
+    "count_all",
     "pack",
     "simulate",
     "simulate_network",

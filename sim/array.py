@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -38,9 +39,10 @@ def simulate(
 
         return Array(packed, values, config).run()
     if engine == "closed-form":
-        from sim.engine import run  # compiles on first use
+        from sim.engine import Run  # compiles on first use
 
-        return run(packed, values, config)
+        run = Run(packed, values)
+        return SimulationResult(**vars(run.counts(config)), output=run.output())
     raise InputError(f"engine must be 'closed-form' or 'reference'; found {engine!r}")
 
 
@@ -50,9 +52,21 @@ def count(
     """As `simulate`, without computing the output: what a sweep over arrays needs."""
     config = config or ArrayConfig()
     packed, values = prepare(layer, activations, config)
-    from sim.engine import schedule
+    from sim.engine import Run
 
-    return schedule(packed, values, config).counts
+    return Run(packed, values).counts(config)
+
+
+def count_all(packed: PackedLayer, activations: npt.ArrayLike, configs: Sequence[ArrayConfig]) -> list[Counts]:
+    """As `count` for each of many arrays that share the SRAM images; what they share is worked out once."""
+    from sim.engine import Run
+
+    if not configs:
+        return []
+    for config in configs[1:]:
+        packed.check_fits(config)
+    run = Run(*prepare(packed, activations, configs[0]))
+    return [run.counts(config) for config in configs]
 
 
 def prepare(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.packing import PackedLayer
-from sim.result import Counts, SimulationResult, rounded
+from sim.result import Counts, rounded
 from traces.kernel_cache import kernel
 
 Integers = npt.NDArray[Any]
@@ -29,84 +29,106 @@ Floats = npt.NDArray[Any]
 PIPELINE_CYCLES = 5  # from an entry's leaving the pointer read to its being written
 
 
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """When each column is broadcast and taken, and what that counts up to.
+class Run:
+    """One packed layer with one input, on every array that its SRAM images fit.
 
-    columns          int32 [broadcasts], in broadcast order; the bias is column `layer.columns`
-    values           float32 [broadcasts], the activation of each
-    broadcast_edges  int64 [broadcasts], b[j]; empty unless recorded
-    pop_edges        int64 [broadcasts, num_pes], s[k, j]; empty unless recorded
+    What several arrays share is worked out once: the broadcasts, the entries of each PE, the timing for each
+    queue, the line reads for each line.
+
+    columns   int32 [broadcasts], in broadcast order; the bias is column `layer.columns`
+    values    float32 [broadcasts], the activation of each
     """
 
-    counts: Counts
-    columns: npt.NDArray[np.int32]
-    values: npt.NDArray[np.float32]
-    broadcast_edges: npt.NDArray[np.int64]
-    pop_edges: npt.NDArray[np.int64]
+    def __init__(self, packed: PackedLayer, activations: npt.NDArray[np.float32]) -> None:
+        self.packed = packed
+        num_pes = packed.num_pes
+        has_bias = packed.layer.bias is not None
+        room = activations.size + has_bias
+        columns, bubbles = np.empty((2, room), dtype=np.int32)
+        values = np.empty(room, dtype=np.float32)
+        broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, columns, values, bubbles)
+        self.columns, self.values, self.bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
+        self.bubble_cycles = int(self.bubbles.sum()) + self.trailing_bubbles
+        self.entries = np.zeros(num_pes, dtype=np.int64)
+        sum_counts(packed.entry_counts, self.columns, self.entries)
+        self.padding = np.zeros(num_pes, dtype=np.int64)
+        if packed.padding_entries:
+            sum_counts(packed.padding_counts, self.columns, self.padding)
+        self._timing: dict[int, Timing] = {}
+        self._line_reads: dict[int, npt.NDArray[np.int64]] = {}
+
+    def timing(self, queue_depth: int, record: bool = False) -> Timing:
+        """Clock edges for one depth of the queue; with `record`, those of every column, too."""
+        if queue_depth not in self._timing or record:
+            broadcasts, num_pes = self.columns.size, self.packed.num_pes
+            finish_edges = np.zeros(num_pes, dtype=np.int32)
+            broadcast_edges = np.empty(broadcasts if record else 0, dtype=np.int32)
+            pop_edges = np.empty((broadcasts, num_pes) if record else (0, 0), dtype=np.int32)
+            last_broadcast, blocked_cycles = queue_recurrence(
+                self.packed.entry_counts,
+                self.columns,
+                self.bubbles,
+                min(queue_depth, max(1, broadcasts)),  # a longer queue than there are columns is never full
+                self.entries,
+                finish_edges,
+                broadcast_edges,
+                pop_edges,
+            )
+            # A layer is not over before its scan is. The first cycle, which ends with edge 0, loads a row.
+            last_active_edge = max(int(finish_edges.max()), int(last_broadcast) + self.trailing_bubbles)
+            cycles = 1 + last_active_edge + PIPELINE_CYCLES
+            finished = finish_edges.astype(np.int64)
+            self._timing[queue_depth] = Timing(cycles, int(blocked_cycles), finished, broadcast_edges, pop_edges)
+        return self._timing[queue_depth]
+
+    def line_reads(self, entries_per_line: int) -> npt.NDArray[np.int64]:
+        """Lines that each PE reads, int64 [num_pes]."""
+        if entries_per_line not in self._line_reads:
+            reads = np.zeros(self.packed.num_pes, dtype=np.int64)
+            count_line_reads(self.packed.pointers, self.columns, entries_per_line, reads)
+            self._line_reads[entries_per_line] = reads
+        return self._line_reads[entries_per_line]
+
+    def counts(self, config: ArrayConfig) -> Counts:
+        """Timing and every counter on one array."""
+        timing = self.timing(config.queue_depth)
+        return Counts(
+            config=config,
+            stored_entries=self.packed.stored_entries,
+            padding_entries=self.packed.padding_entries,
+            broadcasts=self.columns.size,
+            cycles=timing.cycles,
+            bubble_cycles=self.bubble_cycles,
+            blocked_cycles=timing.blocked_cycles,
+            entries_per_pe=self.entries,
+            padding_per_pe=self.padding,
+            line_reads_per_pe=self.line_reads(config.entries_per_line),
+            finish_edge_per_pe=timing.finish_edges,
+        )
+
+    def output(self) -> npt.NDArray[np.float32]:
+        """The functional result, float32 [rows]."""
+        packed = self.packed
+        output = np.zeros(packed.layer.rows, dtype=np.float64)
+        codebook = packed.layer.codebook.astype(np.float64)
+        accumulate(packed.codes, packed.output_rows, packed.column_begin, codebook, self.columns, self.values, output)
+        return rounded(output)
 
 
-def schedule(
-    packed: PackedLayer, activations: npt.NDArray[np.float32], config: ArrayConfig, record: bool = False
-) -> Schedule:
-    """Timing and every counter of one layer on one input; with `record`, the edges of every column, too."""
-    num_pes = config.num_pes
-    has_bias = packed.layer.bias is not None
-    room = activations.size + has_bias
-    columns = np.empty(room, dtype=np.int32)
-    values = np.empty(room, dtype=np.float32)
-    bubbles = np.empty(room, dtype=np.int32)
-    broadcasts, trailing_bubbles = scan(activations, num_pes, has_bias, columns, values, bubbles)
-    columns, values, bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
+@dataclass(frozen=True, eq=False)
+class Timing:
+    """Clock edges of one run.
 
-    free, finish, entries, padding, line_reads = np.zeros((5, num_pes), dtype=np.int64)
-    broadcast_edges = np.empty(broadcasts if record else 0, dtype=np.int64)
-    pop_edges = np.empty((broadcasts, num_pes) if record else (0, 0), dtype=np.int64)
-    last_broadcast, blocked_cycles = queue_recurrence(
-        packed.entry_counts,
-        columns,
-        bubbles,
-        config.queue_depth,
-        free,
-        finish,
-        broadcast_edges,
-        pop_edges,
-    )
-    sum_entries(packed.entry_counts, packed.padding_counts, columns, entries, padding)
-    count_line_reads(packed.pointers, columns, config.entries_per_line, line_reads)
-    # A layer is not over before its scan is.
-    last_active_edge = max(int(finish.max()), last_broadcast + trailing_bubbles)
-    counts = Counts(
-        config=config,
-        stored_entries=packed.stored_entries,
-        padding_entries=packed.padding_entries,
-        broadcasts=broadcasts,
-        cycles=1 + last_active_edge + PIPELINE_CYCLES,  # the first one, which ends with edge 0, loads a row
-        bubble_cycles=int(bubbles.sum()) + trailing_bubbles,
-        blocked_cycles=blocked_cycles,
-        entries_per_pe=entries,
-        padding_per_pe=padding,
-        line_reads_per_pe=line_reads,
-        finish_edge_per_pe=finish,
-    )
-    return Schedule(counts, columns, values, broadcast_edges, pop_edges)
+    finish_edges     int64 [num_pes], when each PE's last entry has left its pointer read; 0 without entries
+    broadcast_edges  int32 [broadcasts], b[j]; empty unless recorded
+    pop_edges        int32 [broadcasts, num_pes], s[k, j]; empty unless recorded
+    """
 
-
-def run(packed: PackedLayer, activations: npt.NDArray[np.float32], config: ArrayConfig) -> SimulationResult:
-    """Counts and output of one layer on one input."""
-    plan = schedule(packed, activations, config)
-    output = np.empty(packed.layer.rows, dtype=np.float64)
-    accumulate(
-        packed.codes,
-        packed.gaps,
-        packed.pe_begin,
-        packed.pointers,
-        packed.layer.codebook.astype(np.float64),
-        plan.columns,
-        plan.values,
-        output,
-    )
-    return SimulationResult(**vars(plan.counts), output=rounded(output))
+    cycles: int
+    blocked_cycles: int
+    finish_edges: npt.NDArray[np.int64]
+    broadcast_edges: npt.NDArray[np.int32]
+    pop_edges: npt.NDArray[np.int32]
 
 
 @kernel
@@ -147,106 +169,116 @@ def queue_recurrence(
     columns: Integers,
     bubbles: Integers,
     queue_depth: int,
-    free_edges: Integers,
+    entries: Integers,
     finish_edges: Integers,
     broadcast_edges: Integers,
     pop_edges: Integers,
-) -> tuple[int, int]:
+) -> tuple[np.int32, np.int64]:
     """Run the recurrence over the broadcast columns.
 
     entry_counts      [columns, num_pes]
     columns, bubbles  [broadcasts], from `scan`
-    free_edges        int64 [num_pes], zeros on entry; when each PE's pointer read is free again
-    finish_edges      int64 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
-    broadcast_edges, pop_edges   int64 [broadcasts] and [broadcasts, num_pes] to have every b[j] and s[k, j]
+    entries           [num_pes], of the broadcast columns
+    finish_edges      int32 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
+    broadcast_edges, pop_edges   int32 [broadcasts] and [broadcasts, num_pes] to have every b[j] and s[k, j]
                       recorded, or [0] and [0, 0]
 
+    Edges are 32-bit, which twice the lanes of a vector unit hold; `sim.packing` sees to it that they suffice.
     Returns the edge of the last broadcast and the cycles in which a full queue blocked the broadcast.
     """
     num_pes = entry_counts.shape[1]
-    latest_pops = np.zeros(queue_depth, dtype=np.int64)  # max_k s[k, .] of the last D columns
-    slot = 0  # j mod D
-    broadcast = 0
-    blocked_cycles = 0
-    for j in range(columns.shape[0]):
-        ready = broadcast + 1 + bubbles[j]
-        # While j < D the slot still holds 0, which blocks nothing.
-        broadcast = max(ready, latest_pops[slot] + 1)
-        blocked_cycles += broadcast - ready
-        latest = np.int64(0)
-        counts = entry_counts[columns[j]]
+    one = np.int32(1)
+
+    # From this broadcast on, a column may be the last one in which some PE has entries.
+    first_that_may_finish = columns.shape[0]
+    unseen = np.count_nonzero(entries)
+    seen = np.zeros(num_pes, dtype=np.bool_)
+    while unseen > 0:
+        first_that_may_finish -= 1
         for pe in range(num_pes):
-            entries = np.int64(counts[pe])
-            pop = max(broadcast + 1, free_edges[pe])
+            if not seen[pe] and entry_counts[columns[first_that_may_finish], pe] > 0:
+                seen[pe] = True
+                unseen -= 1
+
+    free_edges = np.zeros(num_pes, dtype=np.int32)  # when each PE's pointer read can take its next column
+    latest_pops = np.zeros(queue_depth, dtype=np.int32)  # max_k s[k, .] of the last D columns
+    slot = 0  # j mod D
+    broadcast = np.int32(0)
+    blocked_cycles = np.int64(0)
+    for j in range(columns.shape[0]):
+        ready = np.int32(broadcast + one + bubbles[j])
+        # While j < D the slot still holds 0, which blocks nothing.
+        broadcast = max(ready, np.int32(latest_pops[slot] + one))
+        blocked_cycles += broadcast - ready
+        earliest = np.int32(broadcast + one)
+        latest = np.int32(0)
+        column = np.uint64(columns[j])
+        for pe in range(num_pes):
+            pop = max(earliest, free_edges[pe])
             latest = max(latest, pop)
-            free = pop + max(1, entries)
-            free_edges[pe] = free
-            finish_edges[pe] = free if entries > 0 else finish_edges[pe]
+            free_edges[pe] = np.int32(pop + max(one, np.int32(entry_counts[column, pe])))
         latest_pops[slot] = latest
         slot = slot + 1 if slot + 1 < queue_depth else 0
+        if j >= first_that_may_finish:
+            for pe in range(num_pes):
+                if entry_counts[column, pe] > 0:
+                    finish_edges[pe] = free_edges[pe]
         if broadcast_edges.shape[0] > 0:
             broadcast_edges[j] = broadcast
             for pe in range(num_pes):
-                pop_edges[j, pe] = free_edges[pe] - max(1, np.int64(counts[pe]))
+                pop_edges[j, pe] = free_edges[pe] - max(one, np.int32(entry_counts[column, pe]))
     return broadcast, blocked_cycles
 
 
 @kernel
 def count_line_reads(pointers: Integers, columns: Integers, entries_per_line: int, line_reads: Integers) -> None:
-    """Lines each PE reads: a line is read unless it is the one read last. `line_reads` int64 [num_pes]."""
-    for pe in range(line_reads.shape[0]):
-        held = np.int64(-1)
-        reads = np.int64(0)
-        for j in range(columns.shape[0]):
-            begin = np.int64(pointers[pe, columns[j]])
-            end = np.int64(pointers[pe, columns[j] + 1])
-            if end > begin:
-                first = begin // entries_per_line
-                last = (end - 1) // entries_per_line
-                reads += last - first + (0 if first == held else 1)
-                held = last
-        line_reads[pe] = reads
+    """Lines each PE reads: a line is read unless it is the one read last. `line_reads` int64 [num_pes], zeros."""
+    num_pes = line_reads.shape[0]
+    held = np.full(num_pes, -1, dtype=np.int32)
+    reads = np.zeros(num_pes, dtype=np.int32)
+    # Exact for 32-bit addresses and lines of up to 2**16 entries: half an entry is more than the rounding error.
+    lines_per_entry = 1.0 / entries_per_line
+    for j in range(columns.shape[0]):
+        column = np.uint64(columns[j])
+        for pe in range(num_pes):
+            begin = pointers[column, pe]
+            end = pointers[column + np.uint64(1), pe]
+            first = np.int32((begin + 0.5) * lines_per_entry)
+            last = np.int32((end - 0.5) * lines_per_entry)
+            has_entries = end > begin
+            new_lines = np.int32(last - first + (np.int32(0) if first == held[pe] else np.int32(1)))
+            reads[pe] += new_lines if has_entries else np.int32(0)
+            held[pe] = last if has_entries else held[pe]
+    line_reads += reads
 
 
 @kernel
-def sum_entries(
-    entry_counts: Integers, padding_counts: Integers, columns: Integers, entries: Integers, padding: Integers
-) -> None:
-    """Entries and padding entries that each PE goes through; `entries`, `padding` int64 [num_pes], zeros."""
+def sum_counts(counts: Integers, columns: Integers, totals: Integers) -> None:
+    """Add up `counts` [columns, num_pes] over the broadcast columns; `totals` int64 [num_pes], zeros."""
+    sums = np.zeros(totals.shape[0], dtype=np.int32)
     for j in range(columns.shape[0]):
-        for pe in range(entries.shape[0]):
-            entries[pe] += np.int64(entry_counts[columns[j], pe])
-            padding[pe] += np.int64(padding_counts[columns[j], pe])
+        column = np.uint64(columns[j])
+        for pe in range(totals.shape[0]):
+            sums[pe] += np.int32(counts[column, pe])
+    totals += sums
 
 
 @kernel
 def accumulate(
     codes: Integers,
-    gaps: Integers,
-    pe_begin: Integers,
-    pointers: Integers,
+    output_rows: Integers,
+    column_begin: Integers,
     codebook: Floats,
     columns: Integers,
     values: Floats,
     output: Floats,
 ) -> None:
-    """The functional result: decode, multiply and add every entry, in the order in which the PE does.
+    """The functional result: decode, multiply and add every entry, for each row in the order of its PE.
 
-    `codebook` float64 [shared weights], `output` float64 [rows]. A product of two float32 numbers is exact in
-    float64; sums are rounded to float64 in broadcast order.
+    `codebook` float64 [shared weights], `output` float64 [rows], zeros. A product of two float32 numbers is
+    exact in float64; sums are rounded to float64 in broadcast order. Padding adds its zero to a row it skips.
     """
-    num_pes = pe_begin.shape[0] - 1
-    accumulators = np.empty((output.shape[0] + num_pes - 1) // num_pes, dtype=np.float64)
-    for pe in range(num_pes):
-        accumulators[:] = 0.0
-        for j in range(columns.shape[0]):
-            value = np.float64(values[j])
-            local_row = np.int64(-1)
-            begin = pe_begin[pe] + np.int64(pointers[pe, columns[j]])
-            end = pe_begin[pe] + np.int64(pointers[pe, columns[j] + 1])
-            for entry in range(begin, end):
-                local_row += np.int64(gaps[entry]) + 1
-                if codes[entry] != 0:
-                    accumulators[local_row] += codebook[codes[entry]] * value
-        for place, row in enumerate(range(pe, output.shape[0], num_pes)):
-            output[row] = accumulators[place]
+    for j in range(columns.shape[0]):
+        value = np.float64(values[j])
+        for entry in range(column_begin[columns[j]], column_begin[columns[j] + 1]):
+            output[output_rows[entry]] += codebook[codes[entry]] * value

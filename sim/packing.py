@@ -14,6 +14,8 @@ from traces import CompressedLayer, InputError
 
 Integers = npt.NDArray[Any]
 
+MAX_ENTRIES = 2**30  # so that no clock edge of a layer is beyond 32 bits
+
 
 @dataclass(frozen=True, eq=False)
 class PackedLayer:
@@ -25,10 +27,11 @@ class PackedLayer:
 
     layer            the layer that was packed
     num_pes, index_bits   what the images depend on
-    codes, gaps      type of the layer's codes and uint8 [stored entries], PE after PE
-    pe_begin         int64 [num_pes + 1], where each PE's entries begin in `codes` and `gaps`
-    pointers         uint32 [num_pes, columns + 1], where each column's entries begin within the PE (the
-                     bias column, when there is one, counts as a column here and below)
+    codes, gaps      type of the layer's codes and uint8 [stored entries]; column by column, within a column
+                     PE by PE (the bias column, when there is one, counts as a column here and below)
+    output_rows      uint16 or uint32 [stored entries], the row of the output that each entry belongs to
+    column_begin     int64 [columns + 1], where each column begins in `codes` and `gaps`
+    pointers         int32 [columns + 1, num_pes], where each column's entries begin within each PE
     entry_counts     [columns, num_pes], entries of each column in each PE, padding included
     padding_counts   [columns, num_pes], padding entries among them
     """
@@ -38,20 +41,28 @@ class PackedLayer:
     index_bits: int
     codes: Integers
     gaps: npt.NDArray[np.uint8]
-    pe_begin: npt.NDArray[np.int64]
-    pointers: npt.NDArray[np.uint32]
+    output_rows: Integers
+    column_begin: npt.NDArray[np.int64]
+    pointers: npt.NDArray[np.int32]
     entry_counts: Integers
     padding_counts: Integers
 
     @property
     def stored_entries(self) -> int:
         """Entries in all PEs, padding included."""
-        return int(self.pe_begin[-1])
+        return int(self.column_begin[-1])
 
     @cached_property
     def padding_entries(self) -> int:
         """Padding entries in all PEs."""
         return int(self.padding_counts.sum(dtype=np.int64))
+
+    def sparse_matrix_image(self, pe: int) -> tuple[Integers, npt.NDArray[np.uint8]]:
+        """Codes and gaps as the sparse-matrix SRAM of one PE holds them, column after column."""
+        begin = self.column_begin[:-1] + self.entry_counts[:, :pe].sum(axis=1, dtype=np.int64)
+        lengths = self.entry_counts[:, pe].astype(np.int64)
+        places = np.repeat(begin - self.pointers[:-1, pe], lengths) + np.arange(lengths.sum())
+        return self.codes[places], self.gaps[places]
 
     def check_fits(self, config: ArrayConfig) -> None:
         """Raise InputError if these images are not those of `config`'s array."""
@@ -90,26 +101,31 @@ def pack(layer: CompressedLayer, config: ArrayConfig) -> PackedLayer:
     padding_counts = np.zeros((columns, num_pes), dtype=counter)
     packing_kernels.count_entries(codes, bias, config.max_gap, entry_counts, padding_counts)
 
-    pointers = np.zeros((num_pes, columns + 1), dtype=np.int64)
-    np.cumsum(entry_counts.T, axis=1, dtype=np.int64, out=pointers[:, 1:])
-    pe_begin = np.zeros(num_pes + 1, dtype=np.int64)
-    np.cumsum(pointers[:, -1], out=pe_begin[1:])
-    if pointers[:, -1].max() >= 2**32:
+    column_begin = np.zeros(columns + 1, dtype=np.int64)
+    np.cumsum(entry_counts.sum(axis=1, dtype=np.int64), out=column_begin[1:])
+    num_entries = int(column_begin[-1])
+    if num_entries > MAX_ENTRIES:
         raise InputError(
-            f"layer {layer.name!r} puts {pointers[:, -1].max():,} entries into one PE; at most 2**32 - 1 can "
-            f"be addressed; use more PEs"
+            f"layer {layer.name!r} packs into {num_entries:,} entries, padding included; at most {MAX_ENTRIES:,} "
+            f"can be simulated; widen index_bits={config.index_bits} or split the layer"
         )
-    stored_codes = np.empty(pe_begin[-1], dtype=codes.dtype)
-    stored_gaps = np.empty(pe_begin[-1], dtype=np.uint8)
-    packing_kernels.fill_entries(codes, bias, config.max_gap, pe_begin, pointers, stored_codes, stored_gaps)
+    pointers = np.zeros((columns + 1, num_pes), dtype=np.int32)
+    np.cumsum(entry_counts, axis=0, dtype=np.int32, out=pointers[1:])
+    stored_codes = np.empty(num_entries, dtype=codes.dtype)
+    stored_gaps = np.empty(num_entries, dtype=np.uint8)
+    output_rows = np.empty(num_entries, dtype=np.uint16 if layer.rows <= 2**16 else np.uint32)
+    packing_kernels.fill_entries(
+        codes, bias, config.max_gap, num_pes, column_begin, stored_codes, stored_gaps, output_rows
+    )
     return PackedLayer(
         layer,
         num_pes,
         config.index_bits,
         stored_codes,
         stored_gaps,
-        pe_begin,
-        pointers.astype(np.uint32),
+        output_rows,
+        column_begin,
+        pointers,
         entry_counts,
         padding_counts,
     )

@@ -41,20 +41,19 @@ def fill_entries(
     codes: Integers,
     bias: Integers,
     max_gap: int,
-    pe_begin: Integers,
-    pointers: Integers,
+    num_pes: int,
+    column_begin: Integers,
     stored_codes: Integers,
     stored_gaps: Integers,
+    stored_rows: Integers,
 ) -> None:
-    """Place every entry where `pe_begin` and `pointers` say that its column begins in its PE."""
+    """Place every entry: column by column from `column_begin` on, within a column PE by PE."""
     rows, columns = codes.shape
-    num_pes = pe_begin.shape[0] - 1
     previous = np.empty(columns + 1, dtype=np.int64)
     place = np.empty(columns + 1, dtype=np.int64)
+    place[: column_begin.shape[0] - 1] = column_begin[:-1]
     for pe in range(num_pes):
         previous[:] = 0
-        for column in range(pointers.shape[1] - 1):
-            place[column] = pe_begin[pe] + pointers[pe, column]
         for local_row, row in enumerate(range(pe, rows, num_pes)):
             for column in range(columns + 1):
                 if column < columns:
@@ -69,9 +68,11 @@ def fill_entries(
                     while gap >= max_gap:
                         stored_codes[at] = 0
                         stored_gaps[at] = max_gap - 1
+                        stored_rows[at] = row - (gap - max_gap + 1) * num_pes  # the last row that it skips
                         at += 1
                         gap -= max_gap
                     stored_codes[at] = code
                     stored_gaps[at] = gap
+                    stored_rows[at] = row
                     place[column] = at + 1
                     previous[column] = local_row + 1

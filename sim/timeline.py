@@ -43,21 +43,22 @@ def timeline(
     """
     config = config or ArrayConfig()
     packed, values = prepare(layer, activations, config)
-    from sim.engine import PIPELINE_CYCLES, schedule
+    from sim.engine import PIPELINE_CYCLES, Run
 
-    plan = schedule(packed, values, config, record=True)
-    cycles, num_pes = plan.counts.cycles, config.num_pes
+    run = Run(packed, values)
+    timing = run.timing(config.queue_depth, record=True)
+    cycles, num_pes = timing.cycles, config.num_pes
     edges = np.arange(cycles)
-    entered = np.searchsorted(plan.broadcast_edges, edges, side="right")
+    entered = np.searchsorted(timing.broadcast_edges, edges, side="right")
     broadcast = np.full(cycles, -1)
-    broadcast[plan.broadcast_edges] = np.arange(plan.counts.broadcasts)
+    broadcast[timing.broadcast_edges] = np.arange(run.columns.size)
 
     queue_columns = np.empty((cycles, num_pes), dtype=np.int64)
     pointer_read = np.full((cycles, num_pes), -1)
     entries_sent = np.zeros((cycles, num_pes), dtype=np.int64)
     for pe in range(num_pes):
-        pops = plan.pop_edges[:, pe]
-        entries = packed.entry_counts[plan.columns, pe].astype(np.int64)
+        pops = timing.pop_edges[:, pe]
+        entries = packed.entry_counts[run.columns, pe].astype(np.int64)
         taken = np.searchsorted(pops, edges, side="right")
         queue_columns[:, pe] = entered - taken
         started = taken > 0
@@ -68,4 +69,4 @@ def timeline(
         entries_sent[started, pe] = before[current] + np.minimum(age, entries[current])
     entries_written = np.zeros_like(entries_sent)
     entries_written[PIPELINE_CYCLES:] = entries_sent[:-PIPELINE_CYCLES]
-    return Timeline(plan.columns, broadcast, queue_columns, pointer_read, entries_sent, entries_written)
+    return Timeline(run.columns, broadcast, queue_columns, pointer_read, entries_sent, entries_written)

@@ -66,7 +66,7 @@ def test_both_engines_agree_on_the_state_after_every_cycle(case: Case) -> None:
             assert waiting == list(range(newest - states.queue_columns[edge, number], newest)), where
             assert states.pointer_read[edge, number] == (-1 if in_read is None else place[in_read]), where
             sent = states.entries_sent[edge, number]
-            first = packed.pointers[number]
+            first = packed.pointers[:, number]
             if in_read is not None:
                 done_before = sum(int(first[c + 1] - first[c]) for c in states.columns[: place[in_read]])
                 assert done_before + pe.pointer_read.next_address - first[in_read] == sent, where
@@ -81,13 +81,13 @@ def _accumulators_entry_by_entry(packed: Any, pe: int, columns: Any, activations
     layer = packed.layer
     now = [0.0] * len(range(pe, layer.rows, packed.num_pes))
     history = [list(now)]
-    base = packed.pe_begin[pe]
+    codes, gaps = packed.sparse_matrix_image(pe)
     for column in columns:
         value = 1.0 if column == layer.columns else float(activations[column])
         row = -1
-        for entry in range(base + packed.pointers[pe, column], base + packed.pointers[pe, column + 1]):
-            row += int(packed.gaps[entry]) + 1
-            code = packed.codes[entry]
+        for entry in range(packed.pointers[column, pe], packed.pointers[column + 1, pe]):
+            row += int(gaps[entry]) + 1
+            code = codes[entry]
             if code:
                 now[row] += float(layer.codebook[code]) * value
             history.append(list(now))

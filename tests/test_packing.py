@@ -40,9 +40,9 @@ def unpacked(packed: PackedLayer) -> list[list[list[tuple[int, int]]]]:
     array = []
     for pe in range(packed.num_pes):
         stored = []
-        for begin, end in zip(packed.pointers[pe, :-1], packed.pointers[pe, 1:], strict=True):
-            at = slice(packed.pe_begin[pe] + begin, packed.pe_begin[pe] + end)
-            stored.append(list(zip(packed.codes[at].tolist(), packed.gaps[at].tolist(), strict=True)))
+        codes, gaps = packed.sparse_matrix_image(pe)
+        for begin, end in zip(packed.pointers[:-1, pe], packed.pointers[1:, pe], strict=True):
+            stored.append(list(zip(codes[begin:end].tolist(), gaps[begin:end].tolist(), strict=True)))
         array.append(stored)
     return array
 
@@ -55,6 +55,13 @@ def test_packing_equals_its_naive_twin(case: Case) -> None:
     expected = packed_by_hand(layer, config.num_pes, config.index_bits)
     assert unpacked(packed) == expected
     assert packed.entry_counts.T.tolist() == [[len(column) for column in pe] for pe in expected]
+    rows = [
+        pe + config.num_pes * row
+        for column in range(packed.pointers.shape[0] - 1)
+        for pe in range(config.num_pes)
+        for row in np.cumsum([gap + 1 for _, gap in expected[pe][column]], dtype=int) - 1
+    ]
+    assert packed.output_rows.tolist() == rows
     padding = [[sum(code == 0 for code, _ in column) for column in pe] for pe in expected]
     assert packed.padding_counts.T.tolist() == padding
     assert packed.stored_entries == sum(len(column) for pe in expected for column in pe)
@@ -69,6 +76,7 @@ def test_a_gap_of_exactly_max_gap_needs_one_padding_entry() -> None:
         packed = pack(layer, ArrayConfig(num_pes=1, index_bits=2))
         assert packed.padding_entries == padding, gap
         assert packed.gaps[-1] == gap % 4, gap
+        assert packed.output_rows[-1] == gap
 
 
 def test_an_image_of_another_array_is_refused() -> None:

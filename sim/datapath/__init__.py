@@ -34,10 +34,10 @@ class ProcessingElement:
     """One PE: its queue, its SRAMs with the images of `packed`, its arithmetic and its registers."""
 
     def __init__(self, packed: PackedLayer, pe: int, config: ArrayConfig) -> None:
-        stored = slice(int(packed.pe_begin[pe]), int(packed.pe_begin[pe + 1]))
-        entries = list(zip(packed.codes[stored].tolist(), packed.gaps[stored].tolist(), strict=True))
+        codes, gaps = packed.sparse_matrix_image(pe)
+        entries = list(zip(codes.tolist(), gaps.tolist(), strict=True))
         self.queue = ActivationQueue(config.queue_slots)
-        self.pointer_read = PointerRead(packed.pointers[pe].tolist())
+        self.pointer_read = PointerRead(packed.pointers[:, pe].tolist())
         self.sparse_matrix_read = SparseMatrixRead(entries, config.entries_per_line)
         self.arithmetic = Arithmetic(packed.layer.codebook.tolist())
         self.activation_write = ActivationWrite(len(range(pe, packed.layer.rows, config.num_pes)))
