@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: codesign test test-all check clean
+.PHONY: codesign test test-all bench check clean
 
 # The main job: compress a trained network, simulate it over a grid of arrays, draw the result.
 codesign: $(INSTALLED)
@@ -17,6 +17,10 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
+
+# How fast the simulator is: ratios, taken in one run.
+bench: $(INSTALLED)
+	$(BIN)/python -m pytest tests/bench_speed.py --benchmark-only --benchmark-columns=median,min,rounds
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

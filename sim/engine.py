@@ -59,27 +59,25 @@ class Run:
 
     def timing(self, queue_depth: int, record: bool = False) -> Timing:
         """Clock edges for one depth of the queue; with `record`, those of every column, too."""
-        if queue_depth not in self._timing or record:
-            broadcasts, num_pes = self.columns.size, self.packed.num_pes
-            finish_edges = np.zeros(num_pes, dtype=np.int32)
-            broadcast_edges = np.empty(broadcasts if record else 0, dtype=np.int32)
-            pop_edges = np.empty((broadcasts, num_pes) if record else (0, 0), dtype=np.int32)
-            last_broadcast, blocked_cycles = queue_recurrence(
-                self.packed.entry_counts,
-                self.columns,
-                self.bubbles,
-                min(queue_depth, max(1, broadcasts)),  # a longer queue than there are columns is never full
-                self.entries,
-                finish_edges,
-                broadcast_edges,
-                pop_edges,
-            )
-            # A layer is not over before its scan is. The first cycle, which ends with edge 0, loads a row.
-            last_active_edge = max(int(finish_edges.max()), int(last_broadcast) + self.trailing_bubbles)
-            cycles = 1 + last_active_edge + PIPELINE_CYCLES
-            finished = finish_edges.astype(np.int64)
-            self._timing[queue_depth] = Timing(cycles, int(blocked_cycles), finished, broadcast_edges, pop_edges)
-        return self._timing[queue_depth]
+        broadcasts, num_pes = self.columns.size, self.packed.num_pes
+        finish_edges = np.zeros(num_pes, dtype=np.int32)
+        broadcast_edges = np.empty(broadcasts if record else 0, dtype=np.int32)
+        pop_edges = np.empty((broadcasts, num_pes) if record else (0, 0), dtype=np.int32)
+        last_broadcast, blocked_cycles = queue_recurrence(
+            self.packed.entry_counts,
+            self.columns,
+            self.bubbles,
+            min(queue_depth, max(1, broadcasts)),  # a longer queue than there are columns is never full
+            self.entries,
+            finish_edges,
+            broadcast_edges,
+            pop_edges,
+        )
+        # A layer is not over before its scan is. The first cycle, which ends with edge 0, loads a row.
+        last_active_edge = max(int(finish_edges.max()), int(last_broadcast) + self.trailing_bubbles)
+        cycles = 1 + last_active_edge + PIPELINE_CYCLES
+        finished = finish_edges.astype(np.int64)
+        return Timing(cycles, int(blocked_cycles), finished, broadcast_edges, pop_edges)
 
     def line_reads(self, entries_per_line: int) -> npt.NDArray[np.int64]:
         """Lines that each PE reads, int64 [num_pes]."""
@@ -91,7 +89,10 @@ class Run:
 
     def counts(self, config: ArrayConfig) -> Counts:
         """Timing and every counter on one array."""
-        timing = self.timing(config.queue_depth)
+        depth = config.queue_depth
+        if depth not in self._timing:
+            self._timing[depth] = self.timing(depth)
+        timing = self._timing[depth]
         return Counts(
             config=config,
             stored_entries=self.packed.stored_entries,
