@@ -8,8 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from sim import ArrayConfig, SimulationResult, simulate
+from sim import ArrayConfig, SimulationResult, pack, simulate
 from sim.array import Engine
+from sim.cycles import CycleBreakdown, cycle_breakdown
 from traces import InputError
 from traces.command_line import console, run
 from traces.npz import read_layer, read_npy, write_npy
@@ -39,14 +40,15 @@ def simulate_file(
     values = recorded if activations is None else read_npy(activations)
     if values is None:
         raise InputError(f"{layer}: holds no recorded input (act); give one with --activations FILE.npy")
-    result = simulate(compressed, values, array, engine)
-    print_result(compressed.name, result)
+    packed = pack(compressed, array)
+    result = simulate(packed, values, array, engine)
+    print_result(compressed.name, result, cycle_breakdown(packed, values, array))
     if output is not None:
         write_npy(output, result.output)
 
 
-def print_result(name: str, result: SimulationResult) -> None:
-    """One screen of counts, derived figures and energy."""
+def print_result(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
+    """One screen of counts, derived figures, where the PEs' cycles go, and energy."""
     from rich.table import Table
 
     array = result.config
@@ -58,6 +60,13 @@ def print_result(name: str, result: SimulationResult) -> None:
         table.add_row(field.replace("_", " "), f"{getattr(result, field):,}")
     table.add_row("efficiency", f"{result.efficiency:.4f}")
     table.add_row("latency", f"{result.latency_us:.3f} us")
+    table.add_section()
+    for kind in ("computing", "padding", "empty_columns", "starved", "drained"):
+        share = getattr(breakdown, kind).sum() / (result.cycles * array.num_pes)
+        table.add_row(f"PE cycles, {kind.replace('_', ' ')}", f"{share:.1%}")
+    if result.blocked_cycles:
+        worst = int(breakdown.blocked_by.argmax())
+        table.add_row("broadcast blocked most by", f"PE {worst}: {breakdown.blocked_by[worst]:,} cycles")
     table.add_section()
     for block in fields(result.energy):
         energy_nj = getattr(result.energy, block.name) / 1e3

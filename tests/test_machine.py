@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 
 from sim import ArrayConfig, pack, simulate
+from sim.cycles import cycle_breakdown
 from sim.datapath import Array
 from sim.timeline import timeline
 from tests.layers import Case, cases
@@ -119,3 +120,56 @@ def test_both_engines_agree_where_counts_outgrow_a_byte() -> None:
     assert agree(600, 40, 0.9, 1, num_pes=2, queue_slots=2).blocked_cycles > 255
     assert agree(4, 2000, 0.5, 0, num_pes=4).bubble_cycles > 255
     assert agree(100, 300, 0.9, 1, num_pes=1, queue_slots=64).blocked_cycles > 255
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases())
+def test_every_cycle_of_every_pe_has_the_class_that_the_tick_machine_shows(case: Case) -> None:
+    layer, activations, config = case
+    packed = pack(layer, config)
+    found = cycle_breakdown(packed, activations, config)
+    images = [packed.sparse_matrix_image(pe)[0] for pe in range(config.num_pes)]
+    # what each pointer read holds after each edge is what it works on in the cycle that ends with the next one
+    doing: list[list[str]] = [["idle", "idle"] for _ in range(config.num_pes)]
+    blocked: list[tuple[bool, list[bool]]] = []
+    was_blocked = [0]
+    full_before = [[False] * config.num_pes]
+
+    def look(array: Array) -> None:
+        for number, pe in enumerate(array.pes):
+            read = pe.pointer_read
+            if read.column is None:
+                doing[number].append("idle")
+            elif read.entries_left == 0:
+                doing[number].append("empty_columns")
+            else:
+                doing[number].append("computing" if images[number][read.next_address] else "padding")
+        blocked.append((array.scan.blocked_cycles > was_blocked[0], full_before[0]))
+        was_blocked[0] = array.scan.blocked_cycles
+        full_before[0] = [pe.queue.is_full for pe in array.pes]
+
+    result = Array(packed, np.asarray(activations), config).run(observe=look)
+    assert found.cycles == result.cycles
+    for number, history in enumerate(doing):
+        whole = history[: result.cycles]
+        last_column = max((edge for edge, what in enumerate(history) if what != "idle"), default=0)
+        counted = {name: sum(what == name for what in whole) for name in ("computing", "padding", "empty_columns")}
+        counted["starved"] = sum(what == "idle" for what in whole[: last_column + 1])
+        counted["drained"] = sum(what == "idle" for what in whole[last_column + 1 :])
+        assert {name: int(getattr(found, name)[number]) for name in counted} == counted, f"PE {number}"
+        assert sum(counted.values()) == result.cycles
+    assert found.blocked_by.tolist() == _blamed(blocked, config.num_pes)
+    assert (found.blocked_cycles, found.bubble_cycles) == (result.blocked_cycles, result.bubble_cycles)
+
+
+def _blamed(blocked: list[tuple[bool, list[bool]]], num_pes: int) -> list[int]:
+    """Give each run of blocked cycles to the first PE that is full in its last cycle."""
+    blame = [0] * num_pes
+    waiting = 0
+    for (is_blocked, full), (next_is_blocked, _) in zip(blocked, [*blocked[1:], (False, [])], strict=True):
+        if is_blocked:
+            waiting += 1
+            if not next_is_blocked:
+                blame[full.index(True)] += waiting
+                waiting = 0
+    return blame

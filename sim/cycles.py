@@ -1,0 +1,82 @@
+"""Where every cycle goes: what each PE does in each cycle of a layer, and what holds the broadcast up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.array import prepare
+from sim.config import ArrayConfig
+from sim.packing import PackedLayer
+from traces import CompressedLayer
+
+PerPE = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CycleBreakdown:
+    """Cycles by class, int64 [num_pes] each; the five classes of a PE add up to the layer's cycles.
+
+    A PE is, in a cycle in which its pointer read
+    computing       sends out an entry that is not padding
+    padding         sends out a padding entry
+    empty_columns   holds a column without entries
+    starved         holds nothing, and a column is still to come
+    drained         holds nothing, and no column comes any more
+
+    blocked_by      cycles in which the broadcast waited for this PE's queue: of all PEs that were full, the
+                    one that made room last (the first of several)
+    bubble_cycles   cycles in which the scan left a row and broadcast nothing
+    """
+
+    cycles: int
+    computing: PerPE
+    padding: PerPE
+    empty_columns: PerPE
+    starved: PerPE
+    drained: PerPE
+    blocked_by: PerPE
+    bubble_cycles: int
+
+    @property
+    def blocked_cycles(self) -> int:
+        """Cycles in which the broadcast waited for a full queue."""
+        return int(self.blocked_by.sum())
+
+
+def cycle_breakdown(
+    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
+) -> CycleBreakdown:
+    """Sort every cycle of every PE into a class, from the closed form. Raises InputError as `simulate` does."""
+    config = config or ArrayConfig()
+    packed, values = prepare(layer, activations, config)
+    from sim.engine import Run
+
+    run = Run(packed, values)
+    timing = run.timing(config.queue_depth, record=True)
+    cycles, depth = timing.cycles, config.queue_depth
+    entries = packed.entry_counts[run.columns].astype(np.int64)
+    empty_columns = (entries == 0).sum(axis=0)
+    held = np.maximum(entries, 1)
+    busy = held.sum(axis=0)
+    done = timing.pop_edges[-1] + held[-1] if len(held) else np.zeros(config.num_pes, dtype=np.int64)
+    # Columns without entries may be taken after the layer's end; those cycles are not the layer's.
+    after_the_end = np.maximum(done - (cycles - 1), 0)
+
+    blocked_by = np.zeros(config.num_pes, dtype=np.int64)
+    if len(held) > depth:
+        ready = timing.broadcast_edges[depth - 1 : -1] + 1 + run.bubbles[depth:]
+        made_room_last = timing.pop_edges[:-depth].argmax(axis=1)
+        np.add.at(blocked_by, made_room_last, timing.broadcast_edges[depth:] - ready)
+    return CycleBreakdown(
+        cycles=cycles,
+        computing=run.entries - run.padding,
+        padding=run.padding,
+        empty_columns=empty_columns - after_the_end,
+        starved=1 + done - busy,
+        drained=cycles - 1 - done + after_the_end,
+        blocked_by=blocked_by,
+        bubble_cycles=run.bubble_cycles,
+    )
