@@ -69,10 +69,25 @@ class CompressionConfig:
 
 
 def compressible_layers(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
-    """The layers that can be compressed, by name in the module: Linear and Conv2d."""
-    return {
+    """The layers that can be compressed, by name in the module: Linear and Conv2d.
+
+    Raises InputError if there is none, or the module holds parameters or buffers besides theirs.
+    """
+    layers = {
         name: layer for name, layer in module.named_modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
     }
+    if not layers:
+        raise InputError("the network has no Linear or Conv2d layer to compress")
+    if "" in layers:
+        raise InputError("a layer alone has no name to be stored under; put it into a torch.nn.Sequential")
+    held = {f"{name}.{parameter}" for name, layer in layers.items() for parameter in layer.state_dict()}
+    others = [name for name in module.state_dict() if name not in held]
+    if others:
+        raise InputError(
+            f"every parameter must belong to a Linear or Conv2d layer, since a container holds no others and "
+            f"fine-tuning would change them; found {', '.join(others)}; fold normalisation into the layers before"
+        )
+    return layers
 
 
 def compress(
@@ -85,14 +100,12 @@ def compress(
     """Compress all Linear and Conv2d layers of a trained classifier; `module` itself is left as it is.
 
     images [samples, ...] and labels [samples] fine-tune what is left; `after_epoch` is called after each of
-    `config.epochs` epochs. Raises InputError if the module has nothing to compress, or the config names a
-    layer that it does not have.
+    `config.epochs` epochs. Raises InputError if the module has nothing to compress, or more than a container
+    can hold, or the config names a layer that it does not have.
     """
     config = config or CompressionConfig()
     module = copy.deepcopy(module)
     layers = compressible_layers(module)
-    if not layers:
-        raise InputError("the network has no Linear or Conv2d layer to compress")
     unknown = sorted(set(config.layer_density) - set(layers))
     if unknown:
         raise InputError(

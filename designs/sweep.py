@@ -69,18 +69,20 @@ def sweep(
             found = "none" if recorded is None else f"shape {list(recorded.shape)}"
             raise InputError(f"layer {layer.name!r}: activations must be [inputs, {layer.columns}]; found {found}")
     rows: dict[tuple[int, int], dict[str, Any]] = {}
-    packing = sorted(range(len(design_points)), key=lambda i: _images_of(design_points[i]))
-    for _, group in itertools.groupby(packing, key=lambda i: _images_of(design_points[i])):
+
+    def images_of(place: int) -> tuple[int, int]:
+        """What the SRAM images of a design point depend on."""
+        return design_points[place].num_pes, design_points[place].index_bits
+
+    for _, group in itertools.groupby(sorted(range(len(design_points)), key=images_of), key=images_of):
         places = list(group)
         for number, layer in enumerate(layers):
             packed = pack(layer, design_points[places[0]])  # serves all points that share its SRAM images
             configs = [design_points[place] for place in places]
             by_input = [count_all(packed, values, configs) for values in activations[layer.name]]
-            for number_in_group, place in enumerate(places):
-                config = design_points[place]
-                counts = [all_counts[number_in_group] for all_counts in by_input]
+            for place, counts in zip(places, zip(*by_input, strict=True), strict=True):
                 rows[place, number] = {
-                    **design_row(config),
+                    **design_row(design_points[place]),
                     "layer": layer.name,
                     "rows": layer.rows,
                     "columns": layer.columns,
@@ -92,10 +94,6 @@ def sweep(
                 }
                 after_layer()
     return table_of(SWEEP_COLUMNS, [rows[key] for key in sorted(rows)])
-
-
-def _images_of(config: ArrayConfig) -> tuple[int, int]:
-    return config.num_pes, config.index_bits
 
 
 @dataclass(frozen=True)

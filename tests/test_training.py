@@ -165,6 +165,11 @@ def test_a_network_or_config_that_cannot_be_compressed_is_refused() -> None:
     images, labels = drawn_classes()
     with pytest.raises(InputError, match="no Linear or Conv2d layer to compress"):
         compress(torch.nn.ReLU(), images, labels)
+    with pytest.raises(InputError, match=r"a layer alone has no name to be stored under; put it into a torch\.nn"):
+        compress(torch.nn.Linear(8, 3), images, labels)
+    normalised = torch.nn.Sequential(torch.nn.Linear(8, 3), torch.nn.BatchNorm1d(3))
+    with pytest.raises(InputError, match=r"must belong to a Linear or Conv2d layer.*; found 1\.weight, 1\.bias, 1\.r"):
+        compress(normalised, images, labels)
     with pytest.raises(
         InputError, match="layer_density names fc9, which the network does not have; its layers are 0, 2"
     ):

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PACKAGES = ("traces", "compress", "sim", "designs", "reports")
+_NO_TORCH = (
+    "error: this command trains or loads a network and needs PyTorch, which is not installed; install the extra: "
+    "pip install 'eie-codesign[train]'"
+)
+_INTERRUPTED = "interrupted: files are whole or absent, and steps that the main job has finished are kept"
 
 
 def run(command: Callable[[], object]) -> None:
@@ -29,16 +34,9 @@ def run(command: Callable[[], object]) -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        sys.exit(
-            _say("error: this command trains or loads a network and needs PyTorch, which is not installed; "
-                 "install the extra: pip install 'eie-codesign[train]'", status=2)
-        )  # fmt: skip
+        sys.exit(_say(_NO_TORCH, status=2))
     except KeyboardInterrupt:
-        sys.exit(
-            _say(
-                "interrupted: files are whole or absent, and steps that the main job has finished are kept", status=130
-            )
-        )
+        sys.exit(_say(_INTERRUPTED, status=130))
     except BrokenPipeError:
         # The reader of our output (a pager, head) has gone; point stdout elsewhere so that exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
