@@ -281,5 +281,7 @@ def accumulate(
     """
     for j in range(columns.shape[0]):
         value = np.float64(values[j])
-        for entry in range(column_begin[columns[j]], column_begin[columns[j] + 1]):
-            output[output_rows[entry]] += codebook[codes[entry]] * value
+        begin, end = column_begin[columns[j]], column_begin[columns[j] + 1]
+        column_codes, column_rows = codes[begin:end], output_rows[begin:end]  # slices: no index can be negative
+        for entry in range(end - begin):
+            output[column_rows[entry]] += codebook[column_codes[entry]] * value
