@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from sim import ArrayConfig, SimulationResult, pack, simulate
 from sim.array import Engine
 from sim.cycles import CycleBreakdown, cycle_breakdown
+from sim.row_assignment import RowOrder, rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
 from traces import InputError
 from traces.command_line import console, run
 from traces.npz import read_layer, read_npy, write_npy
@@ -22,6 +24,7 @@ def simulate_file(
     activations: Path | None = None,
     output: Path | None = None,
     engine: Engine = "closed-form",
+    rows: Literal["interleaved", "entries", "activity", "search"] = "interleaved",
 ) -> None:
     """Simulate a layer file on one array and print what it costs.
 
@@ -35,14 +38,24 @@ def simulate_file(
         activations: .npy file with the input, float [columns], instead of the layer file's own
         output: .npy file to write the output activations to, float32 [rows]
         engine: closed-form, or reference for the tick-by-tick machine: the same result, slowly
+        rows: which PE owns which row: interleaved (paper), balanced by stored entries, balanced by the activity
+            of this input, or the latter improved by a search that asks for the cycles
     """
     compressed, recorded = read_layer(layer)
     values = recorded if activations is None else read_npy(activations)
     if values is None:
         raise InputError(f"{layer}: holds no recorded input (act); give one with --activations FILE.npy")
-    packed = pack(compressed, array)
+    orders: dict[str, Callable[[], RowOrder | None]] = {
+        "interleaved": lambda: None,
+        "entries": lambda: rows_balanced_by_entries(compressed, array.num_pes),
+        "activity": lambda: rows_balanced_by_activity(compressed, values, array.num_pes),
+        "search": lambda: rows_found_by_search(compressed, values, array),
+    }
+    packed = pack(compressed, array, orders[rows]())
     result = simulate(packed, values, array, engine)
     print_result(compressed.name, result, cycle_breakdown(packed, values, array))
+    if packed.row_order_bits:
+        print(f"Putting the outputs back in order takes a table of {packed.row_order_bits:,} bits.")
     if output is not None:
         write_npy(output, result.output)
 

@@ -179,7 +179,7 @@ def queue_recurrence(
 
     entry_counts      [columns, num_pes]
     columns, bubbles  [broadcasts], from `scan`
-    entries           [num_pes], of the broadcast columns
+    entries           [num_pes], of the broadcast columns; only whether there are any is looked at
     finish_edges      int32 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
     broadcast_edges, pop_edges   int32 [broadcasts] and [broadcasts, num_pes] to have every b[j] and s[k, j]
                       recorded, or [0] and [0, 0]
@@ -194,7 +194,7 @@ def queue_recurrence(
     first_that_may_finish = columns.shape[0]
     unseen = np.count_nonzero(entries)
     seen = np.zeros(num_pes, dtype=np.bool_)
-    while unseen > 0:
+    while unseen > 0 and first_that_may_finish > 0:
         first_that_may_finish -= 1
         for pe in range(num_pes):
             if not seen[pe] and entry_counts[columns[first_that_may_finish], pe] > 0:

@@ -21,7 +21,8 @@ MAX_ENTRIES = 2**30  # so that no clock edge of a layer is beyond 32 bits
 class PackedLayer:
     """The SRAM images of one layer, for every array of this `num_pes` and `index_bits`.
 
-    PE k owns the output rows i with i mod num_pes == k. Its entries lie column by column, in row order, the
+    PE k owns the output rows i with i mod num_pes == k, or, with a row order, the rows at such places. Its
+    entries lie column by column, in row order, the
     bias as one more column after the last; a gap too long for `index_bits` is bridged by padding entries
     (code 0, gap max_gap - 1). Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
 
@@ -34,6 +35,7 @@ class PackedLayer:
     pointers         int32 [columns + 1, num_pes], where each column's entries begin within each PE
     entry_counts     [columns, num_pes], entries of each column in each PE, padding included
     padding_counts   [columns, num_pes], padding entries among them
+    row_order        int64 [rows], the layer's row at each place of the packed matrix; None if interleaved
     """
 
     layer: CompressedLayer
@@ -46,6 +48,12 @@ class PackedLayer:
     pointers: npt.NDArray[np.int32]
     entry_counts: Integers
     padding_counts: Integers
+    row_order: npt.NDArray[np.int64] | None = None
+
+    @property
+    def row_order_bits(self) -> int:
+        """Bits of the table that puts the outputs back in order; 0 if the rows are interleaved."""
+        return 0 if self.row_order is None else self.layer.rows * (self.layer.rows - 1).bit_length()
 
     @property
     def stored_entries(self) -> int:
@@ -85,14 +93,22 @@ def check_codes_fit(layer: CompressedLayer, config: ArrayConfig) -> None:
         )
 
 
-def pack(layer: CompressedLayer, config: ArrayConfig) -> PackedLayer:
-    """Pack a layer into the SRAM images of `config`'s array. Raises InputError if its codes do not fit."""
+def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike | None = None) -> PackedLayer:
+    """Pack a layer into the SRAM images of `config`'s array.
+
+    row_order   [rows], the layer's rows in the order in which they are dealt to the PEs (`sim.row_assignment`);
+                if none is given, they are interleaved as they are
+
+    Raises InputError if the layer's codes do not fit, or `row_order` does not hold every row once.
+    """
     from sim import packing_kernels  # compiles on first use
 
     check_codes_fit(layer, config)
+    order = None if row_order is None else _checked_order(layer, row_order)
     num_pes = config.num_pes
-    codes = layer.codes
+    codes = layer.codes if order is None else layer.codes[order]
     bias = np.zeros(0, dtype=codes.dtype) if layer.bias is None else layer.bias
+    bias = bias if order is None or not bias.size else bias[order]
     columns = layer.columns + (1 if bias.size else 0)
     # The most entries that a column can have in a PE, padding included, is the number of the PE's rows.
     rows_per_pe = -(-layer.rows // num_pes)
@@ -117,6 +133,8 @@ def pack(layer: CompressedLayer, config: ArrayConfig) -> PackedLayer:
     packing_kernels.fill_entries(
         codes, bias, config.max_gap, num_pes, column_begin, stored_codes, stored_gaps, output_rows
     )
+    if order is not None:
+        output_rows = order.astype(output_rows.dtype)[output_rows]
     return PackedLayer(
         layer,
         num_pes,
@@ -128,4 +146,15 @@ def pack(layer: CompressedLayer, config: ArrayConfig) -> PackedLayer:
         pointers,
         entry_counts,
         padding_counts,
+        order,
     )
+
+
+def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    order = np.asarray(row_order)
+    if order.shape != (layer.rows,) or order.dtype.kind not in "iu" or (np.sort(order) != np.arange(layer.rows)).any():
+        raise InputError(
+            f"layer {layer.name!r}: row_order must hold each of the rows 0 to {layer.rows - 1} once; found "
+            f"{order.dtype} {list(order.shape)} that does not"
+        )
+    return order.astype(np.int64)

@@ -201,6 +201,9 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
     for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945", "9.908 us"):
         assert figure in done.stdout, done.stderr
     assert read_npy(tmp_path / "out.npy").shape == (1000,)
+    done = call("sim", alex8, "--rows", "entries", folder=tmp_path)
+    assert "7,748" in done.stdout, done.stderr
+    assert "takes a table of 10,000 bits" in done.stdout
 
 
 @pytest.mark.parametrize(

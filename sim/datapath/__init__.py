@@ -97,9 +97,11 @@ class Array:
 
     def _result(self, cycles: int) -> SimulationResult:
         pes = self.pes
-        output = np.empty(self.packed.layer.rows, dtype=np.float64)
+        in_places = np.empty(self.packed.layer.rows, dtype=np.float64)
         for number, pe in enumerate(pes):
-            output[number :: len(pes)] = pe.activation_write.accumulators
+            in_places[number :: len(pes)] = pe.activation_write.accumulators
+        output = np.empty_like(in_places)
+        output[slice(None) if self.packed.row_order is None else self.packed.row_order] = in_places
         return SimulationResult(
             config=self.config,
             stored_entries=sum(pe.sparse_matrix_read.num_entries for pe in pes),

@@ -1,0 +1,120 @@
+"""Which PE owns which row: interleaved as in the paper, or balanced.
+
+A row order lists the layer's rows as they lie in the packed matrix: place p belongs to PE p mod num_pes. Every
+PE keeps as many rows as with the paper's interleaving, so its registers suffice. Outputs come out in the
+layer's own order, bit for bit the same; what it costs is a table of `PackedLayer.row_order_bits`.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.array import count, prepare
+from sim.config import ArrayConfig
+from sim.packing import pack
+from traces import CompressedLayer, InputError
+
+RowOrder = npt.NDArray[np.int64]
+
+
+def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> RowOrder:
+    """Give every PE about as many stored entries: the heaviest row first, to the PE with the least so far."""
+    return _balanced(_kept_weights(layer).sum(axis=1), num_pes)
+
+
+def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike, num_pes: int) -> RowOrder:
+    """Give every PE about as many useful multiply-accumulates on recorded inputs.
+
+    activations  float32 [columns] or [inputs, columns]. Raises InputError if they do not fit the layer.
+    """
+    inputs = _inputs(layer, activations, ArrayConfig(num_pes=num_pes, weight_bits=layer.weight_bits))
+    kept = _kept_weights(layer)
+    macs = kept[:, : layer.columns] @ (inputs != 0).sum(axis=0)
+    if layer.bias is not None:
+        macs += kept[:, -1] * len(inputs)
+    return _balanced(macs, num_pes)
+
+
+def rows_found_by_search(
+    layer: CompressedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig,
+    num_trials: int = 20_000,
+    seed: int = 0,
+) -> RowOrder:
+    """Improve the balance by activity: exchange two rows, keep it unless the recorded inputs take longer.
+
+    activations  float32 [columns] or [inputs, columns]
+    num_trials   exchanges to try; each asks the closed form for the cycles of all inputs, without padding
+
+    Returns an order that takes no more cycles on these inputs, padding included, than the one it starts from.
+    Raises InputError if the activations do not fit the layer.
+    """
+    from sim import row_search_kernels
+    from sim.engine import Run
+
+    if num_trials < 0:
+        raise InputError(f"num_trials must be 0 or more exchanges; found {num_trials}")
+    inputs = _inputs(layer, activations, config)
+    start = rows_balanced_by_activity(layer, inputs, config.num_pes)
+    packed = pack(layer, config, start)
+    runs = [Run(packed, values) for values in inputs]
+    columns = np.concatenate([run.columns for run in runs])
+    kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
+    counts = np.zeros((columns.size, config.num_pes), dtype=np.int32)
+    for pe in range(config.num_pes):
+        counts[:, pe] = kept[start[pe :: config.num_pes]].sum(axis=0)
+    stream = np.random.default_rng(seed)
+    order = start.copy()
+    row_search_kernels.exchange_rows(
+        kept,
+        np.concatenate([run.bubbles for run in runs]),
+        np.cumsum([0, *(run.columns.size for run in runs)]),
+        np.array([run.trailing_bubbles for run in runs]),
+        config.queue_depth,
+        stream.integers(0, layer.rows, (num_trials, 2)),
+        order,
+        counts,
+    )
+    found = pack(layer, config, order)
+    cycles = [sum(count(each, values, config).cycles for values in inputs) for each in (found, packed)]
+    return order if cycles[0] <= cycles[1] else start
+
+
+def _inputs(layer: CompressedLayer, activations: npt.ArrayLike, config: ArrayConfig) -> npt.NDArray[np.float32]:
+    given = np.asarray(activations)
+    rows = given[np.newaxis] if given.ndim == 1 else given
+    if rows.ndim != 2 or not len(rows):
+        raise InputError(
+            f"layer {layer.name!r}: activations must be [{layer.columns}] or [inputs, {layer.columns}]; "
+            f"found shape {list(given.shape)}"
+        )
+    packed = pack(layer, config)
+    return np.stack([prepare(packed, values, config)[1] for values in rows])
+
+
+def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.int64]:
+    """1 for each weight that is stored, int64 [rows, columns], the bias as the last column."""
+    kept = layer.codes != 0
+    if layer.bias is not None:
+        kept = np.column_stack([kept, layer.bias != 0])
+    return np.asarray(kept, dtype=np.int64)
+
+
+def _balanced(work: npt.NDArray[np.int64], num_pes: int) -> RowOrder:
+    """Longest processing time first (Graham, "Bounds on multiprocessing timing anomalies", 1969), PEs of one size."""
+    places = [len(range(pe, work.size, num_pes)) for pe in range(num_pes)]
+    least_loaded = [(0, pe) for pe in range(num_pes) if places[pe]]
+    owned: list[list[int]] = [[] for _ in range(num_pes)]
+    for row in np.argsort(-work, kind="stable"):
+        load, pe = heapq.heappop(least_loaded)
+        owned[pe].append(int(row))
+        if len(owned[pe]) < places[pe]:
+            heapq.heappush(least_loaded, (load + int(work[row]), pe))
+    order = np.empty(work.size, dtype=np.int64)
+    for pe, rows in enumerate(owned):
+        order[pe::num_pes] = sorted(rows)
+    return order
