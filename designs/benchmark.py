@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 
 from designs.results import Column, provenance, table_of, write_results
 from designs.sweep import DESIGN_COLUMNS, design_row
-from sim import ArrayConfig, count, pack
+from sim import ArrayConfig, Energy, count, pack
 from traces import InputError
 from traces.eie_benchmark import EIE_BENCHMARK
 from traces.npz import read_layer_and_input
@@ -30,7 +31,8 @@ BENCHMARK_COLUMNS = [
     Column("efficiency", pa.float64(), "1", "useful MACs per PE and cycle"),
     Column("theoretical_us", pa.float64(), "us", "useful MACs at one per PE and cycle"),
     Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
-    Column("energy_pj", pa.float64(), "pJ", "dynamic energy at 45 nm"),
+    Column("energy_pj", pa.float64(), "pJ", "energy at 45 nm, of all blocks"),
+    *(Column(field.name, pa.float64(), "pJ", "energy of this block") for field in dataclasses.fields(Energy)),
     Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
     Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),
 ]
@@ -74,6 +76,7 @@ def run_benchmark(path: Path, data: Path | None = None) -> pa.Table:
                         **{field: getattr(counts, field) for field in _COUNTS},
                         "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
                         "energy_pj": counts.energy.total_pj,
+                        **dataclasses.asdict(counts.energy),
                         "paper_theoretical_us": published.paper_theoretical_us,
                         "paper_actual_us": published.paper_actual_us,
                     }

@@ -16,6 +16,7 @@ from designs.results import provenance, write_results
 from designs.stages import Stages
 from designs.sweep import sweep
 from sim import ArrayConfig, simulate_network
+from sim.area import area_mm2
 from traces import InputError
 from traces.images import ImageSet, load_images
 from traces.npz import read_npz, write_npz
@@ -120,6 +121,8 @@ def codesign(
     inputs = images.test_images[: settings.inputs]
     paper_array = ArrayConfig(weight_bits=settings.weight_bits, index_bits=settings.index_bits)
     arrays = grid.design_points(paper_array)
+    for array in arrays:
+        area_mm2(array)  # refuses, before any training, a line that no SRAM has
     compression = _compression(settings, _recipe(images))
     origin = provenance({"images": images.name, "data_digest": images.digest, **dataclasses.asdict(settings)})
     kept = []

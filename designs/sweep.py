@@ -23,7 +23,7 @@ DESIGN_COLUMNS = [
     Column("weight_bits", pa.int32(), "bit", "code, the index of a shared weight"),
     Column("index_bits", pa.int32(), "bit", "gap, the PE's rows skipped before an entry"),
     Column("clock_mhz", pa.float64(), "MHz", "clock frequency"),
-    Column("area_mm2", pa.float64(), "mm2", "area at 45 nm, after EIE's Table II"),
+    Column("area_mm2", pa.float64(), "mm2", "area at 45 nm"),
 ]
 SWEEP_COLUMNS = [
     *DESIGN_COLUMNS,
@@ -39,7 +39,7 @@ SWEEP_COLUMNS = [
     Column("useful_macs", pa.float64(), "MACs/input", "multiply-accumulates that are not padding, mean"),
     Column("pointer_reads", pa.float64(), "pairs/input", "begin and end of a column, mean"),
     Column("line_reads", pa.float64(), "lines/input", "lines of the sparse-matrix SRAM, mean"),
-    Column("energy_pj", pa.float64(), "pJ/input", "dynamic energy at 45 nm, mean"),
+    Column("energy_pj", pa.float64(), "pJ/input", "energy at 45 nm, mean"),
 ]
 _MEANS = ["broadcasts", "cycles", "blocked_cycles", "useful_macs", "pointer_reads", "line_reads"]
 

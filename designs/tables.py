@@ -46,14 +46,14 @@ def _network_table(result: CodesignResult) -> Table:
 
 
 def _grid_table(points: list[DesignPoint], front: list[DesignPoint], inputs: int) -> Table:
-    """One row for each PE count and queue; the line width changes the energy alone."""
+    """One row for each PE count and queue; the line width changes energy and area alone."""
     widths = sorted({point.line_bits for point in points})
     table = Table(
-        title=f"Design points: the whole network, mean of {inputs} inputs; energy for each width of a line\n"
+        title=f"Design points: the whole network, mean of {inputs} inputs; energy for each width of a line, area for the narrowest\n"
         "(* no other design point beats it in latency, energy and area)",
         title_justify="left",
     )
-    for heading in ("PEs", "queue slots", "area mm2", "cycles", "latency us", "utilisation"):
+    for heading in ("PEs", "queue slots", f"mm2 ({widths[0]}-bit)", "cycles", "latency us", "utilisation"):
         table.add_column(heading, justify="right")
     for width in widths:
         table.add_column(f"nJ ({width}-bit)", justify="right")
@@ -61,14 +61,14 @@ def _grid_table(points: list[DesignPoint], front: list[DesignPoint], inputs: int
     for point in points:
         arrays.setdefault((point.num_pes, point.queue_slots), {})[point.line_bits] = point
     for by_width in arrays.values():
-        any_width = next(iter(by_width.values()))
+        narrowest = by_width[widths[0]]
         table.add_row(
-            str(any_width.num_pes),
-            str(any_width.queue_slots),
-            f"{any_width.area_mm2:.2f}",
-            f"{any_width.cycles:,.0f}",
-            f"{any_width.latency_us:.2f}",
-            f"{any_width.utilisation:.1%}",
+            str(narrowest.num_pes),
+            str(narrowest.queue_slots),
+            f"{narrowest.area_mm2:.2f}",
+            f"{narrowest.cycles:,.0f}",
+            f"{narrowest.latency_us:.2f}",
+            f"{narrowest.utilisation:.1%}",
             *(f"{by_width[width].energy_nj:.1f}{' *' if by_width[width] in front else '  '}" for width in widths),
         )
     return table

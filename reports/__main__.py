@@ -10,7 +10,7 @@ from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
 from designs.codesign import RESULTS_FOLDER, SWEEP_FILE
 from designs.results import read_results
 from designs.sweep import SWEEP_COLUMNS, network_totals
-from reports.benchmark_table import alex8_markdown, benchmark_markdown
+from reports.benchmark_table import alex8_markdown, benchmark_markdown, power_markdown
 from reports.sweep_figure import draw_sweep, save_figure
 from traces import InputError
 from traces.atomic_file import write_atomically
@@ -21,7 +21,7 @@ def report(results: Path = RESULTS_FOLDER) -> None:
     """Make the figures and tables of all results in a folder again, beside the result files.
 
     From each sweep: cycles and utilisation against PEs and queue slots (SVG and PNG). From the EIE benchmark:
-    the Alex-8 table and the table of all layers, paper and ours (Markdown).
+    the Alex-8 table, power and area, and the table of all layers, paper and ours (Markdown).
 
     Args:
         results: folder that holds NAME/sweep.parquet and eie_benchmark.parquet, or a part of them
@@ -41,7 +41,12 @@ def report(results: Path = RESULTS_FOLDER) -> None:
     if benchmark.exists():
         rows = read_results(benchmark, BENCHMARK_COLUMNS)[0].to_pylist()
         print()
-        for name, content in (("alex8.md", alex8_markdown(rows)), ("eie_benchmark.md", benchmark_markdown(rows))):
+        tables = {
+            "alex8.md": alex8_markdown(rows),
+            "power_and_area.md": power_markdown(rows),
+            "eie_benchmark.md": benchmark_markdown(rows),
+        }
+        for name, content in tables.items():
             print(content)
             write_atomically(results / name, content.encode())
             print(f"wrote {results / name}\n")

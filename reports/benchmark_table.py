@@ -61,6 +61,34 @@ def alex8_markdown(rows: Sequence[Row]) -> str:
     return _markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
 
 
+# Han et al., "EIE", ISCA 2016, Table II: power of one PE's modules in mW; blocks of ours that make up each
+TABLE_II_MW = {
+    "queue": (0.112, ["queue_pj"]),
+    "pointer read": (1.807, ["pointer_read_pj"]),
+    "sparse-matrix read": (4.955, ["sparse_matrix_read_pj"]),
+    "arithmetic": (1.162, ["arithmetic_pj"]),
+    "activation read and write": (1.122, ["activation_write_pj"]),
+    "one PE": (9.157, ["energy_pj"]),  # ours with its share of the scan, and leakage
+}
+PAPER_WATT, PAPER_MM2 = 0.59, 40.8  # section VI, 64 PEs
+
+
+def power_markdown(rows: Sequence[Row]) -> str:
+    """Power of each module while Alex-8 runs (the real weights, if they are there), and area, beside Table II."""
+    row = max((row for row in rows if row["layer"] == "Alex-8"), key=lambda row: row["weights"] == "real")
+    mw_per_pj = 1e-3 / row["latency_us"] / row["num_pes"]
+    cells = [
+        [f"{name}, mW", f"{paper:.3f}", f"{ours:.3f}", _difference(ours, paper)]
+        for name, (paper, blocks) in TABLE_II_MW.items()
+        for ours in [sum(row[block] for block in blocks) * mw_per_pj]
+    ]
+    watt = row["energy_pj"] * 1e-6 / row["latency_us"]
+    cells.append(["64 PEs, W", f"{PAPER_WATT:.2f}", f"{watt:.3f}", _difference(watt, PAPER_WATT)])
+    area = row["area_mm2"]
+    cells.append(["64 PEs, mm2", f"{PAPER_MM2:.1f}", f"{area:.2f}", _difference(area, PAPER_MM2)])
+    return _markdown([f"Alex-8, {row['weights']} weights", "paper", "ours", "difference"], cells)
+
+
 def _difference(ours: float, paper: float) -> str:
     return f"{ours / paper - 1:+.1%}"
 

@@ -1,21 +1,27 @@
-"""Area of the array at 45 nm, from the modules of EIE's Table II."""
+"""Area of the array at 45 nm."""
 
 from __future__ import annotations
 
 from sim.config import ArrayConfig
 from sim.energy import num_lnzd_units
+from sim.sram import POINTER_BANKS, pointer_bank_sram, sparse_matrix_sram
 
-# Han et al., "EIE", ISCA 2016, Table II: one PE with a queue of 8 slots, and one LNZD unit.
-PE_UM2 = 638_024
-QUEUE_UM2 = 758
+# Han et al., "EIE", ISCA 2016, Table II, um2: what is not SRAM in one PE, and one LNZD unit.
+QUEUE_UM2 = 758  # with 8 slots
 QUEUE_SLOTS = 8
+ARITHMETIC_UM2 = 3_110
+ACTIVATION_UM2 = 18_934
+FILLER_UM2 = 23_961
 LNZD_UNIT_UM2 = 189
 
 
-def area_mm2(config: ArrayConfig) -> float:
-    """Area of the array: PEs with the paper's SRAMs, queues in proportion to their slots, and the scan tree.
+def pe_area_um2(config: ArrayConfig) -> float:
+    """Area of one PE: the SRAMs from CACTI (`sim.sram`), the queue in proportion to its slots, the rest Table II."""
+    sram_mm2 = sparse_matrix_sram(config.line_bits).area_mm2 + POINTER_BANKS * pointer_bank_sram().area_mm2
+    queue_um2 = QUEUE_UM2 * config.queue_slots / QUEUE_SLOTS
+    return sram_mm2 * 1e6 + queue_um2 + ARITHMETIC_UM2 + ACTIVATION_UM2 + FILLER_UM2
 
-    The line width does not count: the paper gives the area of its SRAMs at 64 bits alone.
-    """
-    pe_um2 = PE_UM2 + QUEUE_UM2 * (config.queue_slots / QUEUE_SLOTS - 1)
-    return (config.num_pes * pe_um2 + num_lnzd_units(config.num_pes) * LNZD_UNIT_UM2) / 1e6
+
+def area_mm2(config: ArrayConfig) -> float:
+    """Area of the array: its PEs and the tree of the scan."""
+    return (config.num_pes * pe_area_um2(config) + num_lnzd_units(config.num_pes) * LNZD_UNIT_UM2) / 1e6

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
-from sim.energy import Energy, energy_of
+from sim.energy import DEFAULT_PRESET, Energy, energy_of
 
 PerPE = npt.NDArray[np.int64]
 
@@ -64,7 +64,11 @@ class Counts:
 
     @property
     def energy(self) -> Energy:
-        """Energy by block, in pJ; see `sim.energy`."""
+        """Energy by block, in pJ, of the preset `eie-45nm`; see `sim.energy`."""
+        return self.energy_with(DEFAULT_PRESET)
+
+    def energy_with(self, preset: str) -> Energy:
+        """Energy by block, in pJ, of one of `sim.energy.ENERGY_PRESETS`. Raises InputError if there is none."""
         return energy_of(
             self.config,
             self.cycles,
@@ -72,6 +76,7 @@ class Counts:
             self.line_reads,
             int(self.entries_per_pe.sum()),
             self.useful_macs,
+            preset,
         )
 
 

@@ -148,6 +148,9 @@ def test_the_report_holds_the_real_alex8(data: Path, tmp_path: Path) -> None:
     assert "| actual time (us), real weights" in printed
     for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945"):
         assert figure in printed
+    power = (tmp_path / "results/power_and_area.md").read_text()
+    assert "Alex-8, real weights" in power
+    assert power.splitlines()[-2].split()[1:] == ["64", "PEs,", "W", "|", "0.59", "|", "0.569", "|", "-3.5%", "|"]
 
 
 def test_a_container_is_shown_simulated_and_unpacked(finished: tuple[Path, str]) -> None:
@@ -213,6 +216,7 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
         (["designs", "nonsense"], "Unrecognized options: nonsense"),
         (["designs", "--num-pes", "0"], "error: num_pes must be 1 to 65,536: an array has at least one PE; found 0"),
         (["designs", "--queue-slots", "1"], "error: queue_slots must be 2 to 1,048,576"),
+        (["designs", "--line-bits", "1024"], "error: an SRAM must have 512 to 4,194,304 bytes and a port of 8 to 512"),
         (["designs", "--weight-bits", "9"], "error: weight_bits=9 must be 1 to 8"),
         (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
         (["designs", "--inputs", "0"], "error: inputs=0 must be at least 1 test image"),
