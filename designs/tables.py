@@ -49,8 +49,8 @@ def _grid_table(points: list[DesignPoint], front: list[DesignPoint], inputs: int
     """One row for each PE count and queue; the line width changes energy and area alone."""
     widths = sorted({point.line_bits for point in points})
     table = Table(
-        title=f"Design points: the whole network, mean of {inputs} inputs; energy for each width of a line, area for the "
-        "narrowest\n"
+        title=f"Design points: the whole network, mean of {inputs} inputs; energy for each width of a line, "
+        "area for the narrowest\n"
         "(* no other design point beats it in latency, energy and area)",
         title_justify="left",
     )
