@@ -56,7 +56,7 @@ _VERSION = 1
 _HEADER = struct.Struct("<8sHHQ")
 _SECTION = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
-_MAX_WEIGHTS = 2**30  # of a layer; a damaged header must not ask for more memory than there is
+_MAX_WEIGHTS = 2**30  # of a layer; a forged header must not ask for memory without bounds
 _MAX_DIMENSIONS = 8
 
 
@@ -82,8 +82,11 @@ class CompressedModel:
             raise InputError(f"layers must be CompressedLayers; found {', '.join(strangers)}")
         self.shapes = [tuple(s) for s in shapes] if shapes is not None else [x.codes.shape for x in self.layers]
         self.index_bits = index_bits
-        if not isinstance(index_bits, int) or not 1 <= index_bits <= 8:
+        whole = isinstance(index_bits, int | np.integer) and not isinstance(index_bits, bool)
+        if not whole or not 1 <= index_bits <= 8:
             raise InputError(f"index_bits must be a whole number from 1 to 8; found {index_bits!r}")
+        if len(self.layers) > 65_535:
+            raise InputError(f"a container holds up to 65,535 layers; found {len(self.layers):,}")
         names = [layer.name for layer in self.layers]
         if not names or len(set(names)) < len(names):
             raise InputError(f"a container holds at least one layer, each with a name of its own; found {names}")
@@ -96,6 +99,8 @@ class CompressedModel:
         if len(self.shapes) != len(self.layers):
             raise InputError(f"there must be one shape a layer; found {len(self.shapes)} for {len(self.layers)}")
         for layer, shape in zip(self.layers, self.shapes, strict=True):
+            if not all(isinstance(length, int | np.integer) for length in shape):
+                raise InputError(f"layer {layer.name!r}: the weights' shape must be whole numbers; found {shape}")
             unrolled = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 and min(shape) > 0 else None
             if unrolled != layer.codes.shape or len(shape) > _MAX_DIMENSIONS:
                 raise InputError(
@@ -147,8 +152,8 @@ class CompressedModel:
             content = Path(path).read_bytes()
         except FileNotFoundError:
             raise InputError(f"{path}: there is no such container file") from None
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
         return cls.from_bytes(content, str(path))
 
     @classmethod

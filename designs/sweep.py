@@ -63,6 +63,9 @@ def sweep(
 
     Raises InputError if a layer has no activations, or they are not valid input for it.
     """
+    if len(set(design_points)) < len(design_points):
+        raise InputError("every design point must be there once; found one twice")
+    designs = [design_row(config) for config in design_points]  # refuses what has no area, before any simulation
     for layer in layers:
         recorded = activations.get(layer.name)
         if recorded is None or recorded.ndim != 2 or not len(recorded):
@@ -82,7 +85,7 @@ def sweep(
             by_input = [count_all(packed, values, configs) for values in activations[layer.name]]
             for place, counts in zip(places, zip(*by_input, strict=True), strict=True):
                 rows[place, number] = {
-                    **design_row(design_points[place]),
+                    **designs[place],
                     "layer": layer.name,
                     "rows": layer.rows,
                     "columns": layer.columns,
@@ -120,20 +123,24 @@ def network_totals(table: pa.Table) -> list[DesignPoint]:
 
     Utilisation is useful multiply-accumulates per PE and cycle, what a layer's result calls `efficiency`.
     """
-    key = [column.name for column in DESIGN_COLUMNS]
-    sums = table.group_by(key, use_threads=False).aggregate(
-        [(name, "sum") for name in ("cycles", "useful_macs", "energy_pj")]
-    )
-    return [
-        DesignPoint(
-            num_pes=row["num_pes"],
-            queue_slots=row["queue_slots"],
-            line_bits=row["line_bits"],
-            cycles=row["cycles_sum"],
-            latency_us=row["cycles_sum"] / row["clock_mhz"],
-            utilisation=row["useful_macs_sum"] / (row["cycles_sum"] * row["num_pes"]),
-            energy_nj=row["energy_pj_sum"] / 1e3,
-            area_mm2=row["area_mm2"],
+    names = [column.name for column in DESIGN_COLUMNS]
+    by_design: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        by_design.setdefault(tuple(row[name] for name in names), []).append(row)
+    totals = []
+    for layers in by_design.values():
+        design = layers[0]
+        cycles = sum(row["cycles"] for row in layers)
+        totals.append(
+            DesignPoint(
+                num_pes=design["num_pes"],
+                queue_slots=design["queue_slots"],
+                line_bits=design["line_bits"],
+                cycles=cycles,
+                latency_us=cycles / design["clock_mhz"],
+                utilisation=sum(row["useful_macs"] for row in layers) / (cycles * design["num_pes"]),
+                energy_nj=sum(row["energy_pj"] for row in layers) / 1e3,
+                area_mm2=design["area_mm2"],
+            )
         )
-        for row in sums.to_pylist()
-    ]
+    return totals

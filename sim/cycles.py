@@ -23,8 +23,8 @@ class CycleBreakdown:
     computing       sends out an entry that is not padding
     padding         sends out a padding entry
     empty_columns   holds a column without entries
-    starved         holds nothing, and a column is still to come
-    drained         holds nothing, and no column comes any more
+    starved         holds nothing, and a column is still to come (so in the first cycle, which loads a row)
+    drained         holds nothing, and no column comes any more (so while its last entry is being written)
 
     blocked_by      cycles in which the broadcast waited for this PE's queue: of all PEs that were full, the
                     one that made room last (the first of several)

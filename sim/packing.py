@@ -22,9 +22,9 @@ class PackedLayer:
     """The SRAM images of one layer, for every array of this `num_pes` and `index_bits`.
 
     PE k owns the output rows i with i mod num_pes == k, or, with a row order, the rows at such places. Its
-    entries lie column by column, in row order, the
-    bias as one more column after the last; a gap too long for `index_bits` is bridged by padding entries
-    (code 0, gap max_gap - 1). Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
+    entries lie column by column, within a column from the first place to the last, the bias as one more column
+    after all others; a gap too long for `index_bits` is bridged by padding entries (code 0, gap max_gap - 1).
+    Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
 
     layer            the layer that was packed
     num_pes, index_bits   what the images depend on
@@ -120,10 +120,10 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     column_begin = np.zeros(columns + 1, dtype=np.int64)
     np.cumsum(entry_counts.sum(axis=1, dtype=np.int64), out=column_begin[1:])
     num_entries = int(column_begin[-1])
-    if num_entries > MAX_ENTRIES:
+    if num_entries + columns > MAX_ENTRIES:
         raise InputError(
-            f"layer {layer.name!r} packs into {num_entries:,} entries, padding included; at most {MAX_ENTRIES:,} "
-            f"can be simulated; widen index_bits={config.index_bits} or split the layer"
+            f"layer {layer.name!r} packs into {num_entries:,} entries, padding included, in {columns:,} columns; at "
+            f"most {MAX_ENTRIES:,} of both can be simulated; widen index_bits={config.index_bits} or split the layer"
         )
     pointers = np.zeros((columns + 1, num_pes), dtype=np.int32)
     np.cumsum(entry_counts, axis=0, dtype=np.int32, out=pointers[1:])
@@ -151,7 +151,10 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
 
 
 def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    order = np.asarray(row_order)
+    try:
+        order = np.asarray(row_order)
+    except ValueError:  # ragged
+        order = np.zeros(0)
     if order.shape != (layer.rows,) or order.dtype.kind not in "iu" or (np.sort(order) != np.arange(layer.rows)).any():
         raise InputError(
             f"layer {layer.name!r}: row_order must hold each of the rows 0 to {layer.rows - 1} once; found "

@@ -22,6 +22,7 @@ RowOrder = npt.NDArray[np.int64]
 
 def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> RowOrder:
     """Give every PE about as many stored entries: the heaviest row first, to the PE with the least so far."""
+    ArrayConfig(num_pes=num_pes)  # checks it
     return _balanced(_kept_weights(layer).sum(axis=1), num_pes)
 
 
@@ -32,10 +33,10 @@ def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike
     """
     inputs = _inputs(layer, activations, ArrayConfig(num_pes=num_pes, weight_bits=layer.weight_bits))
     kept = _kept_weights(layer)
-    macs = kept[:, : layer.columns] @ (inputs != 0).sum(axis=0)
+    broadcasts = (inputs != 0).sum(axis=0)
     if layer.bias is not None:
-        macs += kept[:, -1] * len(inputs)
-    return _balanced(macs, num_pes)
+        broadcasts = np.append(broadcasts, len(inputs))
+    return _balanced(np.array([broadcasts[row].sum() for row in kept]), num_pes)
 
 
 def rows_found_by_search(
@@ -56,8 +57,9 @@ def rows_found_by_search(
     from sim import row_search_kernels
     from sim.engine import Run
 
-    if num_trials < 0:
-        raise InputError(f"num_trials must be 0 or more exchanges; found {num_trials}")
+    for name, value in (("num_trials", num_trials), ("seed", seed)):
+        if not isinstance(value, int | np.integer) or value < 0:
+            raise InputError(f"{name} must be a whole number, 0 or more; found {value!r}")
     inputs = _inputs(layer, activations, config)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
@@ -85,7 +87,10 @@ def rows_found_by_search(
 
 
 def _inputs(layer: CompressedLayer, activations: npt.ArrayLike, config: ArrayConfig) -> npt.NDArray[np.float32]:
-    given = np.asarray(activations)
+    try:
+        given = np.asarray(activations)
+    except ValueError as error:
+        raise InputError(f"layer {layer.name!r}: all inputs must be of one length; they are ragged") from error
     rows = given[np.newaxis] if given.ndim == 1 else given
     if rows.ndim != 2 or not len(rows):
         raise InputError(
@@ -96,12 +101,10 @@ def _inputs(layer: CompressedLayer, activations: npt.ArrayLike, config: ArrayCon
     return np.stack([prepare(packed, values, config)[1] for values in rows])
 
 
-def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.int64]:
-    """1 for each weight that is stored, int64 [rows, columns], the bias as the last column."""
+def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.bool_]:
+    """True for each weight that is stored, [rows, columns], the bias as the last column."""
     kept = layer.codes != 0
-    if layer.bias is not None:
-        kept = np.column_stack([kept, layer.bias != 0])
-    return np.asarray(kept, dtype=np.int64)
+    return kept if layer.bias is None else np.column_stack([kept, layer.bias != 0])
 
 
 def _balanced(work: npt.NDArray[np.int64], num_pes: int) -> RowOrder:

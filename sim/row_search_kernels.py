@@ -14,6 +14,37 @@ Integers = npt.NDArray[Any]
 
 
 @kernel
+def total_cycles(
+    bubbles: Integers, input_begin: Integers, trailing_bubbles: Integers, queue_depth: int, counts: Integers
+) -> np.int64:
+    """Cycles of all inputs, less what each layer takes in any order; arguments as in `exchange_rows`."""
+    num_pes = counts.shape[1]
+    busy = np.ones(num_pes, dtype=np.int64)  # every PE may have entries
+    nothing = np.empty(0, dtype=np.int32)
+    no_table = np.empty((0, 0), dtype=np.int32)
+    cycles = np.int64(0)
+    for i in range(trailing_bubbles.shape[0]):
+        part = counts[input_begin[i] : input_begin[i + 1]]
+        columns = np.arange(part.shape[0]).astype(np.int32)
+        finish = np.zeros(num_pes, dtype=np.int32)
+        depth = min(queue_depth, max(1, part.shape[0]))
+        last, _ = queue_recurrence(
+            part, columns, bubbles[input_begin[i] : input_begin[i + 1]], depth, busy, finish, nothing, no_table
+        )
+        cycles += max(np.int64(finish.max()), np.int64(last) + trailing_bubbles[i])
+    return cycles
+
+
+@kernel
+def exchange(kept: Integers, row: int, other_row: int, pe: int, other_pe: int, counts: Integers) -> None:
+    """Update `counts`: `pe` gives `row` to `other_pe` and gets `other_row`."""
+    for j in range(counts.shape[0]):
+        change = kept[other_row, j] - kept[row, j]
+        counts[j, pe] += change
+        counts[j, other_pe] -= change
+
+
+@kernel
 def exchange_rows(
     kept: Integers,
     bubbles: Integers,
@@ -35,34 +66,16 @@ def exchange_rows(
     counts            int32 [broadcasts, num_pes], entries of each PE in this order; changed
     """
     num_pes = counts.shape[1]
-    busy = np.ones(num_pes, dtype=np.int64)  # stands for "may have entries"
-    nothing = np.empty(0, dtype=np.int32)
-    no_table = np.empty((0, 0), dtype=np.int32)
-    best = np.int64(-1)
-    for trial in range(-1, exchanges.shape[0]):
-        first, second = (0, 0) if trial < 0 else (exchanges[trial, 0], exchanges[trial, 1])
+    best = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, counts)
+    for trial in range(exchanges.shape[0]):
+        first, second = exchanges[trial, 0], exchanges[trial, 1]
         first_pe, second_pe = first % num_pes, second % num_pes
-        if trial >= 0 and first_pe == second_pe:
+        if first_pe == second_pe:
             continue
-        for j in range(counts.shape[0]):
-            change = kept[order[second], j] - kept[order[first], j]
-            counts[j, first_pe] += change
-            counts[j, second_pe] -= change
-        cycles = np.int64(0)
-        for i in range(trailing_bubbles.shape[0]):
-            part = counts[input_begin[i] : input_begin[i + 1]]
-            columns = np.arange(part.shape[0]).astype(np.int32)
-            finish = np.zeros(num_pes, dtype=np.int32)
-            depth = min(queue_depth, max(1, part.shape[0]))
-            last, _ = queue_recurrence(
-                part, columns, bubbles[input_begin[i] : input_begin[i + 1]], depth, busy, finish, nothing, no_table
-            )
-            cycles += max(np.int64(finish.max()), np.int64(last) + trailing_bubbles[i])
-        if best < 0 or cycles <= best:
+        exchange(kept, order[first], order[second], first_pe, second_pe, counts)
+        cycles = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, counts)
+        if cycles <= best:
             best = cycles
             order[first], order[second] = order[second], order[first]
         else:
-            for j in range(counts.shape[0]):
-                change = kept[order[second], j] - kept[order[first], j]
-                counts[j, first_pe] -= change
-                counts[j, second_pe] += change
+            exchange(kept, order[second], order[first], first_pe, second_pe, counts)

@@ -216,7 +216,7 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
         (["designs", "nonsense"], "Unrecognized options: nonsense"),
         (["designs", "--num-pes", "0"], "error: num_pes must be 1 to 65,536: an array has at least one PE; found 0"),
         (["designs", "--queue-slots", "1"], "error: queue_slots must be 2 to 1,048,576"),
-        (["designs", "--line-bits", "1024"], "error: an SRAM must have 512 to 4,194,304 bytes and a port of 8 to 512"),
+        (["designs", "--line-bits", "1024"], "error: line_bits must be at most 512 for energy"),
         (["designs", "--weight-bits", "9"], "error: weight_bits=9 must be 1 to 8"),
         (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
         (["designs", "--inputs", "0"], "error: inputs=0 must be at least 1 test image"),

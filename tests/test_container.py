@@ -156,6 +156,8 @@ def test_layers_that_make_no_model_are_refused() -> None:
         CompressedModel([layer.codes])  # type: ignore[list-item]
     with pytest.raises(InputError, match="names of up to 65,535 bytes"):
         CompressedModel([CompressedLayer("x" * 65_536, layer.codes, layer.codebook)])
+    with pytest.raises(InputError, match="shape must be whole numbers; found"):
+        CompressedModel([layer], [(6.0, 9)])  # type: ignore[list-item]
     with pytest.raises(InputError, match="must have 2 to 8 dimensions"):
         CompressedModel([layer], [(6, 9, 1, 1, 1, 1, 1, 1, 1)])
     with pytest.raises(InputError, match=r"found \[-6, -9\]"):

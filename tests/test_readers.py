@@ -186,6 +186,22 @@ def test_a_place_that_cannot_be_written_gets_a_sentence(tmp_path: Path) -> None:
         write_atomically(tmp_path / "pipe", b"")
 
 
+def test_odd_paths_get_a_sentence_and_long_names_are_written(tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    for path in (tmp_path / "circle", tmp_path / "null\0byte"):
+        with pytest.raises(InputError, match="cannot be written"):
+            write_atomically(path, b"")
+    write_atomically(tmp_path / ("x" * 250), b"long")
+    assert (tmp_path / ("x" * 250)).read_bytes() == b"long"
+
+
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "file", b"old")
+    (tmp_path / "file").chmod(0o600)
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "file")
     write_atomically(tmp_path / "link", b"new")

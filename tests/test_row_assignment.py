@@ -78,7 +78,7 @@ def test_the_table_that_puts_outputs_back_is_counted() -> None:
     assert pack(layer, ArrayConfig(), np.arange(1000)).row_order_bits == 1000 * 10
 
 
-@pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [0.0, 1.0, 2.0], [1, 2, 3], [[0, 1, 2]]])
+@pytest.mark.parametrize("order", [[0, 1], [0, 1, 1], [0.0, 1.0, 2.0], [1, 2, 3], [[0, 1, 2]], [[0], [1, 2]]])
 def test_what_is_no_order_of_the_rows_is_refused(order: list[int]) -> None:
     layer = CompressedLayer("x", np.ones((3, 2), dtype=np.uint8), CODEBOOK)
     with pytest.raises(InputError, match="row_order must hold each of the rows 0 to 2 once; found"):
@@ -91,7 +91,11 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         rows_balanced_by_activity(layer, np.ones((0, 2)), 2)
     with pytest.raises(InputError, match=r"activations must be \[2\]; found shape \[3\]"):
         rows_found_by_search(layer, np.ones((1, 3)), ArrayConfig())
-    with pytest.raises(InputError, match="num_trials must be 0 or more exchanges; found -1"):
+    with pytest.raises(InputError, match="all inputs must be of one length; they are ragged"):
+        rows_balanced_by_activity(layer, [[1, 1], [1]], 2)
+    with pytest.raises(InputError, match="num_pes must be 1 to 65,536"):
+        rows_balanced_by_entries(layer, 0)
+    with pytest.raises(InputError, match="num_trials must be a whole number, 0 or more; found -1"):
         rows_found_by_search(layer, np.ones(2), ArrayConfig(), num_trials=-1)
 
 

@@ -86,6 +86,8 @@ def test_a_network_s_total_is_the_sum_over_its_layers() -> None:
 def test_a_sweep_without_a_layer_s_activations_is_refused() -> None:
     with pytest.raises(InputError, match=r"layer 'second': activations must be \[inputs, 40\]; found none"):
         sweep([FIRST, SECOND], {"first": INPUTS["first"]}, [ArrayConfig()])
+    with pytest.raises(InputError, match="every design point must be there once; found one twice"):
+        sweep([FIRST], INPUTS, [ArrayConfig(), ArrayConfig()])
     with pytest.raises(InputError, match=r"found shape \[30\]"):
         sweep([FIRST], {"first": INPUTS["first"][0]}, [ArrayConfig()])
 

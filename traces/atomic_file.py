@@ -20,19 +20,21 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     Missing folders are made and links followed. Raises InputError where `path` cannot be written: it is a
     folder or a device, a folder is closed to us, the disk is full.
     """
-    target = Path(path).resolve()
     try:
+        target = Path(path).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not target.is_file():
             raise OSError("it is a folder or a device, not a file")
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=PARTIAL_SUFFIX)
-    except OSError as error:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:64]}.", suffix=PARTIAL_SUFFIX)
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a null byte
         raise _unwritable(path, error) from error
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.chmod(target.stat().st_mode if target.exists() else 0o666 & ~_umask())
         os.replace(temporary, target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -41,8 +43,9 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
-def _unwritable(path: str | os.PathLike[str], error: OSError) -> InputError:
-    return InputError(f"{os.fspath(path)} cannot be written: {error.strerror or error}; choose another place")
+def _unwritable(path: str | os.PathLike[str], error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{os.fspath(path)} cannot be written: {reason}; choose another place")
 
 
 def _umask() -> int:
