@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 
-from sim import ArrayConfig, pack, simulate
+from sim import ArrayConfig, SimulationResult, pack, simulate
 from sim.cycles import cycle_breakdown
 from sim.datapath import Array
 from sim.timeline import timeline
@@ -28,16 +28,21 @@ COUNTERS = [
 PER_PE = ["entries_per_pe", "padding_per_pe", "line_reads_per_pe", "finish_edge_per_pe"]
 
 
+def assert_same(fast: SimulationResult, ticked: SimulationResult) -> None:
+    """Equality of every counter, in the array and in each PE, and of the output, bit for bit."""
+    assert {name: getattr(fast, name) for name in COUNTERS} == {name: getattr(ticked, name) for name in COUNTERS}
+    for name in PER_PE:
+        np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
+    np.testing.assert_array_equal(fast.output, ticked.output)
+
+
 @settings(deadline=None, max_examples=400)
 @given(cases())
 def test_both_engines_agree_on_output_cycles_and_every_counter_per_pe(case: Case) -> None:
     layer, activations, config = case
     fast = simulate(layer, activations, config)
     ticked = simulate(layer, activations, config, engine="reference")
-    assert {name: getattr(fast, name) for name in COUNTERS} == {name: getattr(ticked, name) for name in COUNTERS}
-    for name in PER_PE:
-        np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
-    np.testing.assert_array_equal(fast.output, ticked.output)
+    assert_same(fast, ticked)
     assert fast.energy == ticked.energy
     expected = layer.weights().astype(np.float64) @ activations + layer.bias_values()
     np.testing.assert_allclose(fast.output, expected, rtol=1e-6, atol=1e-6)
@@ -107,11 +112,7 @@ def test_both_engines_agree_where_counts_outgrow_a_byte() -> None:
         activations[[0, -1]] = 1
         config = ArrayConfig(**array)
         fast, ticked = simulate(layer, activations, config), simulate(layer, activations, config, "reference")
-        for name in COUNTERS:
-            assert getattr(fast, name) == getattr(ticked, name), name
-        for name in PER_PE:
-            np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
-        np.testing.assert_array_equal(fast.output, ticked.output)
+        assert_same(fast, ticked)
         np.testing.assert_allclose(fast.output, layer.weights().astype(np.float64) @ activations, rtol=1e-6)
         return fast
 
