@@ -12,8 +12,6 @@ from torch.nn.utils import parametrize
 
 from traces import InputError
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 def train(
     module: torch.nn.Module,

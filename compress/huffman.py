@@ -73,19 +73,25 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths, dtype: npt.DTypeL
         raise ValueError("the code lengths make no complete prefix code")
     from compress import huffman_kernels
 
-    order = used[np.argsort(lengths[used], kind="stable")]
-    bits_read = huffman_kernels.read_words(np.frombuffer(content, dtype=np.uint8), per_length, order, symbols)
+    bits_read = huffman_kernels.read_words(
+        np.frombuffer(content, dtype=np.uint8), per_length, _canonical_order(lengths), symbols
+    )
     if bits_read < 0 or (bits_read + 7) // 8 != len(content):
         raise ValueError(f"{num_symbols:,} symbols do not end where the {len(content):,} stored bytes do")
     return symbols
+
+
+def _canonical_order(lengths: Lengths) -> npt.NDArray[np.int64]:
+    """The symbols that have a code word, in the order of the words: by (length, symbol)."""
+    used = np.flatnonzero(lengths)
+    return used[np.argsort(lengths[used], kind="stable")]
 
 
 def canonical_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
     """The code word of each symbol, right-aligned; 0 where a symbol has none."""
     words = np.zeros(len(lengths), dtype=np.uint32)
     word, previous = 0, 0
-    used = np.flatnonzero(lengths)
-    for symbol in used[np.argsort(lengths[used], kind="stable")]:
+    for symbol in _canonical_order(lengths):
         word <<= int(lengths[symbol]) - previous
         previous = int(lengths[symbol])
         words[symbol] = word

@@ -63,7 +63,7 @@ def kmeans_1d(samples: npt.NDArray[np.float64], num_centroids: int) -> npt.NDArr
     previous_borders = None
     for _ in range(_MAX_ITERATIONS):
         # On a line, a cluster is a run of the ordered samples, and its sum a difference of running sums.
-        borders = _nearest_borders(ordered, centroids)
+        borders = np.searchsorted(ordered, _midpoints(centroids))
         if previous_borders is not None and np.array_equal(borders, previous_borders):
             break
         previous_borders = borders
@@ -74,10 +74,10 @@ def kmeans_1d(samples: npt.NDArray[np.float64], num_centroids: int) -> npt.NDArr
     return centroids
 
 
-def _nearest_borders(ordered: npt.NDArray[np.float64], centroids: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    """Where in the ordered samples the nearest centroid changes to the next one."""
-    return np.searchsorted(ordered, (centroids[1:] + centroids[:-1]) / 2)
-
-
 def _nearest(values: npt.NDArray[np.float64], ascending: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-    return np.searchsorted((ascending[1:] + ascending[:-1]) / 2, values)
+    """The place of the nearest of `ascending` for each value."""
+    return np.searchsorted(_midpoints(ascending), values)
+
+
+def _midpoints(ascending: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return (ascending[1:] + ascending[:-1]) / 2

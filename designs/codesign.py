@@ -15,7 +15,7 @@ from designs.grid import Grid
 from designs.results import provenance, write_results
 from designs.stages import Stages
 from designs.sweep import sweep
-from sim import ArrayConfig, simulate_network
+from sim import ArrayConfig, pack, simulate_network
 from sim.area import area_mm2
 from traces import InputError
 from traces.images import ImageSet, load_images
@@ -88,10 +88,6 @@ class CodesignResult:
     folder: Path
     kept_files: tuple[str, ...]
 
-    @property
-    def compression_ratio(self) -> float:
-        return self.bytes_before / self.bytes_after
-
 
 def codesign(
     data: Path | None = None,
@@ -144,9 +140,8 @@ def codesign(
             answers = network(torch.from_numpy(inputs)).argmax(dim=1).numpy()
         activations = record_activations(network, inputs, [layer.name for layer in model.layers])
 
-        on_the_array = [
-            int(np.argmax(simulate_network(model.layers, image, paper_array)[-1].output)) for image in inputs
-        ]
+        packed = [pack(layer, paper_array) for layer in model.layers]
+        on_the_array = [int(np.argmax(simulate_network(packed, image, paper_array)[-1].output)) for image in inputs]
         with progress_bar("simulating design points", len(arrays) * len(model.layers)) as advance:
             table = sweep(model.layers, activations, arrays, advance)
         result = CodesignResult(

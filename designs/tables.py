@@ -40,7 +40,7 @@ def _network_table(result: CodesignResult) -> Table:
         "container",
         f"{result.accuracy_after:.2%}",
         f"{result.bytes_after:,}",
-        f"{result.compression_ratio:.1f}x",
+        f"{result.model.compression_ratio:.1f}x",
     )
     return table
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sim import energy
+
 Row = dict[str, Any]
 
 
@@ -61,14 +63,14 @@ def alex8_markdown(rows: Sequence[Row]) -> str:
     return _markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
 
 
-# Han et al., "EIE", ISCA 2016, Table II: power of one PE's modules in mW; blocks of ours that make up each
-TABLE_II_MW = {
-    "queue": (0.112, ["queue_pj"]),
-    "pointer read": (1.807, ["pointer_read_pj"]),
-    "sparse-matrix read": (4.955, ["sparse_matrix_read_pj"]),
-    "arithmetic": (1.162, ["arithmetic_pj"]),
-    "activation read and write": (1.122, ["activation_write_pj"]),
-    "one PE": (9.157, ["energy_pj"]),  # ours with its share of the scan, and leakage
+# EIE's Table II, mW of one PE's modules, and the column of the benchmark that holds ours
+MODULES = {
+    "queue": (energy.QUEUE_MW, "queue_pj"),
+    "pointer read": (energy.POINTER_READ_MW, "pointer_read_pj"),
+    "sparse-matrix read": (energy.SPARSE_MATRIX_READ_MW, "sparse_matrix_read_pj"),
+    "arithmetic": (energy.ARITHMETIC_MW, "arithmetic_pj"),
+    "activation read and write": (energy.ACTIVATION_READ_WRITE_MW, "activation_write_pj"),
+    "one PE": (energy.PE_MW, "energy_pj"),  # ours with its share of the scan, and leakage
 }
 PAPER_WATT, PAPER_MM2 = 0.59, 40.8  # section VI, 64 PEs
 
@@ -77,11 +79,10 @@ def power_markdown(rows: Sequence[Row]) -> str:
     """Power of each module while Alex-8 runs (the real weights, if they are there), and area, beside Table II."""
     row = max((row for row in rows if row["layer"] == "Alex-8"), key=lambda row: row["weights"] == "real")
     mw_per_pj = 1e-3 / row["latency_us"] / row["num_pes"]
-    cells = [
-        [f"{name}, mW", f"{paper:.3f}", f"{ours:.3f}", _difference(ours, paper)]
-        for name, (paper, blocks) in TABLE_II_MW.items()
-        for ours in [sum(row[block] for block in blocks) * mw_per_pj]
-    ]
+    cells = []
+    for name, (paper, column) in MODULES.items():
+        ours = row[column] * mw_per_pj
+        cells.append([f"{name}, mW", f"{paper:.3f}", f"{ours:.3f}", _difference(ours, paper)])
     watt = row["energy_pj"] * 1e-6 / row["latency_us"]
     cells.append(["64 PEs, W", f"{PAPER_WATT:.2f}", f"{watt:.3f}", _difference(watt, PAPER_WATT)])
     area = row["area_mm2"]

@@ -82,7 +82,12 @@ def prepare(
         packed = pack(layer, config)
     else:
         raise InputError(f"layer must be a CompressedLayer or a PackedLayer; found {type(layer).__name__}")
-    name, columns = packed.layer.name, packed.layer.columns
+    return packed, checked_activations(packed.layer, activations)
+
+
+def checked_activations(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """One input of a layer as finite float32 [columns]. Raises InputError if it is anything else."""
+    name, columns = layer.name, layer.columns
     try:
         given = np.asarray(activations)
     except ValueError as error:
@@ -102,4 +107,4 @@ def prepare(
         raise InputError(
             f"layer {name!r}: every activation must be a finite float32; found {given[column]} at column {column}"
         )
-    return packed, values
+    return values

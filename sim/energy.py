@@ -18,10 +18,16 @@ INT32_ADD_PJ = 0.1
 # Section VI of the same paper: a 16-bit fixed-point multiplication takes a fifth of a 32-bit one.
 INT16_MULTIPLY_PJ = INT32_MULTIPLY_PJ / 5
 INT16_ADD_PJ = INT32_ADD_PJ / 2  # an adder's energy is proportional to its width
-# Table II: a leading non-zero detection unit draws 0.023 mW, a PE's queue 0.112, its arithmetic 1.162 and its
-# activation read and write 1.122, at 800 MHz.
+# Table II, mW at 800 MHz: a leading non-zero detection unit, and the modules of one PE.
+LNZD_UNIT_MW = 0.023
+QUEUE_MW = 0.112
+POINTER_READ_MW = 1.807
+SPARSE_MATRIX_READ_MW = 4.955
+ARITHMETIC_MW = 1.162
+ACTIVATION_READ_WRITE_MW = 1.122
+PE_MW = 9.157
 MW_AT_800_MHZ_IN_PJ_PER_CYCLE = 1 / 0.8
-LNZD_UNIT_PJ_PER_CYCLE = 0.023 * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
+LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
 # What a PE did in each cycle of Alex-8, the layer whose power Table II states: columns taken, entries gone
 # through (7,926 cycles, 1,760 columns, 453,748 entries in 64 PEs).
 ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
@@ -70,11 +76,11 @@ def eie_45nm(config: ArrayConfig) -> EventEnergies:
     """
     pointer_bank, sparse_matrix = pointer_bank_sram(), sparse_matrix_sram(config.line_bits)
     return EventEnergies(
-        column_queued_pj=0.112 * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE,
+        column_queued_pj=QUEUE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE,
         pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj,
         line_read_pj=sparse_matrix.read_pj,
-        entry_pj=1.162 * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE,
-        accumulator_pj=1.122 * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE,
+        entry_pj=ARITHMETIC_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE,
+        accumulator_pj=ACTIVATION_READ_WRITE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE,
         leakage_mw=POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw,
     )
 

@@ -12,7 +12,7 @@ import heapq
 import numpy as np
 import numpy.typing as npt
 
-from sim.array import count, prepare
+from sim.array import checked_activations, count
 from sim.config import ArrayConfig
 from sim.packing import pack
 from traces import CompressedLayer, InputError
@@ -22,7 +22,6 @@ RowOrder = npt.NDArray[np.int64]
 
 def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> RowOrder:
     """Give every PE about as many stored entries: the heaviest row first, to the PE with the least so far."""
-    ArrayConfig(num_pes=num_pes)  # checks it
     return _balanced(_kept_weights(layer).sum(axis=1), num_pes)
 
 
@@ -31,7 +30,7 @@ def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike
 
     activations  float32 [columns] or [inputs, columns]. Raises InputError if they do not fit the layer.
     """
-    inputs = _inputs(layer, activations, ArrayConfig(num_pes=num_pes, weight_bits=layer.weight_bits))
+    inputs = _checked_inputs(layer, activations)
     kept = _kept_weights(layer)
     broadcasts = (inputs != 0).sum(axis=0)
     if layer.bias is not None:
@@ -60,15 +59,13 @@ def rows_found_by_search(
     for name, value in (("num_trials", num_trials), ("seed", seed)):
         if not isinstance(value, int | np.integer) or value < 0:
             raise InputError(f"{name} must be a whole number, 0 or more; found {value!r}")
-    inputs = _inputs(layer, activations, config)
+    inputs = _checked_inputs(layer, activations)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
     runs = [Run(packed, values) for values in inputs]
     columns = np.concatenate([run.columns for run in runs])
     kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
-    counts = np.zeros((columns.size, config.num_pes), dtype=np.int32)
-    for pe in range(config.num_pes):
-        counts[:, pe] = kept[start[pe :: config.num_pes]].sum(axis=0)
+    counts = packed.entry_counts[columns].astype(np.int32) - packed.padding_counts[columns]
     stream = np.random.default_rng(seed)
     order = start.copy()
     row_search_kernels.exchange_rows(
@@ -86,7 +83,8 @@ def rows_found_by_search(
     return order if cycles[0] <= cycles[1] else start
 
 
-def _inputs(layer: CompressedLayer, activations: npt.ArrayLike, config: ArrayConfig) -> npt.NDArray[np.float32]:
+def _checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """One or more inputs as finite float32 [inputs, columns]."""
     try:
         given = np.asarray(activations)
     except ValueError as error:
@@ -97,8 +95,7 @@ def _inputs(layer: CompressedLayer, activations: npt.ArrayLike, config: ArrayCon
             f"layer {layer.name!r}: activations must be [{layer.columns}] or [inputs, {layer.columns}]; "
             f"found shape {list(given.shape)}"
         )
-    packed = pack(layer, config)
-    return np.stack([prepare(packed, values, config)[1] for values in rows])
+    return np.stack([checked_activations(layer, values) for values in rows])
 
 
 def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.bool_]:
@@ -109,6 +106,7 @@ def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.bool_]:
 
 def _balanced(work: npt.NDArray[np.int64], num_pes: int) -> RowOrder:
     """Longest processing time first (Graham, "Bounds on multiprocessing timing anomalies", 1969), PEs of one size."""
+    ArrayConfig(num_pes=num_pes)  # checks it
     places = [len(range(pe, work.size, num_pes)) for pe in range(num_pes)]
     least_loaded = [(0, pe) for pe in range(num_pes) if places[pe]]
     owned: list[list[int]] = [[] for _ in range(num_pes)]
