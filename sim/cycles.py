@@ -55,21 +55,22 @@ def cycle_breakdown(
     from sim.engine import Run
 
     run = Run(packed, values)
-    timing = run.timing(config.queue_depth, record=True)
+    timing = run.timing(config.queue_depth)
+    broadcast_edges, pop_edges = run.edges(timing)
     cycles, depth = timing.cycles, config.queue_depth
     entries = packed.entry_counts[run.columns].astype(np.int64)
     empty_columns = (entries == 0).sum(axis=0)
     held = np.maximum(entries, 1)
     busy = held.sum(axis=0)
-    done = timing.pop_edges[-1] + held[-1] if len(held) else np.zeros(config.num_pes, dtype=np.int64)
+    done = pop_edges[-1] + held[-1] if len(held) else np.zeros(config.num_pes, dtype=np.int64)
     # Columns without entries may be taken after the layer's end; those cycles are not the layer's.
     after_the_end = np.maximum(done - (cycles - 1), 0)
 
     blocked_by = np.zeros(config.num_pes, dtype=np.int64)
     if len(held) > depth:
-        ready = timing.broadcast_edges[depth - 1 : -1] + 1 + run.bubbles[depth:]
-        made_room_last = timing.pop_edges[:-depth].argmax(axis=1)
-        np.add.at(blocked_by, made_room_last, timing.broadcast_edges[depth:] - ready)
+        ready = broadcast_edges[depth - 1 : -1] + 1 + run.bubbles[depth:]
+        made_room_last = pop_edges[:-depth].argmax(axis=1)
+        np.add.at(blocked_by, made_room_last, broadcast_edges[depth:] - ready)
     return CycleBreakdown(
         cycles=cycles,
         computing=run.entries - run.padding,

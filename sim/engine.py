@@ -12,8 +12,8 @@ array. The same machine, one clock tick at a time, is `sim.datapath`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -43,41 +43,62 @@ class Run:
         self.packed = packed
         num_pes = packed.num_pes
         has_bias = packed.layer.bias is not None
-        room = activations.size + has_bias
+        room = activations.size + 2  # the bias, and a place that is written to before it is known to be needed
         columns, bubbles = np.empty((2, room), dtype=np.int32)
         values = np.empty(room, dtype=np.float32)
         broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, columns, values, bubbles)
         self.columns, self.values, self.bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
-        self.bubble_cycles = int(self.bubbles.sum()) + self.trailing_bubbles
-        self.entries = np.zeros(num_pes, dtype=np.int64)
-        sum_counts(packed.entry_counts, self.columns, self.entries)
-        self.padding = np.zeros(num_pes, dtype=np.int64)
-        if packed.padding_entries:
-            sum_counts(packed.padding_counts, self.columns, self.padding)
         self._timing: dict[int, Timing] = {}
         self._line_reads: dict[int, npt.NDArray[np.int64]] = {}
 
-    def timing(self, queue_depth: int, record: bool = False) -> Timing:
-        """Clock edges for one depth of the queue; with `record`, those of every column, too."""
-        broadcasts, num_pes = self.columns.size, self.packed.num_pes
-        finish_edges = np.zeros(num_pes, dtype=np.int32)
-        broadcast_edges = np.empty(broadcasts if record else 0, dtype=np.int32)
-        pop_edges = np.empty((broadcasts, num_pes) if record else (0, 0), dtype=np.int32)
-        last_broadcast, blocked_cycles = queue_recurrence(
-            self.packed.entry_counts,
+    @cached_property
+    def bubble_cycles(self) -> int:
+        """Cycles in which the scan left a row and broadcast nothing."""
+        return int(self.bubbles.sum()) + self.trailing_bubbles
+
+    @cached_property
+    def entries(self) -> npt.NDArray[np.int64]:
+        """Entries that each PE goes through, padding included, int64 [num_pes]."""
+        return self._sum(self.packed.entry_counts)
+
+    @cached_property
+    def padding(self) -> npt.NDArray[np.int64]:
+        """Padding among them, int64 [num_pes]."""
+        return self._sum(self.packed.padding_counts) if self.packed.padding_entries else np.zeros_like(self.entries)
+
+    def _sum(self, counts: Integers) -> npt.NDArray[np.int64]:
+        totals = np.zeros(self.packed.num_pes, dtype=np.int64)
+        sum_counts(counts, self.columns, totals)
+        return totals
+
+    def timing(self, queue_depth: int) -> Timing:
+        """Clock edges for one depth of the queue."""
+        packed = self.packed
+        broadcasts, num_pes = self.columns.size, packed.num_pes
+        depth = min(queue_depth, max(1, broadcasts))  # a longer queue than there are columns is never full
+        finish_edges = np.zeros(num_pes, dtype=np.int64)
+        latest_pops = np.empty(depth + broadcasts, dtype=np.int32)
+        last_active_edge, blocked_cycles = queue_recurrence(
+            packed.entry_counts,
             self.columns,
             self.bubbles,
-            min(queue_depth, max(1, broadcasts)),  # a longer queue than there are columns is never full
-            self.entries,
+            self.trailing_bubbles,
+            depth,
+            packed.stored_per_pe,
+            np.zeros(num_pes, dtype=lag_type(depth, packed.most_entries)),
             finish_edges,
-            broadcast_edges,
-            pop_edges,
+            latest_pops,
         )
-        # A layer is not over before its scan is. The first cycle, which ends with edge 0, loads a row.
-        last_active_edge = max(int(finish_edges.max()), int(last_broadcast) + self.trailing_bubbles)
-        cycles = 1 + last_active_edge + PIPELINE_CYCLES
-        finished = finish_edges.astype(np.int64)
-        return Timing(cycles, int(blocked_cycles), finished, broadcast_edges, pop_edges)
+        # The first cycle, which ends with edge 0, loads a row.
+        return Timing(1 + int(last_active_edge) + PIPELINE_CYCLES, int(blocked_cycles), finish_edges, latest_pops)
+
+    def edges(self, timing: Timing) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """The edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
+        packed, broadcasts = self.packed, self.columns.size
+        broadcast_edges = np.empty(broadcasts, dtype=np.int32)
+        pop_edges = np.empty((broadcasts, packed.num_pes), dtype=np.int32)
+        record_edges(packed.entry_counts, self.columns, self.bubbles, timing.latest_pops, broadcast_edges, pop_edges)
+        return broadcast_edges, pop_edges
 
     def line_reads(self, entries_per_line: int) -> npt.NDArray[np.int64]:
         """Lines that each PE reads, int64 [num_pes]."""
@@ -116,20 +137,27 @@ class Run:
         return rounded(output)
 
 
-@dataclass(frozen=True, eq=False)
-class Timing:
+def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any]]:
+    """The narrowest type for a PE's lag, in which nothing overflows.
+
+    When a column is broadcast, the one `queue_depth` before it has been taken out by all PEs; so a PE is behind
+    by at most `queue_depth` columns, and the new one, of at most `most_entries` cycles each.
+    """
+    longest = (queue_depth + 1) * max(1, most_entries)
+    return np.uint8 if longest < 2**8 else np.uint16 if longest < 2**16 else np.uint32
+
+
+class Timing(NamedTuple):
     """Clock edges of one run.
 
     finish_edges     int64 [num_pes], when each PE's last entry has left its pointer read; 0 without entries
-    broadcast_edges  int32 [broadcasts], b[j]; empty unless recorded
-    pop_edges        int32 [broadcasts, num_pes], s[k, j]; empty unless recorded
+    latest_pops      int32 [queue depth + broadcasts], when the last PE takes each column out of its queue
     """
 
     cycles: int
     blocked_cycles: int
     finish_edges: npt.NDArray[np.int64]
-    broadcast_edges: npt.NDArray[np.int32]
-    pop_edges: npt.NDArray[np.int32]
+    latest_pops: npt.NDArray[np.int32]
 
 
 @kernel
@@ -138,30 +166,31 @@ def scan(
 ) -> tuple[int, int]:
     """Leading non-zero detection: the broadcast columns, their values and the bubble cycles before each.
 
-    Fills `columns`, `values` and `bubbles`, which have room for every column. Returns the number of
+    Fills `columns`, `values` and `bubbles`, which have room for every column and one more. Returns the number of
     broadcasts and the bubble cycles after the last one, for trailing rows without non-zeros.
     """
-    num_rows = (activations.shape[0] + num_pes - 1) // num_pes
-    last_lane = num_pes - 1
-    previous_row = -1
-    leaving_cycles = 0  # what it costs to leave the row of the last broadcast
+    bubbles[:] = 0
     broadcasts = 0
-    for column in range(activations.shape[0]):
-        if activations[column] != 0:
-            row = column // num_pes
-            columns[broadcasts] = column
+    passed = 0  # bubble cycles since the last broadcast, once its row has been left
+    leaving = 0  # whether the bubble of leaving the last broadcast's row is among them
+    for begin in range(0, activations.shape[0], num_pes):
+        first = broadcasts
+        for column in range(begin, min(begin + num_pes, activations.shape[0])):
+            columns[broadcasts] = column  # stays only if the count goes up: no branch to predict
             values[broadcasts] = activations[column]
-            bubbles[broadcasts] = row - previous_row - 1 + leaving_cycles if row > previous_row else 0
-            previous_row = row
-            leaving_cycles = 0 if column - row * num_pes == last_lane else 1
-            broadcasts += 1
+            broadcasts += activations[column] != 0
+        if broadcasts > first:
+            bubbles[first] = passed
+            leaving = 1 if columns[broadcasts - 1] < begin + num_pes - 1 else 0
+            passed = leaving
+        else:
+            passed += 1
     if has_bias:  # the first lane of a row of its own
         columns[broadcasts] = activations.shape[0]
         values[broadcasts] = 1.0
-        bubbles[broadcasts] = num_rows - previous_row - 1 + leaving_cycles
+        bubbles[broadcasts] = passed
         return broadcasts + 1, 0
-    trailing_rows = num_rows - 1 - previous_row
-    return broadcasts, trailing_rows + leaving_cycles if trailing_rows > 0 else 0
+    return broadcasts, passed if passed > leaving else 0  # the last row that has a non-zero need not be left
 
 
 @kernel
@@ -169,31 +198,35 @@ def queue_recurrence(
     entry_counts: Integers,
     columns: Integers,
     bubbles: Integers,
+    trailing_bubbles: int,
     queue_depth: int,
-    entries: Integers,
+    stored: Integers,
+    lags: Integers,
     finish_edges: Integers,
-    broadcast_edges: Integers,
-    pop_edges: Integers,
-) -> tuple[np.int32, np.int64]:
+    latest_pops: Integers,
+) -> tuple[np.int64, np.int64]:
     """Run the recurrence over the broadcast columns.
 
     entry_counts      [columns, num_pes]
-    columns, bubbles  [broadcasts], from `scan`
-    entries           [num_pes], of the broadcast columns; only whether there are any is looked at
-    finish_edges      int32 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
-    broadcast_edges, pop_edges   int32 [broadcasts] and [broadcasts, num_pes] to have every b[j] and s[k, j]
-                      recorded, or [0] and [0, 0]
+    columns, bubbles  [broadcasts], and `trailing_bubbles`, from `scan`
+    stored            [num_pes], entries of all columns; only whether there are any is looked at
+    lags              [num_pes], zeros, of a type as narrow as `lag_type` finds: the more lanes in a vector
+    finish_edges      int64 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
+    latest_pops       int32 [queue_depth + broadcasts]; max_k s[k, j - queue_depth], zeros before the first
 
-    Edges are 32-bit, which twice the lanes of a vector unit hold; `sim.packing` sees to it that they suffice.
-    Returns the edge of the last broadcast and the cycles in which a full queue blocked the broadcast.
+    The state of a PE is its lag, by how much the edge at which it is free lies behind the last broadcast's.
+    Returns the last edge at which the scan went on or an entry left its pointer read, and the cycles in which a
+    full queue blocked the broadcast.
     """
     num_pes = entry_counts.shape[1]
-    one = np.int32(1)
+    narrow = lags.dtype.type
+    zero, one = narrow(0), narrow(1)
+    largest_step = np.int64(np.iinfo(lags.dtype).max)
 
     # From this broadcast on, a column may be the last one in which some PE has entries.
     first_that_may_finish = columns.shape[0]
-    unseen = np.count_nonzero(entries)
-    seen = np.zeros(num_pes, dtype=np.bool_)
+    seen = stored == 0
+    unseen = num_pes - np.count_nonzero(seen)
     while unseen > 0 and first_that_may_finish > 0:
         first_that_may_finish -= 1
         for pe in range(num_pes):
@@ -201,34 +234,51 @@ def queue_recurrence(
                 seen[pe] = True
                 unseen -= 1
 
-    free_edges = np.zeros(num_pes, dtype=np.int32)  # when each PE's pointer read can take its next column
-    latest_pops = np.zeros(queue_depth, dtype=np.int32)  # max_k s[k, .] of the last D columns
-    slot = 0  # j mod D
-    broadcast = np.int32(0)
+    latest_pops[:queue_depth] = 0  # which blocks nothing
+    broadcast = np.int64(0)
     blocked_cycles = np.int64(0)
     for j in range(columns.shape[0]):
-        ready = np.int32(broadcast + one + bubbles[j])
-        # While j < D the slot still holds 0, which blocks nothing.
-        broadcast = max(ready, np.int32(latest_pops[slot] + one))
-        blocked_cycles += broadcast - ready
-        earliest = np.int32(broadcast + one)
-        latest = np.int32(0)
-        column = np.uint64(columns[j])
+        ready = broadcast + 1 + bubbles[j]
+        edge = max(ready, np.int64(latest_pops[j]) + 1)
+        blocked_cycles += edge - ready
+        step = narrow(min(edge - broadcast, largest_step))
+        broadcast = edge
+        column = np.uint64(columns[j])  # a slice of `entry_counts` would cost as much again as the loop below
+        latest = zero
         for pe in range(num_pes):
-            pop = max(earliest, free_edges[pe])
+            pop = max(narrow(max(lags[pe], step) - step), one)
             latest = max(latest, pop)
-            free_edges[pe] = np.int32(pop + max(one, np.int32(entry_counts[column, pe])))
-        latest_pops[slot] = latest
-        slot = slot + 1 if slot + 1 < queue_depth else 0
+            lags[pe] = narrow(pop + max(one, narrow(entry_counts[column, pe])))
+        latest_pops[j + queue_depth] = broadcast + np.int64(latest)
         if j >= first_that_may_finish:
             for pe in range(num_pes):
                 if entry_counts[column, pe] > 0:
-                    finish_edges[pe] = free_edges[pe]
-        if broadcast_edges.shape[0] > 0:
-            broadcast_edges[j] = broadcast
-            for pe in range(num_pes):
-                pop_edges[j, pe] = free_edges[pe] - max(one, np.int32(entry_counts[column, pe]))
-    return broadcast, blocked_cycles
+                    finish_edges[pe] = broadcast + np.int64(lags[pe])
+    # A layer is not over before its scan is.
+    last_active_edge = broadcast + trailing_bubbles
+    for pe in range(num_pes):
+        last_active_edge = max(last_active_edge, finish_edges[pe])
+    return last_active_edge, blocked_cycles
+
+
+@kernel
+def record_edges(
+    entry_counts: Integers,
+    columns: Integers,
+    bubbles: Integers,
+    latest_pops: Integers,
+    broadcast_edges: Integers,
+    pop_edges: Integers,
+) -> None:
+    """Every b[j] and s[k, j], int32 [broadcasts] and [broadcasts, num_pes], from what `queue_recurrence` left."""
+    broadcast = np.int32(0)
+    free_edges = np.zeros(entry_counts.shape[1], dtype=np.int32)
+    for j in range(columns.shape[0]):
+        broadcast = np.int32(max(broadcast + 1 + bubbles[j], latest_pops[j] + 1))
+        broadcast_edges[j] = broadcast
+        for pe in range(free_edges.shape[0]):
+            pop_edges[j, pe] = max(np.int32(broadcast + 1), free_edges[pe])
+            free_edges[pe] = pop_edges[j, pe] + max(np.int32(1), np.int32(entry_counts[columns[j], pe]))
 
 
 @kernel

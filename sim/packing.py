@@ -26,13 +26,12 @@ class PackedLayer:
     after all others; a gap too long for `index_bits` is bridged by padding entries (code 0, gap max_gap - 1).
     Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
 
+    The entries themselves are placed when they are first asked for; timing needs only their counts.
+
     layer            the layer that was packed
     num_pes, index_bits   what the images depend on
-    codes, gaps      type of the layer's codes and uint8 [stored entries]; column by column, within a column
-                     PE by PE (the bias column, when there is one, counts as a column here and below)
-    output_rows      uint16 or uint32 [stored entries], the row of the output that each entry belongs to
-    column_begin     int64 [columns + 1], where each column begins in `codes` and `gaps`
-    pointers         int32 [columns + 1, num_pes], where each column's entries begin within each PE
+    pointers         int32 [columns + 1, num_pes], where each column's entries begin within each PE (the bias
+                     column, when there is one, counts as a column here and below)
     entry_counts     [columns, num_pes], entries of each column in each PE, padding included
     padding_counts   [columns, num_pes], padding entries among them
     row_order        int64 [rows], the layer's row at each place of the packed matrix; None if interleaved
@@ -41,10 +40,6 @@ class PackedLayer:
     layer: CompressedLayer
     num_pes: int
     index_bits: int
-    codes: Integers
-    gaps: npt.NDArray[np.uint8]
-    output_rows: Integers
-    column_begin: npt.NDArray[np.int64]
     pointers: npt.NDArray[np.int32]
     entry_counts: Integers
     padding_counts: Integers
@@ -55,15 +50,60 @@ class PackedLayer:
         """Bits of the table that puts the outputs back in order; 0 if the rows are interleaved."""
         return 0 if self.row_order is None else self.layer.rows * (self.layer.rows - 1).bit_length()
 
-    @property
+    @cached_property
+    def stored_per_pe(self) -> npt.NDArray[np.int32]:
+        """Entries in each PE, padding included, int32 [num_pes]."""
+        return self.pointers[-1]
+
+    @cached_property
     def stored_entries(self) -> int:
         """Entries in all PEs, padding included."""
-        return int(self.column_begin[-1])
+        return int(self.stored_per_pe.sum(dtype=np.int64))
+
+    @cached_property
+    def most_entries(self) -> int:
+        """The most entries that a column has in a PE, padding included."""
+        return int(self.entry_counts.max())
 
     @cached_property
     def padding_entries(self) -> int:
         """Padding entries in all PEs."""
         return int(self.padding_counts.sum(dtype=np.int64))
+
+    @property
+    def codes(self) -> Integers:
+        """Type of the layer's codes [stored entries]; column by column, within a column PE by PE."""
+        return self._entries[0]
+
+    @property
+    def gaps(self) -> npt.NDArray[np.uint8]:
+        """uint8 [stored entries], in the order of `codes`."""
+        return self._entries[1]
+
+    @property
+    def output_rows(self) -> Integers:
+        """uint16 or uint32 [stored entries], the row of the output that each entry belongs to."""
+        return self._entries[2]
+
+    @cached_property
+    def column_begin(self) -> npt.NDArray[np.int64]:
+        """int64 [columns + 1], where each column begins in `codes`, `gaps` and `output_rows`."""
+        begin: npt.NDArray[np.int64] = self.pointers.sum(axis=1, dtype=np.int64)
+        return begin
+
+    @cached_property
+    def _entries(self) -> tuple[Integers, npt.NDArray[np.uint8], Integers]:
+        from sim import packing_kernels
+
+        layer, order = self.layer, self.row_order
+        codes, bias = _in_places(layer, order)
+        stored_codes = np.empty(self.stored_entries, dtype=codes.dtype)
+        gaps = np.empty(self.stored_entries, dtype=np.uint8)
+        output_rows = np.empty(self.stored_entries, dtype=np.uint16 if layer.rows <= 2**16 else np.uint32)
+        packing_kernels.fill_entries(
+            codes, bias, 2**self.index_bits, self.num_pes, self.column_begin, stored_codes, gaps, output_rows
+        )
+        return stored_codes, gaps, output_rows if order is None else order.astype(output_rows.dtype)[output_rows]
 
     def sparse_matrix_image(self, pe: int) -> tuple[Integers, npt.NDArray[np.uint8]]:
         """Codes and gaps as the sparse-matrix SRAM of one PE holds them, column after column."""
@@ -105,49 +145,30 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
 
     check_codes_fit(layer, config)
     order = None if row_order is None else _checked_order(layer, row_order)
-    num_pes = config.num_pes
-    codes = layer.codes if order is None else layer.codes[order]
-    bias = np.zeros(0, dtype=codes.dtype) if layer.bias is None else layer.bias
-    bias = bias if order is None or not bias.size else bias[order]
+    codes, bias = _in_places(layer, order)
     columns = layer.columns + (1 if bias.size else 0)
     # The most entries that a column can have in a PE, padding included, is the number of the PE's rows.
-    rows_per_pe = -(-layer.rows // num_pes)
-    counter = np.min_scalar_type(rows_per_pe)
-    entry_counts = np.zeros((columns, num_pes), dtype=counter)
-    padding_counts = np.zeros((columns, num_pes), dtype=counter)
-    packing_kernels.count_entries(codes, bias, config.max_gap, entry_counts, padding_counts)
+    counter = np.min_scalar_type(-(-layer.rows // config.num_pes))
+    entry_counts = np.empty((columns, config.num_pes), dtype=counter)
+    padding_counts = np.empty((columns, config.num_pes), dtype=counter)
+    packing_kernels.count_entries(codes, bias, config.index_bits, entry_counts, padding_counts)
 
-    column_begin = np.zeros(columns + 1, dtype=np.int64)
-    np.cumsum(entry_counts.sum(axis=1, dtype=np.int64), out=column_begin[1:])
-    num_entries = int(column_begin[-1])
+    num_entries = int(entry_counts.sum(dtype=np.int64))
     if num_entries + columns > MAX_ENTRIES:
         raise InputError(
             f"layer {layer.name!r} packs into {num_entries:,} entries, padding included, in {columns:,} columns; at "
             f"most {MAX_ENTRIES:,} of both can be simulated; widen index_bits={config.index_bits} or split the layer"
         )
-    pointers = np.zeros((columns + 1, num_pes), dtype=np.int32)
-    np.cumsum(entry_counts, axis=0, dtype=np.int32, out=pointers[1:])
-    stored_codes = np.empty(num_entries, dtype=codes.dtype)
-    stored_gaps = np.empty(num_entries, dtype=np.uint8)
-    output_rows = np.empty(num_entries, dtype=np.uint16 if layer.rows <= 2**16 else np.uint32)
-    packing_kernels.fill_entries(
-        codes, bias, config.max_gap, num_pes, column_begin, stored_codes, stored_gaps, output_rows
-    )
-    if order is not None:
-        output_rows = order.astype(output_rows.dtype)[output_rows]
-    return PackedLayer(
-        layer,
-        num_pes,
-        config.index_bits,
-        stored_codes,
-        stored_gaps,
-        output_rows,
-        column_begin,
-        pointers,
-        entry_counts,
-        padding_counts,
-        order,
-    )
+    pointers = np.zeros((columns + 1, config.num_pes), dtype=np.int32)
+    packing_kernels.add_up(entry_counts, pointers)
+    return PackedLayer(layer, config.num_pes, config.index_bits, pointers, entry_counts, padding_counts, order)
+
+
+def _in_places(layer: CompressedLayer, order: npt.NDArray[np.int64] | None) -> tuple[Integers, Integers]:
+    """Codes and bias of a layer as they are dealt to the PEs; a bias of no length where there is none."""
+    codes = layer.codes
+    bias = np.zeros(0, dtype=codes.dtype) if layer.bias is None else layer.bias
+    return (codes, bias) if order is None else (codes[order], bias[order] if bias.size else bias)
 
 
 def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> npt.NDArray[np.int64]:

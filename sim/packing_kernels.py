@@ -12,28 +12,65 @@ from traces.kernel_cache import kernel
 Integers = npt.NDArray[Any]
 
 
+PES_BESIDE = 16  # whose counts are written side by side, one cache line for several of them
+
+
+@kernel
+def count_entries_of_pe(
+    codes: Integers, index_bits: int, skipped: Integers, entries: Integers, padding: Integers
+) -> None:
+    """Count entries and padding of one PE, whose rows are `codes` [rows, columns]; all others [columns].
+
+    All columns beside each other and without a branch: one vector instruction serves as many as it has lanes.
+    """
+    narrow = entries.dtype.type
+    zero, one, shift = narrow(0), narrow(1), narrow(index_bits)
+    skipped[:] = 0
+    entries[:] = 0
+    padding[:] = 0
+    for row in range(codes.shape[0]):
+        row_codes = codes[row]
+        for column in range(entries.shape[0]):
+            kept = row_codes[column] != 0
+            bridged = narrow(skipped[column] >> shift) if kept else zero
+            padding[column] = narrow(padding[column] + bridged)
+            entries[column] = narrow(entries[column] + (narrow(bridged + one) if kept else zero))
+            skipped[column] = zero if kept else narrow(skipped[column] + one)
+
+
 @kernel
 def count_entries(
-    codes: Integers, bias: Integers, max_gap: int, entry_counts: Integers, padding_counts: Integers
+    codes: Integers, bias: Integers, index_bits: int, entry_counts: Integers, padding_counts: Integers
 ) -> None:
-    """Count entries and padding per column and PE; `codes` [rows, columns], `bias` [rows] or [0]."""
-    rows, columns = codes.shape
-    num_pes = entry_counts.shape[1]
-    previous = np.empty(columns + 1, dtype=np.int64)  # the PE's row after each column's last entry
-    for pe in range(num_pes):
-        previous[:] = 0
-        for local_row, row in enumerate(range(pe, rows, num_pes)):
-            for column in range(columns):
-                if codes[row, column] != 0:
-                    padding = (local_row - previous[column]) // max_gap
-                    padding_counts[column, pe] += padding
-                    entry_counts[column, pe] += padding + 1
-                    previous[column] = local_row + 1
-            if bias.size > 0 and bias[row] != 0:
-                padding = (local_row - previous[columns]) // max_gap
-                padding_counts[columns, pe] += padding
-                entry_counts[columns, pe] += padding + 1
-                previous[columns] = local_row + 1
+    """Count entries and padding per column and PE; `codes` [rows, columns], `bias` [rows] or [0].
+
+    entry_counts, padding_counts   [columns and bias, num_pes], of a type that holds the number of a PE's rows
+    """
+    columns, num_pes = codes.shape[1], entry_counts.shape[1]
+    skipped = np.empty(columns, dtype=entry_counts.dtype)  # rows of the PE since each column's last entry
+    entries = np.empty((PES_BESIDE, columns), dtype=entry_counts.dtype)
+    padding = np.empty((PES_BESIDE, columns), dtype=entry_counts.dtype)
+    for first in range(0, num_pes, PES_BESIDE):
+        pes = min(PES_BESIDE, num_pes - first)
+        for pe in range(pes):
+            count_entries_of_pe(codes[first + pe :: num_pes], index_bits, skipped, entries[pe], padding[pe])
+        for column in range(columns):
+            for pe in range(pes):
+                entry_counts[column, first + pe] = entries[pe, column]
+                padding_counts[column, first + pe] = padding[pe, column]
+    if bias.size > 0:
+        for pe in range(num_pes):
+            of_pe = bias[pe::num_pes].copy().reshape(-1, 1)
+            one_entry, one_padding = entry_counts[columns, pe : pe + 1], padding_counts[columns, pe : pe + 1]
+            count_entries_of_pe(of_pe, index_bits, skipped[:1], one_entry, one_padding)
+
+
+@kernel
+def add_up(entry_counts: Integers, pointers: Integers) -> None:
+    """Pointers [columns + 1, num_pes], the first row zeros, from `entry_counts` [columns, num_pes]."""
+    for column in range(entry_counts.shape[0]):
+        for pe in range(entry_counts.shape[1]):
+            pointers[column + 1, pe] = pointers[column, pe] + np.int32(entry_counts[column, pe])
 
 
 @kernel

@@ -20,18 +20,22 @@ def total_cycles(
     """Cycles of all inputs, less what each layer takes in any order; arguments as in `exchange_rows`."""
     num_pes = counts.shape[1]
     busy = np.ones(num_pes, dtype=np.int64)  # every PE may have entries
-    nothing = np.empty(0, dtype=np.int32)
-    no_table = np.empty((0, 0), dtype=np.int32)
     cycles = np.int64(0)
     for i in range(trailing_bubbles.shape[0]):
-        part = counts[input_begin[i] : input_begin[i + 1]]
-        columns = np.arange(part.shape[0]).astype(np.int32)
-        finish = np.zeros(num_pes, dtype=np.int32)
-        depth = min(queue_depth, max(1, part.shape[0]))
-        last, _ = queue_recurrence(
-            part, columns, bubbles[input_begin[i] : input_begin[i + 1]], depth, busy, finish, nothing, no_table
+        begin, end = input_begin[i], input_begin[i + 1]
+        depth = min(queue_depth, max(1, end - begin))
+        last_active_edge, _ = queue_recurrence(
+            counts[begin:end],
+            np.arange(end - begin).astype(np.int32),
+            bubbles[begin:end],
+            trailing_bubbles[i],
+            depth,
+            busy,
+            np.zeros(num_pes, dtype=np.uint32),
+            np.zeros(num_pes, dtype=np.int64),
+            np.empty(depth + end - begin, dtype=np.int32),
         )
-        cycles += max(np.int64(finish.max()), np.int64(last) + trailing_bubbles[i])
+        cycles += last_active_edge
     return cycles
 
 

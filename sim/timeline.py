@@ -46,18 +46,19 @@ def timeline(
     from sim.engine import PIPELINE_CYCLES, Run
 
     run = Run(packed, values)
-    timing = run.timing(config.queue_depth, record=True)
+    timing = run.timing(config.queue_depth)
+    broadcast_edges, pop_edges = run.edges(timing)
     cycles, num_pes = timing.cycles, config.num_pes
     edges = np.arange(cycles)
-    entered = np.searchsorted(timing.broadcast_edges, edges, side="right")
+    entered = np.searchsorted(broadcast_edges, edges, side="right")
     broadcast = np.full(cycles, -1)
-    broadcast[timing.broadcast_edges] = np.arange(run.columns.size)
+    broadcast[broadcast_edges] = np.arange(run.columns.size)
 
     queue_columns = np.empty((cycles, num_pes), dtype=np.int64)
     pointer_read = np.full((cycles, num_pes), -1)
     entries_sent = np.zeros((cycles, num_pes), dtype=np.int64)
     for pe in range(num_pes):
-        pops = timing.pop_edges[:, pe]
+        pops = pop_edges[:, pe]
         entries = packed.entry_counts[run.columns, pe].astype(np.int64)
         taken = np.searchsorted(pops, edges, side="right")
         queue_columns[:, pe] = entered - taken

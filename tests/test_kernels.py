@@ -58,7 +58,7 @@ def test_an_edited_kernel_is_never_run_from_a_stale_cache(tmp_path: Path) -> Non
     before = int(run_small(tmp_path / "cache", home, script))
     kernels = home / "sim" / "engine.py"
     stamp = kernels.stat()
-    edited = kernels.read_text().replace("earliest = np.int32(broadcast + one)", "earliest = np.int32(broadcast + 9)")
+    edited = kernels.read_text().replace("ready = broadcast + 1 +", "ready = broadcast + 9 +")
     assert edited != kernels.read_text()
     kernels.write_text(edited)
     os.utime(kernels, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))  # neither time nor length tell
