@@ -3,6 +3,8 @@
 from sim.array import count, count_all, simulate
 from sim.config import ArrayConfig
 from sim.energy import Energy
+from sim.fixed_point import FixedPoint
+from sim.memory import DoesNotFitWarning
 from sim.network import simulate_network
 from sim.packing import PackedLayer, pack
 from sim.result import Counts, SimulationResult
@@ -10,7 +12,9 @@ from sim.result import Counts, SimulationResult
 __all__ = [
     "ArrayConfig",
     "Counts",
+    "DoesNotFitWarning",
     "Energy",
+    "FixedPoint",
     "PackedLayer",
     "SimulationResult",
     "count",

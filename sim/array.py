@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
+from sim.fixed_point import FixedPoint, Operands, operands
+from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, part_of, schedule, shortfalls
 from sim.packing import PackedLayer, pack
-from sim.result import Counts, SimulationResult
+from sim.result import Counts, SimulationResult, in_sequence
 from traces import CompressedLayer, InputError
+
+if TYPE_CHECKING:
+    from sim.engine import Run
 
 Engine = Literal["closed-form", "reference"]
 
@@ -21,6 +27,7 @@ def simulate(
     activations: npt.ArrayLike,
     config: ArrayConfig | None = None,
     engine: Engine = "closed-form",
+    number_format: FixedPoint | None = None,
 ) -> SimulationResult:
     """Run one layer with one input on one array.
 
@@ -28,22 +35,42 @@ def simulate(
     activations  float32 [columns], finite
     config       the array; the EIE paper's design point if none is given
     engine       "closed-form", or "reference" for the tick-by-tick machine: the same result, slowly
+    number_format   of an array in fixed point; if none is given, it is fitted to this layer and this input
 
-    Products and sums are in float64, in the order in which the PEs see them, and the output is rounded to
-    float32 at the end (to infinity, if float32 cannot hold it). Raises InputError on input that no array could run.
+    In floating point, products and sums are in float64, in the order in which the PEs see them, and the output is
+    rounded to float32 at the end (to infinity, if float32 cannot hold it). Raises InputError on input that no array
+    could run. Warns (DoesNotFitWarning) of a layer that does not fit, unless `config` says how it is to be run then.
     """
     config = config or ArrayConfig()
-    packed, values = prepare(layer, activations, config)
+    packed, numbers = prepare(layer, activations, config, number_format)
     if engine == "reference":
-        from sim.datapath import Array
+        from sim.datapath import run_layer
 
-        return Array(packed, values, config).run()
-    if engine == "closed-form":
-        from sim.engine import Run  # compiles on first use
+        result = run_layer(packed, numbers, config)
+    elif engine == "closed-form":
+        accumulators = numbers.accumulators(packed.layer.rows)
+        overflows = 0
 
-        run = Run(packed, values)
-        return SimulationResult(**vars(run.counts(config)), output=run.output())
-    raise InputError(f"engine must be 'closed-form' or 'reference'; found {engine!r}")
+        def accumulate(run: Run, block: Block) -> None:
+            nonlocal overflows
+            of_block = accumulators[block.rows]
+            overflows += run.accumulate(of_block)
+            accumulators[block.rows] = of_block
+
+        counts = _run_blocks(packed, numbers, config, accumulate)
+        fixed = numbers.number_format is not None
+        result = SimulationResult(
+            **counts,
+            output=numbers.values(accumulators),
+            number_format=numbers.number_format,
+            output_codes=accumulators if fixed else None,
+            overflows=overflows,
+            saturated_activations=numbers.saturated_activations,
+        )
+    else:
+        raise InputError(f"engine must be 'closed-form' or 'reference'; found {engine!r}")
+    _warn_of(result.shortfalls, packed)
+    return result
 
 
 def count(
@@ -51,38 +78,88 @@ def count(
 ) -> Counts:
     """As `simulate`, without computing the output: what a sweep over arrays needs."""
     config = config or ArrayConfig()
-    packed, values = prepare(layer, activations, config)
-    from sim.engine import Run
-
-    return Run(packed, values).counts(config)
+    packed, numbers = prepare(layer, activations, config)
+    counts = Counts(**_run_blocks(packed, numbers, config))
+    _warn_of(counts.shortfalls, packed)
+    return counts
 
 
 def count_all(packed: PackedLayer, activations: npt.ArrayLike, configs: Sequence[ArrayConfig]) -> list[Counts]:
-    """As `count` for each of many arrays that share the SRAM images; what they share is worked out once."""
-    from sim.engine import Run
+    """As `count` for each of many arrays that share the SRAM images; what they share is worked out once.
 
+    Gives no warnings; `Counts.shortfalls` says what an array lacks. Raises InputError if the arrays differ in
+    precision, which decides what is broadcast.
+    """
     if not configs:
         return []
     for config in configs[1:]:
         packed.check_fits(config)
-    run = Run(*prepare(packed, activations, configs[0]))
-    return [run.counts(config) for config in configs]
+        if config.precision != configs[0].precision:
+            raise InputError(
+                f"arrays counted together must have one precision; found {configs[0].precision!r} and "
+                f"{config.precision!r}"
+            )
+    _, numbers = prepare(packed, activations, configs[0])
+    runs: dict[int, Run] = {}
+    return [Counts(**_run_blocks(packed, numbers, config, runs=runs)) for config in configs]
+
+
+def _run_blocks(
+    packed: PackedLayer,
+    numbers: Operands,
+    config: ArrayConfig,
+    use: Callable[[Run, Block], None] = lambda run, block: None,
+    runs: dict[int, Run] | None = None,
+) -> dict[str, Any]:
+    """The fields of `Counts`. `use` is called with each block's run, in order; `runs`, by block, are used again."""
+    from sim.engine import Run  # compiles on first use
+
+    runs = {} if runs is None else runs
+    blocks = blocks_of(packed, config)
+    counts = []
+    for block in blocks:
+        key = id(block.packed)  # which `packed` keeps alive
+        if key not in runs:
+            runs[key] = Run(block.packed, part_of(numbers, block))
+        counts.append(runs[key].counts(config))
+        use(runs[key], block)
+    if len(blocks) == 1 and not blocks[0].load_bytes:
+        return {**vars(counts[0]), "shortfalls": shortfalls(packed, config)}
+    cycles, begins = schedule(blocks, [np.array([each.cycles]) for each in counts], config)
+    return in_sequence(config, packed, blocks, counts, int(cycles[0]), [int(begin[0]) for begin in begins])
+
+
+def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer) -> None:
+    if lacking:
+        warnings.warn(
+            f"layer {packed.layer.name!r} was simulated as if it fitted, but lacks {'; '.join(map(str, lacking))}; "
+            f"memory_mode='resident' refuses such a layer, 'passes' and 'streamed' run it in blocks that fit",
+            DoesNotFitWarning,
+            stacklevel=3,
+        )
 
 
 def prepare(
-    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig
-) -> tuple[PackedLayer, npt.NDArray[np.float32]]:
-    """Check one run's input at the border: the packed layer, and the activations as finite float32."""
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig,
+    number_format: FixedPoint | None = None,
+) -> tuple[PackedLayer, Operands]:
+    """Check one run's input at the border: the packed layer, and the numbers its arithmetic works on."""
+    packed = packed_for(layer, config)
+    return packed, operands(packed.layer, checked_activations(packed.layer, activations), config, number_format)
+
+
+def packed_for(layer: CompressedLayer | PackedLayer, config: ArrayConfig) -> PackedLayer:
+    """A layer packed for `config`'s array. Raises InputError if it is none, or was packed for another array."""
     if not isinstance(config, ArrayConfig):
         raise InputError(f"config must be an ArrayConfig; found {type(config).__name__}")
     if isinstance(layer, PackedLayer):
         layer.check_fits(config)
-        packed = layer
-    elif isinstance(layer, CompressedLayer):
-        packed = pack(layer, config)
-    else:
-        raise InputError(f"layer must be a CompressedLayer or a PackedLayer; found {type(layer).__name__}")
-    return packed, checked_activations(packed.layer, activations)
+        return layer
+    if isinstance(layer, CompressedLayer):
+        return pack(layer, config)
+    raise InputError(f"layer must be a CompressedLayer or a PackedLayer; found {type(layer).__name__}")
 
 
 def checked_activations(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:

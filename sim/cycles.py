@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.array import prepare
 from sim.config import ArrayConfig
+from sim.fixed_point import Operands
+from sim.memory import blocks_of, part_of, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer
 
@@ -17,7 +19,7 @@ PerPE = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class CycleBreakdown:
-    """Cycles by class, int64 [num_pes] each; the five classes of a PE add up to the layer's cycles.
+    """Cycles by class, int64 [num_pes] each; the six classes of a PE add up to the layer's cycles.
 
     A PE is, in a cycle in which its pointer read
     computing       sends out an entry that is not padding
@@ -25,6 +27,7 @@ class CycleBreakdown:
     empty_columns   holds a column without entries
     starved         holds nothing, and a column is still to come (so in the first cycle, which loads a row)
     drained         holds nothing, and no column comes any more (so while its last entry is being written)
+    waiting         has no block to run, because it is being loaded from DRAM, or outputs are being stored
 
     blocked_by      cycles in which the broadcast waited for this PE's queue: of all PEs that were full, the
                     one that made room last (the first of several)
@@ -37,6 +40,7 @@ class CycleBreakdown:
     empty_columns: PerPE
     starved: PerPE
     drained: PerPE
+    waiting: PerPE
     blocked_by: PerPE
     bubble_cycles: int
 
@@ -51,10 +55,19 @@ def cycle_breakdown(
 ) -> CycleBreakdown:
     """Sort every cycle of every PE into a class, from the closed form. Raises InputError as `simulate` does."""
     config = config or ArrayConfig()
-    packed, values = prepare(layer, activations, config)
+    packed, numbers = prepare(layer, activations, config)
+    blocks = blocks_of(packed, config)
+    parts = [_of_block(block.packed, part_of(numbers, block), config) for block in blocks]
+    cycles, _ = schedule(blocks, [np.array([part.cycles]) for part in parts], config)
+    waiting = int(cycles[0]) - sum(part.cycles for part in parts)
+    added_up = {field.name: sum(getattr(part, field.name) for part in parts) for field in fields(CycleBreakdown)}
+    return CycleBreakdown(**added_up | {"cycles": int(cycles[0]), "waiting": np.full(config.num_pes, waiting)})
+
+
+def _of_block(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> CycleBreakdown:
     from sim.engine import Run
 
-    run = Run(packed, values)
+    run = Run(packed, numbers)
     timing = run.timing(config.queue_depth)
     broadcast_edges, pop_edges = run.edges(timing)
     cycles, depth = timing.cycles, config.queue_depth
@@ -78,6 +91,7 @@ def cycle_breakdown(
         empty_columns=empty_columns - after_the_end,
         starved=1 + done - busy,
         drained=cycles - 1 - done + after_the_end,
+        waiting=np.zeros(config.num_pes, dtype=np.int64),
         blocked_by=blocked_by,
         bubble_cycles=run.bubble_cycles,
     )

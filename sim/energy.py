@@ -7,17 +7,17 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from sim.config import ArrayConfig
-from sim.sram import POINTER_BANKS, POINTER_BITS, pointer_bank_sram, sparse_matrix_sram
+from sim.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
 from traces import InputError
 
 # Han et al., "EIE", ISCA 2016, Table I (after Horowitz, ISSCC 2014), 45 nm.
 SRAM_READ_PJ_PER_BIT = 5.0 / 32  # a 32 KB SRAM; horowitz-45nm takes it for every capacity
 REGISTER_FILE_PJ_PER_BIT = 1.0 / 32
-INT32_MULTIPLY_PJ = 3.1
-INT32_ADD_PJ = 0.1
-# Section VI of the same paper: a 16-bit fixed-point multiplication takes a fifth of a 32-bit one.
-INT16_MULTIPLY_PJ = INT32_MULTIPLY_PJ / 5
-INT16_ADD_PJ = INT32_ADD_PJ / 2  # an adder's energy is proportional to its width
+DRAM_PJ_PER_BYTE = 640.0 / 4  # a 32-bit access
+# Integer multiplication and addition by bits: 32 from the same table; 8 from Horowitz, ISSCC 2014; of 16 bits, a
+# multiplication takes a fifth of a 32-bit one (section VI of EIE), and an adder's energy is proportional to its width.
+MULTIPLY_PJ = MappingProxyType({32: 3.1, 16: 3.1 / 5, 8: 0.2})
+ADD_PJ = MappingProxyType({32: 0.1, 16: 0.1 / 2, 8: 0.03})
 # Table II, mW at 800 MHz: a leading non-zero detection unit, and the modules of one PE.
 LNZD_UNIT_MW = 0.023
 QUEUE_MW = 0.112
@@ -33,13 +33,18 @@ LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
 ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
 ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
 
-ACTIVATION_BITS = 16
+PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16
+
+
+def arithmetic_pj(bits: int) -> float:
+    """Decode, multiply and add numbers of 8, 16 or 32 bits; EIE's Table I."""
+    return bits * REGISTER_FILE_PJ_PER_BIT + MULTIPLY_PJ[bits] + ADD_PJ[bits]
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of one layer on the array, in pJ, a field for each block of the paper's Fig 4, and the leakage."""
+    """Energy of one layer on the array, in pJ: a field for each block of the paper's Fig 4, leakage, and DRAM."""
 
     scan_pj: float
     queue_pj: float
@@ -48,6 +53,7 @@ class Energy:
     arithmetic_pj: float
     activation_write_pj: float
     leakage_pj: float
+    dram_pj: float
 
     @property
     def total_pj(self) -> float:
@@ -72,28 +78,36 @@ def eie_45nm(config: ArrayConfig) -> EventEnergies:
 
     Three constants are calibrated, since the paper states their power alone: what a column costs in the queue,
     an entry in the arithmetic and a multiply-accumulate in the activation read and write is Table II's power
-    over the activity of Alex-8.
+    over the activity of Alex-8. The paper's numbers have 16 bits; queue and accumulators of other widths cost in
+    proportion to their bits, arithmetic as in Table I.
     """
-    pointer_bank, sparse_matrix = pointer_bank_sram(), sparse_matrix_sram(config.line_bits)
+    pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
+    sram_leakage_mw = (
+        POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw + activation_sram(config).leakage_mw
+    )
+    bits = config.activation_bits
+    queue_pj = QUEUE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE
+    entry_pj = ARITHMETIC_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
+    accumulator_pj = ACTIVATION_READ_WRITE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
     return EventEnergies(
-        column_queued_pj=QUEUE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE,
+        column_queued_pj=queue_pj * (bits + COLUMN_INDEX_BITS) / (PAPER_BITS + COLUMN_INDEX_BITS),
         pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj,
         line_read_pj=sparse_matrix.read_pj,
-        entry_pj=ARITHMETIC_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE,
-        accumulator_pj=ACTIVATION_READ_WRITE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE,
-        leakage_mw=POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw,
+        entry_pj=entry_pj * arithmetic_pj(bits) / arithmetic_pj(PAPER_BITS),
+        accumulator_pj=accumulator_pj * bits / PAPER_BITS,
+        leakage_mw=sram_leakage_mw,
     )
 
 
 def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
     """Table I alone: every SRAM costs 5 pJ for 32 bits, nothing leaks, nothing is calibrated."""
-    queue_bits = ACTIVATION_BITS + COLUMN_INDEX_BITS
+    bits = config.activation_bits
     return EventEnergies(
-        column_queued_pj=2 * queue_bits * REGISTER_FILE_PJ_PER_BIT,
-        pointer_pair_pj=POINTER_BANKS * POINTER_BITS * SRAM_READ_PJ_PER_BIT,
+        column_queued_pj=2 * (bits + COLUMN_INDEX_BITS) * REGISTER_FILE_PJ_PER_BIT,
+        pointer_pair_pj=POINTER_BANKS * config.pointer_bits * SRAM_READ_PJ_PER_BIT,
         line_read_pj=config.line_bits * SRAM_READ_PJ_PER_BIT,
-        entry_pj=ACTIVATION_BITS * REGISTER_FILE_PJ_PER_BIT + INT16_MULTIPLY_PJ + INT16_ADD_PJ,
-        accumulator_pj=2 * ACTIVATION_BITS * REGISTER_FILE_PJ_PER_BIT,
+        entry_pj=arithmetic_pj(bits),
+        accumulator_pj=2 * bits * REGISTER_FILE_PJ_PER_BIT,
         leakage_mw=0.0,
     )
 
@@ -121,12 +135,14 @@ def energy_of(
     line_reads: int,
     processed_entries: int,
     useful_macs: int,
+    dram_bytes: int = 0,
     preset: str = DEFAULT_PRESET,
 ) -> Energy:
     """Energy of the counted events.
 
     `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding, which
-    decodes and multiplies like any entry but writes nothing. Raises InputError if there is no such preset, or
+    decodes and multiplies like any entry but writes nothing. A byte from or to DRAM costs the same in both presets
+    (Table I: 640 pJ for 32 bits). Raises InputError if there is no such preset, or
     the line is wider than its SRAM figures go (512 bits).
     """
     if preset not in ENERGY_PRESETS:
@@ -141,4 +157,5 @@ def energy_of(
         arithmetic_pj=processed_entries * event.entry_pj,
         activation_write_pj=useful_macs * event.accumulator_pj,
         leakage_pj=config.num_pes * event.leakage_mw * ns,  # mW x ns = pJ
+        dram_pj=dram_bytes * DRAM_PJ_PER_BYTE,
     )

@@ -19,12 +19,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
+from sim.fixed_point import Operands
 from sim.packing import PackedLayer
-from sim.result import Counts, rounded
+from sim.result import Counts
 from traces.kernel_cache import kernel
 
 Integers = npt.NDArray[Any]
-Floats = npt.NDArray[Any]
+Numbers = npt.NDArray[Any]
 
 PIPELINE_CYCLES = 5  # from an entry's leaving the pointer read to its being written
 
@@ -36,17 +37,19 @@ class Run:
     queue, the line reads for each line.
 
     columns   int32 [broadcasts], in broadcast order; the bias is column `layer.columns`
-    values    float32 [broadcasts], the activation of each
+    values    float32 or int64 [broadcasts], the activation of each, or its fixed-point code
     """
 
-    def __init__(self, packed: PackedLayer, activations: npt.NDArray[np.float32]) -> None:
+    def __init__(self, packed: PackedLayer, operands: Operands) -> None:
         self.packed = packed
+        self.operands = operands
+        activations = operands.activations
         num_pes = packed.num_pes
         has_bias = packed.layer.bias is not None
         room = activations.size + 2  # the bias, and a place that is written to before it is known to be needed
         columns, bubbles = np.empty((2, room), dtype=np.int32)
-        values = np.empty(room, dtype=np.float32)
-        broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, columns, values, bubbles)
+        values = np.empty(room, dtype=activations.dtype)
+        broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, operands.one, columns, values, bubbles)
         self.columns, self.values, self.bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
         self._timing: dict[int, Timing] = {}
         self._line_reads: dict[int, npt.NDArray[np.int64]] = {}
@@ -128,13 +131,16 @@ class Run:
             finish_edge_per_pe=timing.finish_edges,
         )
 
-    def output(self) -> npt.NDArray[np.float32]:
-        """The functional result, float32 [rows]."""
-        packed = self.packed
-        output = np.zeros(packed.layer.rows, dtype=np.float64)
-        codebook = packed.layer.codebook.astype(np.float64)
-        accumulate(packed.codes, packed.output_rows, packed.column_begin, codebook, self.columns, self.values, output)
-        return rounded(output)
+    def accumulate(self, accumulators: npt.NDArray[Any]) -> int:
+        """Add every product to its row's accumulator, float64 or int64 [rows]; how many additions overflowed."""
+        packed, operands = self.packed, self.operands
+        where = (packed.codes, packed.output_rows, packed.column_begin)
+        number = operands.number_format
+        if number is None:
+            accumulate(*where, operands.codebook, self.columns, self.values, accumulators)
+            return 0
+        limits = (number.shift, number.lowest, number.highest)
+        return int(accumulate_codes(*where, operands.codebook, self.columns, self.values, *limits, accumulators))
 
 
 def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any]]:
@@ -162,7 +168,13 @@ class Timing(NamedTuple):
 
 @kernel
 def scan(
-    activations: Floats, num_pes: int, has_bias: bool, columns: Integers, values: Floats, bubbles: Integers
+    activations: Numbers,
+    num_pes: int,
+    has_bias: bool,
+    one: float,
+    columns: Integers,
+    values: Numbers,
+    bubbles: Integers,
 ) -> tuple[int, int]:
     """Leading non-zero detection: the broadcast columns, their values and the bubble cycles before each.
 
@@ -187,7 +199,7 @@ def scan(
             passed += 1
     if has_bias:  # the first lane of a row of its own
         columns[broadcasts] = activations.shape[0]
-        values[broadcasts] = 1.0
+        values[broadcasts] = one
         bubbles[broadcasts] = passed
         return broadcasts + 1, 0
     return broadcasts, passed if passed > leaving else 0  # the last row that has a non-zero need not be left
@@ -319,10 +331,10 @@ def accumulate(
     codes: Integers,
     output_rows: Integers,
     column_begin: Integers,
-    codebook: Floats,
+    codebook: Numbers,
     columns: Integers,
-    values: Floats,
-    output: Floats,
+    values: Numbers,
+    output: Numbers,
 ) -> None:
     """The functional result: decode, multiply and add every entry, for each row in the order of its PE.
 
@@ -335,3 +347,35 @@ def accumulate(
         column_codes, column_rows = codes[begin:end], output_rows[begin:end]  # slices: no index can be negative
         for entry in range(end - begin):
             output[column_rows[entry]] += codebook[column_codes[entry]] * value
+
+
+@kernel
+def accumulate_codes(
+    codes: Integers,
+    output_rows: Integers,
+    column_begin: Integers,
+    codebook: Integers,
+    columns: Integers,
+    values: Integers,
+    shift: int,
+    lowest: int,
+    highest: int,
+    output: Integers,
+) -> int:
+    """As `accumulate`, in fixed point (`sim.fixed_point`): all int64. Returns the additions that overflowed.
+
+    Padding adds its zero to a row it skips, which neither rounds nor overflows.
+    """
+    half = (np.int64(1) << np.int64(shift)) >> np.int64(1)
+    overflows = 0
+    for j in range(columns.shape[0]):
+        value = values[j]
+        begin, end = column_begin[columns[j]], column_begin[columns[j] + 1]
+        column_codes, column_rows = codes[begin:end], output_rows[begin:end]
+        for entry in range(end - begin):
+            row = column_rows[entry]
+            total = output[row] + ((codebook[column_codes[entry]] * value + half) >> np.int64(shift))
+            inside = min(max(total, np.int64(lowest)), np.int64(highest))
+            overflows += inside != total
+            output[row] = inside
+    return overflows

@@ -45,6 +45,11 @@ class PackedLayer:
     padding_counts: Integers
     row_order: npt.NDArray[np.int64] | None = None
 
+    @cached_property
+    def blocks(self) -> dict[Any, Any]:
+        """Blocks that the layer has been cut into, by what they depend on; `sim.memory` fills and reads it."""
+        return {}
+
     @property
     def row_order_bits(self) -> int:
         """Bits of the table that puts the outputs back in order; 0 if the rows are interleaved."""
@@ -53,7 +58,8 @@ class PackedLayer:
     @cached_property
     def stored_per_pe(self) -> npt.NDArray[np.int32]:
         """Entries in each PE, padding included, int32 [num_pes]."""
-        return self.pointers[-1]
+        stored: npt.NDArray[np.int32] = self.pointers[-1]
+        return stored
 
     @cached_property
     def stored_entries(self) -> int:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.energy import DEFAULT_PRESET, Energy, energy_of
+from sim.fixed_point import FixedPoint
+from sim.memory import Block, Shortfall, shortfalls
+from sim.packing import PackedLayer
 
 PerPE = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Counts:
     """What one layer with one input costs on one array; everything but the output.
 
@@ -25,6 +30,10 @@ class Counts:
     useful_macs         multiply-accumulates that are not padding
     pointer_reads       pairs (begin and end of a column) over all PEs
     line_reads          lines of the sparse-matrix SRAM over all PEs
+    blocks              parts in which the layer was run, one after the other (`sim.memory`)
+    waiting_cycles      cycles in which no block ran, but one was being loaded or stored
+    dram_read_bytes, dram_write_bytes
+    shortfalls          what the array lacks to hold the layer, where it was simulated all the same
     *_per_pe            int64 [num_pes]: entries gone through (padding included), padding among them, lines
                         read, and the clock edge at which the last entry left the pointer read (0: no entry)
     """
@@ -40,6 +49,11 @@ class Counts:
     padding_per_pe: PerPE
     line_reads_per_pe: PerPE
     finish_edge_per_pe: PerPE
+    blocks: int = 1
+    waiting_cycles: int = 0
+    dram_read_bytes: int = 0
+    dram_write_bytes: int = 0
+    shortfalls: tuple[Shortfall, ...] = ()
 
     @property
     def useful_macs(self) -> int:
@@ -76,18 +90,53 @@ class Counts:
             self.line_reads,
             int(self.entries_per_pe.sum()),
             self.useful_macs,
+            self.dram_read_bytes + self.dram_write_bytes,
             preset,
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SimulationResult(Counts):
-    """Counts, and the output activations (before any non-linearity), float32 [rows]."""
+    """Counts, and the output activations (before any non-linearity), float32 [rows].
+
+    number_format   the fixed-point format of the layer; None for floating point, so are the next
+    output_codes    int64 [rows], the outputs as the accumulators hold them
+    overflows       additions that left the range of an accumulator, and were saturated
+    saturated_activations   inputs that were too large for the format
+    """
 
     output: npt.NDArray[np.float32]
+    number_format: FixedPoint | None = None
+    output_codes: npt.NDArray[np.int64] | None = None
+    overflows: int = 0
+    saturated_activations: int = 0
 
 
-def rounded(output: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """The output as the result holds it; what float32 cannot hold becomes infinite."""
-    with np.errstate(over="ignore"):
-        return output.astype(np.float32)
+def in_sequence(
+    config: ArrayConfig,
+    packed: PackedLayer,
+    blocks: Sequence[Block],
+    counts: Sequence[Counts],
+    cycles: int,
+    begins: Sequence[int],
+) -> dict[str, Any]:
+    """The fields of `Counts` for blocks that run one after the other, each beginning after so many cycles."""
+    finish = np.zeros(config.num_pes, dtype=np.int64)
+    for begin, each in zip(begins, counts, strict=True):
+        finish = np.where(each.finish_edge_per_pe > 0, begin + each.finish_edge_per_pe, finish)
+    return {
+        "config": config,
+        "stored_entries": sum(block.packed.stored_entries for block in blocks),
+        "padding_entries": sum(block.packed.padding_entries for block in blocks),
+        **{name: sum(getattr(each, name) for each in counts) for name in ADDED_UP},
+        "cycles": cycles,
+        "finish_edge_per_pe": finish,
+        "blocks": len(blocks),
+        "waiting_cycles": cycles - sum(each.cycles for each in counts),
+        "dram_read_bytes": sum(block.load_bytes for block in blocks),
+        "dram_write_bytes": sum(block.store_bytes for block in blocks),
+        "shortfalls": shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
+    }
+
+
+ADDED_UP = ("broadcasts", "bubble_cycles", "blocked_cycles", "entries_per_pe", "padding_per_pe", "line_reads_per_pe")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sim.array import checked_activations, count
 from sim.config import ArrayConfig
+from sim.fixed_point import operands
 from sim.packing import pack
 from traces import CompressedLayer, InputError
 
@@ -62,7 +63,7 @@ def rows_found_by_search(
     inputs = _checked_inputs(layer, activations)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
-    runs = [Run(packed, values) for values in inputs]
+    runs = [Run(packed, operands(layer, values, config)) for values in inputs]
     columns = np.concatenate([run.columns for run in runs])
     kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
     counts = packed.entry_counts[columns].astype(np.int32) - packed.padding_counts[columns]

@@ -20,14 +20,10 @@ from importlib import resources
 import numpy as np
 import numpy.typing as npt
 
+from sim.config import ArrayConfig
 from traces import InputError
 
-# Han et al., "EIE", ISCA 2016, section VI: one PE's sparse-matrix SRAM of 128 KB, and its pointer SRAM of 32 KB in two
-# banks of 16 bits.
-SPARSE_MATRIX_BYTES = 128 * 1024
 POINTER_BANKS = 2
-POINTER_BANK_BYTES = 16 * 1024
-POINTER_BITS = 16
 MAX_PORT_BITS = 512
 
 QUANTITIES = ("read_pj", "write_pj", "leakage_mw", "area_mm2")
@@ -67,21 +63,26 @@ def sram(capacity_bytes: int, port_bits: int, node_nm: int = 45) -> Sram:
     return Sram(**values)
 
 
-def sparse_matrix_sram(line_bits: int) -> Sram:
+def sparse_matrix_sram(config: ArrayConfig) -> Sram:
     """One PE's sparse-matrix SRAM; a line narrower than 8 bits costs what one of 8 does.
 
     Raises InputError if the line is wider than the table goes.
     """
-    if line_bits > MAX_PORT_BITS:
+    if config.line_bits > MAX_PORT_BITS:
         raise InputError(
-            f"line_bits must be at most {MAX_PORT_BITS} for energy and area to be known; found {line_bits}"
+            f"line_bits must be at most {MAX_PORT_BITS} for energy and area to be known; found {config.line_bits}"
         )
-    return sram(SPARSE_MATRIX_BYTES, max(line_bits, 8))
+    return sram(config.sparse_matrix_bytes, max(config.line_bits, 8))
 
 
-def pointer_bank_sram() -> Sram:
+def pointer_bank_sram(config: ArrayConfig) -> Sram:
     """One of the two banks of a PE's pointer SRAM."""
-    return sram(POINTER_BANK_BYTES, POINTER_BITS)
+    return sram(config.pointer_bytes // POINTER_BANKS, max(config.pointer_bits, 8))
+
+
+def activation_sram(config: ArrayConfig) -> Sram:
+    """One PE's activation SRAM."""
+    return sram(config.activation_bytes, config.activation_bits)
 
 
 @cache

@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from sim.array import prepare
 from sim.config import ArrayConfig
+from sim.memory import blocks_of
 from sim.packing import PackedLayer
-from traces import CompressedLayer
+from traces import CompressedLayer, InputError
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,15 +38,16 @@ class Timeline:
 def timeline(
     layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
 ) -> Timeline:
-    """The state of the array after each cycle. Raises InputError as `simulate` does.
+    """The state of the array after each cycle. Takes 32 bytes a cycle and PE.
 
-    Takes 32 bytes a cycle and PE.
+    Raises InputError as `simulate` does, and if the layer is run in blocks: each of them has a timeline of its own.
     """
     config = config or ArrayConfig()
-    packed, values = prepare(layer, activations, config)
+    packed, numbers = prepare(layer, activations, config)
+    check_runs_at_once(packed, config)
     from sim.engine import PIPELINE_CYCLES, Run
 
-    run = Run(packed, values)
+    run = Run(packed, numbers)
     timing = run.timing(config.queue_depth)
     broadcast_edges, pop_edges = run.edges(timing)
     cycles, num_pes = timing.cycles, config.num_pes
@@ -71,3 +73,13 @@ def timeline(
     entries_written = np.zeros_like(entries_sent)
     entries_written[PIPELINE_CYCLES:] = entries_sent[:-PIPELINE_CYCLES]
     return Timeline(run.columns, broadcast, queue_columns, pointer_read, entries_sent, entries_written)
+
+
+def check_runs_at_once(packed: PackedLayer, config: ArrayConfig) -> None:
+    """Raise InputError if the layer is run in blocks, or waits for DRAM."""
+    blocks = blocks_of(packed, config)
+    if len(blocks) > 1 or blocks[0].load_bytes:
+        raise InputError(
+            f"layer {packed.layer.name!r} runs in {len(blocks)} block(s) loaded from DRAM; what happens in "
+            f"each cycle can be shown of a layer that stays on the array; look at it with memory_mode='unlimited'"
+        )

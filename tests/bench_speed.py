@@ -14,6 +14,7 @@ import pytest
 import scipy.sparse
 
 from sim import ArrayConfig, count, count_all, pack, simulate
+from sim.array import prepare
 from sim.engine import Run
 from traces.eie_benchmark import benchmark_layer
 from traces.synthetic import draw_layer
@@ -57,7 +58,7 @@ def test_count_without_the_output(benchmark: Benchmark, alex8: tuple[Any, Any]) 
 
 @pytest.mark.benchmark(group="Alex-8, 64 PEs: our whole simulation beside SciPy's product alone")
 def test_timing_of_one_more_queue_depth(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
-    run = Run(*alex8)
+    run = Run(*prepare(*alex8, PAPER))
     assert benchmark(lambda: run.timing(PAPER.queue_depth)).cycles == 6399
 
 

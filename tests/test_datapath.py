@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sim import ArrayConfig, SimulationResult, pack, simulate
-from sim.array import Engine
+from sim.array import Engine, prepare
 from sim.datapath import Array
 from sim.datapath.activation_queue import ActivationQueue
 from sim.datapath.activation_scan import ActivationScan, Broadcast
@@ -36,7 +36,7 @@ def run(codes: Any, activations: Any, config: ArrayConfig, engine: Engine, bias:
 
 def scan_all(activations: list[float], num_pes: int, has_bias: bool = False) -> list[int | None]:
     """What is broadcast in each cycle of an unblocked scan."""
-    scan = ActivationScan(activations, num_pes, has_bias)
+    scan = ActivationScan(activations, num_pes, 1.0 if has_bias else None)
     picked = []
     while not scan.finished:
         broadcast = scan.tick(a_queue_is_full=False)
@@ -93,7 +93,7 @@ def test_one_entry_takes_eight_cycles(engine: Engine) -> None:
 def test_an_entry_is_written_five_edges_after_it_left_the_pointer_read() -> None:
     seen: dict[int, float] = {}
     layer = layer_of([[2]])
-    array = Array(pack(layer, array_of(1)), np.array([3.0], dtype=np.float32), array_of(1))
+    array = Array(*prepare(pack(layer, array_of(1)), [3.0], array_of(1)), array_of(1))
     array.run(observe=lambda state: seen.update({state.edge: state.pes[0].activation_write.accumulators[0]}))
     assert seen[7] == 0.0
     assert seen[8] == 6.0

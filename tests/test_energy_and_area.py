@@ -65,9 +65,9 @@ def test_the_paper_s_pe_draws_what_table_ii_says() -> None:
 
 
 def test_the_paper_s_pe_is_as_large_as_table_ii_says() -> None:
-    assert sparse_matrix_sram(64).area_mm2 == pytest.approx(0.429589)  # as tabulated
-    assert sparse_matrix_sram(64).area_mm2 * 1e6 == pytest.approx(469_412, rel=0.10)
-    assert 2 * pointer_bank_sram().area_mm2 * 1e6 == pytest.approx(121_849, rel=0.10)
+    assert sparse_matrix_sram(PAPER).area_mm2 == pytest.approx(0.429589)  # as tabulated
+    assert sparse_matrix_sram(PAPER).area_mm2 * 1e6 == pytest.approx(469_412, rel=0.10)
+    assert 2 * pointer_bank_sram(PAPER).area_mm2 * 1e6 == pytest.approx(121_849, rel=0.10)
     assert pe_area_um2(PAPER) == pytest.approx(638_024, rel=0.10)
     assert area_mm2(PAPER) == pytest.approx(40.8, rel=0.10)  # EIE, section VI: 64 PEs
     assert area_mm2(PAPER) == pytest.approx((64 * pe_area_um2(PAPER) + 21 * 189) / 1e6)

@@ -19,6 +19,9 @@ from traces.layer import FloatVector
 from traces.npz import read_layer_and_input
 from traces.synthetic import draw_layer
 
+# the golden counts know no capacities
+pytestmark = pytest.mark.filterwarnings("ignore::sim.DoesNotFitWarning")
+
 Row = dict[str, str]
 
 

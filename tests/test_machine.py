@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from sim import ArrayConfig, SimulationResult, pack, simulate
 from sim.cycles import cycle_breakdown
 from sim.datapath import Array
+from sim.fixed_point import operands
 from sim.timeline import timeline
 from tests.layers import Case, cases
 from traces import CompressedLayer
@@ -24,6 +25,11 @@ COUNTERS = [
     "useful_macs",
     "pointer_reads",
     "line_reads",
+    "blocks",
+    "waiting_cycles",
+    "dram_read_bytes",
+    "dram_write_bytes",
+    "shortfalls",
 ]
 PER_PE = ["entries_per_pe", "padding_per_pe", "line_reads_per_pe", "finish_edge_per_pe"]
 
@@ -79,7 +85,7 @@ def test_both_engines_agree_on_the_state_after_every_cycle(case: Case) -> None:
             written = writes[number][states.entries_written[edge, number]]
             assert pe.activation_write.accumulators == written, where
 
-    Array(packed, np.asarray(activations), config).run(observe=compare)
+    Array(packed, operands(layer, activations, config), config).run(observe=compare)
 
 
 def _accumulators_entry_by_entry(packed: Any, pe: int, columns: Any, activations: Any) -> list[list[float]]:
@@ -104,7 +110,7 @@ def test_both_engines_agree_where_counts_outgrow_a_byte() -> None:
     stream = np.random.default_rng(1)
     codebook = np.linspace(0, 1, 16, dtype=np.float32)
 
-    def agree(rows: int, columns: int, density: float, activity: float, **array: int) -> Any:
+    def agree(rows: int, columns: int, density: float, activity: float, **array: Any) -> Any:
         codes = (stream.integers(1, 16, (rows, columns)) * (stream.random((rows, columns)) < density)).astype(np.uint8)
         codes[-1, :] = 1
         layer = CompressedLayer("long", codes, codebook)
@@ -149,7 +155,7 @@ def test_every_cycle_of_every_pe_has_the_class_that_the_tick_machine_shows(case:
         was_blocked[0] = array.scan.blocked_cycles
         full_before[0] = [pe.queue.is_full for pe in array.pes]
 
-    result = Array(packed, np.asarray(activations), config).run(observe=look)
+    result = Array(packed, operands(layer, activations, config), config).run(observe=look)
     assert found.cycles == result.cycles
     for number, history in enumerate(doing):
         whole = history[: result.cycles]

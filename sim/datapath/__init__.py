@@ -12,7 +12,8 @@ by t + 3, added by t + 4 and written by t + 5. Source: Han et al., "EIE", ISCA 2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +23,13 @@ from sim.datapath.activation_queue import ActivationQueue
 from sim.datapath.activation_scan import ActivationScan, Broadcast
 from sim.datapath.activation_write import ActivationWrite
 from sim.datapath.arithmetic import Arithmetic
+from sim.datapath.memory_control import run_blocks
 from sim.datapath.pointer_read import PointerRead
 from sim.datapath.sparse_matrix_read import SparseMatrixRead
+from sim.fixed_point import Operands
+from sim.memory import Block, blocks_of, part_of
 from sim.packing import PackedLayer
-from sim.result import SimulationResult, rounded
+from sim.result import SimulationResult, in_sequence
 
 PIPELINE_CYCLES = 5  # from leaving the pointer read to being written
 
@@ -33,14 +37,16 @@ PIPELINE_CYCLES = 5  # from leaving the pointer read to being written
 class ProcessingElement:
     """One PE: its queue, its SRAMs with the images of `packed`, its arithmetic and its registers."""
 
-    def __init__(self, packed: PackedLayer, pe: int, config: ArrayConfig) -> None:
+    def __init__(
+        self, packed: PackedLayer, pe: int, config: ArrayConfig, operands: Operands, accumulators: Sequence[float]
+    ) -> None:
         codes, gaps = packed.sparse_matrix_image(pe)
         entries = list(zip(codes.tolist(), gaps.tolist(), strict=True))
         self.queue = ActivationQueue(config.queue_slots)
         self.pointer_read = PointerRead(packed.pointers[:, pe].tolist())
         self.sparse_matrix_read = SparseMatrixRead(entries, config.entries_per_line)
-        self.arithmetic = Arithmetic(packed.layer.codebook.tolist())
-        self.activation_write = ActivationWrite(len(range(pe, packed.layer.rows, config.num_pes)))
+        self.arithmetic = Arithmetic(operands.codebook.tolist(), operands.number_format)
+        self.activation_write = ActivationWrite(accumulators)
 
     def tick(self, edge: int) -> bool:
         """One cycle, which ends with clock edge `edge`. True if an entry left the pointer read."""
@@ -54,11 +60,25 @@ class ProcessingElement:
 class Array:
     """The PEs, the scan and the central control that runs one layer on one input."""
 
-    def __init__(self, packed: PackedLayer, activations: npt.NDArray[np.float32], config: ArrayConfig) -> None:
+    def __init__(
+        self,
+        packed: PackedLayer,
+        operands: Operands,
+        config: ArrayConfig,
+        accumulators: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """`accumulators` [rows] to begin with, zeros if none are given."""
         self.packed = packed
+        self.operands = operands
         self.config = config
-        self.scan = ActivationScan(activations.tolist(), config.num_pes, packed.layer.bias is not None)
-        self.pes = [ProcessingElement(packed, pe, config) for pe in range(config.num_pes)]
+        bias_activation = None if packed.layer.bias is None else operands.one
+        self.scan = ActivationScan(operands.activations.tolist(), config.num_pes, bias_activation)
+        self.order = slice(None) if packed.row_order is None else packed.row_order
+        places = (operands.accumulators(packed.layer.rows) if accumulators is None else accumulators)[self.order]
+        num_pes = config.num_pes
+        self.pes = [
+            ProcessingElement(packed, pe, config, operands, places[pe::num_pes].tolist()) for pe in range(num_pes)
+        ]
         self.edge = 0  # edge 0 ends the cycle that loads the first row of activations
         self.broadcast: Broadcast | None = None
 
@@ -95,13 +115,19 @@ class Array:
                 observe(self)
         return self._result(cycles=1 + last_active_edge + PIPELINE_CYCLES)
 
+    @property
+    def accumulators(self) -> npt.NDArray[Any]:
+        """What the destination registers hold, float64 or int64 [rows]."""
+        in_places = self.operands.accumulators(self.packed.layer.rows)
+        for number, pe in enumerate(self.pes):
+            in_places[number :: len(self.pes)] = pe.activation_write.accumulators
+        accumulators = np.empty_like(in_places)
+        accumulators[self.order] = in_places
+        return accumulators
+
     def _result(self, cycles: int) -> SimulationResult:
-        pes = self.pes
-        in_places = np.empty(self.packed.layer.rows, dtype=np.float64)
-        for number, pe in enumerate(pes):
-            in_places[number :: len(pes)] = pe.activation_write.accumulators
-        output = np.empty_like(in_places)
-        output[slice(None) if self.packed.row_order is None else self.packed.row_order] = in_places
+        pes, number_format = self.pes, self.operands.number_format
+        accumulators = self.accumulators
         return SimulationResult(
             config=self.config,
             stored_entries=sum(pe.sparse_matrix_read.num_entries for pe in pes),
@@ -114,5 +140,31 @@ class Array:
             padding_per_pe=np.array([pe.arithmetic.padding for pe in pes]),
             line_reads_per_pe=np.array([pe.sparse_matrix_read.line_reads for pe in pes]),
             finish_edge_per_pe=np.array([pe.pointer_read.last_entry_edge for pe in pes]),
-            output=rounded(output),
+            output=self.operands.values(accumulators),
+            number_format=number_format,
+            output_codes=None if number_format is None else accumulators,
+            overflows=sum(pe.arithmetic.unit.overflows for pe in pes),
+            saturated_activations=self.operands.saturated_activations,
         )
+
+
+def run_layer(packed: PackedLayer, operands: Operands, config: ArrayConfig) -> SimulationResult:
+    """Run a layer in the blocks that fit (`sim.memory`), tick by tick."""
+    accumulators = operands.accumulators(packed.layer.rows)
+
+    def run(block: Block) -> SimulationResult:
+        array = Array(block.packed, part_of(operands, block), config, accumulators[block.rows])
+        result = array.run()
+        accumulators[block.rows] = array.accumulators
+        return result
+
+    blocks = blocks_of(packed, config)
+    cycles, begins, results = run_blocks(blocks, config, run)
+    return SimulationResult(
+        **in_sequence(config, packed, blocks, results, cycles, begins),
+        output=operands.values(accumulators),
+        number_format=operands.number_format,
+        output_codes=None if operands.number_format is None else accumulators,
+        overflows=sum(result.overflows for result in results),
+        saturated_activations=operands.saturated_activations,
+    )

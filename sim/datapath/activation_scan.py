@@ -12,7 +12,7 @@ class Broadcast:
     """One activation on its way to all PEs."""
 
     column: int
-    value: float
+    value: float  # in fixed point a whole number, the code
 
 
 @dataclass
@@ -30,14 +30,14 @@ class ActivationScan:
     non-zeros takes one cycle. The bias column is the first lane of a row of its own, after all others.
     """
 
-    def __init__(self, activations: Sequence[float], num_pes: int, has_bias: bool) -> None:
+    def __init__(self, activations: Sequence[float], num_pes: int, bias_activation: float | None) -> None:
         self.rows: deque[_Row] = deque()
         for start in range(0, len(activations), num_pes):
             lanes = enumerate(activations[start : start + num_pes])
             nonzeros = deque((lane, Broadcast(start + lane, value)) for lane, value in lanes if value != 0)
             self.rows.append(_Row(num_pes - 1, nonzeros))
-        if has_bias:
-            self.rows.append(_Row(num_pes - 1, deque([(0, Broadcast(len(activations), 1.0))])))
+        if bias_activation is not None:
+            self.rows.append(_Row(num_pes - 1, deque([(0, Broadcast(len(activations), bias_activation))])))
         self.bubble_cycles = 0
         self.blocked_cycles = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -16,8 +17,8 @@ class Sum:
 class ActivationWrite:
     """The destination register file of one PE. A value written in a cycle can be read in that cycle."""
 
-    def __init__(self, num_rows: int) -> None:
-        self.accumulators = [0.0] * num_rows
+    def __init__(self, accumulators: Sequence[float]) -> None:
+        self.accumulators = list(accumulators)
         self.pending: Sum | None = None
         self.just_written: Sum | None = None
 

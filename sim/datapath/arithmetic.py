@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from sim.datapath.activation_write import ActivationWrite, Sum
 from sim.datapath.sparse_matrix_read import Entry
+from sim.fixed_point import FixedPoint
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,42 @@ class Product:
     accumulator: float
 
 
+class FloatingPoint:
+    """Multiplier and adder for 64-bit floating point."""
+
+    overflows = 0
+
+    def multiply(self, weight: float, activation: float) -> float:
+        return weight * activation
+
+    def add(self, accumulator: float, product: float) -> float:
+        return accumulator + product
+
+
+class FixedPointUnit:
+    """Multiplier and adder for codes of a fixed-point format, whole numbers of any size here."""
+
+    def __init__(self, number_format: FixedPoint) -> None:
+        self.format = number_format
+        self.overflows = 0
+
+    def multiply(self, weight: float, activation: float) -> float:
+        """The product, rounded to the accumulator's fraction bits: to the nearest, ties upwards."""
+        exact = Fraction(int(weight) * int(activation), 2**self.format.shift)
+        return math.floor(exact + Fraction(1, 2))
+
+    def add(self, accumulator: float, product: float) -> float:
+        """The sum, or the nearest code to it if it is none."""
+        exact = accumulator + product
+        if exact > self.format.highest:
+            self.overflows += 1
+            return self.format.highest
+        if exact < self.format.lowest:
+            self.overflows += 1
+            return self.format.lowest
+        return exact
+
+
 class Arithmetic:
     """Three stages: decode and address; multiply while the accumulator is read; add.
 
@@ -34,8 +73,9 @@ class Arithmetic:
     written in that cycle is bypassed to the adder, so that nothing stalls.
     """
 
-    def __init__(self, codebook: Sequence[float]) -> None:
+    def __init__(self, codebook: Sequence[float], number_format: FixedPoint | None) -> None:
         self.codebook = codebook
+        self.unit = FloatingPoint() if number_format is None else FixedPointUnit(number_format)
         self.row = -1  # of the last entry of this column
         self.entry: Entry | None = None
         self.operands: Operands | None = None
@@ -66,7 +106,8 @@ class Arithmetic:
         operands = self.operands
         if operands is None:
             return None
-        return Product(operands.row, operands.weight * operands.activation, registers.accumulators[operands.row])
+        product = self.unit.multiply(operands.weight, operands.activation)
+        return Product(operands.row, product, registers.accumulators[operands.row])
 
     def _add(self, registers: ActivationWrite) -> Sum | None:
         product = self.product
@@ -75,4 +116,4 @@ class Arithmetic:
         written = registers.just_written
         bypassed = written is not None and written.row == product.row
         accumulator = written.value if bypassed and written is not None else product.accumulator
-        return Sum(product.row, accumulator + product.value)
+        return Sum(product.row, self.unit.add(accumulator, product.value))

@@ -1,0 +1,168 @@
+"""Fixed-point numbers of the array: how values become codes, and what the multiply-accumulate does with them.
+
+A code is a two's complement integer of 8, 16 or 32 bits; its value is `code * 2**-fraction_bits`. Weights (through the
+codebook), activations and accumulators have so many bits, and fraction bits of their own in each layer.
+
+    product   = weight code * activation code                       exact, twice as wide
+    rounded   = floor(product / 2**shift + 1/2)                     to the nearest, ties upwards
+    sum       = accumulator code + rounded, saturated               an overflow, counted, if that changes it
+
+with `shift = weight_fraction_bits + activation_fraction_bits - accumulator_fraction_bits`. Values become codes with
+the same rounding and saturation. Source of the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10; the paper
+states no rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config import ArrayConfig
+from traces import CompressedLayer, InputError
+
+Codes = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """The fixed-point format of one layer.
+
+    Raises InputError if `bits` is not 8, 16 or 32, or products would have to be shifted by less than 0 or more than
+    62 bits to fit the accumulators.
+    """
+
+    bits: int
+    weight_fraction_bits: int
+    activation_fraction_bits: int
+    accumulator_fraction_bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits not in (8, 16, 32):
+            raise InputError(f"bits must be 8, 16 or 32; found {self.bits!r}")
+        if not 0 <= self.shift <= 62:
+            raise InputError(
+                f"a product must be shifted by 0 to 62 bits, weight_fraction_bits + activation_fraction_bits - "
+                f"accumulator_fraction_bits; found {self.shift}"
+            )
+
+    @property
+    def shift(self) -> int:
+        """Bits by which a product is wider behind the binary point than an accumulator."""
+        return self.weight_fraction_bits + self.activation_fraction_bits - self.accumulator_fraction_bits
+
+    @property
+    def lowest(self) -> int:
+        """The least code."""
+        return int(-(2 ** (self.bits - 1)))
+
+    @property
+    def highest(self) -> int:
+        """The largest code."""
+        return int(2 ** (self.bits - 1) - 1)
+
+    def codes(self, values: npt.ArrayLike, fraction_bits: int) -> Codes:
+        """Values as codes, int64 of the same shape."""
+        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
+        return np.clip(scaled, self.lowest, self.highest).astype(np.int64)
+
+    def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> int:
+        """How many values are too large for a code."""
+        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
+        return int(np.count_nonzero((scaled < self.lowest) | (scaled > self.highest)))
+
+
+def fitted_format(layer: CompressedLayer, activations: npt.NDArray[np.float32], bits: int) -> FixedPoint:
+    """The finest format in which no weight and none of these activations saturates, and outputs have one bit to spare.
+
+    activations   float32 [inputs, columns]
+
+    The bit to spare is for partial sums: the largest output, in floating point, takes at most half the range.
+    """
+    largest_activation = float(np.abs(activations).max(initial=0.0))
+    if layer.bias is not None:
+        largest_activation = max(largest_activation, 1.0)
+    with np.errstate(over="ignore"):
+        outputs = activations @ layer.weights().T + layer.bias_values()
+    largest_output = min(float(np.abs(outputs).max(initial=0.0)), float(np.finfo(np.float32).max))
+    weight = _fraction_bits(float(np.abs(layer.codebook).max()), bits)
+    activation = _fraction_bits(largest_activation, bits)
+    accumulator = min(_fraction_bits(2 * largest_output, bits), weight + activation)
+    return FixedPoint(bits, weight, activation, max(accumulator, weight + activation - 62))
+
+
+def _fraction_bits(largest: float, bits: int) -> int:
+    """The most fraction bits with which `largest` does not saturate."""
+    if largest == 0:
+        return bits - 1
+    fraction_bits = bits - 1 - math.frexp(largest)[1]
+    return (
+        fraction_bits if math.floor(math.ldexp(largest, fraction_bits) + 0.5) < 2 ** (bits - 1) else fraction_bits - 1
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """What the arithmetic of one layer works on: numbers as they are, or codes of a format.
+
+    codebook      float64 or int64 [shared weights]
+    activations   float32 or int64 [columns] or [inputs, columns]
+    one           the activation of the bias
+    number_format   of the codes; None for floating point
+    saturated_activations   how many were too large for a code
+    """
+
+    codebook: npt.NDArray[Any]
+    activations: npt.NDArray[Any]
+    one: float | int
+    number_format: FixedPoint | None
+    saturated_activations: int
+
+    def values(self, accumulators: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Accumulators as outputs, float32; what float32 cannot hold becomes infinite."""
+        with np.errstate(over="ignore"):
+            if self.number_format is None:
+                return accumulators.astype(np.float32)
+            values: npt.NDArray[np.float64] = np.ldexp(accumulators, -self.number_format.accumulator_fraction_bits)
+            return values.astype(np.float32)
+
+    def accumulators(self, *shape: int) -> npt.NDArray[Any]:
+        """Accumulators before the first product."""
+        return np.zeros(shape, dtype=self.codebook.dtype)
+
+
+def operands(
+    layer: CompressedLayer,
+    activations: npt.NDArray[np.float32],
+    config: ArrayConfig,
+    number_format: FixedPoint | None = None,
+) -> Operands:
+    """What `config`'s arithmetic works on; a format that is not given is fitted to the layer and these activations.
+
+    activations   float32 [columns] or [inputs, columns]
+
+    Raises InputError if a format is given and the array has another one.
+    """
+    if config.precision == "float":
+        if number_format is not None:
+            raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
+        return Operands(layer.codebook.astype(np.float64), activations, 1.0, None, 0)
+    bits = config.activation_bits
+    if number_format is None:
+        number_format = fitted_format(layer, np.atleast_2d(activations), bits)
+    elif number_format.bits != bits:
+        raise InputError(
+            f"the array has precision={config.precision!r}, so number_format must have {bits} bits; "
+            f"found {number_format.bits}"
+        )
+    fraction_bits = number_format.activation_fraction_bits
+    return Operands(
+        codebook=number_format.codes(layer.codebook, number_format.weight_fraction_bits),
+        activations=number_format.codes(activations, fraction_bits),
+        one=int(number_format.codes(1.0, fraction_bits)),
+        number_format=number_format,
+        saturated_activations=number_format.saturated(activations, fraction_bits),
+    )

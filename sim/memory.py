@@ -1,0 +1,296 @@
+"""What the memories of an array hold, and how a layer that is too large for them is run in blocks.
+
+A block is a run of columns, or of rows, whose own SRAM images fit. It is loaded from DRAM, run, and, where its outputs
+do not stay on the chip, stored. In `passes`, a block has the SRAMs for itself. `streamed`, it has half of them: while
+it runs, the next one is loaded into the other half. Transfers go one at a time, each from the beginning of a cycle on:
+
+    load_end[i]    = max( the transfer before, run_end[i - buffers] ) + load_cycles[i]
+    run_end[i]     = max( load_end[i], run_end[i - 1] ) + run_cycles[i]
+    store_end[i]   = max( the transfer before, run_end[i] ) + store_cycles[i]
+
+in the order: as many loads as there are buffers, then for each block its store and the load into its buffer. The same
+schedule, cycle by cycle, is `sim.datapath.memory_control`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config import ArrayConfig
+from sim.fixed_point import Operands
+from sim.packing import PackedLayer, pack
+from traces import CompressedLayer, InputError
+
+
+class DoesNotFitWarning(UserWarning):
+    """A layer was simulated on an array whose memories cannot hold it."""
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """One thing that a layer needs more of in some PE than the array has."""
+
+    memory: str
+    unit: str
+    needed: int
+    available: int
+
+    def __str__(self) -> str:
+        if not self.available:
+            return f"{self.memory}: {self.needed:,} {self.unit} needed, none available"
+        excess = self.needed - self.available
+        return (
+            f"{self.memory}: {self.needed:,} {self.unit} needed, {self.available:,} available, {excess:,} "
+            f"({excess / self.available:.0%}) too many"
+        )
+
+
+def shortfalls(packed: PackedLayer, config: ArrayConfig) -> tuple[Shortfall, ...]:
+    """What one PE of `config`'s array lacks to hold the whole layer; empty if it fits.
+
+    Source of the default capacities: Han et al., "EIE", ISCA 2016, section VI.
+    """
+    return _shortfalls(packed, config, buffers=1, streams_inputs=False, streams_outputs=False)
+
+
+def _shortfalls(
+    packed: PackedLayer, config: ArrayConfig, buffers: int, streams_inputs: bool, streams_outputs: bool
+) -> tuple[Shortfall, ...]:
+    """As `shortfalls`, where every block has one of so many equal parts of what it is loaded into."""
+    entries = int(packed.stored_per_pe.max())
+    inputs = _per_pe(packed.layer.columns, config) * (buffers if streams_inputs else 1)
+    outputs = _per_pe(packed.layer.rows, config) * (buffers if streams_outputs else 1)
+    found = [
+        Shortfall(
+            "sparse-matrix SRAM of a PE",
+            "lines",
+            -(-entries // config.entries_per_line),
+            _lines(config) // buffers,
+        ),
+        Shortfall("pointer SRAM of a PE", "pointers", len(packed.pointers), _pointers(config, buffers)),
+        Shortfall("range of a pointer", "entries of a PE", entries, 2**config.pointer_bits - 1),
+        Shortfall("activation SRAM of a PE", "inputs and outputs", inputs + outputs, _activations(config)),
+    ]
+    return tuple(each for each in found if each.needed > each.available)
+
+
+def _per_pe(count: int, config: ArrayConfig) -> int:
+    return -(-count // config.num_pes)
+
+
+def _lines(config: ArrayConfig) -> int:
+    return config.sparse_matrix_bytes * 8 // config.line_bits
+
+
+def _pointers(config: ArrayConfig, buffers: int) -> int:
+    """Pointers that the two banks hold, those of even columns in one and those of odd ones in the other."""
+    return 2 * (config.pointer_bytes // 2 * 8 // config.pointer_bits // buffers)
+
+
+def _activations(config: ArrayConfig) -> int:
+    return config.activation_bytes * 8 // config.activation_bits
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A part of a layer that runs at once.
+
+    packed       its SRAM images
+    columns      the activations that enter it
+    rows         the outputs that it adds to: a slice, or int64 [rows of the block]
+    load_bytes, store_bytes   what is read from DRAM before it can run, and written after
+    """
+
+    packed: PackedLayer
+    columns: slice
+    rows: Any
+    load_bytes: int = 0
+    store_bytes: int = 0
+
+
+def part_of(operands: Operands, block: Block) -> Operands:
+    """What enters one block."""
+    return dataclasses.replace(operands, activations=operands.activations[..., block.columns])
+
+
+def blocks_of(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
+    """The blocks in which `config`'s array runs a layer, in order: one, without transfers, if the layer stays on it.
+
+    Raises InputError if the layer does not fit and is to be refused, or cannot be cut into blocks that fit.
+    """
+    mode = config.memory_mode
+    whole = [Block(packed, slice(None), slice(None))]
+    if mode == "unlimited":
+        return whole
+    lacking = shortfalls(packed, config)
+    if mode == "resident" and lacking:
+        raise InputError(
+            f"layer {packed.layer.name!r} does not fit: {_listed(lacking)}; enlarge what is too small, use more PEs, "
+            f"or run it with memory_mode='passes' or 'streamed'"
+        )
+    if mode != "streamed" and not lacking:
+        return whole
+    key = (
+        *(mode, config.block_axis, config.entries_per_line, config.line_bits, config.sparse_matrix_bytes),
+        *(config.pointer_bytes, config.pointer_bits, config.activation_bytes, config.activation_bits),
+    )
+    if key not in packed.blocks:
+        cut = _column_blocks if config.block_axis == "columns" else _row_blocks
+        packed.blocks[key] = cut(packed, config)
+    found: list[Block] = packed.blocks[key]
+    return found
+
+
+def buffers_of(config: ArrayConfig) -> int:
+    """Blocks that the SRAMs hold at once."""
+    return 2 if config.memory_mode == "streamed" else 1
+
+
+def _inputs_and_outputs_fit(packed: PackedLayer, config: ArrayConfig) -> bool:
+    layer = packed.layer
+    return _per_pe(layer.columns, config) + _per_pe(layer.rows, config) <= _activations(config)
+
+
+def _image_bytes(packed: PackedLayer, config: ArrayConfig) -> int:
+    """Bytes of a block's lines and pointers, all PEs together."""
+    lines = int((-(-packed.stored_per_pe.astype(np.int64) // config.entries_per_line)).sum())
+    pointers = len(packed.pointers) * config.num_pes
+    return -(-(lines * config.line_bits + pointers * config.pointer_bits) // 8)
+
+
+def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
+    """As many columns to a block as fit, whole rows of activations; outputs stay in the PEs from block to block."""
+    layer, num_pes = packed.layer, config.num_pes
+    streams_inputs = not _inputs_and_outputs_fit(packed, config)
+    activation_bytes = config.activation_bits // 8
+
+    def part(begin: int, end: int) -> Block:
+        last = end == layer.columns
+        stop = len(packed.entry_counts) if last else end
+        sub_layer = CompressedLayer(layer.name, layer.codes[:, begin:end], layer.codebook, layer.bias if last else None)
+        images = dataclasses.replace(
+            packed,
+            layer=sub_layer,
+            pointers=packed.pointers[begin : stop + 1] - packed.pointers[begin],
+            entry_counts=packed.entry_counts[begin:stop],
+            padding_counts=packed.padding_counts[begin:stop],
+        )
+        inputs_bytes = (end - begin) * activation_bytes if streams_inputs else 0
+        return Block(images, slice(begin, end), slice(None), _image_bytes(images, config) + inputs_bytes)
+
+    buffers = buffers_of(config)
+    outputs = _per_pe(layer.rows, config)
+    most_entries = min(_lines(config) // buffers * config.entries_per_line, 2**config.pointer_bits - 1)
+    most_inputs = (_activations(config) - outputs) // buffers * num_pes if streams_inputs else layer.columns
+    most_columns = min(_pointers(config, buffers) - 1, most_inputs)
+    blocks: list[Block] = []
+    begin = 0
+    while begin < layer.columns:
+        ends = np.append(np.arange(begin + num_pes, layer.columns, num_pes), layer.columns)
+        stops = np.where(ends == layer.columns, len(packed.entry_counts), ends)  # the last one with the bias
+        entries = (packed.pointers[stops] - packed.pointers[begin]).max(axis=1)
+        # the bias takes a pointer, but no place among the inputs
+        fits = (entries <= most_entries) & (stops - begin <= _pointers(config, buffers) - 1)
+        fits &= ends - begin <= most_columns
+        if not fits[0]:
+            smallest = part(begin, int(ends[0]))
+            lacking = _shortfalls(smallest.packed, config, buffers, streams_inputs, streams_outputs=False)
+            raise _cannot_be_cut(layer, "columns", f"columns {begin} to {ends[0] - 1}", lacking, buffers)
+        end = int(ends[np.flatnonzero(fits)[-1]])
+        blocks.append(part(begin, end))
+        begin = end
+    return blocks
+
+
+def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
+    """Blocks of equally many rows of each PE, as few as fit; every block sees all inputs."""
+    layer, num_pes, buffers = packed.layer, config.num_pes, buffers_of(config)
+    streams_outputs = not _inputs_and_outputs_fit(packed, config)
+    rows_per_pe = _per_pe(layer.rows, config)
+    order = packed.row_order
+
+    def part(begin: int, end: int) -> Block:
+        """Rows `begin` to `end` of each PE."""
+        places = slice(begin * num_pes, min(end * num_pes, layer.rows))
+        rows = places if order is None else order[places]
+        bias = None if layer.bias is None else layer.bias[rows]
+        images = pack(CompressedLayer(layer.name, layer.codes[rows], layer.codebook, bias), config)
+        store_bytes = images.layer.rows * config.activation_bits // 8 if streams_outputs else 0
+        return Block(images, slice(None), rows, _image_bytes(images, config), store_bytes)
+
+    def lacking_in(block: Block) -> tuple[Shortfall, ...]:
+        return _shortfalls(block.packed, config, buffers, streams_inputs=False, streams_outputs=streams_outputs)
+
+    num_blocks = 1
+    while True:
+        bounds = [rows_per_pe * number // num_blocks for number in range(num_blocks + 1)]
+        blocks = [part(begin, end) for begin, end in itertools.pairwise(bounds)]
+        lacking = [each for block in blocks for each in lacking_in(block)]
+        if not lacking:
+            return blocks
+        if num_blocks == rows_per_pe:
+            raise _cannot_be_cut(layer, "rows", "one row in each PE", lacking[:1], buffers)
+        excess = max(each.needed / max(each.available, 1) for each in lacking)
+        num_blocks = min(max(num_blocks + 1, math.floor(num_blocks * min(excess, rows_per_pe))), rows_per_pe)
+
+
+def _cannot_be_cut(
+    layer: CompressedLayer, axis: str, smallest: str, lacking: Sequence[Shortfall], buffers: int
+) -> InputError:
+    halved = ", of which a streamed block has one half" if buffers == 2 else ""
+    other = "rows" if axis == "columns" else "columns"
+    return InputError(
+        f"layer {layer.name!r} cannot be cut into blocks of {axis} that fit: even {smallest} lack {_listed(lacking)}"
+        f"{halved}; enlarge it, use more PEs, or try block_axis={other!r}"
+    )
+
+
+def _listed(lacking: Sequence[Shortfall]) -> str:
+    return "; ".join(map(str, lacking))
+
+
+def transfer_cycles(num_bytes: int, config: ArrayConfig) -> int:
+    """Cycles of one transfer from or to DRAM."""
+    return math.ceil(num_bytes / bytes_per_cycle(config))
+
+
+def bytes_per_cycle(config: ArrayConfig) -> Fraction:
+    """What the DRAM moves in a cycle of the array, exactly."""
+    return Fraction(config.dram_gb_per_s) * 1000 / Fraction(config.clock_mhz)
+
+
+def schedule(
+    blocks: Sequence[Block], run_cycles: Sequence[npt.NDArray[np.int64]], config: ArrayConfig
+) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.int64]]]:
+    """When the blocks run: the cycles of the whole layer, and the cycles before each block begins.
+
+    run_cycles   int64 [inputs] for each block; so are the results, [inputs] and a list of [inputs]
+    """
+    buffers = buffers_of(config)
+    loads = [transfer_cycles(block.load_bytes, config) for block in blocks]
+    zero = np.zeros_like(run_cycles[0])
+    bus = zero
+    load_end = []
+    for cycles in loads[:buffers]:
+        bus = bus + cycles
+        load_end.append(bus)
+    run_end = zero
+    begins = []
+    for number, block in enumerate(blocks):
+        begins.append(np.maximum(load_end[number], run_end))
+        run_end = begins[-1] + run_cycles[number]
+        if block.store_bytes:
+            bus = np.maximum(bus, run_end) + transfer_cycles(block.store_bytes, config)
+        if number + buffers < len(blocks):
+            bus = np.maximum(bus, run_end) + loads[number + buffers]
+            load_end.append(bus)
+    return np.maximum(run_end, bus), begins
