@@ -65,7 +65,7 @@ def simulate(
             number_format=numbers.number_format,
             output_codes=accumulators if fixed else None,
             overflows=overflows,
-            saturated_activations=numbers.saturated_activations,
+            saturated_activations=int(numbers.saturated_activations),
         )
     else:
         raise InputError(f"engine must be 'closed-form' or 'reference'; found {engine!r}")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
@@ -32,6 +36,8 @@ LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
 # through (7,926 cycles, 1,760 columns, 453,748 entries in 64 PEs).
 ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
 ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
+
+Count = int | npt.NDArray[np.int64]
 
 PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16
@@ -128,34 +134,33 @@ def num_lnzd_units(num_pes: int) -> int:
     return max(units, 1)
 
 
-def energy_of(
+def block_energies(
     config: ArrayConfig,
-    cycles: int,
-    pointer_reads: int,
-    line_reads: int,
-    processed_entries: int,
-    useful_macs: int,
-    dram_bytes: int = 0,
+    cycles: Count,
+    pointer_reads: Count,
+    line_reads: Count,
+    processed_entries: Count,
+    useful_macs: Count,
+    dram_bytes: Count,
     preset: str = DEFAULT_PRESET,
-) -> Energy:
-    """Energy of the counted events.
+) -> dict[str, Any]:
+    """Energy in pJ of the counted events, by the name of a field of `Energy`; counts may be arrays of one shape.
 
     `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding, which
     decodes and multiplies like any entry but writes nothing. A byte from or to DRAM costs the same in both presets
-    (Table I: 640 pJ for 32 bits). Raises InputError if there is no such preset, or
-    the line is wider than its SRAM figures go (512 bits).
+    (Table I: 640 pJ for 32 bits). Raises InputError if there is no such preset, or an SRAM is outside the tables.
     """
     if preset not in ENERGY_PRESETS:
         raise InputError(f"preset must be one of {', '.join(ENERGY_PRESETS)}; found {preset!r}")
     event = ENERGY_PRESETS[preset](config)
-    ns = cycles * 1e3 / config.clock_mhz
-    return Energy(
-        scan_pj=cycles * num_lnzd_units(config.num_pes) * LNZD_UNIT_PJ_PER_CYCLE,
-        queue_pj=pointer_reads * event.column_queued_pj,
-        pointer_read_pj=pointer_reads * event.pointer_pair_pj,
-        sparse_matrix_read_pj=line_reads * event.line_read_pj,
-        arithmetic_pj=processed_entries * event.entry_pj,
-        activation_write_pj=useful_macs * event.accumulator_pj,
-        leakage_pj=config.num_pes * event.leakage_mw * ns,  # mW x ns = pJ
-        dram_pj=dram_bytes * DRAM_PJ_PER_BYTE,
-    )
+    ns = cycles * (1e3 / config.clock_mhz)
+    return {
+        "scan_pj": cycles * (num_lnzd_units(config.num_pes) * LNZD_UNIT_PJ_PER_CYCLE),
+        "queue_pj": pointer_reads * event.column_queued_pj,
+        "pointer_read_pj": pointer_reads * event.pointer_pair_pj,
+        "sparse_matrix_read_pj": line_reads * event.line_read_pj,
+        "arithmetic_pj": processed_entries * event.entry_pj,
+        "activation_write_pj": useful_macs * event.accumulator_pj,
+        "leakage_pj": ns * (config.num_pes * event.leakage_mw),  # mW x ns = pJ
+        "dram_pj": dram_bytes * DRAM_PJ_PER_BYTE,
+    }

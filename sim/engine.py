@@ -379,3 +379,104 @@ def accumulate_codes(
             overflows += inside != total
             output[row] = inside
     return overflows
+
+
+@kernel
+def count_inputs(
+    activations: Numbers,
+    has_bias: bool,
+    one: float,
+    entry_counts: Integers,
+    pointers: Integers,
+    padding: Integers,
+    queue_depth: int,
+    lags: Integers,
+    entries_per_line: int,
+    counts: Integers,
+) -> None:
+    """Timing and counters of many inputs: arguments as above, `padding` [columns], and the results, by column of
+    `counts` int64 [inputs, 7], zeros: the last active edge, broadcasts, bubble cycles, blocked cycles, entries gone
+    through, padding among them, lines read.
+    """
+    num_pes = entry_counts.shape[1]
+    room = activations.shape[1] + 2
+    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    values = np.empty(room, dtype=activations.dtype)
+    latest_pops = np.empty(queue_depth + room, dtype=np.int32)
+    finish_edges, line_reads = np.empty(num_pes, dtype=np.int64), np.empty(num_pes, dtype=np.int64)
+    entries = np.zeros(entry_counts.shape[0], dtype=np.int64)
+    for column in range(entries.shape[0]):
+        for pe in range(num_pes):
+            entries[column] += entry_counts[column, pe]
+    for i in range(activations.shape[0]):
+        broadcasts, trailing = scan(activations[i], num_pes, has_bias, one, columns, values, bubbles)
+        sent = columns[:broadcasts]
+        lags[:] = 0
+        finish_edges[:] = 0
+        line_reads[:] = 0
+        counts[i, 0], counts[i, 3] = queue_recurrence(
+            entry_counts,
+            sent,
+            bubbles,
+            trailing,
+            min(queue_depth, max(1, broadcasts)),
+            pointers[-1],
+            lags,
+            finish_edges,
+            latest_pops,
+        )
+        count_line_reads(pointers, sent, entries_per_line, line_reads)
+        counts[i, 1] = broadcasts
+        counts[i, 2] = trailing
+        for j in range(broadcasts):
+            counts[i, 2] += bubbles[j]
+            counts[i, 4] += entries[sent[j]]
+            counts[i, 5] += padding[sent[j]]
+        for pe in range(num_pes):
+            counts[i, 6] += line_reads[pe]
+
+
+@kernel
+def accumulate_inputs(
+    activations: Numbers,
+    has_bias: bool,
+    one: float,
+    codes: Integers,
+    output_rows: Integers,
+    column_begin: Integers,
+    codebook: Numbers,
+    outputs: Numbers,
+) -> None:
+    """`accumulate` for many inputs: `activations` [inputs, columns], `outputs` [inputs, rows]."""
+    room = activations.shape[1] + 2
+    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    values = np.empty(room, dtype=activations.dtype)
+    for i in range(activations.shape[0]):
+        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
+        accumulate(codes, output_rows, column_begin, codebook, columns[:broadcasts], values, outputs[i])
+
+
+@kernel
+def accumulate_codes_of_inputs(
+    activations: Integers,
+    has_bias: bool,
+    one: int,
+    codes: Integers,
+    output_rows: Integers,
+    column_begin: Integers,
+    codebook: Integers,
+    shift: int,
+    lowest: int,
+    highest: int,
+    outputs: Integers,
+    overflows: Integers,
+) -> None:
+    """`accumulate_codes` for many inputs; `overflows` int64 [inputs]."""
+    room = activations.shape[1] + 2
+    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    values = np.empty(room, dtype=activations.dtype)
+    for i in range(activations.shape[0]):
+        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
+        overflows[i] = accumulate_codes(
+            codes, output_rows, column_begin, codebook, columns[:broadcasts], values, shift, lowest, highest, outputs[i]
+        )

@@ -69,10 +69,13 @@ class FixedPoint:
         scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
         return np.clip(scaled, self.lowest, self.highest).astype(np.int64)
 
-    def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> int:
-        """How many values are too large for a code."""
+    def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> npt.NDArray[np.int64]:
+        """How many values are too large for a code, int64, counted along the last axis."""
         scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
-        return int(np.count_nonzero((scaled < self.lowest) | (scaled > self.highest)))
+        too_large: npt.NDArray[np.int64] = np.sum(
+            (scaled < self.lowest) | (scaled > self.highest), axis=-1, dtype=np.int64
+        )
+        return too_large
 
 
 def fitted_format(layer: CompressedLayer, activations: npt.NDArray[np.float32], bits: int) -> FixedPoint:
@@ -112,14 +115,14 @@ class Operands:
     activations   float32 or int64 [columns] or [inputs, columns]
     one           the activation of the bias
     number_format   of the codes; None for floating point
-    saturated_activations   how many were too large for a code
+    saturated_activations   how many were too large for a code, int64 [] or [inputs]
     """
 
     codebook: npt.NDArray[Any]
     activations: npt.NDArray[Any]
     one: float | int
     number_format: FixedPoint | None
-    saturated_activations: int
+    saturated_activations: npt.NDArray[np.int64]
 
     def values(self, accumulators: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Accumulators as outputs, float32; what float32 cannot hold becomes infinite."""
@@ -149,7 +152,9 @@ def operands(
     if config.precision == "float":
         if number_format is not None:
             raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
-        return Operands(layer.codebook.astype(np.float64), activations, 1.0, None, 0)
+        return Operands(
+            layer.codebook.astype(np.float64), activations, 1.0, None, np.zeros(activations.shape[:-1], dtype=np.int64)
+        )
     bits = config.activation_bits
     if number_format is None:
         number_format = fitted_format(layer, np.atleast_2d(activations), bits)

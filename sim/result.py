@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
-from sim.energy import DEFAULT_PRESET, Energy, energy_of
+from sim.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint
 from sim.memory import Block, Shortfall, shortfalls
 from sim.packing import PackedLayer
@@ -83,15 +83,17 @@ class Counts:
 
     def energy_with(self, preset: str) -> Energy:
         """Energy by block, in pJ, of one of `sim.energy.ENERGY_PRESETS`. Raises InputError if there is none."""
-        return energy_of(
-            self.config,
-            self.cycles,
-            self.pointer_reads,
-            self.line_reads,
-            int(self.entries_per_pe.sum()),
-            self.useful_macs,
-            self.dram_read_bytes + self.dram_write_bytes,
-            preset,
+        return Energy(
+            **block_energies(
+                self.config,
+                self.cycles,
+                self.pointer_reads,
+                self.line_reads,
+                int(self.entries_per_pe.sum()),
+                self.useful_macs,
+                self.dram_read_bytes + self.dram_write_bytes,
+                preset,
+            )
         )
 
 

@@ -7,12 +7,14 @@ layer's own order, bit for bit the same; what it costs is a table of `PackedLaye
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.array import checked_activations, count
+from sim.array import count
+from sim.batch import checked_inputs
 from sim.config import ArrayConfig
 from sim.fixed_point import operands
 from sim.packing import pack
@@ -86,17 +88,9 @@ def rows_found_by_search(
 
 def _checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """One or more inputs as finite float32 [inputs, columns]."""
-    try:
-        given = np.asarray(activations)
-    except ValueError as error:
-        raise InputError(f"layer {layer.name!r}: all inputs must be of one length; they are ragged") from error
-    rows = given[np.newaxis] if given.ndim == 1 else given
-    if rows.ndim != 2 or not len(rows):
-        raise InputError(
-            f"layer {layer.name!r}: activations must be [{layer.columns}] or [inputs, {layer.columns}]; "
-            f"found shape {list(given.shape)}"
-        )
-    return np.stack([checked_activations(layer, values) for values in rows])
+    with contextlib.suppress(ValueError):  # ragged, which `checked_inputs` says
+        activations = np.atleast_2d(activations)
+    return checked_inputs(layer, activations)
 
 
 def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.bool_]:

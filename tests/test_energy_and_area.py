@@ -10,12 +10,17 @@ from hypothesis import strategies as st
 
 from sim import ArrayConfig, simulate
 from sim.area import area_mm2, pe_area_um2
-from sim.energy import energy_of, num_lnzd_units
+from sim.energy import Energy, block_energies, num_lnzd_units
 from sim.sram import pointer_bank_sram, sparse_matrix_sram, sram
 from traces import InputError
 from traces.synthetic import draw_layer
 
 PAPER = ArrayConfig()
+
+
+def energy_of(config: ArrayConfig, *counts: int, preset: str = "eie-45nm") -> Energy:
+    cycles, pointer_reads, line_reads, entries, macs = counts
+    return Energy(**block_energies(config, cycles, pointer_reads, line_reads, entries, macs, 0, preset))
 
 
 def test_each_event_costs_what_the_paper_s_tables_say() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sim import ArrayConfig, SimulationResult, pack, simulate
+from sim import ArrayConfig, SimulationResult, pack, simulate, simulate_batch
 from sim.cycles import cycle_breakdown
 from sim.datapath import Array
 from sim.fixed_point import operands
@@ -52,6 +55,27 @@ def test_both_engines_agree_on_output_cycles_and_every_counter_per_pe(case: Case
     assert fast.energy == ticked.energy
     expected = layer.weights().astype(np.float64) @ activations + layer.bias_values()
     np.testing.assert_allclose(fast.output, expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases(), st.integers(1, 4), st.sampled_from(["float", "fixed-16", "fixed-8"]), st.booleans())
+def test_a_batch_is_its_inputs_one_by_one(case: Case, num_inputs: int, precision: Any, streamed: bool) -> None:
+    layer, activations, config = case
+    config = replace(config, precision=precision, memory_mode="streamed" if streamed else "unlimited")
+    stream = np.random.default_rng(num_inputs)
+    inputs = np.stack([activations, *(stream.permutation(activations) * 2 for _ in range(num_inputs - 1))])
+    batch = simulate_batch(layer, inputs, config)
+    names = "cycles broadcasts bubble_cycles blocked_cycles waiting_cycles useful_macs pointer_reads line_reads "
+    for number, values in enumerate(inputs):
+        alone = simulate(layer, values, config, number_format=batch.number_format)
+        for name in (names + "overflows saturated_activations").split():
+            assert getattr(batch, name)[number] == getattr(alone, name), name
+        for name in ("stored_entries", "padding_entries", "blocks", "dram_read_bytes", "dram_write_bytes"):
+            assert getattr(batch, name) == getattr(alone, name), name
+        np.testing.assert_array_equal(batch.output[number], alone.output)
+        assert batch.energy_pj[number] == pytest.approx(alone.energy.total_pj)
+        assert batch.latency_us[number] == alone.latency_us
+    assert batch.mean_energy.total_pj == pytest.approx(batch.energy_pj.mean())
 
 
 @settings(deadline=None, max_examples=200)

@@ -87,9 +87,9 @@ def test_what_is_no_order_of_the_rows_is_refused(order: list[int]) -> None:
 
 def test_inputs_that_do_not_fit_are_refused() -> None:
     layer = CompressedLayer("x", np.ones((3, 2), dtype=np.uint8), CODEBOOK)
-    with pytest.raises(InputError, match=r"activations must be \[2\] or \[inputs, 2\]; found shape \[0, 2\]"):
+    with pytest.raises(InputError, match=r"real numbers \[inputs, 2\], at least one input; found float64 \[0, 2\]"):
         rows_balanced_by_activity(layer, np.ones((0, 2)), 2)
-    with pytest.raises(InputError, match=r"activations must be \[2\]; found shape \[3\]"):
+    with pytest.raises(InputError, match=r"real numbers \[inputs, 2\], at least one input; found float64 \[1, 3\]"):
         rows_found_by_search(layer, np.ones((1, 3)), ArrayConfig())
     with pytest.raises(InputError, match="all inputs must be of one length; they are ragged"):
         rows_balanced_by_activity(layer, [[1, 1], [1]], 2)

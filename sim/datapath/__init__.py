@@ -144,7 +144,7 @@ class Array:
             number_format=number_format,
             output_codes=None if number_format is None else accumulators,
             overflows=sum(pe.arithmetic.unit.overflows for pe in pes),
-            saturated_activations=self.operands.saturated_activations,
+            saturated_activations=int(self.operands.saturated_activations),
         )
 
 
@@ -166,5 +166,5 @@ def run_layer(packed: PackedLayer, operands: Operands, config: ArrayConfig) -> S
         number_format=operands.number_format,
         output_codes=None if operands.number_format is None else accumulators,
         overflows=sum(result.overflows for result in results),
-        saturated_activations=operands.saturated_activations,
+        saturated_activations=int(operands.saturated_activations),
     )

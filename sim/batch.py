@@ -1,0 +1,198 @@
+"""Many inputs through one packed layer: what each of them costs, as arrays over inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.array import packed_for
+from sim.config import ArrayConfig
+from sim.energy import DEFAULT_PRESET, Energy, block_energies
+from sim.fixed_point import FixedPoint, Operands, operands
+from sim.memory import Shortfall, blocks_of, part_of, schedule, shortfalls
+from sim.packing import PackedLayer
+from traces import CompressedLayer, InputError
+
+PerInput = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchResult:
+    """What one layer costs on one array, input by input; as `sim.Counts` and `sim.SimulationResult`, but arrays.
+
+    cycles, broadcasts, bubble_cycles, blocked_cycles, waiting_cycles, processed_entries (padding included),
+    processed_padding, line_reads, overflows, saturated_activations   int64 [inputs]
+    dram_read_bytes, dram_write_bytes   for each input
+    output          float32 [inputs, rows]
+    """
+
+    config: ArrayConfig
+    stored_entries: int
+    padding_entries: int
+    blocks: int
+    dram_read_bytes: int
+    dram_write_bytes: int
+    shortfalls: tuple[Shortfall, ...]
+    cycles: PerInput
+    broadcasts: PerInput
+    bubble_cycles: PerInput
+    blocked_cycles: PerInput
+    waiting_cycles: PerInput
+    processed_entries: PerInput
+    processed_padding: PerInput
+    line_reads: PerInput
+    number_format: FixedPoint | None
+    overflows: PerInput
+    saturated_activations: PerInput
+    output: npt.NDArray[np.float32]
+
+    @property
+    def useful_macs(self) -> PerInput:
+        """Multiply-accumulates that are not padding, int64 [inputs]."""
+        return self.processed_entries - self.processed_padding
+
+    @property
+    def pointer_reads(self) -> PerInput:
+        """Pairs, begin and end of a column, over all PEs, int64 [inputs]."""
+        return self.config.num_pes * self.broadcasts
+
+    @property
+    def latency_us(self) -> npt.NDArray[np.float64]:
+        """float64 [inputs]"""
+        return self.cycles / self.config.clock_mhz
+
+    def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, npt.NDArray[np.float64]]:
+        """Energy by block, float64 [inputs] in pJ by the name of a field of `sim.Energy`."""
+        energies = block_energies(
+            self.config,
+            self.cycles,
+            self.pointer_reads,
+            self.line_reads,
+            self.processed_entries,
+            self.useful_macs,
+            np.full(len(self.cycles), self.dram_read_bytes + self.dram_write_bytes),
+            preset,
+        )
+        return {name: np.asarray(values, dtype=np.float64) for name, values in energies.items()}
+
+    @property
+    def energy_pj(self) -> npt.NDArray[np.float64]:
+        """Energy of all blocks of preset `eie-45nm`, float64 [inputs]."""
+        energy: npt.NDArray[np.float64] = np.sum(list(self.energies_with().values()), axis=0)
+        return energy
+
+    @property
+    def mean_energy(self) -> Energy:
+        """Energy by block, the mean over inputs."""
+        return Energy(**{name: float(values.mean()) for name, values in self.energies_with().items()})
+
+
+def simulate_batch(
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    number_format: FixedPoint | None = None,
+) -> BatchResult:
+    """Run one layer with many inputs, one after the other, each as `simulate` would.
+
+    activations   float32 [inputs, columns], finite; at least one input
+
+    A fixed-point format that is not given is fitted to the layer and all inputs. Raises InputError as `simulate`
+    does; what an array lacks to hold the layer is in `BatchResult.shortfalls`.
+    """
+    config = config or ArrayConfig()
+    packed = packed_for(layer, config)
+    numbers = operands(packed.layer, checked_inputs(packed.layer, activations), config, number_format)
+    blocks = blocks_of(packed, config)
+    accumulators = numbers.accumulators(len(numbers.activations), packed.layer.rows)
+    overflows = np.zeros(len(accumulators), dtype=np.int64)
+    counts = []
+    for block in blocks:
+        part = part_of(numbers, block)
+        counts.append(_count(block.packed, part, config))
+        of_block = np.ascontiguousarray(accumulators[:, block.rows])
+        overflows += _accumulate(block.packed, part, of_block)
+        accumulators[:, block.rows] = of_block
+    cycles, _ = schedule(blocks, [each["cycles"] for each in counts], config)
+    return BatchResult(
+        config=config,
+        stored_entries=sum(block.packed.stored_entries for block in blocks),
+        padding_entries=sum(block.packed.padding_entries for block in blocks),
+        blocks=len(blocks),
+        dram_read_bytes=sum(block.load_bytes for block in blocks),
+        dram_write_bytes=sum(block.store_bytes for block in blocks),
+        shortfalls=shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
+        **{name: np.sum([each[name] for each in counts], axis=0) for name in counts[0] if name != "cycles"},
+        cycles=cycles,
+        waiting_cycles=cycles - np.sum([each["cycles"] for each in counts], axis=0),
+        number_format=numbers.number_format,
+        overflows=overflows,
+        saturated_activations=numbers.saturated_activations,
+        output=numbers.values(accumulators),
+    )
+
+
+def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """Inputs of a layer as finite float32 [inputs, columns]. Raises InputError if they are anything else."""
+    try:
+        given = np.asarray(activations)
+    except ValueError as error:
+        raise InputError(f"layer {layer.name!r}: all inputs must be of one length; they are ragged") from error
+    if given.ndim != 2 or not len(given) or given.shape[1] != layer.columns or given.dtype.kind not in "fiub":
+        raise InputError(
+            f"layer {layer.name!r}: activations must be real numbers [inputs, {layer.columns}], at least one input; "
+            f"found {given.dtype} {list(given.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(given, dtype=np.float32)
+    if not np.isfinite(values).all():
+        number, column = np.argwhere(~np.isfinite(values))[0]
+        raise InputError(
+            f"layer {layer.name!r}: every activation must be a finite float32; found {given[number, column]} at column "
+            f"{column} of input {number}"
+        )
+    return values
+
+
+def _count(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> dict[str, PerInput]:
+    """Cycles and counters of one block, int64 [inputs] each."""
+    from sim import engine
+
+    depth = min(config.queue_depth, len(packed.entry_counts))
+    counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)
+    engine.count_inputs(
+        numbers.activations,
+        packed.layer.bias is not None,
+        numbers.one,
+        packed.entry_counts,
+        packed.pointers,
+        packed.padding_counts.sum(axis=1, dtype=np.int64),
+        depth,
+        np.zeros(packed.num_pes, dtype=engine.lag_type(depth, packed.most_entries)),
+        config.entries_per_line,
+        counts,
+    )
+    names = "cycles broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
+    by_name = dict(zip(names.split(), counts.T, strict=True))
+    by_name["cycles"] = 1 + by_name["cycles"] + engine.PIPELINE_CYCLES
+    return by_name
+
+
+def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: npt.NDArray[Any]) -> PerInput:
+    """Add every product of every input to its accumulator [inputs, rows of the block]; overflows, int64 [inputs]."""
+    from sim import engine
+
+    overflows = np.zeros(len(accumulators), dtype=np.int64)
+    inputs = (numbers.activations, packed.layer.bias is not None)
+    entries = (packed.codes, packed.output_rows, packed.column_begin, numbers.codebook)
+    number = numbers.number_format
+    if number is None:
+        engine.accumulate_inputs(*inputs, numbers.one, *entries, accumulators)
+    else:
+        limits = (number.shift, number.lowest, number.highest)
+        one = int(numbers.one)
+        engine.accumulate_codes_of_inputs(*inputs, one, *entries, *limits, accumulators, overflows)
+    return overflows
