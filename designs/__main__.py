@@ -10,7 +10,7 @@ from typing import Annotated
 
 import tyro
 
-from designs.benchmark import BENCHMARK_FILE, run_benchmark
+from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
 from designs.codesign import RESULTS_FOLDER, CodesignSettings
 from designs.grid import Grid
 from sim import ArrayConfig
@@ -52,14 +52,22 @@ def codesign(
 def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_FILE) -> None:
     """Simulate the nine layers of the EIE paper on the paper's array.
 
+    Beside the result file come the line reads for each width of a line, and Alex-8 over time, both for figures.
+
     Args:
         data: folder that holds alex8/alex8.npz, the real Alex-8; default: $CODESIGN_DATA
         out: the result file
     """
+    from designs.line_widths import LINE_WIDTH_FILE, run_line_widths
     from designs.tables import print_benchmark
+    from sim.timeline_summary import timeline_summary, write_timeline
 
-    print_benchmark(run_benchmark(out, data_folder(data)))
-    print(f"Results are in {out}.")
+    data = data_folder(data)
+    print_benchmark(run_benchmark(out, data))
+    run_line_widths(out.with_name(LINE_WIDTH_FILE), data)
+    draw = {name: draw for name, _, draw in benchmark_sources(data)}["Alex-8"]  # the real one, if it is there
+    write_timeline(out.with_name("alex8.timeline.npz"), timeline_summary(*draw()))
+    print(f"Results are in {out}, {LINE_WIDTH_FILE} and alex8.timeline.npz beside it.")
 
 
 def simulate(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import pyarrow as pa
 
 from designs.results import Column, provenance, table_of, write_results
 from designs.sweep import DESIGN_COLUMNS, design_row
-from sim import ArrayConfig, Energy, count, pack
-from traces import InputError
+from sim import ArrayConfig, Energy, count_all, pack
+from traces import CompressedLayer, InputError
 from traces.eie_benchmark import EIE_BENCHMARK
+from traces.layer import FloatVector
 from traces.npz import read_layer_and_input
 from traces.progress import progress_bar
 
@@ -38,6 +41,7 @@ BENCHMARK_COLUMNS = [
 ]
 BENCHMARK_FILE = "eie_benchmark.parquet"
 REAL_LAYERS = {"Alex-8": Path("alex8") / "alex8.npz"}  # where they lie in the data folder
+Source = tuple[CompressedLayer, FloatVector]
 _COUNTS = [
     "stored_entries",
     "padding_entries",
@@ -50,38 +54,46 @@ _COUNTS = [
 ]
 
 
-def run_benchmark(path: Path, data: Path | None = None) -> pa.Table:
-    """Simulate the nine layers, and the real ones that the folder `data` holds; write the result file `path`."""
-    config = ArrayConfig()
+def benchmark_sources(data: Path | None = None) -> list[tuple[str, str, Callable[[], Source]]]:
+    """Name, kind of weights and source of the nine layers and of the real ones that the folder `data` holds."""
     if data is not None and not data.is_dir():
         raise InputError(
             f"{data}: there is no such folder of data; the real layers lie in DIR/alex8/alex8.npz and the like"
         )
-    real = {name: data / file for name, file in REAL_LAYERS.items() if data and (data / file).exists()}
+    sources: list[tuple[str, str, Callable[[], Source]]] = []
+    for name, published in EIE_BENCHMARK.items():
+        sources.append((name, "random", published.draw))
+        if data is not None and name in REAL_LAYERS and (data / REAL_LAYERS[name]).exists():
+            sources.append((name, "real", partial(read_layer_and_input, data / REAL_LAYERS[name])))
+    return sources
+
+
+def run_benchmark(path: Path, data: Path | None = None) -> pa.Table:
+    """Simulate the nine layers, and the real ones that the folder `data` holds; write the result file `path`."""
+    config = ArrayConfig()
+    sources = benchmark_sources(data)
     rows: list[dict[str, Any]] = []
-    with progress_bar("simulating benchmark layers", len(EIE_BENCHMARK) + len(real)) as advance:
-        for name, published in EIE_BENCHMARK.items():
-            sources = {"random": published.draw()}
-            if name in real:
-                sources["real"] = read_layer_and_input(real[name])
-            for weights, (layer, activations) in sources.items():
-                counts = count(pack(layer, config), activations, config)
-                rows.append(
-                    {
-                        **design_row(config),
-                        "layer": name,
-                        "weights": weights,
-                        "rows": layer.rows,
-                        "columns": layer.columns,
-                        **{field: getattr(counts, field) for field in _COUNTS},
-                        "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
-                        "energy_pj": counts.energy.total_pj,
-                        **dataclasses.asdict(counts.energy),
-                        "paper_theoretical_us": published.paper_theoretical_us,
-                        "paper_actual_us": published.paper_actual_us,
-                    }
-                )
-                advance()
+    with progress_bar("simulating benchmark layers", len(sources)) as advance:
+        for name, weights, draw in sources:
+            layer, activations = draw()
+            published = EIE_BENCHMARK[name]
+            (counts,) = count_all(pack(layer, config), activations, [config])
+            rows.append(
+                {
+                    **design_row(config),
+                    "layer": name,
+                    "weights": weights,
+                    "rows": layer.rows,
+                    "columns": layer.columns,
+                    **{field: getattr(counts, field) for field in _COUNTS},
+                    "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
+                    "energy_pj": counts.energy.total_pj,
+                    **dataclasses.asdict(counts.energy),
+                    "paper_theoretical_us": published.paper_theoretical_us,
+                    "paper_actual_us": published.paper_actual_us,
+                }
+            )
+            advance()
     table = table_of(BENCHMARK_COLUMNS, rows)
-    write_results(path, table, provenance({"real_layers": sorted(real)}))
+    write_results(path, table, provenance({"real_layers": [name for name, weights, _ in sources if weights == "real"]}))
     return table

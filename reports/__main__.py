@@ -8,10 +8,14 @@ import tyro
 
 from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
 from designs.codesign import RESULTS_FOLDER, SWEEP_FILE
+from designs.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
 from designs.results import read_results
 from designs.sweep import SWEEP_COLUMNS, network_totals
 from reports.benchmark_table import alex8_markdown, benchmark_markdown, power_markdown
+from reports.line_width_figure import draw_line_widths, line_width_markdown
 from reports.sweep_figure import draw_sweep, save_figure
+from reports.timeline_figure import draw_timeline
+from sim.timeline_summary import read_timeline
 from traces import InputError
 from traces.atomic_file import write_atomically
 from traces.command_line import run
@@ -21,22 +25,28 @@ def report(results: Path = RESULTS_FOLDER) -> None:
     """Make the figures and tables of all results in a folder again, beside the result files.
 
     From each sweep: cycles and utilisation against PEs and queue slots (SVG and PNG). From the EIE benchmark:
-    the Alex-8 table, power and area, and the table of all layers, paper and ours (Markdown).
+    the Alex-8 table, power and area, and the table of all layers, paper and ours (Markdown); line reads and their
+    energy against the width of a line (figure and Markdown). From each timeline: the layer over time (figure).
 
     Args:
-        results: folder that holds NAME/sweep.parquet and eie_benchmark.parquet, or a part of them
+        results: folder that holds NAME/sweep.parquet, eie_benchmark.parquet with line_widths.parquet, and
+            *.timeline.npz, or a part of them
     """
     sweeps = sorted(results.glob(f"*/{SWEEP_FILE}")) + sorted(results.glob(SWEEP_FILE))
     benchmark = results / BENCHMARK_FILE
-    if not sweeps and not benchmark.exists():
+    timelines = sorted(results.glob("*.timeline.npz"))
+    if not sweeps and not timelines and not benchmark.exists():
         raise InputError(
-            f"{results}: holds no {SWEEP_FILE} and no {BENCHMARK_FILE}; make them with python -m designs and "
-            f"python -m designs benchmark"
+            f"{results}: holds no {SWEEP_FILE}, no {BENCHMARK_FILE} and no *.timeline.npz; make them with "
+            f"python -m designs, python -m designs benchmark and python -m sim LAYER --timeline FILE.timeline.npz"
         )
     for path in sweeps:
         table, origin = read_results(path, SWEEP_COLUMNS)
         figure = draw_sweep(network_totals(table), origin["network"])
         for written in save_figure(figure, path.with_suffix("")):
+            print(f"wrote {written}")
+    for path in timelines:
+        for written in save_figure(draw_timeline(read_timeline(path)), path.with_suffix("")):
             print(f"wrote {written}")
     if benchmark.exists():
         rows = read_results(benchmark, BENCHMARK_COLUMNS)[0].to_pylist()
@@ -55,6 +65,12 @@ def report(results: Path = RESULTS_FOLDER) -> None:
                 "The real Alex-8 layer was not simulated: its weights are not part of this project; give the folder "
                 "that holds alex8/alex8.npz to python -m designs benchmark --data DIR."
             )
+        widths = read_results(results / LINE_WIDTH_FILE, LINE_WIDTH_COLUMNS)[0].to_pylist()
+        content = line_width_markdown(widths)
+        print(content)
+        write_atomically(results / "line_widths.md", content.encode())
+        for written in save_figure(draw_line_widths(widths), results / "line_widths"):
+            print(f"wrote {written}")
     else:
         print(f"No {benchmark}: make it with python -m designs benchmark for the Alex-8 table.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sim import energy
+from sim import ArrayConfig, area, energy
 
 Row = dict[str, Any]
 
@@ -24,7 +24,7 @@ def benchmark_markdown(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return _markdown(["layer", "weights", "cycles", "efficiency", "ours, us", "paper, us", "difference"], cells)
+    return markdown(["layer", "weights", "cycles", "efficiency", "ours, us", "paper, us", "difference"], cells)
 
 
 def alex8_markdown(rows: Sequence[Row]) -> str:
@@ -60,7 +60,7 @@ def alex8_markdown(rows: Sequence[Row]) -> str:
                 _difference(row["efficiency"], paper_efficiency),
             ],
         ]
-    return _markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
+    return markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
 
 
 # EIE's Table II, mW of one PE's modules, and the column of the benchmark that holds ours
@@ -85,16 +85,20 @@ def power_markdown(rows: Sequence[Row]) -> str:
         cells.append([f"{name}, mW", f"{paper:.3f}", f"{ours:.3f}", _difference(ours, paper)])
     watt = row["energy_pj"] * 1e-6 / row["latency_us"]
     cells.append(["64 PEs, W", f"{PAPER_WATT:.2f}", f"{watt:.3f}", _difference(watt, PAPER_WATT)])
-    area = row["area_mm2"]
-    cells.append(["64 PEs, mm2", f"{PAPER_MM2:.1f}", f"{area:.2f}", _difference(area, PAPER_MM2)])
-    return _markdown([f"Alex-8, {row['weights']} weights", "paper", "ours", "difference"], cells)
+    for name, published in area.PAPER_UM2.items():
+        ours = area.module_areas_um2(ArrayConfig())[name]
+        cells.append([f"{name}, um2", f"{published:,}", f"{ours:,.0f}", _difference(ours, published)])
+    pe_um2 = area.pe_area_um2(ArrayConfig())
+    cells.append(["one PE, um2", f"{area.PAPER_PE_UM2:,}", f"{pe_um2:,.0f}", _difference(pe_um2, area.PAPER_PE_UM2)])
+    cells.append(["64 PEs, mm2", f"{PAPER_MM2:.1f}", f"{row['area_mm2']:.2f}", _difference(row["area_mm2"], PAPER_MM2)])
+    return markdown([f"Alex-8, {row['weights']} weights", "paper", "ours", "difference"], cells)
 
 
 def _difference(ours: float, paper: float) -> str:
     return f"{ours / paper - 1:+.1%}"
 
 
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table with columns padded to one width, so that it reads well as plain text, too."""
     widths = [max(len(cell) for cell in column) for column in zip(headings, *rows, strict=True)]
     lines = [headings, ["-" * width for width in widths], *rows]
