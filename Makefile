@@ -18,9 +18,10 @@ test: $(INSTALLED)
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
 
-# How fast the simulator is: ratios, taken in one run.
+# How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/bench_speed.py --benchmark-only --benchmark-columns=median,min,rounds
+	$(BIN)/python -m tests.bench_scaling
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

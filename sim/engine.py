@@ -226,7 +226,8 @@ def queue_recurrence(
     finish_edges      int64 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
     latest_pops       int32 [queue_depth + broadcasts]; max_k s[k, j - queue_depth], zeros before the first
 
-    The state of a PE is its lag, by how much the edge at which it is free lies behind the last broadcast's.
+    The state of a PE is its lag: how long after the edge that follows the last broadcast it is free again. The next
+    column, broadcast so many edges later, waits for what is left of it; its entries are the new lag's other part.
     Returns the last edge at which the scan went on or an entry left its pointer read, and the cycles in which a
     full queue blocked the broadcast.
     """
@@ -256,16 +257,16 @@ def queue_recurrence(
         step = narrow(min(edge - broadcast, largest_step))
         broadcast = edge
         column = np.uint64(columns[j])  # a slice of `entry_counts` would cost as much again as the loop below
-        latest = zero
+        longest_wait = zero
         for pe in range(num_pes):
-            pop = max(narrow(max(lags[pe], step) - step), one)
-            latest = max(latest, pop)
-            lags[pe] = narrow(pop + max(one, narrow(entry_counts[column, pe])))
-        latest_pops[j + queue_depth] = broadcast + np.int64(latest)
+            wait = narrow(max(lags[pe], step) - step)
+            longest_wait = max(longest_wait, wait)
+            lags[pe] = narrow(wait + max(one, narrow(entry_counts[column, pe])))
+        latest_pops[j + queue_depth] = broadcast + 1 + np.int64(longest_wait)
         if j >= first_that_may_finish:
             for pe in range(num_pes):
                 if entry_counts[column, pe] > 0:
-                    finish_edges[pe] = broadcast + np.int64(lags[pe])
+                    finish_edges[pe] = broadcast + 1 + np.int64(lags[pe])
     # A layer is not over before its scan is.
     last_active_edge = broadcast + trailing_bubbles
     for pe in range(num_pes):

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from sim import ArrayConfig, count, count_all, pack, simulate
+from sim import ArrayConfig, count, count_all, pack, simulate, simulate_batch
 from sim.array import prepare
 from sim.engine import Run
+from tests.test_machine import assert_same
 from traces.eie_benchmark import benchmark_layer
 from traces.synthetic import draw_layer
 
@@ -56,10 +57,19 @@ def test_count_without_the_output(benchmark: Benchmark, alex8: tuple[Any, Any]) 
     assert benchmark(lambda: count(*alex8, PAPER)).cycles == 6399
 
 
-@pytest.mark.benchmark(group="Alex-8, 64 PEs: our whole simulation beside SciPy's product alone")
-def test_timing_of_one_more_queue_depth(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+SILICON_US = 6399 / 800  # of the drawn Alex-8 at 800 MHz
+
+
+@pytest.mark.benchmark(group=f"Alex-8, 64 PEs: timing alone; the chip takes {SILICON_US:.1f} us for this layer")
+def test_timing_of_given_broadcasts(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
     run = Run(*prepare(*alex8, PAPER))
     assert benchmark(lambda: run.timing(PAPER.queue_depth)).cycles == 6399
+
+
+@pytest.mark.benchmark(group=f"Alex-8, 64 PEs: timing alone; the chip takes {SILICON_US:.1f} us for this layer")
+def test_scan_and_timing(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    packed, numbers = prepare(*alex8, PAPER)
+    assert benchmark(lambda: Run(packed, numbers).timing(PAPER.queue_depth)).cycles == 6399
 
 
 DESIGN_POINTS = [
@@ -83,21 +93,37 @@ def test_design_points_one_by_one(benchmark: Benchmark, alex8: tuple[Any, Any]) 
     assert [point.cycles for point in alone] == [point.cycles for point in together]
 
 
-SMALL = draw_layer("small", 256, 512, 0.2, 0.4, seed=0)
+TICKED = "Alex-8, 64 PEs: the engine beside the tick machine it equals"
 
 
-@pytest.mark.benchmark(group="256 x 512 on 16 PEs: the engine beside the tick machine it equals")
-def test_closed_form(benchmark: Benchmark) -> None:
-    array = ArrayConfig(num_pes=16)
-    packed = pack(SMALL[0], array)
-    ticked = simulate(packed, SMALL[1], array, "reference")
-    result = benchmark(lambda: simulate(packed, SMALL[1], array))
-    assert result.cycles == ticked.cycles
-    assert np.array_equal(result.output, ticked.output)
+@pytest.mark.benchmark(group=TICKED)
+def test_closed_form(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    assert benchmark(lambda: simulate(*alex8, PAPER)).cycles == 6399
 
 
-@pytest.mark.benchmark(group="256 x 512 on 16 PEs: the engine beside the tick machine it equals")
-def test_tick_machine(benchmark: Benchmark) -> None:
-    array = ArrayConfig(num_pes=16)
-    packed = pack(SMALL[0], array)
-    benchmark.pedantic(lambda: simulate(packed, SMALL[1], array, "reference"), rounds=3)
+@pytest.mark.benchmark(group=TICKED)
+def test_tick_machine(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    fast = simulate(*alex8, PAPER)
+    ticked = benchmark.pedantic(lambda: simulate(*alex8, PAPER, "reference"), rounds=2)
+    assert_same(fast, ticked)
+
+
+BATCH = 1000
+
+
+@pytest.mark.benchmark(group=f"{BATCH} inputs through one packed layer of 300 x 784 on 64 PEs, with outputs")
+def test_a_batch(benchmark: Benchmark) -> None:
+    packed, inputs = _batch()
+    result = benchmark.pedantic(lambda: simulate_batch(packed, inputs, PAPER), rounds=5, warmup_rounds=1)
+    assert result.cycles[7] == count(packed, inputs[7], PAPER).cycles
+
+
+@pytest.mark.benchmark(group=f"{BATCH} inputs through one packed layer of 300 x 784 on 64 PEs, with outputs")
+def test_the_same_inputs_one_by_one(benchmark: Benchmark) -> None:
+    packed, inputs = _batch()
+    benchmark.pedantic(lambda: [simulate(packed, values, PAPER) for values in inputs], rounds=3, warmup_rounds=1)
+
+
+def _batch() -> tuple[Any, Any]:
+    layer, _ = draw_layer("fc1", 300, 784, 0.1, 0.2, seed=0)
+    return pack(layer, PAPER), np.stack([draw_layer("x", 1, 784, 0.1, 0.2, seed)[1] for seed in range(BATCH)])

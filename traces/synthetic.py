@@ -24,7 +24,7 @@ def draw_layer(
     stream = np.random.RandomState(seed)
     codes = np.empty((rows, columns), dtype=np.uint8)
     # Row blocks draw the same numbers as one call would, without arrays of 8 bytes a weight.
-    block = max(1, 2**22 // columns)
+    block = max(1, 2**18 // columns)
     blocks = [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
     for part in blocks:
         codes[part] = stream.random_sample(codes[part].shape) < weight_density
