@@ -47,6 +47,7 @@ from compress import huffman
 from compress.relative_index import decode_relative, encode_relative
 from traces import CompressedLayer, InputError
 from traces.atomic_file import write_atomically
+from traces.layer import MOST_WEIGHTS
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,6 @@ _VERSION = 1
 _HEADER = struct.Struct("<8sHHQ")
 _SECTION = struct.Struct("<QI")
 _CRC = struct.Struct("<I")
-_MAX_WEIGHTS = 2**30  # of a layer; a forged header must not ask for memory without bounds
 _MAX_DIMENSIONS = 8
 
 
@@ -91,10 +91,10 @@ class CompressedModel:
         if not names or len(set(names)) < len(names):
             raise InputError(f"a container holds at least one layer, each with a name of its own; found {names}")
         for layer in self.layers:
-            if len(layer.name.encode()) > 65_535 or layer.codes.size > _MAX_WEIGHTS:
+            if len(layer.name.encode()) > 65_535 or layer.codes.size > MOST_WEIGHTS:
                 raise InputError(
                     f"layer {layer.name[:40]!r}: a container takes names of up to 65,535 bytes and layers of up to "
-                    f"{_MAX_WEIGHTS:,} weights; found {len(layer.name.encode()):,} and {layer.codes.size:,}"
+                    f"{MOST_WEIGHTS:,} weights; found {len(layer.name.encode()):,} and {layer.codes.size:,}"
                 )
         if len(self.shapes) != len(self.layers):
             raise InputError(f"there must be one shape a layer; found {len(self.shapes)} for {len(self.layers)}")
@@ -277,10 +277,10 @@ def _decode_layer(reader: _Reader) -> tuple[CompressedLayer, tuple[int, ...], in
         raise reader.damaged(f"{weight_bits=}, {index_bits=}, {wide=}, {has_bias=}")
     dtype = np.dtype(np.uint16 if wide else np.uint8)
     rows, columns = (shape[0], math.prod(shape[1:])) if shape else (0, 0)
-    if not 2 <= len(shape) <= _MAX_DIMENSIONS or not 1 <= rows * columns <= _MAX_WEIGHTS:
+    if not 2 <= len(shape) <= _MAX_DIMENSIONS or not 1 <= rows * columns <= MOST_WEIGHTS:
         raise reader.damaged(
             f"weights of shape {list(shape)}; possible are 2 to {_MAX_DIMENSIONS} dimensions and up to "
-            f"{_MAX_WEIGHTS:,} weights"
+            f"{MOST_WEIGHTS:,} weights"
         )
     if num_entries > rows * columns:
         raise reader.damaged(f"{num_entries:,} entries in {rows * columns:,} weights")

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from compress import CompressedModel
 from designs.grid import Grid
 from designs.results import provenance, write_results
 from designs.stages import Stages
 from designs.sweep import sweep
-from sim import ArrayConfig, pack, simulate_network
+from sim import ArrayConfig, simulate_network
 from sim.area import area_mm2
 from traces import InputError
 from traces.images import ImageSet, load_images
@@ -140,8 +138,7 @@ def codesign(
             answers = network(torch.from_numpy(inputs)).argmax(dim=1).numpy()
         activations = record_activations(network, inputs, [layer.name for layer in model.layers])
 
-        packed = [pack(layer, paper_array) for layer in model.layers]
-        on_the_array = [int(np.argmax(simulate_network(packed, image, paper_array)[-1].output)) for image in inputs]
+        on_the_array = simulate_network(model.layers, inputs, paper_array).output.argmax(axis=1)
         with progress_bar("simulating design points", len(arrays) * len(model.layers)) as advance:
             table = sweep(model.layers, activations, arrays, advance)
         result = CodesignResult(
@@ -152,7 +149,7 @@ def codesign(
             bytes_after=model.size_bytes,
             model=model,
             inputs=len(inputs),
-            agreeing_inputs=int((np.array(on_the_array) == answers).sum()),
+            agreeing_inputs=int((on_the_array == answers).sum()),
             table=table,
             folder=folder,
             kept_files=tuple(kept),

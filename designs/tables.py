@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
 from designs.codesign import CodesignResult
-from designs.container_run import ContainerRun
 from designs.front import non_dominated
+from designs.network_run import NetworkRun
 from designs.sweep import DesignPoint, network_totals
-from sim import ArrayConfig, SimulationResult
+from sim.memory import print_shortfalls
 from traces.command_line import console
 
 
@@ -93,41 +91,54 @@ def _front_table(front: list[DesignPoint]) -> Table:
     return table
 
 
-def print_container_run(run: ContainerRun) -> None:
-    """Layer by layer: shape, cycles, efficiency, energy; then the whole network."""
-    array = run.array
+def print_network_run(run: NetworkRun) -> None:
+    """Layer by layer: shape, cycles, efficiency, energy; the whole network, and how it spreads over inputs."""
+    array, result = run.array, run.result
+    inputs = len(result.output)
     table = Table(
-        title=f"{run.container} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit "
-        f"lines, {array.clock_mhz:g} MHz: mean of {len(run.results)} inputs ({run.source})",
+        title=f"{run.path} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit "
+        f"lines, {array.clock_mhz:g} MHz: mean of {inputs} inputs ({run.source})",
         title_justify="left",
     )
     table.add_column("layer")
-    for heading in ("rows x columns", "entries", "padding", "cycles", "latency us", "efficiency", "nJ"):
+    for heading in ("rows x columns", "entries", "padding", "non-zero", "cycles", "latency us", "efficiency", "nJ"):
         table.add_column(heading, justify="right")
-    for number, layer in enumerate(run.model.layers):
-        shape = f"{layer.rows} x {layer.columns}"
-        table.add_row(layer.name, shape, *_cost_cells(array, [[layers[number]] for layers in run.results]))
+    for layer in result.layers:
+        table.add_row(
+            layer.name,
+            f"{layer.rows} x {layer.columns}",
+            f"{layer.stored_entries:,}",
+            f"{layer.padding_entries:,}",
+            f"{layer.activation_density:.1%}",
+            f"{layer.cycles.mean():,.0f}",
+            f"{layer.cycles.mean() / array.clock_mhz:.2f}",
+            f"{layer.useful_macs.sum() / (layer.cycles.sum() * array.num_pes):.1%}",
+            f"{layer.energy_pj.mean() / 1e3:.1f}",
+        )
     table.add_section()
-    table.add_row("network", "", *_cost_cells(array, run.results))
+    table.add_row(
+        "network",
+        "",
+        f"{sum(layer.stored_entries for layer in result.layers):,}",
+        f"{sum(layer.padding_entries for layer in result.layers):,}",
+        "",
+        f"{result.cycles.mean():,.0f}",
+        f"{result.latency_us.mean():.2f}",
+        f"{result.efficiency:.1%}",
+        f"{result.energy_pj.mean() / 1e3:.1f}",
+    )
     console().print(table)
+    spread = Table(title=f"The whole network over {inputs} inputs", title_justify="left")
+    spread.add_column("")
+    for heading in ("least", "5 %", "median", "95 %", "most"):
+        spread.add_column(heading, justify="right")
+    for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_pj / 1e3)):
+        spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
+    console().print(spread)
+    for layer in result.layers:
+        print_shortfalls(layer.name, layer.shortfalls)
     if run.accuracy is not None:
         print(f"Right answers on these inputs: {run.accuracy:.1%}.")
-
-
-def _cost_cells(array: ArrayConfig, results: Sequence[Sequence[SimulationResult]]) -> list[str]:
-    """Entries and padding, then cycles, latency, efficiency and energy as means over inputs of layer sums."""
-    flat = [result for layers in results for result in layers]
-    cycles = sum(result.cycles for result in flat) / len(results)
-    macs = sum(result.useful_macs for result in flat) / len(results)
-    energy_nj = sum(result.energy.total_pj for result in flat) / len(results) / 1e3
-    return [
-        f"{sum(result.stored_entries for result in results[0]):,}",
-        f"{sum(result.padding_entries for result in results[0]):,}",
-        f"{cycles:,.0f}",
-        f"{cycles / array.clock_mhz:.2f}",
-        f"{macs / cycles / array.num_pes:.1%}",
-        f"{energy_nj:.1f}",
-    ]
 
 
 def print_benchmark(benchmark: pa.Table) -> None:

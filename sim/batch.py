@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -20,21 +20,16 @@ PerInput = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class BatchResult:
-    """What one layer costs on one array, input by input; as `sim.Counts` and `sim.SimulationResult`, but arrays.
+class CountsPerInput:
+    """What a layer costs on one array, input by input: as `sim.Counts`, but int64 [inputs] each.
 
-    cycles, broadcasts, bubble_cycles, blocked_cycles, waiting_cycles, processed_entries (padding included),
-    processed_padding, line_reads, overflows, saturated_activations   int64 [inputs]
-    dram_read_bytes, dram_write_bytes   for each input
-    output          float32 [inputs, rows]
+    processed_entries   padding included
+    overflows, saturated_activations   as in `sim.SimulationResult`
     """
 
     config: ArrayConfig
     stored_entries: int
     padding_entries: int
-    blocks: int
-    dram_read_bytes: int
-    dram_write_bytes: int
     shortfalls: tuple[Shortfall, ...]
     cycles: PerInput
     broadcasts: PerInput
@@ -44,10 +39,10 @@ class BatchResult:
     processed_entries: PerInput
     processed_padding: PerInput
     line_reads: PerInput
-    number_format: FixedPoint | None
+    dram_read_bytes: PerInput
+    dram_write_bytes: PerInput
     overflows: PerInput
     saturated_activations: PerInput
-    output: npt.NDArray[np.float32]
 
     @property
     def useful_macs(self) -> PerInput:
@@ -65,7 +60,10 @@ class BatchResult:
         return self.cycles / self.config.clock_mhz
 
     def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, npt.NDArray[np.float64]]:
-        """Energy by block, float64 [inputs] in pJ by the name of a field of `sim.Energy`."""
+        """Energy by block, float64 [inputs] in pJ by the name of a field of `sim.Energy`.
+
+        Raises InputError if there is no such preset, or an SRAM is outside the tables.
+        """
         energies = block_energies(
             self.config,
             self.cycles,
@@ -73,7 +71,7 @@ class BatchResult:
             self.line_reads,
             self.processed_entries,
             self.useful_macs,
-            np.full(len(self.cycles), self.dram_read_bytes + self.dram_write_bytes),
+            self.dram_read_bytes + self.dram_write_bytes,
             preset,
         )
         return {name: np.asarray(values, dtype=np.float64) for name, values in energies.items()}
@@ -88,6 +86,22 @@ class BatchResult:
     def mean_energy(self) -> Energy:
         """Energy by block, the mean over inputs."""
         return Energy(**{name: float(values.mean()) for name, values in self.energies_with().items()})
+
+
+PER_INPUT = tuple(field.name for field in fields(CountsPerInput) if field.type == "PerInput")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BatchResult(CountsPerInput):
+    """What many inputs through one layer cost, and their outputs, float32 [inputs, rows].
+
+    blocks          parts in which the layer was run, for each input
+    number_format   the fixed-point format of the layer; None for floating point
+    """
+
+    blocks: int
+    number_format: FixedPoint | None
+    output: npt.NDArray[np.float32]
 
 
 def simulate_batch(
@@ -122,8 +136,8 @@ def simulate_batch(
         stored_entries=sum(block.packed.stored_entries for block in blocks),
         padding_entries=sum(block.packed.padding_entries for block in blocks),
         blocks=len(blocks),
-        dram_read_bytes=sum(block.load_bytes for block in blocks),
-        dram_write_bytes=sum(block.store_bytes for block in blocks),
+        dram_read_bytes=np.full(len(cycles), sum(block.load_bytes for block in blocks)),
+        dram_write_bytes=np.full(len(cycles), sum(block.store_bytes for block in blocks)),
         shortfalls=shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
         **{name: np.sum([each[name] for each in counts], axis=0) for name in counts[0] if name != "cycles"},
         cycles=cycles,

@@ -62,6 +62,15 @@ def shortfalls(packed: PackedLayer, config: ArrayConfig) -> tuple[Shortfall, ...
     return _shortfalls(packed, config, buffers=1, streams_inputs=False, streams_outputs=False)
 
 
+def print_shortfalls(name: str, lacking: Sequence[Shortfall]) -> None:
+    """Say on the screen what an array lacks to hold a layer that was simulated on it all the same."""
+    if lacking:
+        print(f"Layer {name} does not fit this array, but was run as if it did; it lacks")
+        for each in lacking:
+            print(f"  {each}")
+        print("  (--memory-mode resident refuses such a layer, passes and streamed run it in blocks that fit)")
+
+
 def _shortfalls(
     packed: PackedLayer, config: ArrayConfig, buffers: int, streams_inputs: bool, streams_outputs: bool
 ) -> tuple[Shortfall, ...]:

@@ -128,14 +128,14 @@ def test_what_is_no_layer_or_no_engine_is_refused() -> None:
 
 def test_layers_that_do_not_follow_one_another_are_refused() -> None:
     wide = CompressedLayer("wide", np.ones((1, 3), dtype=np.uint8), CODEBOOK)
-    with pytest.raises(InputError, match="layer 'wide' has 3 columns and the layer before puts out 2 activations"):
-        simulate_network([LAYER, wide], [1, 1])
+    with pytest.raises(InputError, match=r"step 'wide': 3 columns do not take 2 activations of shape \[2\]"):
+        simulate_network([LAYER, wide], [[1, 1]])
 
 
 def test_a_network_rectifies_between_its_layers_and_not_after_the_last() -> None:
-    minus = CompressedLayer("minus", CODES, np.array([0, -1], dtype=np.float32))
-    outputs = [result.output.tolist() for result in simulate_network([minus, minus], [1, -2], ArrayConfig(num_pes=2))]
-    assert outputs == [[-1, 2], [0, -2]]
+    minus = [CompressedLayer(name, CODES, np.array([0, -1], dtype=np.float32)) for name in ("first", "last")]
+    outputs = [simulate_network(minus[:depth], [[1, -2]], ArrayConfig(num_pes=2)).output for depth in (1, 2)]
+    assert [output.tolist() for output in outputs] == [[[-1, 2]], [[0, -2]]]
 
 
 def test_an_unknown_benchmark_layer_is_refused_with_the_nine_names() -> None:

@@ -12,6 +12,16 @@ from traces.errors import InputError
 
 Codes = npt.NDArray[Any]  # uint8 or uint16
 FloatVector = npt.NDArray[np.float32]
+MOST_WEIGHTS = 2**30  # that a file may state for one layer: a GiB of codes
+
+
+def check_size(name: str, rows: int, columns: int) -> None:
+    """Raise InputError if a file states a layer of more than MOST_WEIGHTS weights, before any memory is taken."""
+    if rows * columns > MOST_WEIGHTS:
+        raise InputError(
+            f"layer {name!r}: a layer may have at most {MOST_WEIGHTS:,} weights; found {rows:,} x {columns:,}; the "
+            f"file is damaged, or the layer must be split"
+        )
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,0 +1,110 @@
+"""A layer as the EIE authors' simulator reads it: a directory of SRAM images.
+
+    act.dat          float32 activations
+    arithm.dat       float32 codebook
+    ptr/ptr<k>.dat   uint32 offsets of PE k: where each column's entries begin, and where the last one's end
+    spm/spm<k>.dat   uint32 pairs (code, gap) of PE k, column by column
+
+little endian, for k = 0, 1, ... PE k of N owns the rows k, k + N, ...; in a column, an entry lies `gap` of these rows
+after the one before it, and code 0 is padding.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.errors import InputError
+from traces.layer import CompressedLayer, FloatVector, check_size
+
+
+@dataclass(frozen=True, eq=False)
+class _Entries:
+    """The entries of one PE that are not padding: row in the layer, column and code, and the number of columns."""
+
+    rows: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    codes: npt.NDArray[np.uint32]
+    num_columns: int
+
+
+def read_eie_directory(
+    folder: str | os.PathLike[str], num_rows: int | None = None
+) -> tuple[CompressedLayer, FloatVector]:
+    """Read a directory: the layer, named after it, and its activations.
+
+    num_rows   of the layer; if none is given, up to the last row with an entry
+
+    Where the pointers have one column more than there are activations, the last column is the bias. Raises InputError
+    if a file is missing or cut off, or the files do not go together.
+    """
+    folder = Path(folder)
+    activations = _read(folder / "act.dat", "<f4").astype(np.float32)
+    codebook = _read(folder / "arithm.dat", "<f4").astype(np.float32)
+    num_pes, num_images = (len(list((folder / kind).glob(f"{kind}*.dat"))) for kind in ("ptr", "spm"))
+    if not num_pes or num_pes != num_images:
+        raise InputError(
+            f"{folder}: must hold ptr/ptr<k>.dat and spm/spm<k>.dat for each PE k; found {num_pes} and {num_images}"
+        )
+    pes = [_entries(folder, pe, num_pes) for pe in range(num_pes)]
+    num_columns = pes[0].num_columns
+    if any(pe.num_columns != num_columns for pe in pes):
+        raise InputError(f"{folder}: all PEs must have as many columns; found {sorted({pe.num_columns for pe in pes})}")
+    if num_columns not in (activations.size, activations.size + 1) or not activations.size:
+        raise InputError(
+            f"{folder}: {num_columns:,} columns must have as many activations, or one less where the last column is "
+            f"the bias; act.dat holds {activations.size:,}"
+        )
+    rows, columns, codes = (np.concatenate([getattr(pe, what) for pe in pes]) for what in ("rows", "columns", "codes"))
+    if codes.max(initial=0) >= codebook.size:
+        raise InputError(f"{folder}: arithm.dat holds {codebook.size} shared weights; found code {codes.max()}")
+    needed = int(rows.max(initial=0)) + 1
+    if num_rows is not None and num_rows < needed:
+        raise InputError(f"{folder}: num_rows={num_rows} must be at least {needed:,}, where the last entry lies")
+    check_size(str(folder), num_rows or needed, num_columns)
+    dense = np.zeros((num_rows or needed, num_columns), dtype=np.uint8 if codebook.size <= 256 else np.uint16)
+    dense[rows, columns] = codes
+    bias = dense[:, -1].copy() if num_columns > activations.size else None
+    length = 2 ** max(1, (codebook.size - 1).bit_length())
+    name = folder.resolve().name
+    filled_up = np.pad(codebook, (0, length - codebook.size))
+    return CompressedLayer(name, dense[:, : activations.size], filled_up, bias), activations
+
+
+def _entries(folder: Path, pe: int, num_pes: int) -> _Entries:
+    pointers = _read(folder / "ptr" / f"ptr{pe}.dat", "<u4").astype(np.int64)
+    pairs = _read(folder / "spm" / f"spm{pe}.dat", "<u4")
+    if pairs.size % 2:
+        raise InputError(f"{folder}/spm/spm{pe}.dat: must hold pairs (code, gap); it is cut off")
+    codes, gaps = pairs.reshape(-1, 2).T
+    steps = np.diff(pointers)
+    if pointers.size < 2 or pointers[0] != 0 or (steps < 0).any() or pointers[-1] != codes.size:
+        raise InputError(
+            f"{folder}/ptr/ptr{pe}.dat: offsets must rise from 0 to the {codes.size:,} entries of spm{pe}.dat; found "
+            f"{pointers.size:,} offsets, {pointers[:1].tolist()} to {pointers[-1:].tolist()}"
+        )
+    columns = np.repeat(np.arange(steps.size), steps)
+    places = np.cumsum(gaps.astype(np.int64) + 1)  # of all columns, as if they were one
+    before = np.concatenate([[0], places])[pointers[:-1]]
+    rows = (places - before[columns] - 1) * num_pes + pe
+    if (rows >= 2**31).any():
+        raise InputError(f"{folder}/spm/spm{pe}.dat: a gap leads to row {rows.max():,}, which no layer has")
+    kept = codes != 0
+    return _Entries(rows[kept], columns[kept], codes[kept], steps.size)
+
+
+def _read(path: Path, dtype: str) -> npt.NDArray[Any]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; a directory of the EIE simulator holds it") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(content) % 4:
+        raise InputError(f"{path}: must hold values of 4 bytes; its {len(content):,} bytes are cut off")
+    return np.frombuffer(content, dtype)

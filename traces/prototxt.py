@@ -1,0 +1,82 @@
+"""The text form of protocol buffers, as Caffe's network descriptions use it; no schema is needed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from traces.errors import InputError
+
+Message = dict[str, list[Any]]  # every field is repeated; messages, text, numbers, booleans
+
+DEEPEST = 100  # messages in messages
+
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|\#[^\n]*)
+      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+      | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?f?(?![\w.]))
+      | (?P<name>[A-Za-z_][\w.]*)
+      | (?P<mark>[{}:;,])""",
+    re.VERBOSE,
+)
+
+
+def parse_prototxt(text: str) -> Message:
+    """Fields of the outermost message by name, each a list.
+
+    Raises InputError, with the line, on text of another form.
+    """
+    tokens: list[tuple[str, str, int]] = []
+    at, line = 0, 1
+    while at < len(text):
+        found = _TOKEN.match(text, at)
+        if not found:
+            raise InputError(f"line {line}: {text[at : at + 20].splitlines()[0]!r} is no field of a text-form message")
+        if found.lastgroup != "space":
+            tokens.append((found.lastgroup or "", found.group(), line))
+        line += found.group().count("\n")
+        at = found.end()
+    message, rest = _message(tokens, 0, line, depth=0)
+    if rest < len(tokens):
+        raise InputError(f"line {tokens[rest][2]}: '}}' closes no message")
+    return message
+
+
+def _message(tokens: list[tuple[str, str, int]], at: int, last_line: int, depth: int) -> tuple[Message, int]:
+    """The fields from token `at` on, and where the message ends."""
+    if depth > DEEPEST:
+        raise InputError(f"line {tokens[at - 1][2]}: messages are nested in one another more than {DEEPEST} times")
+    message: Message = {}
+    while at < len(tokens) and tokens[at][1] != "}":
+        kind, name, line = tokens[at]
+        if name in (";", ","):
+            at += 1
+            continue
+        if kind != "name":
+            raise InputError(f"line {line}: a field must begin with its name; found {name!r}")
+        at += 1
+        colon = at < len(tokens) and tokens[at][1] == ":"
+        at += colon
+        if at == len(tokens):
+            raise InputError(f"line {last_line}: the text ends in the middle of field {name!r}")
+        kind, value, line = tokens[at]
+        if value == "{":
+            inner, at = _message(tokens, at + 1, last_line, depth + 1)
+            if at == len(tokens):
+                raise InputError(f"line {line}: message {name!r} is never closed")
+            message.setdefault(name, []).append(inner)
+        elif colon and kind != "mark":
+            message.setdefault(name, []).append(_scalar(kind, value))
+        else:
+            raise InputError(f"line {line}: field {name!r} must be followed by a value or a message; found {value!r}")
+        at += 1
+    return message, at
+
+
+def _scalar(kind: str, value: str) -> Any:
+    if kind == "string":
+        return value[1:-1]
+    if kind == "number":
+        plain = value.removesuffix("f")
+        return int(plain) if re.fullmatch(r"[-+]?\d+", plain) else float(plain)
+    return {"true": True, "false": False}.get(value, value)
