@@ -15,6 +15,7 @@ from sim.array import Engine
 from sim.cycles import CycleBreakdown, cycle_breakdown
 from sim.memory import DoesNotFitWarning, print_shortfalls
 from sim.row_assignment import RowOrder, rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
+from sim.timeline import check_runs_at_once
 from traces import InputError
 from traces.command_line import console, run
 from traces.layer_file import open_layer
@@ -65,6 +66,8 @@ def simulate_file(
         "search": lambda: rows_found_by_search(compressed, values, array),
     }
     packed = pack(compressed, array, orders[rows]())
+    if timeline is not None or waveform is not None:
+        check_runs_at_once(packed, array)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoesNotFitWarning)  # it is printed below
         result = simulate(packed, values, array, engine)
@@ -108,8 +111,8 @@ def print_result(name: str, result: SimulationResult, breakdown: CycleBreakdown)
     table.add_section()
     for block in fields(result.energy):
         energy_nj = getattr(result.energy, block.name) / 1e3
-        name = block.name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM")
-        table.add_row(f"energy, {name}", f"{energy_nj:,.2f} nJ")
+        label = block.name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM")
+        table.add_row(f"energy, {label}", f"{energy_nj:,.2f} nJ")
     table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
     console().print(table)
     print_shortfalls(name, result.shortfalls)

@@ -210,6 +210,41 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
     assert "takes a table of 10,000 bits" in done.stdout
 
 
+def test_a_plain_matrix_is_simulated_with_its_memories_its_timeline_and_its_waveform(tmp_path: Path) -> None:
+    stream = np.random.default_rng(0)
+    weights = np.round(stream.normal(size=(64, 100)), 1) * (stream.random((64, 100)) < 0.3)
+    write_npy(tmp_path / "mine.npy", weights)
+    write_npy(tmp_path / "input.npy", stream.normal(size=100))
+    small = ["--num-pes", 4, "--weight-bits", 8, "--activations", "input.npy", "--sparse-matrix-bytes", 512]
+    done = call("sim", "mine.npy", *small, folder=tmp_path)
+    assert "Layer mine does not fit this array, but was run as if it did; it lacks" in done.stdout, done.stderr
+    assert "sparse-matrix SRAM of a PE" in done.stdout
+    assert done.stderr == ""
+    done = call("sim", "mine.npy", *small, "--memory-mode", "resident", folder=tmp_path)
+    assert done.returncode == 2
+    assert "sparse-matrix SRAM of a PE" in done.stderr
+    done = call("sim", "mine.npy", *small, "--memory-mode", "passes", "--precision", "fixed-16", folder=tmp_path)
+    for quantity in ("blocks", "DRAM read bytes", "waiting cycles", "overflows", "PE cycles, waiting", "energy, DRAM"):
+        assert f"│ {quantity}" in done.stdout, done.stderr
+    pictures = ["--timeline", "results/mine.timeline.npz", "--waveform", "mine.vcd"]
+    done = call("sim", "mine.npy", *small[:6], *pictures, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "$enddefinitions" in (tmp_path / "mine.vcd").read_text()
+    assert call("reports", folder=tmp_path).returncode == 0
+    assert (tmp_path / "results/mine.timeline.svg").exists()
+
+
+def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path) -> None:
+    net = real_file(data, "squeezenet_deep_compression", "compressed_SqueezeNet.net")
+    images = np.random.default_rng(0).normal(size=(2, 3, 227, 227)).astype(np.float32)
+    write_npy(tmp_path / "images.npy", images)
+    done = call("designs", "simulate", net, "--activations", "images.npy", "--weight-bits", 8, folder=tmp_path)
+    for text in ("fire9/conv3x3_2", "conv_final", "mean of 2 inputs", "The whole network over 2 inputs"):
+        assert text in done.stdout, done.stderr
+    done = call("designs", "simulate", net, folder=tmp_path)
+    assert "the network takes inputs of shape [3, 227, 227]; test images of digits give [50, 64]" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "sentence"),
     [
@@ -226,6 +261,27 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
         (["designs", "--seed", "-1"], "error: seed=-1 must be 0 to"),
         (["designs", "simulate", "absent.dc"], "error: absent.dc: there is no such container file"),
         (["designs", "simulate", "text.dc"], "error: text.dc: a container starts with"),
+        (["designs", "simulate", "text.dc", "--prototxt", "x"], "--prototxt describes a .net file; text.dc is none"),
+        (
+            ["designs", "simulate", "absent.net"],
+            "error: absent.net: the shapes of its layers are in a Caffe description",
+        ),
+        (
+            ["sim", "text.dc"],
+            "error: text.dc: one layer comes from a layer file (.npz with codes and codebook), a matrix",
+        ),
+        (
+            ["sim", "layer.npz", "--activations", "one.npy", "--waveform", "x"],
+            "--waveform must name a file that ends in",
+        ),
+        (
+            ["sim", "layer.npz", "--activations", "one.npy", "--timeline", "x.npz"],
+            "--timeline must name a file that ends",
+        ),
+        (
+            ["sim", "layer.npz", "--activations", "one.npy", "--memory-mode", "streamed", "--waveform", "x.vcd"],
+            "in blocks",
+        ),
         (["designs", "benchmark", "--out", "/proc/none/x.parquet"], "error: /proc/none/x.parquet cannot be written"),
         (["designs", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
         (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
@@ -256,6 +312,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(command: list[str],
     write_npz(tmp_path / "layer.npz", {"codes": np.eye(2, dtype=np.uint8), "codebook": np.array([0, 1.0])})
     write_npy(tmp_path / "nan.npy", np.array([np.nan, 1]))
     write_npy(tmp_path / "long.npy", np.ones(3))
+    write_npy(tmp_path / "one.npy", np.ones(2))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/sweep.parquet").write_text("PAR1")
     before = sorted(tmp_path.rglob("*"))
