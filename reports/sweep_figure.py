@@ -81,7 +81,7 @@ def save_figure(figure: Figure, stem: Path) -> list[Path]:
     written = []
     with mpl.rc_context({"svg.hashsalt": "eie-codesign", "svg.fonttype": "none"}):
         for suffix, metadata in ((".svg", {"Date": None}), (".png", {})):
-            path = stem.with_suffix(suffix)
+            path = stem.with_name(stem.name + suffix)
             with atomic_file(path) as temporary:
                 figure.savefig(temporary, format=suffix[1:], dpi=150, metadata=metadata)
             written.append(path)

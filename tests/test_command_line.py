@@ -280,7 +280,7 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         ),
         (
             ["sim", "layer.npz", "--activations", "one.npy", "--memory-mode", "streamed", "--waveform", "x.vcd"],
-            "in blocks",
+            "loaded from DRAM; what happens in each",
         ),
         (["designs", "benchmark", "--out", "/proc/none/x.parquet"], "error: /proc/none/x.parquet cannot be written"),
         (["designs", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
