@@ -1,4 +1,4 @@
-"""Command line: `python -m designs [codesign | benchmark | simulate NETWORK]`."""
+"""Command line: `python -m designs [codesign | benchmark | simulate CONTAINER]`."""
 
 from __future__ import annotations
 
@@ -71,35 +71,30 @@ def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_F
 
 
 def simulate(
-    network: tyro.conf.Positional[Path],
+    container: tyro.conf.Positional[Path],
     array: Annotated[ArrayConfig, tyro.conf.arg(name="")],
     data: Path | None = None,
     activations: Path | None = None,
     inputs: int = 50,
-    prototxt: Path | None = None,
 ) -> None:
-    """Simulate a whole compressed network on one array, layer after layer.
+    """Simulate a whole compressed network on one array, layer after layer, ReLU in between.
 
-    Examples:
+    Example:
 
       python -m designs simulate results/digits/compressed.dc --num-pes 16
 
-      python -m designs simulate SqueezeNet.net --activations images.npy --weight-bits 8
-
     Args:
-        network: a container, as python -m compress or the main job writes it, run with a ReLU between its layers; or
-            a .net file of Deep Compression's author, with its convolutions
+        container: the compressed network, as python -m compress or the main job writes it
         array: the array to run it on
         data: folder of IDX files whose test images are the inputs; default: $CODESIGN_DATA, else the digits
-        activations: .npy file of inputs, float [inputs, ...] or a single one, instead of images
+        activations: .npy file of inputs, float [inputs, columns] or [columns], instead of images
         inputs: how many inputs to simulate at most
-        prototxt: Caffe's description of a .net file; default: the only one in its folder
     """
-    from designs.network_run import run_network
+    from designs.network_run import run_container
     from designs.tables import print_network_run
 
     images = data if activations is not None else data_folder(data)
-    print_network_run(run_network(network, array, images, activations, inputs, prototxt))
+    print_network_run(run_container(container, array, images, activations, inputs))
 
 
 def main() -> None:

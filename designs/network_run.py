@@ -12,9 +12,7 @@ from compress import CompressedModel
 from sim import ArrayConfig
 from sim.network import NetworkResult, simulate_network
 from traces import InputError
-from traces.deep_compression_net import read_net
 from traces.images import load_images
-from traces.network import Network
 from traces.npz import read_npy
 from traces.progress import progress_bar
 
@@ -23,8 +21,7 @@ from traces.progress import progress_bar
 class NetworkRun:
     """What every input costs in each layer; labels where the inputs were labelled images."""
 
-    path: Path
-    array: ArrayConfig
+    container: Path
     source: str
     result: NetworkResult
     labels: npt.NDArray[np.int64] | None
@@ -34,21 +31,19 @@ class NetworkRun:
         """Share of inputs whose largest output is that of their label; None without labels."""
         if self.labels is None:
             return None
-        answers = self.result.output.reshape(len(self.labels), -1).argmax(axis=1)
-        return float(np.mean(answers == self.labels))
+        return float(np.mean(self.result.output.argmax(axis=1) == self.labels))
 
 
-def run_network(
-    path: Path,
+def run_container(
+    container: Path,
     array: ArrayConfig,
     data: Path | None = None,
     activations: Path | None = None,
     inputs: int = 50,
-    prototxt: Path | None = None,
 ) -> NetworkRun:
-    """Run at most `inputs` inputs, from a file or a set of test images, through a container or a `.net` file.
+    """Run at most `inputs` inputs, from a file or a set of test images, through a container's layers.
 
-    Raises InputError if a file cannot be read or the inputs do not fit the network.
+    Raises InputError if a file cannot be read or the inputs do not fit the first layer.
     """
     if inputs < 1:
         raise InputError(f"inputs={inputs} must be at least 1")
@@ -56,30 +51,21 @@ def run_network(
         raise InputError(
             f"inputs come from --data or from --activations; found both, {data} and {activations}; give one"
         )
-    network = _read_network(path, prototxt)
-    shape = network.input_shape
+    model = CompressedModel.load(container)
     labels = None
     if activations is not None:
-        values = read_npy(activations)
-        values = (values[np.newaxis] if values.ndim == len(shape) else values)[:inputs]
+        values = np.atleast_2d(read_npy(activations))[:inputs]
         source = str(activations)
     else:
         images = load_images(data)
         values, labels = images.test_images[:inputs], images.test_labels[:inputs]
         source = f"test images of {images.name}"
-    if values.shape[1:] != shape or not len(values):
+    columns = model.layers[0].columns
+    if values.ndim != 2 or not len(values) or values.shape[1] != columns:
         raise InputError(
-            f"{path}: the network takes inputs of shape {list(shape)}; {source} give {list(values.shape)}; "
-            f"give the network's own inputs with --data or --activations"
+            f"{container}: the first layer takes {columns:,} activations; {source} give shape "
+            f"{list(values.shape)}; give the network's own inputs with --data or --activations"
         )
     with progress_bar("simulating inputs", len(values)) as advance:
-        result = simulate_network(network, values, array, advance)
-    return NetworkRun(path, array, source, result, labels)
-
-
-def _read_network(path: Path, prototxt: Path | None) -> Network:
-    if path.suffix == ".net":
-        return read_net(path, prototxt)
-    if prototxt is not None:
-        raise InputError(f"--prototxt describes a .net file; {path} is none")
-    return Network.of_layers(path.stem, CompressedModel.load(path).layers)
+        result = simulate_network(model.layers, values, array, advance)
+    return NetworkRun(container, source, result, labels)

@@ -10,7 +10,7 @@ from designs.codesign import CodesignResult
 from designs.front import non_dominated
 from designs.network_run import NetworkRun
 from designs.sweep import DesignPoint, network_totals
-from sim.memory import print_shortfalls
+from sim.tables import print_network
 from traces.command_line import console
 
 
@@ -92,51 +92,8 @@ def _front_table(front: list[DesignPoint]) -> Table:
 
 
 def print_network_run(run: NetworkRun) -> None:
-    """Layer by layer: shape, cycles, efficiency, energy; the whole network, and how it spreads over inputs."""
-    array, result = run.array, run.result
-    inputs = len(result.output)
-    table = Table(
-        title=f"{run.path} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit "
-        f"lines, {array.clock_mhz:g} MHz: mean of {inputs} inputs ({run.source})",
-        title_justify="left",
-    )
-    table.add_column("layer")
-    for heading in ("rows x columns", "entries", "padding", "non-zero", "cycles", "latency us", "efficiency", "nJ"):
-        table.add_column(heading, justify="right")
-    for layer in result.layers:
-        table.add_row(
-            layer.name,
-            f"{layer.rows} x {layer.columns}",
-            f"{layer.stored_entries:,}",
-            f"{layer.padding_entries:,}",
-            f"{layer.activation_density:.1%}",
-            f"{layer.cycles.mean():,.0f}",
-            f"{layer.cycles.mean() / array.clock_mhz:.2f}",
-            f"{layer.useful_macs.sum() / (layer.cycles.sum() * array.num_pes):.1%}",
-            f"{layer.energy_pj.mean() / 1e3:.1f}",
-        )
-    table.add_section()
-    table.add_row(
-        "network",
-        "",
-        f"{sum(layer.stored_entries for layer in result.layers):,}",
-        f"{sum(layer.padding_entries for layer in result.layers):,}",
-        "",
-        f"{result.cycles.mean():,.0f}",
-        f"{result.latency_us.mean():.2f}",
-        f"{result.efficiency:.1%}",
-        f"{result.energy_pj.mean() / 1e3:.1f}",
-    )
-    console().print(table)
-    spread = Table(title=f"The whole network over {inputs} inputs", title_justify="left")
-    spread.add_column("")
-    for heading in ("least", "5 %", "median", "95 %", "most"):
-        spread.add_column(heading, justify="right")
-    for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_pj / 1e3)):
-        spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
-    console().print(spread)
-    for layer in result.layers:
-        print_shortfalls(layer.name, layer.shortfalls)
+    """What the network costs, and how often it is right."""
+    print_network(f"{run.container}: {run.source}", run.result)
     if run.accuracy is not None:
         print(f"Right answers on these inputs: {run.accuracy:.1%}.")
 

@@ -1,25 +1,30 @@
-"""Command line: `python -m sim LAYER`, one layer on one array."""
+"""Command line: `python -m sim LAYER`, one layer, or the layers of a `.net` file, on one array."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import tyro
 
-from sim import ArrayConfig, SimulationResult, pack, simulate
+from sim import ArrayConfig, pack, simulate, simulate_network
 from sim.array import Engine
-from sim.cycles import CycleBreakdown, cycle_breakdown
-from sim.memory import DoesNotFitWarning, print_shortfalls
+from sim.cycles import cycle_breakdown
+from sim.memory import DoesNotFitWarning
 from sim.row_assignment import RowOrder, rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
+from sim.tables import print_layer, print_network
 from sim.timeline import check_runs_at_once
 from traces import InputError
-from traces.command_line import console, run
+from traces.command_line import run
+from traces.deep_compression_net import read_net
 from traces.layer_file import open_layer
 from traces.npz import read_npy, write_npy
+from traces.progress import progress_bar
+
+Rows = Literal["interleaved", "entries", "activity", "search"]
 
 
 def simulate_file(
@@ -28,9 +33,10 @@ def simulate_file(
     activations: Path | None = None,
     output: Path | None = None,
     engine: Engine = "closed-form",
-    rows: Literal["interleaved", "entries", "activity", "search"] = "interleaved",
+    rows: Rows = "interleaved",
     timeline: Path | None = None,
     waveform: Path | None = None,
+    prototxt: Path | None = None,
 ) -> None:
     """Simulate a layer on one array and print what it costs.
 
@@ -40,38 +46,63 @@ def simulate_file(
 
       python -m sim weights.npy --activations input.npy --weight-bits 8 --memory-mode streamed
 
+      python -m sim SqueezeNet.net --activations images.npy --weight-bits 8
+
     Args:
         layer: .npz file with codes, codebook, optionally bias and one recorded input as act; or .npy with plain
-            weights, .npz of scipy.sparse.save_npz, or a directory of the EIE authors' simulator
+            weights, .npz of scipy.sparse.save_npz, or a directory of the EIE authors' simulator; or, for all layers
+            of a network, a .net file as the author of Deep Compression published it
         array: the array to run it on
-        activations: .npy file with the input, float [columns], instead of the layer's own
+        activations: .npy file with the input, float [columns], instead of the layer's own; of a network, one or
+            more inputs
         output: .npy file to write the output activations to, float32 [rows]
         engine: closed-form, or reference for the tick-by-tick machine: the same result, slowly
         rows: which PE owns which row: interleaved (paper), balanced by stored entries, balanced by the activity
             of this input, or the latter improved by a search that asks for the cycles
         timeline: file NAME.timeline.npz for the array over time: python -m reports draws it
         waveform: .vcd file for every block after every clock edge, from the tick machine: for GTKWave
+        prototxt: Caffe's description of a .net file; default: the only one in its folder
     """
-    compressed, recorded = open_layer(layer)
-    values = recorded if activations is None else read_npy(activations)
-    if values is None:
-        raise InputError(f"{layer}: holds no recorded input (act); give one with --activations FILE.npy")
     for option, path, suffix in (("timeline", timeline, ".timeline.npz"), ("waveform", waveform, ".vcd")):
         if path is not None and not path.name.endswith(suffix):
             raise InputError(f"--{option} must name a file that ends in {suffix}; found {path}")
+    if layer.suffix == ".net":
+        if engine != "closed-form" or rows != "interleaved" or timeline is not None or waveform is not None:
+            raise InputError(f"{layer}: a network takes no --engine, --rows, --timeline and --waveform; leave them out")
+        _simulate_net(layer, prototxt, array, activations, output)
+    elif prototxt is not None:
+        raise InputError(f"--prototxt describes a .net file; {layer} is none")
+    else:
+        _simulate_layer(layer, array, activations, output, engine, rows, timeline, waveform)
+
+
+def _simulate_layer(
+    path: Path,
+    array: ArrayConfig,
+    activations: Path | None,
+    output: Path | None,
+    engine: Engine,
+    rows: Rows,
+    timeline: Path | None,
+    waveform: Path | None,
+) -> None:
+    layer, recorded = open_layer(path)
+    values = recorded if activations is None else read_npy(activations)
+    if values is None:
+        raise InputError(f"{path}: holds no recorded input (act); give one with --activations FILE.npy")
     orders: dict[str, Callable[[], RowOrder | None]] = {
         "interleaved": lambda: None,
-        "entries": lambda: rows_balanced_by_entries(compressed, array.num_pes),
-        "activity": lambda: rows_balanced_by_activity(compressed, values, array.num_pes),
-        "search": lambda: rows_found_by_search(compressed, values, array),
+        "entries": lambda: rows_balanced_by_entries(layer, array.num_pes),
+        "activity": lambda: rows_balanced_by_activity(layer, values, array.num_pes),
+        "search": lambda: rows_found_by_search(layer, values, array),
     }
-    packed = pack(compressed, array, orders[rows]())
+    packed = pack(layer, array, orders[rows]())
     if timeline is not None or waveform is not None:
         check_runs_at_once(packed, array)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DoesNotFitWarning)  # it is printed below
         result = simulate(packed, values, array, engine)
-    print_result(compressed.name, result, cycle_breakdown(packed, values, array))
+    print_layer(layer.name, result, cycle_breakdown(packed, values, array))
     if packed.row_order_bits:
         print(f"Putting the outputs back in order takes a table of {packed.row_order_bits:,} bits.")
     if output is not None:
@@ -86,36 +117,20 @@ def simulate_file(
         write_waveform(waveform, packed, values, array)
 
 
-def print_result(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
-    """One screen of counts, derived figures, where the PEs' cycles go, and energy."""
-    from rich.table import Table
-
-    array = result.config
-    table = Table(title=f"{name} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit lines")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    counts = "cycles broadcasts bubble_cycles blocked_cycles waiting_cycles useful_macs stored_entries padding_entries"
-    dram = "blocks dram_read_bytes dram_write_bytes" if array.memory_mode in ("passes", "streamed") else ""
-    fixed_point = "overflows saturated_activations" if result.number_format is not None else ""
-    for field in f"{counts} pointer_reads line_reads {dram} {fixed_point}".split():
-        table.add_row(field.replace("_", " ").replace("dram", "DRAM"), f"{getattr(result, field):,}")
-    table.add_row("efficiency", f"{result.efficiency:.4f}")
-    table.add_row("latency", f"{result.latency_us:.3f} us")
-    table.add_section()
-    for kind in ("computing", "padding", "empty_columns", "starved", "drained", "waiting"):
-        share = getattr(breakdown, kind).sum() / (result.cycles * array.num_pes)
-        table.add_row(f"PE cycles, {kind.replace('_', ' ')}", f"{share:.1%}")
-    if result.blocked_cycles:
-        worst = int(breakdown.blocked_by.argmax())
-        table.add_row("broadcast blocked most by", f"PE {worst}: {breakdown.blocked_by[worst]:,} cycles")
-    table.add_section()
-    for block in fields(result.energy):
-        energy_nj = getattr(result.energy, block.name) / 1e3
-        label = block.name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM")
-        table.add_row(f"energy, {label}", f"{energy_nj:,.2f} nJ")
-    table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
-    console().print(table)
-    print_shortfalls(name, result.shortfalls)
+def _simulate_net(
+    path: Path, prototxt: Path | None, array: ArrayConfig, activations: Path | None, output: Path | None
+) -> None:
+    network = read_net(path, prototxt)
+    shape = network.input_shape
+    if activations is None:
+        raise InputError(f"{path}: holds no input; give inputs of shape {list(shape)} with --activations FILE.npy")
+    values = read_npy(activations)
+    values = values[np.newaxis] if values.ndim == len(shape) else values
+    with progress_bar("simulating inputs", len(values)) as advance:
+        result = simulate_network(network, values, array, advance)
+    print_network(str(path), result)
+    if output is not None:
+        write_npy(output, result.output)
 
 
 if __name__ == "__main__":

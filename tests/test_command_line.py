@@ -238,11 +238,15 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
     net = real_file(data, "squeezenet_deep_compression", "compressed_SqueezeNet.net")
     images = np.random.default_rng(0).normal(size=(2, 3, 227, 227)).astype(np.float32)
     write_npy(tmp_path / "images.npy", images)
-    done = call("designs", "simulate", net, "--activations", "images.npy", "--weight-bits", 8, folder=tmp_path)
+    images_and_bits = ["--activations", "images.npy", "--weight-bits", 8]
+    done = call("sim", net, *images_and_bits, "--output", "out.npy", folder=tmp_path)
     for text in ("fire9/conv3x3_2", "conv_final", "mean of 2 inputs", "The whole network over 2 inputs"):
         assert text in done.stdout, done.stderr
-    done = call("designs", "simulate", net, folder=tmp_path)
-    assert "the network takes inputs of shape [3, 227, 227]; test images of digits give [50, 64]" in done.stderr
+    assert read_npy(tmp_path / "out.npy").shape == (2, 1000, 1, 1)
+    done = call("sim", net, folder=tmp_path)
+    assert "holds no input; give inputs of shape [3, 227, 227] with --activations FILE.npy" in done.stderr
+    done = call("sim", net, *images_and_bits, "--rows", "search", folder=tmp_path)
+    assert "a network takes no --engine, --rows, --timeline and --waveform; leave them out" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -261,9 +265,8 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["designs", "--seed", "-1"], "error: seed=-1 must be 0 to"),
         (["designs", "simulate", "absent.dc"], "error: absent.dc: there is no such container file"),
         (["designs", "simulate", "text.dc"], "error: text.dc: a container starts with"),
-        (["designs", "simulate", "text.dc", "--prototxt", "x"], "--prototxt describes a .net file; text.dc is none"),
         (
-            ["designs", "simulate", "absent.net"],
+            ["sim", "absent.net"],
             "error: absent.net: the shapes of its layers are in a Caffe description",
         ),
         (
@@ -292,6 +295,7 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),
         (["compress", "pack", "flat.npz", "out.dc"], "error: there is no parameter NAME.weight of two dimensions"),
         (["sim", "absent.npz"], "error: absent.npz: there is no such file"),
+        (["sim", "layer.npz", "--prototxt", "x"], "--prototxt describes a .net file; layer.npz is none"),
         (["sim", "layer.npz"], "error: layer.npz: holds no recorded input (act); give one with --activations"),
         (["sim", "layer.npz", "--activations", "nan.npy"], "every activation must be a finite float32; found nan"),
         (["sim", "layer.npz", "--activations", "long.npy"], "has 2 columns, so activations must be [2]; found"),

@@ -26,9 +26,8 @@ def open_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVect
         return read_matrix(path), None
     if path.exists() and path.suffix != ".npz":
         raise InputError(
-            f"{path}: one layer comes from a layer file (.npz with codes and codebook), a matrix (.npy, or .npz of "
-            f"scipy.sparse.save_npz) or a directory of the EIE simulator; for a whole network, a container or a .net "
-            f"file, use python -m designs simulate"
+            f"{path}: one layer comes from a layer file (.npz with codes and codebook), a matrix (.npy, .npz of "
+            f"scipy.sparse.save_npz) or a directory of the EIE simulator; a container takes python -m designs simulate"
         )
     if {"format", "shape", "data"} <= read_npz(path).keys():
         return read_matrix(path), None
