@@ -20,7 +20,7 @@ test-all: $(INSTALLED)
 
 # How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest tests/bench_speed.py --benchmark-only --benchmark-columns=median,min,rounds
+	$(BIN)/python -m pytest tests/bench_speed.py tests/bench_compress.py -s --benchmark-only --benchmark-columns=median,min,rounds
 	$(BIN)/python -m tests.bench_scaling
 
 check: $(INSTALLED)

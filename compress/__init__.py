@@ -3,6 +3,6 @@
 PyTorch is needed to train and compress a network (`compress.deep_compression`), not to read a container.
 """
 
-from compress.container import CompressedModel
+from compress.container import CompressedModel, ContainerReader
 
-__all__ = ["CompressedModel"]
+__all__ = ["CompressedModel", "ContainerReader"]

@@ -17,7 +17,7 @@ def pack(
     density: float = 0.1,
     layer_density: dict[str, float] | None = None,
     weight_bits: int = 4,
-    index_bits: int = 5,
+    index_bits: int | None = None,
 ) -> None:
     """Compress trained weights once, without data and fine-tuning, into a container.
 
@@ -31,7 +31,7 @@ def pack(
         density: share of weights to keep
         layer_density: share of weights to keep in named layers: NAME SHARE NAME SHARE ...
         weight_bits: bits of a code, 1 to 8
-        index_bits: bits of a gap in the file, 1 to 8
+        index_bits: bits of a gap in the file, 1 to 8; if not given, layer by layer what takes the fewest bytes
     """
     from compress.one_shot import compress_parameters, read_parameters
 

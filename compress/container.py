@@ -1,50 +1,61 @@
-"""The container: one file with everything that is needed to run a network's compressed layers.
+"""The container: one file with everything that is needed to run a network again.
 
-All numbers are little endian. A header, then one section a layer:
+All numbers are little endian; a varint is a whole number in groups of 7 bits, lowest first, the highest bit of a byte
+saying that more follow; a text is a varint, its bytes, and these in UTF-8. A header, then sections in the order of the
+directory:
 
     header   8 bytes   89 45 49 45 44 43 0D 0A   (magic number)
-             u16       version, 1
-             u16       number of layers
-             u64       bytes of the whole file
-             u32       CRC-32 of the 20 bytes before
-    section  u64       bytes of the content
-             u32       CRC-32 of the content
-             content   as below
+             u16       version, 2
+             u32       bytes of the directory
+             u32       CRC-32 of the 14 bytes before and the directory
+             directory:
+               varint    number of sections; then for each
+               u8        kind: 1 a layer, 2 other tensors
+               text      name of the layer; empty for other tensors
+               varint    bytes of the section
+               u32       CRC-32 of the section
 
-    content  u16, bytes            length of the layer's name, the name in UTF-8
-             u8, u32 each          number of dimensions and shape of the weights; rows first
-             u8                    weight_bits
-             u8                    index_bits
-             u8                    1 if codes are uint16, else 0
-             u8                    1 if there is a bias, else 0
-             u64                   number of entries, fillers included
-             f32 each              codebook without entry 0, which is 0.0
-             u8 each               lengths of the code words of the codes, 2**weight_bits
-             u8 each               lengths of the code words of the gaps, 2**index_bits
-             u64, bytes            length of the coded codes, the codes
-             u64, bytes            length of the coded gaps, the gaps
-             bytes                 bias codes, weight_bits each, packed from the highest bit down
+    layer    u8        weight_bits
+             u8        bit 0: codes are uint16; 1: there is a bias; 2: the codebook is float16; 3: the bias is coded
+             varint    number of parameters that are this weight (more than one where weights are tied)
+             texts     their names; empty for the layer's name and `.weight`
+             text      the bias's name, if there is one; empty for the layer's name and `.bias`
+             u8        number of dimensions of the weights
+             varints   their shape, rows first
+             codebook  without entry 0, which is 0.0: float32, or float16 where that changes no value
+             bias      codes of weight_bits each, packed from the lowest bit up; or, if coded, a code table
+                       (`compress.layer_coding`), a varint, and so many bytes of streams (`compress.huffman`)
+             matrix    to the end (`compress.layer_coding`)
 
-Codes and gaps are the relative index (`compress.relative_index`) of the unrolled weights, row after row,
-in canonical Huffman codes (`compress.huffman`).
+    tensors  varint    number of tensors; then for each
+             varint    bytes of its name that are those of the name before
+             text      the rest of its name
+             u8        bits 0-1: 0 float32, 1 float16 (where that changes no value), 2 one float32 for all values,
+                       3 int64; bit 7: a buffer, no parameter
+             u8        number of dimensions
+             varints   its shape
+             values
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from compress import huffman
-from compress.relative_index import decode_relative, encode_relative
+from compress.bytes_io import ByteReader, text, varint
+from compress.layer_coding import CodingChoice, code_table, decode_matrix, encode_matrix, read_code_table
+from compress.size_report import LayerSize, SizeReport
 from traces import CompressedLayer, InputError
 from traces.atomic_file import write_atomically
 from traces.layer import MOST_WEIGHTS
@@ -52,300 +63,526 @@ from traces.layer import MOST_WEIGHTS
 if TYPE_CHECKING:
     import torch
 
-_MAGIC = b"\x89EIEDC\r\n"
-_VERSION = 1
-_HEADER = struct.Struct("<8sHHQ")
-_SECTION = struct.Struct("<QI")
+MAGIC = b"\x89EIEDC\r\n"
+VERSION = 2
+_HEADER = struct.Struct("<8sHI")
 _CRC = struct.Struct("<I")
-_MAX_DIMENSIONS = 8
+_LAYER, _TENSORS = 1, 2
+_MOST_DIMENSIONS = 8
+_MOST_NAME_BYTES = 4096
+_FLOAT32, _FLOAT16, _CONSTANT, _INT64 = range(4)
+_BUFFER = 128
+
+Tensors = Mapping[str, npt.NDArray[Any]]
 
 
 class CompressedModel:
-    """The compressed layers of a network, in order.
+    """The compressed layers of a network, in order, and its other tensors.
 
-    layers      the layers; a convolution is unrolled to [out, in * kernel_height * kernel_width]
-    shapes      the shape of each layer's weights in the network; [rows, columns] if not given
-    index_bits  bits of a gap in the file, 1 to 8 (the array's own gaps are a matter of its packing)
+    layers        the layers; a convolution is unrolled to [out, in * kernel_height * kernel_width]
+    shapes        the shape of each layer's weights in the network; [rows, columns] if not given
+    index_bits    bits of a gap in the file, 1 to 8; if not given, what takes the fewest bytes, layer by layer (the
+                  array's own gaps are a matter of its packing)
+    weight_names  the parameters that each layer's weights are, more than one where they are tied; NAME.weight if
+                  not given
+    bias_names    the parameter that each layer's bias is; NAME.bias if not given
+    tensors       what is not compressed, by name: float32, or int64; stored as float16 where that changes no value
+    buffers       names among `tensors` of what is no parameter: running means, say
+    coding        how layers are written, one choice or one for each; `index_bits` stands before its own
 
-    Raises InputError if the layers cannot be told apart or a shape does not fit its layer.
+    Raises InputError if the layers cannot be told apart, a shape does not fit its layer, or a value is not finite.
     """
 
     def __init__(
         self,
         layers: Sequence[CompressedLayer],
         shapes: Sequence[tuple[int, ...]] | None = None,
-        index_bits: int = 5,
+        index_bits: int | None = None,
+        *,
+        weight_names: Sequence[Sequence[str]] | None = None,
+        bias_names: Sequence[str] | None = None,
+        tensors: Tensors | None = None,
+        buffers: Sequence[str] = (),
+        coding: CodingChoice | Sequence[CodingChoice] | None = None,
     ) -> None:
         self.layers = list(layers)
         strangers = [type(layer).__name__ for layer in self.layers if not isinstance(layer, CompressedLayer)]
         if strangers:
             raise InputError(f"layers must be CompressedLayers; found {', '.join(strangers)}")
-        self.shapes = [tuple(s) for s in shapes] if shapes is not None else [x.codes.shape for x in self.layers]
-        self.index_bits = index_bits
-        whole = isinstance(index_bits, int | np.integer) and not isinstance(index_bits, bool)
-        if not whole or not 1 <= index_bits <= 8:
-            raise InputError(f"index_bits must be a whole number from 1 to 8; found {index_bits!r}")
-        if len(self.layers) > 65_535:
-            raise InputError(f"a container holds up to 65,535 layers; found {len(self.layers):,}")
         names = [layer.name for layer in self.layers]
         if not names or len(set(names)) < len(names):
             raise InputError(f"a container holds at least one layer, each with a name of its own; found {names}")
-        for layer in self.layers:
-            if len(layer.name.encode()) > 65_535 or layer.codes.size > MOST_WEIGHTS:
+        self.shapes = [tuple(s) for s in shapes] if shapes is not None else [x.codes.shape for x in self.layers]
+        self.weight_names = [tuple(n) for n in weight_names] if weight_names else [(f"{n}.weight",) for n in names]
+        self.bias_names = list(bias_names) if bias_names else [f"{name}.bias" for name in names]
+        self.tensors = {name: _checked_tensor(name, values) for name, values in (tensors or {}).items()}
+        self.buffers = frozenset(buffers)
+        if coding is None or isinstance(coding, CodingChoice):
+            coding = [coding or CodingChoice()] * len(names)
+        self.coding = (
+            list(coding)
+            if index_bits is None
+            else [dataclasses.replace(each, index_bits=index_bits) for each in coding]
+        )
+        for what in ("shapes", "weight_names", "bias_names", "coding"):
+            if len(getattr(self, what)) != len(names):
                 raise InputError(
-                    f"layer {layer.name[:40]!r}: a container takes names of up to 65,535 bytes and layers of up to "
-                    f"{MOST_WEIGHTS:,} weights; found {len(layer.name.encode()):,} and {layer.codes.size:,}"
+                    f"there must be one of {what} for each layer; found {len(getattr(self, what))} for {len(names)}"
                 )
-        if len(self.shapes) != len(self.layers):
-            raise InputError(f"there must be one shape a layer; found {len(self.shapes)} for {len(self.layers)}")
         for layer, shape in zip(self.layers, self.shapes, strict=True):
-            if not all(isinstance(length, int | np.integer) for length in shape):
-                raise InputError(f"layer {layer.name!r}: the weights' shape must be whole numbers; found {shape}")
-            unrolled = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 and min(shape) > 0 else None
-            if unrolled != layer.codes.shape or len(shape) > _MAX_DIMENSIONS:
-                raise InputError(
-                    f"layer {layer.name!r}: the weights' shape must have 2 to {_MAX_DIMENSIONS} dimensions and "
-                    f"unroll to {list(layer.codes.shape)}; found {list(shape)}"
-                )
+            _check_layer(layer, shape)
+        stored = self._parameter_names() + list(self.tensors)
+        twice = sorted({name for name in stored if stored.count(name) > 1}) if len(set(stored)) < len(stored) else []
+        if twice:
+            raise InputError(f"every parameter must be stored once; found {', '.join(twice)} twice")
+        unknown = sorted(self.buffers - set(self.tensors))
+        if unknown:
+            raise InputError(f"buffers must be among the tensors; {', '.join(unknown)} are not")
+
+    def _parameter_names(self) -> list[str]:
+        names = [name for of_layer in self.weight_names for name in of_layer]
+        return names + [
+            name for name, layer in zip(self.bias_names, self.layers, strict=True) if layer.bias is not None
+        ]
 
     @property
     def parameter_bytes(self) -> int:
-        """Bytes of the same parameters in fp32, nothing pruned."""
-        return 4 * sum(layer.num_parameters for layer in self.layers)
+        """Bytes of the same parameters in fp32, nothing pruned; buffers do not count."""
+        others = sum(values.size for name, values in self.tensors.items() if name not in self.buffers)
+        return 4 * (sum(layer.num_parameters for layer in self.layers) + others)
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the container file."""
-        return len(self._content)
+        return len(self.to_bytes())
 
     @property
     def compression_ratio(self) -> float:
         """fp32 bytes of the parameters over bytes of the file."""
         return self.parameter_bytes / self.size_bytes
 
+    @property
+    def size_report(self) -> SizeReport:
+        """What the bytes of the file are, layer by layer; they add up to `size_bytes`."""
+        return self._encoded[1]
+
     def to_bytes(self) -> bytes:
         """The container as `save` writes it."""
-        return self._content
+        return self._encoded[0]
 
     @cached_property
-    def _content(self) -> bytes:
-        sections = []
-        for layer, shape in zip(self.layers, self.shapes, strict=True):
-            content = _encode_layer(layer, shape, self.index_bits)
-            sections += [_SECTION.pack(len(content), zlib.crc32(content)), content]
-        body = b"".join(sections)
-        file_bytes = _HEADER.size + _CRC.size + len(body)
-        header = _HEADER.pack(_MAGIC, _VERSION, len(self.layers), file_bytes)
-        return header + _CRC.pack(zlib.crc32(header)) + body
+    def _encoded(self) -> tuple[bytes, SizeReport]:
+        sections: list[tuple[int, str, bytes]] = []
+        sizes = []
+        for number, layer in enumerate(self.layers):
+            content, size = _encode_layer(
+                layer, self.shapes[number], self.weight_names[number], self.bias_names[number], self.coding[number]
+            )
+            sections.append((_LAYER, layer.name, content))
+            sizes.append(size)
+        others = _encode_tensors(self.tensors, self.buffers) if self.tensors else b""
+        if others:
+            sections.append((_TENSORS, "", others))
+        directory = varint(len(sections))
+        for kind, name, content in sections:
+            directory += bytes([kind]) + text(name) + varint(len(content)) + _CRC.pack(zlib.crc32(content))
+        header = _HEADER.pack(MAGIC, VERSION, len(directory))
+        start = header + _CRC.pack(zlib.crc32(header + directory)) + directory
+        whole = start + b"".join(content for _, _, content in sections)
+        return whole, SizeReport(tuple(sizes), tensors=len(others), header=len(start))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the container, whole or not at all. Raises InputError if `path` cannot be written."""
-        write_atomically(path, self._content)
+        write_atomically(path, self.to_bytes())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CompressedModel:
-        """Read a container; PyTorch is not needed.
+        """Read a whole container; PyTorch is not needed. For a part of it: `ContainerReader`.
 
         Raises InputError if the file is missing, is no container, is cut off, or a checksum does not match.
         """
-        try:
-            content = Path(path).read_bytes()
-        except FileNotFoundError:
-            raise InputError(f"{path}: there is no such container file") from None
-        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-        return cls.from_bytes(content, str(path))
+        with ContainerReader(path) as reader:
+            return reader.model()
 
     @classmethod
     def from_bytes(cls, content: bytes, source: str = "container") -> CompressedModel:
         """Read a container from memory; `source` is what errors call it."""
-        reader = _Reader(content, source)
-        magic, version, num_layers, file_bytes = reader.unpack(_HEADER)
-        if magic != _MAGIC:
-            raise InputError(f"{source}: a container starts with {_MAGIC!r}; found {magic!r}: another kind of file")
-        (stated_crc,) = reader.unpack(_CRC)
-        reader.check_crc(content[: _HEADER.size], stated_crc, "the header")
-        if version != _VERSION:
-            raise InputError(
-                f"{source}: this release reads version {_VERSION} of the container; found version {version}; "
-                f"use the release that wrote it"
-            )
-        if file_bytes != len(content):
-            raise InputError(
-                f"{source}: the header states {file_bytes:,} bytes; found {len(content):,}: the file is cut off "
-                f"or has grown; copy it again"
-            )
-        layers, shapes, gap_widths = [], [], set()
-        for number in range(num_layers):
-            section_bytes, stated_crc = reader.unpack(_SECTION)
-            section = reader.take(section_bytes)
-            reader.check_crc(section, stated_crc, f"layer {number + 1} of {num_layers}")
-            inner = _Reader(section, f"{source}, layer {number + 1} of {num_layers}")
-            layer, shape, index_bits = _decode_layer(inner)
-            inner.check_end()
-            layers.append(layer)
-            shapes.append(shape)
-            gap_widths.add(index_bits)
-        reader.check_end()
-        if len(gap_widths) != 1:
-            raise reader.damaged(f"gaps of {sorted(gap_widths)} bits; all layers have gaps of one width")
-        model = cls(layers, shapes, gap_widths.pop())
-        model.__dict__["_content"] = content  # its size is the file's, and `save` writes the same file again
-        return model
+        return ContainerReader._of_bytes(content, source).model()
 
     def decoded_parameters(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Decoded weights, in the network's shapes, and biases by parameter name (`NAME.weight`, `NAME.bias`)."""
-        parameters = {}
-        for layer, shape in zip(self.layers, self.shapes, strict=True):
-            parameters[f"{layer.name}.weight"] = layer.weights().reshape(shape)
+        """Weights decoded, in the network's shapes, and biases, by parameter name; other parameters as they are."""
+        decoded: dict[str, npt.NDArray[np.float32]] = {}
+        for number, layer in enumerate(self.layers):
+            weights = layer.weights().reshape(self.shapes[number])
+            decoded |= dict.fromkeys(self.weight_names[number], weights)
             if layer.bias is not None:
-                parameters[f"{layer.name}.bias"] = layer.bias_values()
-        return parameters
+                decoded[self.bias_names[number]] = layer.bias_values()
+        return decoded | {name: values for name, values in self.tensors.items() if name not in self.buffers}
 
     def load_into(self, module: torch.nn.Module) -> None:
-        """Copy the decoded weights and biases into `module`'s parameters of the same names, in place.
+        """Copy the decoded weights and everything else into `module`'s parameters and buffers of the same names.
 
         Raises InputError, before anything is changed, if a parameter is missing or of another shape, or a
         layer of the module has a bias and the container has none for it.
         """
         import torch
 
-        parameters = dict(module.named_parameters())
-        values = self.decoded_parameters()
-        for layer in self.layers:
-            if layer.bias is None and f"{layer.name}.bias" in parameters:
+        places = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
+        values: dict[str, npt.NDArray[Any]] = {**self.decoded_parameters(), **self.tensors}
+        for layer, bias_name in zip(self.layers, self.bias_names, strict=True):
+            if layer.bias is None and bias_name in places and bias_name not in values:
                 raise InputError(
                     f"the module's layer {layer.name!r} has a bias and the container holds none for it; "
                     f"build the module without it"
                 )
         for name, value in values.items():
-            if name not in parameters:
-                raise InputError(f"the module has no parameter {name!r}; it has {', '.join(parameters) or 'none'}")
-            if tuple(parameters[name].shape) != value.shape:
+            if name not in places:
+                raise InputError(f"the module has no parameter {name!r}; it has {', '.join(places) or 'none'}")
+            if tuple(places[name].shape) != value.shape:
                 raise InputError(
-                    f"the module's {name!r} has shape {list(parameters[name].shape)}; the container holds "
+                    f"the module's {name!r} has shape {list(places[name].shape)}; the container holds "
                     f"{list(value.shape)}: it belongs to another network"
                 )
         with torch.no_grad():
             for name, value in values.items():
-                parameters[name].copy_(torch.from_numpy(value))
+                places[name].copy_(torch.from_numpy(np.array(value)))
 
 
-def _encode_layer(layer: CompressedLayer, shape: tuple[int, ...], index_bits: int) -> bytes:
-    codes, gaps = encode_relative(layer.codes.ravel(), index_bits)
-    code_word_lengths = huffman.code_lengths(np.bincount(codes, minlength=2**layer.weight_bits))
-    gap_word_lengths = huffman.code_lengths(np.bincount(gaps, minlength=2**index_bits))
-    coded_codes = huffman.encode(codes, code_word_lengths)
-    coded_gaps = huffman.encode(gaps, gap_word_lengths)
-    name = layer.name.encode()
-    return b"".join(
-        [
-            struct.pack("<H", len(name)),
-            name,
-            struct.pack(f"<B{len(shape)}I", len(shape), *shape),
-            struct.pack(
-                "<BBBBQ",
-                layer.weight_bits,
-                index_bits,
-                layer.codes.dtype == np.uint16,
-                layer.bias is not None,
-                codes.size,
-            ),
-            layer.codebook[1:].astype("<f4").tobytes(),
-            code_word_lengths.tobytes(),
-            gap_word_lengths.tobytes(),
-            struct.pack("<Q", len(coded_codes)),
-            coded_codes,
-            struct.pack("<Q", len(coded_gaps)),
-            coded_gaps,
-            b"" if layer.bias is None else _pack_bits(layer.bias, layer.weight_bits),
-        ]
-    )
+class ContainerReader:
+    """A container file of which only what is asked for is read and decoded.
 
+    names    the layers, in order
 
-def _decode_layer(reader: _Reader) -> tuple[CompressedLayer, tuple[int, ...], int]:
-    (name_bytes,) = reader.unpack(struct.Struct("<H"))
-    try:
-        name = reader.take(name_bytes).decode()
-    except UnicodeDecodeError as error:
-        raise reader.damaged("a name that is not UTF-8") from error
-    (dimensions,) = reader.unpack(struct.Struct("<B"))
-    shape = reader.unpack(struct.Struct(f"<{dimensions}I"))
-    weight_bits, index_bits, wide, has_bias, num_entries = reader.unpack(struct.Struct("<BBBBQ"))
-    widths_are_possible = 1 <= weight_bits <= (16 if wide else 8) and 1 <= index_bits <= 8
-    if not widths_are_possible or max(wide, has_bias) > 1:
-        raise reader.damaged(f"{weight_bits=}, {index_bits=}, {wide=}, {has_bias=}")
-    dtype = np.dtype(np.uint16 if wide else np.uint8)
-    rows, columns = (shape[0], math.prod(shape[1:])) if shape else (0, 0)
-    if not 2 <= len(shape) <= _MAX_DIMENSIONS or not 1 <= rows * columns <= MOST_WEIGHTS:
-        raise reader.damaged(
-            f"weights of shape {list(shape)}; possible are 2 to {_MAX_DIMENSIONS} dimensions and up to "
-            f"{MOST_WEIGHTS:,} weights"
-        )
-    if num_entries > rows * columns:
-        raise reader.damaged(f"{num_entries:,} entries in {rows * columns:,} weights")
-    codebook = np.zeros(2**weight_bits, dtype=np.float32)
-    codebook[1:] = np.frombuffer(reader.take(4 * (2**weight_bits - 1)), dtype="<f4")
-    code_word_lengths = np.frombuffer(reader.take(2**weight_bits), dtype=np.uint8)
-    gap_word_lengths = np.frombuffer(reader.take(2**index_bits), dtype=np.uint8)
-    coded_codes = reader.take(*reader.unpack(struct.Struct("<Q")))
-    coded_gaps = reader.take(*reader.unpack(struct.Struct("<Q")))
-    bias_codes = reader.take((rows * weight_bits + 7) // 8) if has_bias else b""
-    try:
-        entry_codes = huffman.decode(coded_codes, num_entries, code_word_lengths, dtype)
-        gaps = huffman.decode(coded_gaps, num_entries, gap_word_lengths, np.uint8)
-        codes = decode_relative(entry_codes, gaps, rows * columns).reshape(rows, columns)
-    except (ValueError, MemoryError) as error:
-        raise reader.damaged(str(error) or "more than fits into memory") from error
-    bias = _unpack_bits(bias_codes, rows, weight_bits, dtype) if has_bias else None
-    return CompressedLayer(name, codes, codebook, bias), shape, index_bits
+    Raises InputError, on opening, if the file is missing, is no container or is cut off, and where a checksum does not
+    match. A context manager, which closes the file.
+    """
 
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.source = str(path)
+        try:
+            self._file: BinaryIO | None = Path(path).open("rb")  # noqa: SIM115 (closed by `close`)
+        except FileNotFoundError:
+            raise InputError(f"{path}: there is no such container file") from None
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        self._content = b""
+        try:
+            self._read_directory(os.fstat(self._file.fileno()).st_size)
+        except BaseException:
+            self.close()
+            raise
 
-def _pack_bits(values: npt.NDArray[Any], bits: int) -> bytes:
-    """`bits` bits of each value, one after the other, from the highest bit down."""
-    one_a_row = values[:, np.newaxis].astype(np.uint32) >> np.arange(bits - 1, -1, -1, dtype=np.uint32)
-    return np.packbits((one_a_row & 1).astype(np.uint8)).tobytes()
+    @classmethod
+    def _of_bytes(cls, content: bytes, source: str) -> ContainerReader:
+        reader = cls.__new__(cls)
+        reader.source, reader._file, reader._content = source, None, content
+        reader._read_directory(len(content))
+        return reader
 
+    def __enter__(self) -> ContainerReader:
+        return self
 
-def _unpack_bits(content: bytes, num_values: int, bits: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    flat = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=num_values * bits)
-    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint32)
-    return (flat.reshape(num_values, bits) @ weights).astype(dtype)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
-class _Reader:
-    """Takes bytes off the front, and says where they ended too early."""
+    def layer(self, name: str) -> CompressedLayer:
+        """Read one layer. Raises InputError if there is none of this name."""
+        if name not in self._layers:
+            raise InputError(f"{self.source}: holds no layer {name!r}; its layers are {', '.join(self.names)}")
+        return self._read_layer(name)[0]
 
-    def __init__(self, content: bytes, source: str) -> None:
-        self.content = content
-        self.source = source
-        self.position = 0
+    @property
+    def names(self) -> list[str]:
+        return list(self._layers)
 
-    def take(self, num_bytes: int) -> bytes:
-        left = len(self.content) - self.position
-        if num_bytes > left:
-            raise InputError(
-                f"{self.source}: {num_bytes:,} bytes must follow byte {self.position:,}; found {left:,}: the file is "
-                f"cut off or damaged; copy it again"
+    def model(self) -> CompressedModel:
+        """Read everything."""
+        read, num_weights = [], 0
+        for name in self._layers:
+            read.append(self._read_layer(name))
+            num_weights += read[-1][0].codes.size
+            if num_weights > MOST_WEIGHTS:
+                self._damaged(f"layers of more than {MOST_WEIGHTS:,} weights in all")
+        layers, shapes, weight_names, bias_names = (list(each) for each in zip(*read, strict=True))
+        tensors, buffers = {}, []
+        for place in self._tensors:
+            tensors, buffers = self._decoded(_decode_tensors, self._section(*place, "the other tensors"), "tensors")
+        try:
+            model = CompressedModel(
+                layers, shapes, weight_names=weight_names, bias_names=bias_names, tensors=tensors, buffers=buffers
             )
-        taken = self.content[self.position : self.position + num_bytes]
-        self.position += num_bytes
-        return taken
+        except InputError as error:
+            raise InputError(f"{self.source}: holds what no container can: {error}") from error
+        return model
 
-    def unpack(self, form: struct.Struct) -> tuple[Any, ...]:
-        return form.unpack(self.take(form.size))
+    def _bytes(self, begin: int, length: int) -> bytes:
+        if self._file is None:
+            return self._content[begin : begin + length]
+        try:
+            self._file.seek(begin)
+            return self._file.read(length)
+        except OSError as error:
+            raise InputError(f"{self.source}: cannot be read: {error.strerror or error}") from error
 
-    def check_crc(self, content: bytes, stated_crc: int, part: str) -> None:
-        if zlib.crc32(content) != stated_crc:
+    def _read_directory(self, file_bytes: int) -> None:
+        header = self._bytes(0, _HEADER.size + _CRC.size)
+        if len(header) >= len(MAGIC) and header[: len(MAGIC)] != MAGIC:
             raise InputError(
-                f"{self.source}: the checksum of {part} must be {stated_crc:08x}; found {zlib.crc32(content):08x}: "
+                f"{self.source}: a container starts with {MAGIC!r}; found {header[: len(MAGIC)]!r}: another kind "
+                f"of file"
+            )
+        if len(header) < _HEADER.size + _CRC.size:
+            self._cut_off(_HEADER.size + _CRC.size, file_bytes)
+        _, version, directory_bytes = _HEADER.unpack(header[: _HEADER.size])
+        if version != VERSION:
+            raise InputError(
+                f"{self.source}: this release reads version {VERSION} of the container; found version {version}; "
+                f"use the release that wrote it"
+            )
+        begin = len(header) + directory_bytes
+        if begin > file_bytes:
+            self._cut_off(begin, file_bytes)
+        directory = self._bytes(len(header), directory_bytes)
+        (crc,) = _CRC.unpack(header[_HEADER.size :])
+        self._check_crc(header[: _HEADER.size] + directory, crc, "the header")
+        self._layers: dict[str, tuple[int, int, int]] = {}
+        self._tensors: list[tuple[int, int, int]] = []
+        for kind, name, length, crc in self._decoded(_directory_entries, directory, "directory"):
+            if kind == _LAYER and name not in self._layers:
+                self._layers[name] = begin, length, crc
+            elif kind == _TENSORS and not self._tensors:
+                self._tensors.append((begin, length, crc))
+            else:
+                self._damaged(f"section {name!r} of kind {kind}, unknown or there twice")
+            begin += length
+        if begin != file_bytes:
+            self._cut_off(begin, file_bytes)
+        if not self._layers:
+            self._damaged("no layer")
+
+    def _section(self, begin: int, length: int, crc: int, what: str) -> bytes:
+        content = self._bytes(begin, length)
+        self._check_crc(content, crc, what)
+        return content
+
+    def _read_layer(self, name: str) -> tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str]:
+        content = self._section(*self._layers[name], f"layer {name!r}")
+        found: tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str] = self._decoded(
+            lambda section: _decode_layer(name, section), content, f"layer {name!r}"
+        )
+        return found
+
+    def _decoded(self, decode: Any, content: bytes, what: str) -> Any:
+        """What `decode` makes of bytes; the checksum was right, so what is wrong was written so."""
+        try:
+            return decode(content)
+        except (ValueError, MemoryError, OverflowError, UnicodeDecodeError) as error:
+            if isinstance(error, InputError) and "constriction" in str(error):
+                raise
+            self._damaged(f"{what}: {str(error) or 'more than fits into memory'}", error)
+
+    def _check_crc(self, content: bytes, stated: int, part: str) -> None:
+        if zlib.crc32(content) != stated:
+            raise InputError(
+                f"{self.source}: the checksum of {part} must be {stated:08x}; found {zlib.crc32(content):08x}: "
                 f"the file is damaged; copy it again"
             )
 
-    def check_end(self) -> None:
-        left = len(self.content) - self.position
-        if left:
-            raise self.damaged(f"{left:,} bytes after the end")
+    def _cut_off(self, needed: int, found: int) -> NoReturn:
+        raise InputError(
+            f"{self.source}: the header states {needed:,} bytes; found {found:,}: the file is cut off or has grown; "
+            f"copy it again"
+        )
 
-    def damaged(self, what: str) -> InputError:
-        return InputError(f"{self.source}: holds what no container can: {what}")
+    def _damaged(self, what: str, error: Exception | None = None) -> NoReturn:
+        raise InputError(f"{self.source}: holds what no container can: {what}") from error
+
+
+def _check_layer(layer: CompressedLayer, shape: tuple[int, ...]) -> None:
+    if len(layer.name.encode()) > _MOST_NAME_BYTES or layer.codes.size > MOST_WEIGHTS:
+        raise InputError(
+            f"layer {layer.name[:40]!r}: a container takes names of up to {_MOST_NAME_BYTES:,} bytes and layers of up "
+            f"to {MOST_WEIGHTS:,} weights; found {len(layer.name.encode()):,} and {layer.codes.size:,}"
+        )
+    if not all(isinstance(length, int | np.integer) for length in shape):
+        raise InputError(f"layer {layer.name!r}: the weights' shape must be whole numbers; found {shape}")
+    unrolled = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 and min(shape) > 0 else None
+    if unrolled != layer.codes.shape or len(shape) > _MOST_DIMENSIONS:
+        raise InputError(
+            f"layer {layer.name!r}: the weights' shape must have 2 to {_MOST_DIMENSIONS} dimensions and "
+            f"unroll to {list(layer.codes.shape)}; found {list(shape)}"
+        )
+
+
+def _checked_tensor(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    values = np.asarray(values)
+    if values.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            narrow = values.astype(np.float32)
+        if not np.isfinite(narrow).all():
+            raise InputError(f"tensor {name!r}: every value must be finite as float32")
+        return narrow
+    if values.dtype.kind in "iub" and values.ndim <= _MOST_DIMENSIONS:
+        return values.astype(np.int64)
+    raise InputError(f"tensor {name!r} must be real numbers; found {values.dtype}")
+
+
+def _directory_entries(directory: bytes) -> list[tuple[int, str, int, int]]:
+    reader = ByteReader(directory)
+    entries = []
+    for _ in range(reader.varint()):
+        (kind,) = reader.take(1)
+        entries.append((kind, reader.text(_MOST_NAME_BYTES), reader.varint(), *reader.unpack("<I")))
+    reader.check_end()
+    return entries
+
+
+def _fits_float16(values: npt.NDArray[np.float32]) -> bool:
+    with np.errstate(over="ignore"):
+        return bool((values.astype(np.float16).astype(np.float32) == values).all())
+
+
+def _encode_layer(
+    layer: CompressedLayer, shape: tuple[int, ...], weight_names: tuple[str, ...], bias_name: str, choice: CodingChoice
+) -> tuple[bytes, LayerSize]:
+    own_weight, own_bias = f"{layer.name}.weight", f"{layer.name}.bias"
+    shared = layer.codebook[1:]
+    narrow = _fits_float16(shared)
+    codebook = shared.astype("<f2" if narrow else "<f4").tobytes()
+    bias, bias_is_coded = b"", False
+    wide = layer.codes.dtype == np.uint16
+    if layer.bias is not None:
+        bias = _pack_bits(layer.bias, layer.weight_bits)
+    if layer.bias is not None and not wide:
+        words = huffman.code_lengths(np.bincount(layer.bias, minlength=2**layer.weight_bits))
+        streams = huffman.encode(layer.bias, words)
+        coded = code_table(words) + varint(len(streams)) + streams
+        if len(coded) < len(bias):
+            bias, bias_is_coded = coded, True
+    flags = wide | (layer.bias is not None) << 1 | narrow << 2 | bias_is_coded << 3
+    head = bytes([layer.weight_bits, flags])
+    head += varint(len(weight_names)) + b"".join(text("" if name == own_weight else name) for name in weight_names)
+    if layer.bias is not None:
+        head += text("" if bias_name == own_bias else bias_name)
+    head += bytes([len(shape)]) + b"".join(varint(int(length)) for length in shape)
+    matrix = encode_matrix(layer.codes, layer.weight_bits, choice)
+    size = LayerSize(
+        name=layer.name,
+        parameters=layer.num_parameters,
+        kept=int(np.count_nonzero(layer.codes)),
+        codes=matrix.codes,
+        gaps=matrix.gaps,
+        fillers=matrix.fillers,
+        codebook=len(codebook),
+        code_tables=matrix.code_tables,
+        bias=len(bias),
+        header=len(head) + matrix.overhead,
+        entropy_bytes=matrix.entropy_bytes,
+        scan_order=matrix.scan_order,
+        index_bits=matrix.index_bits,
+        coder=choice.coder,
+    )
+    return head + codebook + bias + matrix.content, size
+
+
+def _decode_layer(name: str, content: bytes) -> tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str]:
+    reader = ByteReader(content)
+    weight_bits, flags = reader.take(2)
+    wide, has_bias, narrow, bias_is_coded = (bool(flags >> bit & 1) for bit in range(4))
+    if not 1 <= weight_bits <= (16 if wide else 8) or flags > 15 or bias_is_coded > (has_bias and not wide):
+        raise ValueError(f"{weight_bits=}, {flags=}")
+    num_names = reader.varint()
+    if not 1 <= num_names <= reader.left:
+        raise ValueError(f"{num_names:,} names")
+    weight_names = tuple(reader.text(_MOST_NAME_BYTES) or f"{name}.weight" for _ in range(num_names))
+    bias_name = (reader.text(_MOST_NAME_BYTES) if has_bias else "") or f"{name}.bias"
+    shape = _read_shape(reader)
+    rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 else (0, 0)
+    if not 1 <= rows * columns <= MOST_WEIGHTS:
+        raise ValueError(f"weights of shape {list(shape)}; up to {MOST_WEIGHTS:,} are possible")
+    dtype = np.dtype(np.uint16 if wide else np.uint8)
+    codebook = np.zeros(2**weight_bits, dtype=np.float32)
+    shared = "<f2" if narrow else "<f4"
+    codebook[1:] = np.frombuffer(reader.take((codebook.size - 1) * np.dtype(shared).itemsize), dtype=shared)
+    bias = None
+    if bias_is_coded:
+        words = read_code_table(reader, codebook.size)
+        bias = huffman.decode(reader.take(reader.varint()), rows, words)
+    elif has_bias:
+        bias = _unpack_bits(reader.take((rows * weight_bits + 7) // 8), rows, weight_bits, dtype)
+    codes = decode_matrix(reader.take(reader.left), rows, columns, weight_bits, dtype)
+    return CompressedLayer(name, codes, codebook, bias), shape, weight_names, bias_name
+
+
+def _read_shape(reader: ByteReader) -> tuple[int, ...]:
+    (dimensions,) = reader.take(1)
+    if dimensions > _MOST_DIMENSIONS:
+        raise ValueError(f"{dimensions} dimensions; up to {_MOST_DIMENSIONS} are possible")
+    return tuple(reader.varint() for _ in range(dimensions))
+
+
+def _encode_tensors(tensors: Tensors, buffers: frozenset[str]) -> bytes:
+    content = varint(len(tensors))
+    before = b""
+    for name, values in tensors.items():
+        encoded = name.encode()
+        common = next((i for i, (a, b) in enumerate(zip(before, encoded, strict=False)) if a != b), None)
+        common = min(len(before), len(encoded)) if common is None else common
+        before = encoded
+        if values.dtype == np.int64:
+            form, stored = _INT64, values.astype("<i8")
+        elif values.size and (values == values.flat[0]).all():
+            form, stored = _CONSTANT, values.ravel()[:1].astype("<f4")
+        elif _fits_float16(values):
+            form, stored = _FLOAT16, values.astype("<f2")
+        else:
+            form, stored = _FLOAT32, values.astype("<f4")
+        content += varint(common) + varint(len(encoded) - common) + encoded[common:]
+        content += bytes([form | (_BUFFER if name in buffers else 0), values.ndim])
+        content += b"".join(varint(length) for length in values.shape) + stored.tobytes()
+    return content
+
+
+def _decode_tensors(content: bytes) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
+    reader = ByteReader(content)
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    buffers = []
+    before = b""
+    num_values = 0
+    for _ in range(reader.varint()):
+        common = reader.varint()
+        before = before[:common] + reader.take(reader.varint())
+        if not common <= len(before) <= _MOST_NAME_BYTES:
+            raise ValueError(f"a name of {len(before):,} bytes")
+        name = before.decode()
+        (form,) = reader.take(1)
+        shape = _read_shape(reader)
+        size = math.prod(shape)
+        num_values += size
+        if form & 127 > _INT64 or num_values > MOST_WEIGHTS or name in tensors:
+            raise ValueError(f"tensor {name!r} of form {form} and shape {list(shape)}")
+        dtype = {_FLOAT32: "<f4", _FLOAT16: "<f2", _CONSTANT: "<f4", _INT64: "<i8"}[form & 127]
+        stored = 1 if form & 127 == _CONSTANT else size
+        values = np.frombuffer(reader.take(stored * np.dtype(dtype).itemsize), dtype=dtype)
+        values = values.astype(np.int64 if form & 127 == _INT64 else np.float32)
+        tensors[name] = np.full(shape, values[0]) if form & 127 == _CONSTANT else values.reshape(shape)
+        if form & _BUFFER:
+            buffers.append(name)
+    reader.check_end()
+    return tensors, buffers
+
+
+def _pack_bits(values: npt.NDArray[Any], bits: int) -> bytes:
+    """`bits` bits of each value, one after the other, from the lowest bit up."""
+    one_a_row = values[:, np.newaxis].astype(np.uint32) >> np.arange(bits, dtype=np.uint32)
+    return np.packbits((one_a_row & 1).astype(np.uint8), bitorder="little").tobytes()
+
+
+def _unpack_bits(content: bytes, num_values: int, bits: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    flat = np.unpackbits(np.frombuffer(content, dtype=np.uint8), count=num_values * bits, bitorder="little")
+    return (flat.reshape(num_values, bits) @ (1 << np.arange(bits, dtype=np.uint32))).astype(dtype)

@@ -1,27 +1,38 @@
-"""Canonical Huffman coding, with code words of limited length.
+"""Canonical Huffman coding of bytes, with code words of limited length, in several streams.
 
 A code is given by the length of each symbol's code word alone: words are counted up in the order of (length,
-symbol), as in RFC 1951, section 3.2.2. Bits go into bytes from the highest bit down; the last byte is filled
-up with zeros. A code with one symbol spends no bits at all: the number of symbols says everything.
+symbol), as in RFC 1951, section 3.2.2, and written with their first bit lowest, from the lowest bit of the first byte
+up. A code with one symbol spends no bits at all: the number of symbols says everything.
+
+The symbols are cut into runs of equal length (the last may be shorter), one stream each, which are decoded at the
+same time: a look-up in one need not wait for that in another. A stream begins on a byte.
+
+    streams - 1 varints    bytes of each stream but the last
+    bytes                  the streams
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-MAX_LENGTH = 24  # bits of the longest code word; enough for 65,536 symbols
+from compress.bytes_io import ByteReader, varint
+
+MAX_LENGTH = 12  # bits of the longest code word: the decoder's table then stays in the nearest cache
+SYMBOLS_A_STREAM = 2**14  # fewer are not worth the bytes of another stream
+MOST_STREAMS = 8
 
 Lengths = npt.NDArray[np.uint8]
-Symbols = npt.NDArray[Any]
+Symbols = npt.NDArray[np.uint8]
 
 
 def code_lengths(counts: npt.NDArray[Any], max_length: int = MAX_LENGTH) -> Lengths:
     """The best length of each symbol's code word, at most `max_length`; 0 for a symbol that never occurs.
 
-    counts: how often each symbol occurs, integers [symbols]. Package-merge: Larmore and Hirschberg, "A Fast
+    counts: how often each symbol occurs, integers [up to 256]. Package-merge: Larmore and Hirschberg, "A Fast
     Algorithm for Optimal Length-Limited Huffman Codes", JACM 1990. Raises ValueError if `max_length` bits
     cannot tell the symbols apart.
     """
@@ -32,68 +43,108 @@ def code_lengths(counts: npt.NDArray[Any], max_length: int = MAX_LENGTH) -> Leng
         return lengths
     if used.size > 2**max_length:
         raise ValueError(f"{used.size} symbols need code words of more than {max_length} bits")
-    # A package is its weight and how often each symbol lies in it; symbols in it are listed, with repeats.
-    leaves = sorted((int(counts[symbol]), [int(symbol)]) for symbol in used)
-    packages: list[tuple[int, list[int]]] = []
+    leaves = np.sort(counts[used].astype(np.int64))
+    # In each list, leaves and packages of two are sorted by weight. Of the last list, the first 2 n - 2 are taken; of
+    # each list before, the two parts of every package taken. A leaf's length is how often it is taken.
+    is_leaf = []
+    packages = np.zeros(0, dtype=np.int64)
     for _ in range(max_length):
-        merged = sorted(leaves + packages, key=lambda package: package[0])
-        packages = [
-            (left[0] + right[0], left[1] + right[1]) for left, right in zip(merged[0::2], merged[1::2], strict=False)
-        ]
-    for _, symbols in packages[: used.size - 1]:
-        for symbol in symbols:
-            lengths[symbol] += 1
+        merged = np.concatenate([leaves, packages])
+        order = np.argsort(merged, kind="stable")
+        merged = merged[order]
+        is_leaf.append(order < leaves.size)
+        pairs = merged[: merged.size // 2 * 2]
+        packages = pairs[0::2] + pairs[1::2]
+    taken = 2 * used.size - 2
+    in_order = np.zeros(used.size, dtype=np.uint8)
+    for leaf in reversed(is_leaf):
+        num_leaves = int(leaf[:taken].sum())
+        in_order[:num_leaves] += 1
+        taken = 2 * (taken - num_leaves)
+    lengths[used[np.argsort(counts[used], kind="stable")]] = in_order
     return lengths
 
 
+def coded_bits(counts: npt.NDArray[Any]) -> int:
+    """Bits of the code words of symbols that occur so often; one stream."""
+    if np.count_nonzero(counts) <= 1:
+        return 0
+    return int((counts.astype(np.int64) * code_lengths(counts)).sum())
+
+
 def encode(symbols: Symbols, lengths: Lengths) -> bytes:
-    """The code words of `symbols`, one after the other. Every symbol must have a code word."""
+    """The streams of `symbols`. Every symbol must have a code word."""
     if symbols.size == 0 or np.count_nonzero(lengths) <= 1:
         return b""
     from compress import huffman_kernels
 
-    num_bits = int(lengths.astype(np.int64)[symbols].sum())
-    content = np.zeros((num_bits + 7) // 8, dtype=np.uint8)
-    huffman_kernels.write_words(symbols, lengths, canonical_words(lengths), content)
-    return content.tobytes()
+    words = _reversed_words(lengths)
+    begins = _begins(symbols.size)
+    streams = []
+    for begin, end in itertools.pairwise(begins):
+        run = symbols[begin:end]
+        num_bits = int(np.bincount(run, minlength=len(lengths)) @ lengths.astype(np.int64))
+        stream = np.zeros(num_bits // 32 + 2, dtype="<u4")
+        huffman_kernels.write_stream(run, lengths, words, stream)
+        streams.append(stream.tobytes()[: (num_bits + 7) // 8])
+    return b"".join([*(varint(len(stream)) for stream in streams[:-1]), *streams])
 
 
-def decode(content: bytes, num_symbols: int, lengths: Lengths, dtype: npt.DTypeLike) -> Symbols:
+def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
     """Read `num_symbols` symbols back. Raises ValueError if `lengths` is no code or `content` does not fit."""
-    symbols = np.empty(num_symbols, dtype=dtype)
     used = np.flatnonzero(lengths)
     if used.size <= 1:
         if content or (num_symbols and not used.size):
             raise ValueError("the code has no word for the stored bits")
-        symbols[:] = used[0] if num_symbols else 0
-        return symbols
-    per_length = np.bincount(lengths[used], minlength=MAX_LENGTH + 1)
-    room = sum(int(number) * 2.0**-length for length, number in enumerate(per_length))  # Kraft, exact in floats
-    if lengths.max() > MAX_LENGTH or room != 1:
+        return np.full(num_symbols, used[0] if num_symbols else 0, dtype=np.uint8)
+    longest = int(lengths.max())
+    if longest > MAX_LENGTH or (2.0 ** -lengths[used].astype(np.float64)).sum() != 1:  # Kraft, exact in floats
         raise ValueError("the code lengths make no complete prefix code")
+    if not num_symbols:
+        if content:
+            raise ValueError("bytes are stored for no symbols")
+        return np.zeros(0, dtype=np.uint8)
     from compress import huffman_kernels
 
-    bits_read = huffman_kernels.read_words(
-        np.frombuffer(content, dtype=np.uint8), per_length, _canonical_order(lengths), symbols
-    )
-    if bits_read < 0 or (bits_read + 7) // 8 != len(content):
+    begins = _begins(num_symbols)
+    reader = ByteReader(content)
+    sizes = [reader.varint() for _ in range(len(begins) - 2)]
+    sizes.append(len(content) - reader.position - sum(sizes))
+    if sizes[-1] < 0 or num_symbols > 8 * len(content):
+        raise ValueError(f"{len(content):,} bytes do not hold {num_symbols:,} symbols in {len(sizes)} streams")
+    first_bytes = reader.position + np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
+    padded = np.frombuffer(content + bytes(8), dtype=np.uint8)
+    bits = max(longest, 11)  # so that a look-up finds several symbols
+    single, table = np.empty((2, 2**bits), dtype=np.uint64)
+    huffman_kernels.fill_table(lengths, _reversed_words(lengths), single)
+    huffman_kernels.fill_table_of_several(single, bits, table)
+    symbols = np.empty(num_symbols, dtype=np.uint8)
+    bits_read = np.zeros(len(sizes), dtype=np.int64)
+    huffman_kernels.read_streams(padded, first_bytes, single, table, bits, begins, symbols, bits_read)
+    if ((bits_read + 7) // 8 != sizes).any():
         raise ValueError(f"{num_symbols:,} symbols do not end where the {len(content):,} stored bytes do")
     return symbols
 
 
-def _canonical_order(lengths: Lengths) -> npt.NDArray[np.int64]:
-    """The symbols that have a code word, in the order of the words: by (length, symbol)."""
+def _begins(num_symbols: int) -> npt.NDArray[np.int64]:
+    """Where each stream's run begins, and the last one's ends."""
+    streams = int(np.clip(num_symbols // SYMBOLS_A_STREAM, 1, MOST_STREAMS))
+    run = -(-num_symbols // streams)
+    return np.minimum(np.arange(streams + 1) * run, num_symbols)
+
+
+def _reversed_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
+    """The code word of each symbol, its first bit lowest; 0 where a symbol has none."""
     used = np.flatnonzero(lengths)
-    return used[np.argsort(lengths[used], kind="stable")]
-
-
-def canonical_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
-    """The code word of each symbol, right-aligned; 0 where a symbol has none."""
-    words = np.zeros(len(lengths), dtype=np.uint32)
-    word, previous = 0, 0
-    for symbol in _canonical_order(lengths):
-        word <<= int(lengths[symbol]) - previous
-        previous = int(lengths[symbol])
-        words[symbol] = word
-        word += 1
-    return words
+    order = used[np.argsort(lengths[used], kind="stable")]
+    in_order = lengths[order].astype(np.int64)
+    # the first word of n bits is the sum, over all words before, of 2**(n - their bits)
+    ends = np.cumsum(1 << (MAX_LENGTH - in_order))
+    words = (ends - (1 << (MAX_LENGTH - in_order))) >> (MAX_LENGTH - in_order)
+    reversed_words = np.zeros(order.size, dtype=np.int64)
+    for bit in range(MAX_LENGTH):
+        inside = bit < in_order
+        reversed_words[inside] |= ((words[inside] >> bit) & 1) << (in_order[inside] - 1 - bit)
+    found = np.zeros(len(lengths), dtype=np.uint32)
+    found[order] = reversed_words
+    return found

@@ -2,56 +2,158 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
+import numba.extending
 import numpy as np
 import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.np.arrayobj import make_array
 
 from traces.kernel_cache import kernel
 
 Integers = npt.NDArray[Any]
+SYMBOLS_A_LOOKUP = 6  # a table entry holds at most so many symbols
+
+
+def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that writes the machine's own instructions."""
+    return cast(Callable[..., Any], numba.extending.intrinsic(function))
+
+
+@intrinsic
+def load_uint64(typing: Any, content: Any, place: Any) -> Any:
+    """Eight bytes of a uint8 array from any place on, as a number whose lowest byte comes first."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, arguments[0])  # type: ignore[no-untyped-call]
+        pointer = builder.gep(array.data, [arguments[1]])
+        return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
+
+    return types.uint64(content, types.int64), generate
+
+
+@intrinsic
+def store_uint64(typing: Any, content: Any, place: Any, value: Any) -> Any:
+    """Write a number as eight bytes of a uint8 array from `place` on, lowest first."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = make_array(signature.args[0])(context, builder, arguments[0])  # type: ignore[no-untyped-call]
+        pointer = builder.gep(array.data, [arguments[1]])
+        builder.store(arguments[2], builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    return types.void(content, types.int64, types.uint64), generate
 
 
 @kernel
-def write_words(symbols: Integers, lengths: Integers, words: Integers, content: Integers) -> None:
-    """Write the code word of each symbol into `content`, uint8, zeros, just long enough."""
-    waiting = np.uint64(0)  # bits not yet written, right-aligned
-    num_waiting = np.int64(0)
-    place = 0
+def write_stream(symbols: Integers, lengths: Integers, reversed_words: Integers, stream: Integers) -> None:
+    """Write the code word of each symbol into `stream`, uint32 [words], long enough, from the lowest bit up."""
+    waiting = np.uint64(0)
+    num_waiting = np.uint64(0)
+    place = np.int64(0)
     for i in range(symbols.shape[0]):
-        length = np.int64(lengths[symbols[i]])
-        waiting = (waiting << np.uint64(length)) | np.uint64(words[symbols[i]])
-        num_waiting += length
-        while num_waiting >= 8:
-            num_waiting -= 8
-            content[place] = (waiting >> np.uint64(num_waiting)) & np.uint64(255)
-            place += 1
-    if num_waiting > 0:
-        content[place] = (waiting << np.uint64(8 - num_waiting)) & np.uint64(255)
+        symbol = symbols[i]
+        waiting |= np.uint64(reversed_words[symbol]) << num_waiting
+        num_waiting += np.uint64(lengths[symbol])
+        stream[place] = np.uint32(waiting)  # written again until 32 bits have come: no branch to predict
+        full = num_waiting >> np.uint64(5)
+        waiting >>= full << np.uint64(5)
+        num_waiting &= np.uint64(31)
+        place += np.int64(full)
+    stream[place] = np.uint32(waiting)
+
+
+# An entry of a table, uint64: bits that its symbols take, 6 bits; their number, 10 bits; from bit 16 on the symbols, a
+# byte each.
+ONE = np.uint64(1 << 6)
 
 
 @kernel
-def read_words(content: Integers, per_length: Integers, order: Integers, symbols: Integers) -> int:
-    """Fill `symbols`; return the bits read, or -1 if `content` ends too early.
+def fill_table(lengths: Integers, reversed_words: Integers, single: Integers) -> None:
+    """For every run of bits, the one symbol that it begins with: uint64 [2**bits]."""
+    size = single.shape[0]
+    for symbol in range(lengths.shape[0]):
+        if lengths[symbol]:
+            entry = np.uint64(lengths[symbol]) | ONE | np.uint64(symbol) << np.uint64(16)
+            for place in range(np.int64(reversed_words[symbol]), size, 1 << np.int64(lengths[symbol])):
+                single[place] = entry
 
-    per_length   code words of each length, from length 0 on; a complete prefix code
-    order        symbols in the order of their code words
-    """
-    num_bits = content.shape[0] * 8
-    bit = 0
-    for i in range(symbols.shape[0]):
-        word = 0  # the bits read so far, less the first code word of this length
-        before = 0  # code words that are shorter
-        length = 0
-        while True:
-            if bit >= num_bits:
-                return -1
-            word = word * 2 + ((content[bit >> 3] >> (7 - (bit & 7))) & 1)
-            bit += 1
-            length += 1
-            if word < per_length[length]:
-                symbols[i] = order[before + word]
+
+@kernel
+def fill_table_of_several(single: Integers, bits: int, table: Integers) -> None:
+    """For every run of bits, as many symbols as end in it, up to SYMBOLS_A_LOOKUP."""
+    for place in range(table.shape[0]):
+        entry = single[place]
+        used = np.int64(entry & np.uint64(63))
+        symbols = entry >> np.uint64(16)
+        number = 1
+        while number < SYMBOLS_A_LOOKUP:
+            following = single[place >> used]
+            length = np.int64(following & np.uint64(63))
+            if used + length > bits:
                 break
-            word -= per_length[length]
-            before += per_length[length]
-    return bit
+            symbols |= (following >> np.uint64(16)) << np.uint64(8 * number)
+            used += length
+            number += 1
+        table[place] = np.uint64(used) | np.uint64(number) * ONE | symbols << np.uint64(16)
+
+
+@kernel
+def read_streams(
+    content: Integers,
+    first_bytes: Integers,
+    single: Integers,
+    table: Integers,
+    bits: int,
+    begins: Integers,
+    symbols: Integers,
+    bits_read: Integers,
+) -> None:
+    """Read all streams at the same time, so that one's look-up need not wait for another's.
+
+    content         uint8, all streams and, after the last byte of the last, 8 more
+    first_bytes     int64 [streams]
+    single, table   uint64 [2**bits], of one symbol an entry, and of several; bits up to 12
+    begins          int64 [streams + 1], the place of each stream's first symbol in `symbols`, uint8, which is filled
+    bits_read       int64 [streams], filled; a stream that is damaged may seem to end anywhere
+    """
+    num_streams = first_bytes.shape[0]
+    mask = np.uint64((1 << bits) - 1)
+    last = np.int64(content.shape[0] - 8)
+    at = first_bytes * 8
+    places = begins[:num_streams].copy()
+    while True:
+        rounds = np.int64(2**62)
+        for stream in range(num_streams):
+            rounds = min(rounds, (begins[stream + 1] - places[stream] - 2) // (4 * SYMBOLS_A_LOOKUP))
+        if rounds <= 0:
+            break
+        for _ in range(rounds):
+            for stream in range(num_streams):
+                bit, place = at[stream], places[stream]
+                buffer = load_uint64(content, min(bit >> 3, last)) >> np.uint64(bit & 7)
+                taken = np.uint64(0)
+                for _lookup in range(4):  # of up to 12 bits each, of the 57 that are there
+                    entry = table[buffer & mask]
+                    store_uint64(symbols, place, entry >> np.uint64(16))
+                    place += np.int64((entry >> np.uint64(6)) & np.uint64(7))
+                    buffer >>= entry & np.uint64(63)
+                    taken += entry
+                at[stream] = bit + np.int64(taken & np.uint64(63))
+                places[stream] = place
+    for stream in range(num_streams):
+        bit, place, end = at[stream], places[stream], begins[stream + 1]
+        while place < end:
+            buffer = load_uint64(content, min(bit >> 3, last)) >> np.uint64(bit & 7)
+            entry = table[buffer & mask]
+            if end - place < 8:
+                entry = single[buffer & mask]
+                symbols[place] = entry >> np.uint64(16)
+            else:
+                store_uint64(symbols, place, entry >> np.uint64(16))
+            place += np.int64((entry >> np.uint64(6)) & np.uint64(7))
+            bit += np.int64(entry & np.uint64(63))
+        bits_read[stream] = bit - first_bytes[stream] * 8

@@ -48,13 +48,14 @@ def compress_parameters(
     parameters: Parameters,
     density: float,
     weight_bits: int = 4,
-    index_bits: int = 5,
+    index_bits: int | None = None,
     layer_density: Mapping[str, float] | None = None,
 ) -> tuple[CompressedModel, dict[str, str]]:
     """Compress every `NAME.weight` of two dimensions or more, with its `NAME.bias`.
 
     density, layer_density   share of weights to keep, in all layers and in those named
-    weight_bits, index_bits  bits of a code and of a gap in the file
+    weight_bits, index_bits  bits of a code and of a gap in the file; of a gap, if none are given, what takes the
+                             fewest bytes
 
     Returns the compressed model, and for every parameter left alone the reason. Raises InputError if nothing
     can be compressed, `layer_density` names no layer, or a value is not finite.

@@ -22,8 +22,10 @@ def magnitude_mask(weights: npt.NDArray[Any], density: float) -> npt.NDArray[np.
     if not np.isfinite(magnitudes).all():
         raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
     keep = max(1, round(density * magnitudes.size))
-    mask = np.zeros(magnitudes.size, dtype=np.bool_)
-    mask[np.argsort(-magnitudes, kind="stable")[:keep]] = True
+    threshold = np.partition(magnitudes, magnitudes.size - keep)[magnitudes.size - keep]
+    mask: npt.NDArray[np.bool_] = magnitudes > threshold
+    ties = np.flatnonzero(magnitudes == threshold)
+    mask[ties[: keep - int(mask.sum())]] = True
     mask &= magnitudes > 0
     return mask.reshape(weights.shape)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +12,10 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
 from compress.pruning import density_schedule, magnitude_mask
-from compress.weight_sharing import kmeans_1d, nearest_codes, share_weights
+from compress.weight_sharing import MOST_POINTS, Initialisation, nearest_codes, share_weights, shared_values
 from traces import InputError
+
+Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 def drawn_weights(seed: int, *shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
@@ -85,15 +90,73 @@ def test_every_weight_takes_the_shared_weight_nearest_to_it() -> None:
 
 
 @pytest.mark.parametrize("num_centroids", [1, 3, 15, 31])
-def test_kmeans_ends_where_scikit_learn_does_from_the_same_start(num_centroids: int) -> None:
+def test_lloyd_s_iterations_end_where_scikit_learn_s_do_from_the_same_start(num_centroids: int) -> None:
     samples = drawn_weights(5, 3000).astype(np.float64)
     start = np.linspace(samples.min(), samples.max(), num_centroids)
     theirs = KMeans(num_centroids, init=start[:, np.newaxis], n_init=1, max_iter=1000, tol=0).fit(
         samples[:, np.newaxis]
     )
-    ours = kmeans_1d(samples, num_centroids)
-    error = np.min((samples[:, np.newaxis] - ours) ** 2, axis=1).sum()
-    assert error == pytest.approx(theirs.inertia_, rel=1e-6)
+    ours, _ = shared_values(samples, num_centroids, initialisation="linear")
+    assert squared_error(samples, ours) == pytest.approx(theirs.inertia_, rel=1e-6)
+
+
+def squared_error(samples: Floats, centroids: Floats, importances: Floats | float = 1.0) -> float:
+    return float((importances * np.min((samples[:, np.newaxis] - centroids) ** 2, axis=1)).sum())
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8), st.integers(1, 4), st.integers(0, 3), st.booleans())
+def test_the_optimal_centroids_are_the_best_of_all(
+    seed: int, size: int, num_centroids: int, digits: int, weighted: bool
+) -> None:
+    stream = np.random.default_rng(seed)
+    samples = np.sort(stream.normal(size=size).round(digits))
+    importances = stream.uniform(0.1, 1, size) if weighted else np.ones(size)
+    best = np.inf
+    for cuts in itertools.combinations_with_replacement(range(size + 1), num_centroids - 1):
+        error = 0.0
+        for begin, end in itertools.pairwise([0, *cuts, size]):
+            if end > begin:
+                run, mass = samples[begin:end], importances[begin:end]
+                error += float((mass * (run - np.average(run, weights=mass)) ** 2).sum())
+        best = min(best, error)
+    centroids, codes = shared_values(samples, num_centroids, importances=importances)
+    assert squared_error(samples, centroids, importances) == pytest.approx(best, abs=1e-9)
+    assert float((importances * (samples - centroids[codes - 1]) ** 2).sum()) == pytest.approx(best, abs=1e-9)
+
+
+@pytest.mark.parametrize("initialisation", ["linear", "density", "random"])
+@pytest.mark.parametrize("num_centroids", [3, 15, 255])
+def test_no_initialisation_ends_below_the_optimum(initialisation: Initialisation, num_centroids: int) -> None:
+    samples = drawn_weights(6, 4000).astype(np.float64)
+    optimum = squared_error(samples, shared_values(samples, num_centroids)[0])
+    found = shared_values(samples, num_centroids, initialisation=initialisation, seed=1)[0]
+    assert optimum <= squared_error(samples, found) * (1 + 1e-9)
+
+
+def test_the_histogram_of_many_values_is_nearly_exact() -> None:
+    samples = drawn_weights(7, 5 * MOST_POINTS)
+    centroids, codes = shared_values(samples, 15)
+    error = float(((samples - centroids[codes - 1]) ** 2).sum())
+    lloyd, _ = shared_values(samples, 15, initialisation="density")
+    assert error < float(np.min((samples[:, np.newaxis] - lloyd) ** 2, axis=1).sum()) * 1.00001
+    distances = np.abs(samples[:1000, np.newaxis] - centroids)
+    assert np.array_equal(codes[:1000] - 1, distances.argmin(axis=1))
+
+
+def test_important_weights_are_met_more_closely() -> None:
+    weights = drawn_weights(8, 50, 40)
+    importances = np.where(weights > 1, 1000.0, 1.0)
+    errors = []
+    for given_importances in (None, importances):
+        codes, codebook, _ = share_weights(weights, weights != 0, 3, importances=given_importances)
+        errors.append(float(((weights - codebook[codes])[weights > 1] ** 2).sum()))
+    assert errors[1] < errors[0] / 2
+    for wrong, sentence in ((importances[0], "must have the shape of weights"), (importances * 0, "must be positive")):
+        with pytest.raises(InputError, match=sentence):
+            share_weights(weights, weights != 0, 3, importances=wrong)
+    with pytest.raises(InputError, match="must be one of optimal, linear, density, random; found 'best'"):
+        share_weights(weights, weights != 0, 3, initialisation="best")  # type: ignore[arg-type]
 
 
 def test_fewer_weights_than_centroids_are_represented_exactly() -> None:

@@ -1,0 +1,69 @@
+"""Bytes taken off the front, and numbers of as few bytes as they need."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+
+def varint(value: int) -> bytes:
+    """A whole number, 0 or more, in groups of 7 bits, lowest first; the highest bit of a byte says that more follow."""
+    content = bytearray()
+    while value > 127:
+        content.append(value & 127 | 128)
+        value >>= 7
+    content.append(value)
+    return bytes(content)
+
+
+def text(value: str) -> bytes:
+    """A text: a varint, its bytes, and these in UTF-8."""
+    encoded = value.encode()
+    return varint(len(encoded)) + encoded
+
+
+class ByteReader:
+    """Takes bytes off the front. Raises ValueError where they end too early."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.position = 0
+
+    @property
+    def left(self) -> int:
+        """Bytes that have not been taken."""
+        return len(self.content) - self.position
+
+    def take(self, num_bytes: int) -> bytes:
+        """The next bytes."""
+        if not 0 <= num_bytes <= self.left:
+            raise ValueError(f"{num_bytes:,} bytes must follow byte {self.position:,}; found {self.left:,}")
+        taken = self.content[self.position : self.position + num_bytes]
+        self.position += num_bytes
+        return taken
+
+    def unpack(self, form: str) -> tuple[Any, ...]:
+        """Numbers as `struct.unpack` reads them."""
+        return struct.unpack(form, self.take(struct.calcsize(form)))
+
+    def varint(self) -> int:
+        """A number as `varint` writes it, up to 63 bits."""
+        value = 0
+        for place in range(9):
+            (byte,) = self.take(1)
+            value |= (byte & 127) << (7 * place)
+            if byte < 128:
+                return value
+        raise ValueError("a number has more than 63 bits")
+
+    def text(self, most_bytes: int) -> str:
+        """A text as `text` writes it, up to so many bytes."""
+        num_bytes = self.varint()
+        if num_bytes > most_bytes:
+            raise ValueError(f"a name of {num_bytes:,} bytes; up to {most_bytes:,} are possible")
+        return self.take(num_bytes).decode()
+
+    def check_end(self) -> None:
+        """Raise ValueError if bytes are left."""
+        if self.left:
+            raise ValueError(f"{self.left:,} bytes after the end")

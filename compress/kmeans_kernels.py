@@ -1,0 +1,118 @@
+"""The loops of one-dimensional k-means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from traces.kernel_cache import kernel
+
+Floats = npt.NDArray[Any]
+Integers = npt.NDArray[Any]
+
+
+@kernel
+def fill_histogram(
+    values: Floats, importances: Floats, kept: Integers, lowest: float, bins_per_unit: float, mass: Floats, sums: Floats
+) -> None:
+    """Add up importance, and importance times value, of the kept values in each bin of one width.
+
+    values        float [n]; `kept` bool [n], or empty: all of them
+    importances   float [n], or empty: 1 each
+    """
+    last = mass.shape[0] - 1
+    for i in range(values.shape[0]):
+        if kept.shape[0] == 0 or kept[i]:
+            value = np.float64(values[i])
+            place = min(last, np.int64((value - lowest) * bins_per_unit))
+            importance = 1.0 if importances.shape[0] == 0 else np.float64(importances[i])
+            mass[place] += importance
+            sums[place] += importance * value
+
+
+@kernel
+def best_borders(mass: Floats, sums: Floats, squares: Floats, borders: Integers) -> None:
+    """Cut ascending points into runs with the least sum of squared distances to the means of the runs.
+
+    mass, sums, squares   float64 [n + 1], running totals over the points of importance, importance times value, and
+                          importance times squared value, each from 0 on
+    borders               int64 [k + 1], filled: run c is the points from borders[c] to borders[c + 1]
+
+    D[c, j], the least error of the first j points in c runs, is min over i of D[c - 1, i] + error(i, j); the best i
+    does not fall as j grows, so each c takes n log n steps. Source: Wu, "Optimal quantization by matrix searching",
+    J. Algorithms 1991; divide and conquer in place of the matrix search.
+    """
+    num_points = mass.shape[0] - 1
+    num_runs = borders.shape[0] - 1
+    cut = np.zeros((num_runs + 1, num_points + 1), dtype=np.int32)
+    before = np.empty(num_points + 1)
+    for j in range(num_points + 1):
+        before[j] = squares[j] - (sums[j] * sums[j] / mass[j] if mass[j] > 0 else 0.0)
+    after = np.empty(num_points + 1)
+    stack = np.empty((64, 4), dtype=np.int64)
+    for c in range(2, num_runs + 1):
+        depth = 1
+        stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = 0, num_points, 0, num_points
+        while depth:
+            depth -= 1
+            low, high, first, last = stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3]
+            j = (low + high) // 2
+            least = np.inf
+            best = first
+            mass_j, sum_j, square_j = mass[j], sums[j], squares[j]
+            for i in range(first, min(last, j) + 1):
+                inside = mass_j - mass[i]
+                total = sum_j - sums[i]
+                error = before[i]
+                if inside > 0:
+                    error += square_j - squares[i] - total * total / inside
+                if error < least:
+                    least, best = error, i
+            after[j] = least
+            cut[c, j] = best
+            if low < j:
+                stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = low, j - 1, first, best
+                depth += 1
+            if j < high:
+                stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = j + 1, high, best, last
+                depth += 1
+        before, after = after, before
+    borders[num_runs] = num_points
+    for c in range(num_runs, 0, -1):
+        borders[c - 1] = cut[c, borders[c]] if c > 1 else 0
+
+
+@kernel
+def nearest_codes(
+    values: Floats,
+    importances: Floats,
+    kept: Integers,
+    midpoints: Floats,
+    lowest: float,
+    bins_per_unit: float,
+    code_of_bin: Integers,
+    codes: Integers,
+    mass: Floats,
+    sums: Floats,
+) -> None:
+    """The code, from 1 on, of the centroid nearest to each kept value; 0 for a value that is not kept.
+
+    midpoints      float64 [k - 1], between ascending centroids
+    code_of_bin    int [bins], the lowest code of the values in a bin (from 0 on); the search goes up from there
+    mass, sums     float64 [k], filled: importance, and importance times value, of each code's values
+    """
+    last = code_of_bin.shape[0] - 1
+    for i in range(values.shape[0]):
+        if kept.shape[0] != 0 and not kept[i]:
+            codes[i] = 0
+            continue
+        value = np.float64(values[i])
+        code = np.int64(code_of_bin[min(last, max(0, np.int64((value - lowest) * bins_per_unit)))])
+        while code < midpoints.shape[0] and value > midpoints[code]:
+            code += 1
+        importance = 1.0 if importances.shape[0] == 0 else np.float64(importances[i])
+        mass[code] += importance
+        sums[code] += importance * value
+        codes[i] = code + 1
