@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
-import numba.extending
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from numba import types
-from numba.np.arrayobj import make_array
 
 from traces.kernel_cache import kernel
 
@@ -18,34 +13,33 @@ Integers = npt.NDArray[Any]
 SYMBOLS_A_LOOKUP = 6  # a table entry holds at most so many symbols
 
 
-def intrinsic(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that writes the machine's own instructions."""
-    return cast(Callable[..., Any], numba.extending.intrinsic(function))
+@kernel
+def load_uint64(content: Integers, place: int) -> np.uint64:
+    """Eight bytes of a uint8 array from `place` on, as a number whose lowest byte comes first; compiled to one load."""
+    at = np.uint64(place)
+    value = np.uint64(content[at])
+    value |= np.uint64(content[at + np.uint64(1)]) << np.uint64(8)
+    value |= np.uint64(content[at + np.uint64(2)]) << np.uint64(16)
+    value |= np.uint64(content[at + np.uint64(3)]) << np.uint64(24)
+    value |= np.uint64(content[at + np.uint64(4)]) << np.uint64(32)
+    value |= np.uint64(content[at + np.uint64(5)]) << np.uint64(40)
+    value |= np.uint64(content[at + np.uint64(6)]) << np.uint64(48)
+    value |= np.uint64(content[at + np.uint64(7)]) << np.uint64(56)
+    return value
 
 
-@intrinsic
-def load_uint64(typing: Any, content: Any, place: Any) -> Any:
-    """Eight bytes of a uint8 array from any place on, as a number whose lowest byte comes first."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = make_array(signature.args[0])(context, builder, arguments[0])  # type: ignore[no-untyped-call]
-        pointer = builder.gep(array.data, [arguments[1]])
-        return builder.load(builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
-
-    return types.uint64(content, types.int64), generate
-
-
-@intrinsic
-def store_uint64(typing: Any, content: Any, place: Any, value: Any) -> Any:
-    """Write a number as eight bytes of a uint8 array from `place` on, lowest first."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array = make_array(signature.args[0])(context, builder, arguments[0])  # type: ignore[no-untyped-call]
-        pointer = builder.gep(array.data, [arguments[1]])
-        builder.store(arguments[2], builder.bitcast(pointer, ir.IntType(64).as_pointer()), align=1)
-        return context.get_dummy_value()
-
-    return types.void(content, types.int64, types.uint64), generate
+@kernel
+def store_uint64(content: Integers, place: int, value: np.uint64) -> None:
+    """Write a number as eight bytes of a uint8 array from `place` on, lowest first; compiled to one store."""
+    at = np.uint64(place)
+    content[at] = value & np.uint64(255)
+    content[at + np.uint64(1)] = (value >> np.uint64(8)) & np.uint64(255)
+    content[at + np.uint64(2)] = (value >> np.uint64(16)) & np.uint64(255)
+    content[at + np.uint64(3)] = (value >> np.uint64(24)) & np.uint64(255)
+    content[at + np.uint64(4)] = (value >> np.uint64(32)) & np.uint64(255)
+    content[at + np.uint64(5)] = (value >> np.uint64(40)) & np.uint64(255)
+    content[at + np.uint64(6)] = (value >> np.uint64(48)) & np.uint64(255)
+    content[at + np.uint64(7)] = (value >> np.uint64(56)) & np.uint64(255)
 
 
 @kernel
