@@ -40,7 +40,7 @@ def pack(
     show(container)
     for reason in dict.fromkeys(left_alone.values()):
         names = [name for name, its_reason in left_alone.items() if its_reason == reason]
-        print(f"left alone, not in the container ({reason}): {', '.join(names)}")
+        print(f"stored as they are ({reason}): {', '.join(names)}")
 
 
 def show(container: tyro.conf.Positional[Path]) -> None:
@@ -52,19 +52,47 @@ def show(container: tyro.conf.Positional[Path]) -> None:
     from rich.table import Table
 
     model = CompressedModel.load(container)
+    report = CompressedModel(
+        model.layers,
+        model.shapes,
+        weight_names=model.weight_names,
+        bias_names=model.bias_names,
+        tensors=model.tensors,
+        buffers=sorted(model.buffers),
+        coding=model.coding,
+    ).size_report
     table = Table(title=str(container), title_justify="left")
     table.add_column("layer")
-    for heading in ("shape", "density", "code bits", "shared weights", "bias"):
+    headings = (
+        "shape",
+        "density",
+        "bits",
+        "codes",
+        "gaps",
+        "fillers",
+        "codebook",
+        "tables",
+        "bias",
+        "header",
+        "bytes",
+        "above entropy",
+    )
+    for heading in headings:
         table.add_column(heading, justify="right")
-    for layer, shape in zip(model.layers, model.shapes, strict=True):
+    for layer, shape, size in zip(model.layers, model.shapes, report.layers, strict=True):
+        parts = size.codes, size.gaps, size.fillers, size.codebook, size.code_tables, size.bias, size.header, size.total
         table.add_row(
             layer.name,
             " x ".join(str(length) for length in shape),
             f"{layer.density:.1%}",
             str(layer.weight_bits),
-            str(2**layer.weight_bits - 1),
-            "no" if layer.bias is None else "yes",
+            *(f"{part:,}" for part in parts),
+            f"{size.above_entropy:+.1%}",
         )
+    table.add_section()
+    blank = [""] * (len(headings) - 2)
+    table.add_row("other tensors", *blank, f"{report.tensors:,}", "")
+    table.add_row("header of the file", *blank, f"{report.header:,}", "")
     console().print(table)
     print(
         f"{model.size_bytes:,} bytes; the same parameters in fp32 take {model.parameter_bytes:,}: "

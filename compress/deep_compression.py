@@ -1,4 +1,4 @@
-"""The pipeline of Deep Compression: prune, share, fine-tune after each, and code.
+"""The pipeline of Deep Compression: prune, share, fine-tune after each, and code (PyTorch needed).
 
 Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 """
@@ -6,139 +6,243 @@ Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from compress.config import CompressionConfig, LayerSettings
 from compress.container import CompressedModel
-from compress.fine_tuning import mask_weight, share_parameters, train
-from compress.pruning import check_density, density_schedule, magnitude_mask
-from compress.weight_sharing import share_weights
+from compress.fine_tuning import (
+    Assignment,
+    SharedWeight,
+    StraightThrough,
+    mask_weight,
+    refresh_recurrent,
+    share_parameters,
+    straight_through,
+)
+from compress.modules import BUFFER, NOT_STORED, weight_units
+from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
+from compress.weight_sharing import nearest_codes, share_weights
 from traces import CompressedLayer, InputError
+from traces.npz import read_npz, write_npz
+
+Train = Callable[[torch.nn.Module, "Stage"], object]
 
 
 @dataclass(frozen=True)
-class CompressionConfig:
-    """How far to compress, and how long to fine-tune. Raises InputError if a value is out of its range."""
+class Stage:
+    """What a network is fine-tuned after: the pruning step `number` of `of`, or, last of all, sharing."""
 
-    density: float = 0.1
-    """share of weights to keep, in layers that `layer_density` does not name"""
-    layer_density: Mapping[str, float] = field(default_factory=dict)
-    """share of weights to keep, by layer name"""
-    weight_bits: int = 4
-    """bits of a code, 1 to 8"""
-    index_bits: int = 5
-    """bits of a gap in the file, 1 to 8"""
-    pruning_steps: int = 3
-    """steps of gradual pruning, each followed by `pruning_epochs` of fine-tuning"""
-    pruning_epochs: int = 10
-    """epochs of fine-tuning after each pruning step"""
-    sharing_epochs: int = 10
-    """epochs of fine-tuning of the shared weights"""
-    learning_rate: float = 1e-3
-    """of Adam, at the start of each fine-tuning"""
-    batch_size: int = 64
-    """samples a training step"""
-    seed: int = 0
-    """of the order of the samples"""
-
-    def __post_init__(self) -> None:
-        for name, value in {"density": self.density, **self.layer_density}.items():
-            check_density(name, value)
-        for name in ("weight_bits", "index_bits"):
-            if not 1 <= getattr(self, name) <= 8:
-                raise InputError(f"{name}={getattr(self, name)} must be 1 to 8")
-        for name, lowest in {
-            "pruning_steps": 1,
-            "pruning_epochs": 0,
-            "sharing_epochs": 0,
-            "batch_size": 1,
-        }.items():
-            if getattr(self, name) < lowest:
-                raise InputError(f"{name}={getattr(self, name)} must be at least {lowest}")
-        object.__setattr__(self, "layer_density", MappingProxyType(dict(self.layer_density)))
+    kind: str
+    number: int
+    of: int
 
     @property
-    def epochs(self) -> int:
-        """Epochs of fine-tuning in all."""
-        return self.pruning_steps * self.pruning_epochs + self.sharing_epochs
+    def last(self) -> bool:
+        """Whether no other stage follows."""
+        return self.kind == "sharing"
 
 
-def compressible_layers(module: torch.nn.Module) -> dict[str, torch.nn.Linear | torch.nn.Conv2d]:
-    """The layers that can be compressed, by name in the module: Linear and Conv2d.
+class Compressor:
+    """Compresses a module in place, stage by stage; in between, train it as you like.
 
-    Raises InputError if there is none, or the module holds parameters or buffers besides theirs.
+        compressor = prepare(module, config)
+        while (stage := compressor.step()) is not None:
+            ...  # train the module: with a new optimizer, since sharing replaces parameters
+        model = compressor.finalize()
+
+    units        what is compressed; `left_alone`, why other parameters and buffers are not
     """
-    layers = {
-        name: layer for name, layer in module.named_modules() if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d)
-    }
-    if not layers:
-        raise InputError("the network has no Linear or Conv2d layer to compress")
-    if "" in layers:
-        raise InputError("a layer alone has no name to be stored under; put it into a torch.nn.Sequential")
-    held = {f"{name}.{parameter}" for name, layer in layers.items() for parameter in layer.state_dict()}
-    others = [name for name in module.state_dict() if name not in held]
-    if others:
-        raise InputError(
-            f"every parameter must belong to a Linear or Conv2d layer, since a container holds no others and "
-            f"fine-tuning would change them; found {', '.join(others)}; fold normalisation into the layers before"
+
+    def __init__(self, module: torch.nn.Module, config: CompressionConfig | None = None) -> None:
+        self.module = module
+        self.config = config or CompressionConfig()
+        self.units, self.left_alone = weight_units(module)
+        self.config.check_names({unit.name: unit.kind for unit in self.units})
+        self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
+        self._others = [name for name, reason in self.left_alone.items() if reason != NOT_STORED]
+        self._stages_done = 0
+        self._shared: list[StraightThrough | list[SharedWeight]] | None = None
+        refresh_recurrent(module)
+
+    @property
+    def stages(self) -> int:
+        """Stages in all."""
+        return self.config.pruning_steps + 1
+
+    def step(self) -> Stage | None:
+        """Go on to the next stage: prune further, or share; None after the last."""
+        number, steps = self._stages_done + 1, self.config.pruning_steps
+        if number > self.stages:
+            return None
+        torch.manual_seed(self.config.seed + number)
+        if number <= steps:
+            self._prune(number)
+            stage = Stage("pruning", number, steps)
+        else:
+            self._share()
+            stage = Stage("sharing", 1, 1)
+        self._stages_done = number
+        return stage
+
+    def finalize(self) -> CompressedModel:
+        """The compressed model; stages that are left are done first. The module keeps its last form."""
+        while self.step() is not None:
+            pass
+        assert self._shared is not None
+        layers, shapes, weight_names, bias_names = [], [], [], []
+        for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
+            codes, codebook, bias_codes = _assignment(shared)
+            if settings.codebook_bits == 16:
+                codebook = codebook.astype(np.float16).astype(np.float32)
+            layers.append(CompressedLayer(unit.name, codes.reshape(len(codes), -1), codebook, bias_codes))
+            shapes.append(codes.shape)
+            weight_names.append(unit.names)
+            bias_names.append(unit.bias_name)
+        state = self.module.state_dict()
+        tensors = {name: state[name].detach().numpy() for name in self._others}
+        if self.config.tensor_bits == 16:
+            tensors = {name: _rounded(values) for name, values in tensors.items()}
+        buffers = [name for name in self._others if self.left_alone[name] == BUFFER]
+        return CompressedModel(
+            layers,
+            shapes,
+            weight_names=weight_names,
+            bias_names=bias_names,
+            tensors=tensors,
+            buffers=buffers,
+            coding=[settings.coding for settings in self.settings],
         )
-    return layers
+
+    def _prune(self, number: int) -> None:
+        steps, config = self.config.pruning_steps, self.config
+        weights = [_array(unit.weight) for unit in self.units]
+        if config.criterion == "layer":
+            masks = []
+            for values, settings in zip(weights, self.settings, strict=True):
+                density = cubic_schedule(settings.density, steps)[number - 1]
+                masks.append(
+                    balanced_mask(values, density, settings.balanced_over)
+                    if settings.balanced_over
+                    else magnitude_mask(values, density)
+                )
+        else:
+            density = cubic_schedule(config.every.density, steps)[number - 1]
+            masks = global_masks(weights, density, config.criterion)
+        for unit, mask in zip(self.units, masks, strict=True):
+            mask_weight(unit.owners, mask)
+
+    def _share(self) -> None:
+        self._shared = []
+        for unit, settings in zip(self.units, self.settings, strict=True):
+            weights = _array(unit.weight)
+            bias = None if unit.bias_values is None else _array(unit.bias_values)
+            if self.config.sharing == "joint":
+                share, every = _sharer(settings), self.config.reassign_every
+                self._shared.append(straight_through(unit.owners, unit.bias, share, weights != 0, every))
+                continue
+            codes, codebook, bias_codes = share_weights(
+                weights, weights != 0, settings.weight_bits, bias, settings.initialisation, seed=self.config.seed
+            )
+            self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What a run goes on from: the module's state, and how many stages are done."""
+        arrays = {f"module.{name}": values.detach().numpy() for name, values in self.module.state_dict().items()}
+        return arrays | {"stages": np.array(self._stages_done), "config": np.array(self.config.to_json())}
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> Stage | None:
+        """Go back to a state of the same config; returns its stage. Raises InputError if it is of another one."""
+        if str(state["config"]) != self.config.to_json():
+            raise InputError("the state must be of the same config; it is of another one; begin anew")
+        stage = None
+        for _ in range(int(state["stages"])):
+            stage = self.step()
+        values = {name.removeprefix("module."): torch.from_numpy(state[name]) for name in state if "module." in name}
+        self.module.load_state_dict(values)
+        return stage
+
+
+def prepare(module: torch.nn.Module, config: CompressionConfig | None = None) -> Compressor:
+    """A compressor of this module, in place: see `Compressor`. Raises InputError if there is nothing to compress."""
+    return Compressor(module, config)
 
 
 def compress(
     module: torch.nn.Module,
-    images: npt.NDArray[np.float32],
-    labels: npt.NDArray[np.int64],
     config: CompressionConfig | None = None,
-    after_epoch: Callable[[], object] = lambda: None,
+    train: Train | None = None,
+    state_file: Path | None = None,
 ) -> CompressedModel:
-    """Compress all Linear and Conv2d layers of a trained classifier; `module` itself is left as it is.
+    """Compress a trained module; `module` itself is left as it is.
 
-    images [samples, ...] and labels [samples] fine-tune what is left; `after_epoch` is called after each of
-    `config.epochs` epochs. Raises InputError if the module has nothing to compress, or more than a container
-    can hold, or the config names a layer that it does not have.
+    train        called with a copy of the module after each stage, to fine-tune it; nothing is fine-tuned without it
+    state_file   .npz file that is written after each stage; where there is one, of the same config, the run goes on
+                 from it, with the same result as if it had never stopped, as far as `train` depends on nothing else
+
+    Raises InputError if the module has nothing to compress, or the config names a layer that it does not have.
     """
-    config = config or CompressionConfig()
-    module = copy.deepcopy(module)
-    layers = compressible_layers(module)
-    unknown = sorted(set(config.layer_density) - set(layers))
-    if unknown:
-        raise InputError(
-            f"layer_density names {', '.join(unknown)}, which the network does not have; its layers are "
-            f"{', '.join(layers)}"
-        )
+    compressor = prepare(copy.deepcopy(module), config)
+    if state_file is not None and state_file.exists():
+        compressor.restore(read_npz(state_file))
+    while (stage := compressor.step()) is not None:
+        if train is not None:
+            train(compressor.module, stage)
+        if state_file is not None:
+            write_npz(state_file, compressor.state())
+    return compressor.finalize()
 
-    def fine_tune(epochs: int) -> None:
-        train(module, images, labels, epochs, config.learning_rate, config.batch_size, config.seed, after_epoch)
 
-    densities = {name: config.layer_density.get(name, config.density) for name in layers}
-    schedules = {name: density_schedule(density, config.pruning_steps) for name, density in densities.items()}
-    for step in range(config.pruning_steps):
-        for name, layer in layers.items():
-            mask_weight(layer, magnitude_mask(_array(layer.weight), schedules[name][step]))
-        fine_tune(config.pruning_epochs)
+def sensitivity(
+    module: torch.nn.Module,
+    evaluate: Callable[[torch.nn.Module], float],
+    densities: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05),
+) -> dict[str, dict[float, float]]:
+    """What `evaluate` says of the module with one layer pruned to each density, by layer and density.
 
-    codes = {}
-    centroids = {}
-    for name, layer in layers.items():
-        weights = _array(layer.weight)
-        bias = None if layer.bias is None else _array(layer.bias)
-        shared, codebook, bias_codes = share_weights(weights, weights != 0, config.weight_bits, bias)
-        codes[name] = shared, bias_codes
-        centroids[name] = share_parameters(layer, shared, codebook, bias_codes)
-    fine_tune(config.sharing_epochs)
+    Source: Han et al., "Learning both weights and connections", NIPS 2015, section 3.
+    """
+    found: dict[str, dict[float, float]] = {}
+    names = [unit.name for unit in weight_units(module)[0]]
+    for number, name in enumerate(names):
+        found[name] = {}
+        for density in densities:
+            pruned = copy.deepcopy(module)
+            unit = weight_units(pruned)[0][number]
+            with torch.no_grad():
+                unit.weight.mul_(torch.from_numpy(magnitude_mask(_array(unit.weight), density)))
+            found[name][density] = evaluate(pruned)
+    return found
 
-    compressed, shapes = [], []
-    for name, (shared, bias_codes) in codes.items():
-        codebook = np.concatenate([[0.0], _array(centroids[name])]).astype(np.float32)
-        compressed.append(CompressedLayer(name, shared.reshape(len(shared), -1), codebook, bias_codes))
-        shapes.append(shared.shape)
-    return CompressedModel(compressed, shapes, config.index_bits)
+
+def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
+    """Codes, codebook and codes of the bias of a unit whose weights are shared."""
+    if isinstance(shared, StraightThrough):
+        return shared.assign()
+    codes, *bias_codes = (lookup.codes.numpy().astype(np.uint8) for lookup in shared)
+    codebook = np.concatenate([[0.0], _array(shared[0].centroids)]).astype(np.float32)
+    return codes, codebook, bias_codes[0] if bias_codes else None
+
+
+def _sharer(settings: LayerSettings) -> Callable[..., Any]:
+    def share(weights: npt.NDArray[Any], kept: npt.NDArray[np.bool_], bias: npt.NDArray[Any] | None) -> Any:
+        codes, codebook, bias_codes = share_weights(weights, kept, settings.weight_bits, bias, settings.initialisation)
+        if settings.codebook_bits == 16:
+            codebook = codebook.astype(np.float16).astype(np.float32)
+            bias_codes = None if bias is None else nearest_codes(bias, codebook)
+        return codes, codebook, bias_codes
+
+    return share
+
+
+def _rounded(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return values.astype(np.float16).astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:

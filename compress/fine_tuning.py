@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,28 +107,139 @@ class SharedWeight(torch.nn.Module):
         return _Lookup.apply(codebook, self.codes)  # type: ignore[no-any-return, no-untyped-call]
 
 
-def mask_weight(layer: torch.nn.Module, mask: npt.NDArray[np.bool_]) -> None:
-    """Prune: from now on `layer.weight` is zero where `mask` is False. Replaces an earlier mask."""
-    if parametrize.is_parametrized(layer, "weight"):
-        parametrize.remove_parametrizations(layer, "weight")
-    parametrize.register_parametrization(layer, "weight", MaskedWeight(mask))
+Owner = tuple[torch.nn.Module, str]
+Assignment = tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[Any] | None]
+Share = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any] | None], Assignment]
+
+
+class StraightThrough(torch.nn.Module):
+    """A weight that is, in every forward pass, the nearest centroid of itself, and is trained as if it were free.
+
+    Codes and centroids follow the weight: they are found again every so many forward passes in training. Source: the
+    straight-through estimator, Bengio, Leonard, Courville, 2013.
+    """
+
+    mask: torch.Tensor
+    passes: torch.Tensor
+
+    def __init__(
+        self, owner: Owner, bias: Owner | None, share: Share, mask: npt.NDArray[np.bool_], reassign_every: int
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mask", torch.from_numpy(mask))
+        self.register_buffer("passes", torch.zeros((), dtype=torch.int64))
+        self.owners = [owner, bias]  # a list, so that they are no part of this module
+        self.share, self.reassign_every = share, reassign_every
+        self.latest: Assignment | None = None
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        if self.latest is None or (self.training and int(self.passes) % self.reassign_every == 0):
+            self.assign()
+        if self.training:
+            self.passes += 1
+        assert self.latest is not None
+        codes, codebook, _ = self.latest
+        masked = weight * self.mask
+        return masked + (torch.from_numpy(codebook[codes]) - masked).detach()
+
+    def assign(self) -> Assignment:
+        """Find codes and centroids of the weight and the bias as they are now."""
+        weight, bias = (None if owner is None else _original(owner) for owner in self.owners)
+        assert weight is not None
+        mask = self.mask.numpy()
+        self.latest = self.share(weight * mask, mask, bias)
+        return self.latest
+
+
+class StraightThroughBias(torch.nn.Module):
+    """The bias of a weight that is `StraightThrough`, in the same codebook."""
+
+    def __init__(self, of: StraightThrough) -> None:
+        super().__init__()
+        self.of = [of]  # a list, so that it is no part of this module
+
+    def forward(self, bias: torch.Tensor) -> torch.Tensor:
+        if self.of[0].latest is None:
+            return bias
+        _, codebook, codes = self.of[0].latest
+        return bias + (torch.from_numpy(codebook[codes]) - bias).detach()
+
+
+def mask_weight(owners: Sequence[Owner], mask: npt.NDArray[np.bool_]) -> None:
+    """Prune: from now on the weight is zero where `mask` is False, wherever it is tied. Changes an earlier mask."""
+    module, attribute = owners[0]
+    if parametrize.is_parametrized(module, attribute):
+        masked = module.parametrizations[attribute][0]  # type: ignore[index]
+        assert isinstance(masked, MaskedWeight)
+        masked.mask.copy_(torch.from_numpy(mask))
+        return
+    masked = MaskedWeight(mask)
+    for module, attribute in owners:
+        parametrize.register_parametrization(module, attribute, masked)
 
 
 def share_parameters(
-    layer: torch.nn.Module,
+    owners: Sequence[Owner],
+    bias: Owner | None,
     codes: npt.NDArray[Any],
     codebook: npt.NDArray[np.float32],
     bias_codes: npt.NDArray[Any] | None,
-) -> torch.nn.Parameter:
-    """Share: from now on `layer.weight` and `layer.bias` are looked up in one codebook.
+) -> list[SharedWeight]:
+    """Share: from now on the weight, and the bias, are looked up in one codebook, whose centroids are trained.
 
-    Returns the trainable centroids, the codebook without its zero.
+    Returns what looks the weight up, and what the bias, if there is one.
     """
     centroids = torch.nn.Parameter(torch.from_numpy(codebook[1:].copy()))
-    shared = {"weight": codes} | ({} if bias_codes is None else {"bias": bias_codes})
-    for name, its_codes in shared.items():
-        if parametrize.is_parametrized(layer, name):
-            parametrize.remove_parametrizations(layer, name)
-        getattr(layer, name).requires_grad_(False)
-        parametrize.register_parametrization(layer, name, SharedWeight(its_codes, centroids))
-    return centroids
+    lookups = [SharedWeight(codes, centroids)]
+    places = [(owner, lookups[0]) for owner in owners]
+    if bias is not None and bias_codes is not None:
+        lookups.append(SharedWeight(bias_codes, centroids))
+        places.append((bias, lookups[1]))
+    for (module, attribute), lookup in places:
+        _restore(module, attribute)
+        getattr(module, attribute).requires_grad_(False)
+        parametrize.register_parametrization(module, attribute, lookup)
+    return lookups
+
+
+def straight_through(
+    owners: Sequence[Owner], bias: Owner | None, share: Share, mask: npt.NDArray[np.bool_], reassign_every: int
+) -> StraightThrough:
+    """Share jointly: from now on the weight and the bias are the centroids nearest to what is trained."""
+    shared = StraightThrough(owners[0], bias, share, mask, reassign_every)
+    for module, attribute in owners:
+        _restore(module, attribute)
+        parametrize.register_parametrization(module, attribute, shared, unsafe=True)
+    if bias is not None:
+        parametrize.register_parametrization(*bias, StraightThroughBias(shared))
+    shared.assign()
+    return shared
+
+
+def _original(owner: Owner) -> npt.NDArray[np.float32]:
+    """What is trained, behind a parametrization."""
+    module, attribute = owner
+    if parametrize.is_parametrized(module, attribute):  # whose value would be found by asking here again
+        parameter = module.parametrizations[attribute].original  # type: ignore[index, union-attr]
+    else:
+        parameter = getattr(module, attribute)
+    values: npt.NDArray[np.float32] = parameter.detach().numpy()
+    return values
+
+
+def _restore(module: torch.nn.Module, attribute: str) -> None:
+    """Take a parametrization away, and keep what it made of the weight."""
+    if parametrize.is_parametrized(module, attribute):
+        parametrize.remove_parametrizations(module, attribute)
+
+
+def refresh_recurrent(module: torch.nn.Module) -> None:
+    """Make recurrent layers look their weights up before each forward pass: they keep a list of them otherwise."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.RNNBase):
+            part.register_forward_pre_hook(_look_up)
+
+
+def _look_up(part: torch.nn.Module, _: object) -> None:
+    assert isinstance(part, torch.nn.RNNBase)
+    part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]

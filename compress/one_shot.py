@@ -14,6 +14,8 @@ from compress.weight_sharing import share_weights
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz
 
+BUFFER_NAMES = ("running_mean", "running_var", "num_batches_tracked")  # what batch normalisation counts and averages
+
 Parameters = Mapping[str, npt.NDArray[Any]]
 
 
@@ -57,8 +59,8 @@ def compress_parameters(
     weight_bits, index_bits  bits of a code and of a gap in the file; of a gap, if none are given, what takes the
                              fewest bytes
 
-    Returns the compressed model, and for every parameter left alone the reason. Raises InputError if nothing
-    can be compressed, `layer_density` names no layer, or a value is not finite.
+    Returns the compressed model, and for every parameter that is stored as it is the reason. Raises InputError if
+    nothing can be compressed, `layer_density` names no layer, or a value is not finite.
     """
     layer_density = layer_density or {}
     for name, share in {"density": density, **layer_density}.items():
@@ -87,7 +89,9 @@ def compress_parameters(
         raise InputError(f"layer_density names {', '.join(unknown)}; the layers are {', '.join(names) or 'none'}")
     if not layers:
         raise InputError("there is no parameter NAME.weight of two dimensions or more to compress")
-    return CompressedModel(layers, shapes, index_bits), left_alone
+    tensors = {name: parameters[name] for name in left_alone}
+    buffers = [name for name in tensors if name.rpartition(".")[2] in BUFFER_NAMES]
+    return CompressedModel(layers, shapes, index_bits, tensors=tensors, buffers=buffers), left_alone
 
 
 def _reason(name: str, values: npt.NDArray[Any]) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,53 @@ def check_density(name: str, density: float) -> None:
         raise InputError(f"{name}: the share of weights to keep must be above 0 and at most 1; found {density}")
 
 
-def density_schedule(target_density: float, steps: int) -> list[float]:
-    """Densities of gradual pruning, each the same fraction of the one before, ending at the target."""
+def cubic_schedule(target_density: float, steps: int) -> list[float]:
+    """Densities of gradual pruning, fast at first, ending at the target.
+
+    Source: Zhu and Gupta, "To prune, or not to prune", 2017, equation 1.
+    """
     if steps < 1:
         raise InputError(f"pruning takes at least one step; found {steps}")
-    return [target_density ** (step / steps) for step in range(1, steps + 1)]
+    return [target_density + (1 - target_density) * (1 - step / steps) ** 3 for step in range(1, steps + 1)]
+
+
+def balanced_mask(weights: npt.NDArray[Any], density: float, num_pes: int) -> npt.NDArray[np.bool_]:
+    """As `magnitude_mask`, but each PE, which owns the rows k, k + num_pes, ..., keeps the same share of its weights.
+
+    Source: load-balance-aware pruning, Han et al., "ESE", FPGA 2017, section 3.2.
+    """
+    mask = np.zeros(weights.shape, dtype=np.bool_)
+    for pe in range(min(num_pes, len(weights))):
+        mask[pe::num_pes] = magnitude_mask(weights[pe::num_pes], density)
+    return mask
+
+
+def global_masks(
+    weights: Sequence[npt.NDArray[Any]], density: float, criterion: Literal["global", "lamp"]
+) -> list[npt.NDArray[np.bool_]]:
+    """Masks that together keep a share of all weights: the largest ("global"), or those with the highest LAMP score.
+
+    Every layer keeps at least one weight; one that is exactly zero is never kept. Source of LAMP: Lee et al.,
+    "Layer-adaptive sparsity for the magnitude-based pruning", ICLR 2021, equation 4.
+    """
+    check_density("density", density)
+    scores = [np.abs(values).ravel() if criterion == "global" else _lamp_scores(values) for values in weights]
+    if not all(np.isfinite(each).all() for each in scores):
+        raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
+    together = np.concatenate(scores)
+    keep = max(1, round(density * together.size))
+    threshold = np.partition(together, together.size - keep)[together.size - keep]
+    masks = []
+    for each, values in zip(scores, weights, strict=True):
+        mask = (each >= max(threshold, np.finfo(np.float32).tiny)) | (each == max(each.max(), 1e-30))
+        masks.append(mask.reshape(values.shape))
+    return masks
+
+
+def _lamp_scores(weights: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    squares = weights.astype(np.float64).ravel() ** 2
+    order = np.argsort(squares, kind="stable")
+    as_large = np.cumsum(squares[order][::-1])[::-1]
+    scores = np.empty_like(squares)
+    scores[order] = squares[order] / np.maximum(as_large, 1e-300)
+    return scores

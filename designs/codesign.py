@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import torch
 
-    from compress.deep_compression import CompressionConfig
+    from compress.config import CompressionConfig
 
 HIDDEN_UNITS = (300, 100)  # LeNet-300-100, LeCun et al., "Gradient-based learning", Proc. IEEE 1998
 RESULTS_FOLDER = Path("results")
@@ -117,7 +117,7 @@ def codesign(
     arrays = grid.design_points(paper_array)
     for array in arrays:
         area_mm2(array)  # refuses, before any training, a line that no SRAM has
-    compression = _compression(settings, _recipe(images))
+    compression = _compression(settings)
     origin = provenance({"images": images.name, "data_digest": images.digest, **dataclasses.asdict(settings)})
     kept = []
     with Stages(folder, fresh) as stages:
@@ -197,23 +197,28 @@ def _train(network: torch.nn.Module, images: ImageSet, settings: CodesignSetting
     write_npz(path, {name: values.numpy() for name, values in network.state_dict().items()})
 
 
-def _compression(settings: CodesignSettings, recipe: _Recipe) -> CompressionConfig:
-    from compress.deep_compression import CompressionConfig
+def _compression(settings: CodesignSettings) -> CompressionConfig:
+    from compress.config import CompressionConfig, LayerSettings
 
+    densities = zip(("fc1", "fc2", "fc3"), settings.layer_density, strict=True)
     return CompressionConfig(
-        layer_density=dict(zip(("fc1", "fc2", "fc3"), settings.layer_density, strict=True)),
-        weight_bits=settings.weight_bits,
-        pruning_epochs=recipe.fine_tuning_epochs,
-        sharing_epochs=recipe.fine_tuning_epochs,
-        learning_rate=recipe.learning_rate,
-        batch_size=recipe.batch_size,
+        every=LayerSettings(weight_bits=settings.weight_bits),
+        layers={name: {"density": density} for name, density in densities},
         seed=settings.seed,
     )
 
 
 def _compress(network: torch.nn.Module, images: ImageSet, config: CompressionConfig, path: Path) -> None:
-    from compress.deep_compression import compress
+    from compress.deep_compression import Stage, compress
+    from compress.fine_tuning import train
 
-    with progress_bar("compressing", config.epochs) as advance:
-        model = compress(network, images.train_images, images.train_labels, config, advance)
+    recipe = _recipe(images)
+    epochs = recipe.fine_tuning_epochs
+    with progress_bar("compressing", epochs * (config.pruning_steps + 1)) as advance:
+
+        def fine_tune(module: torch.nn.Module, stage: Stage) -> None:
+            given, labels = images.train_images, images.train_labels
+            train(module, given, labels, epochs, recipe.learning_rate, recipe.batch_size, config.seed, advance)
+
+        model = compress(network, config, fine_tune)
     model.save(path)

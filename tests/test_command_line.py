@@ -260,7 +260,10 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["designs", "--weight-bits", "9"], "error: weight_bits=9 must be 1 to 8"),
         (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
         (["designs", "--inputs", "0"], "error: inputs=0 must be at least 1 test image"),
-        (["designs", "--layer-density", "0", "1", "1"], "error: fc1: the share of weights to keep must be above 0"),
+        (
+            ["designs", "--layer-density", "0", "1", "1"],
+            "layers.fc1: density: the share of weights to keep must be",
+        ),
         (["designs", "--data", "absent"], "error: absent: must be a folder that holds IDX files"),
         (["designs", "--seed", "-1"], "error: seed=-1 must be 0 to"),
         (["designs", "simulate", "absent.dc"], "error: absent.dc: there is no such container file"),

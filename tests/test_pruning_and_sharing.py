@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from compress.pruning import density_schedule, magnitude_mask
+from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
 from compress.weight_sharing import MOST_POINTS, Initialisation, nearest_codes, share_weights, shared_values
 from traces import InputError
 
@@ -56,11 +56,51 @@ def test_weights_of_a_training_that_diverged_are_refused() -> None:
         share_weights(weights, np.array([True, True]), 2)
 
 
-def test_gradual_pruning_ends_at_the_target_in_equal_steps() -> None:
-    assert np.allclose(density_schedule(0.125, 3), [0.5, 0.25, 0.125])
-    assert density_schedule(0.1, 1) == [0.1]
+def test_gradual_pruning_is_fast_at_first_and_ends_at_the_target() -> None:
+    assert np.allclose(cubic_schedule(0.2, 2), [0.3, 0.2])
+    assert cubic_schedule(0.1, 1) == [0.1]
     with pytest.raises(InputError, match="at least one step; found 0"):
-        density_schedule(0.1, 0)
+        cubic_schedule(0.1, 0)
+
+
+def test_balanced_pruning_leaves_every_pe_as_many_weights() -> None:
+    weights = drawn_weights(9, 64, 50) * np.repeat([1, 10], 32)[:, np.newaxis]
+    mask = balanced_mask(weights, 0.2, 8)
+    assert [int(mask[pe::8].sum()) for pe in range(8)] == [80] * 8
+    assert len({int(magnitude_mask(weights, 0.2)[pe * 8 : pe * 8 + 8].sum()) for pe in range(8)}) > 1
+    assert balanced_mask(weights[:3], 0.5, 8).sum() == 75
+
+
+def test_global_pruning_looks_at_all_layers_together() -> None:
+    small, large = drawn_weights(10, 20, 30), drawn_weights(11, 10, 40) * 5
+    masks = global_masks([small, large], 0.2, "global")
+    assert sum(int(mask.sum()) for mask in masks) == 200
+    assert min(np.abs(small[masks[0]]).min(), np.abs(large[masks[1]]).min()) >= np.abs(large[~masks[1]]).max()
+    assert masks[1].mean() > 3 * masks[0].mean()
+
+
+def test_lamp_does_not_see_the_scale_of_a_layer() -> None:
+    first, second = drawn_weights(12, 30, 30), drawn_weights(13, 10, 10)
+    masks = global_masks([first, second], 0.1, "lamp")
+    scaled = global_masks([first * 100, second], 0.1, "lamp")
+    assert sum(int(mask.sum()) for mask in masks) == 100
+    for ours, theirs in zip(masks, scaled, strict=True):
+        assert np.array_equal(ours, theirs)
+    score = first[0, 0] ** 2 / (first[np.abs(first) >= abs(first[0, 0])] ** 2).sum()
+    assert masks[0][0, 0] == (score >= sorted(_scores(first) + _scores(second))[-100])
+
+
+def _scores(weights: Floats) -> list[float]:
+    squares = np.sort(weights.astype(np.float64).ravel() ** 2)[::-1]
+    return (squares / np.cumsum(squares)).tolist()  # type: ignore[no-any-return]
+
+
+def test_every_layer_keeps_a_weight_and_a_zero_is_never_kept() -> None:
+    masks = global_masks([np.full((2, 2), 1e-6), drawn_weights(14, 40, 40), np.zeros((2, 2))], 0.01, "global")
+    assert masks[0].any()
+    assert not masks[2].any()
+    with pytest.raises(InputError, match="weights to prune must be finite"):
+        global_masks([np.array([[np.nan]])], 0.5, "lamp")
 
 
 @settings(deadline=None)

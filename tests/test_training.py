@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +15,11 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 import torch
 
 from compress import CompressedModel
-from compress.deep_compression import CompressionConfig, compress, compressible_layers
+from compress.config import CompressionConfig, LayerSettings
+from compress.deep_compression import Stage, compress, prepare, sensitivity
+from compress.distillation import distil
 from compress.fine_tuning import accuracy, mask_weight, share_parameters, train
+from compress.normalisation import fold_normalisation
 from compress.one_shot import compress_parameters
 from compress.pruning import magnitude_mask
 from traces import InputError
@@ -46,7 +52,7 @@ def test_momentum_cannot_revive_a_pruned_weight() -> None:
         loss_of(network, images, labels).backward()
         optimizer.step()
     mask = magnitude_mask(layer.weight.detach().numpy(), 0.25)
-    mask_weight(layer, mask)
+    mask_weight([(layer, "weight")], mask)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     for _ in range(5):
         optimizer.zero_grad()
@@ -70,7 +76,7 @@ def test_the_gradient_of_a_shared_weight_is_the_sum_over_its_places() -> None:
     gradient, bias_gradient = layer.weight.grad.numpy(), layer.bias.grad.numpy()
     expected = [gradient[codes == k].sum() + bias_gradient[bias_codes == k].sum() for k in (1, 2, 3)]
 
-    centroids = share_parameters(layer, codes, codebook, bias_codes)
+    centroids = share_parameters([(layer, "weight")], (layer, "bias"), codes, codebook, bias_codes)[0].centroids
     loss_of(network, images, labels).backward()
     assert centroids.grad is not None
     np.testing.assert_allclose(centroids.grad.numpy(), expected, rtol=1e-4, atol=1e-6)
@@ -80,7 +86,7 @@ def test_training_moves_the_centroids_and_leaves_the_zero() -> None:
     network = two_layers()
     codes = np.arange(128).reshape(16, 8) % 4
     codebook = np.array([0, -0.5, 0.25, 0.5], dtype=np.float32)
-    centroids = share_parameters(network[0], codes, codebook, None)
+    centroids = share_parameters([(network[0], "weight")], None, codes, codebook, None)[0].centroids
     images, labels = drawn_classes()
     train(network, images, labels, epochs=2, learning_rate=0.01)
     weights = network[0].weight.detach().numpy()
@@ -107,16 +113,24 @@ def test_a_training_that_diverges_says_so() -> None:
         train(two_layers(), images, labels, epochs=1, learning_rate=0.01)
 
 
-def test_a_compressed_network_keeps_its_accuracy_and_loads_into_a_module() -> None:
+@pytest.mark.parametrize("sharing", ["centroids", "joint"])
+def test_a_compressed_network_keeps_its_accuracy_and_loads_into_a_module(sharing: Any) -> None:
     images, labels = drawn_classes()
     network = two_layers()
     train(network, images, labels, epochs=20, learning_rate=0.01)
     before = accuracy(network, images, labels)
     originals = [parameter.detach().clone() for parameter in network.parameters()]
-    config = CompressionConfig(density=0.3, layer_density={"2": 0.5}, weight_bits=3)
-    epochs: list[None] = []
-    model = compress(network, images, labels, config, lambda: epochs.append(None))
-    assert len(epochs) == config.epochs
+    config = CompressionConfig(
+        LayerSettings(density=0.3, weight_bits=3), layers={"2": {"density": 0.5}}, sharing=sharing
+    )
+    stages: list[Stage] = []
+
+    def fine_tune(module: Any, stage: Stage) -> None:
+        stages.append(stage)
+        train(module, images, labels, epochs=10, learning_rate=1e-3)
+
+    model = compress(network, config, fine_tune)
+    assert stages == [*(Stage("pruning", number, 3) for number in (1, 2, 3)), Stage("sharing", 1, 1)]
     assert all(torch.equal(ours, old) for ours, old in zip(network.parameters(), originals, strict=True))
     assert [layer.name for layer in model.layers] == ["0", "2"]
     assert [layer.density for layer in model.layers] == pytest.approx([0.3, 0.5], abs=0.01)
@@ -151,37 +165,236 @@ def test_a_module_of_another_network_is_refused_unchanged() -> None:
 def test_convolutions_are_unrolled_and_rolled_back() -> None:
     torch.manual_seed(0)
     network: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 2))
-    images = np.random.default_rng(0).normal(size=(40, 2, 3, 3)).astype(np.float32)
-    labels = (images.mean(axis=(1, 2, 3)) > 0).astype(np.int64)
-    assert list(compressible_layers(network)) == ["0", "2"]
-    model = compress(network, images, labels, CompressionConfig(density=0.5, pruning_epochs=1, sharing_epochs=1))
+    model = compress(network, CompressionConfig(LayerSettings(density=0.5)))
     assert model.layers[0].codes.shape == (4, 18)
     assert model.shapes == [(4, 2, 3, 3), (2, 4)]
     model.load_into(network)
     np.testing.assert_array_equal(network[0].weight.detach().numpy().reshape(4, 18), model.layers[0].weights())
 
 
-def test_a_network_or_config_that_cannot_be_compressed_is_refused() -> None:
+class Everything(torch.nn.Module):
+    """One of each: embedding tied to the output, convolution, recurrent layers, attention, normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(20, 8)
+        self.conv = torch.nn.Conv1d(8, 8, 3, padding=1)
+        self.norm = torch.nn.BatchNorm1d(8)
+        self.lstm = torch.nn.LSTM(8, 8, num_layers=2, batch_first=True)
+        self.gru = torch.nn.GRU(8, 4, batch_first=True, bidirectional=True)
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.output = torch.nn.Linear(8, 20)
+        self.output.weight = self.embedding.weight
+
+    def forward(self, tokens: Any) -> Any:
+        found = self.embedding(tokens)
+        found = self.norm(self.conv(found.transpose(1, 2))).transpose(1, 2)
+        found = self.gru(self.lstm(found)[0])[0]
+        return self.output(self.attention(found, found, found)[0])
+
+
+def everything() -> Any:
+    torch.manual_seed(1)
+    return Everything()
+
+
+@pytest.mark.parametrize("sharing", ["centroids", "joint"])
+def test_every_kind_of_layer_is_compressed_trained_and_loaded(sharing: Any) -> None:
+    network = everything()
+    tokens = torch.randint(0, 20, (16, 5), generator=torch.Generator().manual_seed(0))
+    steps = []
+
+    def fine_tune(module: Any, stage: Stage) -> None:
+        optimizer = torch.optim.Adam([each for each in module.parameters() if each.requires_grad], lr=0.01)
+        module.train()
+        for _ in range(3):
+            before = {name: values.detach().clone() for name, values in module.named_parameters()}
+            loss = torch.nn.functional.cross_entropy(module(tokens).flatten(0, 1), tokens.flatten())
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            moved = [name for name, values in module.named_parameters() if not torch.equal(values, before[name])]
+            assert any("lstm" in name for name in moved)
+            steps.append(loss.item())
+        module.eval()
+        assert module.output.weight is module.embedding.weight or torch.equal(
+            module.output.weight, module.embedding.weight
+        )
+
+    config = CompressionConfig(LayerSettings(density=0.5, weight_bits=3), pruning_steps=2, sharing=sharing)
+    compressor = prepare(network, config)
+    while (stage := compressor.step()) is not None:
+        fine_tune(network, stage)
+    with torch.no_grad():
+        network.eval()
+        model = compressor.finalize()
+        expected = network(tokens)
+    names = [layer.name for layer in model.layers]
+    assert names == [
+        "embedding", "conv", "lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.weight_ih_l1", "lstm.weight_hh_l1",
+        "gru.weight_ih_l0", "gru.weight_hh_l0", "gru.weight_ih_l0_reverse", "gru.weight_hh_l0_reverse",
+        "attention.in_proj_weight", "attention.out_proj",
+    ]  # fmt: skip
+    assert model.weight_names[0] == ("embedding.weight", "output.weight")
+    assert model.bias_names[0] == "output.bias"
+    assert model.bias_names[2] == "lstm.bias_ih_l0"
+    assert all(abs(layer.density - 0.5) < 0.05 for layer in model.layers)
+    assert sorted(model.tensors) == ["norm.bias", "norm.running_mean", "norm.running_var", "norm.weight"]
+    assert compressor.left_alone["norm.weight"] == "BatchNorm1d is not compressed"
+    assert compressor.left_alone["norm.num_batches_tracked"].startswith("not stored")
+    assert model.buffers == {"norm.running_mean", "norm.running_var"}
+    fresh = everything()
+    CompressedModel.from_bytes(model.to_bytes()).load_into(fresh)
+    assert fresh.output.weight is fresh.embedding.weight
+    with torch.no_grad():
+        found = fresh.eval()(tokens)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_that_is_killed_goes_on_with_the_same_result(tmp_path: Path) -> None:
     images, labels = drawn_classes()
-    with pytest.raises(InputError, match="no Linear or Conv2d layer to compress"):
-        compress(torch.nn.ReLU(), images, labels)
+    network = two_layers()
+    for sharing in ("centroids", "joint"):
+        config = CompressionConfig(LayerSettings(density=0.3), pruning_steps=2, sharing=sharing)
+
+        def fine_tune(module: Any, stage: Stage) -> None:
+            train(module, images, labels, epochs=2, learning_rate=1e-3)
+
+        whole = compress(network, config, fine_tune).to_bytes()
+        for killed_in in range(3):
+            state = tmp_path / f"{sharing}{killed_in}.npz"
+            seen = 0
+
+            def fine_tune_until(module: Any, stage: Stage, killed_in: int = killed_in) -> None:
+                nonlocal seen
+                if seen == killed_in:
+                    raise KeyboardInterrupt
+                seen += 1
+                fine_tune(module, stage)
+
+            with pytest.raises(KeyboardInterrupt):
+                compress(network, config, fine_tune_until, state)
+            assert state.exists() == (killed_in > 0)
+            assert compress(network, config, fine_tune, state).to_bytes() == whole
+        with pytest.raises(InputError, match="the state must be of the same config; it is of another one; begin anew"):
+            compress(network, replace(config, seed=1), fine_tune, state)
+
+
+def test_pruning_everywhere_alike_shows_which_layer_is_sensitive() -> None:
+    images, labels = drawn_classes()
+    network = two_layers()
+    train(network, images, labels, epochs=20, learning_rate=0.01)
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    found = sensitivity(network, lambda module: accuracy(module, images, labels), (1.0, 0.05))
+    assert list(found) == ["0", "2"]
+    assert all(scan[1.0] == accuracy(network, images, labels) for scan in found.values())
+    assert min(scan[0.05] for scan in found.values()) < 0.9
+    assert all(torch.equal(ours, old) for ours, old in zip(network.parameters(), before, strict=True))
+
+
+def test_folded_normalisation_computes_the_same() -> None:
+    torch.manual_seed(0)
+    network: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.BatchNorm2d(4))
+    images = torch.randn(30, 2, 6, 6) * 3 + 1
+    for _ in range(5):
+        network(images)
+    network.eval()
+    expected = network(images)
+    fold_normalisation(network)
+    assert not network[1].running_mean.any()
+    np.testing.assert_allclose(network(images).detach().numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_student_learns_what_its_teacher_puts_out() -> None:
+    images, labels = drawn_classes()
+    teacher, student = two_layers(1), two_layers(2)
+    train(teacher, images, labels, epochs=20, learning_rate=0.01)
+    inputs = torch.from_numpy(images)
+    with torch.no_grad():
+        outputs = teacher(inputs)
+    before = float((student(inputs).argmax(1) == outputs.argmax(1)).float().mean())
+    done: list[int] = []
+    distil(student, lambda epoch: iter([(inputs, outputs)]), 200, 0.02, 2.0, after_epoch=lambda: done.append(1))
+    assert len(done) == 200
+    assert float((student(inputs).argmax(1) == outputs.argmax(1)).float().mean()) > max(0.9, before)
+    with pytest.raises(InputError, match="the loss must stay a number; it was lost in epoch 1"):
+        distil(student, lambda epoch: iter([(inputs * np.nan, outputs)]), 1, 0.02, 2.0)
+
+
+def test_a_network_or_config_that_cannot_be_compressed_is_refused() -> None:
+    with pytest.raises(InputError, match="the network has nothing to compress: no Linear, Conv1d"):
+        compress(torch.nn.ReLU())
     with pytest.raises(InputError, match=r"a layer alone has no name to be stored under; put it into a torch\.nn"):
-        compress(torch.nn.Linear(8, 3), images, labels)
-    normalised = torch.nn.Sequential(torch.nn.Linear(8, 3), torch.nn.BatchNorm1d(3))
-    with pytest.raises(InputError, match=r"must belong to a Linear or Conv2d layer.*; found 1\.weight, 1\.bias, 1\.r"):
-        compress(normalised, images, labels)
-    with pytest.raises(
-        InputError, match="layer_density names fc9, which the network does not have; its layers are 0, 2"
-    ):
-        compress(two_layers(), images, labels, CompressionConfig(layer_density={"fc9": 0.1}))
-    for wrong, sentence in (
-        ({"density": 0.0}, "density: the share of weights to keep must be above 0 and at most 1; found 0.0"),
-        ({"layer_density": {"fc": 2.0}}, "fc: the share of weights to keep must be above 0"),
-        ({"weight_bits": 9}, "weight_bits=9 must be 1 to 8"),
-        ({"pruning_steps": 0}, "pruning_steps=0 must be at least 1"),
-    ):
-        with pytest.raises(InputError, match=sentence):
-            CompressionConfig(**wrong)
+        compress(torch.nn.Linear(8, 3))
+    with pytest.raises(InputError, match="layers names fc9, which the network does not have; it has 0, 2"):
+        compress(two_layers(), CompressionConfig(layers={"fc9": {"density": 0.1}}))
+    with pytest.raises(InputError, match="types names Conv2d, which the network does not have; it has Linear"):
+        compress(two_layers(), CompressionConfig(types={"Conv2d": {"density": 0.1}}))
+
+
+def test_a_name_stands_before_a_type_and_a_type_before_everything() -> None:
+    config = CompressionConfig(
+        LayerSettings(density=0.4, weight_bits=5),
+        types={"Linear": {"density": 0.3}},
+        layers={"fc": {"density": 0.2, "index_bits": 4}},
+    )
+    assert (config.settings_of("fc", "Linear").density, config.settings_of("fc", "Linear").weight_bits) == (0.2, 5)
+    assert config.settings_of("fc", "Linear").coding.index_bits == 4
+    assert config.settings_of("fc2", "Linear").density == 0.3
+    assert config.settings_of("conv", "Conv2d").density == 0.4
+    assert CompressionConfig.from_json(config.to_json()) == config
+    toml = """
+        pruning_steps = 5
+        [every]
+        density = 0.2
+        [types.Conv2d]
+        weight_bits = 5
+        [layers."fc.1"]
+        scan_order = "columns"
+    """
+    found = CompressionConfig.from_toml(toml)
+    assert (found.pruning_steps, found.every.density, found.types["Conv2d"]["weight_bits"]) == (5, 0.2, 5)
+    assert found.settings_of("fc.1", "Linear").scan_order == "columns"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"every": {"density": 0.0}}, "every: density: the share of weights to keep must be above 0 and at most 1"),
+        ({"layers": {"fc": {"density": 2.0}}}, "layers.fc: density: the share of weights to keep must be above 0"),
+        ({"types": {"Linear": {"weight_bits": 9}}}, "types.Linear: weight_bits=9 must be 1 to 8"),
+        ({"every": {"index_bits": 0}}, "every: index_bits must be a whole number from 1 to 8; found 0"),
+        ({"every": {"codebook_bits": 8}}, "every: codebook_bits=8 must be 16 or 32"),
+        ({"every": {"balanced_over": -1}}, "every: balanced_over=-1 must be 0 to 65,536 PEs"),
+        ({"every": {"initialisation": "best"}}, "initialisation must be one of optimal, linear, density, random"),
+        ({"every": {"sparsity": 0.9}}, "every: there is no option sparsity; there are density, weight_bits"),
+        ({"every": {"density": "much"}}, "every: an option is of the wrong type"),
+        ({"every": 3}, "every must be options of a layer; found 3"),
+        ({"layers": {"fc": 3}}, "layers.fc must be options of a layer; found 3"),
+        ({"steps": 3}, "the config: there is no option steps; there are every, types, layers"),
+        ({"criterion": "best"}, "criterion must be one of layer, global, lamp; found 'best'"),
+        ({"sharing": "all"}, "sharing must be one of centroids, joint; found 'all'"),
+        ({"pruning_steps": 0}, "pruning_steps=0 and reassign_every=4 must be at least 1"),
+        ({"tensor_bits": 8}, "tensor_bits=8 must be 16 or 32"),
+        ({"seed": -1}, "seed=-1 must be 0 to 2**63 - 1"),
+        ({"reassign_every": 8}, "reassign_every has no effect unless sharing='joint'; leave it out"),
+        ({"criterion": "lamp", "layers": {"fc": {"density": 0.5}}}, "layers.fc: density and balanced_over have no"),
+        ({"criterion": "lamp", "every": {"balanced_over": 4}}, "balanced_over has no effect with criterion='lamp'"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_config_that_cannot_be_gets_a_sentence(values: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        CompressionConfig.from_dict(values)
+
+
+def test_a_config_of_another_form_gets_a_sentence() -> None:
+    with pytest.raises(InputError, match="the config must be JSON: "):
+        CompressionConfig.from_json("{")
+    with pytest.raises(InputError, match="the config must be options by name; found 3"):
+        CompressionConfig.from_json("3")
+    with pytest.raises(InputError, match="the config must be TOML: "):
+        CompressionConfig.from_toml("= 3")
 
 
 def test_recorded_activations_are_what_enters_each_layer() -> None:

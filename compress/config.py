@@ -1,0 +1,191 @@
+"""How a network is compressed, as data: for all layers, for those of a type, and for those of a name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, get_args
+
+from compress.layer_coding import Coder, CodingChoice
+from compress.pruning import check_density
+from compress.relative_index import ScanOrder
+from compress.weight_sharing import Initialisation
+from traces import InputError
+
+Criterion = Literal["layer", "global", "lamp"]
+Sharing = Literal["centroids", "joint"]
+Overrides = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """How one layer is compressed. Raises InputError if a value is out of its range."""
+
+    density: float = 0.1
+    """share of weights to keep; of the whole network, where the criterion looks at all layers together"""
+    weight_bits: int = 4
+    """bits of a code, 1 to 8"""
+    initialisation: Initialisation = "optimal"
+    """of the shared weights, see `compress.weight_sharing`"""
+    balanced_over: int = 0
+    """PEs that all keep equally many weights (to one), rows interleaved; 0: not balanced"""
+    codebook_bits: int = 32
+    """of a shared weight in the file: 32, or 16, to which it is then rounded"""
+    index_bits: int | None = None
+    """bits of a gap in the file; None chooses, see `compress.layer_coding`, also for the next ones"""
+    scan_order: ScanOrder | None = None
+    num_pes: int = 64
+    coder: Coder = "huffman"
+
+    def __post_init__(self) -> None:
+        check_density("density", self.density)
+        if not 1 <= self.weight_bits <= 8:
+            raise InputError(f"weight_bits={self.weight_bits} must be 1 to 8")
+        if self.initialisation not in get_args(Initialisation):
+            known = ", ".join(get_args(Initialisation))
+            raise InputError(f"initialisation must be one of {known}; found {self.initialisation!r}")
+        if self.codebook_bits not in (16, 32):
+            raise InputError(f"codebook_bits={self.codebook_bits} must be 16 or 32")
+        if not 0 <= self.balanced_over <= 65_536:
+            raise InputError(f"balanced_over={self.balanced_over} must be 0 to 65,536 PEs")
+        _ = self.coding
+
+    @property
+    def coding(self) -> CodingChoice:
+        """How the layer is written."""
+        return CodingChoice(self.index_bits, self.scan_order, self.num_pes, self.coder)
+
+
+@dataclass(frozen=True)
+class CompressionConfig:
+    """How a network is compressed: `layers` stands before `types`, `types` before `every`.
+
+    Raises InputError if a value is out of its range, an option is unknown, or one has no effect.
+    """
+
+    every: LayerSettings = LayerSettings()
+    """of all layers"""
+    types: Overrides = field(default_factory=dict)
+    """options of `LayerSettings` by the type of module: {"Conv2d": {"density": 0.5}}"""
+    layers: Overrides = field(default_factory=dict)
+    """options of `LayerSettings` by the name of the layer: {"fc3": {"weight_bits": 5}}"""
+    criterion: Criterion = "layer"
+    """which weights are pruned: the smallest of each layer, of all layers together ("global"), or of all layers after
+    dividing each squared weight by the sum of those in its layer that are as large or larger ("lamp": Lee et al.,
+    "Layer-adaptive sparsity", ICLR 2021)"""
+    pruning_steps: int = 3
+    """stages of gradual pruning, from 1 on: the share of weights to keep falls like a cubic"""
+    sharing: Sharing = "centroids"
+    """what is trained once weights are shared: the centroids, by summed gradients; or the weights, of which the nearest
+    centroid is taken again and again, gradients passing straight through ("joint")"""
+    reassign_every: int = 4
+    """forward passes between two assignments to new centroids, where sharing is joint"""
+    tensor_bits: int = 32
+    """of the other tensors in the file: 32, or 16, to which they are then rounded"""
+    seed: int = 0
+    """of random initialisation, and of PyTorch at the start of each stage"""
+
+    def __post_init__(self) -> None:
+        for name, choices in (("criterion", Criterion), ("sharing", Sharing)):
+            if getattr(self, name) not in get_args(choices):
+                known = ", ".join(get_args(choices))
+                raise InputError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
+        if self.pruning_steps < 1 or self.reassign_every < 1:
+            raise InputError(
+                f"pruning_steps={self.pruning_steps} and reassign_every={self.reassign_every} must be at least 1"
+            )
+        if self.tensor_bits not in (16, 32):
+            raise InputError(f"tensor_bits={self.tensor_bits} must be 16 or 32")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed={self.seed} must be 0 to 2**63 - 1")
+        if self.sharing == "centroids" and self.reassign_every != 4:
+            raise InputError("reassign_every has no effect unless sharing='joint'; leave it out")
+        for where in ("types", "layers"):
+            for name, options in getattr(self, where).items():
+                _settings(f"{where}.{name}", self.every, options)
+                if self.criterion != "layer" and {"density", "balanced_over"} & set(options):
+                    raise InputError(
+                        f"{where}.{name}: density and balanced_over have no effect with criterion={self.criterion!r}, "
+                        f"which looks at all layers together; leave them out"
+                    )
+            frozen = {name: MappingProxyType(dict(options)) for name, options in getattr(self, where).items()}
+            object.__setattr__(self, where, MappingProxyType(frozen))
+        if self.criterion != "layer" and self.every.balanced_over:
+            raise InputError(f"balanced_over has no effect with criterion={self.criterion!r}; leave it out")
+
+    def settings_of(self, name: str, kind: str) -> LayerSettings:
+        """The settings of the layer of this name, whose module is of this type."""
+        of_type = _settings(f"types.{kind}", self.every, self.types.get(kind, {}))
+        return _settings(f"layers.{name}", of_type, self.layers.get(name, {}))
+
+    def check_names(self, names: Mapping[str, str]) -> None:
+        """Raise InputError if an override is of no layer: names of layers, with their types."""
+        for where, known in (("layers", set(names)), ("types", set(names.values()))):
+            unknown = sorted(set(getattr(self, where)) - known)
+            if unknown:
+                raise InputError(
+                    f"{where} names {', '.join(unknown)}, which the network does not have; it has "
+                    f"{', '.join(sorted(known))}"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, from which `from_dict` makes the same config."""
+        found = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        found["every"] = dataclasses.asdict(self.every)
+        for where in ("types", "layers"):
+            found[where] = {name: dict(options) for name, options in found[where].items()}
+        return found
+
+    def to_json(self) -> str:
+        """As JSON text."""
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CompressionConfig:
+        """A config from plain values; what is left out has its default. Raises InputError as the class does."""
+        known = [each.name for each in dataclasses.fields(cls)]
+        _check_keys("the config", values, known)
+        every = values.get("every", {})
+        if not isinstance(every, Mapping):
+            raise InputError(f"every must be options of a layer; found {every!r}")
+        return cls(**{**values, "every": _settings("every", LayerSettings(), every)})
+
+    @classmethod
+    def from_json(cls, text: str) -> CompressionConfig:
+        """A config from JSON text."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except json.JSONDecodeError as error:
+            raise InputError(f"the config must be JSON: {error}") from error
+
+    @classmethod
+    def from_toml(cls, text: str) -> CompressionConfig:
+        """A config from TOML text."""
+        try:
+            return cls.from_dict(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise InputError(f"the config must be TOML: {error}") from error
+
+
+def _settings(where: str, before: LayerSettings, options: Any) -> LayerSettings:
+    if not isinstance(options, Mapping):
+        raise InputError(f"{where} must be options of a layer; found {options!r}")
+    _check_keys(where, options, [each.name for each in dataclasses.fields(LayerSettings)])
+    try:
+        return dataclasses.replace(before, **options)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    except TypeError as error:
+        raise InputError(f"{where}: an option is of the wrong type: {error}") from error
+
+
+def _check_keys(where: str, values: Any, known: list[str]) -> None:
+    if not isinstance(values, Mapping):
+        raise InputError(f"{where} must be options by name; found {values!r}")
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise InputError(f"{where}: there is no option {', '.join(unknown)}; there are {', '.join(known)}")

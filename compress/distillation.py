@@ -1,0 +1,52 @@
+"""Training towards the outputs of another network (PyTorch needed)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+
+from traces import InputError
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # inputs, and the outputs to be approached [inputs, classes]
+
+
+def distil(
+    module: torch.nn.Module,
+    batches: Callable[[int], Iterator[Batch]],
+    epochs: int,
+    learning_rate: float,
+    temperature: float,
+    last_rate: float = 0.0,
+    after_epoch: Callable[[], object] = lambda: None,
+) -> None:
+    """Minimise the divergence of the softened outputs from the given ones, with Adam; no labels are used.
+
+    batches    called with the number of the epoch
+    last_rate  what the learning rate falls to, after half a cosine; as large as `learning_rate`: it stays
+
+    Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015. Raises InputError if the loss
+    stops being a number.
+    """
+    optimizer = torch.optim.Adam([each for each in module.parameters() if each.requires_grad], lr=learning_rate)
+    module.train()
+    for epoch in range(epochs):
+        share = epoch / epochs
+        for group in optimizer.param_groups:
+            group["lr"] = last_rate + (learning_rate - last_rate) * 0.5 * (1 + math.cos(math.pi * share))
+        total = 0.0
+        for inputs, wanted in batches(epoch):
+            found = torch.nn.functional.log_softmax(module(inputs) / temperature, dim=1)
+            goal = torch.nn.functional.softmax(wanted / temperature, dim=1)
+            loss = torch.nn.functional.kl_div(found, goal, reduction="batchmean") * temperature**2
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.item()
+        if not math.isfinite(total):
+            raise InputError(
+                f"the loss must stay a number; it was lost in epoch {epoch + 1}; lower learning_rate={learning_rate}"
+            )
+        after_epoch()
+    module.eval()

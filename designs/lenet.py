@@ -1,0 +1,231 @@
+"""LeNet-300-100 and LeNet-5 on MNIST, compressed as far as their error allows (PyTorch needed).
+
+A small convolutional network is trained on distorted images; the LeNets learn its outputs, on distorted images and,
+every other epoch, on the images as they are; so they do after each stage of compression. Test images are only looked
+at to report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from compress.config import CompressionConfig, LayerSettings
+from compress.container import CompressedModel
+from compress.deep_compression import Stage, compress
+from compress.distillation import Batch, distil
+from compress.fine_tuning import accuracy
+from designs.stages import Stages
+from traces.images import ImageSet
+from traces.npz import read_npz, write_npz
+from traces.progress import progress_bar
+
+TEACHER_EPOCHS, TEACHER_BATCH = 14, 128
+DISTORTED_COPIES, BATCH, TEMPERATURE = 10, 256, 3.0
+SIDE = 28
+
+
+@dataclass(frozen=True)
+class LenetRecipe:
+    """How one of the two is trained and compressed; epochs in all are those of the four phases."""
+
+    name: str
+    density: float
+    weight_bits: int
+    dense_epochs: int
+    pruning_epochs: int
+    tuning_epochs: int
+    sharing_epochs: int
+
+
+LENET_300_100 = LenetRecipe("lenet_300_100", 0.031, 3, 30, 50, 70, 40)
+LENET_5 = LenetRecipe("lenet_5", 0.013, 3, 8, 16, 20, 10)
+
+
+def build_lenet(name: str) -> torch.nn.Module:
+    """An untrained network: pixels [images, 784] to 10 classes.
+
+    LeNet-300-100 has 266,610 parameters, LeNet-5, as Caffe has it, 431,080 (Deep Compression, Tables 2 and 3).
+    """
+    if name == LENET_300_100.name:
+        return torch.nn.Sequential(
+            OrderedDict(
+                fc1=torch.nn.Linear(784, 300),
+                relu1=torch.nn.ReLU(),
+                fc2=torch.nn.Linear(300, 100),
+                relu2=torch.nn.ReLU(),
+                fc3=torch.nn.Linear(100, 10),
+            )
+        )
+    return torch.nn.Sequential(
+        OrderedDict(
+            image=torch.nn.Unflatten(1, (1, SIDE, SIDE)),
+            conv1=torch.nn.Conv2d(1, 20, 5),
+            pool1=torch.nn.MaxPool2d(2),
+            conv2=torch.nn.Conv2d(20, 50, 5),
+            pool2=torch.nn.MaxPool2d(2),
+            flat=torch.nn.Flatten(),
+            fc1=torch.nn.Linear(800, 500),
+            relu1=torch.nn.ReLU(),
+            fc2=torch.nn.Linear(500, 10),
+        )
+    )
+
+
+def _build_teacher() -> torch.nn.Module:
+    def block(inputs: int, outputs: int) -> list[torch.nn.Module]:
+        convolution = torch.nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+        return [convolution, torch.nn.BatchNorm2d(outputs), torch.nn.ReLU()]
+
+    return torch.nn.Sequential(
+        *block(1, 24), *block(24, 24), torch.nn.MaxPool2d(2),
+        *block(24, 48), *block(48, 48), torch.nn.MaxPool2d(2),
+        *block(48, 96), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Dropout(0.2),
+        torch.nn.Linear(96, 10),
+    )  # fmt: skip
+
+
+def distorted(images: torch.Tensor, draw: torch.Generator, strength: float) -> torch.Tensor:
+    """Images [n, 1, height, width] turned, moved, scaled, sheared and bent at random.
+
+    At strength 1: turned by up to 12 degrees, moved by up to 2 pixels, scaled and sheared by up to 12 %.
+    """
+    number, _, side, _ = images.shape
+
+    def uniform(limit: float) -> torch.Tensor:
+        return (torch.rand(number, generator=draw) * 2 - 1) * limit * strength
+
+    angle, shear = uniform(math.radians(12)), uniform(0.12)
+    across, down = 1 + uniform(0.12), 1 + uniform(0.12)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    moved = [uniform(2 * 2 / side), uniform(2 * 2 / side)]
+    rows = [
+        torch.stack([cosine * across, -sine * down + shear, moved[0]], 1),
+        torch.stack([sine * across, cosine * down, moved[1]], 1),
+    ]
+    grid = torch.nn.functional.affine_grid(torch.stack(rows, 1), [number, 1, side, side], align_corners=False)
+    bends = torch.randn(number, 2, 5, 5, generator=draw) * 0.035 * strength
+    bends = torch.nn.functional.interpolate(bends, size=(side, side), mode="bicubic", align_corners=True)
+    return torch.nn.functional.grid_sample(images, grid + bends.permute(0, 2, 3, 1), align_corners=False)
+
+
+def compress_lenet(recipe: LenetRecipe, images: ImageSet, folder: Path, seed: int = 0) -> CompressedModel:
+    """Train and compress one LeNet on MNIST; finished steps are kept in `folder`, and taken up again from there."""
+    origin = {"digest": images.digest, "seed": seed}
+    with Stages(folder / "teacher") as stages:
+        stages.run("teacher.npz", origin, lambda path: _train_teacher(images, seed, path))
+    network = build_lenet(recipe.name)
+    with Stages(folder / recipe.name) as stages:
+        lessons = _Lessons(images, folder / "teacher/teacher.npz", seed)
+        of_dense = {**origin, "epochs": recipe.dense_epochs}
+        stages.run("dense.npz", of_dense, lambda path: _train_dense(recipe, network, lessons, seed, path))
+        _load(network, stages.folder / "dense.npz")
+        print(f"{recipe.name}: error {error_of(network, images):.2%} before compression")
+        state = stages.folder / "state.npz"
+        of_container = {**origin, **vars(recipe)}
+        stages.run(
+            "compressed.dc", of_container, lambda path: _compress(recipe, network, lessons, state, seed).save(path)
+        )
+        return CompressedModel.load(stages.folder / "compressed.dc")
+
+
+def error_of(network: torch.nn.Module, images: ImageSet) -> float:
+    """Share of the test images that are taken for another digit."""
+    return 1 - accuracy(network, images.test_images, images.test_labels)
+
+
+class _Lessons:
+    """Training images, as they are and distorted, with the teacher's outputs."""
+
+    def __init__(self, images: ImageSet, teacher_file: Path, seed: int) -> None:
+        teacher = _build_teacher()
+        _load(teacher, teacher_file)
+        teacher.eval()
+        plain = torch.from_numpy(images.train_images).reshape(-1, 1, SIDE, SIDE)
+        draw = torch.Generator().manual_seed(seed + 8)
+        self.copies, self.outputs = [], []
+        self.draw = torch.Generator().manual_seed(seed)
+        with progress_bar("distorting images", DISTORTED_COPIES) as advance, torch.no_grad():
+            for copy in range(DISTORTED_COPIES):
+                parts = torch.split(plain, 2000)
+                changed = parts if copy == 0 else [distorted(part, draw, 0.55) for part in parts]
+                self.copies.append(torch.cat([(part * 255).round().to(torch.uint8) for part in changed]).flatten(1))
+                shown = [part.contiguous(memory_format=torch.channels_last) for part in changed]
+                self.outputs.append(torch.cat([teacher(part) for part in shown]))
+                advance()
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """All images once: as they are in every other epoch."""
+        copy = 0 if epoch % 2 else epoch // 2 % DISTORTED_COPIES
+        for chosen in torch.split(torch.randperm(len(self.copies[0]), generator=self.draw), BATCH):
+            yield self.copies[copy][chosen].float() / 255, self.outputs[copy][chosen]
+
+
+def _train_teacher(images: ImageSet, seed: int, path: Path) -> None:
+    torch.manual_seed(seed)
+    teacher = _build_teacher().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = torch.from_numpy(images.train_images).reshape(-1, 1, SIDE, SIDE)
+    labels = torch.from_numpy(images.train_labels)
+    draw = torch.Generator().manual_seed(seed + 1)
+    steps = len(plain) // TEACHER_BATCH
+    optimizer = torch.optim.SGD(teacher.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=2e-4)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.15, total_steps=TEACHER_EPOCHS * steps, pct_start=0.2)
+    with progress_bar("training the teacher", TEACHER_EPOCHS) as advance:
+        for _ in range(TEACHER_EPOCHS):
+            for chosen in torch.split(torch.randperm(len(plain), generator=draw), TEACHER_BATCH)[:steps]:
+                shown = distorted(plain[chosen], draw, 1.0).contiguous(memory_format=torch.channels_last)
+                loss = torch.nn.functional.cross_entropy(teacher(shown), labels[chosen], label_smoothing=0.05)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                rate.step()
+            advance()
+    _save(teacher, path)
+
+
+def _train_dense(recipe: LenetRecipe, network: torch.nn.Module, lessons: _Lessons, seed: int, path: Path) -> None:
+    torch.manual_seed(seed)
+    network.load_state_dict(build_lenet(recipe.name).state_dict())
+    with progress_bar(f"training {recipe.name}", recipe.dense_epochs) as advance:
+        distil(network, lessons.batches, recipe.dense_epochs, 2e-3, TEMPERATURE, 1e-5, advance)
+    _save(network, path)
+
+
+def _compress(
+    recipe: LenetRecipe, network: torch.nn.Module, lessons: _Lessons, state: Path, seed: int
+) -> CompressedModel:
+    config = CompressionConfig(
+        every=LayerSettings(density=recipe.density, weight_bits=recipe.weight_bits, codebook_bits=16),
+        criterion="lamp",
+        pruning_steps=recipe.pruning_epochs,
+        sharing="joint",
+        seed=seed,
+    )
+    epochs = recipe.pruning_epochs + recipe.tuning_epochs + recipe.sharing_epochs
+    with progress_bar(f"compressing {recipe.name}", epochs) as advance:
+
+        def train(module: torch.nn.Module, stage: Stage) -> None:
+            lessons.draw.manual_seed(seed + stage.number)
+            if stage.last:
+                distil(module, lessons.batches, recipe.sharing_epochs, 5e-4, TEMPERATURE, 1e-6, advance)
+                return
+            first = stage.number
+            distil(module, lambda epoch: lessons.batches(first + epoch), 1, 1e-3, TEMPERATURE, 1e-3, advance)
+            if stage.number == stage.of:
+                distil(module, lessons.batches, recipe.tuning_epochs, 1.5e-3, TEMPERATURE, 1e-6, advance)
+
+        return compress(network, config, train, state)
+
+
+def _save(network: torch.nn.Module, path: Path) -> None:
+    write_npz(path, {name: np.ascontiguousarray(values.numpy()) for name, values in network.state_dict().items()})
+
+
+def _load(network: torch.nn.Module, path: Path) -> None:
+    network.load_state_dict({name: torch.from_numpy(values) for name, values in read_npz(path).items()})
