@@ -1,41 +1,52 @@
-"""Command line: `python -m compress pack | show | unpack`."""
+"""Command line: `python -m compress pack | show | unpack | export | import`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from compress import CompressedModel
+from compress.config import CompressionConfig, LayerSettings
+from traces import InputError
 from traces.command_line import console, run
 
 
 def pack(
     weights: tyro.conf.Positional[Path],
     container: tyro.conf.Positional[Path],
-    density: float = 0.1,
+    settings: Annotated[LayerSettings, tyro.conf.arg(name="")],
     layer_density: dict[str, float] | None = None,
-    weight_bits: int = 4,
-    index_bits: int | None = None,
+    config: Path | None = None,
 ) -> None:
     """Compress trained weights once, without data and fine-tuning, into a container.
 
-    To compress with fine-tuning, call compress.deep_compression.compress from a script. Example:
+    To compress with fine-tuning, call compress.deep_compression.compress from a script. Examples:
 
       python -m compress pack network.npz network.dc --density 0.2 --layer-density fc3 0.5
+
+      python -m compress pack network.npz network.dc --config settings.toml
 
     Args:
         weights: .npz file of parameters by name, or a PyTorch state dict (.pt, .pth)
         container: the file to write
-        density: share of weights to keep
+        settings: of all layers
         layer_density: share of weights to keep in named layers: NAME SHARE NAME SHARE ...
-        weight_bits: bits of a code, 1 to 8
-        index_bits: bits of a gap in the file, 1 to 8; if not given, layer by layer what takes the fewest bytes
+        config: TOML or JSON file of settings, for all layers and by name, instead of the options
     """
     from compress.one_shot import compress_parameters, read_parameters
 
-    model, left_alone = compress_parameters(read_parameters(weights), density, weight_bits, index_bits, layer_density)
+    if config is None:
+        chosen = CompressionConfig(
+            settings, layers={name: {"density": share} for name, share in (layer_density or {}).items()}
+        )
+    elif settings == LayerSettings() and not layer_density:
+        chosen = CompressionConfig.load(config)
+    else:
+        raise InputError("give either --config or the options of layers, not both")
+    model, left_alone = compress_parameters(read_parameters(weights), chosen)
     model.save(container)
     show(container)
     for reason in dict.fromkeys(left_alone.values()):
@@ -52,15 +63,7 @@ def show(container: tyro.conf.Positional[Path]) -> None:
     from rich.table import Table
 
     model = CompressedModel.load(container)
-    report = CompressedModel(
-        model.layers,
-        model.shapes,
-        weight_names=model.weight_names,
-        bias_names=model.bias_names,
-        tensors=model.tensors,
-        buffers=sorted(model.buffers),
-        coding=model.coding,
-    ).size_report
+    report = model.size_report
     table = Table(title=str(container), title_justify="left")
     table.add_column("layer")
     headings = (
@@ -113,8 +116,40 @@ def unpack(container: tyro.conf.Positional[Path], weights: tyro.conf.Positional[
     print(f"Decoded weights are in {weights}.")
 
 
+def export(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Path]) -> None:
+    """Write a container as a .safetensors file: codes, gaps, pointers and codebooks, for other tools.
+
+    Args:
+        container: the file to read
+        file: the .safetensors file to write
+    """
+    from compress.safetensors_file import export_safetensors
+
+    export_safetensors(file, CompressedModel.load(container))
+    print(f"Codes, gaps, pointers and codebooks are in {file}.")
+
+
+def import_(file: tyro.conf.Positional[Path], container: tyro.conf.Positional[Path]) -> None:
+    """Write a container from a .safetensors file that `export` wrote.
+
+    Args:
+        file: the .safetensors file to read
+        container: the file to write
+    """
+    from compress.safetensors_file import import_safetensors
+
+    import_safetensors(file).save(container)
+    show(container)
+
+
 def main() -> None:
-    commands: dict[str, Callable[..., None]] = {"pack": pack, "show": show, "unpack": unpack}
+    commands: dict[str, Callable[..., None]] = {
+        "pack": pack,
+        "show": show,
+        "unpack": unpack,
+        "export": export,
+        "import": import_,
+    }
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m compress")
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
@@ -36,10 +38,13 @@ class LayerSettings:
     codebook_bits: int = 32
     """of a shared weight in the file: 32, or 16, to which it is then rounded"""
     index_bits: int | None = None
-    """bits of a gap in the file; None chooses, see `compress.layer_coding`, also for the next ones"""
+    """bits of a gap in the file, 1 to 8; None: what takes the fewest bytes"""
     scan_order: ScanOrder | None = None
+    """in which the file has the weights; None: what takes the fewest bytes"""
     num_pes: int = 64
+    """of the interleaved order"""
     coder: Coder = "huffman"
+    """of the file; "range" needs the package constriction"""
 
     def __post_init__(self) -> None:
         check_density("density", self.density)
@@ -143,6 +148,21 @@ class CompressionConfig:
     def to_json(self) -> str:
         """As JSON text."""
         return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> CompressionConfig:
+        """Read a .toml or .json file. Raises InputError if it is missing, of another kind, or as the class does."""
+        path = Path(path)
+        if path.suffix not in (".toml", ".json"):
+            raise InputError(f"{path}: a config is a .toml or a .json file")
+        try:
+            content = path.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        try:
+            return cls.from_toml(content) if path.suffix == ".toml" else cls.from_json(content)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CompressionConfig:

@@ -308,13 +308,19 @@ class ContainerReader:
             num_weights += read[-1][0].codes.size
             if num_weights > MOST_WEIGHTS:
                 self._damaged(f"layers of more than {MOST_WEIGHTS:,} weights in all")
-        layers, shapes, weight_names, bias_names = (list(each) for each in zip(*read, strict=True))
+        layers, shapes, weight_names, bias_names, coding = (list(each) for each in zip(*read, strict=True))
         tensors, buffers = {}, []
         for place in self._tensors:
             tensors, buffers = self._decoded(_decode_tensors, self._section(*place, "the other tensors"), "tensors")
         try:
             model = CompressedModel(
-                layers, shapes, weight_names=weight_names, bias_names=bias_names, tensors=tensors, buffers=buffers
+                layers,
+                shapes,
+                weight_names=weight_names,
+                bias_names=bias_names,
+                tensors=tensors,
+                buffers=buffers,
+                coding=coding,
             )
         except InputError as error:
             raise InputError(f"{self.source}: holds what no container can: {error}") from error
@@ -370,11 +376,9 @@ class ContainerReader:
         self._check_crc(content, crc, what)
         return content
 
-    def _read_layer(self, name: str) -> tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str]:
+    def _read_layer(self, name: str) -> _LayerParts:
         content = self._section(*self._layers[name], f"layer {name!r}")
-        found: tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str] = self._decoded(
-            lambda section: _decode_layer(name, section), content, f"layer {name!r}"
-        )
+        found: _LayerParts = self._decoded(lambda section: _decode_layer(name, section), content, f"layer {name!r}")
         return found
 
     def _decoded(self, decode: Any, content: bytes, what: str) -> Any:
@@ -490,7 +494,11 @@ def _encode_layer(
     return head + codebook + bias + matrix.content, size
 
 
-def _decode_layer(name: str, content: bytes) -> tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str]:
+# a layer, its shape, the names of its weights and of its bias, and how it is written
+_LayerParts = tuple[CompressedLayer, tuple[int, ...], tuple[str, ...], str, CodingChoice]
+
+
+def _decode_layer(name: str, content: bytes) -> _LayerParts:
     reader = ByteReader(content)
     weight_bits, flags = reader.take(2)
     wide, has_bias, narrow, bias_is_coded = (bool(flags >> bit & 1) for bit in range(4))
@@ -515,8 +523,8 @@ def _decode_layer(name: str, content: bytes) -> tuple[CompressedLayer, tuple[int
         bias = huffman.decode(reader.take(reader.varint()), rows, words)
     elif has_bias:
         bias = _unpack_bits(reader.take((rows * weight_bits + 7) // 8), rows, weight_bits, dtype)
-    codes = decode_matrix(reader.take(reader.left), rows, columns, weight_bits, dtype)
-    return CompressedLayer(name, codes, codebook, bias), shape, weight_names, bias_name
+    codes, coding = decode_matrix(reader.take(reader.left), rows, columns, weight_bits, dtype)
+    return CompressedLayer(name, codes, codebook, bias), shape, weight_names, bias_name, coding
 
 
 def _read_shape(reader: ByteReader) -> tuple[int, ...]:

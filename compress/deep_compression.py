@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from compress.config import CompressionConfig, LayerSettings
+from compress.config import CompressionConfig
 from compress.container import CompressedModel
 from compress.fine_tuning import (
     Assignment,
@@ -26,9 +27,9 @@ from compress.fine_tuning import (
     share_parameters,
     straight_through,
 )
+from compress.layer_stages import in_bits, pruning_masks, share_layer
 from compress.modules import BUFFER, NOT_STORED, weight_units
-from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
-from compress.weight_sharing import nearest_codes, share_weights
+from compress.pruning import magnitude_mask
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz, write_npz
 
@@ -99,16 +100,13 @@ class Compressor:
         layers, shapes, weight_names, bias_names = [], [], [], []
         for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
             codes, codebook, bias_codes = _assignment(shared)
-            if settings.codebook_bits == 16:
-                codebook = codebook.astype(np.float16).astype(np.float32)
+            codebook = in_bits(codebook, settings.codebook_bits)
             layers.append(CompressedLayer(unit.name, codes.reshape(len(codes), -1), codebook, bias_codes))
             shapes.append(codes.shape)
             weight_names.append(unit.names)
             bias_names.append(unit.bias_name)
         state = self.module.state_dict()
-        tensors = {name: state[name].detach().numpy() for name in self._others}
-        if self.config.tensor_bits == 16:
-            tensors = {name: _rounded(values) for name, values in tensors.items()}
+        tensors = {name: in_bits(state[name].detach().numpy(), self.config.tensor_bits) for name in self._others}
         buffers = [name for name in self._others if self.left_alone[name] == BUFFER]
         return CompressedModel(
             layers,
@@ -121,20 +119,8 @@ class Compressor:
         )
 
     def _prune(self, number: int) -> None:
-        steps, config = self.config.pruning_steps, self.config
         weights = [_array(unit.weight) for unit in self.units]
-        if config.criterion == "layer":
-            masks = []
-            for values, settings in zip(weights, self.settings, strict=True):
-                density = cubic_schedule(settings.density, steps)[number - 1]
-                masks.append(
-                    balanced_mask(values, density, settings.balanced_over)
-                    if settings.balanced_over
-                    else magnitude_mask(values, density)
-                )
-        else:
-            density = cubic_schedule(config.every.density, steps)[number - 1]
-            masks = global_masks(weights, density, config.criterion)
+        masks = pruning_masks(weights, self.settings, self.config, number, self.config.pruning_steps)
         for unit, mask in zip(self.units, masks, strict=True):
             mask_weight(unit.owners, mask)
 
@@ -143,13 +129,12 @@ class Compressor:
         for unit, settings in zip(self.units, self.settings, strict=True):
             weights = _array(unit.weight)
             bias = None if unit.bias_values is None else _array(unit.bias_values)
+            share = partial(share_layer, settings=settings, seed=self.config.seed)
             if self.config.sharing == "joint":
-                share, every = _sharer(settings), self.config.reassign_every
+                every = self.config.reassign_every
                 self._shared.append(straight_through(unit.owners, unit.bias, share, weights != 0, every))
                 continue
-            codes, codebook, bias_codes = share_weights(
-                weights, weights != 0, settings.weight_bits, bias, settings.initialisation, seed=self.config.seed
-            )
+            codes, codebook, bias_codes = share(weights, weights != 0, bias)
             self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -228,21 +213,6 @@ def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
     codes, *bias_codes = (lookup.codes.numpy().astype(np.uint8) for lookup in shared)
     codebook = np.concatenate([[0.0], _array(shared[0].centroids)]).astype(np.float32)
     return codes, codebook, bias_codes[0] if bias_codes else None
-
-
-def _sharer(settings: LayerSettings) -> Callable[..., Any]:
-    def share(weights: npt.NDArray[Any], kept: npt.NDArray[np.bool_], bias: npt.NDArray[Any] | None) -> Any:
-        codes, codebook, bias_codes = share_weights(weights, kept, settings.weight_bits, bias, settings.initialisation)
-        if settings.codebook_bits == 16:
-            codebook = codebook.astype(np.float16).astype(np.float32)
-            bias_codes = None if bias is None else nearest_codes(bias, codebook)
-        return codes, codebook, bias_codes
-
-    return share
-
-
-def _rounded(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    return values.astype(np.float16).astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:

@@ -67,6 +67,8 @@ class CodingChoice:
             raise InputError(f"scan_order must be one of {', '.join(SCAN_ORDERS)}; found {order!r}")
         if self.coder not in get_args(Coder):
             raise InputError(f"coder must be one of {', '.join(get_args(Coder))}; found {self.coder!r}")
+        if self.coder == "range" and (width is not None or order is not None):
+            raise InputError("index_bits and scan_order have no effect with coder='range'; leave them out")
         if not 1 <= self.num_pes <= 65_536:
             raise InputError(f"num_pes={self.num_pes} must be 1 to 65,536")
 
@@ -170,18 +172,20 @@ def _symbols_bits(counts: npt.NDArray[np.int64]) -> int:
     return int(counts @ lengths.astype(np.int64)) + 8 * len(code_table(lengths))
 
 
-def decode_matrix(content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike) -> Codes:
-    """Read a matrix back. Raises ValueError if the bytes are not those of such a matrix."""
+def decode_matrix(
+    content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike
+) -> tuple[Codes, CodingChoice]:
+    """Read a matrix back, and how it was written. Raises ValueError if the bytes are not those of such a matrix."""
     reader = ByteReader(content)
     (way,) = reader.take(1)
     if way == RANGE_CODER:
         from compress.range_coding import decode_range
 
-        return decode_range(reader.take(reader.left), rows, columns, weight_bits, dtype)
+        return decode_range(reader.take(reader.left), rows, columns, weight_bits, dtype), CodingChoice(coder="range")
     if way >= len(SCAN_ORDERS):
         raise ValueError(f"no scan order is numbered {way}")
     order = SCAN_ORDERS[way]
-    num_pes = reader.varint() if order == "interleaved" else 1
+    num_pes = reader.varint() if order == "interleaved" else CodingChoice.num_pes
     if not 1 <= num_pes <= 65_536:
         raise ValueError(f"rows interleaved over {num_pes:,} PEs")
     (width,) = reader.take(1)
@@ -199,7 +203,7 @@ def decode_matrix(content: bytes, rows: int, columns: int, weight_bits: int, dty
     if len(planes) == 3:
         entry_codes = entry_codes | planes[2].astype(dtype) << 8
     vector = decode_relative(entry_codes, gaps, rows * columns)
-    return unscanned(vector, rows, columns, order, num_pes)
+    return unscanned(vector, rows, columns, order, num_pes), CodingChoice(width, order, num_pes)
 
 
 def code_table(lengths: npt.NDArray[np.uint8]) -> bytes:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy.typing as npt
 
+from compress.config import CompressionConfig
 from compress.container import CompressedModel
-from compress.pruning import check_density, magnitude_mask
-from compress.weight_sharing import share_weights
+from compress.layer_stages import in_bits, pruning_masks, share_layer
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz
 
@@ -47,51 +47,57 @@ def _read_state_dict(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def compress_parameters(
-    parameters: Parameters,
-    density: float,
-    weight_bits: int = 4,
-    index_bits: int | None = None,
-    layer_density: Mapping[str, float] | None = None,
+    parameters: Parameters, config: CompressionConfig | None = None
 ) -> tuple[CompressedModel, dict[str, str]]:
-    """Compress every `NAME.weight` of two dimensions or more, with its `NAME.bias`.
-
-    density, layer_density   share of weights to keep, in all layers and in those named
-    weight_bits, index_bits  bits of a code and of a gap in the file; of a gap, if none are given, what takes the
-                             fewest bytes
+    """Compress every `NAME.weight` of two dimensions or more, with its `NAME.bias`, in one step.
 
     Returns the compressed model, and for every parameter that is stored as it is the reason. Raises InputError if
-    nothing can be compressed, `layer_density` names no layer, or a value is not finite.
+    nothing can be compressed, a value is not finite, the config names a layer that there is not, or has settings of
+    types or of fine-tuning, which have no effect here.
     """
-    layer_density = layer_density or {}
-    for name, share in {"density": density, **layer_density}.items():
-        check_density(name, share)
-    layers, shapes, left_alone = [], [], {}
-    for name, weights in parameters.items():
+    config = config or CompressionConfig()
+    _check_config(config)
+    weights, biases, left_alone = {}, {}, {}
+    for name, values in parameters.items():
         layer_name = name.removesuffix(".weight")
-        if name == layer_name or weights.ndim < 2 or weights.dtype.kind != "f" or not weights.size:
-            left_alone[name] = _reason(name, weights)
+        if name == layer_name or values.ndim < 2 or values.dtype.kind != "f" or not values.size:
+            left_alone[name] = _reason(name, values)
             continue
         bias = parameters.get(f"{layer_name}.bias")
-        if bias is not None and (bias.shape != weights.shape[:1] or bias.dtype.kind != "f"):
+        if bias is not None and (bias.shape != values.shape[:1] or bias.dtype.kind != "f"):
             raise InputError(
-                f"{layer_name}.bias must be [{weights.shape[0]}] floating-point numbers, one for each output of "
+                f"{layer_name}.bias must be [{values.shape[0]}] floating-point numbers, one for each output of "
                 f"{name}; found {bias.dtype} {list(bias.shape)}"
             )
-        kept = magnitude_mask(weights, layer_density.get(layer_name, density))
-        codes, codebook, bias_codes = share_weights(weights, kept, weight_bits, bias)
-        layers.append(CompressedLayer(layer_name, codes.reshape(len(codes), -1), codebook, bias_codes))
-        shapes.append(weights.shape)
-    names = [layer.name for layer in layers]
-    for layer in layers:
-        left_alone.pop(f"{layer.name}.bias", None)
-    unknown = sorted(set(layer_density) - set(names))
-    if unknown:
-        raise InputError(f"layer_density names {', '.join(unknown)}; the layers are {', '.join(names) or 'none'}")
-    if not layers:
+        weights[layer_name], biases[layer_name] = values, bias
+    if not weights:
         raise InputError("there is no parameter NAME.weight of two dimensions or more to compress")
-    tensors = {name: parameters[name] for name in left_alone}
-    buffers = [name for name in tensors if name.rpartition(".")[2] in BUFFER_NAMES]
-    return CompressedModel(layers, shapes, index_bits, tensors=tensors, buffers=buffers), left_alone
+    config.check_names(dict.fromkeys(weights, ""))
+    for name in weights:
+        left_alone.pop(f"{name}.bias", None)
+    settings = [config.settings_of(name, "") for name in weights]
+    layers = []
+    masks = pruning_masks(list(weights.values()), settings, config)
+    for (name, values), mask, of_layer in zip(weights.items(), masks, settings, strict=True):
+        codes, codebook, bias_codes = share_layer(values, mask, biases[name], of_layer, config.seed)
+        layers.append(CompressedLayer(name, codes.reshape(len(codes), -1), codebook, bias_codes))
+    model = CompressedModel(
+        layers,
+        [values.shape for values in weights.values()],
+        tensors={name: in_bits(parameters[name], config.tensor_bits) for name in left_alone},
+        buffers=[name for name in left_alone if name.rpartition(".")[2] in BUFFER_NAMES],
+        coding=[of_layer.coding for of_layer in settings],
+    )
+    return model, left_alone
+
+
+def _check_config(config: CompressionConfig) -> None:
+    default = CompressionConfig()
+    for name in ("types", "pruning_steps", "sharing"):
+        if getattr(config, name) != getattr(default, name):
+            raise InputError(
+                f"{name} has no effect where weights are compressed in one step, without their network; leave it out"
+            )
 
 
 def _reason(name: str, values: npt.NDArray[Any]) -> str:

@@ -93,6 +93,7 @@ ALEXNET = (
 
 def pack_alexnet() -> None:
     """Pack weights of AlexNet's shapes, 61 million, at a density of 0.11, and print bytes and peak memory."""
+    from compress.config import CompressionConfig, LayerSettings
     from compress.one_shot import compress_parameters
 
     stream = np.random.default_rng(0)
@@ -100,7 +101,7 @@ def pack_alexnet() -> None:
     for number, shape in enumerate(ALEXNET):
         parameters[f"layer{number}.weight"] = stream.standard_normal(shape, dtype=np.float32)
         parameters[f"layer{number}.bias"] = stream.standard_normal(shape[0], dtype=np.float32)
-    model, _ = compress_parameters(parameters, density=0.11)
+    model, _ = compress_parameters(parameters, CompressionConfig(LayerSettings(density=0.11)))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{model.parameter_bytes:,} bytes to {model.size_bytes:,}; peak {peak_mib:,.0f} MiB")
 

@@ -191,6 +191,23 @@ def test_weights_are_packed_and_what_is_left_alone_is_said(tmp_path: Path) -> No
     assert model.shapes[0] == (4, 2, 3, 3)
 
 
+def test_a_container_is_as_large_as_its_settings_say_and_goes_to_safetensors_and_back(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
+    write_npz(tmp_path / "net.npz", {"fc.weight": weights, "fc.bias": weights[0, :40]})
+    (tmp_path / "settings.toml").write_text("[every]\ndensity = 0.2\nindex_bits = 7\nscan_order = 'columns'\n")
+    done = call("compress", "pack", "net.npz", "net.dc", "--config", "settings.toml", folder=tmp_path)
+    size = (tmp_path / "net.dc").stat().st_size
+    assert f"{size:,} bytes; the same parameters" in done.stdout, done.stderr
+    model = CompressedModel.load(tmp_path / "net.dc")
+    assert (model.coding[0].index_bits, model.coding[0].scan_order) == (7, "columns")
+    assert model.to_bytes() == (tmp_path / "net.dc").read_bytes()
+    assert model.size_report.total == size
+    pytest.importorskip("safetensors")
+    assert call("compress", "export", "net.dc", "net.safetensors", folder=tmp_path).returncode == 0
+    assert call("compress", "import", "net.safetensors", "again.dc", folder=tmp_path).returncode == 0
+    assert (CompressedModel.load(tmp_path / "again.dc").layers[0].codes == model.layers[0].codes).all()
+
+
 def test_a_real_network_is_packed(data: Path, tmp_path: Path) -> None:
     weights = real_file(data, "models", "resnet20_cifar10.npz")
     assert call("compress", "pack", weights, "resnet.dc", folder=tmp_path).returncode == 0
@@ -291,8 +308,15 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["designs", "benchmark", "--out", "/proc/none/x.parquet"], "error: /proc/none/x.parquet cannot be written"),
         (["designs", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
         (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
+        (["compress", "pack", "net.npz", "out.dc", "--config", "x.yaml"], "x.yaml: a config is a .toml or a .json"),
+        (["compress", "pack", "net.npz", "out.dc", "--config", "absent.toml"], "absent.toml: cannot be read: No such"),
+        (["compress", "pack", "net.npz", "out.dc", "--config", "x.toml", "--density", "0.5"], "not both"),
+        (["compress", "pack", "flat.npz", "out.dc", "--coder", "range", "--index-bits", "4"], "have no effect with"),
         (["compress", "pack", "bias.npz", "out.dc"], "fc.bias must be [3] floating-point numbers"),
-        (["compress", "pack", "flat.npz", "out.dc", "--layer-density", "fc", "7"], "error: fc: the share of weights"),
+        (
+            ["compress", "pack", "flat.npz", "out.dc", "--layer-density", "fc", "7"],
+            "error: layers.fc: density: the share of weights",
+        ),
         (["compress", "show", "text.dc"], "error: text.dc: a container starts with"),
         (["compress", "pack", "text.npz", "out.dc"], "error: text.npz: must be a whole .npy or .npz file"),
         (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),

@@ -147,9 +147,7 @@ def test_a_compressed_network_keeps_its_accuracy_and_loads_into_a_module(sharing
 
 
 def test_a_module_of_another_network_is_refused_unchanged() -> None:
-    model, _ = compress_parameters(
-        {"0.weight": np.ones((16, 8)), "0.bias": np.ones(16), "2.weight": np.ones((3, 9))}, 0.5
-    )
+    model, _ = compress_parameters({"0.weight": np.ones((16, 8)), "0.bias": np.ones(16), "2.weight": np.ones((3, 9))})
     network = two_layers()
     before = network[0].weight.detach().clone()
     with pytest.raises(InputError, match="layer '2' has a bias and the container holds none"):

@@ -1,0 +1,55 @@
+"""Pruning and sharing of layers as their settings say: what compression in one step and stage by stage both do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.config import CompressionConfig, LayerSettings
+from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
+from compress.weight_sharing import nearest_codes, share_weights
+
+
+def pruning_masks(
+    weights: Sequence[npt.NDArray[Any]],
+    settings: Sequence[LayerSettings],
+    config: CompressionConfig,
+    step: int = 1,
+    steps: int = 1,
+) -> list[npt.NDArray[np.bool_]]:
+    """What each layer keeps after a step of gradual pruning: True, in the shape of its weights."""
+    if config.criterion != "layer":
+        return global_masks(weights, cubic_schedule(config.every.density, steps)[step - 1], config.criterion)
+    masks = []
+    for values, of_layer in zip(weights, settings, strict=True):
+        density = cubic_schedule(of_layer.density, steps)[step - 1]
+        balanced = of_layer.balanced_over
+        masks.append(balanced_mask(values, density, balanced) if balanced else magnitude_mask(values, density))
+    return masks
+
+
+def share_layer(
+    weights: npt.NDArray[Any],
+    kept: npt.NDArray[np.bool_],
+    bias: npt.NDArray[Any] | None,
+    settings: LayerSettings,
+    seed: int = 0,
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[Any] | None]:
+    """Codes, codebook and codes of the bias, see `share_weights`; the codebook in the precision of the file."""
+    codes, codebook, bias_codes = share_weights(
+        weights, kept, settings.weight_bits, bias, settings.initialisation, seed=seed
+    )
+    if settings.codebook_bits == 16:
+        codebook = in_bits(codebook, 16)
+        bias_codes = None if bias is None else nearest_codes(bias, codebook)
+    return codes, codebook, bias_codes
+
+
+def in_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
+    """Floating-point values rounded to what a number of 16 bits, or of 32, can be; others as they are."""
+    if bits == 32 or values.dtype.kind != "f":
+        return values
+    return values.astype(np.float16).astype(np.float32)
