@@ -31,6 +31,8 @@ class LayerSettings:
     """share of weights to keep; of the whole network, where the criterion looks at all layers together"""
     weight_bits: int = 4
     """bits of a code, 1 to 8"""
+    share_bias: bool = True
+    """the bias is looked up in the codebook of its layer; if not, it stays free and is stored as it is"""
     initialisation: Initialisation = "optimal"
     """of the shared weights, see `compress.weight_sharing`"""
     balanced_over: int = 0

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from compress.fine_tuning import (
     share_parameters,
     straight_through,
 )
-from compress.layer_stages import in_bits, pruning_masks, share_layer
+from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
 from compress.modules import BUFFER, NOT_STORED, weight_units
 from compress.pruning import magnitude_mask
 from traces import CompressedLayer, InputError
@@ -67,6 +67,10 @@ class Compressor:
         self.units, self.left_alone = weight_units(module)
         self.config.check_names({unit.name: unit.kind for unit in self.units})
         self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
+        for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
+            if unit.bias is not None and not settings.share_bias:
+                self.left_alone[unit.bias_name] = FREE_BIAS
+                self.units[number] = replace(unit, bias=None)
         self._others = [name for name, reason in self.left_alone.items() if reason != NOT_STORED]
         self._stages_done = 0
         self._shared: list[StraightThrough | list[SharedWeight]] | None = None

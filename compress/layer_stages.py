@@ -12,6 +12,8 @@ from compress.config import CompressionConfig, LayerSettings
 from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
 from compress.weight_sharing import nearest_codes, share_weights
 
+FREE_BIAS = "a bias that is not shared"
+
 
 def pruning_masks(
     weights: Sequence[npt.NDArray[Any]],

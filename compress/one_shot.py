@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from compress.config import CompressionConfig
 from compress.container import CompressedModel
-from compress.layer_stages import in_bits, pruning_masks, share_layer
+from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz
 
@@ -73,9 +73,13 @@ def compress_parameters(
     if not weights:
         raise InputError("there is no parameter NAME.weight of two dimensions or more to compress")
     config.check_names(dict.fromkeys(weights, ""))
-    for name in weights:
-        left_alone.pop(f"{name}.bias", None)
     settings = [config.settings_of(name, "") for name in weights]
+    for name, of_layer in zip(weights, settings, strict=True):
+        if biases[name] is not None and of_layer.share_bias:
+            del left_alone[f"{name}.bias"]
+        elif biases[name] is not None:
+            left_alone[f"{name}.bias"] = FREE_BIAS
+            biases[name] = None
     layers = []
     masks = pruning_masks(list(weights.values()), settings, config)
     for (name, values), mask, of_layer in zip(weights.items(), masks, settings, strict=True):

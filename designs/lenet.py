@@ -44,8 +44,8 @@ class LenetRecipe:
     sharing_epochs: int
 
 
-LENET_300_100 = LenetRecipe("lenet_300_100", 0.031, 3, 30, 50, 70, 40)
-LENET_5 = LenetRecipe("lenet_5", 0.013, 3, 8, 16, 20, 10)
+LENET_300_100 = LenetRecipe("lenet_300_100", 0.034, 3, 30, 50, 70, 15)
+LENET_5 = LenetRecipe("lenet_5", 0.017, 3, 8, 16, 20, 6)
 
 
 def build_lenet(name: str) -> torch.nn.Module:
@@ -201,10 +201,10 @@ def _compress(
     recipe: LenetRecipe, network: torch.nn.Module, lessons: _Lessons, state: Path, seed: int
 ) -> CompressedModel:
     config = CompressionConfig(
-        every=LayerSettings(density=recipe.density, weight_bits=recipe.weight_bits, codebook_bits=16),
+        every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
         pruning_steps=recipe.pruning_epochs,
-        sharing="joint",
+        tensor_bits=16,
         seed=seed,
     )
     epochs = recipe.pruning_epochs + recipe.tuning_epochs + recipe.sharing_epochs
@@ -213,7 +213,7 @@ def _compress(
         def train(module: torch.nn.Module, stage: Stage) -> None:
             lessons.draw.manual_seed(seed + stage.number)
             if stage.last:
-                distil(module, lessons.batches, recipe.sharing_epochs, 5e-4, TEMPERATURE, 1e-6, advance)
+                distil(module, lessons.batches, recipe.sharing_epochs, 1e-3, TEMPERATURE, 1e-6, advance)
                 return
             first = stage.number
             distil(module, lambda epoch: lessons.batches(first + epoch), 1, 1e-3, TEMPERATURE, 1e-3, advance)

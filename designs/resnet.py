@@ -35,8 +35,8 @@ PARTS_OF_AN_EPOCH = 4  # between two pruning steps, a part of the images is seen
 class ResnetRecipe:
     """How far to compress, and how many epochs to tune in each phase."""
 
-    density: float = 0.36
-    weight_bits: int = 4
+    density: float = 0.42
+    weight_bits: int = 5
     pruning_epochs: int = 4
     tuning_epochs: int = 9
     sharing_epochs: int = 10
@@ -108,7 +108,7 @@ def accuracy_of(network: torch.nn.Module, images: ImageSet) -> float:
 
 def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: int) -> CompressedModel:
     config = CompressionConfig(
-        every=LayerSettings(density=recipe.density, weight_bits=recipe.weight_bits, codebook_bits=16),
+        every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
         pruning_steps=PARTS_OF_AN_EPOCH * recipe.pruning_epochs,
         sharing="joint",
