@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from traces.images import ImageSet
 from traces.npz import read_npz, write_npz
 from traces.progress import progress_bar
 
+DENSE_FILE, CONTAINER_FILE = "dense.npz", "compressed.dc"
 TEACHER_EPOCHS, TEACHER_BATCH = 14, 128
 DISTORTED_COPIES, BATCH, TEMPERATURE = 10, 256, 3.0
 SIDE = 28
@@ -115,42 +117,40 @@ def distorted(images: torch.Tensor, draw: torch.Generator, strength: float) -> t
     return torch.nn.functional.grid_sample(images, grid + bends.permute(0, 2, 3, 1), align_corners=False)
 
 
-def compress_lenet(recipe: LenetRecipe, images: ImageSet, folder: Path, seed: int = 0) -> CompressedModel:
-    """Train and compress one LeNet on MNIST; finished steps are kept in `folder`, and taken up again from there."""
-    origin = {"digest": images.digest, "seed": seed}
-    with Stages(folder / "teacher") as stages:
-        stages.run("teacher.npz", origin, lambda path: _train_teacher(images, seed, path))
-    network = build_lenet(recipe.name)
-    with Stages(folder / recipe.name) as stages:
-        lessons = _Lessons(images, folder / "teacher/teacher.npz", seed)
-        of_dense = {**origin, "epochs": recipe.dense_epochs}
-        stages.run("dense.npz", of_dense, lambda path: _train_dense(recipe, network, lessons, seed, path))
-        _load(network, stages.folder / "dense.npz")
-        print(f"{recipe.name}: error {error_of(network, images):.2%} before compression")
-        state = stages.folder / "state.npz"
-        of_container = {**origin, **vars(recipe)}
-        stages.run(
-            "compressed.dc", of_container, lambda path: _compress(recipe, network, lessons, state, seed).save(path)
-        )
-        return CompressedModel.load(stages.folder / "compressed.dc")
+class Lessons:
+    """Training images, as they are and distorted, with the outputs of a teacher.
 
+    The teacher is trained when the first batch is asked for, and kept in `folder`/teacher. Give images, not the
+    folder's other contents: test images are no part of it.
+    """
 
-def error_of(network: torch.nn.Module, images: ImageSet) -> float:
-    """Share of the test images that are taken for another digit."""
-    return 1 - accuracy(network, images.test_images, images.test_labels)
-
-
-class _Lessons:
-    """Training images, as they are and distorted, with the teacher's outputs."""
-
-    def __init__(self, images: ImageSet, teacher_file: Path, seed: int) -> None:
-        teacher = _build_teacher()
-        _load(teacher, teacher_file)
-        teacher.eval()
-        plain = torch.from_numpy(images.train_images).reshape(-1, 1, SIDE, SIDE)
-        draw = torch.Generator().manual_seed(seed + 8)
-        self.copies, self.outputs = [], []
+    def __init__(self, images: ImageSet, folder: Path, seed: int = 0) -> None:
+        self.images, self.folder, self.seed = images, folder / "teacher", seed
+        self.copies: list[torch.Tensor] = []
+        self.outputs: list[torch.Tensor] = []
         self.draw = torch.Generator().manual_seed(seed)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What the lessons are drawn from, for the record."""
+        return {"digest": self.images.digest, "seed": self.seed}
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """All images once: as they are in every other epoch."""
+        if not self.copies:
+            self._prepare()
+        copy = 0 if epoch % 2 else epoch // 2 % DISTORTED_COPIES
+        for chosen in torch.split(torch.randperm(len(self.copies[0]), generator=self.draw), BATCH):
+            yield self.copies[copy][chosen].float() / 255, self.outputs[copy][chosen]
+
+    def _prepare(self) -> None:
+        with Stages(self.folder) as stages:
+            stages.run("teacher.npz", self.origin, lambda path: _train_teacher(self.images, self.seed, path))
+            teacher = _build_teacher()
+            load_parameters(teacher, stages.folder / "teacher.npz")
+        teacher.eval()
+        plain = torch.from_numpy(self.images.train_images).reshape(-1, 1, SIDE, SIDE)
+        draw = torch.Generator().manual_seed(self.seed + 8)
         with progress_bar("distorting images", DISTORTED_COPIES) as advance, torch.no_grad():
             for copy in range(DISTORTED_COPIES):
                 parts = torch.split(plain, 2000)
@@ -160,11 +160,26 @@ class _Lessons:
                 self.outputs.append(torch.cat([teacher(part) for part in shown]))
                 advance()
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """All images once: as they are in every other epoch."""
-        copy = 0 if epoch % 2 else epoch // 2 % DISTORTED_COPIES
-        for chosen in torch.split(torch.randperm(len(self.copies[0]), generator=self.draw), BATCH):
-            yield self.copies[copy][chosen].float() / 255, self.outputs[copy][chosen]
+
+def compress_lenet(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> CompressedModel:
+    """Train and compress one LeNet; finished steps are kept in `folder`, and taken up again from there.
+
+    The trained network is left there as dense.npz, the container as compressed.dc.
+    """
+    network = build_lenet(recipe.name)
+    with Stages(folder) as stages:
+        of_dense = {**lessons.origin, "epochs": recipe.dense_epochs}
+        stages.run(DENSE_FILE, of_dense, lambda path: _train_dense(recipe, network, lessons, path))
+        load_parameters(network, folder / DENSE_FILE)
+        state = folder / "state.npz"
+        of_container = {**lessons.origin, **vars(recipe)}
+        stages.run(CONTAINER_FILE, of_container, lambda path: _compress(recipe, network, lessons, state).save(path))
+        return CompressedModel.load(folder / CONTAINER_FILE)
+
+
+def error_of(network: torch.nn.Module, images: ImageSet) -> float:
+    """Share of the test images that are taken for another digit."""
+    return 1 - accuracy(network, images.test_images, images.test_labels)
 
 
 def _train_teacher(images: ImageSet, seed: int, path: Path) -> None:
@@ -186,32 +201,30 @@ def _train_teacher(images: ImageSet, seed: int, path: Path) -> None:
                 optimizer.step()
                 rate.step()
             advance()
-    _save(teacher, path)
+    save_parameters(teacher, path)
 
 
-def _train_dense(recipe: LenetRecipe, network: torch.nn.Module, lessons: _Lessons, seed: int, path: Path) -> None:
-    torch.manual_seed(seed)
+def _train_dense(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons, path: Path) -> None:
+    torch.manual_seed(lessons.seed)
     network.load_state_dict(build_lenet(recipe.name).state_dict())
     with progress_bar(f"training {recipe.name}", recipe.dense_epochs) as advance:
         distil(network, lessons.batches, recipe.dense_epochs, 2e-3, TEMPERATURE, 1e-5, advance)
-    _save(network, path)
+    save_parameters(network, path)
 
 
-def _compress(
-    recipe: LenetRecipe, network: torch.nn.Module, lessons: _Lessons, state: Path, seed: int
-) -> CompressedModel:
+def _compress(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons, state: Path) -> CompressedModel:
     config = CompressionConfig(
         every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
         pruning_steps=recipe.pruning_epochs,
         tensor_bits=16,
-        seed=seed,
+        seed=lessons.seed,
     )
     epochs = recipe.pruning_epochs + recipe.tuning_epochs + recipe.sharing_epochs
     with progress_bar(f"compressing {recipe.name}", epochs) as advance:
 
         def train(module: torch.nn.Module, stage: Stage) -> None:
-            lessons.draw.manual_seed(seed + stage.number)
+            lessons.draw.manual_seed(lessons.seed + stage.number)
             if stage.last:
                 distil(module, lessons.batches, recipe.sharing_epochs, 1e-3, TEMPERATURE, 1e-6, advance)
                 return
@@ -223,9 +236,11 @@ def _compress(
         return compress(network, config, train, state)
 
 
-def _save(network: torch.nn.Module, path: Path) -> None:
+def save_parameters(network: torch.nn.Module, path: Path) -> None:
+    """Write the state of a network, by name, to an .npz file."""
     write_npz(path, {name: np.ascontiguousarray(values.numpy()) for name, values in network.state_dict().items()})
 
 
-def _load(network: torch.nn.Module, path: Path) -> None:
+def load_parameters(network: torch.nn.Module, path: Path) -> None:
+    """Fill a network with what `dense.npz`, or another file of its state by name, holds."""
     network.load_state_dict({name: torch.from_numpy(values) for name, values in read_npz(path).items()})
