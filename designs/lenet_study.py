@@ -27,6 +27,7 @@ from designs.lenet import (
     LENET_5,
     LENET_300_100,
     TEMPERATURE,
+    LenetRecipe,
     Lessons,
     build_lenet,
     compress_lenet,
