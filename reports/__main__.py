@@ -1,11 +1,14 @@
-"""Command line: `python -m reports`, the figures and tables of all results."""
+"""Command line: `python -m reports [all | deep-compression]`, figures and tables of results."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import tyro
 
+from compress import CompressedModel
 from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
 from designs.codesign import RESULTS_FOLDER, SWEEP_FILE
 from designs.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
@@ -18,7 +21,7 @@ from reports.timeline_figure import draw_timeline
 from sim.timeline_summary import read_timeline
 from traces import InputError
 from traces.atomic_file import write_atomically
-from traces.command_line import run
+from traces.command_line import data_folder, run
 
 
 def report(results: Path = RESULTS_FOLDER) -> None:
@@ -75,5 +78,51 @@ def report(results: Path = RESULTS_FOLDER) -> None:
         print(f"No {benchmark}: make it with python -m designs benchmark for the Alex-8 table.")
 
 
+def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "deep_compression") -> None:
+    """Train and compress LeNet-300-100 and LeNet-5 on MNIST, and show them beside Deep Compression's Tables 1 to 3.
+
+    The curves of its Figs 6 to 8 come with them. Takes about an hour on two cores; a run that is cut off goes on
+    where it stopped. PyTorch needed.
+
+    Args:
+        data: folder of MNIST's IDX files; default: $CODESIGN_DATA
+        out: folder of the results
+    """
+    from designs.lenet_study import CONTAINER_COLUMNS, CONTAINERS_FILE, CURVE_COLUMNS, CURVES_FILE, run_study
+    from reports.deep_compression import draw_curves, layers_markdown, networks_markdown
+    from traces.images import load_idx_folder
+
+    folder = data_folder(data)
+    if folder is None:
+        raise InputError("the LeNets are trained on MNIST; give the folder of its IDX files with --data DIR")
+    run_study(load_idx_folder(folder), out)
+    containers = read_results(out / CONTAINERS_FILE, CONTAINER_COLUMNS)[0].to_pylist()
+    parts = [networks_markdown(containers, out)]
+    for row in containers:
+        parts.append(f"{row['network']}, {row['recipe']}, {row['coder']}\n")
+        parts.append(layers_markdown(CompressedModel.load(out / row["file"]), row["network"]))
+    content = "\n".join(parts)
+    print(content)
+    write_atomically(out / "tables.md", content.encode())
+    print(f"wrote {out / 'tables.md'}")
+    curves = read_results(out / CURVES_FILE, CURVE_COLUMNS)[0].to_pylist()
+    for name, figure in draw_curves(curves).items():
+        for written in save_figure(figure, out / name):
+            print(f"wrote {written}")
+
+
+def main() -> None:
+    commands: dict[str, Callable[..., None]] = {"all": report, "deep-compression": deep_compression}
+    arguments = sys.argv[1:]
+    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
+        arguments = ["all", *arguments]
+    tyro.extras.subcommand_cli_from_dict(
+        commands,
+        prog="python -m reports",
+        description="Figures and tables of results. Without a command: all.",
+        args=arguments,
+    )
+
+
 if __name__ == "__main__":
-    run(lambda: tyro.cli(report, prog="python -m reports"))
+    run(main)
