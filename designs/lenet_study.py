@@ -26,6 +26,7 @@ from designs.lenet import (
     DENSE_FILE,
     LENET_5,
     LENET_300_100,
+    SIDE,
     TEMPERATURE,
     LenetRecipe,
     Lessons,
@@ -37,6 +38,7 @@ from designs.lenet import (
 )
 from designs.results import Column, provenance, table_of, write_results
 from designs.stages import Stages
+from traces import InputError
 from traces.images import ImageSet
 from traces.progress import progress_bar
 
@@ -90,7 +92,12 @@ def run_study(images: ImageSet, folder: Path) -> None:
 
     Writes NAME/compressed.dc for each recipe, NAME/paper/huffman.dc with the paper's densities and bits (range.dc
     with the range coder, if it is installed), the errors of all of them and the points of the curves.
+    Raises InputError if the images are not of MNIST's size.
     """
+    if images.num_pixels != SIDE**2:
+        raise InputError(
+            f"LeNets take images of {SIDE} x {SIDE} pixels; those of {images.name} have {images.num_pixels} pixels"
+        )
     lessons = Lessons(images, folder)
     rows = [row for recipe in RECIPES for row in _containers(recipe, lessons, folder)]
     origin = {**lessons.origin, "recipes": [vars(recipe) for recipe in RECIPES]}
