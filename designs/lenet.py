@@ -1,25 +1,29 @@
 """LeNet-300-100 and LeNet-5 on MNIST, compressed as far as their error allows (PyTorch needed).
 
-A small convolutional network is trained on distorted images; the LeNets learn its outputs, on distorted images and,
-every other epoch, on the images as they are; so they do after each stage of compression. Test images are only looked
-at to report.
+A small convolutional network is trained on distorted images; the LeNets learn its outputs, and a little the
+labels, on distorted images and, every other epoch, on the images as they are; so they do after each stage of
+compression. Test images are only looked at to report.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container import CompressedModel
-from compress.deep_compression import Stage, compress
+from compress.deep_compression import prepare
 from compress.distillation import Batch, distil
 from compress.fine_tuning import accuracy
 from designs.stages import Stages
@@ -30,6 +34,7 @@ from traces.progress import progress_bar
 DENSE_FILE, CONTAINER_FILE = "dense.npz", "compressed.dc"
 TEACHER_EPOCHS, TEACHER_BATCH = 14, 128
 DISTORTED_COPIES, BATCH, TEMPERATURE = 10, 256, 3.0
+PARTS_OF_AN_EPOCH = 4  # between two pruning steps, a part of the images is seen
 SIDE = 28
 
 
@@ -46,7 +51,7 @@ class LenetRecipe:
     sharing_epochs: int
 
 
-LENET_300_100 = LenetRecipe("lenet_300_100", 0.034, 3, 30, 50, 70, 15)
+LENET_300_100 = LenetRecipe("lenet_300_100", 0.033, 3, 30, 50, 70, 15)
 LENET_5 = LenetRecipe("lenet_5", 0.017, 3, 8, 16, 20, 6)
 
 
@@ -118,7 +123,7 @@ def distorted(images: torch.Tensor, draw: torch.Generator, strength: float) -> t
 
 
 class Lessons:
-    """Training images, as they are and distorted, with the outputs of a teacher.
+    """Training images, as they are and distorted, with the outputs of a teacher, and labels.
 
     The teacher is trained when the first batch is asked for, and kept in `folder`/teacher. Give images, not the
     folder's other contents: test images are no part of it.
@@ -126,6 +131,7 @@ class Lessons:
 
     def __init__(self, images: ImageSet, folder: Path, seed: int = 0) -> None:
         self.images, self.folder, self.seed = images, folder / "teacher", seed
+        self.labels = torch.from_numpy(images.train_labels)
         self.copies: list[torch.Tensor] = []
         self.outputs: list[torch.Tensor] = []
         self.draw = torch.Generator().manual_seed(seed)
@@ -135,13 +141,14 @@ class Lessons:
         """What the lessons are drawn from, for the record."""
         return {"digest": self.images.digest, "seed": self.seed}
 
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """All images once: as they are in every other epoch."""
+    def batches(self, epoch: int, share: float = 1.0) -> Iterator[Batch]:
+        """All images once, or a share of them drawn at random: as they are in every other epoch."""
         if not self.copies:
             self._prepare()
         copy = 0 if epoch % 2 else epoch // 2 % DISTORTED_COPIES
-        for chosen in torch.split(torch.randperm(len(self.copies[0]), generator=self.draw), BATCH):
-            yield self.copies[copy][chosen].float() / 255, self.outputs[copy][chosen]
+        order = torch.randperm(len(self.labels), generator=self.draw)[: round(share * len(self.labels))]
+        for chosen in torch.split(order, BATCH):
+            yield self.copies[copy][chosen].float() / 255, self.outputs[copy][chosen], self.labels[chosen]
 
     def _prepare(self) -> None:
         with Stages(self.folder) as stages:
@@ -174,6 +181,7 @@ def compress_lenet(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> Compr
         state = folder / "state.npz"
         of_container = {**lessons.origin, **vars(recipe)}
         stages.run(CONTAINER_FILE, of_container, lambda path: _compress(recipe, network, lessons, state).save(path))
+        state.unlink(missing_ok=True)
         return CompressedModel.load(folder / CONTAINER_FILE)
 
 
@@ -206,6 +214,7 @@ def _train_teacher(images: ImageSet, seed: int, path: Path) -> None:
 
 def _train_dense(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons, path: Path) -> None:
     torch.manual_seed(lessons.seed)
+    lessons.draw.manual_seed(lessons.seed)
     network.load_state_dict(build_lenet(recipe.name).state_dict())
     with progress_bar(f"training {recipe.name}", recipe.dense_epochs) as advance:
         distil(network, lessons.batches, recipe.dense_epochs, 2e-3, TEMPERATURE, 1e-5, advance)
@@ -213,27 +222,59 @@ def _train_dense(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons
 
 
 def _compress(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons, state: Path) -> CompressedModel:
+    """Prune, share and tune; how far it has come is kept in the file `state` after each epoch of pruning."""
     config = CompressionConfig(
         every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
-        pruning_steps=recipe.pruning_epochs,
+        pruning_steps=PARTS_OF_AN_EPOCH * recipe.pruning_epochs,
         tensor_bits=16,
         seed=lessons.seed,
     )
-    epochs = recipe.pruning_epochs + recipe.tuning_epochs + recipe.sharing_epochs
+    compressor = prepare(copy.deepcopy(network), config)
+    module = compressor.module
+    origin = json.dumps({**lessons.origin, **vars(recipe)})
+    saved = read_npz(state) if state.exists() else {}
+    if str(saved.get("origin")) == origin:
+        compressor.restore(saved)
+    else:
+        saved = {}
+    epochs = config.pruning_steps + recipe.tuning_epochs + recipe.sharing_epochs - int(saved.get("stages", 0))
     with progress_bar(f"compressing {recipe.name}", epochs) as advance:
-
-        def train(module: torch.nn.Module, stage: Stage) -> None:
+        optimizer = None
+        while (stage := compressor.step()) is not None:
             lessons.draw.manual_seed(lessons.seed + stage.number)
             if stage.last:
                 distil(module, lessons.batches, recipe.sharing_epochs, 1e-3, TEMPERATURE, 1e-6, advance)
-                return
-            first = stage.number
-            distil(module, lambda epoch: lessons.batches(first + epoch), 1, 1e-3, TEMPERATURE, 1e-3, advance)
+                continue
+            optimizer = optimizer or _adam(module, saved)
+            first = stage.number // PARTS_OF_AN_EPOCH
+            distil(module, partial(_part, lessons, first), 1, 1e-3, TEMPERATURE, 1e-3, advance, optimizer)
             if stage.number == stage.of:
                 distil(module, lessons.batches, recipe.tuning_epochs, 1.5e-3, TEMPERATURE, 1e-6, advance)
+            if stage.number % PARTS_OF_AN_EPOCH == 0:
+                write_npz(state, compressor.state() | _moments(optimizer) | {"origin": np.array(origin)})
+    return compressor.finalize()
 
-        return compress(network, config, train, state)
+
+def _part(lessons: Lessons, first: int, epoch: int) -> Iterator[Batch]:
+    return lessons.batches(first + epoch, 1 / PARTS_OF_AN_EPOCH)
+
+
+def _adam(module: torch.nn.Module, saved: Mapping[str, npt.NDArray[Any]]) -> torch.optim.Adam:
+    """An optimizer of the module; if moments are among what was `saved`, it goes on with them."""
+    optimizer = torch.optim.Adam(module.parameters())
+    moments: dict[int, dict[str, torch.Tensor]] = {}
+    for name, values in saved.items():
+        if name.startswith("adam."):
+            _, number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = torch.from_numpy(values)
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    return optimizer
+
+
+def _moments(optimizer: torch.optim.Adam) -> dict[str, npt.NDArray[Any]]:
+    state = optimizer.state_dict()["state"]
+    return {f"adam.{number}.{key}": values.numpy() for number, own in state.items() for key, values in own.items()}
 
 
 def save_parameters(network: torch.nn.Module, path: Path) -> None:

@@ -13,12 +13,13 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from compress import CompressedModel
+from compress.distillation import distil
 from designs import lenet, lenet_study
 from designs.results import read_results
 from reports.__main__ import deep_compression
 from tests.test_readers import idx_bytes
 from traces import InputError
-from traces.images import ImageSet, load_digits
+from traces.images import ImageSet, load_digits, load_idx_folder
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +85,35 @@ def test_the_report_measures_its_own_containers_and_goes_on_where_it_stopped(
     changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert changed == {"huffman.dc"}
     assert (tmp_path / "tables.md").read_text() == tables
+
+
+def test_a_run_that_is_cut_off_goes_on_to_the_same_container(
+    large_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurry(monkeypatch)
+    recipe, lessons = lenet_study.RECIPES[0], lenet.Lessons(load_idx_folder(large_digits), tmp_path)
+    whole = lenet.compress_lenet(recipe, lessons, tmp_path / "whole")
+    calls, allowed = 0, 7  # the dense network, an epoch of pruning in four parts, and two parts of the next
+
+    def cut_off(*args: Any, **options: Any) -> None:
+        nonlocal calls
+        if calls == allowed:
+            raise KeyboardInterrupt
+        calls += 1
+        distil(*args, **options)
+
+    monkeypatch.setattr(lenet, "distil", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        lenet.compress_lenet(recipe, lessons, tmp_path / "cut")
+    calls, allowed = 0, 10  # eight parts, then tuning, then sharing
+    again = lenet.compress_lenet(recipe, lessons, tmp_path / "cut")
+    assert calls == allowed
+    assert again.to_bytes() == whole.to_bytes()
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir() if path.suffix) == [
+        "compressed.dc",
+        "dense.npz",
+        "stages.json",
+    ]
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
