@@ -7,6 +7,7 @@ images. Test images and their labels are only looked at to report.
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,12 @@ from compress.distillation import Batch, distil
 from compress.fine_tuning import accuracy
 from compress.normalisation import fold_normalisation
 from designs.stages import Stages
+from traces import InputError
 from traces.images import ImageSet
 from traces.progress import progress_bar
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDE = 32
 BATCH, TEMPERATURE = 125, 2.0
 PARTS_OF_AN_EPOCH = 4  # between two pruning steps, a part of the images is seen
 
@@ -84,18 +87,30 @@ class ResNet20(torch.nn.Module):
 
 
 def load_resnet(parameters: Mapping[str, npt.NDArray[Any]]) -> ResNet20:
-    """The network with these parameters and buffers, by name."""
+    """The network with these parameters and buffers, by name. Raises InputError if they are not those of one."""
     network = ResNet20()
-    network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()})
+    try:
+        network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()})
+    except RuntimeError as error:  # torch says which names are missing, unknown or of another shape
+        reason = " ".join(str(error).split())
+        raise InputError(f"the parameters must be those of a ResNet-20, option A: {reason}") from None
     return network.eval()
 
 
 def compress_resnet(
     original: ResNet20, images: ImageSet, folder: Path, recipe: ResnetRecipe | None = None, seed: int = 0
 ) -> CompressedModel:
-    """Compress a trained network towards its own outputs on the training images; a finished run is kept in `folder`."""
+    """Compress a trained network towards its own outputs on the training images; a finished run is kept in `folder`.
+
+    Raises InputError if the images are not of CIFAR-10's size.
+    """
+    if images.num_pixels != 3 * SIDE**2:
+        raise InputError(
+            f"ResNet-20 takes images of 3 x {SIDE} x {SIDE} values; those of {images.name} have {images.num_pixels}"
+        )
     recipe = recipe or ResnetRecipe()
-    origin = {"digest": images.digest, "seed": seed, **vars(recipe)}
+    weights = zlib.crc32(b"".join(values.numpy().tobytes() for values in original.state_dict().values()))
+    origin = {"digest": images.digest, "weights": f"{weights:08x}", "seed": seed, **vars(recipe)}
     with Stages(folder) as stages:
         stages.run("compressed.dc", origin, lambda path: _compress(original, images, recipe, seed).save(path))
     return CompressedModel.load(folder / "compressed.dc")

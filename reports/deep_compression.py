@@ -77,6 +77,12 @@ def layers_markdown(model: CompressedModel, network: str) -> str:
     return markdown([headings[0], headings[1], *(f"{each}, paper / ours" for each in headings[2:])], cells)
 
 
+def accuracy_markdown(network: str, before: float, after: float, model: CompressedModel) -> str:
+    """One network of ours: accuracy and size."""
+    cells = [network, f"{before:.2%}", f"{after:.2%}", f"{model.size_bytes:,}", f"{model.compression_ratio:.1f}x"]
+    return markdown(["network", "accuracy before", "accuracy after", "bytes", "ratio"], [cells])
+
+
 def _layer_cells(name: str, parameters: int, ours: Sequence[float], paper: Sequence[float]) -> list[str]:
     formats = ("{:.1%}", "{:.1f}", "{:.1f}", "{:.2%}")
     both = [f"{form.format(p)} / {form.format(o)}" for form, p, o in zip(formats, paper, ours, strict=True)]
