@@ -66,8 +66,8 @@ def fewest_shared_values(values: Floats, tolerances: Floats) -> tuple[npt.NDArra
 
     values, tolerances   one shape; the second result has it, too
 
-    Intervals are stabbed from the left: a number is needed at the first right end that no number so far reaches. No
-    set of fewer numbers exists. Each number then goes to the mean of its values, as far as all their intervals allow it.
+    Intervals are stabbed from the left: a number is needed at the first right end that no number so far reaches;
+    no set of fewer exists. Each number then goes to the mean of its values, as far as all their intervals allow it.
     Raises InputError if a tolerance is negative or the shapes differ.
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
