@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compress.tolerance_kernels import stab_intervals
+from compress.planning_kernels import stab_intervals
 from traces import InputError
 
 Floats = npt.NDArray[Any]

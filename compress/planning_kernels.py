@@ -1,0 +1,58 @@
+"""Loops of planning: intervals that are stabbed, errors that are made good."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy.typing as npt
+
+from traces.kernel_cache import kernel
+
+Floats = npt.NDArray[Any]
+Integers = npt.NDArray[Any]
+
+
+@kernel
+def stab_intervals(lowest: Floats, highest: Floats, order: Integers, chosen: Integers) -> int:
+    """Fill `chosen` with the number of the point that stabs each interval; returns how many points there are.
+
+    order   of the intervals by their right ends, ascending
+    """
+    count = 0
+    point = 0.0
+    for place in range(order.shape[0]):
+        i = order[place]
+        if count == 0 or lowest[i] > point:
+            point = highest[i]
+            count += 1
+        chosen[i] = count - 1
+    return count
+
+
+@kernel
+def sweep_rows(weights: Floats, kept: Integers, spread: Floats, shared: Floats) -> None:
+    """Take each row's weights to zero, or to the nearest shared one, and spread the error over the weights after it.
+
+    weights   float64 [rows, columns], changed
+    kept      bool [rows, columns]; what is not kept becomes zero
+    spread    float64 [columns, columns], upper triangular
+    shared    ascending; empty: what is kept stays as it has become
+    """
+    for row in range(weights.shape[0]):
+        for j in range(weights.shape[1]):
+            before = weights[row, j]
+            after = before if kept[row, j] else 0.0
+            if kept[row, j] and shared.shape[0]:
+                low, high = 0, shared.shape[0] - 1
+                while low < high:
+                    middle = (low + high) // 2
+                    if before > 0.5 * (shared[middle] + shared[middle + 1]):
+                        low = middle + 1
+                    else:
+                        high = middle
+                after = shared[low]
+            weights[row, j] = after
+            if after != before:
+                error = (before - after) / spread[j, j]
+                for later in range(j + 1, weights.shape[1]):
+                    weights[row, later] -= error * spread[j, later]
