@@ -6,7 +6,7 @@ Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,9 @@ from compress.fine_tuning import (
     share_parameters,
     straight_through,
 )
+from compress.layer_coding import CodingChoice
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
-from compress.modules import BUFFER, NOT_STORED, weight_units
+from compress.modules import BUFFER, NOT_STORED, WeightUnit, weight_units
 from compress.pruning import magnitude_mask
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz, write_npz
@@ -68,10 +69,8 @@ class Compressor:
         self.config.check_names({unit.name: unit.kind for unit in self.units})
         self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
         for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
-            if unit.bias is not None and not settings.share_bias:
-                self.left_alone[unit.bias_name] = FREE_BIAS
-                self.units[number] = replace(unit, bias=None)
-        self._others = [name for name, reason in self.left_alone.items() if reason != NOT_STORED]
+            if not settings.share_bias:
+                self.units[number] = free_bias(unit, self.left_alone)
         self._stages_done = 0
         self._shared: list[StraightThrough | list[SharedWeight]] | None = None
         refresh_recurrent(module)
@@ -101,26 +100,13 @@ class Compressor:
         while self.step() is not None:
             pass
         assert self._shared is not None
-        layers, shapes, weight_names, bias_names = [], [], [], []
+        layers = []
         for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
             codes, codebook, bias_codes = _assignment(shared)
             codebook = in_bits(codebook, settings.codebook_bits)
             layers.append(CompressedLayer(unit.name, codes.reshape(len(codes), -1), codebook, bias_codes))
-            shapes.append(codes.shape)
-            weight_names.append(unit.names)
-            bias_names.append(unit.bias_name)
-        state = self.module.state_dict()
-        tensors = {name: in_bits(state[name].detach().numpy(), self.config.tensor_bits) for name in self._others}
-        buffers = [name for name in self._others if self.left_alone[name] == BUFFER]
-        return CompressedModel(
-            layers,
-            shapes,
-            weight_names=weight_names,
-            bias_names=bias_names,
-            tensors=tensors,
-            buffers=buffers,
-            coding=[settings.coding for settings in self.settings],
-        )
+        coding = [settings.coding for settings in self.settings]
+        return assemble(self.module, self.units, self.left_alone, layers, self.config.tensor_bits, coding)
 
     def _prune(self, number: int) -> None:
         weights = [_array(unit.weight) for unit in self.units]
@@ -156,6 +142,36 @@ class Compressor:
         values = {name.removeprefix("module."): torch.from_numpy(state[name]) for name in state if "module." in name}
         self.module.load_state_dict(values)
         return stage
+
+
+def free_bias(unit: WeightUnit, left_alone: dict[str, str]) -> WeightUnit:
+    """The unit without its bias, if it has one, which is then left alone."""
+    if unit.bias is None:
+        return unit
+    left_alone[unit.bias_name] = FREE_BIAS
+    return replace(unit, bias=None)
+
+
+def assemble(
+    module: torch.nn.Module,
+    units: Sequence[WeightUnit],
+    left_alone: Mapping[str, str],
+    layers: Sequence[CompressedLayer],
+    tensor_bits: int,
+    coding: CodingChoice | Sequence[CodingChoice] | None = None,
+) -> CompressedModel:
+    """A model of compressed layers, one for each unit of the module, and of what else the module has to store."""
+    state = module.state_dict()
+    others = [name for name, reason in left_alone.items() if reason != NOT_STORED]
+    return CompressedModel(
+        layers,
+        [tuple(unit.weight.shape) for unit in units],
+        weight_names=[unit.names for unit in units],
+        bias_names=[unit.bias_name for unit in units],
+        tensors={name: in_bits(state[name].detach().numpy(), tensor_bits) for name in others},
+        buffers=[name for name in others if left_alone[name] == BUFFER],
+        coding=coding,
+    )
 
 
 def prepare(module: torch.nn.Module, config: CompressionConfig | None = None) -> Compressor:

@@ -51,7 +51,7 @@ class LenetRecipe:
     sharing_epochs: int
 
 
-LENET_300_100 = LenetRecipe("lenet_300_100", 0.033, 3, 30, 50, 70, 15)
+LENET_300_100 = LenetRecipe("lenet_300_100", 0.037, 3, 30, 70, 100, 20)
 LENET_5 = LenetRecipe("lenet_5", 0.017, 3, 8, 16, 20, 6)
 
 
