@@ -52,7 +52,7 @@ class LenetRecipe:
 
 
 LENET_300_100 = LenetRecipe("lenet_300_100", 0.037, 3, 30, 70, 100, 20)
-LENET_5 = LenetRecipe("lenet_5", 0.017, 3, 8, 16, 20, 6)
+LENET_5 = LenetRecipe("lenet_5", 0.012, 3, 8, 20, 28, 8)
 
 
 def build_lenet(name: str) -> torch.nn.Module:
