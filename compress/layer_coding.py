@@ -1,6 +1,6 @@
 """The bytes of one layer: its matrix of codes in the order, width of gaps and entropy code that take the fewest.
 
-    u8            0 Huffman, then scan order: rows 0, columns 1, interleaved 2; or 255: the rest is as
+    u8            0 Huffman, then scan order: rows 0, columns 1, interleaved 2; or 254: the rest is as
                   `compress.range_coding` says
     varint        num_pes, of the interleaved order only
     u8            bits of a gap
@@ -39,7 +39,7 @@ from traces import InputError
 
 Coder = Literal["huffman", "range"]
 Codes = npt.NDArray[Any]
-RANGE_CODER = 255
+RANGE_CODER = 254
 INDEX_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 

@@ -1,13 +1,17 @@
 """A second entropy coder: range coding of where the weights are, in contexts that adapt, and then of their codes.
 
 It needs the optional package constriction (Bamler, "Understanding Entropy Coding", 2022). Rows are coded one after the
-other, so that the rows before are the context: with n[c] non-zeros in column c of the r rows before, density d of the
-whole matrix and a row that is not empty, a weight is non-zero with probability
+other, each in four passes: every eighth column; those in the middle between two of these; and twice again. With n[c]
+non-zeros in column c of the r rows before, and density d of the whole matrix, a weight of a row that is not empty is
+non-zero with probability
 
-    (n[c] + prior * d') / (r + prior),    d' = d over the share of rows that are not empty
+    base = (n[c] + prior * d') / (r + prior),    d' = d over the share of rows that are not empty
 
-where r counts rows that are not empty. Probabilities are sums and quotients alone, so that every machine computes the
-same ones. Codes are coded by their frequencies.
+where r counts rows that are not empty, times how much more often than their bases said the weights before it were
+non-zero that were seen in the same pass and context: how many of its two neighbours of earlier passes are non-zero,
+and whether the row's earlier passes held far fewer, fewer, as many or more non-zeros than their bases said.
+Probabilities are whole numbers over 2**16, made by sums, products and quotients alone, so that every machine computes
+the same ones. Codes are coded by their frequencies.
 
     u8            bit 0: the matrix is coded transposed; the other bits: log2 of prior
     varint        non-zeros
@@ -18,6 +22,8 @@ same ones. Codes are coded by their frequencies.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,16 +33,27 @@ from compress.bytes_io import ByteReader, varint
 from traces import InputError
 
 Codes = npt.NDArray[Any]
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[Any]
 PRIORS = (1, 2, 4, 8, 16, 32)
-_SMALLEST = 2.0**-16  # a probability; what has never been seen is still possible
+_ONE = 2**16  # probabilities are whole numbers over this
+_SMALLEST = 1 / _ONE  # what has never been seen is still possible
+_LARGEST = 0.98
+_DISTANCES = (4, 2, 1)  # of the neighbours in the passes after the first
+_BUSY = (0.4, 0.9, 1.8)  # non-zeros of a row over what was expected: the borders between its contexts
+_CONTEXTS = 3 * (len(_BUSY) + 1)
+_DOUBT = 2 * _ONE  # what counts as seen, as expected, before anything is
 
 
 def encode_range(codes: Codes, weight_bits: int) -> bytes:
     """Write a matrix of codes, uint8 or uint16 [rows, columns], in the way that takes the fewest bytes."""
-    ways = [(transposed, prior) for transposed in (False, True) for prior in range(len(PRIORS))]
-    mask = codes != 0
-    transposed, prior = min(ways, key=lambda way: _cost_bits(mask.T if way[0] else mask, PRIORS[way[1]]))
-    return _encode(codes.T if transposed else codes, weight_bits, transposed, prior)
+    ways = []
+    for transposed in (False, True):
+        turned = codes.T if transposed else codes
+        mask = turned != 0
+        prior = min(range(len(PRIORS)), key=lambda each: _cost_bits(mask, PRIORS[each]))
+        ways.append(_encode(turned, weight_bits, transposed, prior))
+    return min(ways, key=len)
 
 
 def _encode(codes: Codes, weight_bits: int, transposed: bool, prior: int) -> bytes:
@@ -48,9 +65,14 @@ def _encode(codes: Codes, weight_bits: int, transposed: bool, prior: int) -> byt
     bernoulli = stream.model.Bernoulli(perfect=False)
     context = _Context(codes.shape[1], int(counts.sum()), int(filled.sum()), len(codes), PRIORS[prior])
     encoder.encode(filled.astype(np.int32), stream.model.Bernoulli(context.share_of_filled_rows, perfect=False))
+
+    def write(row: Integers, columns: Integers, probabilities: Floats) -> Integers:
+        bits: Integers = row[columns].astype(np.int32)
+        encoder.encode(bits, bernoulli, probabilities)
+        return bits
+
     for row in mask[filled]:
-        encoder.encode(row.astype(np.int32), bernoulli, context.probabilities())
-        context.add(row)
+        context.code_row(partial(write, row))
     if np.count_nonzero(counts) > 1:
         encoder.encode(codes[mask].astype(np.int32) - 1, _categorical(stream, counts))
     words: bytes = encoder.get_compressed().astype("<u4").tobytes()
@@ -81,8 +103,7 @@ def decode_range(content: bytes, rows: int, columns: int, weight_bits: int, dtyp
     filled = decoder.decode(stream.model.Bernoulli(context.share_of_filled_rows, perfect=False), rows)
     mask = np.zeros((rows, columns), dtype=np.bool_)
     for row in np.flatnonzero(filled):
-        mask[row] = decoder.decode(bernoulli, context.probabilities())
-        context.add(mask[row])
+        mask[row] = context.code_row(lambda _, probabilities: decoder.decode(bernoulli, probabilities))
     if mask.sum() != num_kept:
         raise ValueError(f"{mask.sum():,} weights where {num_kept:,} must be")
     if np.count_nonzero(counts) > 1:
@@ -103,19 +124,45 @@ class _Context:
         self.prior = prior
         self.rows = 0
         self.in_column = np.zeros(columns, dtype=np.int64)
+        self.passes = [(np.arange(0, columns, 8), 0)]
+        self.passes += [(np.arange(distance, columns, 2 * distance), distance) for distance in _DISTANCES]
+        self.seen = np.zeros((len(self.passes), _CONTEXTS), dtype=np.int64)
+        self.expected = np.zeros((len(self.passes), _CONTEXTS), dtype=np.int64)
 
-    def probabilities(self) -> npt.NDArray[np.float64]:
-        """Of each weight of the next row that is not empty."""
+    def bases(self) -> Floats:
+        """Of each weight of the next row that is not empty: its probability by its column alone."""
         found = (self.in_column + self.prior * self.density) / (self.rows + self.prior)
         return np.clip(found, _SMALLEST, 1 - _SMALLEST)
 
-    def add(self, row: npt.NDArray[np.bool_]) -> None:
-        self.in_column += row
+    def code_row(self, code: Callable[[Integers, Floats], Integers]) -> Integers:
+        """Take the next row, pass by pass: `code`, given columns and probabilities of a pass, returns its bits."""
+        reach = max(_DISTANCES)
+        row = np.zeros(len(self.in_column) + 2 * reach, dtype=np.int64)
+        bases = self.bases()
+        whole = (bases * _ONE).astype(np.int64)
+        in_row = expected_in_row = 0
+        for number, (columns, distance) in enumerate(self.passes):
+            contexts = np.zeros(len(columns), dtype=np.int64)
+            if distance:
+                busy = (in_row * _ONE + _ONE // 2) / (expected_in_row + _ONE // 2)
+                contexts += 3 * sum(busy >= border for border in _BUSY)
+                contexts += row[columns + reach - distance] + row[columns + reach + distance]
+            raised = (self.seen[number] * _ONE + _DOUBT) / (self.expected[number] + _DOUBT)
+            probabilities = np.floor(np.clip(bases[columns] * raised[contexts], _SMALLEST, _LARGEST) * _ONE) / _ONE
+            bits = code(columns, probabilities)
+            row[columns + reach] = bits
+            self.seen[number] += np.bincount(contexts[bits != 0], minlength=_CONTEXTS)
+            np.add.at(self.expected[number], contexts, whole[columns])
+            in_row += int(bits.sum())
+            expected_in_row += int(whole[columns].sum())
+        found = row[reach : len(row) - reach]
+        self.in_column += found
         self.rows += 1
+        return found
 
 
 def _cost_bits(mask: npt.NDArray[np.bool_], prior: int) -> float:
-    """Bits that an ideal coder takes for a mask."""
+    """Bits that an ideal coder takes for a mask, were the bases its probabilities."""
     filled = mask[mask.any(axis=1)]
     context = _Context(mask.shape[1], int(mask.sum()), len(filled), len(mask), prior)
     seen = np.cumsum(filled, axis=0, dtype=np.int32) - filled
