@@ -112,7 +112,7 @@ class Tolerance:
     def measure(self, original: Floats, changed: Floats, labels: npt.NDArray[Any] | None) -> float:
         """What of the tolerance is used up by outputs [inputs, classes] that were `original`."""
         if self.divergence is not None:
-            before, after = _log_softmax(original), _log_softmax(changed)
+            before, after = log_softmax(original), log_softmax(changed)
             return float((np.exp(before) * (before - after)).sum(axis=-1).mean())
         answers = changed.argmax(axis=-1)
         if labels is None:
@@ -281,12 +281,12 @@ class Planner:
             plan = self.predict(tolerance, budget, correction)
             if any(each.choices == plan.choices for each in tried):
                 break
-            changed = run_batches(self._changed(plan.choices), self.pool)
+            changed = run_batches(self.changed(plan.choices), self.pool)
             measured = tolerance.measure(self.outputs, changed, self.labels)
             tried.append(self._judged(plan, measured))
             if _CLOSE_ENOUGH * tolerance.bound <= measured <= tolerance.bound:
                 break
-            actual = self._change_of(tolerance, measured)
+            actual = self.change_of(tolerance, measured)
             correction = float(np.clip(actual / plan.predicted_change, correction / 8, correction * 8))
         kept = [each for each in tried if each.feasible]
         best = (
@@ -297,7 +297,7 @@ class Planner:
     def predict(self, tolerance: Tolerance, budget: Budget | None = None, correction: float = 1.0) -> Plan:
         """The plan that `plan` begins with: from the analysis alone, nothing is run."""
         budget = budget or Budget()
-        limit = self._change_of(tolerance, tolerance.bound) / correction
+        limit = self.change_of(tolerance, tolerance.bound) / correction
         changes = [np.array([each.change for each in of_layer]) for of_layer in self.candidates]
         costs = {
             name: [np.array([each.costs[name] for each in of_layer]) for of_layer in self.candidates]
@@ -392,7 +392,8 @@ class Planner:
         )
         return CompressedLayer(unit.name, codes, codebook)
 
-    def _changed(self, choices: Mapping[str, Choice]) -> torch.nn.Module:
+    def changed(self, choices: Mapping[str, Choice]) -> torch.nn.Module:
+        """The network with the weights that these choices give it."""
         changed = copy.deepcopy(self.module)
         self.apply(self.module, choices).load_into(changed)
         return changed.eval()
@@ -403,7 +404,7 @@ class Planner:
         noise = self._noise * math.sqrt(change / degrees)
         return float(np.mean([tolerance.measure(self.outputs, self.outputs + each, self.labels) for each in noise]))
 
-    def _change_of(self, tolerance: Tolerance, used_up: float) -> float:
+    def change_of(self, tolerance: Tolerance, used_up: float) -> float:
         """The expected squared change of the outputs that uses up so much of the tolerance."""
         low, high = 1e-9, 1e9
         while high / low > 1.001:
@@ -433,7 +434,8 @@ def run_batches(module: torch.nn.Module, inputs: Floats, batch: int = 250) -> np
     return np.concatenate(parts)
 
 
-def _log_softmax(outputs: Floats) -> npt.NDArray[np.float64]:
+def log_softmax(outputs: Floats) -> npt.NDArray[np.float64]:
+    """Logarithms of softmax over the last axis."""
     shifted = outputs.astype(np.float64) - outputs.max(axis=-1, keepdims=True)
     found: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return found
