@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ PAPER_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 PRUNING_STEPS = 4
 TUNING_EPOCHS = 8  # after pruning and after sharing as the paper does
 DENSITIES = (0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
-SHARED_BITS = (1, 2, 3, 4, 6)
+SHARED_BITS = (2, 3, 4, 6)
 CURVE_EPOCHS = 2  # the same, of the networks of Fig 6
 INITIALISATIONS: tuple[Initialisation, ...] = ("optimal", "linear", "density", "random")
 
@@ -90,8 +91,8 @@ Row = dict[str, Any]
 def run_study(images: ImageSet, folder: Path) -> None:
     """Train, compress and measure everything; finished steps are kept in `folder`, and taken up again from there.
 
-    Writes NAME/compressed.dc for each recipe, NAME/paper/huffman.dc with the paper's densities and bits (range.dc
-    with the range coder, if it is installed), the errors of all of them and the points of the curves.
+    Writes NAME/compressed.dc for each recipe, NAME/paper/huffman.dc with the paper's densities and bits (a range.dc
+    beside each with the range coder, if it is installed), the errors of all of them and the points of the curves.
     Raises InputError if the images are not of MNIST's size.
     """
     if images.num_pixels != SIDE**2:
@@ -110,7 +111,14 @@ def run_study(images: ImageSet, folder: Path) -> None:
 def _containers(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> list[Row]:
     """Make the containers of one network; their rows of the result file."""
     name = recipe.name
-    models = [("smallest", "huffman", compress_lenet(recipe, lessons, folder / name), f"{name}/{CONTAINER_FILE}")]
+    smallest = compress_lenet(recipe, lessons, folder / name)
+    models = [("smallest", "huffman", smallest, f"{name}/{CONTAINER_FILE}")]
+    range_coder = importlib.util.find_spec("constriction") is not None
+    if range_coder:
+        of_range = {"crc32": zlib.crc32(smallest.to_bytes())}
+        with Stages(folder / name) as stages:
+            stages.run("range.dc", of_range, lambda path: coded_with(smallest, "range").save(path))
+        models.append(("smallest", "range", smallest, f"{name}/range.dc"))
     dense = build_lenet(name)
     load_parameters(dense, folder / name / DENSE_FILE)
     before = error_of(dense, lessons.images)
@@ -124,7 +132,7 @@ def _containers(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> list[Row
         stages.run("huffman.dc", origin, lambda path: _shared(pruned, bits, lessons, TUNING_EPOCHS).save(path))
         paper = CompressedModel.load(stages.folder / "huffman.dc")
         models.append(("as the paper", "huffman", paper, f"{name}/{PAPER_FOLDER}/huffman.dc"))
-        if importlib.util.find_spec("constriction") is not None:
+        if range_coder:
             stages.run("range.dc", origin, lambda path: coded_with(paper, "range").save(path))
             models.append(("as the paper", "range", paper, f"{name}/{PAPER_FOLDER}/range.dc"))
     rows = []
@@ -259,10 +267,10 @@ def _bits_curves(dense: torch.nn.Module, pruned: torch.nn.Module, lessons: Lesso
 
 
 def _initialisation_curves(_: torch.nn.Module, pruned: torch.nn.Module, lessons: Lessons) -> Iterator[Row]:
-    """Fig 8: error against bits for each initialisation, of a pruned network; centroids tuned for an epoch."""
+    """Fig 8: error against bits for each initialisation, of a pruned network; not tuned."""
     for initialisation in INITIALISATIONS:
         for bits in range(2, 9):
-            model = _shared(pruned, bits, lessons, 1, initialisation)
+            model = _shared(pruned, bits, lessons, 0, initialisation)
             yield _point(initialisation, LENET_300_100.name, model, lessons)
 
 

@@ -100,7 +100,9 @@ def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "dee
     containers = read_results(out / CONTAINERS_FILE, CONTAINER_COLUMNS)[0].to_pylist()
     parts = [networks_markdown(containers, out)]
     for row in containers:
-        parts.append(f"{row['network']}, {row['recipe']}, {row['coder']}\n")
+        if row["coder"] != "huffman":  # codes and gaps are no parts of its own there
+            continue
+        parts.append(f"{row['network']}, {row['recipe']}\n")
         parts.append(layers_markdown(CompressedModel.load(out / row["file"]), row["network"]))
     content = "\n".join(parts)
     print(content)

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 
 from compress import CompressedModel
 from reports.benchmark_table import markdown
@@ -95,7 +95,7 @@ def draw_curves(rows: Sequence[Row]) -> dict[str, Figure]:
     return {
         "fig6_pruning_and_sharing": _size_figure(of_figure[6]),
         "fig7_bits": _bits_figure(of_figure[7], "shared once, not tuned"),
-        "fig8_initialisations": _bits_figure(of_figure[8], "pruned, shared, centroids tuned for an epoch"),
+        "fig8_initialisations": _bits_figure(of_figure[8], "pruned, shared once, not tuned"),
     }
 
 
@@ -128,12 +128,14 @@ def _bits_figure(rows: Sequence[Row], how: str) -> Figure:
         )
     axes.set_xlabel("bits of a shared weight")
     network = {"lenet_5": "LeNet-5", "lenet_300_100": "LeNet-300-100"}[rows[0]["network"]]
-    _finish(axes, f"{network} on MNIST, {how}")
+    _finish(axes, f"{network} on MNIST: {how}")
     return figure
 
 
 def _finish(axes: Axes, title: str) -> None:
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     axes.set_ylabel("error on the test images")
     axes.set_title(title, fontsize=11)
