@@ -166,6 +166,18 @@ class CompressedModel:
         """What the bytes of the file are, layer by layer; they add up to `size_bytes`."""
         return self._encoded[1]
 
+    def coded(self, coding: CodingChoice) -> CompressedModel:
+        """The same model, its layers written in another way."""
+        return CompressedModel(
+            self.layers,
+            self.shapes,
+            weight_names=self.weight_names,
+            bias_names=self.bias_names,
+            tensors=self.tensors,
+            buffers=sorted(self.buffers),
+            coding=coding,
+        )
+
     def to_bytes(self) -> bytes:
         """The container as `save` writes it."""
         return self._encoded[0]

@@ -39,6 +39,8 @@ PRIORS = (1, 2, 4, 8, 16, 32)
 _ONE = 2**16  # probabilities are whole numbers over this
 _SMALLEST = 1 / _ONE  # what has never been seen is still possible
 _LARGEST = 0.98
+_MOST_PER_BYTE = 300  # weights: one of probability _LARGEST takes 0.029 bits
+_AT_ONCE = 2**20  # flags of rows
 _DISTANCES = (4, 2, 1)  # of the neighbours in the passes after the first
 _BUSY = (0.4, 0.9, 1.8)  # non-zeros of a row over what was expected: the borders between its contexts
 _CONTEXTS = 3 * (len(_BUSY) + 1)
@@ -82,7 +84,6 @@ def _encode(codes: Codes, weight_bits: int, transposed: bool, prior: int) -> byt
 
 def decode_range(content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike) -> Codes:
     """Read a matrix back. Raises ValueError if the bytes are not those of such a matrix."""
-    stream = _constriction().stream
     reader = ByteReader(content)
     (way,) = reader.take(1)
     transposed, prior = way & 1, way >> 1
@@ -96,20 +97,40 @@ def decode_range(content: bytes, rows: int, columns: int, weight_bits: int, dtyp
         raise ValueError(f"{num_kept:,} weights of {counts.sum():,} codes in {num_filled:,} of {rows:,} rows")
     if reader.left % 4:
         raise ValueError("the coder's words are cut off")
+    if num_kept > _MOST_PER_BYTE * (reader.left + 4):
+        raise ValueError(f"{num_kept:,} weights are more than {reader.left:,} bytes can hold")
+    try:
+        return _decode(reader, rows, columns, transposed, PRIORS[prior], num_filled, counts, dtype)
+    except AssertionError as error:  # constriction's word for data that no encoder writes
+        raise ValueError(str(error)) from None
+
+
+def _decode(
+    reader: ByteReader,
+    rows: int,
+    columns: int,
+    transposed: int,
+    prior: int,
+    num_filled: int,
+    counts: npt.NDArray[np.int64],
+    dtype: npt.DTypeLike,
+) -> Codes:
+    stream = _constriction().stream
+    num_kept = int(counts.sum())
     decoder = stream.queue.RangeDecoder(np.frombuffer(reader.take(reader.left), dtype="<u4").astype(np.uint32))
     bernoulli = stream.model.Bernoulli(perfect=False)
-    context = _Context(columns, num_kept, num_filled, rows, PRIORS[prior])
+    context = _Context(columns, num_kept, num_filled, rows, prior)
     found = np.zeros((rows, columns), dtype=dtype)
-    filled = decoder.decode(stream.model.Bernoulli(context.share_of_filled_rows, perfect=False), rows)
-    mask = np.zeros((rows, columns), dtype=np.bool_)
-    for row in np.flatnonzero(filled):
-        mask[row] = context.code_row(lambda _, probabilities: decoder.decode(bernoulli, probabilities))
-    if mask.sum() != num_kept:
-        raise ValueError(f"{mask.sum():,} weights where {num_kept:,} must be")
+    of_flags = stream.model.Bernoulli(context.share_of_filled_rows, perfect=False)
+    flags = [decoder.decode(of_flags, min(_AT_ONCE, rows - at)) != 0 for at in range(0, rows, _AT_ONCE)]
+    for row in np.flatnonzero(np.concatenate(flags)):
+        found[row] = context.code_row(lambda _, probabilities: decoder.decode(bernoulli, probabilities))
+    if np.count_nonzero(found) != num_kept:
+        raise ValueError(f"{np.count_nonzero(found):,} weights where {num_kept:,} must be")
     if np.count_nonzero(counts) > 1:
-        found[mask] = decoder.decode(_categorical(stream, counts), num_kept) + 1
+        found[found != 0] = decoder.decode(_categorical(stream, counts), num_kept) + 1
     elif num_kept:
-        found[mask] = 1 + int(counts.argmax())
+        found[found != 0] = 1 + int(counts.argmax())
     if not decoder.maybe_exhausted():
         raise ValueError("words are left after the last weight")
     return np.ascontiguousarray(found.T) if transposed else found

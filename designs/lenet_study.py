@@ -20,7 +20,7 @@ from compress.config import CompressionConfig, LayerSettings
 from compress.container import CompressedModel
 from compress.deep_compression import Stage, compress, prepare
 from compress.distillation import distil
-from compress.layer_coding import Coder, CodingChoice
+from compress.layer_coding import CodingChoice
 from compress.weight_sharing import Initialisation
 from designs.lenet import (
     CONTAINER_FILE,
@@ -117,7 +117,7 @@ def _containers(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> list[Row
     if range_coder:
         of_range = {"crc32": zlib.crc32(smallest.to_bytes())}
         with Stages(folder / name) as stages:
-            stages.run("range.dc", of_range, lambda path: coded_with(smallest, "range").save(path))
+            stages.run("range.dc", of_range, lambda path: smallest.coded(CodingChoice(coder="range")).save(path))
         models.append(("smallest", "range", smallest, f"{name}/range.dc"))
     dense = build_lenet(name)
     load_parameters(dense, folder / name / DENSE_FILE)
@@ -133,26 +133,13 @@ def _containers(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> list[Row
         paper = CompressedModel.load(stages.folder / "huffman.dc")
         models.append(("as the paper", "huffman", paper, f"{name}/{PAPER_FOLDER}/huffman.dc"))
         if range_coder:
-            stages.run("range.dc", origin, lambda path: coded_with(paper, "range").save(path))
+            stages.run("range.dc", origin, lambda path: paper.coded(CodingChoice(coder="range")).save(path))
             models.append(("as the paper", "range", paper, f"{name}/{PAPER_FOLDER}/range.dc"))
     rows = []
     for recipe_name, coder, model, file in models:
         row = {"network": name, "recipe": recipe_name, "coder": coder, "file": file}
         rows.append(row | {"error_before": before, "error": error_of(loaded(name, model), lessons.images)})
     return rows
-
-
-def coded_with(model: CompressedModel, coder: Coder) -> CompressedModel:
-    """The same model, its file written with another coder."""
-    return CompressedModel(
-        model.layers,
-        model.shapes,
-        weight_names=model.weight_names,
-        bias_names=model.bias_names,
-        tensors=model.tensors,
-        buffers=sorted(model.buffers),
-        coding=CodingChoice(coder=coder),
-    )
 
 
 def loaded(name: str, model: CompressedModel) -> torch.nn.Module:

@@ -17,6 +17,7 @@ from collections import Counter
 import numpy as np
 
 from compress import CompressedModel
+from compress.layer_coding import CodingChoice
 from tests.test_container import container, drawn_model
 from traces import InputError
 from traces.progress import progress_bar
@@ -60,11 +61,13 @@ def mutated(content: bytes, stream: np.random.Generator) -> bytes:
 def fuzz(mutations: int, seed: int = 0) -> Counter[str]:
     """How the mutations end: refused, unchanged, or another valid model, which only right checksums allow."""
     stream = np.random.default_rng(seed)
-    model = drawn_model()
-    whole, parts = model.to_bytes(), sections(model)
+    drawn = drawn_model()
+    models = [drawn, drawn.coded(CodingChoice(coder="range"))]
     ends: Counter[str] = Counter()
     with progress_bar("mutating containers", mutations) as advance:
         for number in range(mutations):
+            model = models[number // 2 % 2]
+            whole, parts = model.to_bytes(), sections(model)
             repaired = number % 2 == 1
             content = whole
             if repaired:
