@@ -63,10 +63,10 @@ class UnitAnalysis:
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """All weights of a network, and its outputs [inputs, ...] on the inputs of the analysis."""
+    """All weights of a network, and the directions [inputs, ...] in which its outputs were looked at."""
 
     units: list[UnitAnalysis]
-    outputs: npt.NDArray[np.float32]
+    directions: npt.NDArray[np.float32]
 
     def predicted_change(self, weights: Mapping[str, Floats]) -> float:
         """Expected squared change of the outputs if these layers' weights, by name, become [rows, columns]."""
@@ -74,7 +74,7 @@ class Analysis:
         unknown = sorted(set(weights) - set(known))
         if unknown:
             raise InputError(f"the network has no layers {', '.join(unknown)}; it has {', '.join(known)}")
-        effects = sum((known[name].effects(values) for name, values in weights.items()), np.zeros(len(self.outputs)))
+        effects = sum((known[name].effects(values) for name, values in weights.items()), np.zeros(len(self.directions)))
         return float(np.square(effects).mean())
 
 
@@ -90,7 +90,7 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
     draw = torch.Generator().manual_seed(seed)
     moments = _Moments(units)
     derivatives: list[list[npt.NDArray[np.float32]]] = [[] for _ in units]
-    outputs = []
+    directions = []
     was_training = module.training
     weights = [unit.weight for unit in units]
     frozen = [weight for weight in weights if not weight.requires_grad]
@@ -100,10 +100,10 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
             weight.requires_grad_(True)
         with moments, progress_bar("analysing inputs", len(inputs)) as advance:
             for each in inputs:
-                found = module(torch.as_tensor(each)[None])
-                outputs.append(_checked(found))
+                found = _checked(module(torch.as_tensor(each)[None]))
                 direction = torch.randn(found.shape, generator=draw)
                 direction -= direction.mean(dim=-1, keepdim=True)  # what softmax does not see
+                directions.append(direction.numpy())
                 gradients = torch.autograd.grad((found * direction).sum(), weights, allow_unused=True)
                 for kept, gradient, weight in zip(derivatives, gradients, weights, strict=True):
                     kept.append((torch.zeros_like(weight) if gradient is None else gradient).numpy().ravel())
@@ -121,7 +121,7 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
         matrix = values.reshape(len(values), -1)
         moment, positions = moments.of(number)
         found_units.append(UnitAnalysis(unit.name, matrix, values.shape, scaled, scale, moment, positions))
-    return Analysis(found_units, np.concatenate(outputs))
+    return Analysis(found_units, np.concatenate(directions))
 
 
 def centred(outputs: Floats) -> Floats:
@@ -130,15 +130,14 @@ def centred(outputs: Floats) -> Floats:
     return found
 
 
-def _checked(found: object) -> npt.NDArray[np.float32]:
+def _checked(found: object) -> torch.Tensor:
     if not isinstance(found, torch.Tensor):
         raise InputError(
             f"the network must give one tensor; found {type(found).__name__}; wrap it in a module that does"
         )
-    values: npt.NDArray[np.float32] = found.detach().numpy()
-    if not np.isfinite(values).all():
+    if not bool(found.isfinite().all()):
         raise InputError("the network's outputs must be finite; found NaN or infinity; check its parameters and inputs")
-    return values
+    return found
 
 
 class _Moments:

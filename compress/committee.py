@@ -81,7 +81,7 @@ def choose_inputs(
     with progress_bar("asking the committee", rounds - 1) as advance:
         for left in range(rounds - 1, 0, -1):
             planner = Planner(module, pool[chosen], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed)
-            answers = [original, run_batches(planner.changed(planner.plan(tolerance).choices), pool)]
+            answers = [original, run_batches(planner.changed(planner.plan(tolerance).apply(module)), pool)]
             answers += [run_batches(each, pool) for each in _perturbed(planner, tolerance, perturbed, draw)]
             disputed = disagreement(np.stack(answers), measure)
             disputed[chosen] = -np.inf
@@ -104,7 +104,8 @@ def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
 def _perturbed(planner: Planner, tolerance: Tolerance, number: int, draw: np.random.Generator) -> list[torch.nn.Module]:
     units = planner.analysis.units
     curvatures = np.concatenate([unit.curvatures.ravel() for unit in units])
-    largest = max(float(np.abs(unit.weights).max()) for unit in units)
+    every = np.concatenate([unit.weights.ravel() for unit in units])
+    largest = float(np.sqrt(np.square(every).mean())) / 4  # a few inputs say nothing of many weights
     bound = planner.change_of(tolerance, tolerance.bound)
     tolerances = second_order_tolerances(
         curvatures, 3 * bound, largest

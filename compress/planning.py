@@ -281,7 +281,9 @@ class Planner:
             plan = self.predict(tolerance, budget, correction)
             if any(each.choices == plan.choices for each in tried):
                 break
-            changed = run_batches(self.changed(plan.choices), self.pool)
+            model = self.apply(self.module, plan.choices)
+            plan = dataclasses.replace(plan, costs={**plan.costs, "file_bytes": float(model.size_bytes)})
+            changed = run_batches(self.changed(model), self.pool)
             measured = tolerance.measure(self.outputs, changed, self.labels)
             tried.append(self._judged(plan, measured))
             if _CLOSE_ENOUGH * tolerance.bound <= measured <= tolerance.bound:
@@ -392,10 +394,10 @@ class Planner:
         )
         return CompressedLayer(unit.name, codes, codebook)
 
-    def changed(self, choices: Mapping[str, Choice]) -> torch.nn.Module:
-        """The network with the weights that these choices give it."""
+    def changed(self, model: CompressedModel) -> torch.nn.Module:
+        """The network with the weights of a compressed model of it."""
         changed = copy.deepcopy(self.module)
-        self.apply(self.module, choices).load_into(changed)
+        model.load_into(changed)
         return changed.eval()
 
     def _expected(self, tolerance: Tolerance, change: float) -> float:
