@@ -105,7 +105,14 @@ def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
     for name in ("trained.npz", "stages.json"):  # as if the training had just ended
         shutil.copy(finished[0] / "results/digits" / name, folder)
     command = [sys.executable, "-m", "designs", "--num-pes", "8", "--queue-slots", "8", "--line-bits", "64"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment_with(), stderr=subprocess.PIPE, text=True) as job:
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment_with(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as job:
         while not (folder / ".lock").exists():
             time.sleep(0.01)
         time.sleep(0.5)
