@@ -131,6 +131,9 @@ class CompressedModel:
                 )
         for layer, shape in zip(self.layers, self.shapes, strict=True):
             _check_layer(layer, shape)
+        if not all(self.weight_names) or isinstance(weight_names, str) or str in map(type, weight_names or ()):
+            raise InputError(f"weight_names must be a list of names for each layer; found {weight_names!r}")
+        _check_names([*(name for of_layer in self.weight_names for name in of_layer), *self.bias_names, *self.tensors])
         stored = self._parameter_names() + list(self.tensors)
         twice = sorted({name for name in stored if stored.count(name) > 1}) if len(set(stored)) < len(stored) else []
         if twice:
@@ -435,15 +438,31 @@ def _check_layer(layer: CompressedLayer, shape: tuple[int, ...]) -> None:
         )
 
 
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        try:
+            fits = isinstance(name, str) and 1 <= len(name.encode()) <= _MOST_NAME_BYTES
+        except UnicodeEncodeError:  # half of a character
+            fits = False
+        if not fits:
+            raise InputError(
+                f"a parameter's name must be text of 1 to {_MOST_NAME_BYTES:,} bytes in UTF-8; found {str(name)[:40]!r}"
+            )
+
+
 def _checked_tensor(name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     values = np.asarray(values)
+    if values.ndim > _MOST_DIMENSIONS:
+        raise InputError(f"tensor {name!r} must have up to {_MOST_DIMENSIONS} dimensions; found {values.ndim}")
     if values.dtype.kind == "f":
         with np.errstate(over="ignore"):
             narrow = values.astype(np.float32)
         if not np.isfinite(narrow).all():
             raise InputError(f"tensor {name!r}: every value must be finite as float32")
         return narrow
-    if values.dtype.kind in "iub" and values.ndim <= _MOST_DIMENSIONS:
+    if values.dtype.kind in "iub":
+        if values.size and int(values.max()) >= 2**63:
+            raise InputError(f"tensor {name!r}: every value must be below 2**63; found {values.max():,}")
         return values.astype(np.int64)
     raise InputError(f"tensor {name!r} must be real numbers; found {values.dtype}")
 

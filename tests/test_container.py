@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,6 +268,27 @@ def test_layers_that_make_no_model_are_refused() -> None:
         CompressedModel([layer], tensors={"x": np.array([1e39])})
     with pytest.raises(InputError, match="tensor 'x' must be real numbers; found complex128"):
         CompressedModel([layer], tensors={"x": np.ones(2) * 1j})
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"weight_names": [()]}, "weight_names must be a list of names for each layer; found [()]"),
+        ({"weight_names": ["conv.weight"]}, "a list of names for each layer; found ['conv.weight']"),
+        ({"weight_names": "c"}, "weight_names must be a list of names for each layer; found 'c'"),
+        ({"weight_names": [("",)]}, "must be text of 1 to 4,096 bytes in UTF-8; found ''"),
+        ({"weight_names": [("x" * 4097,)]}, "must be text of 1 to 4,096 bytes in UTF-8; found 'xxx"),
+        ({"weight_names": [(3,)]}, "must be text of 1 to 4,096 bytes in UTF-8; found '3'"),
+        ({"bias_names": ["\u00e4" * 2049]}, "must be text of 1 to 4,096 bytes in UTF-8"),
+        ({"tensors": {"\udc80": np.ones(2)}}, "must be text of 1 to 4,096 bytes in UTF-8"),
+        ({"tensors": {"x": np.ones((1,) * 9)}}, "tensor 'x' must have up to 8 dimensions; found 9"),
+        ({"tensors": {"x": np.array([2**64 - 1], np.uint64)}}, "below 2**63; found 18,446,744,073,709,551,615"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_could_not_be_read_back_is_not_written(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        CompressedModel([drawn_model().layers[0]], **given)
 
 
 def test_a_container_is_read_and_simulated_without_pytorch(tmp_path: Path) -> None:
