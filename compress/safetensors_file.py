@@ -8,7 +8,8 @@ Of each layer, named NAME:
     NAME.codebook   float32 [2**weight_bits]
     NAME.bias       as codes [rows], where the layer has one
 
-and the other tensors by their own names. The metadata `eie-codesign` says, as JSON, the rest: shapes and names.
+and the other tensors by their own names. The metadata `eie-codesign` says the rest, as JSON: shapes, names,
+and how the container codes each layer, so that it comes out the same, byte for byte.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.container import CompressedModel
+from compress.layer_coding import CodingChoice
 from compress.relative_index import encode_relative
 from traces import CompressedLayer, InputError
 from traces.atomic_file import write_atomically
@@ -47,6 +49,8 @@ def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> 
                 "shape": [int(length) for length in model.shapes[number]],
                 "weight_names": model.weight_names[number],
                 "bias_name": model.bias_names[number],
+                "has_bias": layer.bias is not None,
+                "coding": vars(model.coding[number]),
             }
         )
     twice = sorted(set(arrays) & set(model.tensors))
@@ -72,12 +76,13 @@ def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
         raise InputError(f"{path}: holds no metadata {_METADATA!r}; only files that were exported here can be imported")
     try:
         described = json.loads(metadata)
-        layers = [_layer(arrays, each["name"], each["shape"]) for each in described["layers"]]
+        layers = [_layer(arrays, each["name"], each["shape"], each["has_bias"]) for each in described["layers"]]
         return CompressedModel(
             layers,
             [tuple(each["shape"]) for each in described["layers"]],
             weight_names=[each["weight_names"] for each in described["layers"]],
             bias_names=[each["bias_name"] for each in described["layers"]],
+            coding=[CodingChoice(**each["coding"]) for each in described["layers"]],
             tensors={name: arrays[name] for name in described["tensors"]},
             buffers=described["buffers"],
         )
@@ -96,10 +101,9 @@ def _columns(codes: npt.NDArray[Any]) -> Arrays:
     }
 
 
-def _layer(arrays: Arrays, name: str, shape: list[int]) -> CompressedLayer:
-    """Take a layer out of the arrays."""
-    entry_codes, gaps, pointers, codebook = (arrays.pop(f"{name}.{part}") for part in _PARTS)
-    bias = arrays.pop(f"{name}.bias", None)
+def _layer(arrays: Arrays, name: str, shape: list[int], has_bias: bool) -> CompressedLayer:
+    entry_codes, gaps, pointers, codebook = (arrays[f"{name}.{part}"] for part in _PARTS)
+    bias = arrays[f"{name}.bias"] if has_bias else None
     rows, columns = int(shape[0]), int(np.prod(shape[1:], dtype=object))
     check_size(name, rows, columns)
     lengths: npt.NDArray[np.int64] = pointers[1:].astype(np.int64) - pointers[:-1]

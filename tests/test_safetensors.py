@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 
 from compress import CompressedModel
+from compress.layer_coding import CodingChoice
 from tests.layers import Case, cases
 from tests.test_container import assert_same, drawn_model
-from traces import InputError
+from traces import CompressedLayer, InputError
 
 safetensors = pytest.importorskip("safetensors", reason="needs the extra 'safetensors'")
 numpy_files = pytest.importorskip("safetensors.numpy")
@@ -36,6 +38,39 @@ def test_odd_layers_are_read_back(tmp_path_factory: Any, case: Case) -> None:
     model = CompressedModel([case[0]])
     export_safetensors(path, model)
     assert_same(import_safetensors(path), model)
+
+
+def free_and_shared_biases() -> CompressedModel:
+    """Of four layers: in the codebook, free, none, and named otherwise than its layer."""
+    codebook = np.array([0, 0.5, -1, 2.25], dtype=np.float32)
+    codes = np.array([[1, 0, 3], [0, 2, 0]], dtype=np.uint8)
+    bias = np.array([3, 0], dtype=np.uint8)
+    layers = [CompressedLayer(name, codes, codebook, bias if name in "ad" else None) for name in "abcd"]
+    tensors = {"b.bias": np.array([1, 2.5]), "bn.weight": np.array([0.1, 0.7]), "bn.running_var": np.ones(2)}
+    return CompressedModel(
+        layers, bias_names=["a.bias", "b.bias", "c.bias", "d.own"], tensors=tensors, buffers=["bn.running_var"]
+    )
+
+
+def test_a_free_bias_of_the_name_of_a_shared_one_stays_free(tmp_path: Path) -> None:
+    model = free_and_shared_biases()
+    export_safetensors(tmp_path / "model.safetensors", model)
+    found = import_safetensors(tmp_path / "model.safetensors")
+    assert_same(found, model)
+    assert [layer.bias is None for layer in found.layers] == [False, True, True, False]
+    np.testing.assert_array_equal(found.tensors["b.bias"], np.array([1, 2.5], dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    "coding", [CodingChoice(), CodingChoice(7, "columns"), CodingChoice(num_pes=3, scan_order="interleaved")], ids=str
+)
+def test_what_is_exported_and_imported_makes_the_same_container_byte_for_byte(
+    coding: CodingChoice, tmp_path: Path
+) -> None:
+    for model in (drawn_model(), free_and_shared_biases()):
+        content = model.coded(coding).to_bytes()
+        export_safetensors(tmp_path / "model.safetensors", CompressedModel.from_bytes(content))
+        assert import_safetensors(tmp_path / "model.safetensors").to_bytes() == content
 
 
 def test_what_is_no_export_gets_a_sentence(tmp_path: Path) -> None:
@@ -63,6 +98,28 @@ def test_what_is_no_export_gets_a_sentence(tmp_path: Path) -> None:
         changed = {key: kept for key, kept in arrays.items() if key != name}
         numpy_files.save_file(changed if values is None else {**changed, name: values}, path, metadata)
         with pytest.raises(InputError, match=sentence):
+            import_safetensors(path)
+    described = json.loads(metadata["eie-codesign"])
+    for key, value, sentence in (
+        ("has_bias", True, "'conv.bias' is missing"),
+        ("weight_names", "conv.weight", "weight_names must be a list of names for each layer"),
+        ("bias_name", 3, "must be text of 1 to 4,096 bytes"),
+        ("shape", [6.5, 9], "weights' shape must be whole numbers"),
+        ("shape", [-6, -9], "pointers must rise from 0 to"),
+        ("shape", 6, "holds what no export does"),
+        ("coding", {"index_bits": 9}, "index_bits must be a whole number from 1 to 8; found 9"),
+        ("coding", {"width": 9}, "holds what no export does"),
+        ("name", "cone", "'cone.codes' is missing"),
+    ):
+        first = {**described["layers"][0], key: value}
+        changed = {**described, "layers": [first, *described["layers"][1:]]}
+        numpy_files.save_file(arrays, path, {"eie-codesign": json.dumps(changed)})
+        with pytest.raises(InputError, match=sentence):
+            import_safetensors(path)
+    for key in described["layers"][0]:
+        changed = {**described, "layers": [{k: v for k, v in described["layers"][0].items() if k != key}]}
+        numpy_files.save_file(arrays, path, {"eie-codesign": json.dumps(changed)})
+        with pytest.raises(InputError, match=f"holds what no export does: '{key}' is missing"):
             import_safetensors(path)
     numpy_files.save_file(arrays, path, {"eie-codesign": "[]"})
     with pytest.raises(InputError, match="holds what no export does"):
