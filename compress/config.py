@@ -6,13 +6,13 @@ import dataclasses
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from compress.layer_coding import Coder, CodingChoice
+from compress.layer_coding import Coder, CodingChoice, check_whole
 from compress.pruning import check_density
 from compress.relative_index import ScanOrder
 from compress.weight_sharing import Initialisation
@@ -21,6 +21,7 @@ from traces import InputError
 Criterion = Literal["layer", "global", "lamp"]
 Sharing = Literal["centroids", "joint"]
 Overrides = Mapping[str, Mapping[str, Any]]
+_NO_INTERLEAVING = "num_pes has no effect unless the scan order can be interleaved; leave it out"
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class LayerSettings:
     """of the file; "range" needs the package constriction"""
 
     def __post_init__(self) -> None:
+        if isinstance(self.density, bool) or not isinstance(self.density, int | float):
+            raise InputError(f"density must be a number; found {self.density!r}")
+        for name in ("weight_bits", "codebook_bits", "balanced_over"):
+            check_whole(name, getattr(self, name))
+        if not isinstance(self.share_bias, bool):
+            raise InputError(f"share_bias must be true or false; found {self.share_bias!r}")
         check_density("density", self.density)
         if not 1 <= self.weight_bits <= 8:
             raise InputError(f"weight_bits={self.weight_bits} must be 1 to 8")
@@ -101,6 +108,10 @@ class CompressionConfig:
             if getattr(self, name) not in get_args(choices):
                 known = ", ".join(get_args(choices))
                 raise InputError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
+        for name in ("pruning_steps", "reassign_every", "tensor_bits", "seed"):
+            check_whole(name, getattr(self, name))
+        if not isinstance(self.every, LayerSettings):
+            raise InputError(f"every must be LayerSettings; found {self.every!r}")
         if self.pruning_steps < 1 or self.reassign_every < 1:
             raise InputError(
                 f"pruning_steps={self.pruning_steps} and reassign_every={self.reassign_every} must be at least 1"
@@ -112,8 +123,12 @@ class CompressionConfig:
         if self.sharing == "centroids" and self.reassign_every != 4:
             raise InputError("reassign_every has no effect unless sharing='joint'; leave it out")
         for where in ("types", "layers"):
+            if not isinstance(getattr(self, where), Mapping):
+                raise InputError(f"{where} must be options by name; found {getattr(self, where)!r}")
             for name, options in getattr(self, where).items():
-                _settings(f"{where}.{name}", self.every, options)
+                settings = _settings(f"{where}.{name}", self.every, options)
+                if "num_pes" in options and not settings.coding.can_interleave:
+                    raise InputError(f"{where}.{name}: {_NO_INTERLEAVING}")
                 if self.criterion != "layer" and {"density", "balanced_over"} & set(options):
                     raise InputError(
                         f"{where}.{name}: density and balanced_over have no effect with criterion={self.criterion!r}, "
@@ -121,6 +136,10 @@ class CompressionConfig:
                     )
             frozen = {name: MappingProxyType(dict(options)) for name, options in getattr(self, where).items()}
             object.__setattr__(self, where, MappingProxyType(frozen))
+        ways = {"scan_order", "coder"}
+        others = [options for where in (self.types, self.layers) for options in where.values() if ways & set(options)]
+        if self.every.num_pes != LayerSettings.num_pes and not self.every.coding.can_interleave and not others:
+            raise InputError(f"every: {_NO_INTERLEAVING}")
         if self.criterion != "layer" and self.every.balanced_over:
             raise InputError(f"balanced_over has no effect with criterion={self.criterion!r}; leave it out")
 
@@ -129,15 +148,39 @@ class CompressionConfig:
         of_type = _settings(f"types.{kind}", self.every, self.types.get(kind, {}))
         return _settings(f"layers.{name}", of_type, self.layers.get(name, {}))
 
-    def check_names(self, names: Mapping[str, str]) -> None:
-        """Raise InputError if an override is of no layer: names of layers, with their types."""
-        for where, known in (("layers", set(names)), ("types", set(names.values()))):
+    def __hash__(self) -> int:
+        return hash((self.every, self.criterion, self.pruning_steps, self.sharing, self.tensor_bits, self.seed))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompressionConfig.from_dict, (self.to_dict(),)  # a view of a mapping cannot be pickled or copied
+
+    def check_effect(self, kinds: Mapping[str, str], biased: Set[str], has_tensors: bool) -> None:
+        """Raise InputError if an override is of no layer, or an option changes nothing of this network.
+
+        kinds        the type of each layer, by its name; `biased`, the layers whose bias can be in their codebook
+        has_tensors  whether there are floating-point numbers that are stored as they are
+        """
+        for where, known in (("layers", set(kinds)), ("types", set(kinds.values()))):
             unknown = sorted(set(getattr(self, where)) - known)
             if unknown:
                 raise InputError(
                     f"{where} names {', '.join(unknown)}, which the network does not have; it has "
                     f"{', '.join(sorted(known))}"
                 )
+        for kind, options in self.types.items():
+            of_kind = [name for name in kinds if kinds[name] == kind]
+            for option in options:
+                if all(option in self.layers.get(name, {}) for name in of_kind):
+                    raise InputError(
+                        f"types.{kind}: {option} has no effect, since layers gives every {kind} its own; leave it out"
+                    )
+            if "share_bias" in options and not biased & set(of_kind):
+                raise InputError(f"types.{kind}: share_bias has no effect, since no {kind} has a bias; leave it out")
+        for name, options in self.layers.items():
+            if "share_bias" in options and name not in biased:
+                raise InputError(f"layers.{name}: share_bias has no effect, since it has no bias; leave it out")
+        if self.tensor_bits != 32 and not has_tensors:
+            raise InputError("tensor_bits has no effect, since no tensor is stored as it is; leave it out")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, from which `from_dict` makes the same config."""
@@ -150,6 +193,21 @@ class CompressionConfig:
     def to_json(self) -> str:
         """As JSON text."""
         return json.dumps(self.to_dict(), indent=2)
+
+    def to_toml(self) -> str:
+        """As TOML text. Raises InputError if an override sets an option to None, for which TOML has no word."""
+        values = self.to_dict()
+        every = {name: value for name, value in values.pop("every").items() if value is not None}
+        tables = {"every": every}
+        for where in ("types", "layers"):
+            tables |= {f"{where}.{_toml(name)}": options for name, options in values.pop(where).items()}
+        lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
+        for heading, options in tables.items():
+            unsaid = [name for name, value in options.items() if value is None]
+            if unsaid:
+                raise InputError(f"{heading}: TOML cannot say that {unsaid[0]} is None; use JSON")
+            lines += ["", f"[{heading}]", *(f"{name} = {_toml(value)}" for name, value in options.items())]
+        return "\n".join(lines) + "\n"
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CompressionConfig:
@@ -181,7 +239,7 @@ class CompressionConfig:
         """A config from JSON text."""
         try:
             return cls.from_dict(json.loads(text))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"the config must be JSON: {error}") from error
 
     @classmethod
@@ -189,7 +247,7 @@ class CompressionConfig:
         """A config from TOML text."""
         try:
             return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"the config must be TOML: {error}") from error
 
 
@@ -201,13 +259,16 @@ def _settings(where: str, before: LayerSettings, options: Any) -> LayerSettings:
         return dataclasses.replace(before, **options)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    except TypeError as error:
-        raise InputError(f"{where}: an option is of the wrong type: {error}") from error
 
 
 def _check_keys(where: str, values: Any, known: list[str]) -> None:
     if not isinstance(values, Mapping):
         raise InputError(f"{where} must be options by name; found {values!r}")
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(str(name) for name in set(values) - set(known))
     if unknown:
         raise InputError(f"{where}: there is no option {', '.join(unknown)}; there are {', '.join(known)}")
+
+
+def _toml(value: Any) -> str:
+    """A value that is JSON's as TOML's: the same but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

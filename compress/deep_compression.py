@@ -65,12 +65,15 @@ class Compressor:
     def __init__(self, module: torch.nn.Module, config: CompressionConfig | None = None) -> None:
         self.module = module
         self.config = config or CompressionConfig()
+        tensors = module.state_dict(keep_vars=True)
         self.units, self.left_alone = weight_units(module)
-        self.config.check_names({unit.name: unit.kind for unit in self.units})
         self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
+        biased = {unit.name for unit in self.units if unit.bias is not None}
         for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
             if not settings.share_bias:
                 self.units[number] = free_bias(unit, self.left_alone)
+        has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone)
+        self.config.check_effect({unit.name: unit.kind for unit in self.units}, biased, has_tensors)
         self._stages_done = 0
         self._shared: list[StraightThrough | list[SharedWeight]] | None = None
         refresh_recurrent(module)

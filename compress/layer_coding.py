@@ -61,7 +61,8 @@ class CodingChoice:
 
     def __post_init__(self) -> None:
         width, order = self.index_bits, self.scan_order
-        if width is not None and (isinstance(width, bool) or width not in INDEX_BITS):
+        check_whole("num_pes", self.num_pes)
+        if width is not None and (type(width) is not int or width not in INDEX_BITS):
             raise InputError(f"index_bits must be a whole number from 1 to 8; found {width!r}")
         if order is not None and order not in SCAN_ORDERS:
             raise InputError(f"scan_order must be one of {', '.join(SCAN_ORDERS)}; found {order!r}")
@@ -71,6 +72,17 @@ class CodingChoice:
             raise InputError("index_bits and scan_order have no effect with coder='range'; leave them out")
         if not 1 <= self.num_pes <= 65_536:
             raise InputError(f"num_pes={self.num_pes} must be 1 to 65,536")
+
+    @property
+    def can_interleave(self) -> bool:
+        """Whether `num_pes` has an effect."""
+        return self.coder == "huffman" and self.scan_order in (None, "interleaved")
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raise InputError if an option is no whole number."""
+    if type(value) is not int:
+        raise InputError(f"{name} must be a whole number; found {value!r}")
 
 
 @dataclass(frozen=True)

@@ -72,14 +72,18 @@ def compress_parameters(
         weights[layer_name], biases[layer_name] = values, bias
     if not weights:
         raise InputError("there is no parameter NAME.weight of two dimensions or more to compress")
-    config.check_names(dict.fromkeys(weights, ""))
     settings = [config.settings_of(name, "") for name in weights]
+    biased = {name for name, bias in biases.items() if bias is not None}
     for name, of_layer in zip(weights, settings, strict=True):
         if biases[name] is not None and of_layer.share_bias:
             del left_alone[f"{name}.bias"]
         elif biases[name] is not None:
             left_alone[f"{name}.bias"] = FREE_BIAS
             biases[name] = None
+    has_tensors = any(parameters[name].dtype.kind == "f" for name in left_alone)
+    config.check_effect(dict.fromkeys(weights, ""), biased, has_tensors)
+    if config.seed and all(of_layer.initialisation != "random" for of_layer in settings):
+        raise InputError("seed has no effect unless the initialisation of a layer is random; leave it out")
     layers = []
     masks = pruning_masks(list(weights.values()), settings, config)
     for (name, values), mask, of_layer in zip(weights.items(), masks, settings, strict=True):

@@ -9,6 +9,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.conftest import PROJECT
@@ -33,6 +34,19 @@ def test_the_lines_of_the_readme_run(tmp_path: Path) -> None:
         shown = re.findall(r"# prints: (.*)", block)
         assert shown
         assert done.stdout.splitlines() == shown
+
+
+def test_the_settings_of_the_readme_pack_a_network() -> None:
+    from compress.config import CompressionConfig
+    from compress.one_shot import compress_parameters
+
+    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    draw = np.random.default_rng(0)
+    shapes = {"fc1.weight": (30, 20), "fc3.weight": (10, 30), "fc3.bias": (10,)}
+    parameters = {name: draw.normal(size=shape) for name, shape in shapes.items()}
+    model, left_alone = compress_parameters(parameters, CompressionConfig.from_toml(block))
+    assert [layer.density for layer in model.layers] == [0.1, 0.5]
+    assert list(left_alone) == ["fc3.bias"]
 
 
 def test_the_readme_names_the_commands_and_every_folder() -> None:

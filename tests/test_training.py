@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -366,16 +368,34 @@ def test_a_name_stands_before_a_type_and_a_type_before_everything() -> None:
         ({"every": {"balanced_over": -1}}, "every: balanced_over=-1 must be 0 to 65,536 PEs"),
         ({"every": {"initialisation": "best"}}, "initialisation must be one of optimal, linear, density, random"),
         ({"every": {"sparsity": 0.9}}, "every: there is no option sparsity; there are density, weight_bits"),
-        ({"every": {"density": "much"}}, "every: an option is of the wrong type"),
+        ({"every": {"density": "much"}}, "every: density must be a number; found 'much'"),
+        ({"every": {"density": True}}, "every: density must be a number; found True"),
+        ({"every": {"density": float("nan")}}, "must be above 0 and at most 1; found nan"),
+        ({"every": {"weight_bits": 3.5}}, "every: weight_bits must be a whole number; found 3.5"),
+        ({"every": {"weight_bits": True}}, "every: weight_bits must be a whole number; found True"),
+        ({"layers": {"fc": {"codebook_bits": "16"}}}, "layers.fc: codebook_bits must be a whole number; found '16'"),
+        ({"every": {"balanced_over": 4.0}}, "every: balanced_over must be a whole number; found 4.0"),
+        ({"every": {"num_pes": 2.5}}, "every: num_pes must be a whole number; found 2.5"),
+        ({"every": {"index_bits": 4.0}}, "every: index_bits must be a whole number from 1 to 8; found 4.0"),
+        ({"every": {"share_bias": "no"}}, "every: share_bias must be true or false; found 'no'"),
         ({"every": 3}, "every must be options of a layer; found 3"),
         ({"layers": {"fc": 3}}, "layers.fc must be options of a layer; found 3"),
+        ({"types": 3}, "types must be options by name; found 3"),
+        ({"layers": ["fc"]}, "layers must be options by name; found ['fc']"),
+        ({"layers": {"fc": {3: 4}}}, "layers.fc: there is no option 3; there are density"),
         ({"steps": 3}, "the config: there is no option steps; there are every, types, layers"),
         ({"criterion": "best"}, "criterion must be one of layer, global, lamp; found 'best'"),
         ({"sharing": "all"}, "sharing must be one of centroids, joint; found 'all'"),
         ({"pruning_steps": 0}, "pruning_steps=0 and reassign_every=4 must be at least 1"),
+        ({"pruning_steps": 2.5}, "pruning_steps must be a whole number; found 2.5"),
+        ({"seed": "3"}, "seed must be a whole number; found '3'"),
+        ({"reassign_every": True}, "reassign_every must be a whole number; found True"),
         ({"tensor_bits": 8}, "tensor_bits=8 must be 16 or 32"),
         ({"seed": -1}, "seed=-1 must be 0 to 2**63 - 1"),
         ({"reassign_every": 8}, "reassign_every has no effect unless sharing='joint'; leave it out"),
+        ({"every": {"num_pes": 32, "scan_order": "rows"}}, "every: num_pes has no effect unless the scan order can be"),
+        ({"every": {"num_pes": 32, "coder": "range"}}, "every: num_pes has no effect unless the scan order can be"),
+        ({"layers": {"fc": {"num_pes": 32, "scan_order": "columns"}}}, "layers.fc: num_pes has no effect unless the"),
         ({"criterion": "lamp", "layers": {"fc": {"density": 0.5}}}, "layers.fc: density and balanced_over have no"),
         ({"criterion": "lamp", "every": {"balanced_over": 4}}, "balanced_over has no effect with criterion='lamp'"),
     ],
@@ -386,7 +406,57 @@ def test_a_config_that_cannot_be_gets_a_sentence(values: Any, sentence: str) -> 
         CompressionConfig.from_dict(values)
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"types": {"Linear": {"weight_bits": 5}}, "layers": {"0": {"weight_bits": 3}, "2": {"weight_bits": 4}}},
+            "types.Linear: weight_bits has no effect, since layers gives every Linear its own; leave it out",
+        ),
+        ({"types": {"Conv1d": {"share_bias": False}}}, "types.Conv1d: share_bias has no effect, since no Conv1d has a"),
+        ({"layers": {"1": {"share_bias": False}}}, "layers.1: share_bias has no effect, since it has no bias; leave"),
+        ({"tensor_bits": 16}, "tensor_bits has no effect, since no tensor is stored as it is; leave it out"),
+    ],
+    ids=str,
+)
+def test_an_option_that_changes_nothing_of_the_network_is_refused(values: Any, sentence: str) -> None:
+    network: Any = torch.nn.Sequential(
+        torch.nn.Linear(4, 4), torch.nn.Conv1d(4, 4, 1, bias=False), torch.nn.Linear(1, 2)
+    )
+    assert prepare(network, CompressionConfig.from_dict({"every": {"share_bias": False}, "tensor_bits": 16}))
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        compress(network, CompressionConfig.from_dict(values))
+
+
+def test_a_config_is_the_same_after_json_toml_and_pickling() -> None:
+    config = CompressionConfig(
+        LayerSettings(density=1, weight_bits=5, codebook_bits=16, num_pes=32),
+        types={"Linear": {"density": 1e-05}, "Conv2d": {}},
+        layers={'a."b"\\.\x7f\n schön': {"scan_order": "columns", "share_bias": False}},
+        sharing="joint",
+        reassign_every=2,
+        seed=2**63 - 1,
+    )
+    copies = [
+        CompressionConfig.from_json(config.to_json()),
+        CompressionConfig.from_toml(config.to_toml()),
+        CompressionConfig.from_dict(config.to_dict()),
+        pickle.loads(pickle.dumps(config)),
+        copy.deepcopy(config),
+    ]
+    assert all(each == config and hash(each) == hash(config) for each in copies)
+    assert CompressionConfig.from_toml(CompressionConfig().to_toml()) == CompressionConfig()
+    open_again = CompressionConfig(LayerSettings(index_bits=4), layers={"fc": {"index_bits": None}})
+    assert CompressionConfig.from_json(open_again.to_json()) == open_again
+    with pytest.raises(InputError, match=r'layers."fc": TOML cannot say that index_bits is None; use JSON'):
+        open_again.to_toml()
+
+
 def test_a_config_of_another_form_gets_a_sentence() -> None:
+    with pytest.raises(InputError, match="the config must be JSON: "):
+        CompressionConfig.from_json("[" * 100_000)
+    with pytest.raises(InputError, match="every must be LayerSettings; found"):
+        CompressionConfig({"density": 0.1})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="the config must be JSON: "):
         CompressionConfig.from_json("{")
     with pytest.raises(InputError, match="the config must be options by name; found 3"):
