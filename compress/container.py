@@ -237,8 +237,8 @@ class CompressedModel:
     def load_into(self, module: torch.nn.Module) -> None:
         """Copy the decoded weights and everything else into `module`'s parameters and buffers of the same names.
 
-        Raises InputError, before anything is changed, if a parameter is missing or of another shape, or a
-        layer of the module has a bias and the container has none for it.
+        Raises InputError, before anything is changed, if a parameter is missing or of another shape, or the container
+        has nothing for one of the module's.
         """
         import torch
 
@@ -258,6 +258,16 @@ class CompressedModel:
                     f"the module's {name!r} has shape {list(places[name].shape)}; the container holds "
                     f"{list(value.shape)}: it belongs to another network"
                 )
+        given = {id(places[name]) for name in values}
+        missing = [
+            name
+            for name, place in module.state_dict(keep_vars=True).items()
+            if isinstance(place, torch.Tensor) and place.is_floating_point() and id(place) not in given
+        ]
+        if missing:
+            raise InputError(
+                f"the container holds nothing for the module's {', '.join(missing)}: it belongs to another network"
+            )
         with torch.no_grad():
             for name, value in values.items():
                 places[name].copy_(torch.from_numpy(np.array(value)))

@@ -29,7 +29,7 @@ from compress.fine_tuning import (
 )
 from compress.layer_coding import CodingChoice
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
-from compress.modules import BUFFER, NOT_STORED, WeightUnit, weight_units
+from compress.modules import BUFFER, NOT_STORED, WeightUnit, check_parameters, weight_units
 from compress.pruning import magnitude_mask
 from traces import CompressedLayer, InputError
 from traces.npz import read_npz, write_npz
@@ -65,6 +65,7 @@ class Compressor:
     def __init__(self, module: torch.nn.Module, config: CompressionConfig | None = None) -> None:
         self.module = module
         self.config = config or CompressionConfig()
+        check_parameters(module)
         tensors = module.state_dict(keep_vars=True)
         self.units, self.left_alone = weight_units(module)
         self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]

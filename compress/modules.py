@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch.nn.utils import parametrize
 
 from traces import InputError
 
 BUFFER = "a buffer"
-NOT_STORED = "not stored: whole numbers, which count training"
+NOT_STORED = "not stored: it counts training"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,41 +52,73 @@ def weight_units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, s
     """The weights to compress, in order, and for each other parameter or buffer the reason why not.
 
     Weights of Linear, Conv1d, Conv2d, Embedding, LSTM, GRU, RNN and MultiheadAttention; a tied weight is one unit.
+    Left alone is also a weight or bias that is tied to a parameter of another kind, as compressing would untie them.
     Raises InputError if there is none, or the module is itself one layer, which has no name.
     """
+    places = _places(module)
     found: dict[int, WeightUnit] = {}
     taken: set[str] = set()
-    for path, part in module.named_modules():
-        for weight, bias in _weights_of(part):
-            parameter = part._parameters.get(weight)
-            if parameter is None:
-                continue
-            if not path:
-                raise InputError("a layer alone has no name to be stored under; put it into a torch.nn.Sequential")
-            has_bias = bias is not None and part._parameters.get(bias) is not None
-            name, bias_name = f"{path}.{weight}", f"{path}.{bias}"
-            unit = found.get(id(parameter))
-            taken |= {name, bias_name} if has_bias and (unit is None or unit.bias is None) else {name}
-            if unit is None:
-                layer = path if weight == "weight" else name
-                own_bias = (part, str(bias)) if has_bias else None
-                found[id(parameter)] = WeightUnit(
-                    layer, type(part).__name__, ((part, weight),), (name,), own_bias, bias_name
-                )
-                continue
-            found[id(parameter)] = WeightUnit(
-                unit.name,
-                unit.kind,
-                (*unit.owners, (part, weight)),
-                (*unit.names, name),
-                unit.bias if unit.bias is not None else ((part, str(bias)) if has_bias else None),
-                unit.bias_name if unit.bias is not None else bias_name,
-            )
+    reasons: dict[str, str] = {}
+    weights = {
+        f"{path}.{weight}": (path, part, weight, bias)
+        for path, part in module.named_modules()
+        for weight, bias in _weights_of(part)
+        if part._parameters.get(weight) is not None
+    }
+    for name, (path, part, weight, bias) in weights.items():
+        if not path:
+            raise InputError("a layer alone has no name to be stored under; put it into a torch.nn.Sequential")
+        parameter = part._parameters[weight]
+        assert parameter is not None
+        elsewhere = [place for place in places[id(parameter)] if place not in weights]
+        if elsewhere or not parameter.numel():
+            reasons[name] = f"tied to {elsewhere[0]}, which is not compressed" if elsewhere else "empty"
+            continue
+        layer = path if weight == "weight" else name
+        bias_name = f"{path}.{bias}" if bias is not None else f"{layer}.bias"
+        own_bias = None if bias is None or part._parameters.get(bias) is None else (part, bias)
+        unit = found.get(id(parameter))
+        if own_bias is not None and len(places[id(getattr(*own_bias))]) > 1:
+            reasons[bias_name] = "a bias that is tied"
+            own_bias = None
+        elif own_bias is not None and unit is not None and unit.bias is not None:
+            reasons[bias_name] = "its layer's codebook serves another bias"
+            own_bias = None
+        taken |= {name, bias_name} if own_bias is not None else {name}
+        if unit is None:
+            unit = WeightUnit(layer, type(part).__name__, ((part, weight),), (name,), own_bias, bias_name)
+        else:
+            unit = replace(unit, owners=(*unit.owners, (part, weight)), names=(*unit.names, name))
+            if own_bias is not None:
+                unit = replace(unit, bias=own_bias, bias_name=bias_name)
+        found[id(parameter)] = unit
     if not found:
         raise InputError(
             "the network has nothing to compress: no Linear, Conv1d, Conv2d, Embedding, LSTM, GRU or MultiheadAttention"
         )
-    return list(found.values()), _left_alone(module, taken)
+    return list(found.values()), _left_alone(module, taken, reasons)
+
+
+def check_parameters(module: torch.nn.Module) -> None:
+    """Raise InputError if a parameter or buffer is not on the CPU, or of another floating-point type than float32."""
+    for name, values in module.state_dict(keep_vars=True).items():
+        if isinstance(values, torch.Tensor) and (
+            values.device.type != "cpu" or (values.is_floating_point() and values.dtype != torch.float32)
+        ):
+            raise InputError(
+                f"every parameter must be float32 on the CPU; found {name} of {values.dtype} on {values.device}; "
+                f"call module.float().cpu()"
+            )
+
+
+def _places(module: torch.nn.Module) -> dict[int, list[str]]:
+    """All names of each parameter, by its id."""
+    places: dict[int, list[str]] = {}
+    for path, part in module.named_modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None:
+                places.setdefault(id(parameter), []).append(f"{path}.{name}" if path else name)
+    return places
 
 
 def _weights_of(part: torch.nn.Module) -> list[tuple[str, str | None]]:
@@ -108,16 +141,21 @@ def _weights_of(part: torch.nn.Module) -> list[tuple[str, str | None]]:
     return []
 
 
-def _left_alone(module: torch.nn.Module, taken: set[str]) -> dict[str, str]:
-    reasons = {}
+def _left_alone(module: torch.nn.Module, taken: set[str], reasons: dict[str, str]) -> dict[str, str]:
+    """Why each parameter that is not taken is left alone, and each buffer; `reasons` says so where it is not plain."""
+    found = {}
     for path, part in module.named_modules():
         prefix = f"{path}." if path else ""
-        supported = isinstance(part, _ONE_WEIGHT + _SEVERAL_WEIGHTS)
-        why = "its layer's codebook serves another bias" if supported else f"{type(part).__name__} is not compressed"
+        if isinstance(part, parametrize.ParametrizationList):
+            why = "it has a parametrization; remove that to compress it"
+        elif isinstance(part, _ONE_WEIGHT + _SEVERAL_WEIGHTS):
+            why = "neither a weight that is compressed nor the bias of one"
+        else:
+            why = f"{type(part).__name__} is not compressed"
         for name, parameter in part._parameters.items():
             if parameter is not None and prefix + name not in taken:
-                reasons[prefix + name] = why
+                found[prefix + name] = reasons.get(prefix + name, why)
         for name, values in part._buffers.items():
             if values is not None and name not in part._non_persistent_buffers_set:
-                reasons[prefix + name] = BUFFER if values.is_floating_point() else NOT_STORED
-    return reasons
+                found[prefix + name] = NOT_STORED if name == "num_batches_tracked" else BUFFER
+    return found

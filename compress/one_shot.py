@@ -93,7 +93,9 @@ def compress_parameters(
         layers,
         [values.shape for values in weights.values()],
         tensors={name: in_bits(parameters[name], config.tensor_bits) for name in left_alone},
-        buffers=[name for name in left_alone if name.rpartition(".")[2] in BUFFER_NAMES],
+        buffers=[
+            name for name in left_alone if name.rpartition(".")[2] in BUFFER_NAMES or parameters[name].dtype.kind != "f"
+        ],
         coding=[of_layer.coding for of_layer in settings],
     )
     return model, left_alone

@@ -159,6 +159,14 @@ def test_a_module_of_another_network_is_refused_unchanged() -> None:
         model.load_into(network)
     with pytest.raises(InputError, match=r"the module has no parameter '0.weight'; it has weight"):
         model.load_into(torch.nn.Linear(8, 16, bias=False))
+    more = torch.nn.Sequential(*two_layers(), torch.nn.BatchNorm1d(3))
+    with pytest.raises(
+        InputError, match=r"holds nothing for the module's 3.weight, 3.bias, 3.running_mean, 3.running_var: it belongs"
+    ):
+        compress(two_layers()).load_into(more)
+    without = compress(torch.nn.ModuleDict({"lstm": torch.nn.LSTM(8, 8, bias=False)}))
+    with pytest.raises(InputError, match=r"holds nothing for the module's lstm\.bias_ih_l0, lstm\.bias_hh_l0: it bel"):
+        CompressedModel.from_bytes(without.to_bytes()).load_into(torch.nn.ModuleDict({"lstm": torch.nn.LSTM(8, 8)}))
     assert torch.equal(network[0].weight, before)
 
 
@@ -249,6 +257,110 @@ def test_every_kind_of_layer_is_compressed_trained_and_loaded(sharing: Any) -> N
     with torch.no_grad():
         found = fresh.eval()(tokens)
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+class Tied(torch.nn.Module):
+    """Biases that are one parameter, and an embedding that is also a parameter of a module of another kind."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (torch.nn.Linear(8, 8) for _ in range(3))
+        self.second.bias = self.first.bias
+        self.embedding = torch.nn.Embedding(10, 4)
+        self.decoder = torch.nn.Module()
+        self.decoder.matrix = self.embedding.weight
+        self.register_buffer("order", torch.randperm(6))
+        self.register_buffer("shown", torch.rand(6) > 0.5)
+
+
+@pytest.mark.parametrize("sharing", ["centroids", "joint"])
+def test_what_is_tied_stays_tied_or_is_left_alone(sharing: Any) -> None:
+    network = Tied()
+    compressor = prepare(network, CompressionConfig(LayerSettings(density=0.3, weight_bits=2), sharing=sharing))
+    model = compressor.finalize()
+    assert [layer.name for layer in model.layers] == ["first", "second", "third"]
+    assert [layer.bias is None for layer in model.layers] == [True, True, False]
+    assert compressor.left_alone == {
+        "first.bias": "a bias that is tied",
+        "second.bias": "a bias that is tied",
+        "embedding.weight": "tied to decoder.matrix, which is not compressed",
+        "decoder.matrix": "Module is not compressed",
+        "order": "a buffer",
+        "shown": "a buffer",
+    }
+    fresh = Tied()
+    CompressedModel.from_bytes(model.to_bytes()).load_into(fresh)
+    assert fresh.decoder.matrix is fresh.embedding.weight
+    assert fresh.first.bias is fresh.second.bias
+    assert torch.equal(fresh.embedding.weight, network.embedding.weight)
+    assert torch.equal(fresh.first.bias, network.first.bias)
+    assert torch.equal(fresh.third.bias, network.third.bias)
+    buffers = dict(network.named_buffers())
+    assert all(torch.equal(values, buffers[name]) for name, values in fresh.named_buffers())
+
+
+def test_a_module_that_is_used_twice_is_stored_once() -> None:
+    twice = torch.nn.Linear(8, 8)
+    network: Any = torch.nn.Sequential(twice, torch.nn.ReLU(), twice)
+    model = compress(network, CompressionConfig(LayerSettings(density=0.5)))
+    assert [layer.name for layer in model.layers] == ["0"]
+    model.load_into(network)
+    assert network[0] is network[2]
+    np.testing.assert_array_equal(network[2].weight.detach().numpy(), model.layers[0].weights())
+
+
+def test_whatever_is_left_alone_has_its_reason() -> None:
+    network: Any = torch.nn.ModuleDict(
+        {
+            "normed": torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(8, 8)),
+            "attention": torch.nn.MultiheadAttention(8, 2, kdim=4, vdim=4, add_bias_kv=True),
+            "cube": torch.nn.Conv3d(1, 1, 1, bias=False),
+            "linear": torch.nn.Linear(8, 4),
+        }
+    )
+    network["empty"] = torch.nn.Linear(4, 4)
+    network["empty"].weight = torch.nn.Parameter(torch.zeros(4, 0))
+    compressor = prepare(network)
+    neither = "neither a weight that is compressed nor the bias of one"
+    assert compressor.left_alone == {
+        "normed.bias": neither,
+        "normed.parametrizations.weight.original0": "it has a parametrization; remove that to compress it",
+        "normed.parametrizations.weight.original1": "it has a parametrization; remove that to compress it",
+        **dict.fromkeys(("attention.in_proj_bias", "attention.bias_k", "attention.bias_v"), neither),
+        "cube.weight": "Conv3d is not compressed",
+        "empty.weight": "empty",
+        "empty.bias": neither,
+    }
+    every = dict.fromkeys(name for name, _ in network.named_parameters())
+    of_units = [*(name for unit in compressor.units for name in unit.names), "linear.bias", "attention.out_proj.bias"]
+    assert sorted(every) == sorted([*compressor.left_alone, *of_units])
+    found = CompressedModel.from_bytes(compressor.finalize().to_bytes())
+    assert found.tensors["empty.weight"].shape == (4, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_parameters_of_another_type_or_place_are_refused_and_loaded_into(dtype: torch.dtype) -> None:
+    with pytest.raises(InputError, match=rf"float32 on the CPU; found 0\.weight of {dtype} on cpu; call module\.float"):
+        compress(two_layers().to(dtype))
+    with pytest.raises(InputError, match=r"found 0\.weight of torch\.float32 on meta; call"):
+        compress(two_layers().to("meta"))
+    model = compress(two_layers())
+    network = two_layers(1).to(dtype)
+    model.load_into(network)
+    expected = torch.from_numpy(model.layers[0].weights().copy()).to(dtype)
+    assert torch.equal(network[0].weight.detach(), expected)
+
+
+@pytest.mark.parametrize("sharing", ["centroids", "joint"])
+@pytest.mark.parametrize("weight_bits", [1, 8])
+def test_a_layer_may_have_one_row_and_keep_one_weight(sharing: Any, weight_bits: int) -> None:
+    network: Any = torch.nn.Sequential(torch.nn.Linear(70_000, 1), torch.nn.Linear(1, 1))
+    model = compress(network, CompressionConfig(LayerSettings(1e-9, weight_bits), sharing=sharing))
+    found = CompressedModel.from_bytes(model.to_bytes())
+    assert [int(np.count_nonzero(layer.codes)) for layer in found.layers] == [1, 1]
+    assert [layer.weight_bits for layer in found.layers] == [weight_bits, weight_bits]
+    found.load_into(network)
+    assert int(network[0].weight.count_nonzero()) == 1
 
 
 def test_a_run_that_is_killed_goes_on_with_the_same_result(tmp_path: Path) -> None:
