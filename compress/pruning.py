@@ -19,16 +19,20 @@ def magnitude_mask(weights: npt.NDArray[Any], density: float) -> npt.NDArray[np.
     not finite.
     """
     check_density("density", density)
-    magnitudes = np.abs(weights).ravel()
+    return _largest(np.abs(weights), max(1, round(density * weights.size)))
+
+
+def _largest(magnitudes: npt.NDArray[Any], keep: int) -> npt.NDArray[np.bool_]:
+    """True for so many of the largest magnitudes; of equal ones the first, and never a zero."""
     if not np.isfinite(magnitudes).all():
         raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
-    keep = max(1, round(density * magnitudes.size))
-    threshold = np.partition(magnitudes, magnitudes.size - keep)[magnitudes.size - keep]
-    mask: npt.NDArray[np.bool_] = magnitudes > threshold
-    ties = np.flatnonzero(magnitudes == threshold)
+    flat = magnitudes.ravel()
+    threshold = np.partition(flat, flat.size - keep)[flat.size - keep]
+    mask: npt.NDArray[np.bool_] = flat > threshold
+    ties = np.flatnonzero(flat == threshold)
     mask[ties[: keep - int(mask.sum())]] = True
-    mask &= magnitudes > 0
-    return mask.reshape(weights.shape)
+    mask &= flat > 0
+    return mask.reshape(magnitudes.shape)
 
 
 def check_density(name: str, density: float) -> None:
@@ -48,13 +52,21 @@ def cubic_schedule(target_density: float, steps: int) -> list[float]:
 
 
 def balanced_mask(weights: npt.NDArray[Any], density: float, num_pes: int) -> npt.NDArray[np.bool_]:
-    """As `magnitude_mask`, but each PE, which owns the rows k, k + num_pes, ..., keeps the same share of its weights.
+    """As `magnitude_mask`, but each PE, which owns the rows k, k + num_pes, ..., keeps as many weights, to one.
 
-    Source: load-balance-aware pruning, Han et al., "ESE", FPGA 2017, section 3.2.
+    A PE that owns fewer weights than its part keeps them all, and the others share the rest. Source: load-balance-aware
+    pruning, Han et al., "ESE", FPGA 2017, section 3.2.
     """
+    check_density("density", density)
     mask = np.zeros(weights.shape, dtype=np.bool_)
-    for pe in range(min(num_pes, len(weights))):
-        mask[pe::num_pes] = magnitude_mask(weights[pe::num_pes], density)
+    num_pes = min(num_pes, len(weights))
+    left = max(1, round(density * weights.size))
+    for done, pe in enumerate(reversed(range(num_pes))):  # the last PEs own the fewest rows
+        own = np.abs(weights[pe::num_pes])
+        keep = min(own.size, left // (num_pes - done))
+        left -= keep
+        if keep:
+            mask[pe::num_pes] = _largest(own, keep)
     return mask
 
 
@@ -68,14 +80,13 @@ def global_masks(
     """
     check_density("density", density)
     scores = [np.abs(values).ravel() if criterion == "global" else _lamp_scores(values) for values in weights]
-    if not all(np.isfinite(each).all() for each in scores):
-        raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
     together = np.concatenate(scores)
-    keep = max(1, round(density * together.size))
-    threshold = np.partition(together, together.size - keep)[together.size - keep]
+    kept = np.split(
+        _largest(together, max(1, round(density * together.size))), np.cumsum([each.size for each in scores])
+    )
     masks = []
-    for each, values in zip(scores, weights, strict=True):
-        mask = (each >= max(threshold, np.finfo(np.float32).tiny)) | (each == max(each.max(), 1e-30))
+    for mask, each, values in zip(kept, scores, weights, strict=False):
+        mask[each.argmax()] |= each.max() > 0
         masks.append(mask.reshape(values.shape))
     return masks
 
@@ -85,5 +96,5 @@ def _lamp_scores(weights: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     order = np.argsort(squares, kind="stable")
     as_large = np.cumsum(squares[order][::-1])[::-1]
     scores = np.empty_like(squares)
-    scores[order] = squares[order] / np.maximum(as_large, 1e-300)
+    scores[order] = squares[order] / np.where(as_large > 0, as_large, 1)
     return scores

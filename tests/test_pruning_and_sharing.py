@@ -71,6 +71,25 @@ def test_balanced_pruning_leaves_every_pe_as_many_weights() -> None:
     assert balanced_mask(weights[:3], 0.5, 8).sum() == 75
 
 
+@pytest.mark.parametrize("density", [0.03, 0.2, 0.47, 0.9, 1.0])
+def test_pes_with_unequal_rows_keep_equally_many_weights_too(density: float) -> None:
+    weights = drawn_weights(15, 10, 30)
+    mask = balanced_mask(weights, density, 4)
+    of_pes = [int(mask[pe::4].sum()) for pe in range(4)]  # of 90, 90, 60 and 60
+    assert sum(of_pes) == round(density * 300)
+    assert max(of_pes) - min(of_pes) <= 1 or set(of_pes[2:]) == {60}
+    for pe in range(4):
+        own, kept = np.abs(weights[pe::4]), mask[pe::4]
+        assert kept.all() or own[kept].min() > own[~kept].max()
+
+
+@pytest.mark.parametrize("criterion", ["global", "lamp"])
+def test_of_equal_weights_of_all_layers_no_more_than_the_share_is_kept(criterion: Any) -> None:
+    masks = global_masks([np.ones((10, 10)), -np.ones((10, 10))], 0.15, criterion)
+    assert sum(int(mask.sum()) for mask in masks) in (30, 31)
+    assert all(mask.any() for mask in masks)
+
+
 def test_global_pruning_looks_at_all_layers_together() -> None:
     small, large = drawn_weights(10, 20, 30), drawn_weights(11, 10, 40) * 5
     masks = global_masks([small, large], 0.2, "global")
