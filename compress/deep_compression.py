@@ -6,6 +6,7 @@ Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -76,6 +77,7 @@ class Compressor:
         has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone)
         self.config.check_effect({unit.name: unit.kind for unit in self.units}, biased, has_tensors)
         self._stages_done = 0
+        self._digest = f"{_digest(module):08x}"
         self._shared: list[StraightThrough | list[SharedWeight]] | None = None
         refresh_recurrent(module)
 
@@ -134,12 +136,14 @@ class Compressor:
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What a run goes on from: the module's state, and how many stages are done."""
         arrays = {f"module.{name}": values.detach().numpy() for name, values in self.module.state_dict().items()}
-        return arrays | {"stages": np.array(self._stages_done), "config": np.array(self.config.to_json())}
+        of = {"config": np.array(self.config.to_json()), "network": np.array(self._digest)}
+        return arrays | of | {"stages": np.array(self._stages_done)}
 
     def restore(self, state: dict[str, npt.NDArray[Any]]) -> Stage | None:
-        """Go back to a state of the same config; returns its stage. Raises InputError if it is of another one."""
-        if str(state["config"]) != self.config.to_json():
-            raise InputError("the state must be of the same config; it is of another one; begin anew")
+        """Go back to a state; returns its stage. Raises InputError if it is of another config or of other weights."""
+        for what, expected in (("config", self.config.to_json()), ("network", self._digest)):
+            if str(state.get(what)) != expected:
+                raise InputError(f"the state must be of the same {what}; it is of another one; begin anew")
         stage = None
         for _ in range(int(state["stages"])):
             stage = self.step()
@@ -192,14 +196,18 @@ def compress(
     """Compress a trained module; `module` itself is left as it is.
 
     train        called with a copy of the module after each stage, to fine-tune it; nothing is fine-tuned without it
-    state_file   .npz file that is written after each stage; where there is one, of the same config, the run goes on
-                 from it, with the same result as if it had never stopped, as far as `train` depends on nothing else
+    state_file   .npz file that is written after each stage; where there is one, the run goes on from it, with the same
+                 result as if it had never stopped, as far as `train` depends on nothing else
 
-    Raises InputError if the module has nothing to compress, or the config names a layer that it does not have.
+    Raises InputError if the module has nothing to compress, the config names a layer that it does not have, or the
+    state is of another config or module.
     """
     compressor = prepare(copy.deepcopy(module), config)
     if state_file is not None and state_file.exists():
-        compressor.restore(read_npz(state_file))
+        try:
+            compressor.restore(read_npz(state_file))
+        except InputError as error:
+            raise InputError(f"{state_file}: {str(error).removeprefix(f'{state_file}: ')}") from error
     while (stage := compressor.step()) is not None:
         if train is not None:
             train(compressor.module, stage)
@@ -237,6 +245,15 @@ def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
     codes, *bias_codes = (lookup.codes.numpy().astype(np.uint8) for lookup in shared)
     codebook = np.concatenate([[0.0], _array(shared[0].centroids)]).astype(np.float32)
     return codes, codebook, bias_codes[0] if bias_codes else None
+
+
+def _digest(module: torch.nn.Module) -> int:
+    """A checksum of all parameters and buffers."""
+    found = 0
+    for name, values in module.state_dict().items():
+        if isinstance(values, torch.Tensor):
+            found = zlib.crc32(values.detach().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), found))
+    return found
 
 
 def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:

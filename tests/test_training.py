@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import re
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,9 @@ from compress.fine_tuning import accuracy, mask_weight, share_parameters, train
 from compress.normalisation import fold_normalisation
 from compress.one_shot import compress_parameters
 from compress.pruning import magnitude_mask
+from tests.conftest import PROJECT
 from traces import InputError
+from traces.npz import read_npz
 from traces.torch_activations import record_activations
 
 
@@ -45,23 +51,43 @@ def loss_of(network: Any, images: Any, labels: Any) -> Any:
     return torch.nn.functional.cross_entropy(network(images), labels)
 
 
-def test_momentum_cannot_revive_a_pruned_weight() -> None:
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda parameters: torch.optim.SGD(parameters, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+        lambda parameters: torch.optim.Adam(parameters, lr=0.01, weight_decay=0.01),
+        lambda parameters: torch.optim.AdamW(parameters, lr=0.01, weight_decay=0.1),
+        lambda parameters: torch.optim.RMSprop(parameters, lr=0.01, momentum=0.9),
+    ],
+    ids=["SGD", "Adam", "AdamW", "RMSprop"],
+)
+def test_momentum_cannot_revive_a_pruned_weight(make: Any) -> None:
     network = two_layers()
     layer = network[0]
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    before = make(network.parameters())
     images, labels = (torch.from_numpy(array) for array in drawn_classes())
-    for _ in range(3):  # the momentum of every weight is moving
-        loss_of(network, images, labels).backward()
-        optimizer.step()
-    mask = magnitude_mask(layer.weight.detach().numpy(), 0.25)
-    mask_weight([(layer, "weight")], mask)
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
-    for _ in range(5):
+
+    def learn(optimizer: Any) -> None:
         optimizer.zero_grad()
         loss_of(network, images, labels).backward()
         optimizer.step()
-        assert not layer.weight.detach().numpy()[~mask].any()
+
+    for _ in range(3):  # the momentum of every weight is moving
+        learn(before)
+    mask = magnitude_mask(layer.weight.detach().numpy(), 0.25)
+    mask_weight([(layer, "weight")], mask)
+    after = make(network.parameters())
+    for optimizer in (before, after, before):
+        kept = layer.weight.detach().clone()
+        for _ in range(5):
+            learn(optimizer)
+            assert not layer.weight.detach().numpy()[~mask].any()
+        assert (layer.weight != kept)[torch.from_numpy(mask)].all()  # it does train
     assert layer.weight.detach().numpy()[mask].all()
+    narrower = magnitude_mask(layer.weight.detach().numpy(), 0.1)
+    mask_weight([(layer, "weight")], narrower)
+    learn(before)
+    assert not layer.weight.detach().numpy()[~narrower].any()
 
 
 def test_the_gradient_of_a_shared_weight_is_the_sum_over_its_places() -> None:
@@ -390,6 +416,66 @@ def test_a_run_that_is_killed_goes_on_with_the_same_result(tmp_path: Path) -> No
             assert compress(network, config, fine_tune, state).to_bytes() == whole
         with pytest.raises(InputError, match="the state must be of the same config; it is of another one; begin anew"):
             compress(network, replace(config, seed=1), fine_tune, state)
+        other = two_layers(seed=1)
+        with pytest.raises(
+            InputError, match=r"2\.npz: the state must be of the same network; it is of another one; begin"
+        ):
+            compress(other, config, fine_tune, state)
+        wider = torch.nn.Sequential(torch.nn.Linear(8, 17), torch.nn.ReLU(), torch.nn.Linear(17, 3))
+        with pytest.raises(InputError, match="the state must be of the same network"):
+            compress(wider, config, fine_tune, state)
+        state.write_bytes(state.read_bytes()[:-100])
+        with pytest.raises(InputError, match=r"2\.npz: must be a whole \.npy or \.npz file"):
+            compress(network, config, fine_tune, state)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from compress.config import CompressionConfig, LayerSettings
+from compress.deep_compression import compress
+from tests.test_training import drawn_classes, train, two_layers
+
+where, left = sys.argv[1], int(sys.argv[2])
+images, labels = drawn_classes()
+move = os.replace
+
+def reach(place):
+    global left
+    left -= place == where
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def fine_tune(module, stage):
+    train(module, images, labels, 1, 1e-3)
+    reach("training")
+    train(module, images, labels, 1, 1e-3)
+
+def replace(source, target):
+    reach("writing")
+    move(source, target)
+
+os.replace = replace
+config = CompressionConfig(LayerSettings(density=0.3), pruning_steps=2, sharing="joint")
+compress(two_layers(), config, fine_tune, Path("state.npz")).save(sys.argv[3])
+"""
+
+
+def test_a_process_that_is_killed_while_it_trains_or_writes_loses_one_stage_at_most(tmp_path: Path) -> None:
+    def ends(where: str, after: int, container: str) -> int:
+        command = [sys.executable, "-c", KILLED, where, str(after), container]
+        return subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(PROJECT)}).returncode
+
+    assert ends("nowhere", 0, "whole.dc") == 0
+    (tmp_path / "state.npz").unlink()
+    stages = []
+    for where, after in (("training", 1), ("writing", 0), ("writing", 1)):
+        assert ends(where, after, "killed.dc") == -signal.SIGKILL
+        stages.append(int(read_npz(tmp_path / "state.npz")["stages"]))
+    assert stages == [1, 1, 2]
+    assert not (tmp_path / "killed.dc").exists()
+    assert ends("nowhere", 0, "killed.dc") == 0
+    assert (tmp_path / "killed.dc").read_bytes() == (tmp_path / "whole.dc").read_bytes()
 
 
 def test_pruning_everywhere_alike_shows_which_layer_is_sensitive() -> None:
