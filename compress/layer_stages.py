@@ -11,6 +11,7 @@ import numpy.typing as npt
 from compress.config import CompressionConfig, LayerSettings
 from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
 from compress.weight_sharing import nearest_codes, share_weights
+from traces import InputError
 
 FREE_BIAS = "a bias that is not shared"
 
@@ -51,7 +52,14 @@ def share_layer(
 
 
 def in_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
-    """Floating-point values rounded to what a number of 16 bits, or of 32, can be; others as they are."""
+    """Floating-point values rounded to what a number of 16 bits, or of 32, can be; others as they are.
+
+    Raises InputError if one is too large for 16 bits.
+    """
     if bits == 32 or values.dtype.kind != "f":
         return values
-    return values.astype(np.float16).astype(np.float32)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float16)
+    if (np.isinf(narrow) & np.isfinite(values)).any():
+        raise InputError(f"a number of 16 bits is at most 65,504; found {np.abs(values).max():,.0f}; use 32 bits")
+    return narrow.astype(np.float32)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from compress.config import CompressionConfig
@@ -43,7 +44,17 @@ def _read_state_dict(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise InputError(f"{path}: must be a PyTorch state dict of tensors; reading it failed: {reason}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise InputError(f"{path}: must be a state dict, names to tensors; save module.state_dict()")
-    return {name: value.numpy() for name, value in loaded.items()}
+    if not all(isinstance(name, str) for name in loaded):
+        raise InputError(f"{path}: must be a state dict, names to tensors; found the name {next(iter(loaded))!r}")
+    native = (torch.float16, torch.float32, torch.float64)
+    found = {
+        name: value.detach().float() if value.is_floating_point() and value.dtype not in native else value.detach()
+        for name, value in loaded.items()
+    }
+    try:
+        return {name: value.numpy() for name, value in found.items()}
+    except (TypeError, RuntimeError) as error:  # sparse or quantised
+        raise InputError(f"{path}: must be a PyTorch state dict of plain tensors: {error}") from error
 
 
 def compress_parameters(
@@ -58,6 +69,7 @@ def compress_parameters(
     config = config or CompressionConfig()
     _check_config(config)
     weights, biases, left_alone = {}, {}, {}
+    parameters = {name: _native(name, values) for name, values in parameters.items()}
     for name, values in parameters.items():
         layer_name = name.removesuffix(".weight")
         if name == layer_name or values.ndim < 2 or values.dtype.kind != "f" or not values.size:
@@ -99,6 +111,15 @@ def compress_parameters(
         coding=[of_layer.coding for of_layer in settings],
     )
     return model, left_alone
+
+
+def _native(name: str, values: Any) -> npt.NDArray[Any]:
+    """An array of numbers; floating-point ones as float32 or float64, in this machine's order of bytes."""
+    if not isinstance(values, np.ndarray):
+        raise InputError(f"parameter {name!r} must be an array; found {type(values).__name__}")
+    if values.dtype.kind != "f":
+        return values
+    return values.astype(np.float32 if values.dtype.itemsize <= 4 else np.float64, copy=False)
 
 
 def _check_config(config: CompressionConfig) -> None:

@@ -26,7 +26,7 @@ from compress.deep_compression import Stage, compress, prepare, sensitivity
 from compress.distillation import distil
 from compress.fine_tuning import accuracy, mask_weight, share_parameters, train
 from compress.normalisation import fold_normalisation
-from compress.one_shot import compress_parameters
+from compress.one_shot import compress_parameters, read_parameters
 from compress.pruning import magnitude_mask
 from tests.conftest import PROJECT
 from traces import InputError
@@ -283,6 +283,41 @@ def test_every_kind_of_layer_is_compressed_trained_and_loaded(sharing: Any) -> N
     with torch.no_grad():
         found = fresh.eval()(tokens)
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
+def test_a_state_dict_of_any_floating_point_type_is_packed(dtype: torch.dtype, tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    weights = torch.randn(6, 4).to(dtype)
+    torch.save({"fc.weight": torch.nn.Parameter(weights, requires_grad=False), "count": torch.tensor(3)}, path)
+    every = LayerSettings(density=1.0, weight_bits=8)
+    model, left_alone = compress_parameters(read_parameters(path), CompressionConfig(every))
+    np.testing.assert_array_equal(model.decoded_parameters()["fc.weight"], weights.float().numpy())
+    assert list(left_alone) == ["count"]
+    assert model.parameter_bytes == 4 * 24  # what counts is no parameter
+
+
+def test_a_state_dict_of_what_is_no_plain_array_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    torch.save({"fc.weight": torch.ones(6, 4).to_sparse()}, path)
+    with pytest.raises(InputError, match=r"net\.pt: must be a PyTorch state dict of plain tensors: "):
+        read_parameters(path)
+    torch.save({3: torch.ones(6, 4)}, path)
+    with pytest.raises(InputError, match=r"net\.pt: must be a state dict, names to tensors; found the name 3"):
+        read_parameters(path)
+    with pytest.raises(InputError, match=r"parameter 'fc\.weight' must be an array; found list"):
+        compress_parameters({"fc.weight": [[1.0, 2.0]]})  # type: ignore[dict-item]
+    for values in (np.ones((2, 3), ">f4"), np.ones((2, 3), np.longdouble)):
+        assert compress_parameters({"fc.weight": values})[0].layers[0].codes.shape == (2, 3)
+    with pytest.raises(InputError, match="seed has no effect unless the initialisation of a layer is random; leave it"):
+        compress_parameters({"fc.weight": np.ones((2, 3))}, CompressionConfig(seed=1))
+
+
+def test_a_value_too_large_for_16_bits_is_refused() -> None:
+    network = two_layers()
+    torch.nn.init.constant_(network[2].weight, 70_000.0)
+    with pytest.raises(InputError, match="a number of 16 bits is at most 65,504; found 70,000; use 32 bits"):
+        compress(network, CompressionConfig(LayerSettings(codebook_bits=16)))
 
 
 class Tied(torch.nn.Module):
