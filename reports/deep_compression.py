@@ -60,7 +60,8 @@ def networks_markdown(rows: Sequence[Row], folder: Path) -> str:
 def layers_markdown(model: CompressedModel, network: str) -> str:
     """Tables 2 and 3: one container layer by layer; bits of a code and of a gap are bytes of the file over entries.
 
-    The last line is of the whole file, with biases and headers; of the layers the paper's, without.
+    The last line is of the whole file, with biases and headers; of the layers the paper's, without. How far Huffman
+    coding is above the entropy of the same symbols is the last column.
     """
     headings = ["layer", "weights", "kept", "code bits", "gap bits", "size"]
     report = model.size_report
@@ -69,12 +70,17 @@ def layers_markdown(model: CompressedModel, network: str) -> str:
         own = [size.kept / size.parameters, 8 * size.codes / size.kept, 8 * size.gaps / size.kept]
         own.append(size.total / (4 * size.parameters))
         cells.append(_layer_cells(size.name, size.parameters, own, PAPER_LAYERS[network][size.name]))
+        cells[-1].append(f"{size.above_entropy:+.1%}")
     kept = sum(size.kept for size in report.layers)
     codes, gaps = (sum(getattr(size, what) for size in report.layers) for what in ("codes", "gaps"))
     parameters = model.parameter_bytes // 4
     own = [kept / parameters, 8 * codes / kept, 8 * gaps / kept, model.size_bytes / model.parameter_bytes]
-    cells.append(_layer_cells("all", parameters, own, PAPER_LAYERS[network]["all"]))
-    return markdown([headings[0], headings[1], *(f"{each}, paper / ours" for each in headings[2:])], cells)
+    coded, entropy_bytes = codes + gaps, sum(size.entropy_bytes for size in report.layers)
+    coded += sum(size.fillers for size in report.layers)
+    above = f"{coded / entropy_bytes - 1:+.1%}" if entropy_bytes else ""
+    cells.append([*_layer_cells("all", parameters, own, PAPER_LAYERS[network]["all"]), above])
+    both = [f"{each}, paper / ours" for each in headings[2:]]
+    return markdown([headings[0], headings[1], *both, "above entropy, ours"], cells)
 
 
 def accuracy_markdown(network: str, before: float, after: float, model: CompressedModel) -> str:

@@ -301,3 +301,27 @@ def test_a_container_is_read_and_simulated_without_pytorch(tmp_path: Path) -> No
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) > 0
+
+
+def test_without_constriction_huffman_s_distance_from_the_entropy_is_shown_and_range_coding_is_refused(
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip("constriction", reason="needs the extra 'range'")
+    drawn_model().save(tmp_path / "huffman.dc")
+    drawn_model().coded(CodingChoice(coder="range")).save(tmp_path / "range.dc")
+    shown = [f"{size.above_entropy:+.1%}" for size in drawn_model().size_report.layers]
+    script = "import sys; sys.modules['constriction'] = None; from compress.__main__ import main, run; run(main)"
+    for name, code, sentence in (
+        ("huffman.dc", 0, "above entropy"),
+        ("range.dc", 1, "needs the package constriction; install the extra: pip install 'eie-codesign[range]'"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", script, "show", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "COLUMNS": "200"},
+        )
+        assert bool(done.returncode) == bool(code)
+        assert sentence in " ".join((done.stdout + done.stderr).split())
+        if not code:
+            assert all(each in done.stdout for each in shown)

@@ -69,6 +69,9 @@ def test_the_report_measures_its_own_containers_and_goes_on_where_it_stopped(
         assert f"{(tmp_path / row['file']).stat().st_size:,}" in tables
         assert model.parameter_bytes == 4 * {"lenet_300_100": 266_610, "lenet_5": 431_080}[row["network"]]
         assert row["error_before"] < 0.5
+        if row["coder"] == "huffman":
+            for size in model.size_report.layers:
+                assert f" {size.above_entropy:+.1%} |" in tables
         assert f"{row['error']:.2%}" in tables
     same = [row for row in rows if row["recipe"] == "as the paper" and row["network"] == "lenet_5"]
     assert len({row["error"] for row in same}) == 1  # whatever the coder
