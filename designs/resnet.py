@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
@@ -26,6 +27,7 @@ from compress.normalisation import fold_normalisation
 from designs.stages import Stages
 from traces import InputError
 from traces.images import ImageSet
+from traces.npz import read_npz, write_npz
 from traces.progress import progress_bar
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -100,8 +102,9 @@ def load_resnet(parameters: Mapping[str, npt.NDArray[Any]]) -> ResNet20:
 def compress_resnet(
     original: ResNet20, images: ImageSet, folder: Path, recipe: ResnetRecipe | None = None, seed: int = 0
 ) -> CompressedModel:
-    """Compress a trained network towards its own outputs on the training images; a finished run is kept in `folder`.
+    """Compress a trained network towards its own outputs on the training images.
 
+    A finished run is kept in `folder`; one that is cut off goes on from the last epoch of pruning that was finished.
     Raises InputError if the images are not of CIFAR-10's size.
     """
     if images.num_pixels != 3 * SIDE**2:
@@ -112,7 +115,9 @@ def compress_resnet(
     weights = zlib.crc32(b"".join(values.numpy().tobytes() for values in original.state_dict().values()))
     origin = {"digest": images.digest, "weights": f"{weights:08x}", "seed": seed, **vars(recipe)}
     with Stages(folder) as stages:
-        stages.run("compressed.dc", origin, lambda path: _compress(original, images, recipe, seed).save(path))
+        state = folder / "state.npz"
+        stages.run("compressed.dc", origin, lambda path: _compress(original, images, recipe, seed, state).save(path))
+        state.unlink(missing_ok=True)
     return CompressedModel.load(folder / "compressed.dc")
 
 
@@ -121,7 +126,8 @@ def accuracy_of(network: torch.nn.Module, images: ImageSet) -> float:
     return accuracy(network, images.test_images, images.test_labels)
 
 
-def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: int) -> CompressedModel:
+def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: int, state: Path) -> CompressedModel:
+    """Prune, share and tune; how far it has come is kept in the file `state` after each epoch of pruning."""
     config = CompressionConfig(
         every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
@@ -143,7 +149,14 @@ def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: 
 
     compressor = prepare(copy.deepcopy(original), config)
     module = compressor.module
-    epochs = recipe.tuning_epochs + recipe.sharing_epochs + config.pruning_steps
+    of = {"digest": np.array(images.digest), "recipe": np.array(repr((recipe, seed)))}
+    saved = read_npz(state) if state.exists() else {}
+    if all(str(saved.get(name)) == str(value) for name, value in of.items()):
+        compressor.restore(saved)
+        draw.set_state(torch.from_numpy(saved["draw"]))
+    else:
+        saved = {}
+    epochs = recipe.tuning_epochs + recipe.sharing_epochs + config.pruning_steps - int(saved.get("stages", 0))
     with progress_bar("compressing ResNet-20", epochs) as advance:
         while (stage := compressor.step()) is not None:
             if stage.last:
@@ -153,6 +166,8 @@ def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: 
             distil(module, lambda _, part=part: batches(part), 1, 7e-4, TEMPERATURE, 7e-4, advance)  # type: ignore[misc]
             if stage.number == stage.of:
                 distil(module, lambda _: batches(1), recipe.tuning_epochs, 7e-4, TEMPERATURE, 1e-5, advance)
+            if stage.number % PARTS_OF_AN_EPOCH == 0:
+                write_npz(state, compressor.state() | of | {"draw": draw.get_state().numpy()})
     fold_normalisation(module)
     return compressor.finalize()
 

@@ -14,6 +14,8 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 import torch
 
 from compress import CompressedModel
+from compress.distillation import distil
+from designs import resnet as resnet_recipe
 from designs.lenet import save_parameters
 from designs.resnet import ResNet20, ResnetRecipe, compress_resnet, load_resnet
 from reports.__main__ import resnet
@@ -54,6 +56,36 @@ def test_resnet_is_compressed_without_labels(network: ResNet20, tmp_path: Path) 
     assert blind.to_bytes() == model.to_bytes()
     assert sum(size.kept for size in model.size_report.layers) == pytest.approx(0.3 * 268_336, abs=30)
     assert max(layer.weight_bits for layer in model.layers) == 4
+
+
+def test_a_run_that_is_cut_off_goes_on_to_the_same_container(
+    network: ResNet20, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = image_set(network)
+    recipe = ResnetRecipe(density=0.3, weight_bits=4, pruning_epochs=2, tuning_epochs=1, sharing_epochs=1)
+    whole = compress_resnet(network, images, tmp_path / "whole", recipe)
+    calls, allowed = 0, 0
+
+    def cut_off(*args: Any, **options: Any) -> None:
+        nonlocal calls
+        if calls == allowed:
+            raise KeyboardInterrupt
+        calls += 1
+        distil(*args, **options)
+
+    monkeypatch.setattr(resnet_recipe, "distil", cut_off)
+    for _ in range(2):  # in all: eight parts of epochs, tuning, sharing; a state is kept after the fourth and tuning
+        calls, allowed = 0, 5
+        with pytest.raises(KeyboardInterrupt):
+            compress_resnet(network, images, tmp_path / "cut", recipe)
+    calls, allowed = 0, 1
+    again = compress_resnet(network, images, tmp_path / "cut", recipe)
+    assert calls == 1
+    assert again.to_bytes() == whole.to_bytes()
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir() if path.suffix) == [
+        "compressed.dc",
+        "stages.json",
+    ]
 
 
 def test_the_report_of_resnet_measures_its_container(
