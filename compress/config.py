@@ -238,7 +238,7 @@ class CompressionConfig:
     def from_json(cls, text: str) -> CompressionConfig:
         """A config from JSON text."""
         try:
-            return cls.from_dict(json.loads(text))
+            return cls.from_dict(json.loads(text, object_pairs_hook=_each_once))
         except (json.JSONDecodeError, RecursionError) as error:
             raise InputError(f"the config must be JSON: {error}") from error
 
@@ -249,6 +249,15 @@ class CompressionConfig:
             return cls.from_dict(tomllib.loads(text))
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise InputError(f"the config must be TOML: {error}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises InputError if it gives a name twice."""
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"the config must give each option once; found {', '.join(twice)} twice")
+    return dict(pairs)
 
 
 def _settings(where: str, before: LayerSettings, options: Any) -> LayerSettings:

@@ -114,7 +114,9 @@ def _size_figure(rows: Sequence[Row]) -> Figure:
         colour, marker = STYLES[number]
         axes.plot([x for x, _ in points], [y for _, y in points], color=colour, marker=marker, label=series)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     axes.set_xlabel("bytes of the container over fp32 bytes")
     _finish(axes, "LeNet-300-100 on MNIST")
     return figure

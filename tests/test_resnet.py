@@ -48,23 +48,26 @@ def image_set(network: ResNet20, labelled: bool = True) -> ImageSet:
     return ImageSet("blotches", images[:200].numpy(), labels[:200], images[200:].numpy(), labels[200:])
 
 
-def test_resnet_is_compressed_without_labels(network: ResNet20, tmp_path: Path) -> None:
-    images = image_set(network)
-    recipe = ResnetRecipe(density=0.3, weight_bits=4, pruning_epochs=1, tuning_epochs=1, sharing_epochs=1)
-    model = compress_resnet(network, images, tmp_path / "a", recipe)
-    blind = compress_resnet(network, image_set(network, labelled=False), tmp_path / "b", recipe)
+RECIPE = ResnetRecipe(density=0.3, weight_bits=4, pruning_epochs=1, tuning_epochs=1, sharing_epochs=1)
+
+
+@pytest.fixture(scope="module")
+def model(network: ResNet20, tmp_path_factory: pytest.TempPathFactory) -> CompressedModel:
+    return compress_resnet(network, image_set(network), tmp_path_factory.mktemp("whole"), RECIPE)
+
+
+def test_resnet_is_compressed_without_labels(network: ResNet20, model: CompressedModel, tmp_path: Path) -> None:
+    blind = compress_resnet(network, image_set(network, labelled=False), tmp_path, RECIPE)
     assert blind.to_bytes() == model.to_bytes()
     assert sum(size.kept for size in model.size_report.layers) == pytest.approx(0.3 * 268_336, abs=30)
     assert max(layer.weight_bits for layer in model.layers) == 4
 
 
 def test_a_run_that_is_cut_off_goes_on_to_the_same_container(
-    network: ResNet20, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    network: ResNet20, model: CompressedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = image_set(network)
-    recipe = ResnetRecipe(density=0.3, weight_bits=4, pruning_epochs=2, tuning_epochs=1, sharing_epochs=1)
-    whole = compress_resnet(network, images, tmp_path / "whole", recipe)
-    calls, allowed = 0, 0
+    calls, allowed = 0, 5  # four parts of an epoch and tuning, after which a state is kept; then sharing
 
     def cut_off(*args: Any, **options: Any) -> None:
         nonlocal calls
@@ -74,18 +77,12 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_container(
         distil(*args, **options)
 
     monkeypatch.setattr(resnet_recipe, "distil", cut_off)
-    for _ in range(2):  # in all: eight parts of epochs, tuning, sharing; a state is kept after the fourth and tuning
-        calls, allowed = 0, 5
-        with pytest.raises(KeyboardInterrupt):
-            compress_resnet(network, images, tmp_path / "cut", recipe)
+    with pytest.raises(KeyboardInterrupt):
+        compress_resnet(network, images, tmp_path, RECIPE)
     calls, allowed = 0, 1
-    again = compress_resnet(network, images, tmp_path / "cut", recipe)
+    assert compress_resnet(network, images, tmp_path, RECIPE).to_bytes() == model.to_bytes()
     assert calls == 1
-    assert again.to_bytes() == whole.to_bytes()
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir() if path.suffix) == [
-        "compressed.dc",
-        "stages.json",
-    ]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix) == ["compressed.dc", "stages.json"]
 
 
 def test_the_report_of_resnet_measures_its_container(

@@ -688,6 +688,8 @@ def test_a_config_is_the_same_after_json_toml_and_pickling() -> None:
 def test_a_config_of_another_form_gets_a_sentence() -> None:
     with pytest.raises(InputError, match="the config must be JSON: "):
         CompressionConfig.from_json("[" * 100_000)
+    with pytest.raises(InputError, match="the config must give each option once; found density twice"):
+        CompressionConfig.from_json('{"every": {"density": 0.1, "density": 0.2}}')
     with pytest.raises(InputError, match="every must be LayerSettings; found"):
         CompressionConfig({"density": 0.1})  # type: ignore[arg-type]
     with pytest.raises(InputError, match="the config must be JSON: "):
