@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compress import CompressedModel
+from compress.layer_coding import CodingChoice
 from tests.conftest import PROJECT, real_file
 from traces.images import load_idx_folder
 
@@ -35,6 +36,32 @@ def test_a_lenet_keeps_its_error(data: Path, name: str, highest_error: float) ->
     CompressedModel.load(CONTAINERS / f"{name}.dc").load_into(network)
     assert len(images.test_images) == 10_000
     assert error_of(network, images) <= highest_error + 1e-9
+
+
+@pytest.mark.slow
+def test_with_the_paper_s_densities_and_5_bits_lenet_300_100_takes_at_most_25_8_kilobytes(data: Path) -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    import torch
+
+    from compress.config import CompressionConfig
+    from compress.deep_compression import compress
+    from compress.fine_tuning import train
+    from designs.lenet import build_lenet
+    from designs.lenet_study import PAPER_SETTINGS
+
+    images = load_idx_folder(real_file(data, "mnist"))
+    torch.manual_seed(0)
+    network = build_lenet("lenet_300_100")
+    train(network, images.train_images, images.train_labels, epochs=4, learning_rate=1e-3)
+
+    def fine_tune(module: torch.nn.Module, _: object) -> None:
+        train(module, images.train_images, images.train_labels, epochs=1, learning_rate=1e-3)
+
+    config = CompressionConfig(layers=PAPER_SETTINGS["lenet_300_100"], pruning_steps=2)
+    model = compress(network, config, fine_tune)
+    assert model.size_bytes <= 25_800
+    pytest.importorskip("constriction", reason="needs the extra 'range'")
+    assert model.coded(CodingChoice(coder="range")).size_bytes <= 24_500
 
 
 @pytest.mark.slow
