@@ -132,7 +132,8 @@ def test_every_label_of_the_sizes_is_a_percentage() -> None:
         assert all(label.endswith("%") for label in labels)
 
 
-def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+def test_images_of_another_size_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CODESIGN_DATA", raising=False)  # the hour of training would begin
     pixels, labels = np.zeros((3, 64), np.float32), np.arange(3)
     with pytest.raises(InputError, match="LeNets take images of 28 x 28 pixels; those of small have 64 pixels"):
         lenet_study.run_study(ImageSet("small", pixels, labels, pixels, labels), tmp_path)
