@@ -55,10 +55,15 @@ class UnitAnalysis:
         return found
 
     def effects(self, weights: Floats) -> npt.NDArray[np.float64]:
-        """[inputs]: change of the outputs along each input's direction if the weights become these [rows, columns]."""
-        change = (weights - self.weights).ravel().astype(np.float32)
-        parts = [part.astype(np.float32) @ change for part in np.array_split(self.derivatives, 16)]
-        return np.concatenate(parts).astype(np.float64) * self.scale
+        """[..., inputs]: change of the outputs along each input's direction if the weights become these.
+
+        weights   [rows, columns], or several such
+        """
+        changes = (weights - self.weights).astype(np.float32)
+        flat = changes.reshape(-1, self.weights.size)
+        parts = [flat @ part.astype(np.float32).T for part in np.array_split(self.derivatives, 16)]
+        found = np.concatenate(parts, axis=1).astype(np.float64) * self.scale
+        return found.reshape(*changes.shape[:-2], len(self.derivatives))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,31 +1,46 @@
 """Query by committee: the few inputs that show whether a compressed network still answers as it did (PyTorch needed).
 
 The committee is the original network, the network as it was compressed on the inputs chosen so far, and networks whose
-weights have moved at random within their tolerances. Inputs on which they disagree most are added, round by round.
+weights have moved at random within their tolerances. Round by round, inputs are drawn in proportion to how much it
+disagrees on them; each counts for as many as it stands for, so that means over the few are, in expectation, means over
+the pool, and vary little: inputs that hardly count are hardly ever drawn.
 
 Source: Seung, Opper, Sompolinsky, "Query by committee", COLT 1992; vote entropy: Dagan and Engelson, "Committee-based
 sampling", ICML 1995; divergence from the mean: McCallum and Nigam, "Employing EM and pool-based active learning",
-ICML 1998.
+ICML 1998; weights of draws from several distributions: Veach and Guibas, "Optimally combining sampling techniques",
+SIGGRAPH 1995, the balance heuristic.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from compress.modules import weight_units
-from compress.planning import Planner, Tolerance, log_softmax, run_batches
-from compress.tolerances import second_order_tolerances
+from compress.plan import Tolerance, log_softmax
+from compress.planner import Planner, run_batches
 from traces import InputError
 from traces.progress import progress_bar
 
 Floats = npt.NDArray[Any]
 Disagreement = Literal["divergence", "votes"]
-_DENSITIES, _WEIGHT_BITS = (1.0, 0.5, 0.25), (3, 5)  # for the committee's compressed member, a coarse plan will do
+_DENSITIES, _WEIGHT_BITS = (1.0, 0.5, 0.25, 0.12), (2, 3, 4)  # for the compressed member, a coarse plan will do
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenInputs:
+    """Inputs that stand for a pool.
+
+    places   int64 [inputs], in the pool, each once, in the order in which they were chosen
+    weights  float64 [inputs], what each counts in a mean over them; their expected mean is 1
+    """
+
+    places: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
 
 
 def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> npt.NDArray[np.float64]:
@@ -53,15 +68,15 @@ def choose_inputs(
     number: int,
     tolerance: Tolerance,
     *,
-    rounds: int = 4,
-    perturbed: int = 3,
+    rounds: int = 3,
+    perturbed: int = 2,
     measure: Disagreement = "divergence",
     evaluation: Floats | None = None,
     seed: int = 0,
-) -> npt.NDArray[np.int64]:
-    """Places in the pool of the inputs that a committee chose, in the order in which it chose them; no labels are used.
+) -> ChosenInputs:
+    """The inputs of the pool that a committee chose, at most `number`; no labels are used.
 
-    number      of inputs to choose; the first round's are random, the others' those with the most disagreement
+    number      of draws; the first round's are even, the others' in proportion to disagreement
     tolerance   that the committee's compressed member is planned for
     perturbed   networks whose weights move at random within their tolerances
     evaluation  inputs that the plan is to be judged on later: none of them may be in the pool
@@ -76,18 +91,28 @@ def choose_inputs(
     if evaluation is not None:
         refuse_overlap(pool, evaluation)
     draw = np.random.default_rng(seed)
-    chosen = draw.permutation(len(pool))[: number // rounds].tolist()
+    draws = [(each + 1) * number // (rounds + 1) - each * number // (rounds + 1) for each in range(rounds)]
+    draws[-1] = number - sum(draws[:-1])  # the last round knows most, and draws most
+    expected = np.zeros(len(pool))  # how often each input is drawn, in the mean
+    chosen: list[int] = []
     original = run_batches(copy.deepcopy(module).eval(), pool)
     with progress_bar("asking the committee", rounds - 1) as advance:
-        for left in range(rounds - 1, 0, -1):
-            planner = Planner(module, pool[chosen], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed)
-            answers = [original, run_batches(planner.changed(planner.plan(tolerance).apply(module)), pool)]
-            answers += [run_batches(each, pool) for each in _perturbed(planner, tolerance, perturbed, draw)]
-            disputed = disagreement(np.stack(answers), measure)
-            disputed[chosen] = -np.inf
-            chosen += np.argsort(-disputed, kind="stable")[: (number - len(chosen)) // left].tolist()
-            advance()
-    return np.array(chosen)
+        for round_number, count in enumerate(draws):
+            shares = np.full(len(pool), 1 / len(pool))
+            if round_number:
+                disputed = _disputed(module, pool, chosen, original, tolerance, perturbed, measure, seed, draw)
+                total = float(disputed.sum())
+                shares = 0.1 * shares + 0.9 * (disputed / total if total > 0 else shares)
+                advance()
+            expected += count * shares
+            order = draw.permutation(len(pool))
+            points = (np.arange(count) + draw.random()) / count
+            drawn = np.searchsorted(np.cumsum(shares[order]), points * (1 - 1e-9))
+            chosen += order[drawn].tolist()
+    places, first, times = np.unique(chosen, return_index=True, return_counts=True)
+    weights = times * len(places) / (len(pool) * expected[places])
+    in_order = np.argsort(first)
+    return ChosenInputs(places[in_order], weights[in_order])
 
 
 def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
@@ -101,24 +126,19 @@ def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
         )
 
 
-def _perturbed(planner: Planner, tolerance: Tolerance, number: int, draw: np.random.Generator) -> list[torch.nn.Module]:
-    units = planner.analysis.units
-    curvatures = np.concatenate([unit.curvatures.ravel() for unit in units])
-    every = np.concatenate([unit.weights.ravel() for unit in units])
-    largest = float(np.sqrt(np.square(every).mean())) / 4  # a few inputs say nothing of many weights
-    bound = planner.change_of(tolerance, tolerance.bound)
-    tolerances = second_order_tolerances(
-        curvatures, 3 * bound, largest
-    )  # of what is even in [-1, 1], the square is 1/3
-    found = []
-    for _ in range(number):
-        moved = copy.deepcopy(planner.module)
-        at = 0
-        with torch.no_grad():
-            for unit in weight_units(moved)[0]:
-                size = unit.weight.numel()
-                steps = draw.uniform(-1, 1, size) * tolerances[at : at + size]
-                unit.weight.add_(torch.from_numpy(steps.astype(np.float32)).reshape(unit.weight.shape))
-                at += size
-        found.append(moved)
-    return found
+def _disputed(
+    module: torch.nn.Module,
+    pool: Floats,
+    chosen: list[int],
+    original: Floats,
+    tolerance: Tolerance,
+    perturbed: int,
+    measure: Disagreement,
+    seed: int,
+    draw: np.random.Generator,
+) -> npt.NDArray[np.float64]:
+    """How much a committee that knows the inputs chosen so far disagrees on each input of the pool."""
+    planner = Planner(module, pool[np.unique(chosen)], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed)
+    answers = [original, run_batches(planner.changed(planner.plan(tolerance).apply(module)), pool)]
+    answers += [run_batches(each, pool) for each in planner.perturbed(tolerance, perturbed, draw)]
+    return disagreement(np.stack(answers), measure)

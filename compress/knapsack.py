@@ -55,15 +55,16 @@ def _solve(
     layer = np.repeat(np.arange(len(sizes)), sizes)
     one_each = sparse.csr_array((np.ones(total), (layer, np.arange(total))), shape=(len(sizes), total + slack))
     constraints = [LinearConstraint(one_each, 1, 1)]
+    upper = np.append(np.ones(total), [np.inf] * slack)
     for counts, bound in rows:
         scale = max(abs(bound), 1e-300)
-        constraints.append(
-            LinearConstraint(np.append(counts / scale, [0.0] * slack)[np.newaxis], -np.inf, bound / scale)
-        )
+        alone = counts <= max(bound, 0)  # others cannot be chosen; their numbers, huge at times, unsettle the solver
+        upper[:total][~alone] = 0
+        shares = np.append(np.where(alone, counts / scale, 0), [0.0] * slack)
+        constraints.append(LinearConstraint(shares[np.newaxis], -np.inf, bound / scale))
     for counts, bound in soft:
         constraints.append(LinearConstraint(np.append(counts, -1.0)[np.newaxis], -np.inf, bound))
     costs = np.append(np.concatenate(list(objective)), [1.0] * slack)
-    upper = np.append(np.ones(total), [np.inf] * slack)
     found = milp(
         costs / max(float(np.abs(costs).max()), 1e-300),
         integrality=np.append(np.ones(total), [0.0] * slack),

@@ -38,21 +38,24 @@ def sweep_rows(weights: Floats, kept: Integers, spread: Floats, shared: Floats) 
     spread    float64 [columns, columns], upper triangular
     shared    ascending; empty: what is kept stays as it has become
     """
-    for row in range(weights.shape[0]):
+    for begin in range(0, weights.shape[0], 8):  # a row of `spread` is read once for eight rows
+        end = min(begin + 8, weights.shape[0])
         for j in range(weights.shape[1]):
-            before = weights[row, j]
-            after = before if kept[row, j] else 0.0
-            if kept[row, j] and shared.shape[0]:
-                low, high = 0, shared.shape[0] - 1
-                while low < high:
-                    middle = (low + high) // 2
-                    if before > 0.5 * (shared[middle] + shared[middle + 1]):
-                        low = middle + 1
-                    else:
-                        high = middle
-                after = shared[low]
-            weights[row, j] = after
-            if after != before:
-                error = (before - after) / spread[j, j]
-                for later in range(j + 1, weights.shape[1]):
-                    weights[row, later] -= error * spread[j, later]
+            for row in range(begin, end):
+                before = weights[row, j]
+                after = before if kept[row, j] else 0.0
+                if kept[row, j] and shared.shape[0]:
+                    low, high = 0, shared.shape[0] - 1
+                    while low < high:
+                        middle = (low + high) // 2
+                        if before > 0.5 * (shared[middle] + shared[middle + 1]):
+                            low = middle + 1
+                        else:
+                            high = middle
+                    after = shared[low]
+                weights[row, j] = after
+                if after != before:
+                    error = (before - after) / spread[j, j]
+                    ahead, share = weights[row, j + 1 :], spread[j, j + 1 :]
+                    for later in range(ahead.shape[0]):
+                        ahead[later] -= error * share[later]

@@ -86,3 +86,17 @@ def fewest_shared_values(values: Floats, tolerances: Floats) -> tuple[npt.NDArra
     np.minimum.at(most, chosen, highest)
     means = np.bincount(chosen, flat, count) / np.maximum(np.bincount(chosen, minlength=count), 1)
     return np.clip(means, least, most), chosen.reshape(np.shape(values))
+
+
+def share_within(weights: Floats, tolerances: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The smallest codebook that keeps every weight within its tolerance: codes, shape of `weights`, and the codebook.
+
+    A weight whose tolerance reaches zero is pruned, code 0; the others take the fewest shared values that there are,
+    codes from 1 on. Raises InputError as `fewest_shared_values`.
+    """
+    values, reach = np.asarray(weights, dtype=np.float64), np.asarray(tolerances, dtype=np.float64)
+    kept = np.abs(values) > reach if values.shape == reach.shape else np.ones(values.shape, dtype=np.bool_)
+    shared, chosen = fewest_shared_values(values[kept], reach[kept] if values.shape == reach.shape else reach)
+    codes = np.zeros(values.shape, dtype=np.int64)
+    codes[kept] = 1 + chosen
+    return codes, np.concatenate([[0.0], shared])

@@ -20,7 +20,8 @@ from compress.committee import choose_inputs, disagreement
 from compress.compensation import error_spread, pruned_weights, shared_weights
 from compress.fine_tuning import train
 from compress.knapsack import choose, choose_nearest
-from compress.planning import Budget, Choice, Plan, Planner, Tolerance, run_batches
+from compress.plan import Budget, Choice, Plan, Tolerance
+from compress.planner import Planner, run_batches
 from compress.pruning import magnitude_mask
 from traces import CompressedLayer, InputError
 from traces.images import ImageSet, load_digits
@@ -223,7 +224,7 @@ def test_a_plan_keeps_its_tolerance_and_is_what_it_says(
     assert looser.costs["file_bytes"] < tighter.costs["file_bytes"]
     again = Plan.from_json(plan.to_json())
     assert again.choices == plan.choices
-    with pytest.raises(InputError, match="a plan from a file is applied with the planner of its network"):
+    with pytest.raises(InputError, match="a plan from a file needs the planner of its network"):
         again.apply(network)
     assert again.apply(network, planner).to_bytes() == model.to_bytes()
     with pytest.raises(InputError, match=r"this is no plan as Plan\.to_json writes it"):
@@ -293,25 +294,45 @@ def test_disagreement_is_divergence_or_entropy_of_votes() -> None:
     assert disagreement(same, "votes")[0] == pytest.approx(0)
 
 
-def test_the_committee_chooses_inputs_that_are_hard(network: torch.nn.Module, digits: ImageSet) -> None:
+def test_the_committee_chooses_hard_inputs_that_stand_for_the_pool(network: torch.nn.Module, digits: ImageSet) -> None:
     pool = digits.train_images[:800]
     tolerance = Tolerance(divergence=0.05)
-    chosen = choose_inputs(network, pool, 40, tolerance, evaluation=digits.test_images)
-    assert len(set(chosen)) == 40
+    chosen = choose_inputs(network, pool, 60, tolerance, evaluation=digits.test_images)
+    assert len(set(chosen.places)) == len(chosen.places) == len(chosen.weights) <= 60
     outputs = np.sort(run_batches(network, pool), axis=1)
     margins = outputs[:, -1] - outputs[:, -2]
-    assert np.median(margins[chosen[10:]]) < np.quantile(margins, 0.2)
-    assert np.array_equal(chosen, choose_inputs(network, pool, 40, tolerance))
+    assert np.median(margins[chosen.places[15:]]) < np.quantile(margins, 0.3)
+    assert chosen.weights[15:].mean() < chosen.weights[:15].mean()
+    again = choose_inputs(network, pool, 60, tolerance)
+    assert np.array_equal(chosen.places, again.places)
+    assert np.array_equal(chosen.weights, again.weights)
     with pytest.raises(InputError, match=r"must not be in the pool that it is made from; 3 of 3 are"):
         choose_inputs(network, pool, 40, tolerance, evaluation=pool[:3])
     with pytest.raises(InputError, match="number must be at least one for each round and at most the pool; found 900"):
         choose_inputs(network, pool, 900, tolerance)
 
 
+def test_means_over_chosen_inputs_are_in_the_mean_those_over_the_pool(
+    planner: Planner, network: torch.nn.Module, digits: ImageSet
+) -> None:
+    pool = digits.train_images[:800]
+    tolerance = Tolerance(divergence=0.05)
+    original = run_batches(network, pool)
+    changed = run_batches(planner.changed(planner.plan(tolerance).apply(network)), pool)
+    used = tolerance.used_by_input(original, changed, None)
+    estimates = []
+    for seed in range(12):
+        chosen = choose_inputs(network, pool, 40, tolerance, rounds=2, perturbed=1, seed=seed)
+        estimates.append(float((chosen.weights * used[chosen.places]).mean()))
+    assert np.mean(estimates) == pytest.approx(used.mean(), rel=0.25)
+
+
 def test_64_inputs_without_labels_give_a_plan_with_its_confidence(network: torch.nn.Module, digits: ImageSet) -> None:
     planner = Planner(network, digits.train_images[:64])
     plan = planner.plan(Tolerance(accuracy_drop=0.05))
     assert plan.feasible
+    assert plan.standard_error is not None
     assert plan.confidence is not None
-    assert 0 < plan.confidence < 0.06
+    assert 0 < plan.standard_error < 0.06
+    assert 0.5 <= plan.confidence < 1
     assert isinstance(plan.apply(network), CompressedModel)
