@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import pyarrow as pa
 from rich.table import Table
 
 from designs.codesign import CodesignResult
-from designs.front import non_dominated
+from designs.design import ARRAY_FIELDS
+from designs.front import front_of
 from designs.network_run import NetworkRun
-from designs.sweep import DesignPoint, network_totals
+from designs.sampling import Sample
+from designs.totals import DesignPoint, Objective, network_totals
 from sim.tables import print_network
+from traces import InputError
 from traces.command_line import console
 
 
@@ -23,8 +27,7 @@ def print_codesign(result: CodesignResult) -> None:
         f"{result.inputs} test images.\n"
     )
     points = network_totals(result.table)
-    on_front = non_dominated(np.array([point.costs for point in points]))
-    front = [point for point, best in zip(points, on_front, strict=True) if best]
+    front = front_of(points, ("latency_us", "energy_nj", "area_mm2"))
     out.print(_grid_table(points, front, result.inputs))
     out.print(_front_table(front))
 
@@ -77,7 +80,7 @@ def _front_table(front: list[DesignPoint]) -> Table:
     table = Table(title="The design points no other one beats", title_justify="left")
     for heading in ("PEs", "queue slots", "line bits", "cycles", "latency us", "utilisation", "nJ", "mm2"):
         table.add_column(heading, justify="right")
-    for point in sorted(front, key=lambda point: point.costs):
+    for point in front:
         table.add_row(
             str(point.num_pes),
             str(point.queue_slots),
@@ -89,6 +92,50 @@ def _front_table(front: list[DesignPoint]) -> Table:
             f"{point.area_mm2:.2f}",
         )
     return table
+
+
+def print_left_out(chosen: Sample) -> None:
+    """How many combinations were no designs of the space, and why."""
+    for reason, count in chosen.left_out.items():
+        print(f"{count:,} combinations are left out: {reason}.")
+
+
+def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool = False) -> None:
+    """How many designs of a sweep run every layer, and those that no other one beats.
+
+    fitting   only designs whose SRAMs hold every layer whole
+
+    Raises InputError if there is none.
+    """
+    points = network_totals(table)
+    running = [point for point in points if point.runs and (point.fits or not fitting)]
+    if not running:
+        lacking = next((reason for reason in table["lacking"].to_pylist() if reason), "nothing")
+        does = "holds" if fitting else "runs"
+        raise InputError(f"none of {len(points):,} designs {does} every layer; the first one lacks {lacking}")
+    print(f"{len(points):,} designs, of which {len(running):,} {'hold' if fitting else 'run'} every layer.")
+    front = front_of(running, objectives)
+    varied = [name for name in (*ARRAY_FIELDS, "row_assignment") if len(set(table[name].to_pylist())) > 1]
+    shown = Table(title=f"No other design beats these {len(front):,} in {', '.join(objectives)}", title_justify="left")
+    for heading in ("point", *varied, "cycles", "latency_us", "utilisation", "energy_nj", "area_mm2", "nJ us", "fits"):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for point in front:
+        of_design = vars(point.design.array) | {"row_assignment": point.design.row_assignment}
+        shown.add_row(
+            str(point.point),
+            *(
+                f"{of_design[name]:g}" if isinstance(of_design[name], float) else str(of_design[name])
+                for name in varied
+            ),
+            f"{point.cycles:,.0f}",
+            f"{point.latency_us:.2f}",
+            f"{point.utilisation:.1%}",
+            f"{point.energy_nj:,.1f}",
+            f"{point.area_mm2:.2f}",
+            f"{point.energy_delay_nj_us:,.1f}",
+            "yes" if point.fits else "no",
+        )
+    console().print(shown)
 
 
 def print_network_run(run: NetworkRun) -> None:
