@@ -34,6 +34,7 @@ SWEEP_COLUMNS = [
     Column("lacking", pa.string(), "", "what it lacks, if it does not"),
     Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
     Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
+    Column("fullest_pe_entries", pa.int64(), "entries", "of the PE that holds most, padding included"),
     Column("row_order_bits", pa.int64(), "bit", "table that puts the outputs back in order"),
     Column("broadcasts", pa.float64(), "columns/input", "non-zero activations and the bias, mean"),
     Column("cycles", pa.float64(), "cycles/input", "mean; not a number where the design does not run the layer"),
@@ -120,6 +121,7 @@ def _table(layers: Sequence[_Layer], numbers: Sequence[int], designs: Sequence[D
         "inputs": [layer.work.inputs for layer in layers],
         "stored_entries": [layer.packed.stored_entries for layer in layers],
         "padding_entries": [layer.packed.padding_entries for layer in layers],
+        "fullest_pe_entries": [int(layer.packed.stored_per_pe.max()) for layer in layers],
         "row_order_bits": [layer.packed.row_order_bits for layer in layers],
     }
     columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}

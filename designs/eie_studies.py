@@ -1,0 +1,209 @@
+"""The EIE paper's own studies of its design, as sweeps over its nine layers; and an array that beats the paper's.
+
+    queue_slots   Fig 8: load balance against the depth of the queue
+    line_bits     Fig 9: energy of line reads against the width of a line
+    num_pes       Figs 11 to 13: speedup, padding and load balance against the number of PEs
+    found         arrays of at most the paper's area, with SRAMs no larger than the layers need
+
+The paper's array is taken as the paper runs it: VGG-6 has more pointers than it holds, and is run as if it did not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from designs.design import Design, RowAssignment
+from designs.packed_images import packed_images
+from designs.sampling import Sample
+from designs.space import Space
+from designs.sweeps import sweep
+from designs.workers import Workers
+from designs.workload import Workload
+from sim import ArrayConfig, simulate
+from sim.area import area_mm2
+from sim.sram import POINTER_BANKS
+from traces import InputError
+
+PAPER_MM2 = 40.8  # Han et al., "EIE", ISCA 2016, section VI
+PAPER = Design(ArrayConfig())
+STUDIES = {
+    "queue_slots": Space({"queue_slots": (2, 4, 8, 16, 32, 64, 128, 256)}),
+    "line_bits": Space({"line_bits": (32, 64, 128, 256, 512)}),
+    "num_pes": Space({"num_pes": (1, 2, 4, 8, 16, 32, 64, 128, 256)}),
+}
+SEARCHED: dict[str, Sequence[Any]] = {
+    "num_pes": (48, 64, 80, 96, 112, 128),
+    "index_bits": (4, 5),
+    "row_assignment": ("interleaved", "entries"),
+}
+QUEUES, LINES = (8, 16, 32, 64), (64, 128, 256, 512)
+KIB = 1024
+REFERENCE_WEIGHTS = 6_000_000  # of a layer that the tick machine runs in seconds
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A study's table (SWEEP_COLUMNS), and what it varies."""
+
+    name: str
+    table: pa.Table
+
+
+@dataclass(frozen=True, eq=False)
+class FoundArray:
+    """An array of at most the paper's area and what it gains over the paper's.
+
+    design          the one of the least energy-delay product, geometric mean over the layers
+    same_bits       the same among those with the paper's entries of 4 + 4 bits
+    gain, same_bits_gain   how many times less than the paper's array
+    steps           what was changed, one thing after the other, and the gain after each; the last one is `same_bits`
+    by_layer        energy-delay product in nJ us by layer: the paper's array, and `same_bits`
+    searched        how many arrays were compared
+    """
+
+    design: Design
+    gain: float
+    same_bits: Design
+    same_bits_gain: float
+    steps: tuple[tuple[str, float], ...]
+    by_layer: dict[str, tuple[float, float]]
+    searched: int
+
+
+def run_studies(workload: Workload, folder: Path, workers: int | Workers = 1, fresh: bool = False) -> list[Study]:
+    """Sweep the paper's three parameters, each alone; results are kept in a folder for each."""
+    return [
+        Study(name, sweep(workload, space, folder=folder / name, workers=workers, fresh=fresh))
+        for name, space in STUDIES.items()
+    ]
+
+
+def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fresh: bool = False) -> FoundArray:
+    """Search arrays of at most PAPER_MM2 at the paper's clock for the least energy-delay product.
+
+    First, each PE count, gap width and row assignment says how much its fullest PE holds; then queues and lines are
+    tried, with SRAMs that hold just that, in whole KiB. Rows balanced by entries know nothing of the inputs.
+    """
+    sizes = sweep(workload, Space(SEARCHED), folder=folder / "sizes", workers=workers, fresh=fresh)
+    designs = [PAPER]
+    for (pes, bits, rows), (queue, line) in itertools.product(
+        itertools.product(*SEARCHED.values()), itertools.product(QUEUES, LINES)
+    ):
+        array = ArrayConfig(num_pes=pes, queue_slots=queue, line_bits=line, index_bits=bits)
+        design = fitted(Design(array, rows), sizes)
+        if area_mm2(design.array) <= PAPER_MM2:
+            designs.append(design)
+    chosen = Sample(tuple(designs), origin={"searched": {**SEARCHED, "queue_slots": QUEUES, "line_bits": LINES}})
+    table = sweep(workload, chosen, folder=folder / "found", workers=workers, fresh=fresh)
+    products = energy_delay_products(table)
+    means = np.exp(np.log(products).mean(axis=1))
+    holds = table["fits"].to_numpy().reshape(products.shape).all(axis=1)
+    gains = np.where(holds, means[0] / means, 0.0)
+    same = np.array([design.array.entry_bits == PAPER.array.entry_bits for design in designs])
+    best, best_same = int(gains.argmax()), int(np.where(same, gains, 0.0).argmax())
+    layers = workload.layer_names
+    return FoundArray(
+        design=designs[best],
+        gain=float(gains[best]),
+        same_bits=designs[best_same],
+        same_bits_gain=float(gains[best_same]),
+        steps=_steps(workload, sizes, designs[best_same]),
+        by_layer={name: (float(products[0, i]), float(products[best_same, i])) for i, name in enumerate(layers)},
+        searched=len(designs) - 1,
+    )
+
+
+def fitted(design: Design, sizes: pa.Table) -> Design:
+    """The design with the smallest SRAMs, in whole KiB, that hold every layer whole, and pointers just wide enough.
+
+    sizes   a sweep's table that has the design's PE count, gap width and row assignment
+
+    Raises InputError if it has not.
+    """
+    array, packing = design.array, design.packing
+    rows = [row for row in sizes.to_pylist() if tuple(row[name] for name in packing._fields) == tuple(packing)]
+    if not rows:
+        raise InputError(f"the table of sizes has no design of {packing}; sweep it first")
+    entries = max(row["fullest_pe_entries"] for row in rows)
+    pointers = max(row["columns"] for row in rows) + 2  # one more than columns, of which the bias is one
+    activations = max(-(-row["columns"] // array.num_pes) + -(-row["rows"] // array.num_pes) for row in rows)
+    lines = -(-entries // array.entries_per_line)
+    pointer_bits = entries.bit_length()
+    bank_bytes = _whole_kib(-(-pointers // POINTER_BANKS) * pointer_bits / 8)
+    smallest = dataclasses.replace(
+        array,
+        sparse_matrix_bytes=_whole_kib(lines * array.line_bits / 8),
+        pointer_bits=pointer_bits,
+        pointer_bytes=POINTER_BANKS * bank_bytes,
+        activation_bytes=_whole_kib(activations * array.activation_bits / 8),
+    )
+    return dataclasses.replace(design, array=smallest)
+
+
+def _whole_kib(num_bytes: float) -> int:
+    return math.ceil(num_bytes / KIB) * KIB
+
+
+def energy_delay_products(table: pa.Table) -> Any:
+    """Energy times latency in nJ us, float64 [designs, layers]."""
+    layers = len(set(table["layer"].to_pylist()))
+    product = table["energy_pj"].to_numpy() / 1e3 * table["latency_us"].to_numpy()
+    return product.reshape(-1, layers)
+
+
+def _steps(workload: Workload, sizes: pa.Table, found: Design) -> tuple[tuple[str, float], ...]:
+    """From the paper's array to the found one, one thing after the other."""
+    array, rows = PAPER.array, PAPER.row_assignment
+    taken: list[tuple[str, Design]] = [("the paper's array", PAPER)]
+
+    def take(what: str, row_assignment: RowAssignment = rows, **changes: Any) -> None:
+        nonlocal array, rows
+        array, rows = dataclasses.replace(array, **changes), row_assignment
+        taken.append((what, fitted(Design(array, rows), sizes)))
+
+    take("SRAMs as large as the layers need")
+    take(f"lines of {found.array.line_bits} bits", line_bits=found.array.line_bits)
+    take(f"{found.array.queue_slots} queue slots", queue_slots=found.array.queue_slots)
+    take(f"{found.array.num_pes} PEs", num_pes=found.array.num_pes)
+    take(f"rows: {found.row_assignment}", found.row_assignment)
+    different = list(dict.fromkeys(design for _, design in taken))
+    products = energy_delay_products(sweep(workload, different))
+    means = dict(zip(different, np.exp(np.log(products).mean(axis=1)), strict=True))
+    return tuple((what, float(means[PAPER] / means[design])) for what, design in taken)
+
+
+def verify(workload: Workload, design: Design) -> tuple[str, ...]:
+    """Run the layers that are small enough on the tick machine; their names.
+
+    Raises InputError if cycles, a counter, the energy or the output differs from the closed form.
+    """
+    packed = packed_images(workload, design.packing)
+    verified = []
+    for layer, work in zip(packed, workload.layers, strict=True):
+        if work.layer.codes.size > REFERENCE_WEIGHTS:
+            continue
+        ticked, closed = (
+            simulate(layer, work.activations[0], design.array, engine)  # type: ignore[arg-type]
+            for engine in ("reference", "closed-form")
+        )
+        for name in ("cycles", "broadcasts", "useful_macs", "line_reads", "pointer_reads", "blocked_cycles", "energy"):
+            if getattr(ticked, name) != getattr(closed, name):
+                raise InputError(
+                    f"layer {work.layer.name!r}: {name} is {getattr(ticked, name)} on the tick machine and "
+                    f"{getattr(closed, name)} in closed form; this is a mistake of the simulator"
+                )
+        if not np.array_equal(ticked.output, closed.output):
+            raise InputError(f"layer {work.layer.name!r}: the tick machine's output differs from the closed form's")
+        verified.append(work.layer.name)
+    return tuple(verified)
+
+
