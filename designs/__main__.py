@@ -171,6 +171,35 @@ def front(
     print_sweep(read_sweep(result)[0], objectives, fitting)
 
 
+def studies(
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "eie_studies",
+    workers: int = 1,
+    fresh: bool = False,
+) -> None:
+    """Sweep what the EIE paper studies, on its nine layers; then search an array that beats the paper's.
+
+    Queue depth (Fig 8), width of a line (Fig 9), PE count (Figs 11 to 13). The array found is of at most the paper's
+    area, at the paper's clock, and holds the network in no more bits; the tick machine verifies it where it can.
+
+    Args:
+        data: folder that holds alex8/alex8.npz, the real Alex-8, instead of the random one; default: $CODESIGN_DATA
+        out: folder of the results
+        workers: processes on this machine
+        fresh: begin anew, whatever the folder of the results holds
+    """
+    from designs.eie_studies import find_array, run_studies, verify
+    from designs.tables import print_found, print_study
+    from designs.workload_source import EIE, open_workload
+
+    workload = open_workload([EIE], data_folder(data))
+    for study in run_studies(workload, out, workers, fresh):
+        print_study(study)
+    found = find_array(workload, out, workers, fresh)
+    print_found(found, verify(workload, found.design))
+    print(f"Results are in {out}.")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "codesign": codesign,
@@ -178,6 +207,7 @@ def main() -> None:
         "simulate": simulate,
         "sweep": sweep,
         "front": front,
+        "studies": studies,
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

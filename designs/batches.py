@@ -1,14 +1,17 @@
-"""The points of a sweep in batches: each of one packing, and of as many points as take about half a second."""
+"""The points of a sweep in batches of about half a second: so long that handing one out costs little beside it."""
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from designs.design import Design, Packing
 from designs.evaluation import Evaluation
@@ -19,20 +22,26 @@ from traces import InputError
 
 BATCH_SECONDS = 0.5
 _FIRST_POINTS = 16  # of a batch, before anything is known of how long a point takes
-_MOST_GROWTH = 8
+_MOST_GROWTH = 8  # from one batch to the next
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some points of one packing.
+    """Some points, those of one packing after the other.
 
     numbers   of the designs in the sample
-    share     whether other batches are of the same packing, so that the packed matrices are to be shared
+    share     whether other batches have points of the same packings, so that packed matrices are to be shared
     """
 
     numbers: tuple[int, ...]
     designs: tuple[Design, ...]
     share: bool
+
+    @property
+    def by_packing(self) -> list[tuple[Packing, list[tuple[int, Design]]]]:
+        """Numbers and designs of each packing."""
+        points = zip(self.numbers, self.designs, strict=True)
+        return [(key, list(group)) for key, group in itertools.groupby(points, key=lambda point: point[1].packing)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +50,7 @@ class Finished:
 
     part      the bytes of a result file
     best      of its points that run every layer, the one of the least energy-delay product; None if there is none
-    seconds   for the points; preparing_seconds   for what they share, packed matrices above all
+    seconds   for the points;   preparing_seconds   for what they share, packed matrices above all
     """
 
     batch: Batch
@@ -67,7 +76,11 @@ class Source:
 
 
 class Batches:
-    """The points still to do. A packing is given to one worker after the other only when no new one is left."""
+    """The points still to do, in batches of about BATCH_SECONDS.
+
+    A batch has points of one packing, or all that are left of several. Several workers get the points of one packing
+    only when no packing is left that nobody works on.
+    """
 
     def __init__(self, designs: Sequence[Design], done: frozenset[int], workers: int) -> None:
         self._designs = designs
@@ -76,35 +89,58 @@ class Batches:
         for number, design in enumerate(designs):
             if number not in done:
                 by_packing[design.packing].append(number)
-        self._waiting = deque(sorted(by_packing.items()))
-        self._begun: list[tuple[Packing, deque[int]]] = []
-        self._points_per_batch: dict[Packing, int] = {}
-        self._usual = _FIRST_POINTS
+        self._unfinished = Counter({packing: len(points) for packing, points in by_packing.items()})
+        self._waiting = deque(by_packing[packing] for packing in sorted(by_packing))
+        self._begun: deque[deque[int]] = deque()
+        self._point_seconds = BATCH_SECONDS / _FIRST_POINTS
+        self._packing_seconds = BATCH_SECONDS
+        self._most_points = _FIRST_POINTS
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._begun)
 
     def next(self) -> Batch:
-        """A batch of the packing that has been looked at least, a new one if there is any."""
+        """A batch of the packing whose turn was the longest ago; of a new one, if a worker has none of its own."""
         if self._waiting and len(self._begun) < self._workers:
-            self._begun.append(self._waiting.popleft())
+            points, new = self._waiting.popleft(), True
         else:
-            self._begun.append(self._begun.pop(0))
-        packing, numbers = self._begun[-1]
-        size = min(self._points_per_batch.get(packing, self._usual), len(numbers))
-        share = size < len(numbers) or packing in self._points_per_batch
-        taken = tuple(numbers.popleft() for _ in range(size))
-        self._points_per_batch.setdefault(packing, self._usual)
-        if not numbers:
-            self._begun.pop()
-        return Batch(taken, tuple(self._designs[number] for number in taken), share)
+            points, new = self._begun.popleft(), False
+        taken = self._take(points, BATCH_SECONDS)
+        if points:
+            self._begun.append(points)
+        elif new:
+            self._fill_up(taken)
+        designs = tuple(self._designs[number] for number in taken)
+        return Batch(tuple(taken), designs, share=bool(points) or not new)
 
-    def learn(self, finished: Finished) -> None:
-        """Make batches longer or shorter, as this one took."""
+    def _take(self, points: deque[int], seconds: float) -> list[int]:
+        size = min(max(1, int(seconds / self._point_seconds)), self._most_points, len(points))
+        return [points.popleft() for _ in range(size)]
+
+    def _fill_up(self, taken: list[int]) -> None:
+        """Add packings that fit into the batch with all their points."""
+        left = BATCH_SECONDS - self._packing_seconds - len(taken) * self._point_seconds
+        while self._waiting:
+            points = self._waiting[0]
+            left -= self._packing_seconds + len(points) * self._point_seconds
+            if left < 0 or len(taken) + len(points) > self._most_points:
+                return
+            taken.extend(self._waiting.popleft())
+
+    def learn(self, finished: Finished) -> list[Packing]:
+        """Make batches longer or shorter, as this one took; the packings of which it was the last to be finished."""
         points = len(finished.batch.numbers)
-        wanted = int(points * BATCH_SECONDS / max(finished.seconds, 1e-6))
-        size = max(1, min(wanted, _MOST_GROWTH * points))
-        self._points_per_batch[finished.batch.designs[0].packing] = self._usual = size
+        self._most_points = _MOST_GROWTH * max(points, self._most_points // _MOST_GROWTH**2)
+        self._point_seconds = max(finished.seconds / points, 1e-6)
+        prepared = finished.preparing_seconds / len(finished.batch.by_packing)
+        if prepared > self._point_seconds:  # else it had been prepared before
+            self._packing_seconds = prepared
+        through = []
+        for packing, group in finished.batch.by_packing:
+            self._unfinished[packing] -= len(group)
+            if not self._unfinished[packing]:
+                through.append(packing)
+        return through
 
 
 def single_points(batch: Batch) -> list[Batch]:
@@ -118,12 +154,17 @@ def run_batch(batch: Batch, source: Source) -> Finished:
     """What a worker does; what batches have in common, it keeps from one to the next."""
     begin = time.perf_counter()
     evaluation = _evaluation(source.workload, source.packed, source.must_fit)
-    evaluation.prepare(batch.designs[0].packing, batch.share)
-    prepared = time.perf_counter()
-    table = evaluation.table(batch.numbers, batch.designs)
+    preparing = time.perf_counter() - begin
+    tables = []
+    for packing, points in batch.by_packing:
+        before = time.perf_counter()
+        evaluation.prepare(packing, batch.share)
+        preparing += time.perf_counter() - before
+        tables.append(evaluation.table([number for number, _ in points], [design for _, design in points]))
+    table = pa.concat_tables(tables)
     part = results_bytes(table, source.origin)
     best = best_point(table)
-    return Finished(batch, part, best, time.perf_counter() - prepared, prepared - begin)
+    return Finished(batch, part, best, time.perf_counter() - begin - preparing, preparing)
 
 
 @lru_cache(maxsize=1)

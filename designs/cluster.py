@@ -15,6 +15,7 @@ from designs.workers import Crew
 from designs.workload import Workload
 from traces import InputError
 
+_BATCHES_PER_WORKER = 2  # one that runs and one that waits, so that no worker does
 _PATIENCE_SECONDS = 60  # for a scheduler, and for the first worker
 
 
@@ -72,8 +73,8 @@ class _DaskCrew:
         self._completed = distributed.as_completed()
 
     @property
-    def workers(self) -> int:
-        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+    def capacity(self) -> int:
+        return _BATCHES_PER_WORKER * len(self._client.scheduler_info(n_workers=-1)["workers"])
 
     def submit(self, batch: Batch) -> None:
         # The workload is an argument of its own: where it is a future, Dask gives the worker its one copy.

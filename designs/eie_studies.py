@@ -41,8 +41,8 @@ STUDIES = {
     "num_pes": Space({"num_pes": (1, 2, 4, 8, 16, 32, 64, 128, 256)}),
 }
 SEARCHED: dict[str, Sequence[Any]] = {
-    "num_pes": (48, 64, 80, 96, 112, 128),
-    "index_bits": (4, 5),
+    "num_pes": (64, 80, 88, 96, 104, 112),
+    "index_bits": (4, 5, 6),
     "row_assignment": ("interleaved", "entries"),
 }
 QUEUES, LINES = (8, 16, 32, 64), (64, 128, 256, 512)
@@ -60,22 +60,24 @@ class Study:
 
 @dataclass(frozen=True, eq=False)
 class FoundArray:
-    """An array of at most the paper's area and what it gains over the paper's.
+    """An array of at most the paper's area that stores the network in no more bits, and what it gains.
 
-    design          the one of the least energy-delay product, geometric mean over the layers
-    same_bits       the same among those with the paper's entries of 4 + 4 bits
-    gain, same_bits_gain   how many times less than the paper's array
-    steps           what was changed, one thing after the other, and the gain after each; the last one is `same_bits`
-    by_layer        energy-delay product in nJ us by layer: the paper's array, and `same_bits`
-    searched        how many arrays were compared
+    design         the one of the least energy-delay product, geometric mean over the layers
+    gain           how many times less that is than the paper's array's
+    network_bits   entries, padding included, times their bits: the paper's array, and `design`
+    steps          what was changed, one thing after the other, and the gain after each
+    by_layer       energy-delay product in nJ us by layer: the paper's array, and `design`
+    same_entries, same_entries_gain   the best of those with the paper's entries of 4 + 4 bits
+    searched       how many arrays were compared
     """
 
     design: Design
     gain: float
-    same_bits: Design
-    same_bits_gain: float
+    network_bits: tuple[int, int]
     steps: tuple[tuple[str, float], ...]
     by_layer: dict[str, tuple[float, float]]
+    same_entries: Design
+    same_entries_gain: float
     searched: int
 
 
@@ -106,18 +108,23 @@ def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fre
     table = sweep(workload, chosen, folder=folder / "found", workers=workers, fresh=fresh)
     products = energy_delay_products(table)
     means = np.exp(np.log(products).mean(axis=1))
-    holds = table["fits"].to_numpy().reshape(products.shape).all(axis=1)
-    gains = np.where(holds, means[0] / means, 0.0)
-    same = np.array([design.array.entry_bits == PAPER.array.entry_bits for design in designs])
-    best, best_same = int(gains.argmax()), int(np.where(same, gains, 0.0).argmax())
-    layers = workload.layer_names
+    entry_bits = np.array([design.array.entry_bits for design in designs])
+    bits = table["stored_entries"].to_numpy().reshape(products.shape).sum(axis=1) * entry_bits
+    allowed = table["fits"].to_numpy().reshape(products.shape).all(axis=1) & (bits <= bits[0])
+    gains = np.where(allowed, means[0] / means, 0.0)
+    same = np.where(entry_bits == entry_bits[0], gains, 0.0)
+    best, best_same = int(gains.argmax()), int(same.argmax())
     return FoundArray(
         design=designs[best],
         gain=float(gains[best]),
-        same_bits=designs[best_same],
-        same_bits_gain=float(gains[best_same]),
-        steps=_steps(workload, sizes, designs[best_same]),
-        by_layer={name: (float(products[0, i]), float(products[best_same, i])) for i, name in enumerate(layers)},
+        network_bits=(int(bits[0]), int(bits[best])),
+        steps=_steps(workload, sizes, designs[best]),
+        by_layer={
+            name: (float(before), float(after))
+            for name, before, after in zip(workload.layer_names, products[0], products[best], strict=True)
+        },
+        same_entries=designs[best_same],
+        same_entries_gain=float(same[best_same]),
         searched=len(designs) - 1,
     )
 
@@ -173,6 +180,7 @@ def _steps(workload: Workload, sizes: pa.Table, found: Design) -> tuple[tuple[st
     take("SRAMs as large as the layers need")
     take(f"lines of {found.array.line_bits} bits", line_bits=found.array.line_bits)
     take(f"{found.array.queue_slots} queue slots", queue_slots=found.array.queue_slots)
+    take(f"gaps of {found.array.index_bits} bits", index_bits=found.array.index_bits)
     take(f"{found.array.num_pes} PEs", num_pes=found.array.num_pes)
     take(f"rows: {found.row_assignment}", found.row_assignment)
     different = list(dict.fromkeys(design for _, design in taken))
@@ -192,8 +200,7 @@ def verify(workload: Workload, design: Design) -> tuple[str, ...]:
         if work.layer.codes.size > REFERENCE_WEIGHTS:
             continue
         ticked, closed = (
-            simulate(layer, work.activations[0], design.array, engine)  # type: ignore[arg-type]
-            for engine in ("reference", "closed-form")
+            simulate(layer, work.activations[0], design.array, engine) for engine in ("reference", "closed-form")
         )
         for name in ("cycles", "broadcasts", "useful_macs", "line_reads", "pointer_reads", "blocked_cycles", "energy"):
             if getattr(ticked, name) != getattr(closed, name):
@@ -205,5 +212,3 @@ def verify(workload: Workload, design: Design) -> tuple[str, ...]:
             raise InputError(f"layer {work.layer.name!r}: the tick machine's output differs from the closed form's")
         verified.append(work.layer.name)
     return tuple(verified)
-
-

@@ -32,13 +32,21 @@ def packed_images(
     """
     if folder is None:
         return [_pack(each, packing) for each in workload.layers]
-    place = folder / f"{packing.num_pes}-{packing.index_bits}-{packing.row_assignment}"
+    place = _place(folder, packing)
     if not place.is_dir():
         images = [_pack(each, packing) for each in workload.layers]
-        if not share:
+        if not share or not _write(images, place):
             return images
-        _write(images, place)
     return [_mapped(each.layer, packing, place, number) for number, each in enumerate(workload.layers)]
+
+
+def remove_packed(folder: Path, packing: Packing) -> None:
+    """Remove a set that nobody will ask for again; who has mapped it keeps it."""
+    shutil.rmtree(_place(folder, packing), ignore_errors=True)
+
+
+def _place(folder: Path, packing: Packing) -> Path:
+    return folder / f"{packing.num_pes}-{packing.index_bits}-{packing.row_assignment}"
 
 
 def _pack(work: WorkloadLayer, packing: Packing) -> PackedLayer:
@@ -54,18 +62,26 @@ def _pack(work: WorkloadLayer, packing: Packing) -> PackedLayer:
     return pack(layer, array, order)
 
 
-def _write(images: list[PackedLayer], place: Path) -> None:
-    """Whole or not at all: two processes that do this at once write the same, and the first one's stays."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".partial-"))
+def _write(images: list[PackedLayer], place: Path) -> bool:
+    """Whole or not at all: two processes that do this at once write the same, and the first one's stays.
+
+    Returns False where the disk has no room; the set is then this process's own.
+    """
+    temporary: Path | None = None
     try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".partial-"))
         for number, packed in enumerate(images):
             for name, array in _arrays(packed).items():
                 np.save(temporary / f"{number}.{name}.npy", array, allow_pickle=False)
         with contextlib.suppress(OSError):  # the other one was first
             os.rename(temporary, place)
+        return place.is_dir()
+    except OSError:
+        return False
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _mapped(layer: CompressedLayer, packing: Packing, place: Path, number: int) -> PackedLayer:

@@ -2,7 +2,7 @@
 
 sweep.json        what makes the sweep: space, sampling, workload, versions, digest of the sources
 parts/*.parquet   finished points, each file whole or absent, named after its first point
-arrays/           the workload and its packed matrices, for workers to map; gone when the sweep is finished
+arrays/           of the run that goes on: the workload and its packed matrices, for workers to map
 sweep.parquet     all points in order; the parts are gone then
 """
 
@@ -43,11 +43,9 @@ class SweepFolder:
     def __enter__(self) -> SweepFolder:
         self._lock = lock_folder(self.folder)
         try:
-            for folder in (self.parts, self.arrays, self.arrays / "packed"):
-                for left_behind in folder.glob(f".*{PARTIAL_SUFFIX}"):
-                    left_behind.unlink(missing_ok=True)
-                for half_packed in folder.glob(".partial-*"):
-                    shutil.rmtree(half_packed, ignore_errors=True)
+            for left_behind in self.parts.glob(f".*{PARTIAL_SUFFIX}"):
+                left_behind.unlink(missing_ok=True)
+            shutil.rmtree(self.arrays, ignore_errors=True)
             if self.fresh:
                 self._remove()
             self._begin()
@@ -57,6 +55,7 @@ class SweepFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.arrays, ignore_errors=True)
         self._lock.release()
 
     @property
@@ -98,10 +97,9 @@ class SweepFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def share(self, workload: Workload) -> Path:
-        """Write the workload for workers to map, unless it is there; where it is."""
+        """Write the workload for workers to map; where it is. Raises InputError if the disk is full."""
         place = self.arrays / "workload"
-        if Workload.digest_in(place) != workload.digest:
-            workload.write(place)
+        workload.write(place)
         return place
 
     @property
@@ -129,8 +127,7 @@ class SweepFolder:
         table = self.finished()
         if not self.result.exists():
             write_results(self.result, table, self.origin)
-        for folder in (self.parts, self.arrays):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.parts, ignore_errors=True)
         return table
 
 

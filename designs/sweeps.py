@@ -135,6 +135,6 @@ def _run(
     done = frozenset(before["point"].to_pylist())
     batches = Batches(designs, done, workers.number)
     with workers.start(source) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
-        for finished in finished_batches(batches, crew):
+        for finished in finished_batches(batches, crew, source.packed):
             keep(finished)
             progress.advance(len(finished.batch.numbers), finished.best)

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
-import threading
 from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import wait as wait_for
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
 from designs.batches import Batch, Batches, Finished, Source, forget, run_batch, single_points
+from designs.packed_images import remove_packed
 from traces import InputError
 
-_OUTSTANDING_PER_WORKER = 2  # one that runs and one that waits, so that no worker does
 _MOST_DEATHS = 3
 
 
@@ -30,8 +27,8 @@ class Crew(Protocol):
     """Workers that have been started."""
 
     @property
-    def workers(self) -> int:
-        """How many there are now."""
+    def capacity(self) -> int:
+        """How many batches they take at once."""
 
     def submit(self, batch: Batch) -> None:
         """Have a batch done."""
@@ -56,14 +53,19 @@ class Workers(Protocol):
     def start(self, source: Source) -> contextlib.AbstractContextManager[Crew]: ...
 
 
-def finished_batches(batches: Batches, crew: Crew) -> Iterator[Finished]:
-    """Have all batches done, in whatever order. Raises InputError if a point kills its worker again and again."""
+def finished_batches(batches: Batches, crew: Crew, packed: Path | None = None) -> Iterator[Finished]:
+    """Have all batches done, in whatever order.
+
+    packed   where packed matrices are shared; those of which all points are finished are removed
+
+    Raises InputError if a point kills its worker again and again.
+    """
     again: deque[Batch] = deque()
     alone: deque[Batch] = deque()  # single points that were in a batch whose worker was killed twice
     deaths: Counter[tuple[int, ...]] = Counter()
     outstanding = 0
     while batches or again or alone or outstanding:
-        while (again or batches) and outstanding < _OUTSTANDING_PER_WORKER * max(1, crew.workers):
+        while (again or batches) and outstanding < max(1, crew.capacity):
             crew.submit(again.popleft() if again else batches.next())
             outstanding += 1
         if alone and not outstanding:
@@ -72,7 +74,9 @@ def finished_batches(batches: Batches, crew: Crew) -> Iterator[Finished]:
         for batch, finished in crew.next():
             outstanding -= 1
             if finished is not None:
-                batches.learn(finished)
+                for packing in batches.learn(finished):
+                    if packed is not None:
+                        remove_packed(packed, packing)
                 yield finished
                 continue
             deaths[batch.numbers] += 1
@@ -105,7 +109,7 @@ class Here:
 
 
 class _HereCrew:
-    workers = 1
+    capacity = 1
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -140,48 +144,67 @@ class Processes:
 
 
 class _ProcessCrew:
-    def __init__(self, number: int, source: Source) -> None:
-        self.workers = number
-        self._source = source
-        self._pool = self._new_pool()
-        self._futures: dict[Future[Finished], Batch] = {}
+    """Processes, each on a pipe of its own: the one that is killed is known, and no other one is the worse for it."""
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), _leave_when_orphaned)
+    def __init__(self, number: int, source: Source) -> None:
+        self.capacity = number
+        self._source = source
+        self._idle: list[_Process] = []
+        self._busy: dict[_Process, Batch] = {}
 
     def submit(self, batch: Batch) -> None:
-        try:
-            future = self._pool.submit(run_batch, batch, self._source)
-        except BrokenProcessPool:
-            future = Future()
-            future.set_exception(BrokenProcessPool())
-        self._futures[future] = batch
+        worker = self._idle.pop() if self._idle else _Process(self._source)
+        self._busy[worker] = batch
+        with contextlib.suppress(OSError):  # it has been killed meanwhile, which `next` finds
+            worker.pipe.send(batch)
 
     def next(self) -> list[tuple[Batch, Finished | None]]:
-        done, _ = wait(self._futures, return_when=FIRST_COMPLETED)
-        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
-            done, _ = wait(self._futures)  # the pool is lost with all that it had; what came through before is kept
-            self._pool.shutdown()
-            self._pool = self._new_pool()
         through: list[tuple[Batch, Finished | None]] = []
-        for future in done:
-            batch = self._futures.pop(future)
-            lost = isinstance(future.exception(), BrokenProcessPool)
-            through.append((batch, None if lost else future.result()))
+        pipes = {worker.pipe: worker for worker in self._busy}
+        for pipe in wait(pipes):
+            worker = pipes[pipe]  # type: ignore[index]
+            batch = self._busy.pop(worker)
+            try:
+                answer = worker.pipe.recv()
+            except (EOFError, OSError):
+                worker.end()
+                through.append((batch, None))
+                continue
+            self._idle.append(worker)
+            if isinstance(answer, BaseException):
+                raise answer
+            through.append((batch, answer))
         return through
 
     def stop(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        for worker in (*self._idle, *self._busy):
+            worker.end()
 
 
-def _leave_when_orphaned() -> None:
-    """In a worker: end with the process that started it, however that ends; an interrupt is its business alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
+class _Process:
+    """One process that does batches until its pipe is closed, or whoever started it has gone."""
 
-    def watch() -> None:
-        wait_for([parent.sentinel])
-        os._exit(1)
+    def __init__(self, source: Source) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, source), daemon=True)
+        self._process.start()
+        theirs.close()  # so that theirs is the only one, and closes when they go
 
-    threading.Thread(target=watch, daemon=True).start()
+    def end(self) -> None:
+        """Whatever it is doing."""
+        self.pipe.close()
+        self._process.terminate()
+        self._process.join()
+
+
+def _serve(pipe: Connection, source: Source) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the business of who started us
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            batch = pipe.recv()
+            try:
+                answer: Finished | Exception = run_batch(batch, source)
+            except Exception as error:
+                answer = error
+            pipe.send(answer)

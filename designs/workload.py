@@ -18,7 +18,6 @@ from sim.batch import checked_inputs
 from traces import CompressedLayer, InputError
 from traces.atomic_file import write_atomically
 from traces.network import INPUT, LayerStep, Network
-from traces.npz import write_npy
 
 _INDEX = "workload.json"
 
@@ -126,10 +125,17 @@ class Workload:
         return cls(network.name, tuple(found))
 
     def write(self, folder: Path) -> None:
-        """Write every array to a file of its own, once; the index comes last, so that a folder with one is whole."""
-        for number, each in enumerate(self.layers):
-            for name, array in _arrays(each).items():
-                write_npy(folder / f"{number}.{name}.npy", array)
+        """Write every array to a file of its own; the index comes last, so that a folder with one is whole.
+
+        Raises InputError if the disk is full, or the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for number, each in enumerate(self.layers):
+                for name, array in _arrays(each).items():
+                    np.save(folder / f"{number}.{name}.npy", array, allow_pickle=False)  # for now: not forced to disk
+        except OSError as error:
+            raise InputError(f"{folder} cannot be written: {error.strerror or error}; choose another place") from error
         entries = [
             {"name": each.layer.name, "vectors_per_input": each.vectors_per_input, "arrays": list(_arrays(each))}
             for each in self.layers

@@ -21,6 +21,7 @@ import pytest
 
 from designs import Constraints, Design, Space, Workload, network_totals, read_sweep, sweep
 from designs.batches import Batch, Batches, Finished, Source
+from designs.design import Packing
 from designs.evaluation import SWEEP_COLUMNS
 from designs.packed_images import packed_images
 from designs.results import read_results
@@ -70,7 +71,7 @@ class Counting(Here):
         with super().start(source) as crew:
 
             class Watched:
-                workers = 1
+                capacity = 1
 
                 def submit(self, batch: Batch) -> None:
                     crew.submit(batch)
@@ -281,7 +282,7 @@ def test_a_sweep_that_is_killed_or_interrupted_goes_on(
 class Fatal:
     """A crew whose worker dies whenever it is given a certain point."""
 
-    workers = 2
+    capacity = 4
 
     def __init__(self, fatal: int) -> None:
         self.fatal = fatal
@@ -293,7 +294,7 @@ class Fatal:
 
     def next(self) -> list[tuple[Batch, Finished | None]]:
         batches, self.waiting = self.waiting, []
-        dies = any(self.fatal in batch.numbers for batch in batches)  # a process pool loses all that it was given
+        dies = any(self.fatal in batch.numbers for batch in batches)  # and takes with it what others were given
         return [(batch, None if dies else Finished(batch, b"", None, 1e-3, 0.0)) for batch in batches]
 
 
@@ -315,17 +316,39 @@ def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_poi
     assert len(done) > 16
 
 
-def test_batches_hold_one_packing_each_and_every_point_once() -> None:
-    chosen = [Design(ArrayConfig(num_pes=pes, queue_slots=slots)) for slots in range(2, 52) for pes in (1, 2, 3)]
-    batches = Batches(chosen, frozenset({0, 4}), 2)
-    seen: list[int] = []
+def batches_of(chosen: list[Design], point_seconds: float, packing_seconds: float, workers: int = 2) -> list[Batch]:
+    """All batches, handed out in turn, where points and packings take so long."""
+    batches = Batches(chosen, frozenset({0, 4}), workers)
+    seen = []
+    through: list[Packing] = []
     while batches:
         batch = batches.next()
-        assert len({design.packing for design in batch.designs}) == 1
+        seen.append(batch)
+        packings = len(batch.by_packing)
+        seconds = len(batch.numbers) * point_seconds
+        through += batches.learn(Finished(batch, b"", None, seconds, packings * packing_seconds))
         assert [chosen[number] for number in batch.numbers] == list(batch.designs)
-        seen.extend(batch.numbers)
-        batches.learn(Finished(batch, b"", None, 0.01, 0.0))
-    assert sorted(seen) == sorted(set(range(150)) - {0, 4})
+    assert sorted(number for batch in seen for number in batch.numbers) == sorted(set(range(len(chosen))) - {0, 4})
+    assert set(through) == {design.packing for number, design in enumerate(chosen) if number not in (0, 4)}
+    assert len(through) == len(set(through))
+    return seen
+
+
+def test_batches_take_about_half_a_second_and_hold_every_point_once() -> None:
+    chosen = [Design(ArrayConfig(num_pes=pes, queue_slots=slots)) for slots in range(2, 502) for pes in (1, 2, 3)]
+    long = batches_of(chosen, point_seconds=0.01, packing_seconds=0.2)
+    assert all(len(batch.by_packing) == 1 and batch.share for batch in long)
+    assert 45 <= sorted(len(batch.numbers) for batch in long)[len(long) // 2] <= 51
+
+
+def test_packings_of_few_points_go_into_one_batch_that_shares_nothing() -> None:
+    chosen = [Design(ArrayConfig(num_pes=pes)) for pes in range(1, 101)]
+    quick = batches_of(chosen, point_seconds=0.001, packing_seconds=0.05)
+    assert len(quick) < 25
+    assert max(len(batch.by_packing) for batch in quick) in (8, 9)
+    assert not any(batch.share for batch in quick)
+    slow = batches_of(chosen, point_seconds=0.001, packing_seconds=2.0)
+    assert all(len(batch.numbers) == 1 for batch in slow)
 
 
 def owners_of(array: npt.NDArray[Any]) -> Iterator[Any]:

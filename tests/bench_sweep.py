@@ -1,0 +1,186 @@
+"""How sweeps scale: `python -m tests.bench_sweep` prints ratios taken in one run, then an estimate for a cluster.
+
+The same sweep of 10,240 points over EIE's nine layers goes through one process, two processes, and two workers of a
+Dask cluster on this machine, each from nothing to the finished table; all three tables must be equal. What a task costs
+Dask, what a finished batch costs the process that keeps it, and the bytes either way are measured by themselves. From
+these alone follows how long a million points would take on a thousand cores.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from designs import Design, Space, Workload, sample, sweep
+from designs.batches import BATCH_SECONDS, Batch, Finished, Source, forget, run_batch
+from designs.cluster import Cluster
+from designs.results import provenance
+from designs.sweep_folder import SweepFolder, in_order, read_parts
+from designs.workers import Processes, Workers
+from designs.workload_source import EIE, open_workload
+
+SPACE = Space(
+    {
+        "num_pes": (16, 32, 48, 64, 96, 128, 192, 256),
+        "index_bits": (4, 5),
+        "row_assignment": ("interleaved", "entries"),
+        "queue_slots": (4, 8, 16, 32, 64),
+        "line_bits": (64, 128, 256, 512),
+        "clock_mhz": (100, 200, 300, 400, 500, 600, 700, 800),
+        "pointer_bits": (16, 18),
+    }
+)
+CORES, POINTS = 1000, 1_000_000
+GIGABIT_NETWORK_BYTES_PER_SECOND = 1.25e9 / 10  # one gigabit a second, the least that a cluster has
+CORES_PER_NODE = 32
+ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What was measured, for sweeps of one kind."""
+
+    point_seconds: float  # of a worker, packed matrices and all
+    points_per_batch: float
+    task_seconds: float  # of the scheduler and the client
+    keeping_seconds: float  # of a batch's part, written and later put together, by the point
+    sent_bytes: float  # by the point
+    received_bytes: float
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The estimate, line by line."""
+        tasks = POINTS / self.points_per_batch
+        work = POINTS * self.point_seconds / CORES
+        scheduling = tasks * self.task_seconds
+        keeping = POINTS * self.keeping_seconds
+        moved = POINTS * (self.sent_bytes + self.received_bytes)
+        network = moved / GIGABIT_NETWORK_BYTES_PER_SECOND
+        longest = max(work, scheduling + keeping, network)
+        return [
+            ("points a batch", f"{self.points_per_batch:,.0f}"),
+            ("a worker's time for a point", f"{self.point_seconds * 1e3:.2f} ms"),
+            ("work, on all cores at once", f"{work:,.0f} s"),
+            ("scheduler and client, tasks one by one", f"{scheduling:,.0f} s ({tasks:,.0f} tasks)"),
+            ("keeping the results, one by one", f"{keeping:,.0f} s"),
+            ("bytes to and from the workers", f"{moved / 1e9:.1f} GB, {network:,.0f} s at 1 Gbit/s"),
+            ("all of it, at least", f"{longest:,.0f} s"),
+            ("cores that are kept busy", f"{min(1.0, work / longest):.0%}"),
+        ]
+
+
+def timed(workload: Workload, chosen: Any, workers: Workers, folder: Path) -> tuple[float, Any]:
+    begin = time.perf_counter()
+    table = sweep(workload, chosen, folder=folder, workers=workers, fresh=True)
+    return time.perf_counter() - begin, table
+
+
+def main() -> None:
+    workload, chosen = open_workload([EIE]), sample(SPACE)
+    print(f"{len(chosen.designs):,} points, {len({d.packing for d in chosen.designs})} packings, nine layers")
+    crews: dict[str, Workers] = {
+        "one process": Processes(1),
+        "two processes": Processes(2),
+        "Dask, two workers": Cluster(),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in crews}
+    with tempfile.TemporaryDirectory() as folder:
+        first = None
+        for _ in range(ROUNDS):
+            for name, crew in crews.items():
+                took, table = timed(workload, chosen, crew, Path(folder) / "sweep")
+                first = table if first is None else first
+                assert table.equals(first), name
+                seconds[name].append(took)
+                print(f"  {name}: {took:.1f} s, {len(chosen.designs) / took:,.0f} points a second", flush=True)
+        best = {name: min(each) for name, each in seconds.items()}
+        print(f"two processes are {best['one process'] / best['two processes']:.2f} times as fast as one")
+        print(f"Dask takes {best['Dask, two workers'] / best['two processes'] - 1:+.1%} of two processes' time")
+        for title, costs in (
+            ("points that share packed matrices, as above", shared_costs(workload, chosen.designs, Path(folder))),
+            ("points of which each has packed matrices of its own", single_costs(workload, Path(folder))),
+        ):
+            print(f"\n{POINTS:,} points on {CORES:,} cores; {title}")
+            for what, figure in costs.rows():
+                print(f"  {what:42} {figure}")
+        arrays = sum(path.stat().st_size for path in (Path(folder) / "workload").iterdir())
+        nodes = -(-CORES // CORES_PER_NODE)
+        print(
+            f"\nThe workload's arrays, once: {arrays / 1e6:.0f} MB to each of {nodes} nodes of {CORES_PER_NODE} cores "
+            f"that map the same file, {arrays * nodes / 1e9:.0f} GB; to each of {CORES:,} workers, where they "
+            f"must be sent, {arrays * CORES / 1e9:.0f} GB"
+        )
+
+
+def shared_costs(workload: Workload, designs: Sequence[Design], folder: Path) -> Costs:
+    """Of batches as long as a sweep makes them, each packing's matrices packed once."""
+    by_packing: dict[Any, list[Design]] = {}
+    for design in designs:
+        by_packing.setdefault(design.packing, []).append(design)
+    packings = list(by_packing.values())[::5]  # some of each kind
+    return _costs(workload, [tuple(each) for each in packings], folder)
+
+
+def single_costs(workload: Workload, folder: Path) -> Costs:
+    """Of batches of one point each."""
+    points = sample(Space({"num_pes": (24, 40, 80, 160, 224)})).designs
+    return _costs(workload, [(design,) for design in points], folder)
+
+
+def _costs(workload: Workload, groups: Sequence[tuple[Design, ...]], folder: Path) -> Costs:
+    if not (folder / "workload").exists():
+        workload.write(folder / "workload")
+    origin = provenance({"benchmark": "sweep"})
+    source = Source(folder / "workload", None, False, origin)
+    run_batch(Batch((0,), groups[0][:1], False), source)  # kernels are loaded, and the workload is mapped
+    finished = [run_batch(Batch(tuple(range(len(group))), group, False), source) for group in groups]
+    forget()
+    points = sum(map(len, groups))
+    work = sum(each.seconds + each.preparing_seconds for each in finished)
+    per_group = points / len(groups)
+    per_batch = min(per_group, max(1.0, BATCH_SECONDS / (sum(each.seconds for each in finished) / points)))
+    sent = sum(len(pickle.dumps((each.batch, source))) for each in finished) / points
+    received = sum(len(each.part) for each in finished) / points
+    return Costs(
+        work / points, per_batch, _task_seconds(finished[0]), _keeping_seconds(finished, folder, points), sent, received
+    )
+
+
+def _keeping_seconds(finished: Sequence[Finished], folder: Path, points: int) -> float:
+    with tempfile.TemporaryDirectory(dir=folder) as place, SweepFolder(Path(place), {}) as kept:
+        begin = time.perf_counter()
+        for number, each in enumerate(finished):
+            kept.keep(number, each.part)
+        in_order([read_parts(kept.parts)])
+        return (time.perf_counter() - begin) / points
+
+
+def _task_seconds(finished: Finished) -> float:
+    """Of tasks that do nothing but take a batch and give a result, on two workers: the median of three rounds."""
+    distributed: Any = importlib.import_module("distributed")
+    rounds = []
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        for _ in range(3):
+            begin = time.perf_counter()
+            futures = [client.submit(_give_back, finished, number, pure=False) for number in range(300)]
+            for _, _result in distributed.as_completed(futures, with_results=True):
+                pass
+            rounds.append((time.perf_counter() - begin) / len(futures))
+    return statistics.median(rounds)
+
+
+def _give_back(finished: Finished, number: int) -> Finished:
+    return finished
+
+
+if __name__ == "__main__":
+    main()
