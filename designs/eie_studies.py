@@ -24,12 +24,11 @@ import pyarrow as pa
 from designs.design import Design, RowAssignment
 from designs.packed_images import packed_images
 from designs.sampling import Sample
-from designs.space import Space
+from designs.space import Constraints, Space
 from designs.sweeps import sweep
 from designs.workers import Workers
 from designs.workload import Workload
 from sim import ArrayConfig, simulate
-from sim.area import area_mm2
 from sim.sram import POINTER_BANKS
 from traces import InputError
 
@@ -47,6 +46,7 @@ SEARCHED: dict[str, Sequence[Any]] = {
 }
 QUEUES, LINES = (8, 16, 32, 64), (64, 128, 256, 512)
 KIB = 1024
+_LEAST_LINES = 32
 REFERENCE_WEIGHTS = 6_000_000  # of a layer that the tick machine runs in seconds
 
 
@@ -96,13 +96,13 @@ def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fre
     tried, with SRAMs that hold just that, in whole KiB. Rows balanced by entries know nothing of the inputs.
     """
     sizes = sweep(workload, Space(SEARCHED), folder=folder / "sizes", workers=workers, fresh=fresh)
-    designs = [PAPER]
+    designs, limit = [PAPER], Constraints(max_area_mm2=PAPER_MM2)
     for (pes, bits, rows), (queue, line) in itertools.product(
         itertools.product(*SEARCHED.values()), itertools.product(QUEUES, LINES)
     ):
         array = ArrayConfig(num_pes=pes, queue_slots=queue, line_bits=line, index_bits=bits)
         design = fitted(Design(array, rows), sizes)
-        if area_mm2(design.array) <= PAPER_MM2:
+        if limit.refuses(design.array) is None:
             designs.append(design)
     chosen = Sample(tuple(designs), origin={"searched": {**SEARCHED, "queue_slots": QUEUES, "line_bits": LINES}})
     table = sweep(workload, chosen, folder=folder / "found", workers=workers, fresh=fresh)
@@ -132,6 +132,8 @@ def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fre
 def fitted(design: Design, sizes: pa.Table) -> Design:
     """The design with the smallest SRAMs, in whole KiB, that hold every layer whole, and pointers just wide enough.
 
+    No sparse-matrix SRAM is of fewer lines than the tables of SRAMs have (`sim.sram`).
+
     sizes   a sweep's table that has the design's PE count, gap width and row assignment
 
     Raises InputError if it has not.
@@ -148,7 +150,7 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
     bank_bytes = _whole_kib(-(-pointers // POINTER_BANKS) * pointer_bits / 8)
     smallest = dataclasses.replace(
         array,
-        sparse_matrix_bytes=_whole_kib(lines * array.line_bits / 8),
+        sparse_matrix_bytes=max(_whole_kib(lines * array.line_bits / 8), _LEAST_LINES * array.line_bits // 8),
         pointer_bits=pointer_bits,
         pointer_bytes=POINTER_BANKS * bank_bytes,
         activation_bytes=_whole_kib(activations * array.activation_bits / 8),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ def sweep(
     workload: Workload,
     space: Space | Sample | Sequence[Design],
     sampling: Sampling | None = None,
-    folder: Path | None = None,
+    folder: str | os.PathLike[str] | None = None,
     workers: int | Workers = 1,
     fresh: bool = False,
 ) -> pa.Table:
@@ -55,7 +56,7 @@ def sweep(
         source = Source(workload, None, chosen.must_fit, origin)
         _run(chosen.designs, in_order([]), crew, source, lambda each: parts.append(read_results_bytes(each.part)))
         return in_order(parts)
-    with SweepFolder(folder, origin, fresh) as kept:
+    with SweepFolder(Path(folder), origin, fresh) as kept:
         before = kept.finished()
         if before.num_rows < len(chosen.designs) * len(workload.layers):
             where: Path | Workload = kept.share(workload) if crew.apart else workload
@@ -75,11 +76,12 @@ def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
     return provenance(settings)
 
 
-def read_sweep(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+def read_sweep(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
     """A sweep's rows and origin: from its file, or its folder, where it may be unfinished.
 
     Raises InputError if there is none, or it is damaged.
     """
+    path = Path(path)
     if path.is_dir() and not (path / SWEEP_FILE).exists():
         table = read_parts(path / "parts")
         if not table.num_rows:

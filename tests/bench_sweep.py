@@ -9,7 +9,9 @@ these alone follows how long a million points would take on a thousand cores.
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import pickle
+import resource
 import statistics
 import tempfile
 import time
@@ -18,10 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from designs import Design, Space, Workload, sample, sweep
-from designs.batches import BATCH_SECONDS, Batch, Finished, Source, forget, run_batch
+from designs.batches import Batch, Finished, Source, forget, run_batch
 from designs.cluster import Cluster
 from designs.results import provenance
+from designs.sampling import Sample
 from designs.sweep_folder import SweepFolder, in_order, read_parts
 from designs.workers import Processes, Workers
 from designs.workload_source import EIE, open_workload
@@ -38,9 +43,10 @@ SPACE = Space(
     }
 )
 CORES, POINTS = 1000, 1_000_000
-GIGABIT_NETWORK_BYTES_PER_SECOND = 1.25e9 / 10  # one gigabit a second, the least that a cluster has
+NETWORK_BYTES_PER_SECOND = 1.25e8  # one gigabit a second, the least that a cluster has
 CORES_PER_NODE = 32
 ROUNDS = 2
+LOOP = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Costs:
         scheduling = tasks * self.task_seconds
         keeping = POINTS * self.keeping_seconds
         moved = POINTS * (self.sent_bytes + self.received_bytes)
-        network = moved / GIGABIT_NETWORK_BYTES_PER_SECOND
+        network = moved / NETWORK_BYTES_PER_SECOND
         longest = max(work, scheduling + keeping, network)
         return [
             ("points a batch", f"{self.points_per_batch:,.0f}"),
@@ -75,33 +81,64 @@ class Costs:
         ]
 
 
-def timed(workload: Workload, chosen: Any, workers: Workers, folder: Path) -> tuple[float, Any]:
-    begin = time.perf_counter()
+def timed(workload: Workload, chosen: Sample, workers: Workers, folder: Path) -> tuple[float, float, pa.Table]:
+    """Seconds by the clock and of all processors, and the table."""
+    begin, before = time.perf_counter(), processor_seconds()
     table = sweep(workload, chosen, folder=folder, workers=workers, fresh=True)
-    return time.perf_counter() - begin, table
+    return time.perf_counter() - begin, processor_seconds() - before, table
+
+
+def processor_seconds() -> float:
+    """Of this process and of those it started that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def count_up(number: int) -> float:
+    """Seconds for a loop that needs nothing but a processor."""
+    begin = time.perf_counter()
+    for _ in range(number):
+        pass
+    return time.perf_counter() - begin
+
+
+def machine_s_two_processors() -> float:
+    """How much faster two loops are done by two processes than by one, now: 2 on a machine that is otherwise idle."""
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.map(count_up, [1, 1], chunksize=1)
+        alone = pool.apply(count_up, (LOOP,))
+        return 2 * alone / max(pool.map(count_up, [LOOP, LOOP], chunksize=1))
 
 
 def main() -> None:
     workload, chosen = open_workload([EIE]), sample(SPACE)
     print(f"{len(chosen.designs):,} points, {len({d.packing for d in chosen.designs})} packings, nine layers")
-    crews: dict[str, Workers] = {
-        "one process": Processes(1),
-        "two processes": Processes(2),
-        "Dask, two workers": Cluster(),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in crews}
+    one, two, dask = "one process", "two processes", "Dask, two workers"
+    crews: dict[str, Workers] = {one: Processes(1), two: Processes(2), dask: Cluster()}
     with tempfile.TemporaryDirectory() as folder:
         first = None
-        for _ in range(ROUNDS):
+        for attempt in range(1, ROUNDS + 1):
+            clock: dict[str, float] = {}
+            processors: dict[str, float] = {}
+            machine = [machine_s_two_processors()]
             for name, crew in crews.items():
-                took, table = timed(workload, chosen, crew, Path(folder) / "sweep")
+                clock[name], processors[name], table = timed(workload, chosen, crew, Path(folder) / "sweep")
+                machine.append(machine_s_two_processors())
                 first = table if first is None else first
                 assert table.equals(first), name
-                seconds[name].append(took)
-                print(f"  {name}: {took:.1f} s, {len(chosen.designs) / took:,.0f} points a second", flush=True)
-        best = {name: min(each) for name, each in seconds.items()}
-        print(f"two processes are {best['one process'] / best['two processes']:.2f} times as fast as one")
-        print(f"Dask takes {best['Dask, two workers'] / best['two processes'] - 1:+.1%} of two processes' time")
+                rate = len(chosen.designs) / clock[name]
+                print(
+                    f"  {name}: {clock[name]:.1f} s, {rate:,.0f} points/s; processors {processors[name]:.1f} s",
+                    flush=True,
+                )
+            print(
+                f"attempt {attempt}: two processes {clock[one] / clock[two]:.2f} times as fast as one, where two loops are "
+                f"{min(machine):.2f} to {max(machine):.2f} times as fast as one; processor time "
+                f"{processors[two] / processors[one] - 1:+.1%}\n"
+                f"attempt {attempt}: Dask {clock[dask] / clock[two] - 1:+.1%} by the clock beside two processes; processor "
+                f"time {processors[dask] / processors[two] - 1:+.1%}",
+                flush=True,
+            )
         for title, costs in (
             ("points that share packed matrices, as above", shared_costs(workload, chosen.designs, Path(folder))),
             ("points of which each has packed matrices of its own", single_costs(workload, Path(folder))),
@@ -119,36 +156,36 @@ def main() -> None:
 
 
 def shared_costs(workload: Workload, designs: Sequence[Design], folder: Path) -> Costs:
-    """Of batches as long as a sweep makes them, each packing's matrices packed once."""
+    """Of batches of a packing each, its matrices packed once."""
     by_packing: dict[Any, list[Design]] = {}
     for design in designs:
         by_packing.setdefault(design.packing, []).append(design)
-    packings = list(by_packing.values())[::5]  # some of each kind
-    return _costs(workload, [tuple(each) for each in packings], folder)
+    return _costs(workload, [tuple(each) for each in list(by_packing.values())[::5]], folder)  # some of each kind
 
 
 def single_costs(workload: Workload, folder: Path) -> Costs:
-    """Of batches of one point each."""
-    points = sample(Space({"num_pes": (24, 40, 80, 160, 224)})).designs
-    return _costs(workload, [(design,) for design in points], folder)
+    """Of batches of four packings, a point each."""
+    points = sample(Space({"num_pes": (24, 40, 80, 160), "index_bits": (4, 5)})).designs
+    return _costs(workload, [points[0::2], points[1::2]], folder)
 
 
-def _costs(workload: Workload, groups: Sequence[tuple[Design, ...]], folder: Path) -> Costs:
+def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Path) -> Costs:
     if not (folder / "workload").exists():
         workload.write(folder / "workload")
     origin = provenance({"benchmark": "sweep"})
     source = Source(folder / "workload", None, False, origin)
-    run_batch(Batch((0,), groups[0][:1], False), source)  # kernels are loaded, and the workload is mapped
-    finished = [run_batch(Batch(tuple(range(len(group))), group, False), source) for group in groups]
+    run_batch(Batch((0,), batches[0][:1], False), source)  # kernels are loaded, and the workload is mapped
     forget()
-    points = sum(map(len, groups))
-    work = sum(each.seconds + each.preparing_seconds for each in finished)
-    per_group = points / len(groups)
-    per_batch = min(per_group, max(1.0, BATCH_SECONDS / (sum(each.seconds for each in finished) / points)))
-    sent = sum(len(pickle.dumps((each.batch, source))) for each in finished) / points
-    received = sum(len(each.part) for each in finished) / points
+    finished = [run_batch(Batch(tuple(range(len(batch))), batch, False), source) for batch in batches]
+    forget()
+    points = sum(map(len, batches))
     return Costs(
-        work / points, per_batch, _task_seconds(finished[0]), _keeping_seconds(finished, folder, points), sent, received
+        point_seconds=sum(each.seconds + each.preparing_seconds for each in finished) / points,
+        points_per_batch=points / len(batches),
+        task_seconds=_task_seconds(finished[0]),
+        keeping_seconds=_keeping_seconds(finished, folder, points),
+        sent_bytes=sum(len(pickle.dumps((each.batch, source))) for each in finished) / points,
+        received_bytes=sum(len(each.part) for each in finished) / points,
     )
 
 
