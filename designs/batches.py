@@ -21,6 +21,7 @@ from designs.workload import Workload
 from traces import InputError
 
 BATCH_SECONDS = 0.5
+_BATCHES_PER_BATCH_SECONDS = 50  # that one process can hand out and keep, with ease; more workers get longer batches
 _FIRST_POINTS = 16  # of a batch, before anything is known of how long a point takes
 _MOST_GROWTH = 8  # from one batch to the next
 
@@ -75,8 +76,13 @@ class Source:
     origin: Mapping[str, Any]
 
 
+def batch_seconds(workers: int) -> float:
+    """How long batches are to take, for so many workers."""
+    return BATCH_SECONDS * max(1.0, workers / _BATCHES_PER_BATCH_SECONDS)
+
+
 class Batches:
-    """The points still to do, in batches of about BATCH_SECONDS.
+    """The points still to do, in batches of about BATCH_SECONDS, longer for more than some dozens of workers.
 
     A batch has points of one packing, or all that are left of several. Several workers get the points of one packing
     only when no packing is left that nobody works on.
@@ -85,6 +91,7 @@ class Batches:
     def __init__(self, designs: Sequence[Design], done: frozenset[int], workers: int) -> None:
         self._designs = designs
         self._workers = workers
+        self._seconds = batch_seconds(workers)
         by_packing: dict[Packing, deque[int]] = defaultdict(deque)
         for number, design in enumerate(designs):
             if number not in done:
@@ -105,7 +112,7 @@ class Batches:
             points, new = self._waiting.popleft(), True
         else:
             points, new = self._begun.popleft(), False
-        taken = self._take(points, BATCH_SECONDS)
+        taken = self._take(points, self._seconds)
         if points:
             self._begun.append(points)
         elif new:
@@ -119,7 +126,7 @@ class Batches:
 
     def _fill_up(self, taken: list[int]) -> None:
         """Add packings that fit into the batch with all their points."""
-        left = BATCH_SECONDS - self._packing_seconds - len(taken) * self._point_seconds
+        left = self._seconds - self._packing_seconds - len(taken) * self._point_seconds
         while self._waiting:
             points = self._waiting[0]
             left -= self._packing_seconds + len(points) * self._point_seconds

@@ -73,8 +73,12 @@ class _DaskCrew:
         self._completed = distributed.as_completed()
 
     @property
+    def workers(self) -> int:
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    @property
     def capacity(self) -> int:
-        return _BATCHES_PER_WORKER * len(self._client.scheduler_info(n_workers=-1)["workers"])
+        return _BATCHES_PER_WORKER * self.workers
 
     def submit(self, batch: Batch) -> None:
         # The workload is an argument of its own: where it is a future, Dask gives the worker its one copy.

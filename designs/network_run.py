@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from compress import CompressedModel
 from designs.workload_source import container_inputs
 from sim import ArrayConfig
 from sim.network import NetworkResult, simulate_network
@@ -43,8 +42,7 @@ def run_container(
 
     Raises InputError if a file cannot be read or the inputs do not fit the first layer.
     """
-    model = CompressedModel.load(container)
-    values, labels, source = container_inputs(container, model, data, activations, inputs)
+    model, values, labels, source = container_inputs(container, data, activations, inputs)
     with progress_bar("simulating inputs", len(values)) as advance:
         result = simulate_network(model.layers, values, array, advance)
     return NetworkRun(container, source, result, labels)

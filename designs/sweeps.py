@@ -135,8 +135,8 @@ def _run(
 ) -> None:
     """Have all designs done that are not among the rows `before`; each finished batch is kept before it counts."""
     done = frozenset(before["point"].to_pylist())
-    batches = Batches(designs, done, workers.number)
     with workers.start(source) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
+        batches = Batches(designs, done, crew.workers)
         for finished in finished_batches(batches, crew, source.packed):
             keep(finished)
             progress.advance(len(finished.batch.numbers), finished.best)

@@ -27,6 +27,10 @@ class Crew(Protocol):
     """Workers that have been started."""
 
     @property
+    def workers(self) -> int:
+        """How many there are now."""
+
+    @property
     def capacity(self) -> int:
         """How many batches they take at once."""
 
@@ -41,10 +45,7 @@ class Crew(Protocol):
 
 
 class Workers(Protocol):
-    """Workers that can be started. A sweep needs to know how many there will be, about."""
-
-    @property
-    def number(self) -> int: ...
+    """Workers that can be started."""
 
     @property
     def apart(self) -> bool:
@@ -97,7 +98,6 @@ def finished_batches(batches: Batches, crew: Crew, packed: Path | None = None) -
 class Here:
     """This process."""
 
-    number: int = 1
     apart: bool = False
 
     @contextlib.contextmanager
@@ -109,7 +109,7 @@ class Here:
 
 
 class _HereCrew:
-    capacity = 1
+    workers = capacity = 1
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -147,7 +147,7 @@ class _ProcessCrew:
     """Processes, each on a pipe of its own: the one that is killed is known, and no other one is the worse for it."""
 
     def __init__(self, number: int, source: Source) -> None:
-        self.capacity = number
+        self.workers = self.capacity = number
         self._source = source
         self._idle: list[_Process] = []
         self._busy: dict[_Process, Batch] = {}

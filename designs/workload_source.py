@@ -21,7 +21,7 @@ from traces.network import Network
 from traces.npz import read_layer_and_input, read_npy
 
 EIE = "eie"
-Inputs = tuple[npt.NDArray[Any], npt.NDArray[np.int64] | None, str]
+Inputs = tuple[CompressedModel, npt.NDArray[Any], npt.NDArray[np.int64] | None, str]
 
 
 def open_workload(
@@ -69,17 +69,14 @@ def container_workload(
     container: Path, data: Path | None = None, activations: Path | None = None, inputs: int = 50
 ) -> Workload:
     """The fully connected layers of a container, one after the other. Raises InputError if its layers are none."""
-    model = CompressedModel.load(container)
-    values, _, _ = container_inputs(container, model, data, activations, inputs)
+    model, values, _, _ = container_inputs(container, data, activations, inputs)
     return Workload.of_network(Network.of_layers(str(container), model.layers), values)
 
 
-def container_inputs(
-    container: Path, model: CompressedModel, data: Path | None, activations: Path | None, inputs: int
-) -> Inputs:
-    """At most `inputs` inputs, from a file or a set of test images, with labels if there are, and what they are.
+def container_inputs(container: Path, data: Path | None, activations: Path | None, inputs: int) -> Inputs:
+    """A container's model and at most `inputs` inputs, from a file or a set of test images.
 
-    Raises InputError if they do not fit the first layer.
+    With labels, if there are, and what the inputs are. Raises InputError if they do not fit the first layer.
     """
     if inputs < 1:
         raise InputError(f"inputs={inputs} must be at least 1")
@@ -87,6 +84,7 @@ def container_inputs(
         raise InputError(
             f"inputs come from --data or from --activations; found both, {data} and {activations}; give one"
         )
+    model = CompressedModel.load(container)
     labels = None
     if activations is not None:
         values = np.atleast_2d(read_npy(activations))[:inputs]
@@ -101,4 +99,4 @@ def container_inputs(
             f"{container}: the first layer takes {columns:,} activations; {source} give shape "
             f"{list(values.shape)}; give the network's own inputs with --data or --activations"
         )
-    return values, labels, source
+    return model, values, labels, source

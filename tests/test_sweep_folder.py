@@ -71,7 +71,7 @@ class Counting(Here):
         with super().start(source) as crew:
 
             class Watched:
-                capacity = 1
+                workers = capacity = 1
 
                 def submit(self, batch: Batch) -> None:
                     crew.submit(batch)
@@ -112,7 +112,7 @@ def test_a_result_says_what_made_it(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_sweep_goes_on_without_repeating_or_losing_a_point(tmp_path: Path) -> None:
-    first, second = counting(stop_after=7), counting()
+    first, second = counting(stop_after=1), counting()
     with pytest.raises(KeyboardInterrupt):
         sweep(WORKLOAD, SPACE, folder=tmp_path, workers=first)
     partial, origin = read_sweep(tmp_path)
@@ -145,7 +145,7 @@ def test_a_folder_of_another_sweep_is_not_touched(tmp_path: Path) -> None:
 
 def test_a_damaged_part_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        sweep(WORKLOAD, SPACE, folder=tmp_path, workers=counting(stop_after=2))
+        sweep(WORKLOAD, SPACE, folder=tmp_path, workers=counting(stop_after=1))
     part = next((tmp_path / "parts").iterdir())
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(InputError, match="remove that file, and its points are done again"):
@@ -159,7 +159,7 @@ def test_a_disk_that_fills_up_loses_no_finished_point(tmp_path: Path, monkeypatc
 
     def write_until_full(path: Path, content: bytes) -> None:
         if path.suffix == ".parquet":
-            if len(written) == 3:
+            if len(written) == 1:
                 raise InputError(f"{path} cannot be written: No space left on device; choose another place")
             written.append(path)
         write_atomically(path, content)
@@ -283,7 +283,7 @@ def test_a_sweep_that_is_killed_or_interrupted_goes_on(
 class Fatal:
     """A crew whose worker dies whenever it is given a certain point."""
 
-    capacity = 4
+    workers, capacity = 2, 4
 
     def __init__(self, fatal: int) -> None:
         self.fatal = fatal
@@ -348,6 +348,8 @@ def test_packings_of_few_points_go_into_one_batch_that_shares_nothing() -> None:
     assert len(quick) < 25
     assert max(len(batch.by_packing) for batch in quick) in (8, 9)
     assert not any(batch.share for batch in quick)
+    many = batches_of(chosen, point_seconds=0.001, packing_seconds=0.05, workers=500)  # batches of 5 s
+    assert max(len(batch.by_packing) for batch in many) > 40
     slow = batches_of(chosen, point_seconds=0.001, packing_seconds=2.0)
     assert all(len(batch.numbers) == 1 for batch in slow)
 
