@@ -45,6 +45,9 @@ class Cluster:
         distributed: Any = importlib.import_module("distributed")
         with contextlib.ExitStack() as stack:
             if self.address is None:
+                dask: Any = importlib.import_module("dask")
+                # Dask looks at what its workers do a hundred times a second, which takes a tenth of their time.
+                stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
                 where: Any = stack.enter_context(
                     distributed.LocalCluster(
                         n_workers=self.number, threads_per_worker=1, processes=True, dashboard_address=None
