@@ -22,6 +22,7 @@ test-all: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/bench_speed.py tests/bench_compress.py -s --benchmark-only --benchmark-columns=median,min,rounds
 	$(BIN)/python -m tests.bench_scaling
+	$(BIN)/python -m tests.bench_sweep
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Command line: `python -m designs [codesign | benchmark | simulate CONTAINER]`."""
+"""Command line: `python -m designs [codesign | benchmark | simulate | sweep | front | studies]`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import tyro
 from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
 from designs.codesign import RESULTS_FOLDER, CodesignSettings
 from designs.grid import Grid
+from designs.sampling import Sampling
+from designs.totals import Objective
 from sim import ArrayConfig
 from traces.command_line import data_folder, run
 
@@ -97,8 +99,116 @@ def simulate(
     print_network_run(run_container(container, array, images, activations, inputs))
 
 
+def sweep(
+    space: tyro.conf.Positional[Path],
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")],
+    workload: tuple[str, ...] = ("eie",),
+    data: Path | None = None,
+    activations: Path | None = None,
+    inputs: int = 50,
+    out: Path = RESULTS_FOLDER / "sweep",
+    workers: int = 1,
+    cluster: str | None = None,
+    fresh: bool = False,
+) -> None:
+    """Simulate a workload on the arrays of a space, every finished point on the disk at once.
+
+    A sweep that was interrupted or killed goes on where it stopped when it is called again. Examples:
+
+      python -m designs sweep space.toml --workload Alex-7 VGG-7 --workers 2
+
+      python -m designs sweep space.toml --workload results/digits/compressed.dc --method sobol --points 1000
+
+      python -m designs sweep space.toml --cluster tcp://HOST:8786
+
+    Args:
+        space: TOML file of the space: which values each parameter may take, and the constraints
+        sampling: which designs of the space to take
+        workload: eie (nine layers), or names of such layers, a container (.dc), or layer files
+        data: folder of images that enter a container, and of the real benchmark layers; default: $CODESIGN_DATA
+        activations: .npy file of a container's inputs, instead of images
+        inputs: how many inputs of a container to take at most
+        out: folder of the results
+        workers: processes on this machine; of a local cluster, too
+        cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
+        fresh: begin anew, whatever the folder of the results holds
+    """
+    from designs.cluster import Cluster
+    from designs.sampling import sample
+    from designs.space import Space
+    from designs.sweeps import sweep as run_sweep
+    from designs.tables import print_left_out, print_sweep
+    from designs.workload_source import open_workload
+
+    chosen = sample(Space.load(space), sampling)
+    print_left_out(chosen)
+    crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
+    images = data if activations is not None else data_folder(data)
+    table = run_sweep(open_workload(workload, images, activations, inputs), chosen, None, out, crew, fresh)
+    print_sweep(table, ("latency_us", "energy_nj", "area_mm2"))
+    print(f"Results are in {out / 'sweep.parquet'}.")
+
+
+def front(
+    result: tyro.conf.Positional[Path],
+    objectives: tuple[Objective, ...] = ("latency_us", "energy_nj", "area_mm2"),
+    fitting: bool = False,
+) -> None:
+    """Print the designs of a sweep that no other one beats; of an unfinished sweep, of the points that it has.
+
+    Example:
+
+      python -m designs front results/sweep --objectives latency_us area_mm2
+
+    Args:
+        result: folder or file of a sweep
+        objectives: what designs are judged by, less is better
+        fitting: only designs whose SRAMs hold every layer whole
+    """
+    from designs.sweeps import read_sweep
+    from designs.tables import print_sweep
+
+    print_sweep(read_sweep(result)[0], objectives, fitting)
+
+
+def studies(
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "eie_studies",
+    workers: int = 1,
+    fresh: bool = False,
+) -> None:
+    """Sweep what the EIE paper studies, on its nine layers; then search an array that beats the paper's.
+
+    Queue depth (Fig 8), width of a line (Fig 9), PE count (Figs 11 to 13). The array found is of at most the paper's
+    area, at the paper's clock, and holds the network in no more bits; the tick machine verifies it where it can.
+
+    Args:
+        data: folder that holds alex8/alex8.npz, the real Alex-8, instead of the random one; default: $CODESIGN_DATA
+        out: folder of the results
+        workers: processes on this machine
+        fresh: begin anew, whatever the folder of the results holds
+    """
+    from designs.eie_studies import find_array, run_studies, verify
+    from designs.tables import print_found, print_study
+    from designs.workload_source import EIE, open_workload
+
+    workload = open_workload([EIE], data_folder(data))
+    for study in run_studies(workload, out, workers, fresh):
+        print_study(study)
+    found = find_array(workload, out, workers, fresh)
+    print_found(found, verify(workload, found.design))
+    print(f"Results are in {out}.")
+
+
 def main() -> None:
-    commands: dict[str, Callable[..., None]] = {"codesign": codesign, "benchmark": benchmark, "simulate": simulate}
+    commands: dict[str, Callable[..., None]] = {
+        "codesign": codesign,
+        "benchmark": benchmark,
+        "simulate": simulate,
+        "sweep": sweep,
+        "front": front,
+        "studies": studies,
+    }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
         arguments = ["codesign", *arguments]

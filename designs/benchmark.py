@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from designs.design import DESIGN_COLUMNS, Design, design_row
 from designs.results import Column, provenance, table_of, write_results
-from designs.sweep import DESIGN_COLUMNS, design_row
 from sim import ArrayConfig, Energy, count_all, pack
 from traces import CompressedLayer, InputError
 from traces.eie_benchmark import EIE_BENCHMARK
@@ -80,7 +80,7 @@ def run_benchmark(path: Path, data: Path | None = None) -> pa.Table:
             (counts,) = count_all(pack(layer, config), activations, [config])
             rows.append(
                 {
-                    **design_row(config),
+                    **design_row(Design(config)),
                     "layer": name,
                     "weights": weights,
                     "rows": layer.rows,

@@ -12,9 +12,10 @@ from compress import CompressedModel
 from designs.grid import Grid
 from designs.results import provenance, write_results
 from designs.stages import Stages
-from designs.sweep import sweep
+from designs.sweep_folder import SWEEP_FILE
+from designs.sweeps import sweep
+from designs.workload import Workload
 from sim import ArrayConfig, simulate_network
-from sim.area import area_mm2
 from traces import InputError
 from traces.images import ImageSet, load_images
 from traces.npz import read_npz, write_npz
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 HIDDEN_UNITS = (300, 100)  # LeNet-300-100, LeCun et al., "Gradient-based learning", Proc. IEEE 1998
 RESULTS_FOLDER = Path("results")
-TRAINED_FILE, CONTAINER_FILE, SWEEP_FILE = "trained.npz", "compressed.dc", "sweep.parquet"
+TRAINED_FILE, CONTAINER_FILE = "trained.npz", "compressed.dc"
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,7 @@ def codesign(
     folder = folder or RESULTS_FOLDER / images.name
     inputs = images.test_images[: settings.inputs]
     paper_array = ArrayConfig(weight_bits=settings.weight_bits, index_bits=settings.index_bits)
-    arrays = grid.design_points(paper_array)
-    for array in arrays:
-        area_mm2(array)  # refuses, before any training, a line that no SRAM has
+    designs = grid.designs(paper_array)  # refuses, before any training, an array that there cannot be
     compression = _compression(settings)
     origin = provenance({"images": images.name, "data_digest": images.digest, **dataclasses.asdict(settings)})
     kept = []
@@ -139,8 +138,7 @@ def codesign(
         activations = record_activations(network, inputs, [layer.name for layer in model.layers])
 
         on_the_array = simulate_network(model.layers, inputs, paper_array).output.argmax(axis=1)
-        with progress_bar("simulating design points", len(arrays) * len(model.layers)) as advance:
-            table = sweep(model.layers, activations, arrays, advance)
+        table = sweep(Workload.of_layers(images.name, model.layers, activations), designs)
         result = CodesignResult(
             images=images.name,
             accuracy_before=accuracy_before,

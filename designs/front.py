@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from designs.totals import DesignPoint, Objective
+
 
 def non_dominated(costs: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     """True for each row of `costs` [points, objectives] that no other row beats; less is better.
 
-    A row beats another if it is nowhere more and somewhere less. Of equal rows, all stay.
+    A row beats another if it is nowhere more and somewhere less. Of equal rows, all stay. Takes points x front steps.
     """
-    no_more = (costs[:, np.newaxis, :] <= costs[np.newaxis, :, :]).all(axis=2)
-    less = (costs[:, np.newaxis, :] < costs[np.newaxis, :, :]).any(axis=2)
-    beaten: npt.NDArray[np.bool_] = np.any(no_more & less, axis=0)
-    return ~beaten
+    order = np.lexsort(costs.T[::-1])  # whatever beats a row comes before it
+    kept = np.zeros(len(costs), dtype=bool)
+    front = np.empty((0, costs.shape[1]))
+    for place in order:
+        beaten = ((front <= costs[place]).all(axis=1) & (front < costs[place]).any(axis=1)).any()
+        if not beaten:
+            kept[place] = True
+            front = np.vstack([front, costs[place]])
+    return kept
+
+
+def front_of(points: Sequence[DesignPoint], objectives: Sequence[Objective]) -> list[DesignPoint]:
+    """The points that no other one beats in these, from the least of the first objective on."""
+    if not points:
+        return []
+    costs = np.array([[point.cost(name) for name in objectives] for point in points])
+    kept = [point for point, best in zip(points, non_dominated(costs), strict=True) if best]
+    return sorted(kept, key=lambda point: [point.cost(name) for name in objectives])

@@ -1,11 +1,13 @@
-"""A grid of arrays: every combination of PE counts, queue slots and line widths."""
+"""The main job's arrays: every combination of PE counts, queue slots and line widths."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 
+from designs.design import Design
+from designs.sampling import sample
+from designs.space import Space
 from sim import ArrayConfig
 from traces import InputError
 
@@ -22,15 +24,12 @@ class Grid:
     """widths of a line of the sparse-matrix SRAM to try"""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            values = getattr(self, field.name)
-            if not values or len(set(values)) < len(values):
-                raise InputError(f"{field.name} must be one or more different values; found {values}")
-        self.design_points(ArrayConfig())
+        Space(vars(self))
 
-    def design_points(self, base: ArrayConfig) -> list[ArrayConfig]:
-        """All combinations; what the grid does not vary is taken from `base`."""
-        return [
-            dataclasses.replace(base, num_pes=num_pes, queue_slots=queue_slots, line_bits=line_bits)
-            for num_pes, queue_slots, line_bits in itertools.product(self.num_pes, self.queue_slots, self.line_bits)
-        ]
+    def designs(self, base: ArrayConfig) -> tuple[Design, ...]:
+        """All combinations; what the grid does not vary is taken from `base`. Raises InputError if one is no array."""
+        found = sample(Space({**dataclasses.asdict(base), **vars(self)}))
+        if found.left_out:
+            reasons = "; ".join(f"{reason} ({count:,})" for reason, count in found.left_out.items())
+            raise InputError(f"every combination of the grid must be an array; found {reasons}; leave such values out")
+        return found.designs

@@ -8,12 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from compress import CompressedModel
+from designs.workload_source import container_inputs
 from sim import ArrayConfig
 from sim.network import NetworkResult, simulate_network
-from traces import InputError
-from traces.images import load_images
-from traces.npz import read_npy
 from traces.progress import progress_bar
 
 
@@ -45,27 +42,7 @@ def run_container(
 
     Raises InputError if a file cannot be read or the inputs do not fit the first layer.
     """
-    if inputs < 1:
-        raise InputError(f"inputs={inputs} must be at least 1")
-    if data is not None and activations is not None:
-        raise InputError(
-            f"inputs come from --data or from --activations; found both, {data} and {activations}; give one"
-        )
-    model = CompressedModel.load(container)
-    labels = None
-    if activations is not None:
-        values = np.atleast_2d(read_npy(activations))[:inputs]
-        source = str(activations)
-    else:
-        images = load_images(data)
-        values, labels = images.test_images[:inputs], images.test_labels[:inputs]
-        source = f"test images of {images.name}"
-    columns = model.layers[0].columns
-    if values.ndim != 2 or not len(values) or values.shape[1] != columns:
-        raise InputError(
-            f"{container}: the first layer takes {columns:,} activations; {source} give shape "
-            f"{list(values.shape)}; give the network's own inputs with --data or --activations"
-        )
+    model, values, labels, source = container_inputs(container, data, activations, inputs)
     with progress_bar("simulating inputs", len(values)) as advance:
         result = simulate_network(model.layers, values, array, advance)
     return NetworkRun(container, source, result, labels)

@@ -55,9 +55,26 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_results(path: str | os.PathLike[str], table: pa.Table, origin: Mapping[str, Any]) -> None:
     """Write a result file, whole or not at all; `origin` is kept with it as JSON."""
-    metadata = {**(table.schema.metadata or {}), _PROVENANCE: json.dumps(origin).encode()}
     with atomic_file(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", write_page_checksum=True)
+        _write(table, origin, temporary)
+
+
+def results_bytes(table: pa.Table, origin: Mapping[str, Any]) -> bytes:
+    """What `write_results` writes."""
+    sink = pa.BufferOutputStream()
+    _write(table, origin, sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def read_results_bytes(content: bytes) -> pa.Table:
+    """The table of what `results_bytes` gave, without its origin."""
+    return pq.read_table(pa.BufferReader(content)).replace_schema_metadata(None)
+
+
+def _write(table: pa.Table, origin: Mapping[str, Any], where: Any) -> None:
+    metadata = {**(table.schema.metadata or {}), _PROVENANCE: json.dumps(origin).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), where, compression="zstd", write_page_checksum=True)
 
 
 def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tuple[pa.Table, dict[str, Any]]:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import filelock
-
-from traces import InputError
-from traces.atomic_file import PARTIAL_SUFFIX, write_atomically
+from designs.folder_lock import lock_folder
+from traces.atomic_file import write_atomically
 
 
 class Stages:
@@ -28,23 +26,9 @@ class Stages:
         self.fresh = fresh
         self._record_path = folder / "stages.json"
         self._previous: list[int] = []  # checksums of the files of the steps before
-        self._lock = filelock.FileLock(folder / ".lock")
 
     def __enter__(self) -> Stages:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
-            for left_behind in self.folder.glob(f".*{PARTIAL_SUFFIX}"):
-                left_behind.unlink(missing_ok=True)
-        except filelock.Timeout:
-            raise InputError(
-                f"{self.folder}: another run is writing to this folder; wait for it or choose another with --out"
-            ) from None
-        except OSError as error:
-            raise InputError(
-                f"{self.folder}: results cannot be written there: {error.strerror or error}; choose another "
-                f"folder with --out"
-            ) from error
+        self._lock = lock_folder(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:

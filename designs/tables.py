@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pyarrow as pa
 from rich.table import Table
 
 from designs.codesign import CodesignResult
-from designs.front import non_dominated
+from designs.design import ARRAY_FIELDS
+from designs.eie_studies import FoundArray, Study
+from designs.front import front_of
 from designs.network_run import NetworkRun
-from designs.sweep import DesignPoint, network_totals
+from designs.sampling import Sample
+from designs.totals import DesignPoint, Objective, network_totals
+from sim.area import area_mm2
 from sim.tables import print_network
+from traces import InputError
 from traces.command_line import console
+
+Row = dict[str, Any]
 
 
 def print_codesign(result: CodesignResult) -> None:
@@ -23,8 +32,7 @@ def print_codesign(result: CodesignResult) -> None:
         f"{result.inputs} test images.\n"
     )
     points = network_totals(result.table)
-    on_front = non_dominated(np.array([point.costs for point in points]))
-    front = [point for point, best in zip(points, on_front, strict=True) if best]
+    front = front_of(points, ("latency_us", "energy_nj", "area_mm2"))
     out.print(_grid_table(points, front, result.inputs))
     out.print(_front_table(front))
 
@@ -77,7 +85,7 @@ def _front_table(front: list[DesignPoint]) -> Table:
     table = Table(title="The design points no other one beats", title_justify="left")
     for heading in ("PEs", "queue slots", "line bits", "cycles", "latency us", "utilisation", "nJ", "mm2"):
         table.add_column(heading, justify="right")
-    for point in sorted(front, key=lambda point: point.costs):
+    for point in front:
         table.add_row(
             str(point.num_pes),
             str(point.queue_slots),
@@ -89,6 +97,50 @@ def _front_table(front: list[DesignPoint]) -> Table:
             f"{point.area_mm2:.2f}",
         )
     return table
+
+
+def print_left_out(chosen: Sample) -> None:
+    """How many combinations were no designs of the space, and why."""
+    for reason, count in chosen.left_out.items():
+        print(f"{count:,} combinations are left out: {reason}.")
+
+
+def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool = False) -> None:
+    """How many designs of a sweep run every layer, and those that no other one beats.
+
+    fitting   only designs whose SRAMs hold every layer whole
+
+    Raises InputError if there is none.
+    """
+    points = network_totals(table)
+    running = [point for point in points if point.runs and (point.fits or not fitting)]
+    if not running:
+        lacking = next((reason for reason in table["lacking"].to_pylist() if reason), "nothing")
+        does = "holds" if fitting else "runs"
+        raise InputError(f"none of {len(points):,} designs {does} every layer; the first one lacks {lacking}")
+    print(f"{len(points):,} designs, of which {len(running):,} {'hold' if fitting else 'run'} every layer.")
+    front = front_of(running, objectives)
+    varied = [name for name in (*ARRAY_FIELDS, "row_assignment") if len(set(table[name].to_pylist())) > 1]
+    shown = Table(title=f"No other design beats these {len(front):,} in {', '.join(objectives)}", title_justify="left")
+    for heading in ("point", *varied, "cycles", "latency_us", "utilisation", "energy_nj", "area_mm2", "nJ us", "fits"):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for point in front:
+        of_design = vars(point.design.array) | {"row_assignment": point.design.row_assignment}
+        shown.add_row(
+            str(point.point),
+            *(
+                f"{of_design[name]:g}" if isinstance(of_design[name], float) else str(of_design[name])
+                for name in varied
+            ),
+            f"{point.cycles:,.0f}",
+            f"{point.latency_us:.2f}",
+            f"{point.utilisation:.1%}",
+            f"{point.energy_nj:,.1f}",
+            f"{point.area_mm2:.2f}",
+            f"{point.energy_delay_nj_us:,.1f}",
+            "yes" if point.fits else "no",
+        )
+    console().print(shown)
 
 
 def print_network_run(run: NetworkRun) -> None:
@@ -116,3 +168,75 @@ def print_benchmark(benchmark: pa.Table) -> None:
             f"{row['latency_us'] / row['paper_actual_us'] - 1:+.1%}",
         )
     console().print(table)
+
+
+_STUDIED: dict[str, list[tuple[str, Callable[[Row, Row], str]]]] = {
+    "queue_slots": [
+        ("EIE's Fig 8: load balance (entries gone through per PE and cycle)", lambda row, _: f"{_balance(row):.1%}"),
+    ],
+    "line_bits": [
+        (
+            "EIE's Fig 9: energy of all line reads, nJ; the machine keeps the line read last",
+            lambda row, _: f"{row['sparse_matrix_read_pj'] / 1e3:,.0f}",
+        ),
+    ],
+    "num_pes": [
+        ("EIE's Fig 11: speedup over one PE", lambda row, first: f"{first['cycles'] / row['cycles']:.1f}x"),
+        (
+            "EIE's Fig 12: padding among the entries gone through",
+            lambda row, _: f"{1 - row['useful_macs'] / row['processed_entries']:.1%}",
+        ),
+        ("EIE's Fig 13: load balance", lambda row, _: f"{_balance(row):.1%}"),
+    ],
+}
+
+
+def print_study(study: Study) -> None:
+    """One parameter of the paper's array, and what it does to each layer: a table for each figure of the paper."""
+    by_layer: dict[str, list[Row]] = {}
+    for row in study.table.to_pylist():
+        by_layer.setdefault(row["layer"], []).append(row)
+    for title, figure in _STUDIED[study.name]:
+        table = Table(
+            title=f"{title}, against {study.name.replace('_', ' ').replace('pes', 'PEs')}", title_justify="left"
+        )
+        table.add_column("layer")
+        for row in next(iter(by_layer.values())):
+            table.add_column(str(row[study.name]), justify="right")
+        for layer, of_layer in by_layer.items():
+            table.add_row(layer, *(figure(row, of_layer[0]) for row in of_layer))
+        console().print(table)
+
+
+def _balance(row: Row) -> float:
+    return float(row["processed_entries"] / (row["cycles"] * row["num_pes"]))
+
+
+def print_found(found: FoundArray, verified: Sequence[str]) -> None:
+    """The array that beats the paper's, what gives the gain, and what was verified."""
+    table = Table(title="From the paper's array to the one found", title_justify="left")
+    table.add_column("one change after the other")
+    table.add_column("energy-delay product", justify="right")
+    for what, gain in found.steps:
+        table.add_row(what, f"{gain:.2f}x less")
+    console().print(table)
+    table = Table(title="Energy-delay product, nJ us", title_justify="left")
+    for heading in ("layer", "paper's", "found", "less"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for layer, (before, after) in found.by_layer.items():
+        table.add_row(layer, f"{before:,.0f}", f"{after:,.0f}", f"{before / after:.2f}x")
+    table.add_row("geometric mean", "", "", f"{found.gain:.2f}x")
+    console().print(table)
+    array, same = found.design.array, found.same_entries.array
+    print(
+        f"Found among {found.searched} arrays: {array.num_pes} PEs, {array.queue_slots} queue slots, "
+        f"{array.line_bits}-bit lines, gaps of {array.index_bits} bits, rows {found.design.row_assignment}; each PE "
+        f"{array.sparse_matrix_bytes // 1024} KiB for entries, {array.pointer_bytes // 1024} KiB for pointers of "
+        f"{array.pointer_bits} bits, {array.activation_bytes // 1024} KiB for activations; {area_mm2(array):.1f} mm2. "
+        f"The network takes {found.network_bits[1]:,} bits in it, in the paper's array {found.network_bits[0]:,}."
+    )
+    print(
+        f"With the paper's entries of 4 + 4 bits, the best is {found.same_entries_gain:.2f}x: {same.num_pes} PEs, "
+        f"{same.queue_slots} queue slots, {same.line_bits}-bit lines."
+    )
+    print(f"The tick machine gives the same cycles, counters, energy and output on {', '.join(verified)}.")

@@ -11,10 +11,12 @@ import tyro
 from compress import CompressedModel
 from compress.one_shot import read_parameters
 from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
-from designs.codesign import RESULTS_FOLDER, SWEEP_FILE
+from designs.codesign import RESULTS_FOLDER
+from designs.evaluation import SWEEP_COLUMNS
 from designs.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
 from designs.results import read_results
-from designs.sweep import SWEEP_COLUMNS, network_totals
+from designs.sweep_folder import SWEEP_FILE
+from designs.totals import network_totals
 from reports.benchmark_table import alex8_markdown, benchmark_markdown, power_markdown
 from reports.line_width_figure import draw_line_widths, line_width_markdown
 from reports.sweep_figure import draw_sweep, save_figure

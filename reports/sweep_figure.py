@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
-from designs.sweep import DesignPoint
+from designs.totals import DesignPoint
 from traces.atomic_file import atomic_file
 
 # Okabe and Ito's colours, told apart by colour-blind readers; each with a marker of its own

@@ -1,7 +1,7 @@
 """A cycle-level simulator of an EIE-like array of processing elements (Han et al., ISCA 2016)."""
 
 from sim.array import count, count_all, simulate
-from sim.batch import BatchResult, simulate_batch
+from sim.batch import BatchResult, BatchRun, simulate_batch
 from sim.config import ArrayConfig
 from sim.energy import Energy
 from sim.fixed_point import FixedPoint
@@ -13,6 +13,7 @@ from sim.result import Counts, SimulationResult
 __all__ = [
     "ArrayConfig",
     "BatchResult",
+    "BatchRun",
     "Counts",
     "DoesNotFitWarning",
     "Energy",

@@ -12,11 +12,12 @@ from sim.array import packed_for
 from sim.config import ArrayConfig
 from sim.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint, Operands, operands
-from sim.memory import Shortfall, blocks_of, part_of, schedule, shortfalls
+from sim.memory import Block, Shortfall, blocks_of, part_of, schedule, shortfalls
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 
 PerInput = npt.NDArray[np.int64]
+_Inputs = dict[str, PerInput]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -118,35 +119,122 @@ def simulate_batch(
     does; what an array lacks to hold the layer is in `BatchResult.shortfalls`.
     """
     config = config or ArrayConfig()
-    packed = packed_for(layer, config)
-    numbers = operands(packed.layer, checked_inputs(packed.layer, activations), config, number_format)
+    run = BatchRun(packed_for(layer, config), activations, config, number_format)
+    packed, numbers = run.packed, run.operands
     blocks = blocks_of(packed, config)
     accumulators = numbers.accumulators(len(numbers.activations), packed.layer.rows)
     overflows = np.zeros(len(accumulators), dtype=np.int64)
-    counts = []
     for block in blocks:
-        part = part_of(numbers, block)
-        counts.append(_count(block.packed, part, config))
         of_block = np.ascontiguousarray(accumulators[:, block.rows])
-        overflows += _accumulate(block.packed, part, of_block)
+        overflows += _accumulate(block.packed, part_of(numbers, block), of_block)
         accumulators[:, block.rows] = of_block
-    cycles, _ = schedule(blocks, [each["cycles"] for each in counts], config)
     return BatchResult(
-        config=config,
-        stored_entries=sum(block.packed.stored_entries for block in blocks),
-        padding_entries=sum(block.packed.padding_entries for block in blocks),
+        **vars(run.counts(config)) | {"overflows": overflows},
         blocks=len(blocks),
-        dram_read_bytes=np.full(len(cycles), sum(block.load_bytes for block in blocks)),
-        dram_write_bytes=np.full(len(cycles), sum(block.store_bytes for block in blocks)),
-        shortfalls=shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
-        **{name: np.sum([each[name] for each in counts], axis=0) for name in counts[0] if name != "cycles"},
-        cycles=cycles,
-        waiting_cycles=cycles - np.sum([each["cycles"] for each in counts], axis=0),
         number_format=numbers.number_format,
-        overflows=overflows,
-        saturated_activations=numbers.saturated_activations,
         output=numbers.values(accumulators),
     )
+
+
+class BatchRun:
+    """One packed layer with many inputs, on every array that its SRAM images fit; no outputs.
+
+    As `sim.engine.Run` for one input: the timing for each queue and the line reads for each line are worked out once,
+    so that a further array costs next to nothing. Memory grows with inputs x (queues + lines) asked for.
+
+    packed        the layer
+    activations   float32 [inputs, columns], finite; at least one input
+    config        whose precision decides what is broadcast
+
+    Raises InputError if the inputs do not fit the layer.
+    """
+
+    def __init__(
+        self,
+        packed: PackedLayer,
+        activations: npt.ArrayLike,
+        config: ArrayConfig,
+        number_format: FixedPoint | None = None,
+    ) -> None:
+        packed.check_fits(config)
+        self.packed = packed
+        self.precision = config.precision
+        inputs = checked_inputs(packed.layer, activations)
+        self.operands = operands(packed.layer, inputs, config, number_format)
+        self._padding: dict[int, npt.NDArray[np.int64]] = {}
+        self._by_queue: dict[tuple[int, int], _Inputs] = {}
+        self._by_line: dict[tuple[int, int], PerInput] = {}
+
+    def counts(self, config: ArrayConfig) -> CountsPerInput:
+        """What every input costs on one array, in blocks where its memories ask for that.
+
+        Overflows are not looked for, and are 0. Raises InputError if the layer was packed for another array, the
+        array's precision is another one, or its memories refuse the layer.
+        """
+        packed = self.packed
+        packed.check_fits(config)
+        if config.precision != self.precision:
+            raise InputError(
+                f"arrays counted together must have one precision; found {self.precision!r} and {config.precision!r}"
+            )
+        blocks = blocks_of(packed, config)
+        by_block = [self._of_block(block, config) for block in blocks]
+        cycles = by_block[0]["cycles"]
+        waiting = np.zeros_like(cycles)
+        if len(blocks) > 1 or blocks[0].load_bytes:
+            run_cycles = [each["cycles"] for each in by_block]
+            cycles, _ = schedule(blocks, run_cycles, config)
+            waiting = cycles - np.sum(run_cycles, axis=0)
+        added_up = by_block[0]
+        if len(blocks) > 1:
+            added_up = {name: np.sum([each[name] for each in by_block], axis=0) for name in by_block[0]}
+        return CountsPerInput(
+            config=config,
+            stored_entries=sum(block.packed.stored_entries for block in blocks),
+            padding_entries=sum(block.packed.padding_entries for block in blocks),
+            dram_read_bytes=np.full(len(cycles), sum(block.load_bytes for block in blocks)),
+            dram_write_bytes=np.full(len(cycles), sum(block.store_bytes for block in blocks)),
+            shortfalls=shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
+            **added_up | {"cycles": cycles},
+            waiting_cycles=waiting,
+            overflows=np.zeros_like(cycles),
+            saturated_activations=self.operands.saturated_activations,
+        )
+
+    def _of_block(self, block: Block, config: ArrayConfig) -> _Inputs:
+        """Cycles and counters of one block, int64 [inputs] each."""
+        key = id(block.packed)  # which `packed` keeps alive
+        depth = min(config.queue_depth, len(block.packed.entry_counts))
+        queue, line = (key, depth), (key, config.entries_per_line)
+        if queue not in self._by_queue or line not in self._by_line:
+            found = self._count(block, depth, config.entries_per_line)
+            self._by_line[line] = found.pop("line_reads")
+            self._by_queue[queue] = found
+        return {**self._by_queue[queue], "line_reads": self._by_line[line]}
+
+    def _count(self, block: Block, depth: int, entries_per_line: int) -> _Inputs:
+        from sim import engine
+
+        packed, numbers = block.packed, part_of(self.operands, block)
+        if id(packed) not in self._padding:
+            self._padding[id(packed)] = packed.padding_counts.sum(axis=1, dtype=np.int64)
+        counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)
+        engine.count_inputs(
+            numbers.activations,
+            packed.layer.bias is not None,
+            numbers.one,
+            packed.entry_counts,
+            packed.pointers,
+            self._padding[id(packed)],
+            depth,
+            np.zeros(packed.num_pes, dtype=engine.lag_type(depth, packed.most_entries)),
+            entries_per_line,
+            counts,
+        )
+        names = "cycles broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
+        by_name = {name: np.ascontiguousarray(values) for name, values in zip(names.split(), counts.T, strict=True)}
+        by_name["cycles"] += 1 + engine.PIPELINE_CYCLES
+        return by_name
 
 
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -169,30 +257,6 @@ def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.ND
             f"{column} of input {number}"
         )
     return values
-
-
-def _count(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> dict[str, PerInput]:
-    """Cycles and counters of one block, int64 [inputs] each."""
-    from sim import engine
-
-    depth = min(config.queue_depth, len(packed.entry_counts))
-    counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)
-    engine.count_inputs(
-        numbers.activations,
-        packed.layer.bias is not None,
-        numbers.one,
-        packed.entry_counts,
-        packed.pointers,
-        packed.padding_counts.sum(axis=1, dtype=np.int64),
-        depth,
-        np.zeros(packed.num_pes, dtype=engine.lag_type(depth, packed.most_entries)),
-        config.entries_per_line,
-        counts,
-    )
-    names = "cycles broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
-    by_name = dict(zip(names.split(), counts.T, strict=True))
-    by_name["cycles"] = 1 + by_name["cycles"] + engine.PIPELINE_CYCLES
-    return by_name
 
 
 def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: npt.NDArray[Any]) -> PerInput:

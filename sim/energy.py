@@ -37,7 +37,7 @@ LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
 ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
 ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
 
-Count = int | npt.NDArray[np.int64]
+Count = int | npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
 PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16

@@ -167,6 +167,8 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
         )
     pointers = np.zeros((columns + 1, config.num_pes), dtype=np.int32)
     packing_kernels.add_up(entry_counts, pointers)
+    for images in (pointers, entry_counts, padding_counts):
+        images.flags.writeable = False  # as where they are mapped from a file: kernels are compiled for one of the two
     return PackedLayer(layer, config.num_pes, config.index_bits, pointers, entry_counts, padding_counts, order)
 
 

@@ -17,8 +17,8 @@ import pytest
 
 from compress import CompressedModel
 from designs.codesign import CodesignSettings, build_network
+from designs.evaluation import SWEEP_COLUMNS
 from designs.results import read_results
-from designs.sweep import SWEEP_COLUMNS
 from tests.conftest import PROJECT, real_file
 from traces.images import load_digits
 from traces.npz import read_npy, read_npz, write_npy, write_npz

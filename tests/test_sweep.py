@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from designs import Design, Workload, network_totals, sweep
+from designs.evaluation import SWEEP_COLUMNS
 from designs.front import non_dominated
 from designs.grid import Grid
 from designs.results import read_results, write_results
 from designs.stages import Stages
-from designs.sweep import SWEEP_COLUMNS, network_totals, sweep
 from sim import ArrayConfig, simulate
 from sim.area import area_mm2
 from traces import InputError
@@ -32,12 +33,15 @@ INPUTS = {
     name: np.stack([draw_layer("x", 1, columns, 0.5, 0.6, seed)[1] for seed in range(3)])
     for name, columns in (("first", 30), ("second", 40))
 }
+WORKLOAD = Workload.of_layers("two layers", [FIRST, SECOND], INPUTS)
+ONE_LAYER = Workload.of_layers("one layer", [FIRST], INPUTS)
+PAPER = Design(ArrayConfig())
 
 
 def test_a_grid_is_every_combination() -> None:
-    points = GRID.design_points(ArrayConfig(weight_bits=5))
+    points = GRID.designs(ArrayConfig(weight_bits=5))
     assert len(points) == len(set(points)) == 12
-    assert all(point.weight_bits == 5 for point in points)
+    assert all(point.array.weight_bits == 5 for point in points)
 
 
 def test_a_grid_with_an_impossible_array_is_refused() -> None:
@@ -47,13 +51,15 @@ def test_a_grid_with_an_impossible_array_is_refused() -> None:
         Grid(queue_slots=(8, 8))
     with pytest.raises(InputError, match="line_bits must be one or more different values"):
         Grid(line_bits=())
+    with pytest.raises(InputError, match=r"must be an array; found a line does not hold one entry \(45\)"):
+        Grid(line_bits=(8, 64)).designs(ArrayConfig(weight_bits=5))
 
 
 def test_every_row_of_a_sweep_is_the_mean_of_its_simulations() -> None:
-    arrays = GRID.design_points(ArrayConfig())
-    calls: list[None] = []
-    rows = sweep([FIRST, SECOND], INPUTS, arrays, lambda: calls.append(None)).to_pylist()
-    assert len(rows) == len(calls) == 24
+    designs = GRID.designs(ArrayConfig())
+    arrays = [design.array for design in designs]
+    rows = sweep(WORKLOAD, designs).to_pylist()
+    assert len(rows) == 24
     for row, (array, layer) in zip(rows, [(a, x) for a in arrays for x in (FIRST, SECOND)], strict=True):
         results = [simulate(layer, values, array) for values in INPUTS[layer.name]]
         assert (row["num_pes"], row["queue_slots"], row["line_bits"]) == (
@@ -70,7 +76,7 @@ def test_every_row_of_a_sweep_is_the_mean_of_its_simulations() -> None:
 
 
 def test_a_network_s_total_is_the_sum_over_its_layers() -> None:
-    table = sweep([FIRST, SECOND], INPUTS, GRID.design_points(ArrayConfig()))
+    table = sweep(WORKLOAD, GRID.designs(ArrayConfig()))
     rows = table.to_pylist()
     for number, point in enumerate(network_totals(table)):
         pair = rows[2 * number : 2 * number + 2]
@@ -85,11 +91,13 @@ def test_a_network_s_total_is_the_sum_over_its_layers() -> None:
 
 def test_a_sweep_without_a_layer_s_activations_is_refused() -> None:
     with pytest.raises(InputError, match=r"layer 'second': activations must be \[inputs, 40\]; found none"):
-        sweep([FIRST, SECOND], {"first": INPUTS["first"]}, [ArrayConfig()])
+        Workload.of_layers("two", [FIRST, SECOND], {"first": INPUTS["first"]})
     with pytest.raises(InputError, match="every design point must be there once; found one twice"):
-        sweep([FIRST], INPUTS, [ArrayConfig(), ArrayConfig()])
+        sweep(WORKLOAD, [PAPER, PAPER])
+    with pytest.raises(InputError, match="every design point must be there once; found none"):
+        sweep(WORKLOAD, [])
     with pytest.raises(InputError, match=r"found shape \[30\]"):
-        sweep([FIRST], {"first": INPUTS["first"][0]}, [ArrayConfig()])
+        Workload.of_layers("one", [FIRST], {"first": INPUTS["first"][0]})
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=30))
@@ -108,7 +116,7 @@ def test_design_points_may_differ_in_everything() -> None:
         ArrayConfig(num_pes=2, index_bits=1, weight_bits=8),
         ArrayConfig(num_pes=4, index_bits=2),
     ]
-    table = sweep([FIRST], INPUTS, arrays)
+    table = sweep(ONE_LAYER, [Design(array) for array in arrays])
     for row, array, total in zip(table.to_pylist(), arrays, network_totals(table), strict=True):
         result = simulate(FIRST, INPUTS["first"][0], array)
         assert row["stored_entries"] == result.stored_entries
@@ -118,7 +126,7 @@ def test_design_points_may_differ_in_everything() -> None:
 
 def test_result_files_keep_units_and_origin(tmp_path: Path) -> None:
     path = tmp_path / "sweep.parquet"
-    table = sweep([FIRST], INPUTS, [ArrayConfig()])
+    table = sweep(ONE_LAYER, [PAPER])
     write_results(path, table, {"settings": {"seed": 3}})
     found, origin = read_results(path, SWEEP_COLUMNS)
     assert found.to_pylist() == table.to_pylist()
@@ -135,7 +143,7 @@ def test_a_damaged_result_file_gets_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"PAR1")
     with pytest.raises(InputError, match="must be a whole Parquet file; reading it failed"):
         read_results(path, SWEEP_COLUMNS)
-    table = sweep([FIRST], INPUTS, [ArrayConfig()])
+    table = sweep(ONE_LAYER, [PAPER])
     as_text = table.set_column(table.schema.get_field_index("cycles"), "cycles", pa.array(["many"]))
     unknown = table.set_column(table.schema.get_field_index("cycles"), "cycles", pa.array([None], pa.float64()))
     for damaged in (table.drop_columns(["cycles"]), as_text, unknown):
@@ -150,7 +158,7 @@ def test_a_damaged_result_file_gets_a_sentence(tmp_path: Path) -> None:
 
 def test_a_flipped_bit_in_the_values_of_a_result_file_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "sweep.parquet"
-    table = sweep([FIRST], INPUTS, GRID.design_points(ArrayConfig()))
+    table = sweep(ONE_LAYER, GRID.designs(ArrayConfig()))
     write_results(path, table, {})
     whole = path.read_bytes()
     end_of_values = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")

@@ -25,11 +25,12 @@ def check_size(name: str, rows: int, columns: int) -> None:
 
 
 def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values, in memory that nobody can write to."""
+    """The same values, in memory that nobody can write to; a file mapped for reading is shared, not copied."""
     owner = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
-    if owner.flags.writeable or owner.base is not None:
+    mapped = isinstance(owner, np.memmap) and owner.mode == "r"
+    if owner.flags.writeable or (owner.base is not None and not mapped):
         array = array.copy()
         array.flags.writeable = False
     return array

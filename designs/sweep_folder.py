@@ -1,0 +1,157 @@
+"""A sweep on disk: what made it, its arrays, a file for each finished batch of points, and at the end one table.
+
+sweep.json        what makes the sweep: space, sampling, workload, versions, digest of the sources
+parts/*.parquet   finished points, each file whole or absent, named after its first point
+arrays/           of the run that goes on: the workload and its packed matrices, for workers to map
+sweep.parquet     all points in order; the parts are gone then
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from designs.evaluation import SWEEP_COLUMNS
+from designs.folder_lock import lock_folder
+from designs.results import read_results, write_results
+from designs.workload import Workload
+from traces import InputError
+from traces.atomic_file import PARTIAL_SUFFIX, write_atomically
+
+SWEEP_FILE = "sweep.parquet"
+
+
+class SweepFolder:
+    """The folder of one sweep. Use as a context manager: one run at a time may write to it.
+
+    fresh   begin anew, whatever is there
+
+    Raises InputError if another run writes to it, it holds another sweep, or it cannot be written.
+    """
+
+    def __init__(self, folder: Path, origin: Mapping[str, Any], fresh: bool = False) -> None:
+        self.folder = folder
+        self.origin = json.loads(json.dumps(origin))  # as it comes back from a file
+        self.fresh = fresh
+
+    def __enter__(self) -> SweepFolder:
+        self._lock = lock_folder(self.folder)
+        try:
+            for left_behind in self.parts.glob(f".*{PARTIAL_SUFFIX}"):
+                left_behind.unlink(missing_ok=True)
+            shutil.rmtree(self.arrays, ignore_errors=True)
+            if self.fresh:
+                self._remove()
+            self._begin()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.arrays, ignore_errors=True)
+        self._lock.release()
+
+    @property
+    def parts(self) -> Path:
+        return self.folder / "parts"
+
+    @property
+    def arrays(self) -> Path:
+        return self.folder / "arrays"
+
+    @property
+    def result(self) -> Path:
+        return self.folder / SWEEP_FILE
+
+    def _begin(self) -> None:
+        record = self.folder / "sweep.json"
+        if record.exists():
+            try:
+                found = json.loads(record.read_text())
+            except (OSError, ValueError):
+                found = None
+            if found != self.origin:
+                raise InputError(
+                    f"{self.folder} holds another sweep{_difference(found, self.origin)}; give another folder with "
+                    f"--out, or --fresh to begin anew"
+                )
+            return
+        if self.result.exists() or self.parts.exists():
+            raise InputError(
+                f"{self.folder} holds results without a sweep.json that says what made them; give another folder with "
+                f"--out, or --fresh to begin anew"
+            )
+        write_atomically(record, json.dumps(self.origin, indent=1).encode())
+
+    def _remove(self) -> None:
+        for path in (self.result, self.folder / "sweep.json"):
+            path.unlink(missing_ok=True)
+        for folder in (self.parts, self.arrays):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def share(self, workload: Workload) -> Path:
+        """Write the workload for workers to map; where it is. Raises InputError if the disk is full."""
+        place = self.arrays / "workload"
+        workload.write(place)
+        return place
+
+    @property
+    def packed(self) -> Path:
+        """Where packed matrices are shared."""
+        return self.arrays / "packed"
+
+    def finished(self) -> pa.Table:
+        """The points that are on the disk, in order. Raises InputError if a part is damaged."""
+        if self.result.exists():
+            return read_results(self.result, SWEEP_COLUMNS)[0]
+        return read_parts(self.parts)
+
+    def keep(self, first_point: int, part: bytes) -> None:
+        """Write a finished batch. Raises InputError if the disk is full or refuses; parts written before stay."""
+        try:
+            write_atomically(self.parts / f"{first_point:08d}.parquet", part)
+        except InputError as error:
+            raise InputError(
+                f"{error}; the points finished before are kept: make room and run the same command again to go on"
+            ) from error
+
+    def finish(self) -> pa.Table:
+        """Put the parts together in one file; the table."""
+        table = self.finished()
+        if not self.result.exists():
+            write_results(self.result, table, self.origin)
+        shutil.rmtree(self.parts, ignore_errors=True)
+        return table
+
+
+def read_parts(folder: Path) -> pa.Table:
+    """All points of a folder of parts, in order; no rows where there are none."""
+    tables = []
+    for path in sorted(folder.glob("*.parquet")):
+        try:
+            tables.append(read_results(path, SWEEP_COLUMNS)[0])
+        except InputError as error:
+            raise InputError(f"{error}; or remove that file, and its points are done again") from error
+    return in_order(tables)
+
+
+def in_order(parts: Sequence[pa.Table]) -> pa.Table:
+    """The rows of finished batches in one table, design after design; no rows where there are none."""
+    schema = pa.schema([column.field for column in SWEEP_COLUMNS])
+    table = pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])
+    table = table.take(np.argsort(table["point"].to_numpy(), kind="stable")).combine_chunks()
+    return table.replace_schema_metadata(None)
+
+
+def _difference(found: Any, wanted: dict[str, Any]) -> str:
+    if not isinstance(found, dict):
+        return ""
+    different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
+    return f", of which {' and '.join(different)} differ"
