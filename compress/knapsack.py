@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
 
 Floats = npt.NDArray[Any]
-_GAP = 1e-4  # a solution may be this share worse than the best
+_GAP = 1e-3  # a solution may be this share worse than the best
 _SECONDS = 20.0
 
 

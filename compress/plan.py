@@ -141,7 +141,7 @@ class Candidate:
 class Plan:
     """One choice for each layer, by name, and what was predicted and measured of it.
 
-    predicted_change  expected squared change of the outputs, all layers together
+    predicted_change  expected squared change of the outputs, the layers' added up
     predicted         what of the tolerance that uses up
     costs             file_bytes, and what the cost function says, all layers together
     measured          what of the tolerance is used up on the pool, and its standard error; None: from the analysis
@@ -149,7 +149,7 @@ class Plan:
     feasible          whether it keeps tolerance and budget
     binding           what keeps it from being smaller, or, if it is not feasible, what it does not keep
     nearest           for each bound of the budget that is not kept: what is reachable within the tolerance
-    measurements      how often the network was run over the pool to find this plan
+    measurements      how often the network was run over the pool to find this plan, runs over a part counted as such
     inputs            places in the pool of those that a committee chose to stand for it; empty: the whole pool does
     """
 
@@ -164,7 +164,7 @@ class Plan:
     feasible: bool = False
     binding: tuple[str, ...] = ()
     nearest: Mapping[str, float] = field(default_factory=dict)
-    measurements: int = 0
+    measurements: float = 0.0
     inputs: tuple[int, ...] = ()
     planner: Planner | None = field(default=None, repr=False)
 

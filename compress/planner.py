@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 
 from compress.analysis import Analysis, analyse, centred
+from compress.calibration import Calibration
 from compress.compensation import error_spread, pruned_weights, shared_weights
 from compress.container import CompressedModel
 from compress.deep_compression import assemble, free_bias
@@ -45,6 +46,7 @@ _NOISES = 16
 _WEIGHTS_AT_ONCE = 2**24
 _MOST_MEASUREMENTS = 6
 _MOST_HALVINGS = 12
+_CALIBRATION_RUNS = 2.5  # over the pool, for all layers together
 _CLOSE_ENOUGH = 0.93  # of the tolerance used up
 
 
@@ -97,6 +99,7 @@ class Planner:
         ]
         self._curvatures = [unit.curvatures for unit in self.analysis.units]
         self._pruned: dict[tuple[int, float], npt.NDArray[np.float64]] = {}
+        self._calibration = Calibration(len(self.units))
         self._known: dict[Tolerance, tuple[float, float]] = {}  # limits that were measured, and corrections
         settings = [(density, bits) for density in densities for bits in weight_bits]
         self.candidates: list[list[Candidate]] = []
@@ -114,40 +117,43 @@ class Planner:
     def plan(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
         """The smallest file that keeps the tolerance on the pool and the budget, as far as it can be found.
 
-        Nothing is run but plans, over the pool, at most six: the first is what the analysis alone predicts; each
-        measurement corrects the limit of the next. Raises InputError if the budget bounds what neither the file nor
-        the cost function knows.
+        Nothing is run but plans, over the pool, at most six, and after the first of them each of its layers alone, over
+        a part of the pool (`compress.calibration`). The first plan is what the analysis alone predicts; each measured
+        one corrects the limit of the next. Raises InputError if the budget bounds what neither the file nor the cost
+        function knows.
         """
         budget = budget or Budget()
-        tried: list[tuple[float, Plan]] = []
-        limit = self.change_of(tolerance, tolerance.bound)
+        tried: list[Plan] = []
+        runs = 0.0
+        limit, _ = self._start(tolerance)
         while len(tried) < _MOST_MEASUREMENTS:
             plan = self._within(tolerance, budget, limit)
-            again = next((each for _, each in tried if each.choices == plan.choices), None)
+            again = next((each for each in tried if each.choices == plan.choices), None)
             if again is not None:
-                below = again.predicted_change * (1 - 1e-6)
+                below = self._scaled_change(again) * (1 - 1e-6)
                 if again.used <= tolerance.bound or below >= limit or not limit > 1e-12:
                     break
                 limit = below  # so that it is not found again
                 continue
             plan = self.measured(plan)
-            tried.append((limit, plan))
-            if _CLOSE_ENOUGH * tolerance.bound <= plan.used <= tolerance.bound:
+            tried.append(plan)
+            extra = self._calibrate(plan) if len(tried) == 1 else 0.0
+            runs += 1 + extra
+            if not extra and _CLOSE_ENOUGH * tolerance.bound <= plan.used <= tolerance.bound:
                 break
-            limit = self._corrected([(each, found.used) for each, found in tried], tolerance)
-        kept = [each for each in tried if each[1].feasible]
+            limit = self._corrected([(self._scaled_change(each), each.used) for each in tried], tolerance)
+        kept = [each for each in tried if each.feasible]
         if kept:
-            limit, best = min(kept, key=lambda each: each[1].costs["file_bytes"])
+            best = min(kept, key=lambda each: each.costs["file_bytes"])
         else:
-            limit, best = min(tried, key=lambda each: (each[1].used > tolerance.bound, each[1].excess))
-        self._known[tolerance] = limit, self.change_of(tolerance, best.used) / best.predicted_change
-        return dataclasses.replace(best, measurements=len(tried))
+            best = min(tried, key=lambda each: (each.used > tolerance.bound, each.excess))
+        change = self._scaled_change(best)
+        self._known[tolerance] = change * (1 + 1e-6), self.change_of(tolerance, best.used) / change
+        return dataclasses.replace(best, measurements=runs)
 
     def predict(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
         """A plan from the analysis, and what has been measured for the same tolerance so far; nothing is run."""
-        unmeasured = self.change_of(tolerance, tolerance.bound), 1.0
-        limit, correction = self._known.get(tolerance, unmeasured)
-        return self._within(tolerance, budget or Budget(), limit, correction)
+        return self._within(tolerance, budget or Budget(), *self._start(tolerance))
 
     def measured(self, plan: Plan) -> Plan:
         """The plan after it was applied, and run over the pool."""
@@ -166,12 +172,15 @@ class Planner:
     def _within(self, tolerance: Tolerance, budget: Budget, limit: float, correction: float = 1.0) -> Plan:
         """The smallest file that keeps the budget, the layers' changes of the outputs adding up to the limit at most.
 
-        correction   what the change of the outputs is to the sum of the layers' predicted changes
+        correction   what the change of the outputs is to the sum of the layers' changes
         """
         unknown = sorted(set(budget.bounds) - set(self.candidates[0][0].costs))
         if unknown:
             raise InputError(f"the budget bounds {', '.join(unknown)}, which the cost function does not give")
-        changes = [np.array([each.change for each in of_layer]) for of_layer in self.candidates]
+        changes = [
+            self._calibration.scaled(number, np.array([each.change for each in of_layer]))
+            for number, of_layer in enumerate(self.candidates)
+        ]
         costs = {
             name: [np.array([each.costs[name] for each in of_layer]) for of_layer in self.candidates]
             for name in self.candidates[0][0].costs
@@ -193,7 +202,7 @@ class Planner:
         if found is None:  # not even the finest choices keep the tolerance
             found = np.array([int(each.argmin()) for each in changes])
         chosen = [of_layer[place] for of_layer, place in zip(self.candidates, found, strict=True)]
-        total_change = sum(each.change for each in chosen)
+        scaled = sum(float(of_layer[place]) for of_layer, place in zip(changes, found, strict=True))
         sums = {
             name: max(each.costs[name] for each in chosen)
             if name == "sram_bytes_per_pe"
@@ -206,12 +215,43 @@ class Planner:
                 {unit.name: each for unit, each in zip(self.units, chosen, strict=True)},
                 tolerance,
                 budget,
-                predicted_change=total_change,
-                predicted=self.expected(tolerance, total_change * correction),
+                predicted_change=sum(each.change for each in chosen),
+                predicted=self.expected(tolerance, scaled * correction),
                 costs=sums,
                 planner=self,
             )
         )
+
+    def _scaled_change(self, plan: Plan) -> float:
+        """What the layers' predicted changes add up to, each as it counts by what was tried so far."""
+        changes = [np.array([each.change]) for each in plan.layers.values()]
+        return sum(float(self._calibration.scaled(number, each)[0]) for number, each in enumerate(changes))
+
+    def _calibrate(self, plan: Plan) -> float:
+        """Run each layer of a plan alone over a part of the pool; returns how many runs over the pool that took."""
+        part = min(len(self.pool), max(50, round(_CALIBRATION_RUNS * len(self.pool) / len(self.units))))
+        places = np.random.default_rng(0).permutation(len(self.pool))[:part]
+        divergence = Tolerance(divergence=1)
+        runs = 0.0
+        with progress_bar("trying layers alone", len(self.units)) as advance:
+            for number, candidate in enumerate(plan.layers.values()):
+                if not self._calibration.knows(number, candidate.change):
+                    alone = copy.deepcopy(self.module)
+                    unit = weight_units(alone)[0][number]
+                    values = self._layer(number, candidate.choice).weights().reshape(tuple(unit.weight.shape))
+                    with torch.no_grad():
+                        unit.weight.copy_(torch.from_numpy(values))
+                    after = run_batches(alone, self.pool[places])
+                    used = divergence.used_by_input(self.outputs[places], after, None)
+                    self._calibration.add(number, candidate.change, self._counts[places] * used)
+                    runs += part / len(self.pool)
+                advance()
+        return runs
+
+    def _start(self, tolerance: Tolerance) -> tuple[float, float]:
+        """The limit and the correction that were found for the tolerance, or those to begin with."""
+        found = self._known.get(tolerance)
+        return (self.change_of(tolerance, tolerance.bound), 1.0) if found is None else found
 
     def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance) -> float:
         """The limit to try next: between those that enclose the tolerance, or as the last measurement corrects it.

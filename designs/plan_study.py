@@ -82,7 +82,7 @@ BUDGET_COLUMNS = [
     Column("network", pa.string(), "", "lenet_5 or resnet_20"),
     Column("asked", pa.string(), "", "what was planned"),
     Column("seconds", pa.float64(), "s", "that the plan took, the analysis included where it is the first"),
-    Column("measurements", pa.int64(), "", "runs of the network over the pool"),
+    Column("measurements", pa.float64(), "", "runs of the network over the pool"),
     Column("size_bytes", pa.float64(), "B", "of the container"),
     Column("latency_us", pa.float64(), "us", "of one input on the array"),
     Column("energy_uj", pa.float64(), "uJ", "of one input on the array"),
@@ -103,8 +103,8 @@ COMMITTEE_FILE = "committee.parquet"
 TRAINED_ON, TRAINING_EPOCHS = 50_000, 6  # of MNIST's training images; the other 10,000 are the pool
 ANALYSED = 256
 TRIALS, RANDOM_PLANS = 200, 200
-COMMITTEE_NUMBERS, COMMITTEE_SEEDS = (16, 32, 64, 128, 256, 512), 10
-COMMITTEE_POOL, COMMITTEE_CONFIDENCE = 4000, 0.8
+COMMITTEE_NUMBERS, COMMITTEE_SEEDS = (16, 32, 64, 128, 256), 10
+COMMITTEE_POOL, COMMITTEE_CONFIDENCE = 4000, 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +113,7 @@ class StudiedNetwork:
 
     pool       float32 [inputs, pixels], unlabelled
     bounds     divergences on the pool that plans are made for
-    uniform    densities for all layers alike
+    uniform    densities for all layers alike, with each of the widths; the scan tries its own with all but the last
     search     the bound of the black-box search
     """
 
@@ -124,6 +124,7 @@ class StudiedNetwork:
     densities: tuple[float, ...]
     bounds: tuple[float, ...]
     uniform: tuple[float, ...]
+    widths: tuple[int, ...]
     search: float
 
     def planner(self, **options: Any) -> Planner:
@@ -153,8 +154,9 @@ def lenet(images: ImageSet, folder: Path, seed: int = 0) -> StudiedNetwork:
         images.train_images[TRAINED_ON : TRAINED_ON + 2000],
         images,
         densities=(0.8, 0.6, 0.42, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05, 0.03),
-        bounds=(0.001, 0.003, 0.006, 0.012, 0.02, 0.035, 0.06, 0.1),
-        uniform=(0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.12, 0.1, 0.08, 0.06),
+        bounds=(0.003, 0.006, 0.012, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.45),
+        uniform=(1.0, 0.8, 0.7, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3),
+        widths=(2, 3, 4, 5),
         search=0.012,
     )
 
@@ -169,6 +171,7 @@ def resnet(module: ResNet20, images: ImageSet) -> StudiedNetwork:
         densities=DENSITIES,
         bounds=(0.003, 0.01, 0.02, 0.03, 0.045, 0.07, 0.1, 0.14),
         uniform=(1.0, 0.8, 0.65, 0.52, 0.42),
+        widths=(3, 4, 5, 6),
         search=0.03,
     )
 
@@ -182,20 +185,23 @@ def run_study(networks: Sequence[StudiedNetwork], folder: Path, seed: int = 0) -
     for number, studied in enumerate(networks):
         weights = sum(float(each.double().abs().sum()) for each in studied.module.state_dict().values())
         origin: Row = {"digest": studied.images.digest, "weights": weights, "seed": seed, "network": studied.name}
-        origin |= {"densities": studied.densities, "bounds": studied.bounds, "search": studied.search}
+        origin |= {"densities": studied.densities}
+        own: Row = {"search": {"bound": studied.search}, "budgets": {"bound": studied.search}, "predictions": {}}
+        own |= {"curves": {name: getattr(studied, name) for name in ("bounds", "uniform", "widths")}}
         planner = functools.cache(partial(studied.planner, seed=seed))  # analysed when a step first asks for it
         makers: dict[str, Callable[[], list[Row]]] = {
             "budgets": partial(_budgets, studied, seed),
             "predictions": partial(_predictions, studied, planner, seed),
             "curves": partial(_curves, studied, planner),
-            "search": partial(_search, studied, planner, seed, folder / studied.name / "search" / "trials.journal"),
+            "search": partial(_search, studied, seed, folder / studied.name / "search" / "trials.journal"),
         }
         for name, make in makers.items():
             with Stages(folder / studied.name / name) as stages:
-                stages.run(f"{name}.parquet", origin, _writer(FILES[name], make, origin))
+                part = origin | own[name]
+                stages.run(f"{name}.parquet", part, _writer(FILES[name], make, part))
         if number == 0:
             with Stages(folder / studied.name / "committee") as stages:
-                _committee(studied, stages, origin)
+                _committee(studied, stages, origin | {"bound": studied.search})
 
 
 def _writer(columns: list[Column], make: Callable[[], list[Row]], origin: Mapping[str, Any]) -> Callable[[Path], None]:
@@ -225,7 +231,7 @@ def _curves(studied: StudiedNetwork, analysed: Callable[[], Planner]) -> list[Ro
     """Size against accuracy for each method."""
     planner = analysed()
     judge = _Judge(studied, planner)
-    settings = list(itertools.product(studied.uniform, (3, 4, 5, 6)))
+    settings = list(itertools.product(studied.uniform, studied.widths))
     rows = []
     with progress_bar("points of the curves", 3 * len(studied.bounds) + len(settings)) as advance:
         for method, points in (
@@ -279,7 +285,7 @@ def _scanned(studied: StudiedNetwork, planner: Planner) -> Iterator[Point]:
     What several layers do to the outputs is taken to be the sum of what each does alone.
     """
     names = [unit.name for unit in planner.units]
-    settings = list(itertools.product(studied.densities[::2], (3, 4, 5)))
+    settings = list(itertools.product(studied.densities[::2], studied.widths[:-1]))
     tried: list[list[tuple[Choice, float, float]]] = []
     evaluations = 0.0
     measure = Tolerance(divergence=1).measure
@@ -341,7 +347,7 @@ def _predictions(studied: StudiedNetwork, analysed: Callable[[], Planner], seed:
     return rows
 
 
-def _search(studied: StudiedNetwork, analysed: Callable[[], Planner], seed: int, journal: Path) -> list[Row]:
+def _search(studied: StudiedNetwork, seed: int, journal: Path) -> list[Row]:
     """A plan, and 200 trials of Optuna's TPE over the same choices on the same pool, for one bound.
 
     journal   file of the finished trials, from which a search that was cut off goes on
@@ -349,7 +355,7 @@ def _search(studied: StudiedNetwork, analysed: Callable[[], Planner], seed: int,
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    planner = analysed()
+    planner = studied.planner(seed=seed)  # that knows nothing from other plans
     judge = _Judge(studied, planner)
     tolerance = Tolerance(divergence=studied.search)
     plan = planner.plan(tolerance)
