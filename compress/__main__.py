@@ -1,15 +1,17 @@
-"""Command line: `python -m compress pack | show | unpack | export | import`."""
+"""Command line: `python -m compress pack | show | unpack | export | import | plan | watch`."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
+from compress.plan import Budget, Plan, Tolerance
 from traces import InputError
 from traces.command_line import console, run
 
@@ -142,6 +144,189 @@ def import_(file: tyro.conf.Positional[Path], container: tyro.conf.Positional[Pa
     show(container)
 
 
+def plan(
+    network: tyro.conf.Positional[str],
+    inputs: tyro.conf.Positional[Path],
+    container: tyro.conf.Positional[Path],
+    budget: Annotated[Budget, tyro.conf.arg(name="")],
+    weights: Path | None = None,
+    labels: Path | None = None,
+    accuracy_drop: float | None = None,
+    divergence: float | None = None,
+    confidence: float = 0.5,
+    committee: int = 0,
+    cost: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Compress a trained network as far as a tolerance and a budget allow, without training it; PyTorch needed.
+
+    The plan is written beside the container, as NAME.plan.json. Example:
+
+      python -m compress plan designs.resnet:ResNet20 images.npy resnet.dc --weights resnet20.npz --divergence 0.02
+
+    Args:
+        network: package.module:function that builds the network
+        inputs: .npy file of inputs like those to come, float [inputs, ...]
+        container: the file to write
+        budget: what the compressed network may cost
+        weights: .npz file of its parameters by name, or a PyTorch state dict (.pt, .pth)
+        labels: .npy file of the inputs' labels, int [inputs]
+        accuracy_drop: how much the share of right answers may fall (without labels: of answers that change)
+        divergence: how far the outputs may diverge, in nats
+        confidence: probability with which the tolerance is to be kept by all inputs like these
+        committee: plan on so many inputs that a committee chooses
+        cost: package.module:function that is called with the network and inputs and gives the cost function, like
+            designs.array_cost:ArrayCost; for budgets of latency, energy and SRAM
+        seed: of what is drawn at random
+    """
+    from compress.network_source import build_network
+    from compress.planning import plan as make
+    from traces.npz import read_npy
+
+    _check_suffix(container)
+    module, pool = build_network(network, weights), read_npy(inputs)
+    found = make(
+        module,
+        pool,
+        labels=None if labels is None else read_npy(labels),
+        tolerance=Tolerance(accuracy_drop, divergence, confidence),
+        budget=budget,
+        cost=_cost(cost, module, pool),
+        committee=committee,
+        seed=seed,
+    )
+    _keep_plan(found, module, container)
+
+
+def watch(
+    container: tyro.conf.Positional[Path],
+    network: tyro.conf.Positional[str],
+    inputs: tyro.conf.Positional[Path],
+    budget: Annotated[Budget, tyro.conf.arg(name="")],
+    weights: Path | None = None,
+    labels: Path | None = None,
+    accuracy_drop: float | None = None,
+    divergence: float | None = None,
+    plan: Path | None = None,
+    replan: Path | None = None,
+    cost: str | None = None,
+) -> None:
+    """Compare a deployed container with the original network on new inputs; PyTorch needed.
+
+    Says what of the tolerance they use up, with 95 % confidence intervals, and whether it drifts. With --replan, a new
+    container is planned on these inputs if the tolerance is broken, or a budget is given. Ends with status 1 if the
+    tolerance is broken and nothing was planned that keeps it. Example:
+
+      python -m compress watch resnet.dc designs.resnet:ResNet20 new.npy --weights resnet20.npz --plan resnet.plan.json
+
+    Args:
+        container: the deployed container
+        network: package.module:function that builds the original network
+        inputs: .npy file of new inputs, in the order in which they came, float [inputs, ...]
+        budget: what the compressed network may cost from now on
+        weights: .npz file of the original's parameters by name, or a PyTorch state dict (.pt, .pth)
+        labels: .npy file of the inputs' labels, int [inputs]
+        accuracy_drop: how much the share of right answers may fall (without labels: of answers that change)
+        divergence: how far the outputs may diverge, in nats
+        plan: the .plan.json file of the container; without it, give the tolerance
+        replan: the container to write where a new plan is needed
+        cost: as of the command plan
+    """
+    from compress.network_source import build_network
+    from compress.planning import plan as make
+    from compress.watch import watch as compare
+    from traces.npz import read_npy
+
+    if plan is None:
+        made, tolerance = None, Tolerance(accuracy_drop, divergence)
+    elif accuracy_drop is None and divergence is None:
+        made = Plan.load(plan)
+        tolerance = made.tolerance
+    else:
+        raise InputError("the tolerance comes from --plan, or from --accuracy-drop or --divergence; give one of them")
+    if replan is not None:
+        _check_suffix(replan)
+    module, values = build_network(network, weights), read_npy(inputs)
+    its_labels = None if labels is None else read_npy(labels)
+    report = compare(module, CompressedModel.load(container), values, tolerance, labels=its_labels, plan=made)
+    _print_watch(report)
+    needed = report.verdict == "broken" or bool(budget.bounds)
+    kept = report.verdict != "broken"
+    if replan is not None and needed:
+        again = make(
+            module, values, labels=its_labels, tolerance=tolerance, budget=budget, cost=_cost(cost, module, values)
+        )
+        _keep_plan(again, module, replan)
+        kept = again.feasible
+    elif needed:
+        print("Give --replan CONTAINER for a new plan.")
+    if not kept:
+        sys.exit(1)
+
+
+def _check_suffix(container: Path) -> None:
+    """Raise InputError before anything is planned, if the plan could not be written beside the container."""
+    if container.suffix == ".json":
+        raise InputError(f"{container}: the container's plan is written beside it as .json; choose another suffix")
+
+
+def _cost(name: str | None, module: Any, inputs: Any) -> Any:
+    from compress.network_source import named_function
+
+    return None if name is None else named_function(name)(module, inputs[:4])
+
+
+def _keep_plan(found: Plan, module: Any, container: Path) -> None:
+    """Write the container and its plan, and print what was planned."""
+    from rich.table import Table
+
+    model = found.apply(module)
+    model.save(container)
+    written = container.with_suffix(".plan.json")
+    found.save(written)
+    table = Table(title="The plan, layer by layer", title_justify="left")
+    rows = found.rows
+    for heading in rows[0]:
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for row in rows:
+        table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row.values()))
+    console().print(table)
+    costs = ", ".join(f"{name} {value:,.6g}" for name, value in found.costs.items())
+    print(f"{model.compression_ratio:.1f}x smaller; {costs}")
+    kind = "accuracy_drop" if found.tolerance.divergence is None else "divergence"
+    assert found.measured is not None
+    assert found.confidence is not None
+    print(
+        f"{kind} {found.measured:.4g}, standard error {found.standard_error:.2g}, of {found.tolerance.bound:g}: "
+        f"kept by all inputs like these with a probability of {found.confidence:.0%}"
+    )
+    if not found.feasible:
+        nearest = "".join(f"; the nearest {name} is {value:,.6g}" for name, value in found.nearest.items())
+        print(f"Not kept: {', '.join(found.binding)}{nearest}")
+    if found.inputs:
+        print(f"Planned on {len(found.inputs)} inputs: {', '.join(map(str, found.inputs))}")
+    print(f"wrote {container} and {written}")
+
+
+def _print_watch(report: Any) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"On {report.inputs:,} new inputs, 95 % confidence intervals", title_justify="left")
+    for heading in ("", "mean", "from", "to", "bound"):
+        table.add_column(heading, justify="left" if not heading else "right")
+    kind = "accuracy_drop" if report.tolerance.divergence is None else "divergence"
+    for name, interval, bound in (
+        (f"tolerance used ({kind})", report.used, f"{report.tolerance.bound:g}"),
+        ("answers that differ", report.disagreement, ""),
+        ("divergence, nats", report.divergence, ""),
+    ):
+        table.add_row(name, f"{interval.mean:.4g}", f"{interval.low:.4g}", f"{interval.high:.4g}", bound)
+    console().print(table)
+    for name, errors in report.drift.items():
+        print(f"{'drift' if name in report.drifting else 'no drift'}: {name}, {errors:+.1f} standard errors")
+    print(f"The tolerance is {report.verdict}.")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "pack": pack,
@@ -149,6 +334,8 @@ def main() -> None:
         "unpack": unpack,
         "export": export,
         "import": import_,
+        "plan": plan,
+        "watch": watch,
     }
     tyro.extras.subcommand_cli_from_dict(commands, prog="python -m compress")
 

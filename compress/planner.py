@@ -176,7 +176,10 @@ class Planner:
         """
         unknown = sorted(set(budget.bounds) - set(self.candidates[0][0].costs))
         if unknown:
-            raise InputError(f"the budget bounds {', '.join(unknown)}, which the cost function does not give")
+            raise InputError(
+                f"the budget bounds {', '.join(unknown)}, which neither the file nor a cost function gives; give a "
+                f"cost function that does"
+            )
         changes = [
             self._calibration.scaled(number, np.array([each.change for each in of_layer]))
             for number, of_layer in enumerate(self.candidates)

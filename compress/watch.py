@@ -8,6 +8,7 @@ plan was made.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -25,6 +26,8 @@ from traces import InputError
 Floats = npt.NDArray[Any]
 Verdict = Literal["kept", "broken", "undecided"]
 LEVEL = 0.95
+_UNLIKELY = 3.0  # standard errors
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class WatchReport:
     disagreement  share of the inputs that are answered otherwise than by the original
     divergence    mean divergence of the outputs, in nats
     drift         by what was looked at, how far the second half of the inputs lies from the first (or the inputs
-                  from the plan), in standard errors of the difference: beyond 2 is unlikely to be chance
+                  from the plan), in standard errors of the difference: beyond 3 is hardly chance
     """
 
     inputs: int
@@ -66,7 +69,7 @@ class WatchReport:
     @property
     def drifting(self) -> list[str]:
         """What has moved by more than chance would explain."""
-        return [name for name, errors in self.drift.items() if abs(errors) > 3]
+        return [name for name, errors in self.drift.items() if abs(errors) > _UNLIKELY]
 
 
 def watch(
@@ -76,13 +79,11 @@ def watch(
     tolerance: Tolerance,
     *,
     labels: npt.NDArray[Any] | None = None,
-    deployed: torch.nn.Module | None = None,
     plan: Plan | None = None,
 ) -> WatchReport:
     """Compare a container with the original network on inputs [inputs, ...] that came later, in their order.
 
     labels     of the inputs, where the tolerance is an accuracy drop and they are known
-    deployed   a module of the same kind that the container is loaded into; a copy of the original, if none is given
     plan       that the container was made by: what it measured is what drift is told from
 
     Raises InputError if there are fewer than two inputs, or the container does not belong to the network.
@@ -92,7 +93,7 @@ def watch(
     if labels is not None and len(labels) != len(inputs):
         raise InputError(f"there must be a label for each input; found {len(labels)} for {len(inputs)}")
     before = run_batches(original.eval(), inputs)
-    after = run_batches(_loaded(original if deployed is None else deployed, model), inputs)
+    after = run_batches(_loaded(original, model), inputs)
     used = tolerance.used_by_input(before, after, labels)
     changed = np.asarray(before.argmax(axis=-1) != after.argmax(axis=-1), dtype=np.float64)
     divergence = Tolerance(divergence=1).used_by_input(before, after, None)
@@ -143,9 +144,6 @@ def mean_interval(values: Floats) -> Interval:
     return Interval(mean, mean - float(high) * error, mean - float(low) * error)
 
 
-_RESAMPLES = 1000
-
-
 def _apart(first: Floats, second: Floats) -> float:
     """Difference of two means in its standard errors; 0 where neither varies."""
     error = math.sqrt(float(first.var()) / len(first) + float(second.var()) / len(second))
@@ -153,8 +151,6 @@ def _apart(first: Floats, second: Floats) -> float:
 
 
 def _loaded(module: torch.nn.Module, model: CompressedModel) -> torch.nn.Module:
-    import copy
-
     deployed = copy.deepcopy(module)
     model.load_into(deployed)
     return deployed.eval()

@@ -263,7 +263,9 @@ def test_a_budget_that_cannot_be_met_says_what_binds(planner: Planner) -> None:
     nothing = planner.plan(Tolerance(divergence=1e-9))
     assert not nothing.feasible
     assert nothing.binding == ("tolerance",)
-    with pytest.raises(InputError, match="the budget bounds energy_uj, which the cost function does not give"):
+    with pytest.raises(
+        InputError, match="the budget bounds energy_uj, which neither the file nor a cost function gives"
+    ):
         planner.plan(tolerance, Budget(energy_uj=1))
 
 
