@@ -99,7 +99,6 @@ FILES = {
     "predictions": PREDICTION_COLUMNS,
     "budgets": BUDGET_COLUMNS,
 }
-COMMITTEE_FILE = "committee.parquet"
 TRAINED_ON, TRAINING_EPOCHS = 50_000, 6  # of MNIST's training images; the other 10,000 are the pool
 ANALYSED = 256
 TRIALS, RANDOM_PLANS = 200, 200
@@ -179,10 +178,10 @@ def resnet(module: ResNet20, images: ImageSet) -> StudiedNetwork:
 def run_study(networks: Sequence[StudiedNetwork], folder: Path, seed: int = 0) -> None:
     """Compute and measure everything; finished steps are kept in `folder`, and taken up again from there.
 
-    Writes NAME/curves.parquet, search, predictions and budgets for each network, and for the first one
-    NAME/committee.parquet.
+    Writes NAME/curves/curves.parquet for each network, likewise search, predictions and budgets, and for LeNet-5
+    `committee_files`.
     """
-    for number, studied in enumerate(networks):
+    for studied in networks:
         weights = sum(float(each.double().abs().sum()) for each in studied.module.state_dict().values())
         origin: Row = {"digest": studied.images.digest, "weights": weights, "seed": seed, "network": studied.name}
         origin |= {"densities": studied.densities}
@@ -199,9 +198,19 @@ def run_study(networks: Sequence[StudiedNetwork], folder: Path, seed: int = 0) -
             with Stages(folder / studied.name / name) as stages:
                 part = origin | own[name]
                 stages.run(f"{name}.parquet", part, _writer(FILES[name], make, part))
-        if number == 0:
+        if studied.name == LENET_5.name:
             with Stages(folder / studied.name / "committee") as stages:
                 _committee(studied, stages, origin | {"bound": studied.search})
+
+
+def committee_files(folder: Path) -> list[Path]:
+    """What the study of the committee leaves in its folder: a file for each number of inputs and way of choosing."""
+    where = folder / LENET_5.name / "committee"
+    return [where / _committee_file(number, how) for number in COMMITTEE_NUMBERS for how in ("committee", "random")]
+
+
+def _committee_file(number: int, how: str) -> str:
+    return f"{how}_{number}.parquet"
 
 
 def _writer(columns: list[Column], make: Callable[[], list[Row]], origin: Mapping[str, Any]) -> Callable[[Path], None]:
@@ -492,5 +501,4 @@ def _committee(studied: StudiedNetwork, stages: Stages, origin: Mapping[str, Any
                     advance()
                 return found
 
-            name = f"{how}_{number}.parquet"
-            stages.run(name, part, _writer(COMMITTEE_COLUMNS, make, part))
+            stages.run(_committee_file(number, how), part, _writer(COMMITTEE_COLUMNS, make, part))

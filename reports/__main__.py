@@ -1,4 +1,4 @@
-"""Command line: `python -m reports [all | deep-compression | resnet]`, figures and tables of results."""
+"""Command line: `python -m reports [all | deep-compression | resnet | planning]`, figures and tables of results."""
 
 from __future__ import annotations
 
@@ -142,8 +142,73 @@ def resnet(weights: tyro.conf.Positional[Path], data: Path, out: Path = RESULTS_
     print(f"wrote {out / 'table.md'}; the container is {out / 'compressed.dc'}")
 
 
+def planning(
+    data: Path | None = None,
+    resnet: tuple[Path, Path] | None = None,
+    out: Path = RESULTS_FOLDER / "planning",
+) -> None:
+    """Compare planned compression with other ways of choosing it, without retraining: LeNet-5, ResNet-20.
+
+    Beside plans stand one density and width for all layers, a scan of each layer, tolerances of the weights alone, and
+    a black-box search. Takes half an hour for LeNet-5 and about one more for ResNet-20, on two cores; a run that is cut
+    off goes on where it stopped. PyTorch needed. Example:
+
+      python -m reports planning --data MNIST --resnet resnet20.npz CIFAR10
+
+    Args:
+        data: folder of MNIST's IDX files; default: $CODESIGN_DATA
+        resnet: state dict of a trained ResNet-20, and the folder of CIFAR-10 as IDX files
+        out: folder of the results
+    """
+    from designs.plan_study import COMMITTEE_COLUMNS, FILES, committee_files, run_study
+    from designs.plan_study import lenet as study_lenet
+    from designs.plan_study import resnet as study_resnet
+    from designs.resnet import load_resnet
+    from reports import planning as pages
+
+    folder = data_folder(data)
+    if folder is None:
+        raise InputError("LeNet-5 is trained on MNIST; give the folder of its IDX files with --data DIR")
+    networks = [study_lenet(load_idx_folder(folder), out)]
+    if resnet is not None:
+        networks.append(study_resnet(load_resnet(read_parameters(resnet[0])), load_idx_folder(resnet[1])))
+    run_study(networks, out)
+    results = {
+        name: [
+            row
+            for studied in networks
+            for row in read_results(out / studied.name / name / f"{name}.parquet", columns)[0].to_pylist()
+        ]
+        for name, columns in FILES.items()
+    }
+    committee = [row for path in committee_files(out) for row in read_results(path, COMMITTEE_COLUMNS)[0].to_pylist()]
+    needed = {how: pages.inputs_needed(committee, how) for how in ("committee", "random")}
+    content = "\n".join(
+        [
+            pages.sizes_markdown(results["curves"]),
+            pages.search_markdown(results["search"]),
+            pages.predictions_markdown(results["predictions"]),
+            pages.budgets_markdown(results["budgets"]),
+            pages.committee_markdown(committee),
+            f"Inputs from which on the bound is kept, median of the seeds: {needed['committee']:g} chosen by the "
+            f"committee, {needed['random']:g} chosen at random.\n",
+        ]
+    )
+    print(content)
+    write_atomically(out / "tables.md", content.encode())
+    print(f"wrote {out / 'tables.md'}")
+    for name, figure in pages.draw_planning({**results, "committee": committee}).items():
+        for written in save_figure(figure, out / name):
+            print(f"wrote {written}")
+
+
 def main() -> None:
-    commands: dict[str, Callable[..., None]] = {"all": report, "deep-compression": deep_compression, "resnet": resnet}
+    commands: dict[str, Callable[..., None]] = {
+        "all": report,
+        "deep-compression": deep_compression,
+        "resnet": resnet,
+        "planning": planning,
+    }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
         arguments = ["all", *arguments]
