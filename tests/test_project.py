@@ -40,13 +40,20 @@ def test_the_settings_of_the_readme_pack_a_network() -> None:
     from compress.config import CompressionConfig
     from compress.one_shot import compress_parameters
 
-    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    block = next(each for each in re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL) if "[every]" in each)
     draw = np.random.default_rng(0)
     shapes = {"fc1.weight": (30, 20), "fc3.weight": (10, 30), "fc3.bias": (10,)}
     parameters = {name: draw.normal(size=shape) for name, shape in shapes.items()}
     model, left_alone = compress_parameters(parameters, CompressionConfig.from_toml(block))
     assert [layer.density for layer in model.layers] == [0.1, 0.5]
     assert list(left_alone) == ["fc3.bias"]
+
+
+def test_the_space_of_the_readme_is_one() -> None:
+    from designs import Space
+
+    block = next(each for each in re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL) if "[hardware]" in each)
+    assert Space.from_toml(block).parameters([])["num_pes"].values == (32, 64, 128)
 
 
 def test_the_readme_names_the_commands_and_every_folder() -> None:
