@@ -1,4 +1,4 @@
-"""Command line: `python -m designs [codesign | benchmark | simulate | sweep | front | studies]`."""
+"""Command line: `python -m designs [job | benchmark | simulate | sweep | codesign | fleet | front | studies]`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Annotated
 import tyro
 
 from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
-from designs.codesign import RESULTS_FOLDER, CodesignSettings
 from designs.grid import Grid
+from designs.main_job import RESULTS_FOLDER, MainJobSettings
 from designs.sampling import Sampling
 from designs.totals import Objective
 from sim import ArrayConfig
 from traces.command_line import data_folder, run
 
 
-def codesign(
-    settings: Annotated[CodesignSettings, tyro.conf.arg(name="")],
+def job(
+    settings: Annotated[MainJobSettings, tyro.conf.arg(name="")],
     grid: Annotated[Grid, tyro.conf.arg(name="")],
     data: Path | None = None,
     out: Path | None = None,
@@ -41,12 +41,12 @@ def codesign(
         out: folder of the results; default: results/NAME OF THE IMAGES
         fresh: do all steps again, also those that an earlier run has finished
     """
-    from designs import codesign as job
-    from designs.tables import print_codesign
+    from designs.main_job import run_main_job
+    from designs.tables import print_main_job
 
     begin = time.perf_counter()
-    result = job.codesign(data_folder(data), settings, grid, out, fresh)
-    print_codesign(result)
+    result = run_main_job(data_folder(data), settings, grid, out, fresh)
+    print_main_job(result)
     kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""
     print(f"Results are in {result.folder} ({time.perf_counter() - begin:.0f} s{kept}).")
 
@@ -202,7 +202,7 @@ def studies(
 
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
-        "codesign": codesign,
+        "job": job,
         "benchmark": benchmark,
         "simulate": simulate,
         "sweep": sweep,
@@ -211,11 +211,11 @@ def main() -> None:
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["codesign", *arguments]
+        arguments = ["job", *arguments]
     tyro.extras.subcommand_cli_from_dict(
         commands,
         prog="python -m designs",
-        description="Co-design of a model and an array. Without a command: codesign.",
+        description="Co-design of a model and an array. Without a command: job, the main one.",
         args=arguments,
     )
 

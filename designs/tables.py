@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from designs.codesign import CodesignResult
 from designs.design import ARRAY_FIELDS
 from designs.eie_studies import FoundArray, Study
 from designs.front import front_of
+from designs.main_job import MainJobResult
 from designs.network_run import NetworkRun
 from designs.sampling import Sample
 from designs.totals import DesignPoint, Objective, network_totals
@@ -23,7 +23,7 @@ from traces.command_line import console
 Row = dict[str, Any]
 
 
-def print_codesign(result: CodesignResult) -> None:
+def print_main_job(result: MainJobResult) -> None:
     """The network before and after, all design points, and those that no other one beats."""
     out = console()
     out.print(_network_table(result))
@@ -37,7 +37,7 @@ def print_codesign(result: CodesignResult) -> None:
     out.print(_front_table(front))
 
 
-def _network_table(result: CodesignResult) -> Table:
+def _network_table(result: MainJobResult) -> Table:
     table = Table(title=f"The network on {result.images}, before and after compression", title_justify="left")
     for heading in ("", "test accuracy", "bytes", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
