@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from designs.design import Design, LayerCompression
 from designs.sampling import Sampling, sample
+from designs.search import Search
 from designs.space import Constraints, Range, Space
 from designs.sweeps import read_sweep, sweep
 from designs.totals import network_totals
 from designs.workload import Workload
 
 if TYPE_CHECKING:
-    from designs.codesign_problem import Search
     from designs.codesign_search import codesign
     from designs.compression_choices import TrainedNetwork
     from designs.fleets import fleet
@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "Search": "designs.codesign_problem",
     "TrainedNetwork": "designs.compression_choices",
     "codesign": "designs.codesign_search",
     "fleet": "designs.fleets",

@@ -14,6 +14,7 @@ from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
 from designs.grid import Grid
 from designs.main_job import RESULTS_FOLDER, MainJobSettings
 from designs.sampling import Sampling
+from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
 from traces.command_line import data_folder, run
@@ -149,26 +150,117 @@ def sweep(
     print(f"Results are in {out / 'sweep.parquet'}.")
 
 
-def front(
-    result: tyro.conf.Positional[Path],
-    objectives: tuple[Objective, ...] = ("latency_us", "energy_nj", "area_mm2"),
-    fitting: bool = False,
+def codesign(
+    space: tyro.conf.Positional[Path],
+    search: Annotated[Search, tyro.conf.arg(name="")],
+    network: str = "main",
+    data: Path | None = None,
+    weights: Path | None = None,
+    out: Path = RESULTS_FOLDER / "codesign",
+    storage: str | None = None,
+    name: str = "codesign",
+    fine_tune: int = 0,
+    fresh: bool = False,
 ) -> None:
-    """Print the designs of a sweep that no other one beats; of an unfinished sweep, of the points that it has.
+    """Search a network's compression and the array that runs it together; verify the front. PyTorch needed.
+
+    The same command goes on where an interrupted or killed one stopped; called in several shells, or on several
+    machines with one --storage, it works on one study. Examples:
+
+      python -m designs codesign space.toml
+
+      python -m designs codesign space.toml --network lenet_5 --data MNIST --bounds accuracy_loss 0.02 area_mm2 4
+
+    Args:
+        space: TOML file of the space of arrays; with a table [compression], of each layer's density and bits, too
+        search: objectives, bounds, trials
+        network: main (the main job's, trained), lenet_5, resnet_20, or MODULE:FUNCTION that gives a TrainedNetwork
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: its state dict, .npz or .pt
+        out: folder of the results
+        storage: URL of the study's storage, or a journal file; default: a journal file in the folder of the results
+        name: of the study in its storage
+        fine_tune: epochs on unlabelled images for each design that is verified, after pruning and after sharing
+        fresh: begin anew, whatever folder and storage hold
+    """
+    from designs.codesign_search import codesign as search_together
+    from designs.network_source import open_network
+    from designs.space import Space
+    from designs.tables import print_verified
+    from designs.verification import distillation
+
+    chosen = Space.load(space)
+    trained = open_network(network, data_folder(data), weights)
+    tuning = distillation(trained, fine_tune, search.seed) if fine_tune else None
+    table = search_together(trained, chosen, search, out, storage, name, tuning, fresh)
+    print_verified(table, search.objectives)
+    print(f"Results are in {out}.")
+
+
+def fleet(
+    targets: tyro.conf.Positional[Path],
+    space: tyro.conf.Positional[Path],
+    network: str = "main",
+    data: Path | None = None,
+    weights: Path | None = None,
+    trials: int = 150,
+    seed: int = 0,
+    out: Path = RESULTS_FOLDER / "fleet",
+    fine_tune: int = 0,
+    fresh: bool = False,
+) -> None:
+    """One compressed network and one array for each target of a fleet, from one analysis. PyTorch needed.
 
     Example:
+
+      python -m designs fleet fleet.toml space.toml --network lenet_5 --data MNIST
+
+    Args:
+        targets: TOML file with a table for each target: max_area_mm2, max_latency_us, ..., minimise
+        space: TOML file of the space of arrays
+        network: as of codesign
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: its state dict, .npz or .pt
+        trials: designs to try for each target
+        seed: of the search
+        out: folder of the results
+        fine_tune: epochs on unlabelled images for each design that is verified, after pruning and after sharing
+        fresh: begin anew, whatever the folder of the results holds
+    """
+    from designs.fleets import fleet as for_each_target
+    from designs.fleets import read_fleet
+    from designs.network_source import open_network
+    from designs.space import Space
+    from designs.tables import print_fleet
+    from designs.verification import distillation
+
+    listed, chosen = read_fleet(targets), Space.load(space)
+    trained = open_network(network, data_folder(data), weights)
+    tuning = distillation(trained, fine_tune, seed) if fine_tune else None
+    table = for_each_target(trained, listed, chosen, Search(trials=trials, seed=seed), out, tuning, fresh)
+    print_fleet(table)
+    print(f"Results are in {out}.")
+
+
+def front(
+    result: tyro.conf.Positional[Path],
+    objectives: tuple[Objective | Figure, ...] = ("latency_us", "energy_nj", "area_mm2"),
+    fitting: bool = False,
+) -> None:
+    """Print the designs of a sweep or a co-design that no other one beats.
+
+    Of an unfinished sweep, of the points that it has; of a co-design, of its verified designs, as measured. Example:
 
       python -m designs front results/sweep --objectives latency_us area_mm2
 
     Args:
-        result: folder or file of a sweep
+        result: folder or file of a sweep, or folder of a co-design
         objectives: what designs are judged by, less is better
-        fitting: only designs whose SRAMs hold every layer whole
+        fitting: of a sweep, only designs whose SRAMs hold every layer whole
     """
-    from designs.sweeps import read_sweep
-    from designs.tables import print_sweep
+    from designs.tables import print_front
 
-    print_sweep(read_sweep(result)[0], objectives, fitting)
+    print_front(result, objectives, fitting)
 
 
 def studies(
@@ -206,6 +298,8 @@ def main() -> None:
         "benchmark": benchmark,
         "simulate": simulate,
         "sweep": sweep,
+        "codesign": codesign,
+        "fleet": fleet,
         "front": front,
         "studies": studies,
     }

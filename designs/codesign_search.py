@@ -28,12 +28,14 @@ import optuna
 import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
 
-from designs.codesign_problem import FIGURES, CodesignPoint, CodesignProblem, Search
+from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE
+from designs.codesign_problem import CodesignPoint, CodesignProblem
 from designs.compression_choices import CompressionChoices, TrainedNetwork
-from designs.design import DESIGN_COLUMNS, design_row
+from designs.design import design_row
 from designs.front import non_dominated
 from designs.hypervolume import CostBox, Hypervolume
-from designs.results import Column, provenance, read_results, table_of, write_results
+from designs.results import provenance, table_of, write_results
+from designs.search import FIGURES, Search
 from designs.space import Space
 from designs.study_progress import StudyProgress
 from designs.study_storage import WORKER, StudyWorker, open_storage
@@ -41,36 +43,8 @@ from designs.verification import FineTune, Verification
 from traces import InputError
 from traces.progress import progress_bar
 
-FRONT_FILE, TRIALS_FILE = "front.parquet", "trials.parquet"
 POINT, REFUSED, ORIGIN = "point", "refused", "origin"
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-_FIGURE_UNITS = {
-    "accuracy_loss": ("1", "share of right answers that is lost; without labels, of answers that change"),
-    "latency_us": ("us/input", "all layers one after the other, mean"),
-    "energy_nj": ("nJ/input", "energy at 45 nm, of all blocks and layers, mean"),
-    "area_mm2": ("mm2", "area at 45 nm"),
-    "file_bytes": ("bytes", "of the container"),
-}
-FRONT_COLUMNS = [
-    Column("trial", pa.int64(), "", "number of the trial that found the design"),
-    Column("digest", pa.string(), "", "of design and choices; the container is front/DIGEST.dc"),
-    *DESIGN_COLUMNS[:-1],
-    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
-    *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
-    *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
-    Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of answers as before"),
-    Column("keeps_bounds", pa.bool_(), "", "whether all bounds are kept, as measured"),
-    Column("on_front", pa.bool_(), "", "whether no other verified design beats it, as measured"),
-]
-TRIAL_COLUMNS = [
-    Column("trial", pa.int64(), "", "number of the trial"),
-    Column("digest", pa.string(), "", "of design and choices; empty where there is no such design"),
-    Column("refused", pa.string(), "", "why there is no such design"),
-    Column("feasible", pa.bool_(), "", "whether all bounds are kept, as predicted"),
-    Column("repeats", pa.bool_(), "", "whether an earlier trial has the same design"),
-    *(Column(name, pa.float64(), unit, f"predicted: {what}") for name, (unit, what) in _FIGURE_UNITS.items()),
-    Column("hypervolume", pa.float64(), "1", "share of the box around all costs that is beaten so far"),
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +146,9 @@ def _open_study(
 ) -> optuna.Study:
     objectives, origin = problem.search.objectives, problem.origin()
     with _one_at_a_time(folder):
-        try:
-            study = optuna.create_study(
-                storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
-            )
-        except ValueError as error:
-            raise InputError(f"the storage holds another study of the name {name}: {error}; choose another") from None
+        study = optuna.create_study(
+            storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
+        )
         found = study.user_attrs.get(ORIGIN)
         if found is None:
             with warnings.catch_warnings():
@@ -372,15 +343,3 @@ def _front_row(number: int, point: CodesignPoint, found: dict[str, Any]) -> dict
         "keeps_bounds": measured.feasible,
         "on_front": False,
     }
-
-
-def read_front(folder: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
-    """The verified front that a folder holds, and what made it. Raises InputError if there is none."""
-    path = Path(folder)
-    return read_results(path / FRONT_FILE if path.is_dir() else path, FRONT_COLUMNS)
-
-
-def read_study_trials(folder: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
-    """All trials that a folder holds, and what made them. Raises InputError if there are none."""
-    path = Path(folder)
-    return read_results(path / TRIALS_FILE if path.is_dir() else path, TRIAL_COLUMNS)

@@ -29,11 +29,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from designs.codesign_problem import FIGURES, CodesignPoint, CodesignProblem, Figure, Search
+from designs.codesign_problem import CodesignPoint, CodesignProblem
 from designs.codesign_search import StudyTrial, feasible_points, remove_study, run_study
 from designs.compression_choices import CompressionChoices, TrainedNetwork
 from designs.design import DESIGN_COLUMNS, Design, design_row
 from designs.results import Column, provenance, table_of, write_results
+from designs.search import FIGURES, Figure, Search
 from designs.space import Space
 from designs.verification import FineTune, Verification
 from traces import InputError
@@ -239,7 +240,7 @@ def _judged(problem: _TargetProblem, trial: StudyTrial) -> StudyTrial:
     if trial.point is None:
         return trial
     point, target = trial.point, problem.target
-    excesses = problem.excesses(point.figures, False, point.design)
+    excesses = problem.excesses(point.figures, point.excesses.get("must_fit", 0) > 0, point.design)
     if target.max_num_pes is not None:
         excesses["num_pes"] = point.design.array.num_pes / target.max_num_pes - 1
     return StudyTrial(trial.number, dataclasses.replace(point, excesses=excesses))

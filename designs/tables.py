@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast, get_args
 
+import numpy as np
 import pyarrow as pa
+from rich.console import Console
 from rich.table import Table
 
+from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE
 from designs.design import ARRAY_FIELDS
 from designs.eie_studies import FoundArray, Study
-from designs.front import front_of
+from designs.front import front_of, non_dominated
 from designs.main_job import MainJobResult
 from designs.network_run import NetworkRun
+from designs.results import read_results
 from designs.sampling import Sample
+from designs.search import FIGURES
+from designs.sweeps import read_sweep
 from designs.totals import DesignPoint, Objective, network_totals
 from sim.area import area_mm2
 from sim.tables import print_network
@@ -141,6 +149,77 @@ def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool 
             "yes" if point.fits else "no",
         )
     console().print(shown)
+
+
+def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) -> None:
+    """The front of a sweep, or of a co-design, as measured. Raises InputError if there is none."""
+    if result.is_dir() and (result / FRONT_FILE).exists():
+        if fitting:
+            raise InputError("fitting is for the front of a sweep; a co-design says must_fit in its space")
+        table = read_results(result / FRONT_FILE, FRONT_COLUMNS)[0]
+        wrong = sorted(set(objectives) - set(FIGURES))
+        if wrong:
+            raise InputError(f"a co-design is judged by {', '.join(FIGURES)}; found {', '.join(wrong)}")
+        print_verified(table, objectives)
+        return
+    known = get_args(Objective)
+    wrong = sorted(set(objectives) - set(known))
+    if wrong:
+        raise InputError(f"a sweep is judged by {', '.join(known)}; found {', '.join(wrong)}")
+    print_sweep(read_sweep(result)[0], cast(Sequence[Objective], objectives), fitting)
+
+
+def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
+    """Verified designs that keep all bounds and that no other one beats in these objectives, as measured."""
+    rows = [row for row in table.to_pylist() if row["keeps_bounds"]]
+    costs = np.array([[row[f"measured_{name}"] for name in objectives] for row in rows])
+    best = non_dominated(costs.reshape(len(rows), len(objectives)))
+    front = [row for row, each in zip(rows, best, strict=True) if each]
+    front.sort(key=lambda row: [row[f"measured_{name}"] for name in objectives])
+    print(
+        f"{table.num_rows:,} designs were compressed and measured, of which {len(rows):,} keep all bounds; no other "
+        f"one beats {len(front):,} of them in {', '.join(objectives)}."
+    )
+    varied = [name for name in (*ARRAY_FIELDS, "row_assignment") if len(set(table[name].to_pylist())) > 1]
+    shown = Table(title="As measured, and beside it as predicted", title_justify="left")
+    for heading in ("design", *varied, *(each for name in FIGURES for each in (name, "predicted"))):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for row in front:
+        pairs = [row[f"{kind}_{name}"] for name in FIGURES for kind in ("measured", "predicted")]
+        shown.add_row(row["digest"][:8], *(_short(row[name]) for name in varied), *map(_short, pairs))
+    _wide_console().print(shown)
+
+
+def print_fleet(table: pa.Table) -> None:
+    """The design of each target, as measured, and what it does not keep."""
+    shown = Table(title="One analysis, a design for each target, as measured", title_justify="left")
+    headings = ("target", "num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+    for heading in (*headings, *FIGURES, "sram_bytes_per_pe", "minimised", "budget"):
+        shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
+    for row in table.to_pylist():
+        shown.add_row(
+            *(_short(row[name]) for name in headings),
+            *(_short(row[f"measured_{name}"]) for name in FIGURES),
+            _short(row["sram_bytes_per_pe"]),
+            row["minimised"],
+            "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
+        )
+    _wide_console().print(shown)
+
+
+def _short(value: Any) -> str:
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1e4
+        else f"{value:,.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _wide_console() -> Console:
+    """A file or a pipe gets lines long enough for a design beside all its figures."""
+    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=240)
 
 
 def print_network_run(run: NetworkRun) -> None:
