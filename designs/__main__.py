@@ -1,7 +1,8 @@
-"""Command line: `python -m designs [job | benchmark | simulate | sweep | codesign | fleet | front | studies]`."""
+"""Command line: `python -m designs [job | benchmark | simulate | sweep | codesign | fleet | compare | front | ...]`."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -189,12 +190,13 @@ def codesign(
     from designs.tables import print_verified
     from designs.verification import distillation
 
+    begin = time.perf_counter()
     chosen = Space.load(space)
     trained = open_network(network, data_folder(data), weights)
     tuning = distillation(trained, fine_tune, search.seed) if fine_tune else None
     table = search_together(trained, chosen, search, out, storage, name, tuning, fresh)
     print_verified(table, search.objectives)
-    print(f"Results are in {out}.")
+    print(f"Results are in {out} ({time.perf_counter() - begin:.0f} s).")
 
 
 def fleet(
@@ -239,6 +241,38 @@ def fleet(
     tuning = distillation(trained, fine_tune, seed) if fine_tune else None
     table = for_each_target(trained, listed, chosen, Search(trials=trials, seed=seed), out, tuning, fresh)
     print_fleet(table)
+    print(f"Results are in {out}.")
+
+
+def compare(
+    network: str = "lenet_5",
+    data: Path | None = None,
+    weights: Path | None = None,
+    seeds: int = 5,
+    trials: int = 300,
+    out: Path = RESULTS_FOLDER / "comparison",
+) -> None:
+    """Search compression and array together, and one after the other, with as many evaluations. PyTorch needed.
+
+    Finished trials are kept; the same command goes on where it was interrupted.
+
+    Args:
+        network: as of codesign
+        data: folder of its images; default: $CODESIGN_DATA
+        weights: its state dict, .npz or .pt
+        seeds: runs of each way
+        trials: designs that each run tries
+        out: folder of the results
+    """
+    from designs.codesign_search import analysed
+    from designs.codesign_study import SEARCH
+    from designs.codesign_study import compare as run_comparison
+    from designs.network_source import open_network
+    from designs.tables import print_comparison
+
+    search = dataclasses.replace(SEARCH, trials=trials)
+    choices = analysed(open_network(network, data_folder(data), weights), search)
+    print_comparison(run_comparison(choices, out / network.replace(":", "."), range(seeds), search=search))
     print(f"Results are in {out}.")
 
 
@@ -300,6 +334,7 @@ def main() -> None:
         "sweep": sweep,
         "codesign": codesign,
         "fleet": fleet,
+        "compare": compare,
         "front": front,
         "studies": studies,
     }

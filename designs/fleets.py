@@ -94,9 +94,7 @@ class Target:
         values = space.hardware_parameters()["num_pes"].values or ()
         allowed = tuple(value for value in values if value <= self.max_num_pes)
         if not allowed:
-            raise InputError(
-                f"{self.name}: max_num_pes={self.max_num_pes}, and the space has {min(values)} PEs or more"
-            )
+            raise InputError(f"{self.name}: max_num_pes={self.max_num_pes}; the space has {min(values)} PEs or more")
         return dataclasses.replace(space, hardware={**space.hardware, "num_pes": allowed})
 
 

@@ -207,6 +207,26 @@ def print_fleet(table: pa.Table) -> None:
     _wide_console().print(shown)
 
 
+def print_comparison(table: pa.Table) -> None:
+    """Hypervolumes of each way of searching, and what co-design gains over the others with the same seed."""
+    by_seed: dict[int, dict[str, Row]] = {}
+    for row in table.to_pylist():
+        by_seed.setdefault(row["seed"], {})[row["method"]] = row
+    together, *others = next(iter(by_seed.values()))
+    shown = Table(
+        title=f"{row['network']}: share of the costs that is beaten, {row['evaluations']:,} evaluations each",
+        title_justify="left",
+    )
+    for heading in ("seed", together, *(each for name in others for each in (name, "co-design gains"))):
+        shown.add_column(heading, justify="right")
+    for seed, methods in by_seed.items():
+        best = methods[together]["hypervolume"]
+        volumes = [methods[name]["hypervolume"] for name in others]
+        beside = [each for volume in volumes for each in (f"{volume:.3f}", f"{best / volume - 1:+.1%}")]
+        shown.add_row(str(seed), f"{best:.3f}", *beside)
+    console().print(shown)
+
+
 def _short(value: Any) -> str:
     return (
         f"{value:.4g}"

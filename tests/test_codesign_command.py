@@ -87,6 +87,18 @@ def test_a_fleet_prints_a_row_a_target(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out").glob("*.dc")) == ["phone.dc", "watch.dc"]
 
 
+def test_ways_of_searching_are_compared_at_equal_evaluations(tmp_path: Path) -> None:
+    command = ["designs", "compare", *SMALL, "--seeds", "2", "--trials", "15", "--out", "out"]
+    done = call(*command, folder=tmp_path)
+    assert "small: share of the costs that is beaten, 15 evaluations each" in done.stdout, done.stderr
+    rows = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [row[1].strip() for row in rows] == ["0", "1"]
+    for row in rows:
+        together, apart, gain = float(row[2]), float(row[3]), float(row[4].strip(" %"))
+        assert gain == pytest.approx(100 * (together / apart - 1), abs=0.5)
+    assert call(*command, folder=tmp_path).stdout == done.stdout
+
+
 def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(SPACE)
     command = [sys.executable, "-m", "designs", "codesign", "space.toml", *SMALL, "--out", "out", "--verify", "2"]
@@ -108,7 +120,7 @@ def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     assert len(finished_trials(tmp_path / "out")) == done + 2
 
 
-@pytest.mark.parametrize("command", ["job", "codesign", "fleet"])
+@pytest.mark.parametrize("command", ["job", "codesign", "fleet", "compare"])
 def test_every_command_helps(command: str, tmp_path: Path) -> None:
     done = call("designs", command, "--help", folder=tmp_path)
     assert done.returncode == 0, done.stderr
