@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import torch
 
+from compress.network_source import named_function
 from compress.one_shot import read_parameters
 from designs.compression_choices import TrainedNetwork
 from designs.main_job import RESULTS_FOLDER, TRAINED_FILE, build_network
@@ -68,11 +68,7 @@ def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
 
 
 def _from_function(name: str) -> TrainedNetwork:
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{name}: cannot be called: {error}") from error
+    found = named_function(name)()
     if not isinstance(found, TrainedNetwork):
         raise InputError(f"{name} must give a designs.TrainedNetwork; found {type(found).__name__}")
     return found

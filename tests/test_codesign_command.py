@@ -26,7 +26,7 @@ SMALL = ["--network", "tests.small_network:small_network"]
         (["codesign", "absent.toml"], "error: absent.toml: cannot be read: No such file or directory"),
         (["codesign", "space.toml"], "error: results/digits/trained.npz: there is no trained network; make it with"),
         (["codesign", "space.toml", "--network", "x"], "error: network must be one of main, lenet_5, resnet_20, or"),
-        (["codesign", "space.toml", "--network", "x:y"], "error: x:y: cannot be called: No module named 'x'"),
+        (["codesign", "space.toml", "--network", "x:y"], "error: x:y: the module cannot be imported: No module"),
         (
             ["codesign", "space.toml", "--network", "tests.small_network:no_network"],
             "error: tests.small_network:no_network must give a designs.TrainedNetwork; found int",
