@@ -34,5 +34,6 @@ TRIAL_COLUMNS = [
     Column("feasible", pa.bool_(), "", "whether all bounds are kept, as predicted"),
     Column("repeats", pa.bool_(), "", "whether an earlier trial has the same design"),
     *(Column(name, pa.float64(), unit, f"predicted: {what}") for name, (unit, what) in _FIGURE_UNITS.items()),
+    Column("design", pa.string(), "", "array, row assignment and choices as JSON; empty where there is no such design"),
     Column("hypervolume", pa.float64(), "1", "share of the box around all costs that is beaten so far"),
 ]

@@ -86,7 +86,11 @@ def codesign(
     problem = CodesignProblem(choices, space, search)
     if fresh:
         remove_study(folder, storage, name)
-    trials = run_study(problem, folder, storage, name)
+    try:
+        trials = run_study(problem, folder, storage, name)
+    except KeyboardInterrupt:  # so that what is there can be looked at
+        write_trials(folder, problem, finished_trials(folder, storage, name))
+        raise
     with _one_at_a_time(folder):
         write_trials(folder, problem, trials)
         return verified_front(problem, folder, trials, fine_tune)
@@ -129,6 +133,11 @@ def run_study(
         while worker.others_at_work(study):
             time.sleep(0.1)
         return read_trials(study)
+
+
+def finished_trials(folder: Path, storage: str | None = None, name: str = "codesign") -> list[StudyTrial]:
+    """All finished trials of the study of a folder, in order. Raises InputError if the storage cannot be opened."""
+    return read_trials(optuna.load_study(study_name=name, storage=open_storage(folder, storage)))
 
 
 def read_trials(study: optuna.Study) -> list[StudyTrial]:
@@ -260,13 +269,19 @@ def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyT
                 "feasible": point is not None and point.feasible,
                 "repeats": bool(digest) and digest in seen,
                 **{name: float("nan") if point is None else point.figures[name] for name in FIGURES},
+                "design": "" if point is None else json.dumps(_design_of(point)),
                 "hypervolume": share,
             }
         )
         seen.add(digest)
     table = table_of(TRIAL_COLUMNS, rows)
-    write_results(folder / TRIALS_FILE, table, provenance(problem.origin()))
+    if rows:  # a result file has some
+        write_results(folder / TRIALS_FILE, table, provenance(problem.origin()))
     return table
+
+
+def _design_of(point: CodesignPoint) -> dict[str, Any]:
+    return {name: value for name, value in point.to_dict().items() if name in ("array", "row_assignment", "choices")}
 
 
 def verified_front(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE
+from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE
 from designs.design import ARRAY_FIELDS
 from designs.eie_studies import FoundArray, Study
 from designs.front import front_of, non_dominated
@@ -153,14 +154,16 @@ def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool 
 
 def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) -> None:
     """The front of a sweep, or of a co-design, as measured. Raises InputError if there is none."""
-    if result.is_dir() and (result / FRONT_FILE).exists():
+    if result.is_dir() and any((result / name).exists() for name in (FRONT_FILE, TRIALS_FILE)):
         if fitting:
             raise InputError("fitting is for the front of a sweep; a co-design says must_fit in its space")
-        table = read_results(result / FRONT_FILE, FRONT_COLUMNS)[0]
         wrong = sorted(set(objectives) - set(FIGURES))
         if wrong:
             raise InputError(f"a co-design is judged by {', '.join(FIGURES)}; found {', '.join(wrong)}")
-        print_verified(table, objectives)
+        if (result / FRONT_FILE).exists():
+            print_verified(read_results(result / FRONT_FILE, FRONT_COLUMNS)[0], objectives)
+        else:
+            print_predicted(read_results(result / TRIALS_FILE, TRIAL_COLUMNS)[0], objectives)
         return
     known = get_args(Objective)
     wrong = sorted(set(objectives) - set(known))
@@ -188,6 +191,27 @@ def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
         pairs = [row[f"{kind}_{name}"] for name in FIGURES for kind in ("measured", "predicted")]
         shown.add_row(row["digest"][:8], *(_short(row[name]) for name in varied), *map(_short, pairs))
     _wide_console().print(shown)
+
+
+def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:
+    """Designs of a study that was interrupted which keep all bounds and which no other one beats, as predicted."""
+    rows = [row for row in table.to_pylist() if row["feasible"] and not row["repeats"]]
+    costs = np.array([[row[name] for name in objectives] for row in rows]).reshape(len(rows), len(objectives))
+    front = [row for row, each in zip(rows, non_dominated(costs), strict=True) if each]
+    front.sort(key=lambda row: [row[name] for name in objectives])
+    print(
+        f"The study is not finished; of {table.num_rows:,} trials, {len(rows):,} designs keep all bounds; no other one "
+        f"beats {len(front):,} of them in {', '.join(objectives)}."
+    )
+    shown = Table(title="As predicted", title_justify="left")
+    arrays = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+    for heading in ("design", *arrays, *FIGURES):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for row in front:
+        array = json.loads(row["design"])["array"]
+        figures = [_short(row[name]) for name in FIGURES]
+        shown.add_row(row["digest"][:8], *(_short(array[name]) for name in arrays), *figures)
+    console().print(shown)
 
 
 def print_fleet(table: pa.Table) -> None:
