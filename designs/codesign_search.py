@@ -118,6 +118,16 @@ def run_study(
     Raises InputError if folder or storage holds another study, or cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        return _run_study(problem, folder, storage, name)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the study cannot be written: {error.strerror or error}; finished trials are kept: make room "
+            f"and run the same command again to go on"
+        ) from error
+
+
+def _run_study(problem: CodesignProblem, folder: Path, storage: str | None, name: str) -> list[StudyTrial]:
     search = problem.search
     with StudyWorker(folder) as worker:
         study = _open_study(problem, open_storage(folder, storage), name, folder)

@@ -338,6 +338,26 @@ def test_an_interrupt_puts_the_trial_back_and_shows_how_far_the_study_came(
     assert seen[4] == seen[3]
 
 
+def test_a_full_disk_gets_a_sentence_and_loses_no_finished_trial(tmp_path: Path) -> None:
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from designs import study_storage\n"
+        "whole = study_storage.JournalFileBackend.append_logs\n"
+        "def append(self, logs):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
+        "    whole(self, logs)\n"
+        "study_storage.JournalFileBackend.append_logs = append\n"
+    )
+    command = [sys.executable, "-c", script + SCRIPT, str(tmp_path), "60"]
+    done = subprocess.run(command, env=environment_with(), cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert "InputError" in done.stderr
+    assert "the study cannot be written: File too large; finished trials are kept: make room and run" in done.stderr
+    before = [trial.params for trial in finished_trials(tmp_path)]
+    assert len(before) > 3
+    codesign(CompressionChoices(small_network()), SPACE, Search(trials=len(before) + 2, verify=1), tmp_path)
+    assert [trial.params for trial in finished_trials(tmp_path)][: len(before)] == before
+
+
 def test_trials_of_a_dead_process_are_taken_over_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(tmp_path), study_name="x")
     with StudyWorker(tmp_path) as first, StudyWorker(tmp_path) as second:

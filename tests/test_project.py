@@ -40,13 +40,24 @@ def test_the_settings_of_the_readme_pack_a_network() -> None:
     from compress.config import CompressionConfig
     from compress.one_shot import compress_parameters
 
-    (block,) = re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL)
+    (block,) = re.findall(r"```toml\n(criterion.*?)```", README, flags=re.DOTALL)
     draw = np.random.default_rng(0)
     shapes = {"fc1.weight": (30, 20), "fc3.weight": (10, 30), "fc3.bias": (10,)}
     parameters = {name: draw.normal(size=shape) for name, shape in shapes.items()}
     model, left_alone = compress_parameters(parameters, CompressionConfig.from_toml(block))
     assert [layer.density for layer in model.layers] == [0.1, 0.5]
     assert list(left_alone) == ["fc3.bias"]
+
+
+def test_the_space_and_the_fleet_of_the_readme_are_ones(tmp_path: Path) -> None:
+    from designs import Space
+    from designs.fleets import read_fleet
+
+    (space,) = re.findall(r"```toml\n(\[hardware.*?)```", README, flags=re.DOTALL)
+    assert Space.from_toml(space).parameters()["num_pes"].values == (32, 64, 128)
+    (fleet,) = re.findall(r"```toml\n(\[watch.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "fleet.toml").write_text(fleet)
+    assert [target.name for target in read_fleet(tmp_path / "fleet.toml")] == ["watch", "phone", "modem", "rack"]
 
 
 def test_the_readme_names_the_commands_and_every_folder() -> None:
