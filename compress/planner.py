@@ -317,6 +317,18 @@ class Planner:
         beaten = [bool(((table <= row).all(axis=1) & (table < row).any(axis=1)).any()) for row in table]
         return [each for each, out in zip(found, beaten, strict=True) if not out]
 
+    @property
+    def other_bytes(self) -> float:
+        """Bytes of the file that belong to no layer's matrix: biases, names, what is left alone."""
+        return self._other_bytes
+
+    def layer(self, name: str, choice: Choice) -> CompressedLayer:
+        """One layer as `apply` compresses it. Raises InputError if there is none of that name."""
+        names = [unit.name for unit in self.units]
+        if name not in names:
+            raise InputError(f"the network has no layer {name}; it has {', '.join(names)}")
+        return self._layer(names.index(name), choice)
+
     def _layer(self, number: int, choice: Choice) -> CompressedLayer:
         unit, spread = self.analysis.units[number], self._spreads[number]
         kept = magnitude_mask(unit.weights, choice.density)

@@ -1,7 +1,8 @@
-"""Command line: `python -m designs [codesign | benchmark | simulate | sweep | front | studies]`."""
+"""Command line: `python -m designs [job | benchmark | simulate | sweep | codesign | fleet | compare | front | ...]`."""
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable
@@ -11,16 +12,17 @@ from typing import Annotated
 import tyro
 
 from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
-from designs.codesign import RESULTS_FOLDER, CodesignSettings
 from designs.grid import Grid
+from designs.main_job import RESULTS_FOLDER, MainJobSettings
 from designs.sampling import Sampling
+from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
 from traces.command_line import data_folder, run
 
 
-def codesign(
-    settings: Annotated[CodesignSettings, tyro.conf.arg(name="")],
+def job(
+    settings: Annotated[MainJobSettings, tyro.conf.arg(name="")],
     grid: Annotated[Grid, tyro.conf.arg(name="")],
     data: Path | None = None,
     out: Path | None = None,
@@ -41,12 +43,12 @@ def codesign(
         out: folder of the results; default: results/NAME OF THE IMAGES
         fresh: do all steps again, also those that an earlier run has finished
     """
-    from designs import codesign as job
-    from designs.tables import print_codesign
+    from designs.main_job import run_main_job
+    from designs.tables import print_main_job
 
     begin = time.perf_counter()
-    result = job.codesign(data_folder(data), settings, grid, out, fresh)
-    print_codesign(result)
+    result = run_main_job(data_folder(data), settings, grid, out, fresh)
+    print_main_job(result)
     kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""
     print(f"Results are in {result.folder} ({time.perf_counter() - begin:.0f} s{kept}).")
 
@@ -149,26 +151,150 @@ def sweep(
     print(f"Results are in {out / 'sweep.parquet'}.")
 
 
-def front(
-    result: tyro.conf.Positional[Path],
-    objectives: tuple[Objective, ...] = ("latency_us", "energy_nj", "area_mm2"),
-    fitting: bool = False,
+def codesign(
+    space: tyro.conf.Positional[Path],
+    search: Annotated[Search, tyro.conf.arg(name="")],
+    network: str = "main",
+    data: Path | None = None,
+    weights: Path | None = None,
+    out: Path = RESULTS_FOLDER / "codesign",
+    storage: str | None = None,
+    name: str = "codesign",
+    fine_tune: int = 0,
+    fresh: bool = False,
 ) -> None:
-    """Print the designs of a sweep that no other one beats; of an unfinished sweep, of the points that it has.
+    """Search a network's compression and the array that runs it together; verify the front. PyTorch needed.
+
+    The same command goes on where an interrupted or killed one stopped; called in several shells, or on several
+    machines with one --storage, it works on one study. Examples:
+
+      python -m designs codesign space.toml
+
+      python -m designs codesign space.toml --network lenet_5 --data MNIST --bounds accuracy_loss 0.02 area_mm2 4
+
+    Args:
+        space: TOML file of the space of arrays; with a table [compression], of each layer's density and bits, too
+        search: objectives, bounds, trials
+        network: main (the main job's, trained), lenet_5, resnet_20, or MODULE:FUNCTION that gives a TrainedNetwork
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: its state dict, .npz or .pt
+        out: folder of the results
+        storage: URL of the study's storage, or a journal file; default: a journal file in the folder of the results
+        name: of the study in its storage
+        fine_tune: epochs on unlabelled images for each design that is verified, after pruning and after sharing
+        fresh: begin anew, whatever folder and storage hold
+    """
+    from designs.codesign_search import codesign as search_together
+    from designs.network_source import open_network
+    from designs.space import Space
+    from designs.tables import print_verified
+    from designs.verification import distillation
+
+    begin = time.perf_counter()
+    chosen = Space.load(space)
+    trained = open_network(network, data_folder(data), weights)
+    tuning = distillation(trained, fine_tune, search.seed) if fine_tune else None
+    table = search_together(trained, chosen, search, out, storage, name, tuning, fresh)
+    print_verified(table, search.objectives)
+    print(f"Results are in {out} ({time.perf_counter() - begin:.0f} s).")
+
+
+def fleet(
+    targets: tyro.conf.Positional[Path],
+    space: tyro.conf.Positional[Path],
+    network: str = "main",
+    data: Path | None = None,
+    weights: Path | None = None,
+    trials: int = 150,
+    seed: int = 0,
+    out: Path = RESULTS_FOLDER / "fleet",
+    fine_tune: int = 0,
+    fresh: bool = False,
+) -> None:
+    """One compressed network and one array for each target of a fleet, from one analysis. PyTorch needed.
 
     Example:
+
+      python -m designs fleet fleet.toml space.toml --network lenet_5 --data MNIST
+
+    Args:
+        targets: TOML file with a table for each target: max_area_mm2, max_latency_us, ..., minimise
+        space: TOML file of the space of arrays
+        network: as of codesign
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: its state dict, .npz or .pt
+        trials: designs to try for each target
+        seed: of the search
+        out: folder of the results
+        fine_tune: epochs on unlabelled images for each design that is verified, after pruning and after sharing
+        fresh: begin anew, whatever the folder of the results holds
+    """
+    from designs.fleets import fleet as for_each_target
+    from designs.fleets import read_fleet
+    from designs.network_source import open_network
+    from designs.space import Space
+    from designs.tables import print_fleet
+    from designs.verification import distillation
+
+    listed, chosen = read_fleet(targets), Space.load(space)
+    trained = open_network(network, data_folder(data), weights)
+    tuning = distillation(trained, fine_tune, seed) if fine_tune else None
+    table = for_each_target(trained, listed, chosen, Search(trials=trials, seed=seed), out, tuning, fresh)
+    print_fleet(table)
+    print(f"Results are in {out}.")
+
+
+def compare(
+    network: str = "lenet_5",
+    data: Path | None = None,
+    weights: Path | None = None,
+    seeds: int = 5,
+    trials: int = 300,
+    out: Path = RESULTS_FOLDER / "comparison",
+) -> None:
+    """Search compression and array together, and one after the other, with as many evaluations. PyTorch needed.
+
+    Finished trials are kept; the same command goes on where it was interrupted.
+
+    Args:
+        network: as of codesign
+        data: folder of its images; default: $CODESIGN_DATA
+        weights: its state dict, .npz or .pt
+        seeds: runs of each way
+        trials: designs that each run tries
+        out: folder of the results
+    """
+    from designs.codesign_search import analysed
+    from designs.codesign_study import SEARCH
+    from designs.codesign_study import compare as run_comparison
+    from designs.network_source import open_network
+    from designs.tables import print_comparison
+
+    search = dataclasses.replace(SEARCH, trials=trials)
+    choices = analysed(open_network(network, data_folder(data), weights), search)
+    print_comparison(run_comparison(choices, out / network.replace(":", "."), range(seeds), search=search))
+    print(f"Results are in {out}.")
+
+
+def front(
+    result: tyro.conf.Positional[Path],
+    objectives: tuple[Objective | Figure, ...] = ("latency_us", "energy_nj", "area_mm2"),
+    fitting: bool = False,
+) -> None:
+    """Print the designs of a sweep or a co-design that no other one beats.
+
+    Of an unfinished sweep, of the points that it has; of a co-design, of its verified designs, as measured. Example:
 
       python -m designs front results/sweep --objectives latency_us area_mm2
 
     Args:
-        result: folder or file of a sweep
+        result: folder or file of a sweep, or folder of a co-design
         objectives: what designs are judged by, less is better
-        fitting: only designs whose SRAMs hold every layer whole
+        fitting: of a sweep, only designs whose SRAMs hold every layer whole
     """
-    from designs.sweeps import read_sweep
-    from designs.tables import print_sweep
+    from designs.tables import print_front
 
-    print_sweep(read_sweep(result)[0], objectives, fitting)
+    print_front(result, objectives, fitting)
 
 
 def studies(
@@ -202,20 +328,23 @@ def studies(
 
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
-        "codesign": codesign,
+        "job": job,
         "benchmark": benchmark,
         "simulate": simulate,
         "sweep": sweep,
+        "codesign": codesign,
+        "fleet": fleet,
+        "compare": compare,
         "front": front,
         "studies": studies,
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["codesign", *arguments]
+        arguments = ["job", *arguments]
     tyro.extras.subcommand_cli_from_dict(
         commands,
         prog="python -m designs",
-        description="Co-design of a model and an array. Without a command: codesign.",
+        description="Co-design of a model and an array. Without a command: job, the main one.",
         args=arguments,
     )
 

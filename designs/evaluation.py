@@ -49,7 +49,7 @@ SWEEP_COLUMNS = [
     Column("energy_pj", pa.float64(), "pJ/input", "energy at 45 nm, of all blocks, mean"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in _ENERGIES),
 ]
-_COUNTS = (
+COUNTS = (
     "broadcasts",
     "cycles",
     "blocked_cycles",
@@ -61,7 +61,7 @@ _COUNTS = (
     "dram_bytes",
 )
 _KEPT_PACKINGS = 2  # the one that is being worked on, and the one before
-_PLACE = {name: number for number, name in enumerate(_COUNTS)}
+_PLACE = {name: number for number, name in enumerate(COUNTS)}
 
 
 class Evaluation:
@@ -75,13 +75,13 @@ class Evaluation:
         self.workload = workload
         self.must_fit = must_fit
         self.folder = folder
-        self._layers: OrderedDict[Packing, list[_Layer]] = OrderedDict()
+        self._layers: OrderedDict[Packing, list[LayerRuns]] = OrderedDict()
 
-    def prepare(self, packing: Packing, share: bool = False) -> list[_Layer]:
+    def prepare(self, packing: Packing, share: bool = False) -> list[LayerRuns]:
         """Pack every layer, unless that has been done; `share` with other processes, which will need it, too."""
         if packing not in self._layers:
             packed = packed_images(self.workload, packing, self.folder, share)
-            self._layers[packing] = [_Layer(*each) for each in zip(packed, self.workload.layers, strict=True)]
+            self._layers[packing] = [LayerRuns(*each) for each in zip(packed, self.workload.layers, strict=True)]
             while len(self._layers) > _KEPT_PACKINGS:
                 self._layers.popitem(last=False)
         self._layers.move_to_end(packing)
@@ -96,8 +96,8 @@ class Evaluation:
         return _table(self.prepare(designs[0].packing), numbers, designs, self.must_fit)
 
 
-def _table(layers: Sequence[_Layer], numbers: Sequence[int], designs: Sequence[Design], must_fit: bool) -> pa.Table:
-    counts = np.full((len(designs), len(layers), len(_COUNTS)), np.nan)
+def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequence[Design], must_fit: bool) -> pa.Table:
+    counts = np.full((len(designs), len(layers), len(COUNTS)), np.nan)
     energies = np.full((len(designs), len(layers), len(_ENERGIES)), np.nan)
     lacking = [[layer.lacking(design.array) for layer in layers] for design in designs]
     for place, (design, lacks) in enumerate(zip(designs, lacking, strict=True)):
@@ -111,7 +111,7 @@ def _table(layers: Sequence[_Layer], numbers: Sequence[int], designs: Sequence[D
                 counts[place] = np.nan
                 break
         else:
-            energies[place] = _energies(design.array, counts[place]).T
+            energies[place] = energies_pj(design.array, counts[place]).T
     per_design = {"point": list(numbers), **design_columns(designs)}
     columns: dict[str, Any] = {name: np.repeat(np.array(values), len(layers)) for name, values in per_design.items()}
     per_layer = {
@@ -127,7 +127,7 @@ def _table(layers: Sequence[_Layer], numbers: Sequence[int], designs: Sequence[D
     columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}
     reasons = [reason for of_design in lacking for reason in of_design]
     columns |= {"lacking": reasons, "fits": [not reason for reason in reasons]}
-    columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(_COUNTS)}
+    columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(COUNTS)}
     columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(_ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=2).ravel()
     columns["latency_us"] = columns["cycles"] / columns["clock_mhz"]
@@ -135,7 +135,7 @@ def _table(layers: Sequence[_Layer], numbers: Sequence[int], designs: Sequence[D
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def _energies(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Energy in pJ [blocks, layers] of one design; it is linear in the counts, so means give the mean."""
     mean = {name: counts[:, number] for name, number in _PLACE.items()}
     found = block_energies(
@@ -150,7 +150,7 @@ def _energies(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArra
     return np.stack([found[name] for name in _ENERGIES])
 
 
-class _Layer:
+class LayerRuns:
     """One packed layer with its recorded vectors, on many arrays; what they share is worked out once."""
 
     def __init__(self, packed: PackedLayer, work: WorkloadLayer) -> None:
@@ -171,7 +171,7 @@ class _Layer:
         return self._lacking[key]
 
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
-        """What _COUNTS names, an input's mean. Raises InputError if the array's memories refuse the layer."""
+        """What COUNTS names, an input's mean. Raises InputError if the array's memories refuse the layer."""
         blocks = blocks_of(self.packed, array)
         stays = len(blocks) == 1 and not blocks[0].load_bytes  # so that memories and clock change no count
         key = (array.precision, array.queue_slots, array.entries_per_line) if stays else array
@@ -183,6 +183,6 @@ class _Layer:
 
 
 def _per_input(counts: CountsPerInput, inputs: int) -> npt.NDArray[np.float64]:
-    sums = {name: int(getattr(counts, name).sum()) for name in _COUNTS if name != "dram_bytes"}
+    sums = {name: int(getattr(counts, name).sum()) for name in COUNTS if name != "dram_bytes"}
     sums["dram_bytes"] = int(counts.dram_read_bytes.sum() + counts.dram_write_bytes.sum())
-    return np.array([sums[name] / inputs for name in _COUNTS])
+    return np.array([sums[name] / inputs for name in COUNTS])

@@ -12,11 +12,11 @@ import pyarrow as pa
 from designs.batches import Batches, Finished, Source
 from designs.design import Design
 from designs.evaluation import SWEEP_COLUMNS
+from designs.progress import SweepProgress
 from designs.results import provenance, read_results, read_results_bytes
 from designs.sampling import Sample, Sampling, sample
 from designs.space import Space
 from designs.sweep_folder import SWEEP_FILE, SweepFolder, in_order, read_parts
-from designs.sweep_progress import SweepProgress
 from designs.totals import best_point
 from designs.workers import Here, Processes, Workers, finished_batches
 from designs.workload import Workload
@@ -139,4 +139,4 @@ def _run(
         batches = Batches(designs, done, crew.workers)
         for finished in finished_batches(batches, crew, source.packed):
             keep(finished)
-            progress.advance(len(finished.batch.numbers), finished.best)
+            progress.add(len(finished.batch.numbers), finished.best)

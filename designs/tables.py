@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast, get_args
 
+import numpy as np
 import pyarrow as pa
+from rich.console import Console
 from rich.table import Table
 
-from designs.codesign import CodesignResult
+from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE
 from designs.design import ARRAY_FIELDS
 from designs.eie_studies import FoundArray, Study
-from designs.front import front_of
+from designs.front import front_of, non_dominated
+from designs.main_job import MainJobResult
 from designs.network_run import NetworkRun
+from designs.results import read_results
 from designs.sampling import Sample
+from designs.search import FIGURES
+from designs.sweeps import read_sweep
 from designs.totals import DesignPoint, Objective, network_totals
 from sim.area import area_mm2
 from sim.tables import print_network
@@ -23,7 +32,7 @@ from traces.command_line import console
 Row = dict[str, Any]
 
 
-def print_codesign(result: CodesignResult) -> None:
+def print_main_job(result: MainJobResult) -> None:
     """The network before and after, all design points, and those that no other one beats."""
     out = console()
     out.print(_network_table(result))
@@ -37,7 +46,7 @@ def print_codesign(result: CodesignResult) -> None:
     out.print(_front_table(front))
 
 
-def _network_table(result: CodesignResult) -> Table:
+def _network_table(result: MainJobResult) -> Table:
     table = Table(title=f"The network on {result.images}, before and after compression", title_justify="left")
     for heading in ("", "test accuracy", "bytes", "ratio"):
         table.add_column(heading, justify="left" if not heading else "right")
@@ -141,6 +150,120 @@ def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool 
             "yes" if point.fits else "no",
         )
     console().print(shown)
+
+
+def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) -> None:
+    """The front of a sweep, or of a co-design, as measured. Raises InputError if there is none."""
+    if result.is_dir() and any((result / name).exists() for name in (FRONT_FILE, TRIALS_FILE)):
+        if fitting:
+            raise InputError("fitting is for the front of a sweep; a co-design says must_fit in its space")
+        wrong = sorted(set(objectives) - set(FIGURES))
+        if wrong:
+            raise InputError(f"a co-design is judged by {', '.join(FIGURES)}; found {', '.join(wrong)}")
+        if (result / FRONT_FILE).exists():
+            print_verified(read_results(result / FRONT_FILE, FRONT_COLUMNS)[0], objectives)
+        else:
+            print_predicted(read_results(result / TRIALS_FILE, TRIAL_COLUMNS)[0], objectives)
+        return
+    known = get_args(Objective)
+    wrong = sorted(set(objectives) - set(known))
+    if wrong:
+        raise InputError(f"a sweep is judged by {', '.join(known)}; found {', '.join(wrong)}")
+    print_sweep(read_sweep(result)[0], cast(Sequence[Objective], objectives), fitting)
+
+
+def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
+    """Verified designs that keep all bounds and that no other one beats in these objectives, as measured."""
+    rows = [row for row in table.to_pylist() if row["keeps_bounds"]]
+    costs = np.array([[row[f"measured_{name}"] for name in objectives] for row in rows])
+    best = non_dominated(costs.reshape(len(rows), len(objectives)))
+    front = [row for row, each in zip(rows, best, strict=True) if each]
+    front.sort(key=lambda row: [row[f"measured_{name}"] for name in objectives])
+    print(
+        f"{table.num_rows:,} designs were compressed and measured, of which {len(rows):,} keep all bounds; no other "
+        f"one beats {len(front):,} of them in {', '.join(objectives)}."
+    )
+    varied = [name for name in (*ARRAY_FIELDS, "row_assignment") if len(set(table[name].to_pylist())) > 1]
+    shown = Table(title="As measured, and beside it as predicted", title_justify="left")
+    for heading in ("design", *varied, *(each for name in FIGURES for each in (name, "predicted"))):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for row in front:
+        pairs = [row[f"{kind}_{name}"] for name in FIGURES for kind in ("measured", "predicted")]
+        shown.add_row(row["digest"][:8], *(_short(row[name]) for name in varied), *map(_short, pairs))
+    _wide_console().print(shown)
+
+
+def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:
+    """Designs of a study that was interrupted which keep all bounds and which no other one beats, as predicted."""
+    rows = [row for row in table.to_pylist() if row["feasible"] and not row["repeats"]]
+    costs = np.array([[row[name] for name in objectives] for row in rows]).reshape(len(rows), len(objectives))
+    front = [row for row, each in zip(rows, non_dominated(costs), strict=True) if each]
+    front.sort(key=lambda row: [row[name] for name in objectives])
+    print(
+        f"The study is not finished; of {table.num_rows:,} trials, {len(rows):,} designs keep all bounds; no other one "
+        f"beats {len(front):,} of them in {', '.join(objectives)}."
+    )
+    shown = Table(title="As predicted", title_justify="left")
+    arrays = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+    for heading in ("design", *arrays, *FIGURES):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for row in front:
+        array = json.loads(row["design"])["array"]
+        figures = [_short(row[name]) for name in FIGURES]
+        shown.add_row(row["digest"][:8], *(_short(array[name]) for name in arrays), *figures)
+    console().print(shown)
+
+
+def print_fleet(table: pa.Table) -> None:
+    """The design of each target, as measured, and what it does not keep."""
+    shown = Table(title="One analysis, a design for each target, as measured", title_justify="left")
+    headings = ("target", "num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+    for heading in (*headings, *FIGURES, "sram_bytes_per_pe", "minimised", "budget"):
+        shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
+    for row in table.to_pylist():
+        shown.add_row(
+            *(_short(row[name]) for name in headings),
+            *(_short(row[f"measured_{name}"]) for name in FIGURES),
+            _short(row["sram_bytes_per_pe"]),
+            row["minimised"],
+            "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
+        )
+    _wide_console().print(shown)
+
+
+def print_comparison(table: pa.Table) -> None:
+    """Hypervolumes of each way of searching, and what co-design gains over the others with the same seed."""
+    by_seed: dict[int, dict[str, Row]] = {}
+    for row in table.to_pylist():
+        by_seed.setdefault(row["seed"], {})[row["method"]] = row
+    together, *others = next(iter(by_seed.values()))
+    shown = Table(
+        title=f"{row['network']}: share of the costs that is beaten, {row['evaluations']:,} evaluations each",
+        title_justify="left",
+    )
+    for heading in ("seed", together, *(each for name in others for each in (name, "co-design gains"))):
+        shown.add_column(heading, justify="right")
+    for seed, methods in by_seed.items():
+        best = methods[together]["hypervolume"]
+        volumes = [methods[name]["hypervolume"] for name in others]
+        beside = [each for volume in volumes for each in (f"{volume:.3f}", f"{best / volume - 1:+.1%}")]
+        shown.add_row(str(seed), f"{best:.3f}", *beside)
+    console().print(shown)
+
+
+def _short(value: Any) -> str:
+    return (
+        f"{value:.4g}"
+        if isinstance(value, float) and abs(value) < 1e4
+        else f"{value:,.0f}"
+        if isinstance(value, float)
+        else str(value)
+    )
+
+
+def _wide_console() -> Console:
+    """A file or a pipe gets lines long enough for a design beside all its figures."""
+    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=240)
 
 
 def print_network_run(run: NetworkRun) -> None:

@@ -11,9 +11,9 @@ import tyro
 from compress import CompressedModel
 from compress.one_shot import read_parameters
 from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
-from designs.codesign import RESULTS_FOLDER
 from designs.evaluation import SWEEP_COLUMNS
 from designs.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
+from designs.main_job import RESULTS_FOLDER
 from designs.results import read_results
 from designs.sweep_folder import SWEEP_FILE
 from designs.totals import network_totals

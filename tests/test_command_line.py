@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from compress import CompressedModel
-from designs.codesign import CodesignSettings, build_network
 from designs.evaluation import SWEEP_COLUMNS
+from designs.main_job import MainJobSettings, build_network
 from designs.results import read_results
 from tests.conftest import PROJECT, real_file
 from traces.images import load_digits
@@ -365,7 +365,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(command: list[str],
 def test_every_command_helps(tmp_path: Path) -> None:
     for command in (
         ["designs"],
-        ["designs", "codesign"],
+        ["designs", "job"],
         ["designs", "benchmark"],
         ["designs", "simulate"],
         ["compress"],
@@ -399,4 +399,4 @@ def test_the_main_job_runs_on_mnist(data: Path, tmp_path: Path) -> None:
 
 
 def test_settings_are_data() -> None:
-    assert CodesignSettings() == CodesignSettings()
+    assert MainJobSettings() == MainJobSettings()

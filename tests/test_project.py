@@ -40,7 +40,7 @@ def test_the_settings_of_the_readme_pack_a_network() -> None:
     from compress.config import CompressionConfig
     from compress.one_shot import compress_parameters
 
-    block = next(each for each in re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL) if "[every]" in each)
+    (block,) = re.findall(r"```toml\n(criterion.*?)```", README, flags=re.DOTALL)
     draw = np.random.default_rng(0)
     shapes = {"fc1.weight": (30, 20), "fc3.weight": (10, 30), "fc3.bias": (10,)}
     parameters = {name: draw.normal(size=shape) for name, shape in shapes.items()}
@@ -49,11 +49,15 @@ def test_the_settings_of_the_readme_pack_a_network() -> None:
     assert list(left_alone) == ["fc3.bias"]
 
 
-def test_the_space_of_the_readme_is_one() -> None:
+def test_the_space_and_the_fleet_of_the_readme_are_ones(tmp_path: Path) -> None:
     from designs import Space
+    from designs.fleets import read_fleet
 
-    block = next(each for each in re.findall(r"```toml\n(.*?)```", README, flags=re.DOTALL) if "[hardware]" in each)
-    assert Space.from_toml(block).parameters([])["num_pes"].values == (32, 64, 128)
+    (space,) = re.findall(r"```toml\n(\[hardware.*?)```", README, flags=re.DOTALL)
+    assert Space.from_toml(space).parameters()["num_pes"].values == (32, 64, 128)
+    (fleet,) = re.findall(r"```toml\n(\[watch.*?)```", README, flags=re.DOTALL)
+    (tmp_path / "fleet.toml").write_text(fleet)
+    assert [target.name for target in read_fleet(tmp_path / "fleet.toml")] == ["watch", "phone", "modem", "rack"]
 
 
 def test_the_readme_names_the_commands_and_every_folder() -> None:

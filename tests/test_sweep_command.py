@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from designs import Design, Workload, network_totals, sweep
-from designs.sweep_progress import SweepProgress
+from designs.progress import SweepProgress
 from sim import ArrayConfig
 from tests.test_command_line import call
 from traces.npz import write_npz
@@ -75,13 +75,13 @@ def test_progress_states_points_rate_the_best_and_time_left(
     points = network_totals(sweep(workload, [Design(ArrayConfig(num_pes=pes)) for pes in (1, 4)]))
     best = min(points, key=lambda point: point.energy_delay_nj_us)
     now = [100.0]
-    monkeypatch.setattr("designs.sweep_progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("designs.progress.time.monotonic", lambda: now[0])
     with SweepProgress(1000, done=200, best=None) as progress:
         now[0] += 5
-        progress.advance(100, points[0])
+        progress.add(100, points[0])
         assert capsys.readouterr().err == ""  # not so often
         now[0] += 5
-        progress.advance(100, points[1])
+        progress.add(100, points[1])
     assert capsys.readouterr().err == (
         f"sweep: 400 of 1,000 points, 20 a second; best {best.energy_delay_nj_us:,.4g} nJ us: point {best.point}, "
         f"{best.num_pes} PEs, 8 slots, 64-bit lines; 30 s left\n"

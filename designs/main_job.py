@@ -33,7 +33,7 @@ TRAINED_FILE, CONTAINER_FILE = "trained.npz", "compressed.dc"
 
 
 @dataclass(frozen=True)
-class CodesignSettings:
+class MainJobSettings:
     """What to train, how far to compress it and where to run it.
 
     Raises InputError if a value is out of its range.
@@ -72,7 +72,7 @@ def _recipe(images: ImageSet) -> _Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class CodesignResult:
+class MainJobResult:
     """What came out: the network before and after, and the sweep's table, a row a layer and design point."""
 
     images: str
@@ -88,13 +88,13 @@ class CodesignResult:
     kept_files: tuple[str, ...]
 
 
-def codesign(
+def run_main_job(
     data: Path | None = None,
-    settings: CodesignSettings | None = None,
+    settings: MainJobSettings | None = None,
     grid: Grid | None = None,
     folder: Path | None = None,
     fresh: bool = False,
-) -> CodesignResult:
+) -> MainJobResult:
     """Run the main job and keep its files in `folder`, if none is given in results/ and the images' name.
 
     The network has 300 and 100 hidden units and is trained on scikit-learn's digits, or on the IDX files in
@@ -110,7 +110,7 @@ def codesign(
     from compress.fine_tuning import accuracy
     from traces.torch_activations import record_activations
 
-    settings, grid = settings or CodesignSettings(), grid or Grid()
+    settings, grid = settings or MainJobSettings(), grid or Grid()
     images = load_images(data)
     folder = folder or RESULTS_FOLDER / images.name
     inputs = images.test_images[: settings.inputs]
@@ -139,7 +139,7 @@ def codesign(
 
         on_the_array = simulate_network(model.layers, inputs, paper_array).output.argmax(axis=1)
         table = sweep(Workload.of_layers(images.name, model.layers, activations), designs)
-        result = CodesignResult(
+        result = MainJobResult(
             images=images.name,
             accuracy_before=accuracy_before,
             accuracy_after=accuracy_after,
@@ -156,7 +156,7 @@ def codesign(
     return result
 
 
-def _summary(result: CodesignResult) -> dict[str, Any]:
+def _summary(result: MainJobResult) -> dict[str, Any]:
     names = ("images", "accuracy_before", "accuracy_after", "bytes_before", "bytes_after", "inputs")
     return {name: getattr(result, name) for name in names}
 
@@ -177,7 +177,7 @@ def build_network(images: ImageSet) -> torch.nn.Sequential:
     )
 
 
-def _train(network: torch.nn.Module, images: ImageSet, settings: CodesignSettings, path: Path) -> None:
+def _train(network: torch.nn.Module, images: ImageSet, settings: MainJobSettings, path: Path) -> None:
     from compress.fine_tuning import train
 
     recipe = _recipe(images)
@@ -195,7 +195,7 @@ def _train(network: torch.nn.Module, images: ImageSet, settings: CodesignSetting
     write_npz(path, {name: values.numpy() for name, values in network.state_dict().items()})
 
 
-def _compression(settings: CodesignSettings) -> CompressionConfig:
+def _compression(settings: MainJobSettings) -> CompressionConfig:
     from compress.config import CompressionConfig, LayerSettings
 
     densities = zip(("fc1", "fc2", "fc3"), settings.layer_density, strict=True)

@@ -1,0 +1,251 @@
+"""How far each layer of a network is compressed, from a few parameters or from one for each layer (PyTorch needed).
+
+A few parameters say what matters; the choices of all layers follow from the cached analysis, as those of a plan do
+(`compress.planner`): the least of a weighed sum of bytes in the file and of work on an array, the predicted change of
+the outputs being within a limit, and no layer's entries above another one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from compress.knapsack import choose
+from compress.layer_coding import CodingChoice, encode_matrix
+from compress.plan import Candidate, Choice, Tolerance
+from compress.planner import DENSITIES, WEIGHT_BITS, Planner, run_batches
+from designs.entering_vectors import EnteringVectors, entering_vectors
+from designs.network_on_arrays import ChosenLayer
+from traces import CompressedLayer, InputError
+from traces.progress import progress_bar
+
+LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12  # steps of the three parameters
+_SEEN_INPUTS, _SEEN_VECTORS = 8, 24  # what a layer is simulated on: positions of a convolution, evenly spaced
+_CALIBRATED = 6
+_KEPT_CODES = 2**28
+_CHANGE = Tolerance(divergence=1.0)
+_DROP = Tolerance(accuracy_drop=1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """A trained network, and what it is compressed and judged on.
+
+    module      the network; it is left as it is
+    pool        inputs [inputs, ...]: the first 256 are analysed, all are measured
+    labels      of the pool, if there are any: without them, accuracy lost is the share of answers that change
+    evaluation, evaluation_labels   what a front is verified on; the pool, if nothing is said
+    densities, weight_bits          what is tried for each layer
+
+    Raises InputError if inputs and labels are not equally many, or one evaluation array comes without the other.
+    """
+
+    name: str
+    module: torch.nn.Module
+    pool: npt.NDArray[np.float32]
+    labels: npt.NDArray[Any] | None = None
+    evaluation: npt.NDArray[np.float32] | None = None
+    evaluation_labels: npt.NDArray[Any] | None = None
+    densities: Sequence[float] = DENSITIES
+    weight_bits: Sequence[int] = WEIGHT_BITS
+
+    def __post_init__(self) -> None:
+        for what, inputs, labels in (
+            ("pool", self.pool, self.labels),
+            ("evaluation", self.evaluation, self.evaluation_labels),
+        ):
+            if labels is not None and (inputs is None or len(labels) != len(inputs)):
+                found = "no inputs" if inputs is None else f"{len(inputs):,} inputs"
+                raise InputError(f"{what}: there must be a label for each input; found {len(labels):,} for {found}")
+        if self.evaluation is not None and self.labels is not None and self.evaluation_labels is None:
+            raise InputError("the pool has labels, so the evaluation needs its own; give evaluation_labels")
+
+    @property
+    def judged_on(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any] | None]:
+        """Inputs that designs are verified on, and their labels."""
+        return (self.pool, self.labels) if self.evaluation is None else (self.evaluation, self.evaluation_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Compressed:
+    """Choices for all layers, and what is predicted of them.
+
+    change, accuracy_loss   of the outputs, as predicted; file_bytes: as the file will have them
+    """
+
+    choices: Mapping[str, Choice]
+    change: float
+    accuracy_loss: float
+    file_bytes: float
+
+
+class CompressionChoices:
+    """What one analysis of a network says of every choice for its layers.
+
+    most_loss   the largest loss of accuracy that the limits on the change of the outputs go up to
+    """
+
+    def __init__(self, network: TrainedNetwork, most_loss: float = 0.1, seed: int = 0) -> None:
+        self.network = network
+        layers = [name for name, part in network.module.named_modules() if _has_matrix(part)]
+        seen = network.pool[:_SEEN_INPUTS]
+        self.entering = entering_vectors(network.module, seen, layers, _SEEN_VECTORS)
+        self.planner = Planner(
+            network.module,
+            network.pool,
+            network.labels,
+            cost=lambda layer, _: self._work(layer),
+            densities=network.densities,
+            weight_bits=network.weight_bits,
+            seed=seed,
+        )
+        self.names = tuple(unit.name for unit in self.planner.units)
+        self._by_choice = {
+            (name, each.choice.density, each.choice.weight_bits): each
+            for name, of_layer in zip(self.names, self.planner.candidates, strict=True)
+            for each in of_layer
+        }
+        self._planned: dict[tuple[int, int, int, int], dict[str, Candidate]] = {}
+        self._layers: OrderedDict[tuple[str, float, int], CompressedLayer] = OrderedDict()
+        self._narrowest, self._widest = min(network.weight_bits), max(network.weight_bits)
+        self._least_entries, self._most_entries = self._entries_range()
+        least = sum(min(each.change for each in of_layer) for of_layer in self.planner.candidates)
+        most = self.planner.change_of(_DROP, most_loss)
+        self._limits = np.geomspace(max(least, most / 1e5), max(most, 2 * least), LIMITS)
+        self._corrections = np.ones(LIMITS)
+        self._changes, self._losses = self._loss_by_change()
+        self._calibrate()
+
+    def planned(self, limit: int, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Choice]:
+        """The choices that a few parameters say.
+
+        limit          on the predicted change of the outputs, 0 to LIMITS - 1: from the least that there is on
+        work_weight    what work counts against bytes, 0 (nothing) to WORK_WEIGHTS - 1 (alone)
+        largest_layer  how many entries the largest layer may have, 0 to LARGEST_LAYERS - 1 (as many as it likes)
+        weight_bits    of the array: no code is wider
+
+        Where no choices keep the limits, those that change the outputs least.
+        """
+        bits = max(weight_bits, self._narrowest)
+        key = (limit, work_weight, largest_layer, bits)
+        if key not in self._planned:
+            self._planned[key] = self._plan(*key)
+        return {name: each.choice for name, each in self._planned[key].items()}
+
+    def compressed(self, choices: Mapping[str, Choice]) -> Compressed:
+        """What is predicted of these choices."""
+        chosen = [self._candidate(name, choices[name]) for name in self.names]
+        change = sum(each.change for each in chosen)
+        file_bytes = sum(each.costs["file_bytes"] for each in chosen) + self.planner.other_bytes
+        return Compressed(dict(choices), change, self.accuracy_loss(change), file_bytes)
+
+    def accuracy_loss(self, change: float) -> float:
+        """Predicted from the expected squared change of the outputs, as it was corrected by a few measurements."""
+        place = math.log(max(change, 1e-300))
+        corrected = place + float(np.interp(place, np.log(self._limits), np.log(self._corrections)))
+        return float(np.interp(corrected, self._changes, self._losses))
+
+    def layers(self, choices: Mapping[str, Choice]) -> dict[str, ChosenLayer]:
+        """The compressed layers of these choices, in order."""
+        return {
+            name: ChosenLayer(self._layer(name, choices[name]), (choices[name].density, choices[name].weight_bits))
+            for name in self.names
+        }
+
+    def _work(self, layer: CompressedLayer) -> dict[str, float]:
+        """What a compressed layer is, whatever the array."""
+        entering: EnteringVectors = self.entering[layer.name]
+        kept = layer.codes != 0
+        return {
+            "macs": float(kept.sum(axis=0) @ entering.activity) * entering.per_input,
+            "entries": float(kept.sum()),
+            "code_bits": float(layer.weight_bits),
+        }
+
+    def _entries_range(self) -> tuple[float, float]:
+        """Entries of the largest layer: as few, and as many, as there can be."""
+        of_layers = [[each.costs["entries"] for each in of_layer] for of_layer in self.planner.candidates]
+        return max(min(of_layer) for of_layer in of_layers), max(max(of_layer) for of_layer in of_layers)
+
+    def _plan(self, limit: int, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Candidate]:
+        share = largest_layer / (LARGEST_LAYERS - 1)
+        most_entries = self._least_entries * (self._most_entries / self._least_entries) ** share
+        allowed = []
+        for of_layer in self.planner.candidates:
+            narrow = [each for each in of_layer if each.choice.weight_bits <= weight_bits]
+            few = [each for each in narrow if each.costs["entries"] <= most_entries * (1 + 1e-9)]
+            allowed.append(few or [min(narrow, key=lambda each: each.costs["entries"])])
+        weight = work_weight / (WORK_WEIGHTS - 1)
+        totals = {
+            name: sum(max(each.costs[name] for each in of_layer) for of_layer in self.planner.candidates)
+            for name in ("file_bytes", "macs")
+        }
+        objective = [
+            np.array(
+                [
+                    (1 - weight) * each.costs["file_bytes"] / totals["file_bytes"]
+                    + weight * each.costs["macs"] / totals["macs"]
+                    for each in of_layer
+                ]
+            )
+            for of_layer in allowed
+        ]
+        changes = [np.array([each.change for each in of_layer]) for of_layer in allowed]
+        found = choose(objective, {"change": (changes, float(self._limits[limit]))})
+        places = [int(each.argmin()) for each in changes] if found is None else found
+        return {name: of_layer[at] for name, of_layer, at in zip(self.names, allowed, places, strict=True)}
+
+    def _candidate(self, name: str, choice: Choice) -> Candidate:
+        key = (name, choice.density, choice.weight_bits)
+        if key not in self._by_choice:
+            layer = self._layer(name, choice)
+            size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * len(layer.codebook)
+            change = self.planner.analysis.predicted_change({name: layer.weights()})
+            self._by_choice[key] = Candidate(choice, change, {"file_bytes": float(size)} | self._work(layer))
+        return self._by_choice[key]
+
+    def _layer(self, name: str, choice: Choice) -> CompressedLayer:
+        key = (name, choice.density, choice.weight_bits)
+        if key not in self._layers:
+            self._layers[key] = self.planner.layer(name, choice)
+            while len(self._layers) > len(self.names) and self._codes_bytes() > _KEPT_CODES:
+                self._layers.popitem(last=False)
+        self._layers.move_to_end(key)
+        return self._layers[key]
+
+    def _codes_bytes(self) -> int:
+        return sum(each.codes.nbytes for each in self._layers.values())
+
+    def _loss_by_change(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Logarithms of changes of the outputs, and the accuracy that each is expected to lose: never less for more."""
+        changes = np.geomspace(self._limits[0] / 100, self._limits[-1] * 1000, 64)
+        losses = [self.planner.expected(_DROP, float(change)) for change in changes]
+        return np.log(changes), np.maximum.accumulate(np.maximum(losses, 0.0))
+
+    def _calibrate(self) -> None:
+        """Measure a few plans: what the change of the outputs is to the sum of the layers' predicted changes."""
+        planner = self.planner
+        predicted, corrections = [], []
+        with progress_bar("measuring plans", _CALIBRATED) as advance:
+            for limit in np.linspace(0, LIMITS - 1, _CALIBRATED).round().astype(int):
+                choices = self.planned(int(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, self._widest)
+                change = sum(self._candidate(name, choices[name]).change for name in self.names)
+                outputs = run_batches(planner.changed(planner.apply(self.network.module, choices)), planner.pool)
+                measured = planner.change_of(_CHANGE, _CHANGE.measure(planner.outputs, outputs, None))
+                predicted.append(math.log(max(change, 1e-300)))
+                corrections.append(math.log(measured) - predicted[-1])
+                advance()
+        order = np.argsort(predicted)
+        places = np.interp(np.log(self._limits), np.array(predicted)[order], np.array(corrections)[order])
+        self._corrections = np.exp(places)
+
+
+def _has_matrix(part: torch.nn.Module) -> bool:
+    return isinstance(part, torch.nn.Linear | torch.nn.Conv2d | torch.nn.Conv1d | torch.nn.RNNBase)

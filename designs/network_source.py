@@ -1,0 +1,74 @@
+"""A trained network from its name on the command line (PyTorch needed)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from compress.network_source import named_function
+from compress.one_shot import read_parameters
+from designs.compression_choices import TrainedNetwork
+from designs.main_job import RESULTS_FOLDER, TRAINED_FILE, build_network
+from designs.plan_study import TRAINED_ON, lenet, resnet
+from designs.resnet import load_resnet
+from traces import InputError
+from traces.images import ImageSet, load_images
+from traces.npz import read_npz
+
+NETWORKS = ("main", "lenet_5", "resnet_20")
+
+
+def open_network(name: str, data: Path | None = None, weights: Path | None = None) -> TrainedNetwork:
+    """A network, the images it is compressed on, and the test images that designs are verified on.
+
+    name      main: what the main job has trained, from the folder of its results; lenet_5: trained when it is asked
+              for, on MNIST; resnet_20, on CIFAR-10, with its weights; or MODULE:FUNCTION, which gives a TrainedNetwork
+    data      folder of images; None: the digits of scikit-learn
+    weights   state dict of resnet_20, or of the main job's network, .npz or .pt
+
+    Raises InputError if there is no such network, or data or weights are missing.
+    """
+    if ":" in name:
+        return _from_function(name)
+    if name not in NETWORKS:
+        raise InputError(f"network must be one of {', '.join(NETWORKS)}, or MODULE:FUNCTION; found {name!r}")
+    if name != "main" and data is None:
+        raise InputError(f"{name} needs the folder of its images; give it with --data")
+    images = load_images(data)
+    if name == "main":
+        return _main_job(images, weights)
+    if name == "lenet_5":
+        if weights is not None:
+            raise InputError("lenet_5 is trained here, so weights have no effect; leave them out")
+        studied = lenet(images, RESULTS_FOLDER / "lenet_5")
+        labels = images.train_labels[TRAINED_ON : TRAINED_ON + len(studied.pool)]
+    else:
+        if weights is None:
+            raise InputError("resnet_20 needs its state dict; give it with --weights")
+        studied = resnet(load_resnet(read_parameters(weights)), images)
+        labels = images.train_labels[: len(studied.pool)]
+    return TrainedNetwork(
+        name, studied.module, studied.pool, labels, images.test_images, images.test_labels, studied.densities
+    )
+
+
+def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
+    path = weights or RESULTS_FOLDER / images.name / TRAINED_FILE
+    if not path.exists():
+        raise InputError(f"{path}: there is no trained network; make it with python -m designs, or give --weights")
+    network = build_network(images)
+    try:
+        network.load_state_dict({name: torch.from_numpy(values) for name, values in read_npz(path).items()})
+    except RuntimeError as error:
+        raise InputError(f"{path}: is not the main job's network: {' '.join(str(error).split())}") from None
+    pool = images.train_images[-2000:]
+    labels = images.train_labels[-2000:]
+    return TrainedNetwork("main", network.eval(), pool, labels, images.test_images, images.test_labels)
+
+
+def _from_function(name: str) -> TrainedNetwork:
+    found = named_function(name)()
+    if not isinstance(found, TrainedNetwork):
+        raise InputError(f"{name} must give a designs.TrainedNetwork; found {type(found).__name__}")
+    return found

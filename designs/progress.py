@@ -1,0 +1,108 @@
+"""Progress of sweeps and studies: how many are done, rate, best so far, time left; a bar on a terminal, else lines."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from designs.totals import DesignPoint
+
+LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Shows on standard error how far a long search has come. Use as a context manager.
+
+    what     is done;   things: what is counted
+    points   of the whole search;   done: of them, before this run
+    """
+
+    def __init__(self, what: str, things: str, points: int, done: int = 0) -> None:
+        self._what, self._things = what, things
+        self._points, self._before, self.done = points, done, done
+        self._begin = self._last_line = time.monotonic()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn(self._what),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]:,.0f} " + self._things + "/s; {task.fields[best]};"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self._points, completed=self.done, rate=0.0, best=self.best)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        if kind is not None and self.done < self._points:
+            print(f"{self._what} stopped: {self.line()}", file=sys.stderr)
+
+    def advance(self, points: int) -> None:
+        """So many points more are on the disk."""
+        self.done += points
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.done, rate=self.points_per_second, best=self.best)
+        elif time.monotonic() - self._last_line >= LINE_SECONDS:
+            self._last_line = time.monotonic()
+            print(f"{self._what}: {self.line()}", file=sys.stderr, flush=True)
+
+    @property
+    def points_per_second(self) -> float:
+        """Of this run."""
+        return (self.done - self._before) / max(time.monotonic() - self._begin, 1e-9)
+
+    @property
+    def best(self) -> str:
+        """The best so far, in a few words."""
+        raise NotImplementedError
+
+    def line(self) -> str:
+        """All of it in one line."""
+        rate = self.points_per_second
+        left = f"{max(self._points - self.done, 0) / rate:,.0f} s left" if rate > 0 else "time left unknown"
+        shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+        return f"{self.done:,} of {self._points:,} {self._things}, {shown} a second; {self.best}; {left}"
+
+
+class SweepProgress(Progress):
+    """How far a sweep has come.
+
+    points   of the whole sweep;   done   of them, before this run
+    best     among those
+    """
+
+    def __init__(self, points: int, done: int = 0, best: DesignPoint | None = None) -> None:
+        super().__init__("sweep", "points", points, done)
+        self._best = best
+
+    def add(self, points: int, best: DesignPoint | None) -> None:
+        """So many points more are on the disk, this one the best of them."""
+        if best is not None and (self._best is None or best.energy_delay_nj_us < self._best.energy_delay_nj_us):
+            self._best = best
+        self.advance(points)
+
+    @property
+    def best(self) -> str:
+        """The best point so far, in a few words."""
+        if self._best is None:
+            return "none runs every layer yet"
+        array = self._best.design.array
+        return (
+            f"best {self._best.energy_delay_nj_us:,.4g} nJ us: point {self._best.point}, {array.num_pes} PEs, "
+            f"{array.queue_slots} slots, {array.line_bits}-bit lines"
+        )

@@ -1,0 +1,150 @@
+"""Where studies are kept, in Optuna's own storages; and what becomes of the trials of a process that was killed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import filelock
+import optuna
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState
+
+from traces import InputError
+
+JOURNAL_FILE = "study.journal"
+WORKER = "worker"
+STALE_SECONDS = 600.0  # of a trial of another machine, which takes seconds at most
+_UNNAMED_SECONDS = 30.0
+_MOST_WORKERS = 1000
+
+
+def open_storage(folder: Path, storage: str | None = None) -> optuna.storages.BaseStorage:
+    """A journal file in the folder; or the storage of a URL (sqlite:///, postgresql://, ...), or a journal file's path.
+
+    Raises InputError if it cannot be opened.
+    """
+    try:
+        if storage is not None and "://" in storage:
+            return optuna.storages.get_storage(storage)
+        path = folder / JOURNAL_FILE if storage is None else Path(storage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path), _JournalLock(path)))
+    except InputError:
+        raise
+    except Exception as error:  # whatever a database's driver raises
+        where = storage or folder / JOURNAL_FILE
+        raise InputError(f"{where}: the study's storage cannot be opened: {' '.join(str(error).split())}") from error
+
+
+class _JournalLock(JournalFileOpenLock):
+    """One writer to a journal; the system releases it where a writer is killed.
+
+    A line that a killed writer, or a full disk, left unfinished is taken away before the next one is written: with it,
+    nothing after it could be read.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(str(journal))
+        self._journal = journal
+        self._lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        with self._journal.open("r+b") as stream:
+            end = stream.seek(0, os.SEEK_END)
+            if end:
+                stream.seek(end - 1)
+                if stream.read(1) != b"\n":
+                    stream.seek(0)
+                    stream.truncate(stream.read().rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
+class StudyWorker:
+    """This process among those that work on a study; its place is free again as soon as the process ends, however.
+
+    Use as a context manager. number: 0 for the first one in this folder, and so on.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "workers"
+        self.number = -1
+
+    def __enter__(self) -> StudyWorker:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for number in range(_MOST_WORKERS):
+                lock = filelock.FileLock(self._path(self._name(number)))
+                try:
+                    lock.acquire(blocking=False)
+                except filelock.Timeout:
+                    continue
+                self.number, self._lock = number, lock
+                return self
+        except OSError as error:
+            raise InputError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+        raise InputError(f"{self._folder}: at most {_MOST_WORKERS:,} processes work on one study")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    @property
+    def name(self) -> str:
+        """Of this process, in the trials that it works on."""
+        return self._name(self.number)
+
+    def _name(self, number: int) -> str:
+        return f"{socket.gethostname()}-{number}"
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.lock"
+
+    def take_over(self, study: optuna.Study) -> int:
+        """Call trials of processes that are gone failed, and put their designs in the queue again; how many."""
+        taken = 0
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if self._lives(trial):
+                continue
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+            if trial.params:
+                study.enqueue_trial(trial.params)
+            taken += 1
+        return taken
+
+    def others_at_work(self, study: optuna.Study) -> bool:
+        """Whether another process still works on a trial."""
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return any(self._lives(trial) for trial in running)
+
+    def _lives(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether the process that works on a trial may be alive: on another machine, as long as it is not late."""
+        name = trial.user_attrs.get(WORKER)
+        if name == self.name:
+            return False
+        age_seconds = _seconds_since(trial.datetime_start)
+        if name is None:  # which is said as soon as a trial begins
+            return age_seconds < _UNNAMED_SECONDS
+        if not self._path(name).exists():
+            return age_seconds < STALE_SECONDS
+        lock = filelock.FileLock(self._path(name))
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            return True
+        lock.release()
+        return False
+
+
+def _seconds_since(moment: Any) -> float:
+    return time.time() - moment.timestamp() if isinstance(moment, datetime) else 0.0
