@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compress.modules import weight_units
+from designs.entering_vectors import entering_vectors
 from sim import ArrayConfig, count_all, pack
 from traces import CompressedLayer, InputError
-from traces.convolution import Convolution
-from traces.torch_activations import record_activations
 
 
 class ArrayCost:
@@ -30,51 +30,21 @@ class ArrayCost:
         self, module: torch.nn.Module, inputs: npt.NDArray[Any], array: ArrayConfig | None = None, vectors: int = 24
     ) -> None:
         self.array = array or ArrayConfig()
-        parts = {
-            name: part
-            for name, part in module.named_modules()
-            if isinstance(part, torch.nn.Linear | torch.nn.Conv2d | torch.nn.RNNBase | torch.nn.Conv1d)
-        }
-        entering = record_activations(module, inputs, list(parts))
-        self._vectors: dict[str, npt.NDArray[np.float32]] = {}
-        self._times: dict[str, float] = {}  # vectors of one input
-        for name, part in parts.items():
-            seen = _vectors(name, part, entering[name])
-            self._times[name] = len(seen) / len(inputs)
-            chosen = np.linspace(0, len(seen) - 1, min(vectors, len(seen))).astype(np.int64)
-            self._vectors[name] = np.ascontiguousarray(seen[chosen])
+        names = [unit.name for unit in weight_units(module)[0]]
+        self._entering = entering_vectors(module, inputs, names, vectors)
 
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
         """latency_us and energy_uj of the layer for one input, in the mean, and sram_bytes_per_pe of its entries."""
-        if layer.name not in self._vectors:
-            known = ", ".join(self._vectors)
+        if layer.name not in self._entering:
+            known = ", ".join(self._entering)
             raise InputError(f"there are no recorded activations of {layer.name}; there are those of {known}")
+        entering = self._entering[layer.name]
         weight_bits = max(self.array.weight_bits, layer.weight_bits)
         array = replace(self.array, weight_bits=weight_bits, index_bits=index_bits)
         packed = pack(layer, array)
-        counts = [count_all(packed, each, [array])[0] for each in self._vectors[layer.name]]
+        counts = [count_all(packed, each, [array])[0] for each in entering.vectors]
         return {
-            "latency_us": float(np.mean([each.latency_us for each in counts])) * self._times[layer.name],
-            "energy_uj": float(np.mean([each.energy.total_pj for each in counts])) * self._times[layer.name] / 1e6,
+            "latency_us": float(np.mean([each.latency_us for each in counts])) * entering.per_input,
+            "energy_uj": float(np.mean([each.energy.total_pj for each in counts])) * entering.per_input / 1e6,
             "sram_bytes_per_pe": int(packed.stored_per_pe.max()) * array.entry_bits / 8,
         }
-
-
-def _vectors(name: str, part: torch.nn.Module, entering: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What the rows of a layer's matrix are multiplied with: [vectors, columns]."""
-    if isinstance(part, torch.nn.Linear):
-        found: npt.NDArray[np.float32] = entering.reshape(-1, part.in_features)
-        return found
-    if not isinstance(part, torch.nn.Conv2d) or part.groups != 1 or isinstance(part.padding, str):
-        raise InputError(
-            f"{name}: the cost of {type(part).__name__} on the array is not known; only that of Linear and of Conv2d "
-            f"of one group, with padding in numbers, is"
-        )
-    convolution = Convolution(
-        (part.kernel_size[0], part.kernel_size[1]),
-        (part.stride[0], part.stride[1]),
-        (int(part.padding[0]), int(part.padding[1])),
-    )
-    of_group = convolution.unroll(entering)[0]
-    vectors: npt.NDArray[np.float32] = of_group.reshape(-1, of_group.shape[-1])
-    return vectors
