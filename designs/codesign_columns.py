@@ -24,6 +24,7 @@ FRONT_COLUMNS = [
     *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
     *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
     Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of answers as before"),
+    Column("test_accuracy", pa.float64(), "1", "the same on test images, by which nothing was chosen; nan without any"),
     Column("keeps_bounds", pa.bool_(), "", "whether all bounds are kept, as measured"),
     Column("on_front", pa.bool_(), "", "whether no other verified design beats it, as measured"),
 ]

@@ -365,6 +365,7 @@ def _front_row(number: int, point: CodesignPoint, found: dict[str, Any]) -> dict
         **{f"predicted_{name}": point.figures[name] for name in FIGURES},
         **{f"measured_{name}": measured.figures[name] for name in FIGURES},
         "accuracy": found["accuracy"],
+        "test_accuracy": found["test_accuracy"],
         "keeps_bounds": measured.feasible,
         "on_front": False,
     }

@@ -42,6 +42,7 @@ class TrainedNetwork:
     pool        inputs [inputs, ...]: the first 256 are analysed, all are measured
     labels      of the pool, if there are any: without them, accuracy lost is the share of answers that change
     evaluation, evaluation_labels   what a front is verified on; the pool, if nothing is said
+    test, test_labels               what accuracy is reported on besides; nothing is chosen by it
     densities, weight_bits          what is tried for each layer
 
     Raises InputError if inputs and labels are not equally many, or one evaluation array comes without the other.
@@ -53,6 +54,8 @@ class TrainedNetwork:
     labels: npt.NDArray[Any] | None = None
     evaluation: npt.NDArray[np.float32] | None = None
     evaluation_labels: npt.NDArray[Any] | None = None
+    test: npt.NDArray[np.float32] | None = None
+    test_labels: npt.NDArray[Any] | None = None
     densities: Sequence[float] = DENSITIES
     weight_bits: Sequence[int] = WEIGHT_BITS
 
@@ -60,10 +63,13 @@ class TrainedNetwork:
         for what, inputs, labels in (
             ("pool", self.pool, self.labels),
             ("evaluation", self.evaluation, self.evaluation_labels),
+            ("test", self.test, self.test_labels),
         ):
             if labels is not None and (inputs is None or len(labels) != len(inputs)):
                 found = "no inputs" if inputs is None else f"{len(inputs):,} inputs"
                 raise InputError(f"{what}: there must be a label for each input; found {len(labels):,} for {found}")
+        if self.test is not None and self.test_labels is None:
+            raise InputError("accuracy on the test images needs their labels; give test_labels")
         if self.evaluation is not None and self.labels is not None and self.evaluation_labels is None:
             raise InputError("the pool has labels, so the evaluation needs its own; give evaluation_labels")
 

@@ -48,6 +48,7 @@ FLEET_COLUMNS = [
     Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
     *(Column(f"predicted_{name}", pa.float64(), "", "as of a co-design") for name in FIGURES),
     *(Column(f"measured_{name}", pa.float64(), "", "as of a co-design") for name in FIGURES),
+    Column("test_accuracy", pa.float64(), "1", "on test images, by which nothing was chosen; nan without any"),
     Column("sram_bytes_per_pe", pa.float64(), "bytes", "of all SRAMs of one PE"),
     Column("minimised", pa.string(), "", "what is least among the designs that keep the budget"),
     Column("keeps_budget", pa.bool_(), "", "whether all of it is kept, as measured"),
@@ -208,10 +209,11 @@ def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tu
     verification = Verification(problem, folder / target.name / "front", fine_tune)
     found = []
     for point in points[:_MOST_VERIFIED]:
-        found.append((point, CodesignPoint.from_dict(verification(point))))
+        record = verification(point)
+        found.append((point, CodesignPoint.from_dict(record), record["test_accuracy"]))
         if found[-1][1].feasible:
             break
-    point, measured = min(found, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
+    point, measured, accuracy = min(found, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
     container = f"{target.name}.dc"
     shutil.copyfile(verification.container(point), folder / container)
     over = {name: excess for name, excess in measured.excesses.items() if excess > 0}
@@ -222,6 +224,7 @@ def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tu
         "choices": json.dumps({name: [each.density, each.weight_bits] for name, each in point.choices.items()}),
         **{f"predicted_{name}": point.figures[name] for name in FIGURES},
         **{f"measured_{name}": measured.figures[name] for name in FIGURES},
+        "test_accuracy": accuracy,
         "sram_bytes_per_pe": sram_bytes_per_pe(measured.design),
         "minimised": target.minimise,
         "keeps_budget": not over,

@@ -16,11 +16,14 @@ from traces import InputError
 from traces.images import ImageSet, load_images
 from traces.npz import read_npz
 
+_EVALUATED = 8000  # of the training images, besides the pool
 NETWORKS = ("main", "lenet_5", "resnet_20")
 
 
 def open_network(name: str, data: Path | None = None, weights: Path | None = None) -> TrainedNetwork:
-    """A network, the images it is compressed on, and the test images that designs are verified on.
+    """A network, training images that it is compressed and verified on, and test images, which are only reported on.
+
+    LeNet-5 was trained on none of its own; ResNet-20 and the main job's network were trained on theirs.
 
     name      main: what the main job has trained, from the folder of its results; lenet_5: trained when it is asked
               for, on MNIST; resnet_20, on CIFAR-10, with its weights; or MODULE:FUNCTION, which gives a TrainedNetwork
@@ -41,15 +44,22 @@ def open_network(name: str, data: Path | None = None, weights: Path | None = Non
     if name == "lenet_5":
         if weights is not None:
             raise InputError("lenet_5 is trained here, so weights have no effect; leave them out")
-        studied = lenet(images, RESULTS_FOLDER / "lenet_5")
-        labels = images.train_labels[TRAINED_ON : TRAINED_ON + len(studied.pool)]
+        studied, first = lenet(images, RESULTS_FOLDER / "lenet_5"), TRAINED_ON
     else:
         if weights is None:
             raise InputError("resnet_20 needs its state dict; give it with --weights")
-        studied = resnet(load_resnet(read_parameters(weights)), images)
-        labels = images.train_labels[: len(studied.pool)]
+        studied, first = resnet(load_resnet(read_parameters(weights)), images), 0
+    after = first + len(studied.pool)
     return TrainedNetwork(
-        name, studied.module, studied.pool, labels, images.test_images, images.test_labels, studied.densities
+        name,
+        studied.module,
+        studied.pool,
+        images.train_labels[first:after],
+        images.train_images[after : after + _EVALUATED],
+        images.train_labels[after : after + _EVALUATED],
+        images.test_images,
+        images.test_labels,
+        studied.densities,
     )
 
 
@@ -64,7 +74,7 @@ def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
         raise InputError(f"{path}: is not the main job's network: {' '.join(str(error).split())}") from None
     pool = images.train_images[-2000:]
     labels = images.train_labels[-2000:]
-    return TrainedNetwork("main", network.eval(), pool, labels, images.test_images, images.test_labels)
+    return TrainedNetwork("main", network.eval(), pool, labels, test=images.test_images, test_labels=images.test_labels)
 
 
 def _from_function(name: str) -> TrainedNetwork:

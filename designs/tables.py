@@ -185,11 +185,17 @@ def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
     )
     varied = [name for name in (*ARRAY_FIELDS, "row_assignment") if len(set(table[name].to_pylist())) > 1]
     shown = Table(title="As measured, and beside it as predicted", title_justify="left")
-    for heading in ("design", *varied, *(each for name in FIGURES for each in (name, "predicted"))):
+    pairs_of = (each for name in FIGURES for each in (name, "predicted"))
+    for heading in ("design", *varied, "test accuracy", *pairs_of):
         shown.add_column(heading.replace("_", " "), justify="right")
     for row in front:
         pairs = [row[f"{kind}_{name}"] for name in FIGURES for kind in ("measured", "predicted")]
-        shown.add_row(row["digest"][:8], *(_short(row[name]) for name in varied), *map(_short, pairs))
+        shown.add_row(
+            row["digest"][:8],
+            *(_short(row[name]) for name in varied),
+            _short(row["test_accuracy"]),
+            *map(_short, pairs),
+        )
     _wide_console().print(shown)
 
 
@@ -218,11 +224,11 @@ def print_fleet(table: pa.Table) -> None:
     """The design of each target, as measured, and what it does not keep."""
     shown = Table(title="One analysis, a design for each target, as measured", title_justify="left")
     headings = ("target", "num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
-    for heading in (*headings, *FIGURES, "sram_bytes_per_pe", "minimised", "budget"):
+    for heading in (*headings, "test_accuracy", *FIGURES, "sram_bytes_per_pe", "minimised", "budget"):
         shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
     for row in table.to_pylist():
         shown.add_row(
-            *(_short(row[name]) for name in headings),
+            *(_short(row[name]) for name in (*headings, "test_accuracy")),
             *(_short(row[f"measured_{name}"]) for name in FIGURES),
             _short(row["sram_bytes_per_pe"]),
             row["minimised"],

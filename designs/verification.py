@@ -80,7 +80,8 @@ class Verification:
         }
         excesses = self.problem.excesses(figures, bool(found.lacking), found.design)
         measured = CodesignPoint(found.design, point.choices, figures, excesses)
-        return measured.to_dict() | {"accuracy": self._accuracy(outputs), "accuracy_before": self._accuracy()}
+        accuracies = {"accuracy": self._accuracy(outputs), "test_accuracy": self._test_accuracy(changed)}
+        return measured.to_dict() | accuracies
 
     def _compressed(self, point: CodesignPoint) -> CompressedModel:
         planner = self.problem.choices.planner
@@ -105,6 +106,12 @@ class Verification:
         """Share of right answers; without labels, of answers as before."""
         wanted = self._before.argmax(axis=1) if self._labels is None else self._labels
         return float(((self._before if outputs is None else outputs).argmax(axis=1) == wanted).mean())
+
+    def _test_accuracy(self, changed: torch.nn.Module) -> float:
+        """Only to be reported; not a number without test images."""
+        if self.network.test is None:
+            return float("nan")
+        return float((run_batches(changed, self.network.test).argmax(axis=1) == self.network.test_labels).mean())
 
 
 def distillation(network: TrainedNetwork, epochs: int, seed: int = 0) -> FineTune:

@@ -31,6 +31,8 @@ def small_network() -> TrainedNetwork:
         module.eval(),
         images.train_images[-300:],
         images.train_labels[-300:],
+        images.train_images[-600:-300],
+        images.train_labels[-600:-300],
         images.test_images,
         images.test_labels,
         densities=(0.8, 0.5, 0.3, 0.15),

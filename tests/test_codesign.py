@@ -174,8 +174,10 @@ def test_members_of_the_front_are_what_their_containers_are(finished: tuple[Path
         CompressedModel.load(path).load_into(module)
         with torch.no_grad():
             answers = module(torch.from_numpy(network.evaluation)).argmax(dim=1).numpy()
+            tested = module(torch.from_numpy(network.test)).argmax(dim=1).numpy()
         module.load_state_dict(before)
         assert row["accuracy"] == (answers == network.evaluation_labels).mean()
+        assert row["test_accuracy"] == (tested == network.test_labels).mean()
         assert row["measured_latency_us"] == pytest.approx(row["predicted_latency_us"], rel=0.25)
         assert row["measured_area_mm2"] == pytest.approx(row["predicted_area_mm2"])
     assert read_results(folder / "front.parquet", FRONT_COLUMNS)[0].to_pylist() == table.to_pylist()
@@ -490,6 +492,8 @@ def test_networks_that_do_not_fit_together_are_refused() -> None:
         dataclasses.replace(network, labels=np.arange(2))
     with pytest.raises(InputError, match="the pool has labels, so the evaluation needs its own"):
         dataclasses.replace(network, evaluation_labels=None)
+    with pytest.raises(InputError, match="accuracy on the test images needs their labels; give test_labels"):
+        dataclasses.replace(network, test_labels=None)
     recurrent = torch.nn.Sequential()
     recurrent.add_module("cell", torch.nn.LSTM(4, 4))
     with pytest.raises(InputError, match="cell: the cost of LSTM on an array is not known; only that of Linear and"):
