@@ -103,7 +103,12 @@ def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(SPACE)
     command = [sys.executable, "-m", "designs", "codesign", "space.toml", *SMALL, "--out", "out", "--verify", "2"]
     process = subprocess.Popen(
-        [*command, "--trials", "400"], cwd=tmp_path, env=environment_with(), text=True, stderr=subprocess.PIPE
+        [*command, "--trials", "400"],
+        cwd=tmp_path,
+        env=environment_with(),
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     deadline = time.monotonic() + 120
     while len(finished_trials(tmp_path / "out")) < 3:
