@@ -25,7 +25,12 @@ def small_network() -> TrainedNetwork:
     module.add_module("fc1", torch.nn.Linear(96, 24))
     module.add_module("relu2", torch.nn.ReLU())
     module.add_module("fc2", torch.nn.Linear(24, 10))
-    train(module, images.train_images, images.train_labels, 8, 3e-3, 32)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums over threads differ from process to process, and so would the network
+    try:
+        train(module, images.train_images, images.train_labels, 8, 3e-3, 32)
+    finally:
+        torch.set_num_threads(threads)
     return TrainedNetwork(
         "small",
         module.eval(),
