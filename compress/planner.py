@@ -100,7 +100,7 @@ class Planner:
         self._curvatures = [unit.curvatures for unit in self.analysis.units]
         self._pruned: dict[tuple[int, float], npt.NDArray[np.float64]] = {}
         self._calibration = Calibration(len(self.units))
-        self._known: dict[Tolerance, tuple[float, float]] = {}  # limits that were measured, and corrections
+        self._known: dict[Tolerance, Plan] = {}  # the best plans that a tolerance alone stopped
         settings = [(density, bits) for density in densities for bits in weight_bits]
         self.candidates: list[list[Candidate]] = []
         with progress_bar("trying choices", len(self.units)) as advance:
@@ -147,8 +147,8 @@ class Planner:
             best = min(kept, key=lambda each: each.costs["file_bytes"])
         else:
             best = min(tried, key=lambda each: (each.used > tolerance.bound, each.excess))
-        change = self._scaled_change(best)
-        self._known[tolerance] = change * (1 + 1e-6), self.change_of(tolerance, best.used) / change
+        if best.binding == ("tolerance",):  # else the budget stopped it, which says nothing of the tolerance's limit
+            self._known[tolerance] = best
         return dataclasses.replace(best, measurements=runs)
 
     def predict(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
@@ -158,8 +158,7 @@ class Planner:
     def measured(self, plan: Plan) -> Plan:
         """The plan after it was applied, and run over the pool."""
         model = self.apply(self.module, plan.choices)
-        changed = run_batches(self.changed(model), self.pool)
-        used = self._counts * plan.tolerance.used_by_input(self.outputs, changed, self.labels)
+        used = self._used_by_input(plan.tolerance, model)
         return _judged(
             dataclasses.replace(
                 plan,
@@ -168,6 +167,11 @@ class Planner:
                 standard_error=plan.tolerance.standard_error(used),
             )
         )
+
+    def _used_by_input(self, tolerance: Tolerance, model: CompressedModel) -> npt.NDArray[np.float64]:
+        """What of the tolerance each input of the pool uses up, times what it counts, once a model is run."""
+        changed = run_batches(self.changed(model), self.pool)
+        return self._counts * tolerance.used_by_input(self.outputs, changed, self.labels)
 
     def _within(self, tolerance: Tolerance, budget: Budget, limit: float, correction: float = 1.0) -> Plan:
         """The smallest file that keeps the budget, the layers' changes of the outputs adding up to the limit at most.
@@ -253,8 +257,11 @@ class Planner:
 
     def _start(self, tolerance: Tolerance) -> tuple[float, float]:
         """The limit and the correction that were found for the tolerance, or those to begin with."""
-        found = self._known.get(tolerance)
-        return (self.change_of(tolerance, tolerance.bound), 1.0) if found is None else found
+        best = self._known.get(tolerance)
+        if best is None:
+            return self.change_of(tolerance, tolerance.bound), 1.0
+        change = self._scaled_change(best)
+        return change * (1 + 1e-6), self.change_of(tolerance, best.used) / change
 
     def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance) -> float:
         """The limit to try next: between those that enclose the tolerance, or as the last measurement corrects it.
@@ -377,9 +384,7 @@ class Planner:
                 codes = codes.astype(np.uint8 if len(codebook) <= 256 else np.uint16)
                 layers.append(CompressedLayer(unit.name, codes, codebook))
             model = assemble(self.module, self.units, self.left_alone, layers, 16)
-            changed = run_batches(self.changed(model), self.pool)
-            used = self._counts * tolerance.used_by_input(self.outputs, changed, self.labels)
-            if used.mean() <= tolerance.bound:
+            if self._used_by_input(tolerance, model).mean() <= tolerance.bound:
                 break
         return model
 

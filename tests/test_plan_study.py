@@ -149,6 +149,18 @@ def test_another_budget_is_planned_without_a_run_of_the_network(
     assert faster.costs["file_bytes"] >= first.costs["file_bytes"]
 
 
+def test_a_budget_that_stops_a_plan_does_not_bound_the_plans_after_it(
+    network: torch.nn.Module, digits: ImageSet
+) -> None:
+    pool = digits.train_images[:400]
+    planner = Planner(network, pool, cost=ArrayCost(network, pool[:4], ArrayConfig(num_pes=4)))
+    tolerance = Tolerance(divergence=0.05)
+    free = planner.plan(tolerance)
+    fastest = sum(min(each.costs["latency_us"] for each in of_layer) for of_layer in planner.candidates)
+    planner.plan(tolerance, Budget(latency_us=1.001 * fastest))
+    assert planner.predict(tolerance).costs["file_bytes"] == pytest.approx(free.costs["file_bytes"], rel=0.01)
+
+
 def test_random_moves_within_tolerances_and_what_they_allow_keep_the_bound(
     network: torch.nn.Module, digits: ImageSet
 ) -> None:
