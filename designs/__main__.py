@@ -188,12 +188,12 @@ def codesign(
     from designs.network_source import open_network
     from designs.space import Space
     from designs.tables import print_verified
-    from designs.verification import distillation
+    from designs.verification import Distillation
 
     begin = time.perf_counter()
     chosen = Space.load(space)
     trained = open_network(network, data_folder(data), weights)
-    tuning = distillation(trained, fine_tune, search.seed) if fine_tune else None
+    tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
     table = search_together(trained, chosen, search, out, storage, name, tuning, fresh)
     print_verified(table, search.objectives)
     print(f"Results are in {out} ({time.perf_counter() - begin:.0f} s).")
@@ -234,11 +234,11 @@ def fleet(
     from designs.network_source import open_network
     from designs.space import Space
     from designs.tables import print_fleet
-    from designs.verification import distillation
+    from designs.verification import Distillation
 
     listed, chosen = read_fleet(targets), Space.load(space)
     trained = open_network(network, data_folder(data), weights)
-    tuning = distillation(trained, fine_tune, seed) if fine_tune else None
+    tuning = Distillation(trained, fine_tune, seed) if fine_tune else None
     table = for_each_target(trained, listed, chosen, Search(trials=trials, seed=seed), out, tuning, fresh)
     print_fleet(table)
     print(f"Results are in {out}.")

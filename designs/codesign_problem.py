@@ -207,7 +207,8 @@ def network_origin(choices: CompressionChoices) -> dict[str, Any]:
     network, digest = choices.network, hashlib.sha256()
     for name, values in network.module.state_dict().items():
         digest.update(f"{name}\0".encode() + values.numpy().tobytes())
-    for inputs in (network.pool, network.labels):
+    judged = (network.evaluation, network.evaluation_labels, network.test, network.test_labels)
+    for inputs in (network.pool, network.labels, *judged):
         digest.update(b"none" if inputs is None else inputs.tobytes())
     return {
         "name": network.name,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ class Verification:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.choices.network
         self._inputs, self._labels = self.network.judged_on
+        self._tuning = "" if fine_tune is None else _name_of(fine_tune)
         self._before = run_batches(problem.choices.planner.module, self._inputs)
 
     def __call__(self, point: CodesignPoint) -> dict[str, Any]:
@@ -49,11 +52,11 @@ class Verification:
         """
         record = self.folder / f"{point.digest}.json"
         try:
-            found = json.loads(record.read_text())
-            if isinstance(found, dict) and self.container(point).exists():
+            found: dict[str, Any] = json.loads(record.read_text())
+            if found["fine_tune"] == self._tuning and self.container(point).exists():
                 return found
-        except (OSError, ValueError):
-            pass
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # it was not measured, or with other fine-tuning, or the record is no record
         found = self._measured(point)
         write_atomically(record, json.dumps(found, indent=1).encode())
         return found
@@ -81,7 +84,7 @@ class Verification:
         excesses = self.problem.excesses(figures, bool(found.lacking), found.design)
         measured = CodesignPoint(found.design, point.choices, figures, excesses)
         accuracies = {"accuracy": self._accuracy(outputs), "test_accuracy": self._test_accuracy(changed)}
-        return measured.to_dict() | accuracies
+        return measured.to_dict() | accuracies | {"fine_tune": self._tuning}
 
     def _compressed(self, point: CodesignPoint) -> CompressedModel:
         planner = self.problem.choices.planner
@@ -114,22 +117,40 @@ class Verification:
         return float((run_batches(changed, self.network.test).argmax(axis=1) == self.network.test_labels).mean())
 
 
-def distillation(network: TrainedNetwork, epochs: int, seed: int = 0) -> FineTune:
+def _name_of(fine_tune: FineTune) -> str:
+    return str(getattr(fine_tune, "__qualname__", fine_tune))
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation:
     """Fine-tuning on the pool, towards what the network answered before it was compressed; labels are not needed.
 
-    Raises InputError if there is no epoch.
+    Each design is tuned alike, whichever were tuned before it. Raises InputError if there is no epoch.
     """
-    if epochs < 1:
-        raise InputError(f"fine-tuning takes at least 1 epoch; found {epochs}")
-    pool = torch.from_numpy(network.pool)
-    answers = torch.from_numpy(run_batches(network.module.eval(), network.pool))
-    draw = torch.Generator().manual_seed(seed)
 
-    def batches(_: int) -> Iterator[Batch]:
-        for chosen in torch.split(torch.randperm(len(pool), generator=draw), _BATCH):
-            yield pool[chosen], answers[chosen]
+    network: TrainedNetwork
+    epochs: int
+    seed: int = 0
 
-    def fine_tune(module: torch.nn.Module, stage: Stage) -> None:
-        distil(module, batches, epochs, _RATE, _TEMPERATURE)
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise InputError(f"fine-tuning takes at least 1 epoch; found {self.epochs}")
 
-    return fine_tune
+    def __str__(self) -> str:
+        return f"distillation, {self.epochs} epochs, seed {self.seed}"
+
+    def __call__(self, module: torch.nn.Module, stage: Stage) -> None:
+        """Tune a module in place."""
+        draw = torch.Generator().manual_seed(self.seed)
+        pool, answers = self._pool_and_answers
+
+        def batches(_: int) -> Iterator[Batch]:
+            for chosen in torch.split(torch.randperm(len(pool), generator=draw), _BATCH):
+                yield pool[chosen], answers[chosen]
+
+        distil(module, batches, self.epochs, _RATE, _TEMPERATURE)
+
+    @cached_property
+    def _pool_and_answers(self) -> tuple[torch.Tensor, torch.Tensor]:
+        pool, module = self.network.pool, self.network.module.eval()
+        return torch.from_numpy(pool), torch.from_numpy(run_batches(module, pool))

@@ -1,9 +1,9 @@
 """How sweeps scale: `python -m tests.bench_sweep` prints ratios taken in one run, then an estimate for a cluster.
 
-The same sweep of 10,080 points over EIE's nine layers goes through one process, two processes, and two workers of a
-Dask cluster on this machine, each from nothing to the finished table; all three tables must be equal. What a task costs
-Dask, what a finished batch costs the process that keeps it, and the bytes either way are measured by themselves. From
-these alone follows how long a million points would take on a thousand cores.
+The same sweep of 10,080 points over EIE's nine layers goes through one process, and in turns through two processes and
+two workers of a Dask cluster on this machine, each from nothing to the finished table; all tables must be equal. What a
+task costs Dask, what a finished batch costs the process that keeps it, and the bytes either way are measured by
+themselves. From these alone follows how long a million points would take on a thousand cores.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SPACE = Space(
 CORES, POINTS = 1000, 1_000_000
 NETWORK_BYTES_PER_SECOND = 1.25e8  # one gigabit a second, the least that a cluster has
 CORES_PER_NODE = 32
-ROUNDS = 1
+ROUNDS = 3
 LOOP = 20_000_000
 
 
@@ -94,6 +94,11 @@ def processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
+def ratios(each: Sequence[float], form: str) -> str:
+    """The median, and what it lies between."""
+    return f"{statistics.median(each):{form}} ({min(each):{form}} to {max(each):{form}})"
+
+
 def count_up(number: int) -> float:
     """Seconds for a loop that needs nothing but a processor."""
     begin = time.perf_counter()
@@ -116,29 +121,27 @@ def main() -> None:
     one, two, dask = "one process", "two processes", "Dask, two workers"
     crews: dict[str, Workers] = {one: Processes(1), two: Processes(2), dask: Cluster()}
     with tempfile.TemporaryDirectory() as folder:
+        clock: dict[str, list[float]] = {name: [] for name in crews}
+        processors: dict[str, list[float]] = {name: [] for name in crews}
+        machine = [machine_s_two_processors()]
         first = None
-        for attempt in range(1, ROUNDS + 1):
-            clock: dict[str, float] = {}
-            processors: dict[str, float] = {}
-            machine = [machine_s_two_processors()]
-            for name, crew in crews.items():
-                clock[name], processors[name], table = timed(workload, chosen, crew, Path(folder) / "sweep")
-                machine.append(machine_s_two_processors())
-                first = table if first is None else first
-                assert table.equals(first), name
-                rate = len(chosen.designs) / clock[name]
-                print(
-                    f"  {name}: {clock[name]:.1f} s, {rate:,.0f} points/s; processors {processors[name]:.1f} s",
-                    flush=True,
-                )
-            print(
-                f"attempt {attempt}: two processes {clock[one] / clock[two]:.2f} times as fast as one, where two loops "
-                f"are {min(machine):.2f} to {max(machine):.2f} times as fast as one; processor time "
-                f"{processors[two] / processors[one] - 1:+.1%}\n"
-                f"attempt {attempt}: Dask {clock[dask] / clock[two] - 1:+.1%} by the clock beside two processes; "
-                f"processor time {processors[dask] / processors[two] - 1:+.1%}",
-                flush=True,
-            )
+        for name in (one, *(two, dask) * ROUNDS):
+            seconds, of_processors, table = timed(workload, chosen, crews[name], Path(folder) / "sweep")
+            clock[name].append(seconds)
+            processors[name].append(of_processors)
+            machine.append(machine_s_two_processors())
+            first = table if first is None else first
+            assert table.equals(first), name
+            rate = len(chosen.designs) / seconds
+            print(f"  {name}: {seconds:.1f} s, {rate:,.0f} points/s; processors {of_processors:.1f} s", flush=True)
+        times_as_fast = [clock[one][0] / seconds for seconds in clock[two]]
+        print(
+            f"two processes {ratios(times_as_fast, '.2f')} times as fast as one, where two loops are "
+            f"{min(machine):.2f} to {max(machine):.2f} times as fast as one"
+        )
+        for what, seconds_of in (("by the clock", clock), ("in processor time", processors)):
+            more = [after / before - 1 for before, after in zip(seconds_of[two], seconds_of[dask], strict=True)]
+            print(f"Dask {ratios(more, '+.1%')} {what} beside two processes", flush=True)
         for title, costs in (
             ("points that share packed matrices, as above", shared_costs(workload, chosen.designs, Path(folder))),
             ("points of which each has packed matrices of its own", single_costs(workload, Path(folder))),

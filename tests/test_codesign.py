@@ -33,7 +33,7 @@ from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from designs.study_progress import StudyProgress  # noqa: E402
 from designs.study_storage import JOURNAL_FILE, StudyWorker, open_storage  # noqa: E402
-from designs.verification import distillation  # noqa: E402
+from designs.verification import Distillation  # noqa: E402
 from sim import ArrayConfig, simulate_batch  # noqa: E402
 from tests.conftest import PROJECT  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
@@ -278,12 +278,11 @@ def test_fine_tuning_changes_what_is_measured_and_keeps_the_density(
 ) -> None:
     search = Search(trials=4, verify=1)
     plain = codesign(choices, SPACE, search, tmp_path / "plain").to_pylist()[0]
-    tuned = codesign(
-        choices, SPACE, search, tmp_path / "tuned", fine_tune=distillation(small_network(), 1)
-    ).to_pylist()[0]
+    tuning = Distillation(small_network(), 1)
+    tuned = codesign(choices, SPACE, search, tmp_path / "plain", fine_tune=tuning).to_pylist()[0]
     assert tuned["digest"] == plain["digest"]
     assert tuned["measured_file_bytes"] != plain["measured_file_bytes"]
-    model = CompressedModel.load(tmp_path / "tuned/front" / f"{tuned['digest']}.dc")
+    model = CompressedModel.load(tmp_path / "plain/front" / f"{tuned['digest']}.dc")
     for layer in model.layers:
         density = json.loads(tuned["choices"])[layer.name][0]
         assert (layer.codes != 0).mean() <= density + 1 / layer.codes.size
@@ -499,7 +498,7 @@ def test_networks_that_do_not_fit_together_are_refused() -> None:
     with pytest.raises(InputError, match="cell: the cost of LSTM on an array is not known; only that of Linear and"):
         CompressionChoices(TrainedNetwork("r", recurrent, np.zeros((2, 4), dtype=np.float32)))
     with pytest.raises(InputError, match="fine-tuning takes at least 1 epoch; found 0"):
-        distillation(network, 0)
+        Distillation(network, 0)
 
 
 def test_without_labels_a_changed_answer_counts_as_lost(tmp_path: Path) -> None:
