@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from compress.one_shot import read_parameters
@@ -40,9 +41,13 @@ def build_network(name: str, weights: Path | None) -> torch.nn.Module:
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"{name} must give a torch.nn.Module; found {type(network).__name__}")
     if weights is not None:
-        state = {key: torch.from_numpy(np.asarray(values)) for key, values in read_parameters(weights).items()}
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:  # torch says which names are missing, unknown or of another shape
-            raise InputError(f"{weights}: must hold the parameters of {name}: {' '.join(str(error).split())}") from None
+        load_parameters(network, read_parameters(weights), f"{weights}: must hold the parameters of {name}")
     return network.eval()
+
+
+def load_parameters(network: torch.nn.Module, parameters: Mapping[str, npt.NDArray[Any]], must: str) -> None:
+    """Give a network parameters and buffers by name. Raises InputError, beginning with `must`, if they differ."""
+    try:
+        network.load_state_dict({name: torch.from_numpy(np.asarray(values)) for name, values in parameters.items()})
+    except RuntimeError as error:  # torch says which names are missing, unknown or of another shape
+        raise InputError(f"{must}: {' '.join(str(error).split())}") from None

@@ -137,7 +137,7 @@ class Planner:
                 continue
             plan = self.measured(plan)
             tried.append(plan)
-            extra = self._calibrate(plan) if len(tried) == 1 else 0.0
+            extra = self.calibrate(list(plan.layers.values())) if len(tried) == 1 else 0.0
             runs += 1 + extra
             if not extra and _CLOSE_ENOUGH * tolerance.bound <= plan.used <= tolerance.bound:
                 break
@@ -185,7 +185,7 @@ class Planner:
                 f"cost function that does"
             )
         changes = [
-            self._calibration.scaled(number, np.array([each.change for each in of_layer]))
+            self.calibrated(number, np.array([each.change for each in of_layer]))
             for number, of_layer in enumerate(self.candidates)
         ]
         costs = {
@@ -232,16 +232,21 @@ class Planner:
     def _scaled_change(self, plan: Plan) -> float:
         """What the layers' predicted changes add up to, each as it counts by what was tried so far."""
         changes = [np.array([each.change]) for each in plan.layers.values()]
-        return sum(float(self._calibration.scaled(number, each)[0]) for number, each in enumerate(changes))
+        return sum(float(self.calibrated(number, each)[0]) for number, each in enumerate(changes))
 
-    def _calibrate(self, plan: Plan) -> float:
-        """Run each layer of a plan alone over a part of the pool; returns how many runs over the pool that took."""
+    def calibrate(self, candidates: Sequence[Candidate]) -> float:
+        """Run each layer alone, compressed as its candidate says, over a part of the pool (`compress.calibration`).
+
+        candidates   one for each layer; where one of about the same change was tried before, nothing is run
+
+        Returns how many runs over the pool that took.
+        """
         part = min(len(self.pool), max(50, round(_CALIBRATION_RUNS * len(self.pool) / len(self.units))))
         places = np.random.default_rng(0).permutation(len(self.pool))[:part]
         divergence = Tolerance(divergence=1)
         runs = 0.0
         with progress_bar("trying layers alone", len(self.units)) as advance:
-            for number, candidate in enumerate(plan.layers.values()):
+            for number, candidate in enumerate(candidates):
                 if not self._calibration.knows(number, candidate.change):
                     alone = copy.deepcopy(self.module)
                     unit = weight_units(alone)[0][number]
@@ -254,6 +259,10 @@ class Planner:
                     runs += part / len(self.pool)
                 advance()
         return runs
+
+    def calibrated(self, number: int, changes: Floats) -> npt.NDArray[np.float64]:
+        """Predicted changes of the outputs by layer `number`, as they count beside those of the other layers."""
+        return self._calibration.scaled(number, changes)
 
     def _start(self, tolerance: Tolerance) -> tuple[float, float]:
         """The limit and the correction that were found for the tolerance, or those to begin with."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,8 +28,12 @@ from traces.progress import progress_bar
 
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12  # steps of the three parameters
 _SEEN_INPUTS, _SEEN_VECTORS = 8, 24  # what a layer is simulated on: positions of a convolution, evenly spaced
-_CALIBRATED = 6
+_CALIBRATED = 6  # plans
+_TRIED_ALONE = 6  # choices of each layer
+_LEAST_LOSS = 0.02  # of the most, by which the finest plans differ
+_FEW_ANSWERS = 5  # of the pool, that weigh against what plans were measured to lose
 _KEPT_CODES = 2**28
+Floats = npt.NDArray[np.float64]
 _CHANGE = Tolerance(divergence=1.0)
 _DROP = Tolerance(accuracy_drop=1.0)
 
@@ -113,26 +117,27 @@ class CompressionChoices:
             seed=seed,
         )
         self.names = tuple(unit.name for unit in self.planner.units)
+        self._candidates = self._calibrated_candidates(most_loss)
         self._by_choice = {
             (name, each.choice.density, each.choice.weight_bits): each
-            for name, of_layer in zip(self.names, self.planner.candidates, strict=True)
+            for name, of_layer in zip(self.names, self._candidates, strict=True)
             for each in of_layer
         }
         self._planned: dict[tuple[int, int, int, int], dict[str, Candidate]] = {}
         self._layers: OrderedDict[tuple[str, float, int], CompressedLayer] = OrderedDict()
         self._narrowest, self._widest = min(network.weight_bits), max(network.weight_bits)
         self._least_entries, self._most_entries = self._entries_range()
-        least = sum(min(each.change for each in of_layer) for of_layer in self.planner.candidates)
-        most = self.planner.change_of(_DROP, most_loss)
-        self._limits = np.geomspace(max(least, most / 1e5), max(most, 2 * least), LIMITS)
-        self._corrections = np.ones(LIMITS)
-        self._changes, self._losses = self._loss_by_change()
-        self._calibrate()
+        least = sum(min(each.change for each in of_layer) for of_layer in self._candidates)
+        most = self.planner.change_of(_DROP, min(0.5, 2 * most_loss))  # plans may lose less than the analysis says
+        tried = np.geomspace(max(least, most / 1e5), max(most, 2 * least), _CALIBRATED)
+        self._changes, self._losses = self._loss_by_change(float(tried[0]) / 100, float(tried[-1]) * 1000)
+        self._predicted, self._corrections, self._loss_share = self._measured(tried)
+        self._limits = self._limits_within(float(tried[0]), float(tried[-1]), most_loss)
 
     def planned(self, limit: int, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Choice]:
         """The choices that a few parameters say.
 
-        limit          on the predicted change of the outputs, 0 to LIMITS - 1: from the least that there is on
+        limit          on the predicted change of the outputs, 0 to LIMITS - 1: from where it hardly costs accuracy on
         work_weight    what work counts against bytes, 0 (nothing) to WORK_WEIGHTS - 1 (alone)
         largest_layer  how many entries the largest layer may have, 0 to LARGEST_LAYERS - 1 (as many as it likes)
         weight_bits    of the array: no code is wider
@@ -142,7 +147,7 @@ class CompressionChoices:
         bits = max(weight_bits, self._narrowest)
         key = (limit, work_weight, largest_layer, bits)
         if key not in self._planned:
-            self._planned[key] = self._plan(*key)
+            self._planned[key] = self._plan(float(self._limits[limit]), *key[1:])
         return {name: each.choice for name, each in self._planned[key].items()}
 
     def compressed(self, choices: Mapping[str, Choice]) -> Compressed:
@@ -153,10 +158,10 @@ class CompressionChoices:
         return Compressed(dict(choices), change, self.accuracy_loss(change), file_bytes)
 
     def accuracy_loss(self, change: float) -> float:
-        """Predicted from the expected squared change of the outputs, as it was corrected by a few measurements."""
+        """Predicted from the expected squared change of the outputs; both as a few measurements corrected them."""
         place = math.log(max(change, 1e-300))
-        corrected = place + float(np.interp(place, np.log(self._limits), np.log(self._corrections)))
-        return float(np.interp(corrected, self._changes, self._losses))
+        corrected = place + float(np.interp(place, self._predicted, self._corrections))
+        return self._loss_share * float(np.interp(corrected, self._changes, self._losses))
 
     def layers(self, choices: Mapping[str, Choice]) -> dict[str, ChosenLayer]:
         """The compressed layers of these choices, in order."""
@@ -175,22 +180,40 @@ class CompressionChoices:
             "code_bits": float(layer.weight_bits),
         }
 
+    def _calibrated_candidates(self, most_loss: float) -> list[list[Candidate]]:
+        """All choices for each layer; a few runs of each layer alone correct their predicted changes of the outputs."""
+        planner = self.planner
+        seen = planner.change_of(_DROP, most_loss) / 100  # below that, a layer alone hardly shows
+        ways = [
+            np.geomspace(seen, max(seen, *(each.change for each in of_layer)), _TRIED_ALONE)
+            for of_layer in planner.candidates
+        ]
+        for step in range(_TRIED_ALONE):
+            planner.calibrate(
+                [_nearest(of_layer, float(way[step])) for of_layer, way in zip(planner.candidates, ways, strict=True)]
+            )
+        found = []
+        for number, of_layer in enumerate(planner.candidates):
+            changes = planner.calibrated(number, np.array([each.change for each in of_layer]))
+            found.append([replace(each, change=float(change)) for each, change in zip(of_layer, changes, strict=True)])
+        return found
+
     def _entries_range(self) -> tuple[float, float]:
         """Entries of the largest layer: as few, and as many, as there can be."""
-        of_layers = [[each.costs["entries"] for each in of_layer] for of_layer in self.planner.candidates]
+        of_layers = [[each.costs["entries"] for each in of_layer] for of_layer in self._candidates]
         return max(min(of_layer) for of_layer in of_layers), max(max(of_layer) for of_layer in of_layers)
 
-    def _plan(self, limit: int, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Candidate]:
+    def _plan(self, limit: float, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Candidate]:
         share = largest_layer / (LARGEST_LAYERS - 1)
         most_entries = self._least_entries * (self._most_entries / self._least_entries) ** share
         allowed = []
-        for of_layer in self.planner.candidates:
+        for of_layer in self._candidates:
             narrow = [each for each in of_layer if each.choice.weight_bits <= weight_bits]
             few = [each for each in narrow if each.costs["entries"] <= most_entries * (1 + 1e-9)]
             allowed.append(few or [min(narrow, key=lambda each: each.costs["entries"])])
         weight = work_weight / (WORK_WEIGHTS - 1)
         totals = {
-            name: sum(max(each.costs[name] for each in of_layer) for of_layer in self.planner.candidates)
+            name: sum(max(each.costs[name] for each in of_layer) for of_layer in self._candidates)
             for name in ("file_bytes", "macs")
         }
         objective = [
@@ -204,7 +227,7 @@ class CompressionChoices:
             for of_layer in allowed
         ]
         changes = [np.array([each.change for each in of_layer]) for of_layer in allowed]
-        found = choose(objective, {"change": (changes, float(self._limits[limit]))})
+        found = choose(objective, {"change": (changes, limit)})
         places = [int(each.argmin()) for each in changes] if found is None else found
         return {name: of_layer[at] for name, of_layer, at in zip(self.names, allowed, places, strict=True)}
 
@@ -213,7 +236,8 @@ class CompressionChoices:
         if key not in self._by_choice:
             layer = self._layer(name, choice)
             size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * len(layer.codebook)
-            change = self.planner.analysis.predicted_change({name: layer.weights()})
+            alone = np.array([self.planner.analysis.predicted_change({name: layer.weights()})])
+            change = float(self.planner.calibrated(self.names.index(name), alone)[0])
             self._by_choice[key] = Candidate(choice, change, {"file_bytes": float(size)} | self._work(layer))
         return self._by_choice[key]
 
@@ -229,28 +253,47 @@ class CompressionChoices:
     def _codes_bytes(self) -> int:
         return sum(each.codes.nbytes for each in self._layers.values())
 
-    def _loss_by_change(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _loss_by_change(self, least: float, most: float) -> tuple[Floats, Floats]:
         """Logarithms of changes of the outputs, and the accuracy that each is expected to lose: never less for more."""
-        changes = np.geomspace(self._limits[0] / 100, self._limits[-1] * 1000, 64)
+        changes = np.geomspace(least, most, 64)
         losses = [self.planner.expected(_DROP, float(change)) for change in changes]
         return np.log(changes), np.maximum.accumulate(np.maximum(losses, 0.0))
 
-    def _calibrate(self) -> None:
-        """Measure a few plans: what the change of the outputs is to the sum of the layers' predicted changes."""
-        planner = self.planner
-        predicted, corrections = [], []
-        with progress_bar("measuring plans", _CALIBRATED) as advance:
-            for limit in np.linspace(0, LIMITS - 1, _CALIBRATED).round().astype(int):
-                choices = self.planned(int(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, self._widest)
-                change = sum(self._candidate(name, choices[name]).change for name in self.names)
+    def _measured(self, limits: Floats) -> tuple[Floats, Floats, float]:
+        """Measure a plan for each of these limits on the predicted change of the outputs.
+
+        Logarithms of the predicted changes, in order, and of what the change of the outputs is to each; it is
+        interpolated between them. And, for all of them together, what is lost of the accuracy to what a random change
+        of that size loses: compression does not change outputs at random, it makes a network less sure first.
+        """
+        planner, found = self.planner, []
+        lost = expected = _FEW_ANSWERS / len(planner.pool)
+        with progress_bar("measuring plans", len(limits)) as advance:
+            for limit in limits:
+                plan = self._plan(float(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, self._widest)
+                choices = {name: each.choice for name, each in plan.items()}
                 outputs = run_batches(planner.changed(planner.apply(self.network.module, choices)), planner.pool)
-                measured = planner.change_of(_CHANGE, _CHANGE.measure(planner.outputs, outputs, None))
-                predicted.append(math.log(max(change, 1e-300)))
-                corrections.append(math.log(measured) - predicted[-1])
+                change = planner.change_of(_CHANGE, _CHANGE.measure(planner.outputs, outputs, None))
+                predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
+                found.append((predicted, math.log(change) - predicted))
+                lost += max(0.0, _DROP.measure(planner.outputs, outputs, planner.labels))
+                expected += float(np.interp(math.log(change), self._changes, self._losses))
                 advance()
-        order = np.argsort(predicted)
-        places = np.interp(np.log(self._limits), np.array(predicted)[order], np.array(corrections)[order])
-        self._corrections = np.exp(places)
+        places, corrections = np.array(sorted(found)).T
+        return places, corrections, lost / expected
+
+    def _limits_within(self, least: float, most: float, most_loss: float) -> Floats:
+        """Limits on the predicted change: from where it loses a fiftieth of `most_loss` to where it loses that."""
+        changes = np.geomspace(least, most, 512)
+        losses = np.array([self.accuracy_loss(float(change)) for change in changes])
+        within = changes[(losses >= _LEAST_LOSS * most_loss) & (losses <= most_loss)]
+        first, last = (float(within[0]), float(within[-1])) if len(within) else (least, most)
+        return np.asarray(np.geomspace(first, last, LIMITS), dtype=np.float64)
+
+
+def _nearest(of_layer: Sequence[Candidate], change: float) -> Candidate:
+    """The choice for a layer whose predicted change of the outputs is nearest to this one."""
+    return min(of_layer, key=lambda each: abs(math.log(max(each.change, 1e-30) / change)))
 
 
 def _has_matrix(part: torch.nn.Module) -> bool:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from compress.network_source import named_function
+from compress.network_source import load_parameters, named_function
 from compress.one_shot import read_parameters
 from designs.compression_choices import TrainedNetwork
 from designs.main_job import RESULTS_FOLDER, TRAINED_FILE, build_network
@@ -14,7 +12,6 @@ from designs.plan_study import TRAINED_ON, lenet, resnet
 from designs.resnet import load_resnet
 from traces import InputError
 from traces.images import ImageSet, load_images
-from traces.npz import read_npz
 
 _EVALUATED = 8000  # of the training images, besides the pool
 NETWORKS = ("main", "lenet_5", "resnet_20")
@@ -68,10 +65,7 @@ def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
     if not path.exists():
         raise InputError(f"{path}: there is no trained network; make it with python -m designs, or give --weights")
     network = build_network(images)
-    try:
-        network.load_state_dict({name: torch.from_numpy(values) for name, values in read_npz(path).items()})
-    except RuntimeError as error:
-        raise InputError(f"{path}: is not the main job's network: {' '.join(str(error).split())}") from None
+    load_parameters(network, read_parameters(path), f"{path}: must hold the parameters of the main job's network")
     pool = images.train_images[-2000:]
     labels = images.train_labels[-2000:]
     return TrainedNetwork("main", network.eval(), pool, labels, test=images.test_images, test_labels=images.test_labels)

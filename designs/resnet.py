@@ -23,6 +23,7 @@ from compress.container import CompressedModel
 from compress.deep_compression import prepare
 from compress.distillation import Batch, distil
 from compress.fine_tuning import accuracy
+from compress.network_source import load_parameters
 from compress.normalisation import fold_normalisation
 from designs.stages import Stages
 from traces import InputError
@@ -91,11 +92,7 @@ class ResNet20(torch.nn.Module):
 def load_resnet(parameters: Mapping[str, npt.NDArray[Any]]) -> ResNet20:
     """The network with these parameters and buffers, by name. Raises InputError if they are not those of one."""
     network = ResNet20()
-    try:
-        network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()})
-    except RuntimeError as error:  # torch says which names are missing, unknown or of another shape
-        reason = " ".join(str(error).split())
-        raise InputError(f"the parameters must be those of a ResNet-20, option A: {reason}") from None
+    load_parameters(network, parameters, "the parameters must be those of a ResNet-20, option A")
     return network.eval()
 
 
