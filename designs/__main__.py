@@ -19,6 +19,7 @@ from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
 from traces.command_line import data_folder, run
+from traces.unevenness import MEASURED_FILE, measured_unevenness
 
 
 def job(
@@ -326,6 +327,27 @@ def studies(
     print(f"Results are in {out}.")
 
 
+def unevenness(
+    data: Path | None = None, containers: Path = Path("tests/containers"), out: Path = MEASURED_FILE
+) -> None:
+    """Measure how uneven the masks of really pruned layers are: Alex-8, SqueezeNet, the project's own networks.
+
+    Uneven masks of the benchmark layers are drawn with what this finds. Example:
+
+      python -m designs unevenness --data DIR
+
+    Args:
+        data: folder that holds alex8 and squeezenet_deep_compression; default: $CODESIGN_DATA
+        containers: folder of the project's own compressed networks
+        out: the table, CSV
+    """
+    from designs.tables import print_unevenness
+    from designs.unevenness import measure_unevenness
+
+    print_unevenness(measure_unevenness(data_folder(data), containers, out), measured_unevenness(out))
+    print(f"The table is in {out}.")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "job": job,
@@ -337,6 +359,7 @@ def main() -> None:
         "compare": compare,
         "front": front,
         "studies": studies,
+        "unevenness": unevenness,
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

@@ -28,6 +28,7 @@ from sim.area import area_mm2
 from sim.tables import print_network
 from traces import InputError
 from traces.command_line import console
+from traces.unevenness import Unevenness
 
 Row = dict[str, Any]
 
@@ -335,6 +336,17 @@ def print_study(study: Study) -> None:
         for layer, of_layer in by_layer.items():
             table.add_row(layer, *(figure(row, of_layer[0]) for row in of_layer))
         console().print(table)
+
+
+def print_unevenness(rows: Sequence[Row], taken: Unevenness) -> None:
+    """The spreads of each layer that was measured, and those that are taken."""
+    table = Table(title="Spread of the weights' scale, over rows and over columns", title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading.replace("_", " "), justify="left" if heading in ("network", "layer") else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console().print(table)
+    print(f"Taken, the median of fully connected layers: {taken.row_spread:.4f} and {taken.column_spread:.4f}.")
 
 
 def _balance(row: Row) -> float:
