@@ -332,7 +332,8 @@ def unevenness(
 ) -> None:
     """Measure how uneven the masks of really pruned layers are: Alex-8, SqueezeNet, the project's own networks.
 
-    Uneven masks of the benchmark layers are drawn with what this finds. Example:
+    Uneven masks of the benchmark layers are drawn with what this finds; a second table says how near masks that are
+    drawn with a layer's own unevenness come to its cycles. Example:
 
       python -m designs unevenness --data DIR
 
@@ -341,10 +342,11 @@ def unevenness(
         containers: folder of the project's own compressed networks
         out: the table, CSV
     """
-    from designs.tables import print_unevenness
-    from designs.unevenness import measure_unevenness
+    from designs.tables import print_mask_checks, print_unevenness
+    from designs.unevenness import check_unevenness, measure_unevenness
 
     print_unevenness(measure_unevenness(data_folder(data), containers, out), measured_unevenness(out))
+    print_mask_checks(check_unevenness(data_folder(data), containers))
     print(f"The table is in {out}.")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from scipy.special import ndtr
 
 from compress import CompressedModel
 from designs.benchmark import REAL_LAYERS
+from sim import ArrayConfig, count
 from traces import CompressedLayer, InputError
 from traces.atomic_file import write_atomically
 from traces.deep_compression_net import read_net
 from traces.network import LayerStep
 from traces.npz import read_layer
+from traces.progress import progress_bar
+from traces.synthetic import draw_uneven_layer
 from traces.unevenness import FIELDS, FULLY_CONNECTED, Unevenness
 
 CONTAINERS = ("lenet_300_100", "lenet_5", "resnet_20")
@@ -32,10 +36,23 @@ SQUEEZENET = Path("squeezenet_deep_compression") / "compressed_SqueezeNet.net"
 SQUEEZENET_CLASSIFIER = "conv_final"  # 1 x 1: it is applied to each position as a fully connected layer is
 LARGEST_DENSITY = 0.5  # above it, little was pruned
 LEAST_ROWS = 10
+ROWS_PER_PE, CHECKED_ACTIVE = 8, 0.4
 _LARGEST_SPREAD = 3.0
 _ITERATIONS = 8
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
 _SHARES = _WEIGHTS / _WEIGHTS.sum()
+
+
+@dataclass(frozen=True)
+class MaskCheck:
+    """Cycles of a pruned layer on `num_pes` PEs, and by how much those of drawn masks differ, as a share."""
+
+    network: str
+    layer: str
+    num_pes: int
+    cycles: float
+    even_difference: float
+    uneven_difference: float
 
 
 def unevenness_of(layer: CompressedLayer) -> Unevenness:
@@ -94,17 +111,12 @@ def measure_unevenness(data: Path | None, containers: Path, path: Path) -> list[
 
     Raises InputError if one of them is missing.
     """
-    if data is None:
-        raise InputError(
-            "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder, --data DIR"
-        )
     rows = []
     for network, layer, kind in _pruned_layers(data, containers):
-        if layer.density <= LARGEST_DENSITY and min(layer.codes.shape) >= LEAST_ROWS:
-            found = unevenness_of(layer)
-            values = (network, layer.name, kind, layer.rows, layer.columns, f"{layer.density:.4f}")
-            spreads = (f"{found.row_spread:.4f}", f"{found.column_spread:.4f}")
-            rows.append(dict(zip(FIELDS, (*values, *spreads), strict=True)))
+        found = unevenness_of(layer)
+        values = (network, layer.name, kind, layer.rows, layer.columns, f"{layer.density:.4f}")
+        spreads = (f"{found.row_spread:.4f}", f"{found.column_spread:.4f}")
+        rows.append(dict(zip(FIELDS, (*values, *spreads), strict=True)))
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
@@ -113,7 +125,44 @@ def measure_unevenness(data: Path | None, containers: Path, path: Path) -> list[
     return rows
 
 
-def _pruned_layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
+def check_unevenness(data: Path | None, containers: Path, draws: int = 3) -> list[MaskCheck]:
+    """Cycles of the same layers, beside those of masks drawn at their density, even and with their own spreads.
+
+    Inputs are random, CHECKED_ACTIVE of them active, the same for all three; biases are left out.
+    """
+    layers = list(_pruned_layers(data, containers))
+    found = []
+    with progress_bar("simulating pruned layers and drawn ones", len(layers)) as advance:
+        for network, layer, _ in layers:
+            pes = 1 << min(6, max(0, (layer.rows // ROWS_PER_PE).bit_length() - 1))
+            array = ArrayConfig(num_pes=pes, weight_bits=max(4, layer.weight_bits))
+            cycles = np.zeros(3)
+            for draw in range(draws):
+                masks = [layer]
+                for unevenness in (Unevenness(0.0, 0.0), unevenness_of(layer)):
+                    shape = (layer.rows, layer.columns, layer.density, CHECKED_ACTIVE)
+                    drawn, activations = draw_uneven_layer(layer.name, *shape, draw, unevenness)
+                    masks.append(drawn)
+                unbiased = [CompressedLayer(mask.name, mask.codes, mask.codebook) for mask in masks]
+                cycles += [count(mask, activations, array).cycles for mask in unbiased]
+            real, even, uneven = cycles / draws
+            found.append(MaskCheck(network, layer.name, pes, real, even / real - 1, uneven / real - 1))
+            advance()
+    return found
+
+
+def _pruned_layers(data: Path | None, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
+    """Network, layer and kind of all that were pruned to LARGEST_DENSITY or less."""
+    if data is None:
+        raise InputError(
+            "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder, --data DIR"
+        )
+    for network, layer, kind in _layers(data, containers):
+        if layer.density <= LARGEST_DENSITY and min(layer.codes.shape) >= LEAST_ROWS:
+            yield network, layer, kind
+
+
+def _layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
     (alex8,) = REAL_LAYERS.values()
     yield "AlexNet", read_layer(data / alex8)[0], FULLY_CONNECTED
     for step in read_net(data / SQUEEZENET).steps:
