@@ -135,7 +135,9 @@ def distribution_table(layer: CompressedLayer, what: str) -> PaperTable:
     cells: list[list[Any]] = [
         ["shared weight", float(layer.codebook[code]), int(kept[code]), kept[code] / total] for code in order
     ]
-    cells += [["gap", gap, int(number), number / total] for gap, number in enumerate(counts)]
+    cells += [["gap", gap, int(number), number / total] for gap, number in enumerate(counts[: FAR_GAP + 1])]
+    far = int(counts[FAR_GAP + 1 :].sum())
+    cells.append(["gap", f"above {FAR_GAP}", far, far / total])
     return PaperTable(
         "deep_compression_figure_5",
         f"Deep Compression Fig 5: shared weights and gaps of {what}",

@@ -227,7 +227,7 @@ def _machine(
         [
             "best line of Fig 9",
             "64 bits",
-            "; ".join(f"{best} bits where a line is {rule}" for rule, best in best_widths(widths).items()),
+            "; ".join(f"{best} bits: {rule}" for rule, best in best_widths(widths).items()),
             "the paper does not say when a line is read anew; the machine keeps the line it read last",
         ],
         [

@@ -116,9 +116,7 @@ def draw_widths(table: PaperTable) -> Figure:
         axes.set_xlabel("bits of a line")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    figure.legend(
-        *reads.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9, title="a line is"
-    )
+    figure.legend(*reads.get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     figure.suptitle(
         "EIE Fig 9: line reads of AlexNet's layers and their energy; the paper finds 64 bits best", fontsize=11
     )

@@ -348,7 +348,7 @@ def queue_table(studies: Mapping[str, Sequence[Row]], depths: Sequence[int]) -> 
         "EIE Fig 8: load balance against queue depth",
         [("layer", ""), ("weights", ""), ("a depth is", ""), *((str(depth), PERCENT) for depth in depths)],
         cells,
-        ["A ring of one slot holds nothing. The paper prints no numbers; its trends are tested below."],
+        ["A ring of one slot holds nothing. The paper prints no numbers; its trends are tested above."],
     )
 
 
@@ -369,7 +369,7 @@ def scaling_table(studies: Mapping[str, Sequence[Row]], figure: int) -> PaperTab
         f"{title}, against PEs",
         [("layer", ""), ("weights", ""), *((str(pes), form) for pes in columns)],
         cells,
-        ["The paper prints no numbers; its trends are tested below."],
+        ["The paper prints no numbers; its trends are tested above."],
     )
 
 
@@ -397,7 +397,7 @@ def width_table(rows: Sequence[Row]) -> PaperTable:
     layers = {(row["layer"], row["weights"]) for row in rows if row["layer"].startswith("Alex")}
     layers -= {(layer, "random") for layer, weights in layers if weights == "real"}
     for rule, what in (
-        ("reads_kept", "kept from column to column (the machine)"),
+        ("reads_kept", "the line read last is kept (the machine)"),
         ("reads_anew", "each column reads its lines anew"),
         ("reads_own_lines", "each column begins a line of its own"),
     ):
@@ -409,7 +409,7 @@ def width_table(rows: Sequence[Row]) -> PaperTable:
     return PaperTable(
         "figure_9_line_width",
         "EIE Fig 9: SRAM reads and their energy against the width of a line, AlexNet's three layers",
-        [("a line is", ""), ("bits", "{}"), ("reads", "{:,}"), ("pJ a read", "{:.1f}"), ("nJ in all", "{:,.0f}")],
+        [("rule", ""), ("bits", "{}"), ("reads", "{:,}"), ("pJ a read", "{:.1f}"), ("nJ in all", "{:,.0f}")],
         cells,
         ["The paper prints no numbers; it finds 64 bits best. reports/line_width_figure.py has all nine layers."],
     )

@@ -13,12 +13,14 @@ import pytest
 
 from compress import CompressedModel
 from designs import eie_paper
+from designs.benchmark import run_benchmark
 from designs.eie_paper import PaperSources, run_paper
 from designs.precision_study import PRECISION_COLUMNS, LabelledNetwork, lenet_network, run_precisions
 from designs.results import read_results
 from reports import eie_published, trends
 from reports.__main__ import paper
 from reports.deep_compression_paper import distribution_trends, storage_of_net
+from reports.eie_tables import mean_absolute_difference, with_real
 from reports.paper import PaperReport
 from sim import ArrayConfig, count
 from tests.conftest import real_file
@@ -180,3 +182,16 @@ def test_alexnet_s_last_layer_has_the_distributions_of_the_paper_s_fig_5(data: P
 def test_alex_8_takes_the_paper_s_time(data: Path) -> None:
     result = count(*read_layer_and_input(real_file(data, "alex8", "alex8.npz")), ArrayConfig())
     assert result.latency_us == pytest.approx(EIE_BENCHMARK["Alex-8"].paper_actual_us, rel=0.002)
+
+
+@pytest.mark.slow
+def test_the_mean_differences_of_the_readme_are_those_of_the_benchmark(data: Path, tmp_path: Path) -> None:
+    real_file(data, "alex8", "alex8.npz")
+    rows = run_benchmark(tmp_path / "benchmark.parquet", data, eie_paper.UNEVEN_DRAWS).to_pylist()
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    for label, masks in (("random", "random"), ("uneven, mean of three draws", "uneven")):
+        layers = with_real(rows, masks)
+        vgg_6 = layers["VGG-6"]["latency_us"] / layers["VGG-6"]["paper_actual_us"] - 1
+        mean = f"{100 * mean_absolute_difference(layers):.1f} %"
+        assert f"| {label} | {mean} | {100 * vgg_6:+.1f} % |" in readme
+    assert mean_absolute_difference(with_real(rows, "random")) <= 0.08
