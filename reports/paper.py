@@ -129,6 +129,7 @@ class PaperReport:
         self._deviations = deviations(rows, queues, pes, widths)
 
     def _deep_compression(self) -> None:
+        """Its Figs 6 to 8 come from the study's curves, everything else from containers and what was simulated."""
         models = self._containers()
         for number, name in ((2, LENETS[0]), (3, LENETS[1])):
             if any(network == name for network, _ in models):
@@ -152,16 +153,17 @@ class PaperReport:
             self.trends += deep_compression_paper.storage_trends(storages)
 
     def _containers(self) -> dict[tuple[str, str], CompressedModel]:
-        """By network and recipe: the study's where they are, else those that the project keeps."""
+        """By network and recipe: those that the project keeps, and the study's where they are."""
         found = {}
         for name in CONTAINERS:
             path = self.sources.containers / f"{name}.dc"
             if path.exists():
                 found[name, "smallest, as kept"] = CompressedModel.load(path)
         if self.sources.studied.is_dir():
-            from designs.lenet_study import CONTAINER_COLUMNS, CONTAINERS_FILE  # needs PyTorch, which made them
+            from designs.lenet_study import CONTAINER_COLUMNS, CONTAINERS_FILE  # needs PyTorch, which made the study
 
-            for row in read_results(self.sources.studied / CONTAINERS_FILE, CONTAINER_COLUMNS)[0].to_pylist():
+            path = self.sources.studied / CONTAINERS_FILE
+            for row in read_results(path, CONTAINER_COLUMNS)[0].to_pylist() if path.exists() else []:
                 if row["coder"] == "huffman":
                     model = CompressedModel.load(self.sources.studied / row["file"])
                     found[row["network"], row["recipe"]] = model
@@ -173,9 +175,11 @@ class PaperReport:
         if self.sources.studied.is_dir():
             from designs.lenet_study import CURVE_COLUMNS, CURVES_FILE
 
-            points = read_results(self.sources.studied / CURVES_FILE, CURVE_COLUMNS)[0].to_pylist()
-            self.figures |= {f"deep_compression_{name}": figure for name, figure in draw_curves(points).items()}
-            self.trends += deep_compression_paper.curve_trends(points)
+            path = self.sources.studied / CURVES_FILE
+            if path.exists():
+                points = read_results(path, CURVE_COLUMNS)[0].to_pylist()
+                self.figures |= {f"deep_compression_{name}": figure for name, figure in draw_curves(points).items()}
+                self.trends += deep_compression_paper.curve_trends(points)
 
     def _sharing(self) -> None:
         if (self.results / SHARING_FILE).exists():

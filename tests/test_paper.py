@@ -19,7 +19,7 @@ from designs.precision_study import PRECISION_COLUMNS, LabelledNetwork, lenet_ne
 from designs.results import read_results
 from reports import eie_published, trends
 from reports.__main__ import paper
-from reports.deep_compression_paper import distribution_trends, storage_of_net
+from reports.deep_compression_paper import curve_trends, distribution_trends, storage_of_net
 from reports.eie_tables import mean_absolute_difference, with_real
 from reports.paper import PaperReport
 from sim import ArrayConfig, count
@@ -195,3 +195,30 @@ def test_the_mean_differences_of_the_readme_are_those_of_the_benchmark(data: Pat
         mean = f"{100 * mean_absolute_difference(layers):.1f} %"
         assert f"| {label} | {mean} | {100 * vgg_6:+.1f} % |" in readme
     assert mean_absolute_difference(with_real(rows, "random")) <= 0.08
+
+
+def curves(combined: float, pruned_from: int, linear: float) -> list[dict[str, Any]]:
+    """Points of Figs 6 to 8 as the study has them; errors rise below a number of bits."""
+    points = [
+        {"figure": 6, "series": series, "weight_bits": 4, "size_bytes": size, "error": error}
+        for series, size, error in (
+            ("pruning alone", 90, 0.03),
+            ("sharing alone", 100, 0.02),
+            ("pruning and sharing", 50, combined),
+        )
+    ]
+    for series in ("convolutions", "fully connected", "all layers"):
+        for state, first in (("dense", 4), ("pruned", pruned_from)):
+            for bits in range(1, 9):
+                error = 0.01 if bits >= first else 0.1
+                points.append({"figure": 7, "series": f"{series}, {state}", "weight_bits": bits, "error": error})
+    for series, error in (("optimal", 0.01), ("linear", linear), ("density", 0.03), ("random", 0.04)):
+        points += [{"figure": 8, "series": series, "weight_bits": bits, "error": error} for bits in range(2, 9)]
+    return points
+
+
+def test_trends_of_the_lenets_curves_hold_where_they_do_and_not_where_they_do_not() -> None:
+    assert [trend.holds for trend in curve_trends(curves(0.015, 4, 0.02))] == [True, True, True, True]
+    found = curve_trends(curves(0.05, 7, 0.05))
+    assert [trend.holds for trend in found] == [False, False, True, False]
+    assert found[1].ours == "within half a point from 7 bits on, pruned; 4, dense"
