@@ -18,7 +18,9 @@ from designs.sampling import Sampling
 from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
+from traces import InputError
 from traces.command_line import data_folder, run
+from traces.npz import read_layer_and_input
 from traces.unevenness import MEASURED_FILE, measured_unevenness
 
 
@@ -342,11 +344,19 @@ def unevenness(
         containers: folder of the project's own compressed networks
         out: the table, CSV
     """
+    from designs.benchmark import REAL_LAYERS
     from designs.tables import print_mask_checks, print_unevenness
-    from designs.unevenness import check_unevenness, measure_unevenness
+    from designs.unevenness import active_columns_gain, check_unevenness, measure_unevenness
 
-    print_unevenness(measure_unevenness(data_folder(data), containers, out), measured_unevenness(out))
-    print_mask_checks(check_unevenness(data_folder(data), containers))
+    folder = data_folder(data)
+    if folder is None:
+        raise InputError(
+            "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder, --data DIR"
+        )
+    print_unevenness(measure_unevenness(folder, containers, out), measured_unevenness(out))
+    print_mask_checks(check_unevenness(folder, containers))
+    gain = active_columns_gain(*read_layer_and_input(folder / REAL_LAYERS["Alex-8"]))
+    print(f"Columns of Alex-8's active inputs are {gain:+.1%} denser than all: which are active is drawn by itself.")
     print(f"The table is in {out}.")
 
 

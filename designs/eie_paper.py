@@ -115,11 +115,13 @@ def run_paper(sources: PaperSources, folder: Path, workers: int = 1, fresh: bool
                 stages.run(str(Path(masks) / name / SWEEP_FILE), origin, simulate)
         networks = _labelled_networks(sources, folder)
         if networks:
-            stages.run(PRECISION_FILE, origin, lambda path: run_precisions(path, networks))
+            of_networks = origin | {"networks": [each.network.name for each in networks]}
+            stages.run(PRECISION_FILE, of_networks, lambda path: run_precisions(path, networks))
         if importlib.util.find_spec("torch") is not None:
             trained = _trained_networks(sources)
             if trained:
-                stages.run(SHARING_FILE, origin, lambda path: run_sharing(path, trained))
+                of_trained = origin | {"networks": [each.name for each in trained]}
+                stages.run(SHARING_FILE, of_trained, lambda path: run_sharing(path, trained))
 
 
 class _Workloads:

@@ -24,7 +24,7 @@ from designs.sampling import Sample
 from designs.search import FIGURES
 from designs.sweeps import read_sweep
 from designs.totals import DesignPoint, Objective, network_totals
-from designs.unevenness import MaskCheck
+from designs.unevenness import MaskCheck, regularities
 from sim.area import area_mm2
 from sim.tables import print_network
 from traces import InputError
@@ -348,6 +348,11 @@ def print_unevenness(rows: Sequence[Row], taken: Unevenness) -> None:
         table.add_row(*map(str, row.values()))
     console().print(table)
     print(f"Taken, the median of fully connected layers: {taken.row_spread:.4f} and {taken.column_spread:.4f}.")
+    said = [
+        f"{each.spread.replace('_', ' ')} with {each.size} {each.correlation:+.2f} (p {each.chance:.2f})"
+        for each in regularities(rows)
+    ]
+    print(f"Rank correlations over these layers: {', '.join(said)}.")
 
 
 def print_mask_checks(checks: Sequence[MaskCheck]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import ndtr
+from scipy.stats import spearmanr
 
 from compress import CompressedModel
 from designs.benchmark import REAL_LAYERS
 from sim import ArrayConfig, count
-from traces import CompressedLayer, InputError
+from traces import CompressedLayer
 from traces.atomic_file import write_atomically
 from traces.deep_compression_net import read_net
+from traces.layer import FloatVector
 from traces.network import LayerStep
 from traces.npz import read_layer
 from traces.progress import progress_bar
@@ -53,6 +55,16 @@ class MaskCheck:
     cycles: float
     even_difference: float
     uneven_difference: float
+
+
+@dataclass(frozen=True)
+class Regularity:
+    """How a spread goes with the density or a size of its layer; `chance` is the p value of no correlation."""
+
+    spread: str
+    size: str
+    correlation: float
+    chance: float
 
 
 def unevenness_of(layer: CompressedLayer) -> Unevenness:
@@ -103,7 +115,7 @@ def _excess_of(spread: float, other: float, density: float) -> float:
     return float(_SHARES @ densities(threshold) ** 2) / density**2 - 1
 
 
-def measure_unevenness(data: Path | None, containers: Path, path: Path) -> list[dict[str, Any]]:
+def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[str, Any]]:
     """Measure the layers that were pruned to LARGEST_DENSITY or less, and write them to `path`.
 
     data         folder that holds alex8/alex8.npz and SqueezeNet's squeezenet_deep_compression/*.net
@@ -125,7 +137,7 @@ def measure_unevenness(data: Path | None, containers: Path, path: Path) -> list[
     return rows
 
 
-def check_unevenness(data: Path | None, containers: Path, draws: int = 3) -> list[MaskCheck]:
+def check_unevenness(data: Path, containers: Path, draws: int = 3) -> list[MaskCheck]:
     """Cycles of the same layers, beside those of masks drawn at their density, even and with their own spreads.
 
     Inputs are random, CHECKED_ACTIVE of them active, the same for all three; biases are left out.
@@ -151,12 +163,25 @@ def check_unevenness(data: Path | None, containers: Path, draws: int = 3) -> lis
     return found
 
 
-def _pruned_layers(data: Path | None, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
+def regularities(rows: Sequence[Mapping[str, Any]]) -> list[Regularity]:
+    """Rank correlation (Spearman) of the spreads with density and size, over the layers that were measured."""
+    found = []
+    for spread in FIELDS[-2:]:
+        for size in ("density", "rows", "columns"):
+            values, sizes = ([float(row[name]) for row in rows] for name in (spread, size))
+            correlation = spearmanr(values, sizes)
+            found.append(Regularity(spread, size, float(correlation.statistic), float(correlation.pvalue)))
+    return found
+
+
+def active_columns_gain(layer: CompressedLayer, activations: FloatVector) -> float:
+    """How much denser the columns of active inputs are than all columns, as a share."""
+    kept = np.count_nonzero(layer.codes, axis=0)
+    return float(kept[activations != 0].mean() / kept.mean()) - 1
+
+
+def _pruned_layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
     """Network, layer and kind of all that were pruned to LARGEST_DENSITY or less."""
-    if data is None:
-        raise InputError(
-            "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder, --data DIR"
-        )
     for network, layer, kind in _layers(data, containers):
         if layer.density <= LARGEST_DENSITY and min(layer.codes.shape) >= LEAST_ROWS:
             yield network, layer, kind

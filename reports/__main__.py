@@ -212,7 +212,7 @@ def paper(
 ) -> None:
     """All tables and figures of EIE, and of Deep Compression as far as the data allow, ours beside the papers'.
 
-    Simulates what is not yet there, a quarter of an hour on two cores; a run that is cut off goes on where it stopped.
+    Simulates what is not yet there, some minutes on two cores; a run that is cut off goes on where it stopped.
     Nothing is trained for it but a small network on scikit-learn's digits, where MNIST is absent. Example:
 
       python -m reports paper --data DIR

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from designs.unevenness import measure_unevenness, unevenness_of
+from designs.__main__ import unevenness
+from designs.unevenness import active_columns_gain, measure_unevenness, regularities, unevenness_of
 from sim import count
 from tests.conftest import real_file
 from traces import CompressedLayer, InputError
@@ -93,13 +94,23 @@ def test_a_mask_as_uneven_as_alex_8_takes_its_cycles_to_one_per_cent_and_a_rando
     assert mean_cycles(Unevenness(0, 0)) < 0.985 * cycles
 
 
-def test_bad_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_the_measured_spreads_do_not_go_with_density_and_alex_8_s_inputs_not_with_its_columns(data: Path) -> None:
+    by_size = {(each.spread, each.size): each for each in regularities(read_measured())}
+    assert len(by_size) == 6
+    for spread in ("row_spread", "column_spread"):
+        assert abs(by_size[spread, "density"].correlation) < 0.5
+    layer, values = read_layer_and_input(real_file(data, "alex8", "alex8.npz"))
+    assert abs(active_columns_gain(layer, values)) < 0.01
+
+
+def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CODESIGN_DATA", raising=False)
     with pytest.raises(InputError, match=r"row_spread=-0.1 must be 0 \(even\) to 3"):
         Unevenness(-0.1, 0.1)
     with pytest.raises(InputError, match=r"weight_density is a share of non-zeros and must be 0 to 1; found 1\.5"):
         drawn(1, Unevenness(0.1, 0.1), density=1.5)
     with pytest.raises(InputError, match="are not part of this project; give their folder, --data DIR"):
-        measure_unevenness(None, CONTAINERS, tmp_path / "table.csv")
+        unevenness(out=tmp_path / "table.csv")
     table = tmp_path / "table.csv"
     with pytest.raises(InputError, match="must be a table of measured layers; reading it failed"):
         read_measured(table)

@@ -6,8 +6,8 @@ be pruned. The logarithms of the scales are normal; their standard deviations ar
     weight[i, j] = exp(row_spread * r[i] + column_spread * c[j]) * w[i, j]          r, c, w from N(0, 1)
 
 Scales, unlike densities, vary alike in layers that are pruned more and less. `python -m designs unevenness` measures
-the spreads of each layer and writes the file; what is taken is the median of the fully connected ones. No time of any
-paper went into it.
+the spreads of each layer and writes the file; what is taken is the median of the fully connected ones. Larger layers
+tend to be less uneven; six are too few to model that. No time of any paper went into it.
 """
 
 from __future__ import annotations
