@@ -18,7 +18,10 @@ from designs.sampling import Sampling
 from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
+from traces import InputError
 from traces.command_line import data_folder, run
+from traces.npz import read_layer_and_input
+from traces.unevenness import MEASURED_FILE, measured_unevenness
 
 
 def job(
@@ -326,6 +329,37 @@ def studies(
     print(f"Results are in {out}.")
 
 
+def unevenness(
+    data: Path | None = None, containers: Path = Path("tests/containers"), out: Path = MEASURED_FILE
+) -> None:
+    """Measure how uneven the masks of really pruned layers are: Alex-8, SqueezeNet, the project's own networks.
+
+    Uneven masks of the benchmark layers are drawn with what this finds; a second table says how near masks that are
+    drawn with a layer's own unevenness come to its cycles. Example:
+
+      python -m designs unevenness --data DIR
+
+    Args:
+        data: folder that holds alex8 and squeezenet_deep_compression; default: $CODESIGN_DATA
+        containers: folder of the project's own compressed networks
+        out: the table, CSV
+    """
+    from designs.benchmark import REAL_LAYERS
+    from designs.tables import print_mask_checks, print_unevenness
+    from designs.unevenness import active_columns_gain, check_unevenness, measure_unevenness
+
+    folder = data_folder(data)
+    if folder is None:
+        raise InputError(
+            "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder, --data DIR"
+        )
+    print_unevenness(measure_unevenness(folder, containers, out), measured_unevenness(out))
+    print_mask_checks(check_unevenness(folder, containers))
+    gain = active_columns_gain(*read_layer_and_input(folder / REAL_LAYERS["Alex-8"]))
+    print(f"Columns of Alex-8's active inputs are {gain:+.1%} denser than all: which are active is drawn by itself.")
+    print(f"The table is in {out}.")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "job": job,
@@ -337,6 +371,7 @@ def main() -> None:
         "compare": compare,
         "front": front,
         "studies": studies,
+        "unevenness": unevenness,
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

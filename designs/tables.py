@@ -24,10 +24,12 @@ from designs.sampling import Sample
 from designs.search import FIGURES
 from designs.sweeps import read_sweep
 from designs.totals import DesignPoint, Objective, network_totals
+from designs.unevenness import MaskCheck, regularities
 from sim.area import area_mm2
 from sim.tables import print_network
 from traces import InputError
 from traces.command_line import console
+from traces.unevenness import Unevenness
 
 Row = dict[str, Any]
 
@@ -335,6 +337,38 @@ def print_study(study: Study) -> None:
         for layer, of_layer in by_layer.items():
             table.add_row(layer, *(figure(row, of_layer[0]) for row in of_layer))
         console().print(table)
+
+
+def print_unevenness(rows: Sequence[Row], taken: Unevenness) -> None:
+    """The spreads of each layer that was measured, and those that are taken."""
+    table = Table(title="Spread of the weights' scale, over rows and over columns", title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading.replace("_", " "), justify="left" if heading in ("network", "layer") else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console().print(table)
+    print(f"Taken, the median of fully connected layers: {taken.row_spread:.4f} and {taken.column_spread:.4f}.")
+    said = [
+        f"{each.spread.replace('_', ' ')} with {each.size} {each.correlation:+.2f} (p {each.chance:.2f})"
+        for each in regularities(rows)
+    ]
+    print(f"Rank correlations over these layers: {', '.join(said)}.")
+
+
+def print_mask_checks(checks: Sequence[MaskCheck]) -> None:
+    """How near drawn masks come to the cycles of pruned layers."""
+    table = Table(title="Cycles of pruned layers, and of masks drawn at their density", title_justify="left")
+    for heading in ("network", "layer", "PEs", "cycles", "random mask", "with its own spreads"):
+        table.add_column(heading, justify="left" if heading in ("network", "layer") else "right")
+    for each in checks:
+        differences = f"{each.even_difference:+.1%}", f"{each.uneven_difference:+.1%}"
+        table.add_row(each.network, each.layer, str(each.num_pes), f"{each.cycles:,.0f}", *differences)
+    console().print(table)
+    even, uneven = (np.mean(np.abs([getattr(each, name) for each in checks])) for name in _DIFFERENCES)
+    print(f"Mean absolute difference: random {even:.1%}, with its own spreads {uneven:.1%}.")
+
+
+_DIFFERENCES = ("even_difference", "uneven_difference")
 
 
 def _balance(row: Row) -> float:

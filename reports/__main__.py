@@ -1,4 +1,4 @@
-"""Command line: `python -m reports [all | deep-compression | resnet | planning]`, figures and tables of results."""
+"""Command line: `python -m reports [all | deep-compression | resnet | planning | paper]`, figures and tables."""
 
 from __future__ import annotations
 
@@ -202,12 +202,47 @@ def planning(
             print(f"wrote {written}")
 
 
+def paper(
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "paper",
+    studied: Path = RESULTS_FOLDER / "deep_compression",
+    containers: Path = Path("tests/containers"),
+    workers: int = 1,
+    fresh: bool = False,
+) -> None:
+    """All tables and figures of EIE, and of Deep Compression as far as the data allow, ours beside the papers'.
+
+    Simulates what is not yet there, some minutes on two cores; a run that is cut off goes on where it stopped.
+    Nothing is trained for it but a small network on scikit-learn's digits, where MNIST is absent. Example:
+
+      python -m reports paper --data DIR
+
+    Args:
+        data: folder that holds alex8, mnist, cifar10, models and squeezenet_deep_compression, or a part of them;
+            default: $CODESIGN_DATA
+        out: folder of the results: summary.md, a CSV file for each table, an SVG and a PNG file for each figure
+        studied: folder of the results of python -m reports deep-compression, if they are there
+        containers: folder of the project's own compressed networks
+        workers: processes on this machine for the sweeps
+        fresh: simulate everything again
+    """
+    from designs.eie_paper import PaperSources, run_paper
+    from reports.paper import PaperReport
+
+    sources = PaperSources(data_folder(data), containers, studied)
+    run_paper(sources, out, workers, fresh)
+    report = PaperReport(out, sources)
+    print(report.summary())
+    print(f"wrote {report.write()}, {len(report.tables)} CSV files and {len(report.figures)} figures beside it")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "all": report,
         "deep-compression": deep_compression,
         "resnet": resnet,
         "planning": planning,
+        "paper": paper,
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

@@ -64,23 +64,29 @@ def layers_markdown(model: CompressedModel, network: str) -> str:
     coding is above the entropy of the same symbols is the last column.
     """
     headings = ["layer", "weights", "kept", "code bits", "gap bits", "size"]
-    report = model.size_report
     cells = []
+    for name, parameters, own, above in layer_figures(model):
+        cells.append(_layer_cells(name, parameters, own, PAPER_LAYERS[network][name]))
+        cells[-1].append("" if above is None else f"{above:+.1%}")
+    both = [f"{each}, paper / ours" for each in headings[2:]]
+    return markdown([headings[0], headings[1], *both, "above entropy, ours"], cells)
+
+
+def layer_figures(model: CompressedModel) -> list[tuple[str, int, list[float], float | None]]:
+    """Of each layer, and of the whole file ("all"): name, weights, what PAPER_LAYERS has, and how far above entropy."""
+    report = model.size_report
+    found: list[tuple[str, int, list[float], float | None]] = []
     for size in report.layers:
         own = [size.kept / size.parameters, 8 * size.codes / size.kept, 8 * size.gaps / size.kept]
-        own.append(size.total / (4 * size.parameters))
-        cells.append(_layer_cells(size.name, size.parameters, own, PAPER_LAYERS[network][size.name]))
-        cells[-1].append(f"{size.above_entropy:+.1%}")
+        found.append((size.name, size.parameters, [*own, size.total / (4 * size.parameters)], size.above_entropy))
     kept = sum(size.kept for size in report.layers)
     codes, gaps = (sum(getattr(size, what) for size in report.layers) for what in ("codes", "gaps"))
     parameters = model.parameter_bytes // 4
     own = [kept / parameters, 8 * codes / kept, 8 * gaps / kept, model.size_bytes / model.parameter_bytes]
     coded, entropy_bytes = codes + gaps, sum(size.entropy_bytes for size in report.layers)
     coded += sum(size.fillers for size in report.layers)
-    above = f"{coded / entropy_bytes - 1:+.1%}" if entropy_bytes else ""
-    cells.append([*_layer_cells("all", parameters, own, PAPER_LAYERS[network]["all"]), above])
-    both = [f"{each}, paper / ours" for each in headings[2:]]
-    return markdown([headings[0], headings[1], *both, "above entropy, ours"], cells)
+    found.append(("all", parameters, own, coded / entropy_bytes - 1 if entropy_bytes else None))
+    return found
 
 
 def accuracy_markdown(network: str, before: float, after: float, model: CompressedModel) -> str:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from traces.errors import InputError
 from traces.layer import CompressedLayer, FloatVector
-from traces.synthetic import draw_layer
+from traces.synthetic import draw_layer, draw_uneven_layer
+from traces.unevenness import measured_unevenness
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,13 @@ class BenchmarkLayer:
     def draw(self) -> tuple[CompressedLayer, FloatVector]:
         """A random layer and input at the published densities, the same at every call."""
         return draw_layer(self.name, self.rows, self.columns, self.weight_density, self.activation_density, self.seed)
+
+    def draw_uneven(self, draw: int = 0) -> tuple[CompressedLayer, FloatVector]:
+        """The same with a mask as uneven as those of pruned layers; each number `draw` gives one of its own."""
+        return draw_uneven_layer(
+            *(self.name, self.rows, self.columns, self.weight_density, self.activation_density),
+            *(self.seed + 1000 * (draw + 1), measured_unevenness()),
+        )
 
 
 EIE_BENCHMARK: dict[str, BenchmarkLayer] = {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from traces.errors import InputError
 from traces.layer import CompressedLayer, FloatVector
+from traces.unevenness import Unevenness
 
 
 def draw_layer(
@@ -16,16 +18,10 @@ def draw_layer(
     Draws in this order: the mask of kept weights, their codes 1 to 15, the bias codes 0 to 15, the mask of
     active inputs, their values from [0, 1). The codebook is 0 and 15 values evenly from -0.7 to 0.7.
     """
-    if rows < 1 or columns < 1:
-        raise InputError(f"a layer has at least one row and one column; found {rows} x {columns}")
-    for field, density in (("weight_density", weight_density), ("activation_density", activation_density)):
-        if not 0 <= density <= 1:
-            raise InputError(f"{field} is a share of non-zeros and must be 0 to 1; found {density}")
+    _check(rows, columns, weight_density, activation_density)
     stream = np.random.RandomState(seed)
     codes = np.empty((rows, columns), dtype=np.uint8)
-    # Row blocks draw the same numbers as one call would, without arrays of 8 bytes a weight.
-    block = max(1, 2**18 // columns)
-    blocks = [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
+    blocks = _row_blocks(rows, columns)
     for part in blocks:
         codes[part] = stream.random_sample(codes[part].shape) < weight_density
     for part in blocks:
@@ -34,5 +30,68 @@ def draw_layer(
     active = stream.random_sample(columns) < activation_density
     values = stream.random_sample(columns)
     activations = np.where(active, values, 0).astype(np.float32)
-    codebook = np.concatenate([[0.0], np.linspace(-0.7, 0.7, 15)]).astype(np.float32)
-    return CompressedLayer(name, codes, codebook, bias), activations
+    return CompressedLayer(name, codes, _codebook(), bias), activations
+
+
+def draw_uneven_layer(
+    name: str,
+    rows: int,
+    columns: int,
+    weight_density: float,
+    activation_density: float,
+    seed: int,
+    unevenness: Unevenness,
+) -> tuple[CompressedLayer, FloatVector]:
+    """As `draw_layer`, with a mask as uneven as those of pruned layers, and both densities exact, to one of each.
+
+    Draws in this order: logarithms of the scales of rows and of columns, weights, of which the largest are kept, their
+    codes, the bias codes, which inputs are active, whatever their column holds, and their values from (0, 1].
+    """
+    _check(rows, columns, weight_density, activation_density)
+    stream = np.random.RandomState(seed)
+    row_scales = np.exp(unevenness.row_spread * stream.standard_normal(rows))
+    column_scales = np.exp(unevenness.column_spread * stream.standard_normal(columns))
+    magnitudes = np.empty((rows, columns), dtype=np.float32)
+    for part in _row_blocks(rows, columns):
+        drawn = np.abs(stream.standard_normal(magnitudes[part].shape))
+        magnitudes[part] = drawn * row_scales[part, np.newaxis] * column_scales
+    kept = _largest(magnitudes.ravel(), round(weight_density * rows * columns))
+    del magnitudes
+    codes = np.zeros(rows * columns, dtype=np.uint8)
+    codes[kept] = stream.randint(1, 16, size=len(kept)).astype(np.uint8)
+    bias = stream.randint(0, 16, size=rows).astype(np.uint8)
+    active = stream.permutation(columns)[: round(activation_density * columns)]
+    activations = np.zeros(columns, dtype=np.float32)
+    activations[active] = 1 - stream.random_sample(len(active))
+    return CompressedLayer(name, codes.reshape(rows, columns), _codebook(), bias), activations
+
+
+def _largest(magnitudes: FloatVector, number: int) -> npt.NDArray[np.int64]:
+    """Where the largest of these numbers, none negative, are; of equal ones, the first."""
+    if number == 0:
+        return np.zeros(0, dtype=np.int64)
+    bits = magnitudes.view(np.uint32)  # in the order of the numbers; nothing is copied, as sorting would
+    low, high = 0, int(bits.max())  # the largest threshold that `number` of them reach
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.count_nonzero(bits >= middle) >= number else (low, middle - 1)
+    above = np.flatnonzero(bits > low)
+    return np.concatenate([above, np.flatnonzero(bits == low)[: number - len(above)]])
+
+
+def _row_blocks(rows: int, columns: int) -> list[slice]:
+    """Blocks of rows draw the same numbers as one call would, without arrays of 8 bytes a weight."""
+    block = max(1, 2**18 // columns)
+    return [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
+
+
+def _codebook() -> FloatVector:
+    return np.concatenate([[0.0], np.linspace(-0.7, 0.7, 15)]).astype(np.float32)
+
+
+def _check(rows: int, columns: int, weight_density: float, activation_density: float) -> None:
+    if rows < 1 or columns < 1:
+        raise InputError(f"a layer has at least one row and one column; found {rows} x {columns}")
+    for field, density in (("weight_density", weight_density), ("activation_density", activation_density)):
+        if not 0 <= density <= 1:
+            raise InputError(f"{field} is a share of non-zeros and must be 0 to 1; found {density}")
