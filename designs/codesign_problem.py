@@ -15,6 +15,7 @@ import optuna
 from compress.plan import Choice
 from designs.compression_choices import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices
 from designs.design import ARRAY_FIELDS, Design
+from designs.hypervolume import LOGARITHMIC
 from designs.network_on_arrays import NetworkOnArrays
 from designs.search import Search
 from designs.space import Parameter, Space
@@ -195,7 +196,12 @@ class CodesignProblem:
     def origin(self) -> dict[str, Any]:
         """What makes the study, as plain values; `trials` and `verify` may change from run to run."""
         search = {name: value for name, value in dataclasses.asdict(self.search).items() if name not in _FREE}
-        found = {"space": self.space.to_dict(), "search": search, "network": network_origin(self.choices)}
+        found = {
+            "space": self.space.to_dict(),
+            "search": search,
+            "network": network_origin(self.choices),
+            "logarithms_of": LOGARITHMIC,
+        }
         return dict(json.loads(json.dumps(found)))  # as it comes back from a storage
 
 

@@ -33,7 +33,7 @@ from designs.codesign_problem import CodesignPoint, CodesignProblem
 from designs.compression_choices import CompressionChoices, TrainedNetwork
 from designs.design import design_row
 from designs.front import non_dominated
-from designs.hypervolume import CostBox, Hypervolume
+from designs.hypervolume import LOGARITHMIC, CostBox, Hypervolume, scaled
 from designs.results import provenance, table_of, write_results
 from designs.search import FIGURES, Search
 from designs.space import Space
@@ -44,6 +44,7 @@ from traces import InputError
 from traces.progress import progress_bar
 
 POINT, REFUSED, ORIGIN = "point", "refused", "origin"
+_STARTUP = 5  # trials at random for each parameter: with fewer, TPE may settle on a value that it saw do well once
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -133,7 +134,9 @@ def _run_study(problem: CodesignProblem, folder: Path, storage: str | None, name
         study = _open_study(problem, open_storage(folder, storage), name, folder)
         worker.take_over(study)
         done = study.get_trials(deepcopy=False, states=_DONE)
-        study.sampler = _sampler(search, len(problem.parameters), [search.seed, worker.number, len(done)])
+        study.sampler = _sampler(
+            search, len(problem.parameters) + len(problem.steps), [search.seed, worker.number, len(done)]
+        )
         with StudyProgress(search.objectives, search.trials, len(done)) as progress:
             for trial in done:
                 _show(progress, _read(trial), search)
@@ -172,7 +175,7 @@ def _open_study(
         if found is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(objectives))
+                study.set_metric_names([f"log10 {name}" if name in LOGARITHMIC else name for name in objectives])
             study.set_user_attr(ORIGIN, origin)
             return study
     different = sorted(key for key in {*found, *origin} if found.get(key) != origin.get(key))
@@ -202,8 +205,7 @@ def _sampler(search: Search, parameters: int, seeds: Sequence[int]) -> optuna.sa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if search.sampler == "tpe":
-            startup = max(10, 2 * parameters)
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=startup)
+            return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=_STARTUP * parameters)
         kind = optuna.samplers.NSGAIISampler if search.sampler == "nsga2" else optuna.samplers.NSGAIIISampler
         return kind(seed=seed)
 
@@ -222,7 +224,7 @@ def _run_trial(study: optuna.Study, problem: CodesignProblem, worker: StudyWorke
         for name, excess in point.excesses.items():
             trial.set_constraint(name, excess)
         trial.set_user_attr(POINT, point.to_dict())
-        study.tell(trial, [point.figures[name] for name in problem.search.objectives])
+        study.tell(trial, scaled(problem.search.objectives, costs_of([point], problem.search.objectives))[0].tolist())
         return StudyTrial(trial.number, point)
     except BaseException:
         with contextlib.suppress(Exception):  # what stopped it is what is to be seen

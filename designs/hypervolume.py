@@ -13,6 +13,15 @@ LOGARITHMIC = ("latency_us", "energy_nj", "area_mm2", "file_bytes")
 _SAMPLES = 2**14
 
 
+def scaled(objectives: Sequence[str], costs: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """`costs` [designs, objectives] as they are compared: decimal logarithms of those that span decades."""
+    found = np.array(costs, dtype=np.float64)
+    for number, name in enumerate(objectives):
+        if name in LOGARITHMIC:
+            found[:, number] = np.log10(np.maximum(found[:, number], 1e-12))
+    return found
+
+
 class CostBox:
     """Costs of a few objectives, from the best that is looked at to the worst.
 
@@ -21,8 +30,8 @@ class CostBox:
 
     def __init__(self, objectives: Sequence[str], best: Sequence[float], worst: Sequence[float]) -> None:
         self.objectives = tuple(objectives)
-        self._low = self._scaled(np.array([best], dtype=np.float64))[0]
-        spans = self._scaled(np.array([worst], dtype=np.float64))[0] - self._low
+        self._low = scaled(objectives, [best])[0]
+        spans = scaled(objectives, [worst])[0] - self._low
         self._spans = np.where(spans > 0, spans, 1.0)
 
     @classmethod
@@ -32,15 +41,8 @@ class CostBox:
 
     def places(self, costs: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """[designs, objectives]: 0 where a cost is the best, 1 where it is the worst, of the box."""
-        found: npt.NDArray[np.float64] = (self._scaled(np.asarray(costs, dtype=np.float64)) - self._low) / self._spans
+        found: npt.NDArray[np.float64] = (scaled(self.objectives, costs) - self._low) / self._spans
         return found
-
-    def _scaled(self, costs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        scaled = costs.copy()
-        for number, name in enumerate(self.objectives):
-            if name in LOGARITHMIC:
-                scaled[:, number] = np.log(np.maximum(costs[:, number], 1e-12))
-        return scaled
 
 
 class Hypervolume:
