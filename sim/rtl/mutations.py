@@ -205,7 +205,7 @@ FAULTS = (
         "!scan_is_finished || an_entry_leaves",
         "!scan_is_finished",
     ),
-    Fault("central_control", "columns in the queues are forgotten", "is_drained && clock_edge", "clock_edge", "one PE"),
+    Fault("central_control", "columns in the queues are forgotten", "is_drained && clock_edge", "clock_edge", "wide"),
     Fault(
         "central_control",
         "sums in the pipeline are forgotten",
@@ -221,13 +221,13 @@ FAULTS = (
         "the column in the pointer read is forgotten",
         "queue_is_empty && !is_busy",
         "queue_is_empty",
-        "one PE",
+        "wide",
     ),
     Fault(
         "processing_element",
-        "the lines' load goes to the codebook, too",
-        ".load               (load_lines)",
-        ".load               (load_lines || load_codebook)",
+        "lines are loaded into the codebook, too",
+        ".load               (load_codebook)",
+        ".load               (load_codebook || load_lines)",
     ),
     Fault("array", "waits until all queues are full", "(|queue_is_full)", "(&queue_is_full)"),
     Fault(

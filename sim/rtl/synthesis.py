@@ -19,7 +19,10 @@ from sim.sram import POINTER_BANKS
 from traces import InputError
 
 # Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops.
-SCRIPT = "proc; opt; memory -nomap; opt; techmap; opt; abc -g AND,OR,XOR,MUX; opt_clean"
+SCRIPT = (
+    "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; "
+    "abc -fast -g AND,OR,XOR,MUX; opt_clean"
+)
 PE_BLOCKS = ("activation_queue", "pointer_read", "sparse_matrix_read", "arithmetic", "activation_write")
 SHARED_BLOCKS = ("activation_scan", "central_control")
 
