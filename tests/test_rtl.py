@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sim.rtl.agreement import disagreements
 from sim.rtl.bench import Job, line_image, run_jobs, simulate_rtl
 from sim.rtl.cases import ARRAYS, Case, corner_cases, random_cases
 from sim.rtl.parameters import RtlParameters
-from tests.conftest import real_file
+from tests.conftest import PROJECT, real_file
 from tests.test_golden import ALEX8, Row, array_of
 from traces import CompressedLayer, InputError
 from traces.npz import read_layer_and_input
@@ -76,6 +77,7 @@ def test_the_corner_cases_are_what_their_names_say() -> None:
     assert result_of("full queue, a pop in the same cycle").blocked_cycles > 0
     assert result_of("saturation at both ends, and back").overflows == 3
     assert result_of("sums that just reach either end").overflows == 0
+    assert result_of("sums one beyond either end").overflows == 2
     assert result_of("ties round upwards").output.tolist() == [1, 2, 0, -1, 3, -2, 1, 0]
     assert result_of("padding across a line").padding_entries > 2
     assert result_of("no activation at all").broadcasts == 0
@@ -84,7 +86,7 @@ def test_the_corner_cases_are_what_their_names_say() -> None:
     assert result_of("back to back on one accumulator").finish_edge_per_pe.tolist() == [2 + 8]  # one in every cycle
     left = result_of("columns without entries left in the queue at the end")
     assert left.cycles < left.finish_edge_per_pe[0] + 30  # they take longer than the layer
-    assert result_of("gaps of 255, 256 and more").padding_entries == 10
+    assert result_of("gaps of 255, 256 and more").padding_entries == 6
     assert result_of("as many columns as the longest queue holds").blocked_cycles == 0
 
 
@@ -273,3 +275,24 @@ def test_the_most_edges_are_more_than_any_layer_takes() -> None:
         config = ARRAYS[array]
         packed, operands = prepare(case.layer, case.activations, config, case.number_format)
         assert bench.most_edges(Job(packed, operands)) > simulate(packed, case.activations, config).cycles
+
+
+@pytest.mark.parametrize(
+    ("there", "sentence"),
+    [
+        ((), "there is no apt-get to install them with: use your system's packages"),
+        (("apt-get",), "installing them takes root or sudo: ask who has it"),
+    ],
+)
+def test_make_says_what_it_cannot_install(tmp_path: Path, there: tuple[str, ...], sentence: str) -> None:
+    make = shutil.which("make")
+    if make is None:
+        pytest.skip("needs make")
+    for name in ("id", *there):
+        (tmp_path / name).write_text("#!/bin/sh\necho 1000\n")  # of a user who is not root
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run(
+        [make, "rtl-programs"], cwd=PROJECT, env={"PATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == f"make rtl needs verilator, yosys and g++; {sentence}"
