@@ -21,9 +21,9 @@ from sim.rtl import mutations
 from sim.rtl.agreement import disagreements
 from sim.rtl.bench import Job, run_jobs
 from sim.rtl.cases import ARRAYS, Case, corner_cases, random_cases
-from sim.rtl.model import lint, require
+from sim.rtl.model import build, lint, require
 from sim.rtl.parameters import RtlParameters
-from sim.rtl.synthesis import assumed_lnzd_units, synthesize
+from sim.rtl.synthesis import assumed_lnzd_units, netlist, synthesize
 from traces import InputError
 from traces.npz import read_layer_and_input
 from traces.progress import progress_bar
@@ -31,6 +31,7 @@ from traces.progress import progress_bar
 RANDOM_LAYERS = 100  # for each of the five arrays
 ALEX8_PES = (8, 16, 64)
 ALEX8_SLOTS = (2, 8, 16)
+SYNTHESIZED = ("one PE", "bytes")  # arrays whose gates run the corner cases, too
 PAPER = ArrayConfig(precision="fixed-16")
 
 AGREEMENT_COLUMNS = [
@@ -112,23 +113,24 @@ def alex8_array(num_pes: int, queue_slots: int) -> ArrayConfig:
 
 def _agreement(data: Path | None) -> list[dict[str, Any]]:
     corners = corner_cases()
-    batches = [
-        (what, config, cases)
+    batches: list[tuple[str, ArrayConfig, list[Case], bool]] = [
+        (what, config, cases, False)
         for array, config in ARRAYS.items()
         for what, cases in (
             ("corner cases", corners[array]),
             ("random layers", random_cases(config, RANDOM_LAYERS, seed=2)),
         )
     ]
+    batches += [("corner cases, on the gates", ARRAYS[array], corners[array], True) for array in SYNTHESIZED]
     if data is not None and (data / REAL_LAYERS["Alex-8"]).exists():
         real = Case("Alex-8", *read_layer_and_input(data / REAL_LAYERS["Alex-8"]))
-        batches += [
-            ("Alex-8, real", alex8_array(num_pes, slots), [real]) for num_pes in ALEX8_PES for slots in ALEX8_SLOTS
-        ]
+        arrays = [alex8_array(num_pes, slots) for num_pes in ALEX8_PES for slots in ALEX8_SLOTS]
+        batches += [("Alex-8, real", config, [real], False) for config in arrays]
     rows = []
     with progress_bar("comparing three machines", len(batches)) as advance:
-        for what, config, cases in batches:
-            differing = {name: said for name, said in disagreements(cases, config).items() if said}
+        for what, config, cases, on_gates in batches:
+            gates = build(RtlParameters.of(config), netlist(config), synthesized=True) if on_gates else None
+            differing = {name: said for name, said in disagreements(cases, config, gates).items() if said}
             closed = [
                 simulate(case.layer, case.activations, config, number_format=case.number_format) for case in cases
             ]

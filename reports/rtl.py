@@ -57,8 +57,18 @@ def mutations_markdown(rows: Sequence[Row]) -> str:
             row["fault"],
             f"{row['caught']} of {row['cases']}" if row["caught"] else "none: it SURVIVED",
             row["first_case"],
-            row["differing"],
+            _in_short(row["differing"]),
         ]
         for row in rows
     ]
-    return markdown(["block", "fault", "cases that caught it", "first of them", "in"], cells)
+    return markdown(["block", "fault", "cases that caught it", "first of them", "by"], cells)
+
+
+MOST_NAMES = 3
+
+
+def _in_short(differing: str) -> str:
+    """What differed, each once whatever it was compared with, the first few by name."""
+    names = list(dict.fromkeys(name.split(" (")[0].replace("_", " ") for name in differing.split(", ")))
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -13,8 +13,9 @@ import pytest
 
 from sim import ArrayConfig, simulate
 from sim.array import prepare
+from sim.energy import num_lnzd_units
 from sim.fixed_point import FixedPoint
-from sim.rtl import bench, cases, model, mutations
+from sim.rtl import bench, cases, model, mutations, synthesis
 from sim.rtl.agreement import disagreements
 from sim.rtl.bench import Job, line_image, run_jobs, simulate_rtl
 from sim.rtl.cases import ARRAYS, Case, corner_cases, random_cases
@@ -28,6 +29,9 @@ from traces.synthetic import draw_layer
 MISSING = model.missing_program("verilator", "make", "g++")
 needs_verilator = pytest.mark.skipif(
     MISSING is not None, reason=f"needs verilator, make and g++ ({MISSING} is missing): make rtl installs them"
+)
+needs_yosys = pytest.mark.skipif(
+    model.missing_program("yosys") is not None, reason="needs yosys, which is missing: make rtl installs it"
 )
 RANDOM_CASES = 12  # for each of the five arrays; 100 in the slow test
 
@@ -170,6 +174,31 @@ def test_a_line_holds_its_entries_from_the_lowest_bits_on() -> None:
     line = sum(int(word) << 32 * place for place, word in enumerate(first))
     assert [line >> 17 * place & 0x1FFFF for place in range(4)] == [300, 7 | 1 << 9, 1, 2]
     assert line < 1 << 68
+
+
+@pytest.mark.slow
+@needs_verilator
+@needs_yosys
+def test_the_gates_of_the_synthesis_agree_on_the_corner_cases() -> None:
+    config = cases.BYTES
+    gates = model.build(RtlParameters.of(config), synthesis.netlist(config), synthesized=True)
+    found = disagreements(corner_cases()["bytes"], config, gates)
+    assert {name: said for name, said in found.items() if said} == {}
+
+
+@needs_yosys
+def test_the_synthesis_finds_the_memories_and_units_that_the_area_model_assumes() -> None:
+    config = ArrayConfig(num_pes=5, queue_slots=8, precision="fixed-16")
+    found = {row.block: row for row in synthesis.synthesize(config)}
+    for block in ("pointer_read", "sparse_matrix_read", "activation_write"):
+        assert found[block].memory_bits == found[block].assumed_bits, block
+    queue = found["activation_queue"]
+    assert (queue.memory_bits, queue.assumed_bits) == (8 * (16 + 14), 8 * (16 + 16))  # 16,384 columns take 14 bits
+    assert found["arithmetic"].memory_bits == 16 * 16
+    assert found["activation_scan"].lnzd_units == num_lnzd_units(5) == 3
+    # Pointers of 16 bits reach half of the lines: of their address, 13 bits of 14 are kept.
+    assert found["sparse_matrix_read"].flip_flops == 2 * 16 + 16 + 13 + 3 + 5
+    assert all(row.gates > 0 and row.flip_flops > 0 for row in found.values())
 
 
 @needs_verilator

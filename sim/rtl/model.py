@@ -54,10 +54,11 @@ def require(*programs: str) -> None:
         )
 
 
-def build(parameters: RtlParameters, files: Sources | None = None) -> Path:
+def build(parameters: RtlParameters, files: Sources | None = None, synthesized: bool = False) -> Path:
     """The program that runs the array with these parameters, built unless it is kept from an earlier time.
 
-    files   `sources()` if none are given
+    files         `sources()` if none are given
+    synthesized   the files have these parameters in them, and take no others
 
     It is kept in the user's cache folder, named after a hash of the files, the parameters and the versions of the
     programs; where no folder can be written, in a temporary one of this process. Raises InputError if Verilator, make
@@ -74,6 +75,8 @@ def build(parameters: RtlParameters, files: Sources | None = None) -> Path:
             for file, text in files.items():
                 (folder / file).write_text(text)
             definitions = [f"-G{name}={value}" for name, value in parameters.definitions().items()]
+            if synthesized:
+                definitions = ["-Wno-lint", "-Wno-UNOPTFLAT"]  # single gates, bit by bit
             known = ("num_pes", "activation_bits", "position_bits")
             flags = [f"-D{name.upper()}={getattr(parameters, name)}" for name in known]
             command = [*VERILATOR.split(), *definitions, "-CFLAGS", " ".join(["-std=c++17", *flags])]
@@ -102,7 +105,7 @@ def _run(command: list[str], folder: Path) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
-        first = next((line for line in said if "rror" in line), said[-1])
+        first = next((line for line in said if line.startswith("%") or "error" in line), said[-1])
         raise InputError(
             f"the array in SystemVerilog could not be built: {command[0]} ended with {done.returncode}: {first}"
         )

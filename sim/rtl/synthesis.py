@@ -13,15 +13,15 @@ from typing import Any
 
 from sim.config import ArrayConfig
 from sim.energy import COLUMN_INDEX_BITS, num_lnzd_units
-from sim.rtl.model import require, sources
+from sim.rtl.model import BENCH, TOP, Sources, require, sources
 from sim.rtl.parameters import RtlParameters
 from sim.sram import POINTER_BANKS
 from traces import InputError
 
-# Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops.
+# Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops. The gates that
+# Yosys 0.23 makes with `abc -fast` calculate something else, as the corner cases show.
 SCRIPT = (
-    "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; "
-    "abc -fast -g AND,OR,XOR,MUX; opt_clean"
+    "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; abc -g AND,OR,XOR,MUX; opt_clean"
 )
 PE_BLOCKS = ("activation_queue", "pointer_read", "sparse_matrix_read", "arithmetic", "activation_write")
 SHARED_BLOCKS = ("activation_scan", "central_control")
@@ -51,20 +51,7 @@ def synthesize(config: ArrayConfig) -> list[BlockCells]:
 
     Raises InputError if Yosys is missing or fails, or this array is not built.
     """
-    require("yosys")
-    parameters = RtlParameters.of(config)
-    with tempfile.TemporaryDirectory(prefix="rtl-") as name:
-        folder = Path(name)
-        files = [file for file in sources() if file.endswith(".sv")]
-        for file in files:
-            (folder / file).write_text(sources()[file])
-        settings = " ".join(f"-chparam {name} {value}" for name, value in parameters.definitions().items())
-        script = f"read_verilog -sv {' '.join(files)}; hierarchy -top array {settings}; {SCRIPT}; write_json cells.json"
-        done = subprocess.run(["yosys", "-q", "-p", script], cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
-            raise InputError(f"the array in SystemVerilog could not be synthesized: yosys said: {said[-1]}")
-        modules = json.loads((folder / "cells.json").read_text())["modules"]
+    modules = json.loads(_synthesized(RtlParameters.of(config), "write_json"))["modules"]
     by_block = {_block_of(module): module for module in modules}
     assumed = assumed_bits(config)
     rows = []
@@ -81,6 +68,32 @@ def synthesize(config: ArrayConfig) -> list[BlockCells]:
             )
         )
     return rows
+
+
+def netlist(config: ArrayConfig) -> Sources:
+    """`config`'s array as it comes out of the synthesis, and the bench: files for `sim.rtl.model.build`.
+
+    Raises InputError as `synthesize` does.
+    """
+    gates = _synthesized(RtlParameters.of(config), "write_verilog -noattr")
+    return {TOP: gates, BENCH: sources()[BENCH]}
+
+
+def _synthesized(parameters: RtlParameters, write: str) -> str:
+    """What Yosys writes of the array."""
+    require("yosys")
+    with tempfile.TemporaryDirectory(prefix="rtl-") as name:
+        folder = Path(name)
+        files = [file for file in sources() if file.endswith(".sv")]
+        for file in files:
+            (folder / file).write_text(sources()[file])
+        settings = " ".join(f"-chparam {name} {value}" for name, value in parameters.definitions().items())
+        script = f"read_verilog -sv {' '.join(files)}; hierarchy -top array {settings}; {SCRIPT}; {write} written"
+        done = subprocess.run(["yosys", "-q", "-p", script], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
+            raise InputError(f"the array in SystemVerilog could not be synthesized: yosys said: {said[-1]}")
+        return (folder / "written").read_text()
 
 
 def assumed_bits(config: ArrayConfig) -> dict[str, int]:
