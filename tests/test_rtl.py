@@ -107,7 +107,7 @@ def golden_array(row: Row) -> ArrayConfig:
 
 
 def golden_rows() -> list[Any]:
-    """Those of 8, 16 and 64 PEs with 2, 8 and 16 slots; a third array of 64 PEs takes half a minute to build."""
+    """Those of 8, 16 and 64 PEs with 2, 8 and 16 slots; each array of 64 PEs takes half a minute to build."""
     rows = []
     for row in ALEX8:
         wanted = row["num_pes"] in ("8", "16", "64") and row["queue_slots"] in ("2", "8", "16")
@@ -188,16 +188,16 @@ def test_the_gates_of_the_synthesis_agree_on_the_corner_cases() -> None:
 
 @needs_yosys
 def test_the_synthesis_finds_the_memories_and_units_that_the_area_model_assumes() -> None:
-    config = ArrayConfig(num_pes=5, queue_slots=8, precision="fixed-16")
+    config = ArrayConfig(num_pes=5, queue_slots=8, precision="fixed-8")
     found = {row.block: row for row in synthesis.synthesize(config)}
     for block in ("pointer_read", "sparse_matrix_read", "activation_write"):
         assert found[block].memory_bits == found[block].assumed_bits, block
     queue = found["activation_queue"]
-    assert (queue.memory_bits, queue.assumed_bits) == (8 * (16 + 14), 8 * (16 + 16))  # 16,384 columns take 14 bits
-    assert found["arithmetic"].memory_bits == 16 * 16
+    assert (queue.memory_bits, queue.assumed_bits) == (8 * (8 + 14), 8 * (8 + 16))  # 16,384 columns take 14 bits
+    assert found["arithmetic"].memory_bits == 16 * 8
     assert found["activation_scan"].lnzd_units == num_lnzd_units(5) == 3
     # Pointers of 16 bits reach half of the lines: of their address, 13 bits of 14 are kept.
-    assert found["sparse_matrix_read"].flip_flops == 2 * 16 + 16 + 13 + 3 + 5
+    assert found["sparse_matrix_read"].flip_flops == 2 * 8 + 16 + 13 + 3 + 5
     assert all(row.gates > 0 and row.flip_flops > 0 for row in found.values())
 
 
