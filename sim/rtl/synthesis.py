@@ -19,7 +19,7 @@ from sim.sram import POINTER_BANKS
 from traces import InputError
 
 # Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops. Gates that
-# Yosys 0.23 makes with `abc -fast` calculate other sums in Verilator 5.006 than the files, as the corner cases show.
+# Yosys 0.23 makes with `abc -fast` calculate other sums in Verilator 5.006 than the files, but not in Icarus 11.
 SCRIPT = (
     "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; abc -g AND,OR,XOR,MUX; opt_clean"
 )
