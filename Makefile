@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: codesign test test-all bench check clean
+.PHONY: codesign test test-all rtl rtl-programs bench check clean
 
 # The main job: compress a trained network, simulate it over a grid of arrays, draw the result.
 codesign: $(INSTALLED)
@@ -17,6 +17,23 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
+
+# The array in SystemVerilog: its tests, then lint, the bench in full, synthesis and planted faults, as tables.
+rtl: rtl-programs $(INSTALLED)
+	$(BIN)/python -m pytest tests/test_rtl.py
+	$(BIN)/python -m reports rtl
+
+rtl-programs:
+	@if command -v verilator && command -v yosys && command -v g++; then exit 0; fi >/dev/null; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "make rtl needs verilator, yosys and g++; there is no apt-get to install them with: use your system's packages" >&2; \
+	  exit 1; \
+	fi; \
+	if [ "$$(id -u)" = 0 ]; then root=; elif command -v sudo >/dev/null; then root=sudo; else \
+	  echo "make rtl needs verilator, yosys and g++; installing them takes root or sudo: ask who has it" >&2; \
+	  exit 1; \
+	fi; \
+	$$root apt-get update && $$root apt-get install --yes verilator yosys g++
 
 # How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
 bench: $(INSTALLED)

@@ -1,4 +1,4 @@
-"""Command line: `python -m reports [all | deep-compression | resnet | planning | paper]`, figures and tables."""
+"""Command line: `python -m reports [all | deep-compression | resnet | planning | paper | rtl]`: figures and tables."""
 
 from __future__ import annotations
 
@@ -236,6 +236,38 @@ def paper(
     print(f"wrote {report.write()}, {len(report.tables)} CSV files and {len(report.figures)} figures beside it")
 
 
+def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
+    """Hold the array in SystemVerilog to the tick machine and the closed form, synthesize it, and plant faults in it.
+
+    Takes a quarter of an hour on two cores. Verilator, Yosys and a C++ compiler needed: make rtl installs them. Ends
+    with 1 if the machines disagree on anything, or a planted fault is not caught.
+
+    Args:
+        data: folder that holds alex8/alex8.npz; default: $CODESIGN_DATA
+        out: folder of the results
+    """
+    from designs.rtl_study import FILES, run_study
+    from reports import rtl as pages
+
+    run_study(out, data_folder(data))
+    results = {name: read_results(out / f"{name}.parquet", columns)[0].to_pylist() for name, columns in FILES.items()}
+    content = "\n".join(
+        [
+            pages.agreement_markdown(results["agreement"]),
+            pages.speed_markdown(results["speed"]),
+            pages.synthesis_markdown(results["synthesis"]),
+            pages.mutations_markdown(results["mutations"]),
+        ]
+    )
+    print(content)
+    write_atomically(out / "tables.md", content.encode())
+    print(f"wrote {out / 'tables.md'}")
+    disagreeing = sum(row["disagreeing"] for row in results["agreement"])
+    survived = sum(not row["caught"] for row in results["mutations"])
+    if disagreeing or survived:
+        sys.exit(f"the machines disagree on {disagreeing} layers, and {survived} planted faults were not caught")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "all": report,
@@ -243,6 +275,7 @@ def main() -> None:
         "resnet": resnet,
         "planning": planning,
         "paper": paper,
+        "rtl": rtl,
     }
     arguments = sys.argv[1:]
     if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):

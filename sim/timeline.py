@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from sim.array import prepare
 from sim.config import ArrayConfig
+from sim.fixed_point import FixedPoint
 from sim.memory import blocks_of
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
@@ -36,14 +37,17 @@ class Timeline:
 
 
 def timeline(
-    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    number_format: FixedPoint | None = None,
 ) -> Timeline:
-    """The state of the array after each cycle. Takes 32 bytes a cycle and PE.
+    """The state of the array after each cycle, of what `simulate` runs. Takes 32 bytes a cycle and PE.
 
     Raises InputError as `simulate` does, and if the layer is run in blocks: each of them has a timeline of its own.
     """
     config = config or ArrayConfig()
-    packed, numbers = prepare(layer, activations, config)
+    packed, numbers = prepare(layer, activations, config, number_format)
     check_runs_at_once(packed, config)
     from sim.engine import PIPELINE_CYCLES, Run
 

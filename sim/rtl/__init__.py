@@ -1,0 +1,17 @@
+"""The array in SystemVerilog, synthesizable, cycle for cycle the machine that `simulate` runs.
+
+    array.sv                      the PEs, the scan that serves them all, the central control
+      activation_scan.sv          leading non-zero detection, over a tree of leading_nonzero.sv and lnzd_unit.sv
+      central_control.sv          start, end, cycles, swap of source and destination registers
+      processing_element.sv       one PE:
+        activation_queue.sv       a ring of slots
+        pointer_read.sv           two banks
+        sparse_matrix_read.sv     a line of entries, kept
+        arithmetic.sv             codebook, row address, multiply, add, bypass
+        activation_write.sv       source and destination registers
+      sram.sv                     every memory: one write port, one registered read port
+
+`model` builds them with Verilator, `bench` runs packed layers on what was built, `agreement` compares that with the
+tick machine and the closed form, on the layers of `cases`; `mutations` plants faults that this must find; `synthesis`
+counts cells with Yosys.
+"""

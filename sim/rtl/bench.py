@@ -1,0 +1,253 @@
+"""Runs packed layers on the array in SystemVerilog: the host's side of `bench.cpp`.
+
+Both talk in words of 32 bits, least significant byte first. To the bench:
+
+    LOAD  memory, PE (or ALL_PES), count, words each, then the words; the memories are CODEBOOK to DESTINATION
+    RUN   columns, input rows, whether there is a bias, its activation, shift, most edges, whether to trace
+    SWAP  of source and destination registers
+    READ  rows of the source registers
+
+It answers RUN with whether the layer ended, cycles, edges, microseconds, broadcasts, bubble and blocked cycles, seven
+counts for each PE (pointer reads, entries, padding, line reads, overflows, writes, finish edge) and, if asked, for each
+edge the column broadcast and a word for each PE; READ with the activations.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.array import prepare
+from sim.config import ArrayConfig
+from sim.fixed_point import FixedPoint, Operands
+from sim.packing import PackedLayer
+from sim.result import SimulationResult
+from sim.rtl.model import build
+from sim.rtl.parameters import RtlParameters
+from traces import CompressedLayer, InputError
+
+LOAD, RUN, SWAP, READ = 1, 2, 3, 4
+CODEBOOK, EVEN_POINTERS, ODD_POINTERS, LINES, SOURCE, DESTINATION = range(6)
+ALL_PES = 2**32 - 1
+
+Words = npt.NDArray[np.uint32]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What is seen at each clock edge t = 0, 1, ... until no column is on its way any more.
+
+    broadcast      int64 [edges], the column that enters the queues, or -1
+    queue_columns  int64 [edges, num_pes], columns in each queue after the edge
+    is_busy        bool [edges, num_pes]: the pointer read holds a column after the edge
+    pops, sends, line_reads, entries, padding, writes, overflows
+                   bool [edges, num_pes]: in the cycle that ends with the edge, pointers were read, an entry left the
+                   pointer read, a line was read, an entry was decoded, it was padding, an accumulator was written, a
+                   sum left its range
+    """
+
+    broadcast: npt.NDArray[np.int64]
+    queue_columns: npt.NDArray[np.int64]
+    is_busy: Flags
+    pops: Flags
+    sends: Flags
+    line_reads: Flags
+    entries: Flags
+    padding: Flags
+    writes: Flags
+    overflows: Flags
+
+
+FLAGS = ("pops", "sends", "line_reads", "entries", "padding", "writes", "overflows", "is_busy")  # from bit 0 on
+
+
+@dataclass(frozen=True, eq=False)
+class RtlRun:
+    """One layer with one input on the array in SystemVerilog.
+
+    result                  what `simulate` gives; stored and padding entries are those of the packed layer
+    pointer_reads_per_pe    int64 [num_pes], pairs
+    writes_per_pe           int64 [num_pes], accumulators written
+    edges                   clock edges after edge 0, until no column was on its way any more
+    seconds                 that the run took, without loading
+    trace                   if it was asked for
+    """
+
+    result: SimulationResult
+    pointer_reads_per_pe: npt.NDArray[np.int64]
+    writes_per_pe: npt.NDArray[np.int64]
+    edges: int
+    seconds: float
+    trace: Trace | None
+
+
+class NeverEndsError(RuntimeError):
+    """The array in SystemVerilog was stopped: the layer had not ended in many more cycles than it can take."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A packed layer and what enters it, or, `chained`, the outputs of the job before, as the registers hold them."""
+
+    packed: PackedLayer
+    operands: Operands
+    chained: bool = False
+
+
+def simulate_rtl(
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig,
+    number_format: FixedPoint | None = None,
+) -> SimulationResult:
+    """As `simulate`, on the array in SystemVerilog, which is built on first use.
+
+    Raises InputError as `simulate` and `build` do, and if the layer does not fit or `config` is in floating point.
+    """
+    RtlParameters.of(config)  # before anything else is found wrong
+    (run,) = run_jobs([Job(*prepare(layer, activations, config, number_format))], config)
+    return run.result
+
+
+def run_jobs(
+    jobs: Sequence[Job], config: ArrayConfig, traced: bool = False, program: Path | None = None
+) -> list[RtlRun]:
+    """Run layers one after the other on one array, which is not reset between them.
+
+    program   the array, if it is not the one that `build` makes of `config`
+
+    Raises NeverEndsError if a layer does not end, InputError as `simulate_rtl` does.
+    """
+    parameters = RtlParameters.of(config)
+    for job in jobs:
+        job.packed.check_fits(config)
+        parameters.check_holds(job.packed, config)
+    program = build(parameters) if program is None else program
+    commands = np.concatenate([part for job in jobs for part in _commands(job, parameters, config, traced)])
+    done = subprocess.run([program], input=commands.astype("<u4").tobytes(), capture_output=True)
+    if done.returncode:
+        raise InputError(
+            f"{program} ended with {done.returncode} and said {done.stderr.decode(errors='replace').strip()!r}; remove "
+            f"it, so that it is built again"
+        )
+    answer = _Answer(np.frombuffer(done.stdout, dtype="<u4"))
+    return [_run_of(job, answer, parameters, config, traced) for job in jobs]
+
+
+def most_edges(job: Job) -> int:
+    """More clock edges than any right array takes: one PE after the other, each column and each row of its own."""
+    packed = job.packed
+    return int(packed.stored_entries + 4 * (packed.layer.columns + len(packed.pointers)) + 64)
+
+
+def line_image(packed: PackedLayer, pe: int, config: ArrayConfig) -> Words:
+    """The sparse-matrix SRAM of one PE, uint32 [lines, words of a line]: first entry lowest, its code below its gap."""
+    codes, gaps = packed.sparse_matrix_image(pe)
+    per_line, entry_bits = config.entries_per_line, config.entry_bits
+    lines = -(-codes.size // per_line)
+    entries = np.zeros(lines * per_line, dtype="<u4")
+    entries[: codes.size] = codes | gaps.astype(np.uint32) << config.weight_bits
+    bits = np.unpackbits(entries.view(np.uint8).reshape(-1, 4), axis=1, count=entry_bits, bitorder="little")
+    image = np.zeros((lines, _words(config.line_bits) * 32), dtype=np.uint8)
+    image[:, : per_line * entry_bits] = bits.reshape(lines, per_line * entry_bits)
+    return np.packbits(image, axis=1, bitorder="little").view("<u4")
+
+
+def _words(bits: int) -> int:
+    return -(-bits // 32)
+
+
+def _load(memory: int, pe: int, words: npt.NDArray[Any]) -> Words:
+    """A command that fills a memory from address 0 on with words [count] or [count, words each]."""
+    table = words if words.ndim == 2 else words[:, np.newaxis]
+    head = np.array([LOAD, memory, pe, *table.shape], dtype=np.uint32)
+    return np.concatenate([head, table.ravel().astype(np.uint32)])
+
+
+def _commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: bool) -> Iterator[Words]:
+    """All that the host says to run one layer."""
+    packed, operands, num_pes = job.packed, job.operands, parameters.num_pes
+    layer = packed.layer
+    input_rows = -(-layer.columns // num_pes)
+    output_rows = -(-layer.rows // num_pes)
+    yield _load(CODEBOOK, ALL_PES, operands.codebook)
+    if not job.chained:
+        in_rows = np.zeros(input_rows * num_pes, dtype=np.int64)
+        in_rows[: layer.columns] = operands.activations
+        for pe in range(num_pes):
+            yield _load(SOURCE, pe, in_rows[pe::num_pes])
+    yield _load(DESTINATION, ALL_PES, np.zeros(output_rows))
+    for pe in range(num_pes):
+        yield _load(EVEN_POINTERS, pe, packed.pointers[0::2, pe])
+        yield _load(ODD_POINTERS, pe, packed.pointers[1::2, pe])
+        yield _load(LINES, pe, line_image(packed, pe, config))
+    number_format = operands.number_format
+    assert number_format is not None
+    settings = [layer.columns, input_rows, layer.bias is not None, operands.one, number_format.shift]
+    yield np.array([RUN, *settings, most_edges(job), traced]).astype(np.uint32)
+    yield np.array([SWAP, READ, output_rows], dtype=np.uint32)
+
+
+class _Answer:
+    """The words that the bench gave back, taken one after the other."""
+
+    def __init__(self, words: npt.NDArray[np.uint32]) -> None:
+        self.words = words
+        self.place = 0
+
+    def take(self, *shape: int) -> npt.NDArray[np.int64]:
+        count = int(np.prod(shape))
+        found = self.words[self.place : self.place + count].reshape(shape).astype(np.int64)
+        self.place += count
+        return found
+
+
+def _run_of(job: Job, answer: _Answer, parameters: RtlParameters, config: ArrayConfig, traced: bool) -> RtlRun:
+    packed, operands, num_pes = job.packed, job.operands, parameters.num_pes
+    has_ended, cycles, edges, microseconds, broadcasts, bubbles, blocked = answer.take(7).tolist()
+    pops, entries, padding, line_reads, overflows, writes, finish_edges = answer.take(7, num_pes)
+    if not has_ended:
+        raise NeverEndsError(f"layer {packed.layer.name!r} had not ended after {edges:,} clock edges")
+    trace = _trace_of(answer.take(edges, 1 + num_pes)) if traced else None
+    in_rows = answer.take(-(-packed.layer.rows // num_pes), num_pes).ravel()[: packed.layer.rows]
+    sign = 1 << (parameters.activation_bits - 1)
+    codes = (in_rows ^ sign) - sign
+    if packed.row_order is not None:
+        codes[packed.row_order] = codes.copy()
+    result = SimulationResult(
+        config=config,
+        stored_entries=packed.stored_entries,
+        padding_entries=packed.padding_entries,
+        broadcasts=broadcasts,
+        cycles=cycles,
+        bubble_cycles=bubbles,
+        blocked_cycles=blocked,
+        entries_per_pe=entries,
+        padding_per_pe=padding,
+        line_reads_per_pe=line_reads,
+        finish_edge_per_pe=finish_edges,
+        output=operands.values(codes),
+        number_format=operands.number_format,
+        output_codes=codes,
+        overflows=int(overflows.sum()),
+        saturated_activations=int(operands.saturated_activations),
+    )
+    return RtlRun(result, pops, writes, edges - 1, microseconds * 1e-6, trace)
+
+
+def _trace_of(words: npt.NDArray[np.int64]) -> Trace:
+    """From what was seen at edges 1, 2, ...; the last of them only said that the layer was over."""
+    seen = np.zeros((len(words), words.shape[1]), dtype=np.int64)
+    seen[1:] = words[:-1]
+    columns, states = seen[:, 0], seen[:, 1:]
+    columns[0] = -1
+    columns[columns == 2**32 - 1] = -1
+    flags: dict[str, Any] = {name: (states >> bit & 1).astype(bool) for bit, name in enumerate(FLAGS)}
+    return Trace(broadcast=columns, queue_columns=states >> len(FLAGS), **flags)

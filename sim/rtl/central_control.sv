@@ -1,0 +1,50 @@
+// Central control: starts a layer, knows when it is over, and which register files are the source.
+//
+// Edge 0 ends the cycle in which `start` is given, which loads the first row of activations. The layer is over once its
+// scan is and its last entry is written. Columns without entries that are still in a queue then have their pointers read
+// before `running` falls, but cost no `cycles`.
+module central_control #(
+    parameter int EDGE_BITS = 32
+) (
+    input  logic                 clock,
+    input  logic                 reset,
+    // from the host, while no layer runs
+    input  logic                 start,
+    input  logic                 swap,
+    // from the array
+    input  logic                 scan_is_finished,
+    input  logic                 is_drained,        // no column is on its way any more
+    input  logic                 an_entry_leaves,   // some pointer read in this cycle
+    output logic                 running,
+    output logic                 source_file,
+    output logic [EDGE_BITS-1:0] cycles             // of the layer that ran last
+);
+  localparam logic [EDGE_BITS-1:0] ONE_EDGE = EDGE_BITS'(1);
+  localparam logic [EDGE_BITS-1:0] PIPELINE_CYCLES = EDGE_BITS'(5);  // from leaving the pointer read to being written
+
+  logic [EDGE_BITS-1:0] clock_edge;
+  logic [EDGE_BITS-1:0] next_edge;
+  logic [EDGE_BITS-1:0] last_active_edge;
+  logic is_over;
+
+  assign next_edge = clock_edge + ONE_EDGE;
+  assign is_over = is_drained && clock_edge >= last_active_edge + PIPELINE_CYCLES;
+  assign cycles = last_active_edge + PIPELINE_CYCLES + ONE_EDGE;
+
+  always_ff @(posedge clock) begin
+    if (reset) begin
+      running <= 1'b0;
+      source_file <= 1'b0;
+    end else if (start) begin
+      running <= 1'b1;
+      clock_edge <= '0;
+      last_active_edge <= '0;
+    end else if (running) begin
+      running <= !is_over;
+      clock_edge <= next_edge;
+      if (!scan_is_finished || an_entry_leaves) last_active_edge <= next_edge;
+    end else if (swap) begin
+      source_file <= !source_file;
+    end
+  end
+endmodule

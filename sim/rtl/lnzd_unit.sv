@@ -1,0 +1,20 @@
+// One unit of the leading non-zero detection: the first valid one of four inputs, with what travels along.
+module lnzd_unit #(
+    parameter int PAYLOAD_BITS = 16
+) (
+    input  logic [               3:0] valids,
+    input  logic [               3:0] mores,     // behind this input there are others
+    input  logic [4*PAYLOAD_BITS-1:0] payloads,
+    output logic                      valid,
+    output logic                      more,      // there are others than the one that is passed on
+    output logic [  PAYLOAD_BITS-1:0] payload
+);
+  always_comb begin
+    valid = valids != 4'b0000;
+    more  = mores != 4'b0000 || (valids & (valids - 4'b0001)) != 4'b0000;
+    if (valids[0]) payload = payloads[0*PAYLOAD_BITS+:PAYLOAD_BITS];
+    else if (valids[1]) payload = payloads[1*PAYLOAD_BITS+:PAYLOAD_BITS];
+    else if (valids[2]) payload = payloads[2*PAYLOAD_BITS+:PAYLOAD_BITS];
+    else payload = payloads[3*PAYLOAD_BITS+:PAYLOAD_BITS];
+  end
+endmodule

@@ -1,0 +1,144 @@
+"""Builds the array in SystemVerilog into a program, with Verilator and a C++ compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from sim.rtl.parameters import RtlParameters
+from traces import InputError
+
+BENCH = "bench.cpp"
+TOP = "array.sv"
+
+Sources = Mapping[str, str]  # text by file name
+
+# What is compiled once and run for seconds: functions short enough for the compiler, what runs once not optimised.
+VERILATOR = "verilator --cc --exe -O3 --x-initial unique --prefix Model --output-split 20000 --output-split-cfuncs 200"
+MAKE = "make -j 2 -f Model.mk OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
+
+
+@cache
+def sources() -> Sources:
+    """The SystemVerilog files and the bench, as they are shipped."""
+    folder = resources.files("sim.rtl")
+    return {
+        each.name: each.read_text()
+        for each in sorted(folder.iterdir(), key=lambda each: each.name)
+        if each.name.endswith(".sv") or each.name == BENCH
+    }
+
+
+def missing_program(*programs: str) -> str | None:
+    """The first of `programs` that is not there, or None."""
+    return next((program for program in programs if shutil.which(program) is None), None)
+
+
+def require(*programs: str) -> None:
+    """Raise InputError if one of `programs` is not there."""
+    missing = missing_program(*programs)
+    if missing is not None:
+        raise InputError(
+            f"the array in SystemVerilog needs {', '.join(programs)}; {missing} was not found; install it with your "
+            f"system's packages, on Debian and Ubuntu with make rtl"
+        )
+
+
+def build(parameters: RtlParameters, files: Sources | None = None, synthesized: bool = False) -> Path:
+    """The program that runs the array with these parameters, built unless it is kept from an earlier time.
+
+    files         `sources()` if none are given
+    synthesized   the files have these parameters in them, and take no others
+
+    It is kept in the user's cache folder, named after a hash of the files, the parameters and the versions of the
+    programs; where no folder can be written, in a temporary one of this process. Raises InputError if Verilator, make
+    or a C++ compiler is missing, or if they fail.
+    """
+    require("verilator", "make", "g++")
+    files = sources() if files is None else files
+    target = _folder() / f"rtl-{_digest(parameters, files)}"
+    if not target.exists():
+        if sys.stderr.isatty():
+            print(f"building the array in SystemVerilog with {parameters.num_pes} PEs: once", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="rtl-") as name:
+            folder = Path(name)
+            for file, text in files.items():
+                (folder / file).write_text(text)
+            definitions = [f"-G{name}={value}" for name, value in parameters.definitions().items()]
+            if synthesized:
+                definitions = ["-Wno-lint", "-Wno-UNOPTFLAT"]  # single gates, bit by bit
+            known = ("num_pes", "activation_bits", "position_bits")
+            flags = [f"-D{name.upper()}={getattr(parameters, name)}" for name in known]
+            command = [*VERILATOR.split(), *definitions, "-CFLAGS", " ".join(["-std=c++17", *flags])]
+            _run([*command, "--Mdir", "built", "--top-module", "array", "-o", "bench", TOP, BENCH], folder)
+            _run(MAKE.split(), folder / "built")
+            finished = target.with_suffix(f".{os.getpid()}")
+            shutil.copy2(folder / "built" / "bench", finished)
+            os.replace(finished, target)
+    return target
+
+
+def lint(parameters: RtlParameters, files: Sources | None = None) -> str:
+    """What `verilator --lint-only -Wall` says; nothing, if the files are clean."""
+    require("verilator")
+    with tempfile.TemporaryDirectory(prefix="rtl-") as name:
+        folder = Path(name)
+        for file, text in (sources() if files is None else files).items():
+            (folder / file).write_text(text)
+        definitions = [f"-G{name}={value}" for name, value in parameters.definitions().items()]
+        command = ["verilator", "--lint-only", "-Wall", *definitions, "--top-module", "array", TOP]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        return done.stdout + done.stderr
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
+        first = next((line for line in said if line.startswith("%") or "error" in line), said[-1])
+        raise InputError(
+            f"the array in SystemVerilog could not be built: {command[0]} ended with {done.returncode}: {first}"
+        )
+
+
+@cache
+def _versions() -> str:
+    commands = (("verilator", "--version"), ("g++", "--version"))
+    return "".join(subprocess.run(command, capture_output=True, text=True).stdout for command in commands)
+
+
+def _digest(parameters: RtlParameters, files: Sources) -> str:
+    digest = hashlib.sha256(f"{parameters}\0{VERILATOR}\0{MAKE}\0{_versions()}".encode())
+    for name in sorted(files):
+        digest.update(f"{name}\0{files[name]}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _folder() -> Path:
+    folder = Path(platformdirs.user_cache_path("eie-codesign"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return _temporary_folder()
+
+
+def _temporary_folder() -> Path:
+    import atexit
+
+    folder = Path(tempfile.mkdtemp(prefix="rtl-models-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder

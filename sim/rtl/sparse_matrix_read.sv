@@ -1,0 +1,94 @@
+// Sparse-matrix read: one entry a cycle, out of a line that is fetched only when it changes.
+//
+// The register that keeps the line read last is the output register of the SRAM. Entry i lies in line
+// i / ENTRIES_PER_LINE at place i mod ENTRIES_PER_LINE, the first place in the lowest bits, the code below the gap.
+module sparse_matrix_read #(
+    parameter int LINES = 16384,
+    parameter int LINE_BITS = 64,
+    parameter int WEIGHT_BITS = 4,
+    parameter int INDEX_BITS = 4,
+    parameter int POINTER_BITS = 16,
+    parameter int ACTIVATION_BITS = 16,
+    parameter int LINE_ADDRESS_BITS = 14
+) (
+    input  logic                         clock,
+    input  logic                         reset,
+    input  logic                         start,               // of a layer: no line of it has been read
+    // from the pointer read
+    input  logic                         send,
+    input  logic [     POINTER_BITS-1:0] address,
+    input  logic                         starts_column,
+    input  logic [  ACTIVATION_BITS-1:0] activation,
+    // to the arithmetic
+    output logic                         entry,
+    output logic [      WEIGHT_BITS-1:0] entry_code,
+    output logic [       INDEX_BITS-1:0] entry_gap,
+    output logic                         entry_starts_column,
+    output logic [  ACTIVATION_BITS-1:0] entry_activation,
+    // for those who count
+    output logic                         line_read,
+    // from the host
+    input  logic                         load,
+    input  logic [LINE_ADDRESS_BITS-1:0] load_address,
+    input  logic [        LINE_BITS-1:0] load_line
+);
+  localparam int ENTRY_BITS = WEIGHT_BITS + INDEX_BITS;
+  localparam int ENTRIES_PER_LINE = LINE_BITS / ENTRY_BITS;
+  localparam int PLACE_BITS = ENTRIES_PER_LINE > 1 ? $clog2(ENTRIES_PER_LINE) : 1;
+  localparam int ENOUGH_BITS = POINTER_BITS > PLACE_BITS ? POINTER_BITS : PLACE_BITS + 1;
+  localparam int QUOTIENT_BITS = ENOUGH_BITS > LINE_ADDRESS_BITS ? ENOUGH_BITS : LINE_ADDRESS_BITS;
+  localparam logic [QUOTIENT_BITS-1:0] DIVISOR = QUOTIENT_BITS'(ENTRIES_PER_LINE);
+
+  // the request that is being looked up
+  logic request;
+  logic [POINTER_BITS-1:0] request_address;
+  logic request_starts_column;
+  logic [ACTIVATION_BITS-1:0] request_activation;
+  // the line held
+  logic holds_line;
+  logic [LINE_ADDRESS_BITS-1:0] held_line;
+  logic [LINE_BITS-1:0] line;
+  logic [PLACE_BITS-1:0] place;  // of the entry in it
+
+  logic [LINE_ADDRESS_BITS-1:0] request_line;
+  logic [PLACE_BITS-1:0] request_place;
+
+  assign request_line = LINE_ADDRESS_BITS'(QUOTIENT_BITS'(request_address) / DIVISOR);
+  assign request_place = PLACE_BITS'(QUOTIENT_BITS'(request_address) % DIVISOR);
+  assign line_read = request && !(holds_line && request_line == held_line);
+
+  sram #(
+      .WORDS(LINES),
+      .WORD_BITS(LINE_BITS),
+      .ADDRESS_BITS(LINE_ADDRESS_BITS)
+  ) lines (
+      .clock        (clock),
+      .write        (load),
+      .write_address(load_address),
+      .write_word   (load_line),
+      .read         (line_read),
+      .read_address (request_line),
+      .word         (line)
+  );
+
+  assign {entry_gap, entry_code} = line[place*ENTRY_BITS+:ENTRY_BITS];
+
+  always_ff @(posedge clock) begin
+    if (reset) begin
+      request <= 1'b0;
+      entry   <= 1'b0;
+    end else begin
+      request <= send;
+      entry   <= request;
+    end
+    if (reset || start) holds_line <= 1'b0;
+    else if (line_read) holds_line <= 1'b1;
+    request_address <= address;
+    request_starts_column <= starts_column;
+    request_activation <= activation;
+    if (line_read) held_line <= request_line;
+    place <= request_place;
+    entry_starts_column <= request_starts_column;
+    entry_activation <= request_activation;
+  end
+endmodule

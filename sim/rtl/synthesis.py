@@ -1,0 +1,135 @@
+"""What the array in SystemVerilog takes when it is synthesized, block by block, with Yosys."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sim.config import ArrayConfig
+from sim.energy import COLUMN_INDEX_BITS, num_lnzd_units
+from sim.rtl.model import BENCH, TOP, Sources, require, sources
+from sim.rtl.parameters import RtlParameters
+from sim.sram import POINTER_BANKS
+from traces import InputError
+
+# Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops. Gates that
+# Yosys 0.23 makes with `abc -fast` calculate other sums in Verilator 5.006 than the files, but not in Icarus 11.
+SCRIPT = (
+    "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; abc -g AND,OR,XOR,MUX; opt_clean"
+)
+PE_BLOCKS = ("activation_queue", "pointer_read", "sparse_matrix_read", "arithmetic", "activation_write")
+SHARED_BLOCKS = ("activation_scan", "central_control")
+
+
+@dataclass(frozen=True)
+class BlockCells:
+    """One block, with all that is in it.
+
+    gates            of two inputs, inverters and multiplexers of two
+    flip_flops       bits
+    memory_bits      of its memories
+    assumed_bits     of memory that `sim.area` assumes; None where it takes the block's area from the paper as a whole
+    lnzd_units       leading non-zero detection units in it
+    """
+
+    block: str
+    gates: int
+    flip_flops: int
+    memory_bits: int
+    assumed_bits: int | None
+    lnzd_units: int
+
+
+def synthesize(config: ArrayConfig) -> list[BlockCells]:
+    """Synthesize `config`'s array: a row for each block, those of one PE first, then those that all PEs share.
+
+    Raises InputError if Yosys is missing or fails, or this array is not built.
+    """
+    modules = json.loads(_synthesized(RtlParameters.of(config), "write_json"))["modules"]
+    by_block = {_block_of(module): module for module in modules}
+    assumed = assumed_bits(config)
+    rows = []
+    for block in (*PE_BLOCKS, *SHARED_BLOCKS):
+        cells = _cells_in(by_block[block], modules)
+        rows.append(
+            BlockCells(
+                block,
+                gates=cells["gates"],
+                flip_flops=cells["flip-flops"],
+                memory_bits=cells["memory bits"],
+                assumed_bits=assumed.get(block),
+                lnzd_units=cells["lnzd units"],
+            )
+        )
+    return rows
+
+
+def netlist(config: ArrayConfig) -> Sources:
+    """`config`'s array as it comes out of the synthesis, and the bench: files for `sim.rtl.model.build`.
+
+    Raises InputError as `synthesize` does.
+    """
+    gates = _synthesized(RtlParameters.of(config), "write_verilog -noattr")
+    return {TOP: gates, BENCH: sources()[BENCH]}
+
+
+def _synthesized(parameters: RtlParameters, write: str) -> str:
+    """What Yosys writes of the array."""
+    require("yosys")
+    with tempfile.TemporaryDirectory(prefix="rtl-") as name:
+        folder = Path(name)
+        files = [file for file in sources() if file.endswith(".sv")]
+        for file in files:
+            (folder / file).write_text(sources()[file])
+        settings = " ".join(f"-chparam {name} {value}" for name, value in parameters.definitions().items())
+        script = f"read_verilog -sv {' '.join(files)}; hierarchy -top array {settings}; {SCRIPT}; {write} written"
+        done = subprocess.run(["yosys", "-q", "-p", script], cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
+            raise InputError(f"the array in SystemVerilog could not be synthesized: yosys said: {said[-1]}")
+        return (folder / "written").read_text()
+
+
+def assumed_bits(config: ArrayConfig) -> dict[str, int]:
+    """Bits of memory in the blocks of one PE, where the area of a block depends on them (`sim.area`)."""
+    return {
+        "activation_queue": config.queue_slots * (config.activation_bits + COLUMN_INDEX_BITS),
+        "pointer_read": POINTER_BANKS * (config.pointer_bytes // POINTER_BANKS) * 8,
+        "sparse_matrix_read": config.sparse_matrix_bytes * 8,
+        "activation_write": config.activation_bytes * 8,
+    }
+
+
+def assumed_lnzd_units(config: ArrayConfig) -> int:
+    """Leading non-zero detection units of the array, as `sim.area` counts them."""
+    return num_lnzd_units(config.num_pes)
+
+
+def _block_of(module: str) -> str:
+    """The file's name: Yosys puts parameters before it, or after it."""
+    parts = module.removeprefix("$paramod").split("\\")
+    return parts[1] if len(parts) > 1 else module
+
+
+def _cells_in(module: str, modules: Mapping[str, Any]) -> Counter[str]:
+    """Cells of a module, and of what is in it."""
+    found: Counter[str] = Counter()
+    for cell in modules[module]["cells"].values():
+        kind = cell["type"]
+        if kind in modules:
+            found += _cells_in(kind, modules)
+            found["lnzd units"] += _block_of(kind) == "lnzd_unit"
+        elif kind.startswith("$mem"):
+            size, width = (int(cell["parameters"][name], 2) for name in ("SIZE", "WIDTH"))
+            found["memory bits"] += size * width
+        elif "DFF" in kind:
+            found["flip-flops"] += 1
+        else:
+            found["gates"] += 1
+    return found
