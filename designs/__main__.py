@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
+from designs.design import RowAssignment
 from designs.grid import Grid
 from designs.main_job import RESULTS_FOLDER, MainJobSettings
 from designs.sampling import Sampling
@@ -80,12 +81,15 @@ def simulate(
     data: Path | None = None,
     activations: Path | None = None,
     inputs: int = 50,
+    row_assignment: RowAssignment = "interleaved",
 ) -> None:
-    """Simulate a whole compressed network on one array, layer after layer, ReLU in between.
+    """Simulate a whole compressed network on one array: how fast, how much energy, what holds it up, what to try next.
 
-    Example:
+    Its layers are fully connected and run one after the other, ReLU in between. Examples:
 
       python -m designs simulate results/digits/compressed.dc --num-pes 16
+
+      python -m designs simulate network.dc --activations inputs.npy --row-assignment entries
 
     Args:
         container: the compressed network, as python -m compress or the main job writes it
@@ -93,12 +97,15 @@ def simulate(
         data: folder of IDX files whose test images are the inputs; default: $CODESIGN_DATA, else the digits
         activations: .npy file of inputs, float [inputs, columns] or [columns], instead of images
         inputs: how many inputs to simulate at most
+        row_assignment: which PE owns which row: interleaved (paper), or balanced, see python -m sim --help
     """
+    from designs.advice import advise
     from designs.network_run import run_container
-    from designs.tables import print_network_run
+    from designs.run_screen import print_network_run
 
     images = data if activations is not None else data_folder(data)
-    print_network_run(run_container(container, array, images, activations, inputs))
+    run = run_container(container, array, images, activations, inputs, row_assignment)
+    print_network_run(run, advise(run))
 
 
 def sweep(
