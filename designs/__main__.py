@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from designs.sampling import Sampling
 from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
-from traces.command_line import data_folder, run
+from traces.command_line import data_folder, run, run_commands
 
 
 def job(
@@ -31,7 +30,9 @@ def job(
 ) -> None:
     """Train a network on handwritten digits, compress it, simulate it on a grid of arrays.
 
-    This is what runs without a command. Examples:
+    This is what runs without a command.
+
+    For instance:
 
       python -m designs
 
@@ -59,6 +60,10 @@ def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_F
 
     Beside the result file come the line reads for each width of a line, and Alex-8 over time, both for figures.
 
+    For instance:
+
+      python -m designs benchmark --data DIR
+
     Args:
         data: folder that holds alex8/alex8.npz, the real Alex-8; default: $CODESIGN_DATA
         out: the result file
@@ -85,7 +90,9 @@ def simulate(
 ) -> None:
     """Simulate a whole compressed network on one array: how fast, how much energy, what holds it up, what to try next.
 
-    Its layers are fully connected and run one after the other, ReLU in between. Examples:
+    Its layers are fully connected and run one after the other, ReLU in between.
+
+    For instance:
 
       python -m designs simulate results/digits/compressed.dc --num-pes 16
 
@@ -122,7 +129,9 @@ def sweep(
 ) -> None:
     """Simulate a workload on the arrays of a space, every finished point on the disk at once.
 
-    A sweep that was interrupted or killed goes on where it stopped when it is called again. Examples:
+    A sweep that was interrupted or killed goes on where it stopped when it is called again.
+
+    For instance:
 
       python -m designs sweep space.toml --workload Alex-7 VGG-7 --workers 2
 
@@ -173,7 +182,9 @@ def codesign(
     """Search a network's compression and the array that runs it together; verify the front. PyTorch needed.
 
     The same command goes on where an interrupted or killed one stopped; called in several shells, or on several
-    machines with one --storage, it works on one study. Examples:
+    machines with one --storage, it works on one study.
+
+    For instance:
 
       python -m designs codesign space.toml
 
@@ -220,7 +231,7 @@ def fleet(
 ) -> None:
     """One compressed network and one array for each target of a fleet, from one analysis. PyTorch needed.
 
-    Example:
+    For instance:
 
       python -m designs fleet fleet.toml space.toml --network lenet_5 --data MNIST
 
@@ -263,9 +274,13 @@ def compare(
 
     Finished trials are kept; the same command goes on where it was interrupted.
 
+    For instance:
+
+      python -m designs compare --network lenet_5 --data MNIST --seeds 2 --trials 100
+
     Args:
         network: as of codesign
-        data: folder of its images; default: $CODESIGN_DATA
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
         seeds: runs of each way
         trials: designs that each run tries
@@ -290,7 +305,9 @@ def front(
 ) -> None:
     """Print the designs of a sweep or a co-design that no other one beats.
 
-    Of an unfinished sweep, of the points that it has; of a co-design, of its verified designs, as measured. Example:
+    Of an unfinished sweep, of the points that it has; of a co-design, of its verified designs, as measured.
+
+    For instance:
 
       python -m designs front results/sweep --objectives latency_us area_mm2
 
@@ -314,6 +331,10 @@ def studies(
 
     Queue depth (Fig 8), width of a line (Fig 9), PE count (Figs 11 to 13). The array found is of at most the paper's
     area, at the paper's clock, and holds the network in no more bits; the tick machine verifies it where it can.
+
+    For instance:
+
+      python -m designs studies --workers 2
 
     Args:
         data: folder that holds alex8/alex8.npz, the real Alex-8, instead of the random one; default: $CODESIGN_DATA
@@ -345,14 +366,11 @@ def main() -> None:
         "front": front,
         "studies": studies,
     }
-    arguments = sys.argv[1:]
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["job", *arguments]
-    tyro.extras.subcommand_cli_from_dict(
+    run_commands(
+        "python -m designs",
+        "Co-design of a model and an array. Without a command: job, the main one.",
         commands,
-        prog="python -m designs",
-        description="Co-design of a model and an array. Without a command: job, the main one.",
-        args=arguments,
+        default="job",
     )
 
 
