@@ -38,6 +38,7 @@ from traces import CompressedLayer, InputError
 from traces.progress import progress_bar
 
 Floats = npt.NDArray[Any]
+#: what a compressed layer costs on an array with gaps of so many bits, by the name of a budget's figure
 Cost = Callable[[CompressedLayer, int], Mapping[str, float]]
 
 DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)

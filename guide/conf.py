@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 PROJECT = Path(__file__).parent.parent
@@ -12,25 +14,25 @@ PACKAGES = ("traces", "sim", "compress", "designs", "reports")
 
 project = "eie-codesign"
 release = version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
-extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["conf.py"]
+extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc"]
+exclude_patterns = ["reference/*/modules.rst"]
 html_theme = "furo"
 html_title = f"eie-codesign {version}"
 html_show_copyright = False
 myst_heading_anchors = 3
-suppress_warnings: list[str] = []
+nitpicky = True  # a name in a docstring that leads nowhere is a warning; a type of another library's is not
+nitpick_ignore_regex = [(r"py:(?!obj$|mod$).*", r".*"), (r"py:obj", r"typing\..*")]
 
 apidoc_modules = [
     {
         "path": str(PROJECT / package),
-        "destination": "reference",
-        "exclude_patterns": [str(PROJECT / package / "__main__.py")],
-        "separate_modules": True,
+        "destination": f"reference/{package}",
+        "exclude_patterns": [str(PROJECT / package / "__main__.py"), str(PROJECT / package / "*_kernels.py")],
         "module_first": True,
     }
     for package in PACKAGES
 ]
-autodoc_default_options = {"members": True, "show-inheritance": False, "member-order": "bysource"}
+autodoc_default_options = {"members": True, "ignore-module-all": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
@@ -83,10 +85,21 @@ def _marked(line: str) -> str:
     def mark(match: re.Match[str]) -> str:
         inside = match[1]
         if re.fullmatch(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+", inside):
-            return f":any:`{inside}`"
+            return f":py:obj:`{inside} <{_home(inside)}>`"
         return f"``{inside}``"
 
     return _CODE.sub(mark, line.replace("*", r"\*").replace("|", r"\|")) if "``" not in line else line
+
+
+def _home(name: str) -> str:
+    """The full name where it is described: a package gives some names of its modules as its own."""
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return name  # a warning
+    if isinstance(found, ModuleType) or getattr(found, "__module__", "").partition(".")[0] not in PACKAGES:
+        return name
+    return f"{found.__module__}.{found.__qualname__}"
 
 
 def setup(app: Any) -> None:
