@@ -66,11 +66,11 @@ def main() -> None:
     images = load_digits()
     torch.manual_seed(0)
     network = SmallConvNet()
-    train(network, images.train_images, images.train_labels, epochs=6, learning_rate=3e-3, batch_size=32)
+    train(network, images.train_images, images.train_labels, epochs=10, learning_rate=1e-2)
     before = accuracy(network, images.test_images, images.test_labels)
 
     def fine_tune(module: torch.nn.Module, stage: Stage) -> None:
-        train(module, images.train_images, images.train_labels, epochs=3, learning_rate=1e-3, batch_size=32)
+        train(module, images.train_images, images.train_labels, epochs=3, learning_rate=3e-3)
 
     config = CompressionConfig(
         every=LayerSettings(density=0.15, weight_bits=4),

@@ -2,8 +2,8 @@
 
     python examples/compress_lstm.py
 
-A digit is a sequence here, eight rows of eight pixels, one a step. The array multiplies by the two matrices of the cell;
-gates are computed off it. Hidden states are signed and hardly ever zero, so what the array gains comes from the weights.
+A digit is a sequence here, eight rows of eight pixels, one a step. The array multiplies by the two matrices of the
+cell; gates are computed off it. Hidden states are signed and hardly ever zero: what is gained comes from the weights.
 """
 
 from __future__ import annotations
