@@ -29,6 +29,7 @@ apidoc_modules = [
         "destination": f"reference/{package}",
         "exclude_patterns": [str(PROJECT / package / "__main__.py"), str(PROJECT / package / "*_kernels.py")],
         "module_first": True,
+        "automodule_options": {"members"},
     }
     for package in PACKAGES
 ]
@@ -36,6 +37,7 @@ autodoc_default_options = {"members": True, "ignore-module-all": True, "member-o
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_type_aliases = {"npt.ArrayLike": "ArrayLike"}
 autoclass_content = "class"
 add_module_names = False
 toc_object_entries_show_parents = "hide"

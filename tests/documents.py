@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import importlib.util
 import io
 import os
 import re
@@ -29,6 +30,7 @@ from sybil.parsers.markdown import CodeBlockParser, SkipParser
 
 PROJECT = Path(__file__).parent.parent
 _FILE = re.compile(r"# (\S+\.(?:py|toml))\n")
+MOST_SECONDS = 300  # of a command, whatever the machine has to do besides
 _SAME = doctest.OutputChecker()
 
 
@@ -45,6 +47,10 @@ def run_python(example: Example) -> str | None:
     if _written(example):
         return None
     code = compile("\n" * (example.line + example.parsed.line_offset) + example.parsed, example.path, "exec")
+    if "torch" in example.parsed and importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)  # several workers on few cores would wait for each other
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(code, example.namespace)
@@ -61,9 +67,8 @@ def run_shell(example: Example) -> str | None:
         "PYTHONPATH": str(PROJECT),
         "OMP_NUM_THREADS": "1",
     }
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", example.parsed], env=environment, capture_output=True, text=True, check=False
-    )
+    command = ["bash", "-euo", "pipefail", "-c", example.parsed]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
     example.namespace["printed"] = done.stdout
     return f"ends with status {done.returncode}: {done.stdout}{done.stderr}" if done.returncode else None
 
