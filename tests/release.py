@@ -98,7 +98,16 @@ def check(environment: Environment, wheel: Path, torch: bool) -> str:
         python = folder / "venv/bin/python"
         (folder / "lowest.txt").write_text(lowest_versions() if environment.lowest else "")
         extra = "[train]" if torch else ""
-        pip = [python, "-m", "pip", "install", "--quiet", "--constraint", folder / "lowest.txt", f"{wheel}{extra}"]
+        pip: list[str | Path] = [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--constraint",
+            folder / "lowest.txt",
+            f"{wheel}{extra}",
+        ]
         if torch:
             pip += ["--constraint", PROJECT / "constraints.txt"]
         subprocess.run(pip, check=True, capture_output=True, text=True)
