@@ -20,6 +20,7 @@ html_theme = "furo"
 html_title = f"eie-codesign {version}"
 html_show_copyright = False
 myst_heading_anchors = 3
+suppress_warnings = ["ref.python"]  # two classes of one short name in a signature; what leads nowhere is `ref.obj`
 nitpicky = True  # a name in a docstring that leads nowhere is a warning; a type of another library's is not
 nitpick_ignore_regex = [(r"py:(?!obj$|mod$).*", r".*"), (r"py:obj", r"typing\..*")]
 
