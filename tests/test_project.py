@@ -75,5 +75,5 @@ def test_the_constraints_pin_every_dependency() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
     pinned = {line.split("==")[0].lower() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
-    assert {re.split(r"[<>=]", name)[0] for name in wanted} <= pinned
+    assert {re.split(r"[<>=\[]", name)[0] for name in wanted} - {"eie-codesign"} <= pinned  # an extra may hold another
     assert "torch==2.13.0" in (PROJECT / "constraints.txt").read_text()
