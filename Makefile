@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: codesign test test-all rtl rtl-programs bench check clean
+.PHONY: codesign test test-all rtl rtl-programs bench check docs release clean
 
 # The main job: compress a trained network, simulate it over a grid of arrays, draw the result.
 codesign: $(INSTALLED)
@@ -46,6 +46,15 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
+
+# The guide, and the reference of all public names, in build/guide; a warning is an error.
+docs: $(INSTALLED)
+	$(BIN)/python -m sphinx --builder html --quiet --fail-on-warning --keep-going --jobs auto guide build/guide
+
+# The wheel, in a fresh environment of each Python found: its tests are `tests/release.py`.
+release: $(INSTALLED)
+	$(BIN)/python -m tests.release
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
@@ -54,4 +63,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) results build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) results build dist guide/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -13,7 +13,7 @@ from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
 from compress.plan import Budget, Plan, Tolerance
 from traces import InputError
-from traces.command_line import console, run
+from traces.command_line import console, run, run_commands
 
 
 def pack(
@@ -25,7 +25,9 @@ def pack(
 ) -> None:
     """Compress trained weights once, without data and fine-tuning, into a container.
 
-    To compress with fine-tuning, call compress.deep_compression.compress from a script. Examples:
+    To compress with fine-tuning, call compress.deep_compression.compress from a script.
+
+    For instance:
 
       python -m compress pack network.npz network.dc --density 0.2 --layer-density fc3 0.5
 
@@ -58,6 +60,10 @@ def pack(
 
 def show(container: tyro.conf.Positional[Path]) -> None:
     """Print what a container holds, and how much smaller it is.
+
+    For instance:
+
+      python -m compress show results/digits/compressed.dc
 
     Args:
         container: the file to read
@@ -108,6 +114,10 @@ def show(container: tyro.conf.Positional[Path]) -> None:
 def unpack(container: tyro.conf.Positional[Path], weights: tyro.conf.Positional[Path]) -> None:
     """Write the decoded weights and biases of a container to an .npz file, float32 by parameter name.
 
+    For instance:
+
+      python -m compress unpack results/digits/compressed.dc weights.npz
+
     Args:
         container: the file to read
         weights: the .npz file to write
@@ -121,6 +131,10 @@ def unpack(container: tyro.conf.Positional[Path], weights: tyro.conf.Positional[
 def export(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Path]) -> None:
     """Write a container as a .safetensors file: codes, gaps, pointers and codebooks, for other tools.
 
+    For instance:
+
+      python -m compress export results/digits/compressed.dc network.safetensors
+
     Args:
         container: the file to read
         file: the .safetensors file to write
@@ -133,6 +147,10 @@ def export(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Pat
 
 def import_(file: tyro.conf.Positional[Path], container: tyro.conf.Positional[Path]) -> None:
     """Write a container from a .safetensors file that `export` wrote.
+
+    For instance:
+
+      python -m compress import network.safetensors network.dc
 
     Args:
         file: the .safetensors file to read
@@ -160,7 +178,9 @@ def plan(
 ) -> None:
     """Compress a trained network as far as a tolerance and a budget allow, without training it; PyTorch needed.
 
-    The plan is written beside the container, as NAME.plan.json. Example:
+    The plan is written beside the container, as NAME.plan.json.
+
+    For instance:
 
       python -m compress plan designs.resnet:ResNet20 images.npy resnet.dc --weights resnet20.npz --divergence 0.02
 
@@ -215,7 +235,9 @@ def watch(
 
     Says what of the tolerance they use up, with 95 % confidence intervals, and whether it drifts. With --replan, a new
     container is planned on these inputs if the tolerance is broken, or a budget is given. Ends with status 1 if the
-    tolerance is broken and nothing was planned that keeps it. Example:
+    tolerance is broken and nothing was planned that keeps it.
+
+    For instance:
 
       python -m compress watch resnet.dc designs.resnet:ResNet20 new.npy --weights resnet20.npz --plan resnet.plan.json
 
@@ -337,7 +359,11 @@ def main() -> None:
         "plan": plan,
         "watch": watch,
     }
-    tyro.extras.subcommand_cli_from_dict(commands, prog="python -m compress")
+    run_commands(
+        "python -m compress",
+        "Compress networks without training them; look into containers, and write them for other tools.",
+        commands,
+    )
 
 
 if __name__ == "__main__":

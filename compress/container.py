@@ -1,40 +1,7 @@
 """The container: one file with everything that is needed to run a network again.
 
-All numbers are little endian; a varint is a whole number in groups of 7 bits, lowest first, the highest bit of a byte
-saying that more follow; a text is a varint, its bytes, and these in UTF-8. A header, then sections in the order of the
-directory:
-
-    header   8 bytes   89 45 49 45 44 43 0D 0A   (magic number)
-             u16       version, 2
-             u32       bytes of the directory
-             u32       CRC-32 of the 14 bytes before and the directory
-             directory:
-               varint    number of sections; then for each
-               u8        kind: 1 a layer, 2 other tensors
-               text      name of the layer; empty for other tensors
-               varint    bytes of the section
-               u32       CRC-32 of the section
-
-    layer    u8        weight_bits
-             u8        bit 0: codes are uint16; 1: there is a bias; 2: the codebook is float16; 3: the bias is coded
-             varint    number of parameters that are this weight (more than one where weights are tied)
-             texts     their names; empty for the layer's name and `.weight`
-             text      the bias's name, if there is one; empty for the layer's name and `.bias`
-             u8        number of dimensions of the weights
-             varints   their shape, rows first
-             codebook  without entry 0, which is 0.0: float32, or float16 where that changes no value
-             bias      codes of weight_bits each, packed from the lowest bit up; or, if coded, a code table
-                       (`compress.layer_coding`), a varint, and so many bytes of streams (`compress.huffman`)
-             matrix    to the end (`compress.layer_coding`)
-
-    tensors  varint    number of tensors; then for each
-             varint    bytes of its name that are those of the name before
-             text      the rest of its name
-             u8        bits 0-1: 0 float32, 1 float16 (where that changes no value), 2 one float32 for all values,
-                       3 int64; bit 7: a buffer, no parameter
-             u8        number of dimensions
-             varints   its shape
-             values
+A header with a directory and checksums, then a section for each layer and one for all other tensors; its bytes are
+described in `guide/container.md`.
 """
 
 from __future__ import annotations

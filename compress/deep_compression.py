@@ -6,6 +6,7 @@ Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 from __future__ import annotations
 
 import copy
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -191,7 +192,7 @@ def compress(
     module: torch.nn.Module,
     config: CompressionConfig | None = None,
     train: Train | None = None,
-    state_file: Path | None = None,
+    state_file: str | os.PathLike[str] | None = None,
 ) -> CompressedModel:
     """Compress a trained module; `module` itself is left as it is.
 
@@ -203,6 +204,7 @@ def compress(
     state is of another config or module.
     """
     compressor = prepare(copy.deepcopy(module), config)
+    state_file = None if state_file is None else Path(state_file)
     if state_file is not None and state_file.exists():
         try:
             compressor.restore(read_npz(state_file))

@@ -1,15 +1,8 @@
 """Canonical Huffman coding of bytes, with code words of limited length, in several streams.
 
-A code is given by the length of each symbol's code word alone: words are counted up in the order of (length,
-symbol), as in RFC 1951, section 3.2.2, and written with their first bit lowest, from the lowest bit of the first byte
-up. A code with one symbol spends no bits at all: the number of symbols says everything.
-
-The symbols are cut into runs of equal length (the last may be shorter), one stream each, which are decoded at the
-same time: a look-up in one need not wait for that in another. There are as many streams as whole runs of 16,384
-symbols, but at least 1 and at most 8. A stream begins on a byte.
-
-    streams - 1 varints    bytes of each stream but the last
-    bytes                  the streams
+Words are counted up in the order of (length, symbol), as in RFC 1951, section 3.2.2; the streams of one code are
+decoded at the same time: a look-up in one need not wait for that in another. The bytes are described in
+`guide/container.md`.
 """
 
 from __future__ import annotations

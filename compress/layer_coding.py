@@ -1,17 +1,6 @@
-"""The bytes of one layer: its matrix of codes in the order, width of gaps and entropy code that take the fewest.
+"""One layer in bytes: its matrix of codes in the order, width of gaps and entropy code that take the fewest.
 
-    u8            scan order: 0 rows, 1 columns, 2 interleaved; or 254: the rest is as `compress.range_coding` says
-    varint        num_pes, of the interleaved order only
-    u8            bits of a gap
-    varint        entries, fillers included
-    then for the gaps, for the codes or their lower bytes, and, if codes are uint16, for their higher bytes
-    code table    of these symbols: 2**bits of a gap; of codes 2**weight_bits, or of bytes at most 256
-    varint        bytes of their streams
-    streams       `compress.huffman`
-
-What gaps and fillers are is said in `compress.relative_index`. A code table is the lengths of the code words, 4 bits
-each, low half first: 1 to 12, or 0 and then how many more symbols without a word follow, 0 to 15. It ends when all
-symbols have a length; the last half byte may be unused.
+The bytes are described in `guide/container.md`; what gaps and fillers are, in `compress.relative_index`.
 """
 
 from __future__ import annotations

@@ -30,20 +30,19 @@ Floats = npt.NDArray[Any]
 class Budget:
     """What a plan may cost on a target; None: anything.
 
-    file_bytes         of the whole container
-    sram_bytes_per_pe  of each layer's entries in the fullest PE; every layer must fit
-    num_pes            of the array, where `sram_bytes_per_pe` is to be met
-    latency_us         of all layers together
-    energy_uj          of all layers together
-
     Raises InputError if a bound is not positive, or `sram_bytes_per_pe` is given without `num_pes`.
     """
 
     file_bytes: float | None = None
+    """most bytes of the whole container"""
     sram_bytes_per_pe: float | None = None
+    """most bytes of each layer's entries in the fullest PE; every layer must fit"""
     num_pes: int | None = None
+    """PEs of the array on which sram_bytes_per_pe is to be met"""
     latency_us: float | None = None
-    energy_uj: float | None = None
+    """most time of all layers together, for one input"""
+    energy_nj: float | None = None
+    """most energy of all layers together, for one input"""
 
     def __post_init__(self) -> None:
         for name, bound in self.bounds.items():

@@ -38,6 +38,7 @@ from traces import CompressedLayer, InputError
 from traces.progress import progress_bar
 
 Floats = npt.NDArray[Any]
+#: what a compressed layer costs on an array with gaps of so many bits, by the name of a budget's figure
 Cost = Callable[[CompressedLayer, int], Mapping[str, float]]
 
 DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)
@@ -59,7 +60,7 @@ class Planner:
     weights     what each input of the pool counts in a mean over it, where it was not drawn evenly (see
                 `compress.committee`); 1 each if nothing is said
     analysed    which of the pool's inputs are analysed; the first 256, if nothing is said
-    cost        what a compressed layer costs on the array with gaps of so many bits: latency_us, energy_uj,
+    cost        what a compressed layer costs on the array with gaps of so many bits: latency_us, energy_nj,
                 sram_bytes_per_pe, or a part of them
     index_bits  gaps on the array to choose from; without a cost function there is nothing to choose
     """

@@ -13,11 +13,7 @@ and whether the row's earlier passes held far fewer, fewer, as many or more non-
 Probabilities are whole numbers over 2**16, made by sums, products and quotients alone, so that every machine computes
 the same ones. Codes are coded by their frequencies.
 
-    u8            bit 0: the matrix is coded transposed; the other bits: log2 of prior
-    varint        non-zeros
-    varint        rows that are not empty
-    varint each   how often each code from 1 on occurs
-    bytes         the coder's words, uint32
+The bytes are described in `guide/container.md`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
+from designs.design import RowAssignment
 from designs.grid import Grid
 from designs.main_job import RESULTS_FOLDER, MainJobSettings
 from designs.sampling import Sampling
@@ -19,7 +19,7 @@ from designs.search import Figure, Search
 from designs.totals import Objective
 from sim import ArrayConfig
 from traces import InputError
-from traces.command_line import data_folder, run
+from traces.command_line import data_folder, run, run_commands
 from traces.npz import read_layer_and_input
 from traces.unevenness import MEASURED_FILE, measured_unevenness
 
@@ -33,7 +33,9 @@ def job(
 ) -> None:
     """Train a network on handwritten digits, compress it, simulate it on a grid of arrays.
 
-    This is what runs without a command. Examples:
+    This is what runs without a command.
+
+    For instance:
 
       python -m designs
 
@@ -61,6 +63,10 @@ def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_F
 
     Beside the result file come the line reads for each width of a line, and Alex-8 over time, both for figures.
 
+    For instance:
+
+      python -m designs benchmark --data DIR
+
     Args:
         data: folder that holds alex8/alex8.npz, the real Alex-8; default: $CODESIGN_DATA
         out: the result file
@@ -83,12 +89,17 @@ def simulate(
     data: Path | None = None,
     activations: Path | None = None,
     inputs: int = 50,
+    row_assignment: RowAssignment = "interleaved",
 ) -> None:
-    """Simulate a whole compressed network on one array, layer after layer, ReLU in between.
+    """Simulate a whole compressed network on one array: how fast, how much energy, what holds it up, what to try next.
 
-    Example:
+    Its layers are fully connected and run one after the other, ReLU in between.
+
+    For instance:
 
       python -m designs simulate results/digits/compressed.dc --num-pes 16
+
+      python -m designs simulate network.dc --activations inputs.npy --row-assignment entries
 
     Args:
         container: the compressed network, as python -m compress or the main job writes it
@@ -96,12 +107,15 @@ def simulate(
         data: folder of IDX files whose test images are the inputs; default: $CODESIGN_DATA, else the digits
         activations: .npy file of inputs, float [inputs, columns] or [columns], instead of images
         inputs: how many inputs to simulate at most
+        row_assignment: which PE owns which row: interleaved (paper), or balanced, see python -m sim --help
     """
+    from designs.advice import advise
     from designs.network_run import run_container
-    from designs.tables import print_network_run
+    from designs.run_screen import print_network_run
 
     images = data if activations is not None else data_folder(data)
-    print_network_run(run_container(container, array, images, activations, inputs))
+    run = run_container(container, array, images, activations, inputs, row_assignment)
+    print_network_run(run, advise(run))
 
 
 def sweep(
@@ -118,7 +132,9 @@ def sweep(
 ) -> None:
     """Simulate a workload on the arrays of a space, every finished point on the disk at once.
 
-    A sweep that was interrupted or killed goes on where it stopped when it is called again. Examples:
+    A sweep that was interrupted or killed goes on where it stopped when it is called again.
+
+    For instance:
 
       python -m designs sweep space.toml --workload Alex-7 VGG-7 --workers 2
 
@@ -169,7 +185,9 @@ def codesign(
     """Search a network's compression and the array that runs it together; verify the front. PyTorch needed.
 
     The same command goes on where an interrupted or killed one stopped; called in several shells, or on several
-    machines with one --storage, it works on one study. Examples:
+    machines with one --storage, it works on one study.
+
+    For instance:
 
       python -m designs codesign space.toml
 
@@ -216,7 +234,7 @@ def fleet(
 ) -> None:
     """One compressed network and one array for each target of a fleet, from one analysis. PyTorch needed.
 
-    Example:
+    For instance:
 
       python -m designs fleet fleet.toml space.toml --network lenet_5 --data MNIST
 
@@ -259,9 +277,13 @@ def compare(
 
     Finished trials are kept; the same command goes on where it was interrupted.
 
+    For instance:
+
+      python -m designs compare --network lenet_5 --data MNIST --seeds 2 --trials 100
+
     Args:
         network: as of codesign
-        data: folder of its images; default: $CODESIGN_DATA
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
         seeds: runs of each way
         trials: designs that each run tries
@@ -286,7 +308,9 @@ def front(
 ) -> None:
     """Print the designs of a sweep or a co-design that no other one beats.
 
-    Of an unfinished sweep, of the points that it has; of a co-design, of its verified designs, as measured. Example:
+    Of an unfinished sweep, of the points that it has; of a co-design, of its verified designs, as measured.
+
+    For instance:
 
       python -m designs front results/sweep --objectives latency_us area_mm2
 
@@ -310,6 +334,10 @@ def studies(
 
     Queue depth (Fig 8), width of a line (Fig 9), PE count (Figs 11 to 13). The array found is of at most the paper's
     area, at the paper's clock, and holds the network in no more bits; the tick machine verifies it where it can.
+
+    For instance:
+
+      python -m designs studies --workers 2
 
     Args:
         data: folder that holds alex8/alex8.npz, the real Alex-8, instead of the random one; default: $CODESIGN_DATA
@@ -373,14 +401,11 @@ def main() -> None:
         "studies": studies,
         "unevenness": unevenness,
     }
-    arguments = sys.argv[1:]
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["job", *arguments]
-    tyro.extras.subcommand_cli_from_dict(
+    run_commands(
+        "python -m designs",
+        "Co-design of a model and an array. Without a command: job, the main one.",
         commands,
-        prog="python -m designs",
-        description="Co-design of a model and an array. Without a command: job, the main one.",
-        args=arguments,
+        default="job",
     )
 
 

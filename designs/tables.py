@@ -18,7 +18,6 @@ from designs.design import ARRAY_FIELDS
 from designs.eie_studies import FoundArray, Study
 from designs.front import front_of, non_dominated
 from designs.main_job import MainJobResult
-from designs.network_run import NetworkRun
 from designs.results import read_results
 from designs.sampling import Sample
 from designs.search import FIGURES
@@ -26,7 +25,6 @@ from designs.sweeps import read_sweep
 from designs.totals import DesignPoint, Objective, network_totals
 from designs.unevenness import MaskCheck, regularities
 from sim.area import area_mm2
-from sim.tables import print_network
 from traces import InputError
 from traces.command_line import console
 from traces.unevenness import Unevenness
@@ -272,13 +270,6 @@ def _short(value: Any) -> str:
 def _wide_console() -> Console:
     """A file or a pipe gets lines long enough for a design beside all its figures."""
     return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=240)
-
-
-def print_network_run(run: NetworkRun) -> None:
-    """What the network costs, and how often it is right."""
-    print_network(f"{run.container}: {run.source}", run.result)
-    if run.accuracy is not None:
-        print(f"Right answers on these inputs: {run.accuracy:.1%}.")
 
 
 def print_benchmark(benchmark: pa.Table) -> None:

@@ -24,7 +24,7 @@ from reports.timeline_figure import draw_timeline
 from sim.timeline_summary import read_timeline
 from traces import InputError
 from traces.atomic_file import write_atomically
-from traces.command_line import data_folder, run
+from traces.command_line import data_folder, run, run_commands
 from traces.images import load_idx_folder
 
 
@@ -34,6 +34,10 @@ def report(results: Path = RESULTS_FOLDER) -> None:
     From each sweep: cycles and utilisation against PEs and queue slots (SVG and PNG). From the EIE benchmark:
     the Alex-8 table, power and area, and the table of all layers, paper and ours (Markdown); line reads and their
     energy against the width of a line (figure and Markdown). From each timeline: the layer over time (figure).
+
+    For instance:
+
+      python -m reports --results results
 
     Args:
         results: folder that holds NAME/sweep.parquet, eie_benchmark.parquet with line_widths.parquet, and
@@ -88,6 +92,10 @@ def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "dee
     The curves of its Figs 6 to 8 come with them. Takes about an hour on two cores; a run that is cut off goes on
     where it stopped. PyTorch needed.
 
+    For instance:
+
+      python -m reports deep-compression --data MNIST
+
     Args:
         data: folder of MNIST's IDX files; default: $CODESIGN_DATA
         out: folder of the results
@@ -119,7 +127,9 @@ def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "dee
 def resnet(weights: tyro.conf.Positional[Path], data: Path, out: Path = RESULTS_FOLDER / "resnet") -> None:
     """Compress a trained ResNet-20 towards its own outputs on CIFAR-10's training images, whose labels it never sees.
 
-    Takes about 20 minutes on two cores. PyTorch needed. Example:
+    Takes about 20 minutes on two cores. PyTorch needed.
+
+    For instance:
 
       python -m reports resnet resnet20.npz --data CIFAR10
 
@@ -151,7 +161,9 @@ def planning(
 
     Beside plans stand one density and width for all layers, a scan of each layer, tolerances of the weights alone, and
     a black-box search. Takes half an hour for LeNet-5 and about one more for ResNet-20, on two cores; a run that is cut
-    off goes on where it stopped. PyTorch needed. Example:
+    off goes on where it stopped. PyTorch needed.
+
+    For instance:
 
       python -m reports planning --data MNIST --resnet resnet20.npz CIFAR10
 
@@ -277,14 +289,11 @@ def main() -> None:
         "paper": paper,
         "rtl": rtl,
     }
-    arguments = sys.argv[1:]
-    if not arguments or (arguments[0].startswith("-") and arguments[0] not in ("-h", "--help")):
-        arguments = ["all", *arguments]
-    tyro.extras.subcommand_cli_from_dict(
+    run_commands(
+        "python -m reports",
+        "Figures and tables of results. Without a command: all.",
         commands,
-        prog="python -m reports",
-        description="Figures and tables of results. Without a command: all.",
-        args=arguments,
+        default="all",
     )
 
 

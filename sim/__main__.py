@@ -24,23 +24,23 @@ from traces.layer_file import open_layer
 from traces.npz import read_npy, write_npy
 from traces.progress import progress_bar
 
-Rows = Literal["interleaved", "entries", "activity", "search"]
+RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 
 
 def simulate_file(
     layer: tyro.conf.Positional[Path],
     array: Annotated[ArrayConfig, tyro.conf.arg(name="")],
     activations: Path | None = None,
-    output: Path | None = None,
+    out: Path | None = None,
     engine: Engine = "closed-form",
-    rows: Rows = "interleaved",
+    row_assignment: RowAssignment = "interleaved",
     timeline: Path | None = None,
     waveform: Path | None = None,
     prototxt: Path | None = None,
 ) -> None:
     """Simulate a layer on one array and print what it costs.
 
-    Examples:
+    For instance:
 
       python -m sim alex8.npz --num-pes 64 --queue-slots 8
 
@@ -55,10 +55,10 @@ def simulate_file(
         array: the array to run it on
         activations: .npy file with the input, float [columns], instead of the layer's own; of a network, one or
             more inputs
-        output: .npy file to write the output activations to, float32 [rows]
+        out: .npy file to write the output activations to, float32 [rows]
         engine: closed-form, or reference for the tick-by-tick machine: the same result, slowly
-        rows: which PE owns which row: interleaved (paper), balanced by stored entries, balanced by the activity
-            of this input, or the latter improved by a search that asks for the cycles
+        row_assignment: which PE owns which row: interleaved (paper), balanced by stored entries, balanced by the
+            activity of this input, or the latter improved by a search that asks for the cycles
         timeline: file NAME.timeline.npz for the array over time: python -m reports draws it
         waveform: .vcd file for every block after every clock edge, from the tick machine: for GTKWave
         prototxt: Caffe's description of a .net file; default: the only one in its folder
@@ -67,22 +67,24 @@ def simulate_file(
         if path is not None and not path.name.endswith(suffix):
             raise InputError(f"--{option} must name a file that ends in {suffix}; found {path}")
     if layer.suffix == ".net":
-        if engine != "closed-form" or rows != "interleaved" or timeline is not None or waveform is not None:
-            raise InputError(f"{layer}: a network takes no --engine, --rows, --timeline and --waveform; leave them out")
-        _simulate_net(layer, prototxt, array, activations, output)
+        if engine != "closed-form" or row_assignment != "interleaved" or timeline is not None or waveform is not None:
+            raise InputError(
+                f"{layer}: a network takes no --engine, --row-assignment, --timeline and --waveform; leave them out"
+            )
+        _simulate_net(layer, prototxt, array, activations, out)
     elif prototxt is not None:
         raise InputError(f"--prototxt describes a .net file; {layer} is none")
     else:
-        _simulate_layer(layer, array, activations, output, engine, rows, timeline, waveform)
+        _simulate_layer(layer, array, activations, out, engine, row_assignment, timeline, waveform)
 
 
 def _simulate_layer(
     path: Path,
     array: ArrayConfig,
     activations: Path | None,
-    output: Path | None,
+    out: Path | None,
     engine: Engine,
-    rows: Rows,
+    row_assignment: RowAssignment,
     timeline: Path | None,
     waveform: Path | None,
 ) -> None:
@@ -96,7 +98,7 @@ def _simulate_layer(
         "activity": lambda: rows_balanced_by_activity(layer, values, array.num_pes),
         "search": lambda: rows_found_by_search(layer, values, array),
     }
-    packed = pack(layer, array, orders[rows]())
+    packed = pack(layer, array, orders[row_assignment]())
     if timeline is not None or waveform is not None:
         check_runs_at_once(packed, array)
     with warnings.catch_warnings():
@@ -105,8 +107,8 @@ def _simulate_layer(
     print_layer(layer.name, result, cycle_breakdown(packed, values, array))
     if packed.row_order_bits:
         print(f"Putting the outputs back in order takes a table of {packed.row_order_bits:,} bits.")
-    if output is not None:
-        write_npy(output, result.output)
+    if out is not None:
+        write_npy(out, result.output)
     if timeline is not None:
         from sim.timeline_summary import timeline_summary, write_timeline
 
@@ -118,7 +120,7 @@ def _simulate_layer(
 
 
 def _simulate_net(
-    path: Path, prototxt: Path | None, array: ArrayConfig, activations: Path | None, output: Path | None
+    path: Path, prototxt: Path | None, array: ArrayConfig, activations: Path | None, out: Path | None
 ) -> None:
     network = read_net(path, prototxt)
     shape = network.input_shape
@@ -129,9 +131,13 @@ def _simulate_net(
     with progress_bar("simulating inputs", len(values)) as advance:
         result = simulate_network(network, values, array, advance)
     print_network(str(path), result)
-    if output is not None:
-        write_npy(output, result.output)
+    if out is not None:
+        write_npy(out, result.output)
+
+
+def main() -> None:
+    tyro.cli(simulate_file, prog="python -m sim", config=(tyro.conf.FlagCreatePairsOff,))
 
 
 if __name__ == "__main__":
-    run(lambda: tyro.cli(simulate_file, prog="python -m sim"))
+    run(main)

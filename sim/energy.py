@@ -119,6 +119,7 @@ def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
 
 
 DEFAULT_PRESET = "eie-45nm"
+#: energies of events by name, each a function of the array
 ENERGY_PRESETS: Mapping[str, Callable[[ArrayConfig], EventEnergies]] = MappingProxyType(
     {DEFAULT_PRESET: eie_45nm, "horowitz-45nm": horowitz_45nm}
 )

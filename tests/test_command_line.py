@@ -225,11 +225,11 @@ def test_a_real_network_is_packed(data: Path, tmp_path: Path) -> None:
 
 def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
     alex8 = real_file(data, "alex8", "alex8.npz")
-    done = call("sim", alex8, "--output", "out.npy", folder=tmp_path)
+    done = call("sim", alex8, "--out", "out.npy", folder=tmp_path)
     for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945", "9.908 us"):
         assert figure in done.stdout, done.stderr
     assert read_npy(tmp_path / "out.npy").shape == (1000,)
-    done = call("sim", alex8, "--rows", "entries", folder=tmp_path)
+    done = call("sim", alex8, "--row-assignment", "entries", folder=tmp_path)
     assert "7,748" in done.stdout, done.stderr
     assert "takes a table of 10,000 bits" in done.stdout
 
@@ -263,14 +263,14 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
     images = np.random.default_rng(0).normal(size=(2, 3, 227, 227)).astype(np.float32)
     write_npy(tmp_path / "images.npy", images)
     images_and_bits = ["--activations", "images.npy", "--weight-bits", 8]
-    done = call("sim", net, *images_and_bits, "--output", "out.npy", folder=tmp_path)
+    done = call("sim", net, *images_and_bits, "--out", "out.npy", folder=tmp_path)
     for text in ("fire9/conv3x3_2", "conv_final", "mean of 2 inputs", "The whole network over 2 inputs"):
         assert text in done.stdout, done.stderr
     assert read_npy(tmp_path / "out.npy").shape == (2, 1000, 1, 1)
     done = call("sim", net, folder=tmp_path)
     assert "holds no input; give inputs of shape [3, 227, 227] with --activations FILE.npy" in done.stderr
-    done = call("sim", net, *images_and_bits, "--rows", "search", folder=tmp_path)
-    assert "a network takes no --engine, --rows, --timeline and --waveform; leave them out" in done.stderr
+    done = call("sim", net, *images_and_bits, "--row-assignment", "search", folder=tmp_path)
+    assert "a network takes no --engine, --row-assignment, --timeline and --waveform; leave them out" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The container is what its description says: a second reader, written from the descriptions alone, bit by bit."""
+"""The container is what its description says: a second reader, written from the description alone, bit by bit."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Bytes:
 
 
 def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Layers and tensors by name, as the top of `compress/container.py` has them."""
+    """Layers and tensors by name, as `guide/container.md` has them."""
     file = Bytes(content)
     start = file.take(14)
     assert start[:8] == bytes.fromhex("89 45 49 45 44 43 0D 0A")
@@ -87,7 +87,7 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
 
 
 def matrix(section: Bytes, rows: int, columns: int, weight_bits: int, wide: bool) -> list[list[int]]:
-    """As the top of `compress/layer_coding.py` has it."""
+    """As `guide/container.md` has it."""
     order = section.u8()
     num_pes = section.varint() if order == 2 else 1
     width, entries = section.u8(), section.varint()
@@ -128,7 +128,7 @@ def code_table(section: Bytes, num_symbols: int) -> list[int]:
 
 
 def symbols(streams: Bytes, number: int, lengths: list[int]) -> list[int]:
-    """As the top of `compress/huffman.py` has it."""
+    """As `guide/container.md` has its streams."""
     used = [(length, symbol) for symbol, length in enumerate(lengths) if length]
     if len(used) <= 1:
         assert not streams.content

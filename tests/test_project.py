@@ -9,7 +9,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.conftest import PROJECT
@@ -17,47 +16,6 @@ from traces.command_line import PACKAGES, check_packages_belong_together
 from traces.errors import InputError
 
 README = (PROJECT / "README.md").read_text()
-
-
-def test_the_lines_of_the_readme_run(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    assert blocks
-    for block in blocks:
-        done = subprocess.run(
-            [sys.executable, "-c", block],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(PROJECT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        shown = re.findall(r"# prints: (.*)", block)
-        assert shown
-        assert done.stdout.splitlines() == shown
-
-
-def test_the_settings_of_the_readme_pack_a_network() -> None:
-    from compress.config import CompressionConfig
-    from compress.one_shot import compress_parameters
-
-    (block,) = re.findall(r"```toml\n(criterion.*?)```", README, flags=re.DOTALL)
-    draw = np.random.default_rng(0)
-    shapes = {"fc1.weight": (30, 20), "fc3.weight": (10, 30), "fc3.bias": (10,)}
-    parameters = {name: draw.normal(size=shape) for name, shape in shapes.items()}
-    model, left_alone = compress_parameters(parameters, CompressionConfig.from_toml(block))
-    assert [layer.density for layer in model.layers] == [0.1, 0.5]
-    assert list(left_alone) == ["fc3.bias"]
-
-
-def test_the_space_and_the_fleet_of_the_readme_are_ones(tmp_path: Path) -> None:
-    from designs import Space
-    from designs.fleets import read_fleet
-
-    (space,) = re.findall(r"```toml\n(\[hardware.*?)```", README, flags=re.DOTALL)
-    assert Space.from_toml(space).parameters()["num_pes"].values == (32, 64, 128)
-    (fleet,) = re.findall(r"```toml\n(\[watch.*?)```", README, flags=re.DOTALL)
-    (tmp_path / "fleet.toml").write_text(fleet)
-    assert [target.name for target in read_fleet(tmp_path / "fleet.toml")] == ["watch", "phone", "modem", "rack"]
 
 
 def test_the_readme_names_the_commands_and_every_folder() -> None:
@@ -77,7 +35,7 @@ def test_the_table_of_the_readme_is_the_one_the_command_makes(tmp_path: Path) ->
         assert line.split() in shown, line
 
 
-def test_the_wheel_holds_the_five_packages_and_imports_from_an_empty_folder(tmp_path: Path) -> None:
+def test_the_wheel_holds_every_file_of_the_five_packages_and_imports_from_an_empty_folder(tmp_path: Path) -> None:
     source = tmp_path / "source"
     subprocess.run(["git", "clone", "--quiet", str(PROJECT), str(source)], check=True, capture_output=True)
     subprocess.run(
@@ -92,7 +50,8 @@ def test_the_wheel_holds_the_five_packages_and_imports_from_an_empty_folder(tmp_
     packages = {path.name for path in home.iterdir() if not path.name.endswith(".dist-info")}
     assert packages == set(PACKAGES)
     assert all((home / package / "py.typed").exists() for package in PACKAGES)
-    assert all((home / "sim" / "rtl" / name).exists() for name in ("array.sv", "sram.sv", "bench.cpp"))
+    tracked = subprocess.run(["git", "ls-files", *PACKAGES], cwd=source, capture_output=True, text=True, check=True)
+    assert [name for name in tracked.stdout.splitlines() if not (home / name).exists()] == []
     empty = tmp_path / "empty"
     empty.mkdir()
     script = "import traces, compress, sim, sim.datapath, designs, reports; print(sim.__file__, traces.__file__)"
@@ -116,5 +75,5 @@ def test_the_constraints_pin_every_dependency() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]
     pinned = {line.split("==")[0].lower() for line in (PROJECT / "constraints.txt").read_text().splitlines()}
-    assert {re.split(r"[<>=]", name)[0] for name in wanted} <= pinned
+    assert {re.split(r"[<>=\[]", name)[0] for name in wanted} - {"eie-codesign"} <= pinned  # an extra may hold another
     assert "torch==2.13.0" in (PROJECT / "constraints.txt").read_text()

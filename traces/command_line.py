@@ -6,9 +6,9 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from traces.errors import InputError
 
@@ -41,6 +41,33 @@ def run(command: Callable[[], object]) -> None:
         # The reader of our output (a pager, head) has gone; point stdout elsewhere so that exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def run_commands(
+    prog: str, description: str, commands: Mapping[str, Callable[..., object]], default: str | None = None
+) -> None:
+    """Run the command that the command line names; `default`, where it begins with an option or holds nothing."""
+    import tyro
+
+    arguments = sys.argv[1:]
+    for_all = ("-h", "--help", "--tyro-print-completion", "--tyro-write-completion")
+    if default is not None and (not arguments or (arguments[0].startswith("-") and arguments[0] not in for_all)):
+        arguments = [default, *arguments]
+    config = (tyro.conf.FlagCreatePairsOff,)
+    if arguments and arguments[0] in commands:
+        name = arguments[0]
+        tyro.cli(commands[name], prog=f"{prog} {name}", args=arguments[1:], config=config)
+        return
+    listed = tuple(
+        Annotated[
+            Any,
+            tyro.conf.subcommand(name, constructor=command, description=(command.__doc__ or "").split("\n\n")[0]),
+        ]
+        for name, command in commands.items()
+    )
+    # A union needs two members at least.
+    every: Any = Union[(*listed, Annotated[None, tyro.conf.Suppress])]
+    tyro.cli(every, prog=prog, description=description, args=arguments, config=config)
 
 
 def _say(sentence: str, status: int) -> int:
