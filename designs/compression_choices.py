@@ -147,7 +147,7 @@ class CompressionChoices:
 
     def compressed(self, choices: Mapping[str, Choice]) -> Compressed:
         """What is predicted of these choices."""
-        chosen = [self._candidate(name, choices[name]) for name in self.names]
+        chosen = [self.candidate(name, choices[name]) for name in self.names]
         change = sum(each.change for each in chosen)
         file_bytes = sum(each.costs["file_bytes"] for each in chosen) + self.planner.other_bytes
         return Compressed(dict(choices), change, self.accuracy_loss(change), file_bytes)
@@ -208,7 +208,8 @@ class CompressionChoices:
         places = [int(each.argmin()) for each in changes] if found is None else found
         return {name: of_layer[at] for name, of_layer, at in zip(self.names, allowed, places, strict=True)}
 
-    def _candidate(self, name: str, choice: Choice) -> Candidate:
+    def candidate(self, name: str, choice: Choice) -> Candidate:
+        """What is predicted of one choice for one layer, were it compressed alone."""
         key = (name, choice.density, choice.weight_bits)
         if key not in self._by_choice:
             layer = self._layer(name, choice)
@@ -242,7 +243,7 @@ class CompressionChoices:
         with progress_bar("measuring plans", _CALIBRATED) as advance:
             for limit in np.linspace(0, LIMITS - 1, _CALIBRATED).round().astype(int):
                 choices = self.planned(int(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, self._widest)
-                change = sum(self._candidate(name, choices[name]).change for name in self.names)
+                change = sum(self.candidate(name, choices[name]).change for name in self.names)
                 outputs = run_batches(planner.changed(planner.apply(self.network.module, choices)), planner.pool)
                 measured = planner.change_of(_CHANGE, _CHANGE.measure(planner.outputs, outputs, None))
                 predicted.append(math.log(max(change, 1e-300)))

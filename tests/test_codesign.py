@@ -22,7 +22,8 @@ from compress import CompressedModel  # noqa: E402
 from compress.plan import Choice  # noqa: E402
 from designs import Design, Range, Search, Space, TrainedNetwork, codesign  # noqa: E402
 from designs.codesign_columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
-from designs.codesign_problem import CodesignPoint, CodesignProblem  # noqa: E402
+from designs.codesign_point import CodesignPoint  # noqa: E402
+from designs.codesign_problem import CodesignProblem  # noqa: E402
 from designs.codesign_search import run_study, spread_out  # noqa: E402
 from designs.compression_choices import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices  # noqa: E402
 from designs.entering_vectors import entering_vectors  # noqa: E402
@@ -142,7 +143,7 @@ def test_a_looser_limit_gives_a_smaller_file_and_never_less_change(choices: Comp
 def test_weight_on_work_trades_bytes_for_multiplications(choices: CompressionChoices) -> None:
     def work_and_bytes(weight: int) -> tuple[float, float]:
         chosen = choices.planned(16, weight, LARGEST_LAYERS - 1, 4)
-        found = [choices._candidate(name, chosen[name]).costs for name in choices.names]
+        found = [choices.candidate(name, chosen[name]).costs for name in choices.names]
         return sum(each["macs"] for each in found), sum(each["file_bytes"] for each in found)
 
     (most_work, fewest_bytes), (least_work, most_bytes) = work_and_bytes(0), work_and_bytes(WORK_WEIGHTS - 1)
