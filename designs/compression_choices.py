@@ -213,7 +213,9 @@ class CompressionChoices:
         key = (name, choice.density, choice.weight_bits)
         if key not in self._by_choice:
             layer = self._layer(name, choice)
-            size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * len(layer.codebook)
+            size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * (
+                len(layer.codebook) - 1
+            )
             change = self.planner.analysis.predicted_change({name: layer.weights()})
             self._by_choice[key] = Candidate(choice, change, {"file_bytes": float(size)} | self._work(layer))
         return self._by_choice[key]
