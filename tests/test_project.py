@@ -92,6 +92,7 @@ def test_the_wheel_holds_the_five_packages_and_imports_from_an_empty_folder(tmp_
     packages = {path.name for path in home.iterdir() if not path.name.endswith(".dist-info")}
     assert packages == set(PACKAGES)
     assert all((home / package / "py.typed").exists() for package in PACKAGES)
+    assert (home / "reports" / "page" / "codesign.js").exists()
     empty = tmp_path / "empty"
     empty.mkdir()
     script = "import traces, compress, sim, sim.datapath, designs, reports; print(sim.__file__, traces.__file__)"
