@@ -39,8 +39,9 @@ class CodesignData:
 
     figures    of every design, objectives first
     varied     settings in which designs differ; `fixed` are those in which they all agree
-    designs    id, trial, kind, predicted, measured (None: not verified), accuracy, test_accuracy, settings and choices;
-               predicted and measured by figure, settings by name, choices [density, bits] by layer
+    designs    id, trial, kind, predicted, measured, accuracy (both None: not verified), test_accuracy (None: nor any
+               test images), settings and choices; predicted and measured by figure, settings by name, choices
+               [density, bits] by layer
     layers     rows of LAYER_COLUMNS by id of the design; empty where none are stored
     refused    trials that are no designs, by the reason
     """
@@ -108,7 +109,7 @@ def _verified(study: StudyResults) -> list[Row]:
             "predicted": {name: row[f"predicted_{name}"] for name in FIGURES},
             "measured": {name: row[f"measured_{name}"] for name in FIGURES},
             "accuracy": row["accuracy"],
-            "test_accuracy": row["test_accuracy"],
+            "test_accuracy": None if math.isnan(row["test_accuracy"]) else row["test_accuracy"],
             "settings": {name: row[name] for name in SETTINGS},
             "choices": json.loads(row["choices"]),
         }

@@ -103,13 +103,15 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
             for name in data.figures
         ],
         "settings": [words(name) for name in data.varied],
+        "layer_names": list(opened["choices"]),
         "designs": [
             {
-                **{name: each[name] for name in ("id", "trial", "kind", "accuracy", "test_accuracy", "choices")},
+                **{name: each[name] for name in ("id", "trial", "kind", "accuracy", "test_accuracy")},
                 "name": design_name(each),
                 "predicted": [each["predicted"][name] for name in data.figures],
                 "measured": each["measured"] and [each["measured"][name] for name in data.figures],
                 "settings": [each["settings"][name] for name in data.varied],
+                "choices": [each["choices"][name] for name in opened["choices"]],
             }
             for each in data.designs
         ],

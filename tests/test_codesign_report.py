@@ -208,6 +208,8 @@ def test_hostile_names_are_text_and_costs_that_are_no_numbers_are_said(study: Pa
     with Reader(browser, study / "report.html", opened=f"#{strange['id']}") as reader:
         assert reader.page.inner_text("h1") == HOSTILE
         assert reader.page.title() == f"Co-design of {HOSTILE}"
+        reader.page.locator('#chart-bytes path[aria-label*="onerror"]').first.hover(force=True)
+        assert HOSTILE in reader.page.inner_text("#vg-tooltip-element.visible")
         assert reader.page.locator("img").count() == 0
         assert HOSTILE in reader.rows("#plans")
         shown = reader.rows("#table-costs")
@@ -299,7 +301,7 @@ def test_figures_show_the_design_that_is_asked_for(tmp_path: Path) -> None:
     assert "wrote other.html (" in done.stdout, done.stderr
     assert f'"opened":"{asked.digest}"' in (tmp_path / "other.html").read_text()
     names = {path.name for path in (tmp_path / "other").iterdir()}
-    assert names >= {"designs.csv", "trials.csv", "hypervolume.pdf", "front_accuracy_loss_latency_us.svg"}
+    assert names >= {"designs.csv", "trials.csv", "hypervolume.pdf", "front_latency_us_accuracy_loss.svg"}
 
 
 def test_kinds_of_designs_and_the_line_that_none_is_beyond(tmp_path: Path) -> None:

@@ -200,8 +200,8 @@ function show_plans() {
     const design = by_id.get(state[letter]);
     const layers = page.layers[design.id];
     const caption = `${letter.toUpperCase()}: ${design.name}`;
-    const rows = layers ? layers.map(plan_row) : Object.entries(design.choices).map(([layer, [density, bits]]) => ({
-      head: layer, cells: [[density, "share"], bits] }));
+    const rows = layers ? layers.map(plan_row) : design.choices.map(([density, bits], at) => ({
+      head: page.layer_names[at], cells: [[density, "share"], bits] }));
     const heads = layers ? page.plan_heads : ["layer", "density, chosen", "codebook bits"];
     const home = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Plan of " + caption });
     home.append(table(caption, heads, rows));
