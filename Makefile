@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: codesign test test-all rtl rtl-programs bench check docs release clean
+.PHONY: codesign test test-all rtl rtl-programs bench check docs release browser clean
 
 # The main job: compress a trained network, simulate it over a grid of arrays, draw the result.
 codesign: $(INSTALLED)
@@ -12,10 +12,10 @@ codesign: $(INSTALLED)
 	$(BIN)/python -m designs benchmark
 	$(BIN)/python -m reports
 
-test: $(INSTALLED)
+test: $(INSTALLED) browser
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-all: $(INSTALLED)
+test-all: $(INSTALLED) browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
 
 # The array in SystemVerilog: its tests, then lint, the bench in full, synthesis and planted faults, as tables.
@@ -61,6 +61,13 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,dev]'
 	touch $@
+
+# Chromium, in which tests open the report: installed where this is root on Debian or Ubuntu. Without it they are skipped.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+	  test "$$(id -u)" = 0 && command -v apt-get >/dev/null && export DEBIAN_FRONTEND=noninteractive && \
+	  apt-get -o Acquire::Retries=0 update -qq && apt-get install -y -qq --no-install-recommends chromium; \
+	} >/dev/null 2>&1 || true
 
 clean:
 	rm -rf $(VENV) results build dist guide/reference *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -494,6 +494,7 @@ def _encode_layer(
         code_tables=matrix.code_tables,
         bias=len(bias),
         header=len(head) + matrix.overhead,
+        matrix_header=matrix.overhead,
         entropy_bytes=matrix.entropy_bytes,
         scan_order=matrix.scan_order,
         index_bits=matrix.index_bits,

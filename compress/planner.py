@@ -326,7 +326,7 @@ class Planner:
             changes = np.square(unit.effects(np.stack([layer.weights() for layer in layers]))).mean(axis=1)
             for each, layer, change in zip(some, layers, changes, strict=True):
                 size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content)
-                in_file = {"file_bytes": float(size + 2 * len(layer.codebook))}
+                in_file = {"file_bytes": float(size + 2 * (len(layer.codebook) - 1))}
                 for gap_bits in index_bits if cost is not None else index_bits[:1]:
                     costs = in_file | (dict(cost(layer, gap_bits)) if cost is not None else {})
                     found.append(Candidate(Choice(*each, gap_bits), float(change), costs))

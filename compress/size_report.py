@@ -11,7 +11,7 @@ class LayerSize:
 
     parameters      weights and biases before pruning; `kept`, weights after it
     fillers         codes and gaps of entries that only bridge a gap
-    header          names, shape, counts and choices
+    header          names, shape, counts and choices; of these, `matrix_header` come with the matrix of codes
     entropy_bytes   what codes and gaps would take if each symbol cost the logarithm of its frequency, and nothing else
     """
 
@@ -25,6 +25,7 @@ class LayerSize:
     code_tables: int
     bias: int
     header: int
+    matrix_header: int
     entropy_bytes: float
     scan_order: str
     index_bits: int
@@ -34,6 +35,11 @@ class LayerSize:
     def total(self) -> int:
         """Bytes of the layer's section."""
         return self.codes + self.gaps + self.fillers + self.codebook + self.code_tables + self.bias + self.header
+
+    @property
+    def matrix(self) -> int:
+        """Bytes of the matrix of codes and of the codebook: what density and bits decide."""
+        return self.codes + self.gaps + self.fillers + self.code_tables + self.codebook + self.matrix_header
 
     @property
     def above_entropy(self) -> float:

@@ -217,7 +217,8 @@ def codesign(
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
     table = search_together(trained, chosen, search, out, storage, name, tuning, fresh)
     print_verified(table, search.objectives)
-    print(f"Results are in {out} ({time.perf_counter() - begin:.0f} s).")
+    took = time.perf_counter() - begin
+    print(f"Results are in {out} ({took:.0f} s); python -m reports codesign {out} makes a page of them.")
 
 
 def fleet(

@@ -7,77 +7,22 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import optuna
 
 from compress.plan import Choice
+from designs.codesign_point import CodesignPoint, design_digest
 from designs.compression_choices import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices
 from designs.design import ARRAY_FIELDS, Design
 from designs.hypervolume import LOGARITHMIC
 from designs.network_on_arrays import NetworkOnArrays
 from designs.search import Search
 from designs.space import Parameter, Space
-from sim import ArrayConfig
 from traces import InputError
 
 PLANNED = {"limit": LIMITS, "work_weight": WORK_WEIGHTS, "largest_layer": LARGEST_LAYERS}
 _SRAMS = ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits")
-
-
-@dataclass(frozen=True, eq=False)
-class CodesignPoint:
-    """One design of compression and array together, and what is predicted of it.
-
-    figures     by name of FIGURES
-    excesses    by how much of itself each bound or need is not kept, above 0; nothing where all are
-    """
-
-    design: Design
-    choices: Mapping[str, Choice]
-    figures: Mapping[str, float]
-    excesses: Mapping[str, float]
-
-    @property
-    def feasible(self) -> bool:
-        """Whether it keeps all bounds."""
-        return all(each <= 0 for each in self.excesses.values())
-
-    @property
-    def digest(self) -> str:
-        """Of the design and the choices, 16 hexadecimal digits."""
-        return design_digest(self.design, self.choices)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes the same point."""
-        return {
-            "array": vars(self.design.array),
-            "row_assignment": self.design.row_assignment,
-            "choices": {name: [each.density, each.weight_bits] for name, each in self.choices.items()},
-            "figures": dict(self.figures),
-            "excesses": dict(self.excesses),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> CodesignPoint:
-        """A point from plain values."""
-        return cls(
-            Design(ArrayConfig(**values["array"]), values["row_assignment"]),
-            {name: Choice(density, bits) for name, (density, bits) in values["choices"].items()},
-            values["figures"],
-            values["excesses"],
-        )
-
-
-def design_digest(design: Design, choices: Mapping[str, Choice]) -> str:
-    """Of a design and the choices for its layers, 16 hexadecimal digits."""
-    content = [
-        vars(design.array),
-        design.row_assignment,
-        {name: [each.density, each.weight_bits] for name, each in choices.items()},
-    ]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class CodesignProblem:
@@ -203,6 +148,10 @@ class CodesignProblem:
             "logarithms_of": LOGARITHMIC,
         }
         return dict(json.loads(json.dumps(found)))  # as it comes back from a storage
+
+    def settings(self) -> dict[str, Any]:
+        """All that a result says it was made with: what makes the study, and the whole of the search."""
+        return self.origin() | {"search": dataclasses.asdict(self.search)}
 
 
 _FREE = ("trials", "verify", "seed", "sampler")

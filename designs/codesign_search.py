@@ -6,6 +6,7 @@ In the folder of a study:
     trials.parquet     every trial, what was predicted of it, and the share of all costs that is beaten so far
     front/*.dc, .json  containers of the members that were verified, and what was measured
     front.parquet      these members, predicted and measured side by side
+    layers.parquet     each layer of these members: bytes, cycles and energy by what they are, and a timeline
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import shutil
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +26,38 @@ import numpy as np
 import numpy.typing as npt
 import optuna
 import pyarrow as pa
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE
-from designs.codesign_problem import CodesignPoint, CodesignProblem
+from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
+from designs.codesign_point import CodesignPoint
+from designs.codesign_problem import CodesignProblem
 from designs.compression_choices import CompressionChoices, TrainedNetwork
 from designs.design import design_row
 from designs.front import non_dominated
-from designs.hypervolume import LOGARITHMIC, CostBox, Hypervolume, scaled
+from designs.hypervolume import LOGARITHMIC, CostBox, scaled
+from designs.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.results import provenance, table_of, write_results
 from designs.search import FIGURES, Search
 from designs.space import Space
 from designs.study_progress import StudyProgress
 from designs.study_storage import WORKER, StudyWorker, open_storage
+from designs.study_trials import (
+    DONE,
+    ORIGIN,
+    POINT,
+    REFUSED,
+    StudyTrial,
+    costs_of,
+    feasible_points,
+    read_trial,
+    read_trials,
+    trials_table,
+)
 from designs.verification import FineTune, Verification
 from traces import InputError
 from traces.progress import progress_bar
 
-POINT, REFUSED, ORIGIN = "point", "refused", "origin"
 _STARTUP = 5  # trials at random for each parameter: with fewer, TPE may settle on a value that it saw do well once
-_DONE = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-@dataclass(frozen=True, eq=False)
-class StudyTrial:
-    """A finished trial: its number, its point or why there is none."""
-
-    number: int
-    point: CodesignPoint | None
-    refused: str = ""
 
 
 def codesign(
@@ -106,8 +109,8 @@ def remove_study(folder: Path, storage: str | None, name: str) -> None:
     """Forget a study and its results. Raises InputError if the storage cannot be opened."""
     with contextlib.suppress(KeyError):
         optuna.delete_study(study_name=name, storage=open_storage(folder, storage))
-    for path in (folder / FRONT_FILE, folder / TRIALS_FILE):
-        path.unlink(missing_ok=True)
+    for result in (FRONT_FILE, LAYERS_FILE, TRIALS_FILE):
+        (folder / result).unlink(missing_ok=True)
     shutil.rmtree(folder / "front", ignore_errors=True)
 
 
@@ -133,34 +136,24 @@ def _run_study(problem: CodesignProblem, folder: Path, storage: str | None, name
     with StudyWorker(folder) as worker:
         study = _open_study(problem, open_storage(folder, storage), name, folder)
         worker.take_over(study)
-        done = study.get_trials(deepcopy=False, states=_DONE)
+        done = study.get_trials(deepcopy=False, states=DONE)
         study.sampler = _sampler(
             search, len(problem.parameters) + len(problem.steps), [search.seed, worker.number, len(done)]
         )
         with StudyProgress(search.objectives, search.trials, len(done)) as progress:
             for trial in done:
-                _show(progress, _read(trial), search)
+                _show(progress, read_trial(trial), search)
             while _unfinished(study) < search.trials:
                 _show(progress, _run_trial(study, problem, worker), search)
-                progress.advance_to(len(study.get_trials(deepcopy=False, states=_DONE)))
+                progress.advance_to(len(study.get_trials(deepcopy=False, states=DONE)))
         while worker.others_at_work(study):
             time.sleep(0.1)
         return read_trials(study)
 
 
-def finished_trials(folder: Path, storage: str | None = None, name: str = "codesign") -> list[StudyTrial]:
-    """All finished trials of the study of a folder, in order. Raises InputError if the storage cannot be opened."""
-    return read_trials(optuna.load_study(study_name=name, storage=open_storage(folder, storage)))
-
-
-def read_trials(study: optuna.Study) -> list[StudyTrial]:
-    """All finished trials of a study, in order."""
-    return [_read(trial) for trial in study.get_trials(deepcopy=False, states=_DONE)]
-
-
 def _unfinished(study: optuna.Study) -> int:
     """Trials that are finished, and those that some process works on."""
-    return len(study.get_trials(deepcopy=False, states=(*_DONE, TrialState.RUNNING)))
+    return len(study.get_trials(deepcopy=False, states=(*DONE, TrialState.RUNNING)))
 
 
 def _open_study(
@@ -234,66 +227,22 @@ def _run_trial(study: optuna.Study, problem: CodesignProblem, worker: StudyWorke
         raise
 
 
-def _read(trial: FrozenTrial) -> StudyTrial:
-    if trial.state != TrialState.COMPLETE:
-        return StudyTrial(trial.number, None, trial.user_attrs.get(REFUSED, ""))
-    return StudyTrial(trial.number, CodesignPoint.from_dict(trial.user_attrs[POINT]))
-
-
 def _show(progress: StudyProgress, trial: StudyTrial, search: Search) -> None:
     if trial.point is not None and trial.point.feasible:
         progress.add([trial.point.figures[name] for name in search.objectives])
 
 
-def feasible_points(trials: Sequence[StudyTrial]) -> dict[str, tuple[int, CodesignPoint]]:
-    """The designs that keep all bounds as predicted, each once, with the number of its first trial, by digest."""
-    found: dict[str, tuple[int, CodesignPoint]] = {}
-    for trial in trials:
-        if trial.point is not None and trial.point.feasible:
-            found.setdefault(trial.point.digest, (trial.number, trial.point))
-    return found
-
-
-def costs_of(points: Sequence[CodesignPoint], objectives: Sequence[str]) -> npt.NDArray[np.float64]:
-    """[points, objectives], as predicted."""
-    costs = [[point.figures[name] for name in objectives] for point in points]
-    return np.array(costs, dtype=np.float64).reshape(len(points), len(objectives))
+def finished_trials(folder: Path, storage: str | None = None, name: str = "codesign") -> list[StudyTrial]:
+    """All finished trials of the study of a folder, in order. Raises InputError if the storage cannot be opened."""
+    return read_trials(optuna.load_study(study_name=name, storage=open_storage(folder, storage)))
 
 
 def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyTrial]) -> pa.Table:
     """Write all trials with the hypervolume after each; the table, TRIAL_COLUMNS."""
-    objectives = problem.search.objectives
-    points = [point for _, point in feasible_points(trials).values()]
-    volume = Hypervolume(CostBox.around(objectives, costs_of(points, objectives))) if points else None
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    share = 0.0
-    for trial in trials:
-        point = trial.point
-        digest = "" if point is None else point.digest
-        if point is not None and point.feasible and digest not in seen and volume is not None:
-            share = volume.add([point.figures[name] for name in objectives])
-        rows.append(
-            {
-                "trial": trial.number,
-                "digest": digest,
-                "refused": trial.refused,
-                "feasible": point is not None and point.feasible,
-                "repeats": bool(digest) and digest in seen,
-                **{name: float("nan") if point is None else point.figures[name] for name in FIGURES},
-                "design": "" if point is None else json.dumps(_design_of(point)),
-                "hypervolume": share,
-            }
-        )
-        seen.add(digest)
-    table = table_of(TRIAL_COLUMNS, rows)
-    if rows:  # a result file has some
-        write_results(folder / TRIALS_FILE, table, provenance(problem.origin()))
+    table = trials_table(trials, problem.search.objectives)
+    if trials:  # a result file has some
+        write_results(folder / TRIALS_FILE, table, provenance(problem.settings()))
     return table
-
-
-def _design_of(point: CodesignPoint) -> dict[str, Any]:
-    return {name: value for name, value in point.to_dict().items() if name in ("array", "row_assignment", "choices")}
 
 
 def verified_front(
@@ -315,10 +264,13 @@ def verified_front(
     box = CostBox.around(objectives, costs[on_front])
     members = [numbered[on_front[at]] for at in spread_out(box.places(costs[on_front]), problem.search.verify)]
     verification = Verification(problem, folder / "front", fine_tune)
-    rows = []
+    rows, of_layers = [], {}
     with progress_bar("verifying designs", len(members)) as advance:
         for number, point in members:
-            rows.append(_front_row(number, point, verification(point)))
+            found = verification(point)
+            rows.append(_front_row(number, point, found))
+            named = {"trial": number, "digest": point.digest}
+            of_layers[point.digest] = [named | of_layer for of_layer in found["layers"]]
             advance()
     kept = np.array([row["keeps_bounds"] for row in rows])
     measured = np.array([[row[f"measured_{name}"] for name in objectives] for row in rows])
@@ -328,7 +280,10 @@ def verified_front(
         row["on_front"] = bool(each)
     rows.sort(key=lambda row: (not row["on_front"], row[f"measured_{objectives[0]}"]))
     table = table_of(FRONT_COLUMNS, rows)
-    write_results(folder / FRONT_FILE, table, provenance(problem.origin()))
+    origin = provenance(problem.settings() | {"fine_tuned": fine_tune is not None})
+    listed = [of_layer for row in rows for of_layer in of_layers[row["digest"]]]
+    write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, listed), origin)
+    write_results(folder / FRONT_FILE, table, origin)
     return table
 
 

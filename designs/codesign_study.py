@@ -20,14 +20,16 @@ import numpy as np
 import pyarrow as pa
 
 from compress.plan import Choice
-from designs.codesign_problem import CodesignPoint, CodesignProblem
-from designs.codesign_search import StudyTrial, costs_of, feasible_points, run_study
+from designs.codesign_point import CodesignPoint
+from designs.codesign_problem import CodesignProblem
+from designs.codesign_search import run_study
 from designs.compression_choices import LARGEST_LAYERS, LIMITS, CompressionChoices
 from designs.front import non_dominated
 from designs.hypervolume import CostBox, Hypervolume
 from designs.results import Column, provenance, table_of, write_results
 from designs.search import Search
 from designs.space import Range, Space
+from designs.study_trials import StudyTrial, costs_of, feasible_points
 from traces import InputError
 
 STEP_LOSS = 0.005

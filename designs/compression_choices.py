@@ -152,7 +152,7 @@ class CompressionChoices:
 
     def compressed(self, choices: Mapping[str, Choice]) -> Compressed:
         """What is predicted of these choices."""
-        chosen = [self._candidate(name, choices[name]) for name in self.names]
+        chosen = [self.candidate(name, choices[name]) for name in self.names]
         change = sum(each.change for each in chosen)
         file_bytes = sum(each.costs["file_bytes"] for each in chosen) + self.planner.other_bytes
         return Compressed(dict(choices), change, self.accuracy_loss(change), file_bytes)
@@ -231,11 +231,14 @@ class CompressionChoices:
         places = [int(each.argmin()) for each in changes] if found is None else found
         return {name: of_layer[at] for name, of_layer, at in zip(self.names, allowed, places, strict=True)}
 
-    def _candidate(self, name: str, choice: Choice) -> Candidate:
+    def candidate(self, name: str, choice: Choice) -> Candidate:
+        """What is predicted of one choice for one layer, were it compressed alone."""
         key = (name, choice.density, choice.weight_bits)
         if key not in self._by_choice:
             layer = self._layer(name, choice)
-            size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * len(layer.codebook)
+            size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * (
+                len(layer.codebook) - 1
+            )
             alone = np.array([self.planner.analysis.predicted_change({name: layer.weights()})])
             change = float(self.planner.calibrated(self.names.index(name), alone)[0])
             self._by_choice[key] = Candidate(choice, change, {"file_bytes": float(size)} | self._work(layer))

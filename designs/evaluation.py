@@ -22,7 +22,7 @@ from sim.energy import block_energies
 from sim.memory import blocks_of, shortfalls
 from traces import InputError
 
-_ENERGIES = tuple(each.name for each in dataclasses.fields(Energy))
+ENERGIES = tuple(each.name for each in dataclasses.fields(Energy))
 SWEEP_COLUMNS = [
     Column("point", pa.int64(), "", "number of the design in its sample"),
     *DESIGN_COLUMNS,
@@ -47,7 +47,7 @@ SWEEP_COLUMNS = [
     Column("dram_bytes", pa.float64(), "bytes/input", "read from and written to DRAM, mean"),
     Column("latency_us", pa.float64(), "us/input", "cycles over the clock frequency, mean"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy at 45 nm, of all blocks, mean"),
-    *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in _ENERGIES),
+    *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
 COUNTS = (
     "broadcasts",
@@ -98,7 +98,7 @@ class Evaluation:
 
 def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequence[Design], must_fit: bool) -> pa.Table:
     counts = np.full((len(designs), len(layers), len(COUNTS)), np.nan)
-    energies = np.full((len(designs), len(layers), len(_ENERGIES)), np.nan)
+    energies = np.full((len(designs), len(layers), len(ENERGIES)), np.nan)
     lacking = [[layer.lacking(design.array) for layer in layers] for design in designs]
     for place, (design, lacks) in enumerate(zip(designs, lacking, strict=True)):
         if (must_fit or design.array.memory_mode == "resident") and any(lacks):
@@ -128,7 +128,7 @@ def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequenc
     reasons = [reason for of_design in lacking for reason in of_design]
     columns |= {"lacking": reasons, "fits": [not reason for reason in reasons]}
     columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(COUNTS)}
-    columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(_ENERGIES)}
+    columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=2).ravel()
     columns["latency_us"] = columns["cycles"] / columns["clock_mhz"]
     schema = pa.schema([column.field for column in SWEEP_COLUMNS])
@@ -147,7 +147,7 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
         mean["useful_macs"],
         mean["dram_bytes"],
     )
-    return np.stack([found[name] for name in _ENERGIES])
+    return np.stack([found[name] for name in ENERGIES])
 
 
 class LayerRuns:
@@ -170,10 +170,14 @@ class LayerRuns:
             self._lacking[key] = "; ".join(map(str, shortfalls(self.packed, array)))
         return self._lacking[key]
 
+    def stays_on(self, array: ArrayConfig) -> bool:
+        """Whether the layer is run at once, from SRAMs. Raises InputError if the array's memories refuse the layer."""
+        blocks = blocks_of(self.packed, array)
+        return len(blocks) == 1 and not blocks[0].load_bytes
+
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
         """What COUNTS names, an input's mean. Raises InputError if the array's memories refuse the layer."""
-        blocks = blocks_of(self.packed, array)
-        stays = len(blocks) == 1 and not blocks[0].load_bytes  # so that memories and clock change no count
+        stays = self.stays_on(array)  # so that memories and clock change no count
         key = (array.precision, array.queue_slots, array.entries_per_line) if stays else array
         if key not in self._counts:
             if array.precision not in self._runs:

@@ -29,13 +29,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from designs.codesign_problem import CodesignPoint, CodesignProblem
-from designs.codesign_search import StudyTrial, feasible_points, remove_study, run_study
+from designs.codesign_point import CodesignPoint
+from designs.codesign_problem import CodesignProblem
+from designs.codesign_search import remove_study, run_study
 from designs.compression_choices import CompressionChoices, TrainedNetwork
 from designs.design import DESIGN_COLUMNS, Design, design_row
 from designs.results import Column, provenance, table_of, write_results
 from designs.search import FIGURES, Figure, Search
 from designs.space import Space
+from designs.study_trials import StudyTrial, feasible_points
 from designs.verification import FineTune, Verification
 from traces import InputError
 

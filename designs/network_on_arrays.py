@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from designs.design import Design, Packing
 from designs.eie_studies import fitted
-from designs.entering_vectors import EnteringVectors
 from designs.evaluation import COUNTS, LayerRuns, energies_pj
 from designs.packed_images import packed_images
 from designs.workload import Workload, WorkloadLayer
 from sim.area import area_mm2
 from traces import CompressedLayer, InputError
+
+if TYPE_CHECKING:
+    from designs.entering_vectors import EnteringVectors
 
 _KEPT_LAYERS = 400
 _CYCLES = COUNTS.index("cycles")
@@ -30,12 +34,16 @@ class ChosenLayer:
     key: Hashable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ArrayFigures:
     """What a network costs on one design, one input in the mean.
 
     design    the design, its SRAMs fitted if that was asked for
     lacking   what it lacks to hold each layer whole, by layer; empty if nothing
+    runs      the layers, packed, with the vectors that they were run on, in order
+    per_input   how many such vectors there are for one input of the network, by layer
+    counts    of one input, float64 [layers, counts], what COUNTS names
+    energies_pj   of one input, float64 [blocks, layers]
     Latency and energy are not numbers where the design does not run every layer.
     """
 
@@ -44,6 +52,10 @@ class ArrayFigures:
     energy_nj: float
     area_mm2: float
     lacking: Mapping[str, str]
+    runs: Mapping[str, LayerRuns]
+    per_input: Mapping[str, float]
+    counts: npt.NDArray[np.float64]
+    energies_pj: npt.NDArray[np.float64]
 
 
 class NetworkOnArrays:
@@ -64,23 +76,33 @@ class NetworkOnArrays:
 
         Raises InputError if an SRAM is outside of the tables.
         """
-        runs = [self._layer(name, chosen, design.packing) for name, chosen in layers.items()]
+        runs = {name: self._layer(name, chosen, design.packing) for name, chosen in layers.items()}
         if fit_srams:
-            design = fitted(design, _sizes(runs, design.packing))
+            design = fitted(design, _sizes(list(runs.values()), design.packing))
         array = design.array
         area = area_mm2(array)
-        lacking = {name: run.lacking(array) for name, run in zip(layers, runs, strict=True)}
+        lacking = {name: run.lacking(array) for name, run in runs.items()}
         lacking = {name: reason for name, reason in lacking.items() if reason}
         counts = np.full((len(runs), len(COUNTS)), np.nan)
         if not lacking or array.memory_mode != "resident":
-            for number, (name, run) in enumerate(zip(layers, runs, strict=True)):
+            for number, (name, run) in enumerate(runs.items()):
                 try:
                     counts[number] = run.counts(array) * self.entering[name].per_input
                 except InputError as error:  # it cannot be cut into blocks that fit
                     lacking[name] = str(error)
         cycles = float(counts[:, _CYCLES].sum())
-        energy = float(energies_pj(array, counts).sum())
-        return ArrayFigures(design, cycles / array.clock_mhz, energy / 1e3, area, lacking)
+        energies = energies_pj(array, counts)
+        return ArrayFigures(
+            design,
+            cycles / array.clock_mhz,
+            float(energies.sum()) / 1e3,
+            area,
+            lacking,
+            runs,
+            {name: self.entering[name].per_input for name in runs},
+            counts,
+            energies,
+        )
 
     def _layer(self, name: str, chosen: ChosenLayer, packing: Packing) -> LayerRuns:
         key = (name, chosen.key, packing)

@@ -19,9 +19,11 @@ from compress.config import CompressionConfig, LayerSettings
 from compress.deep_compression import Stage, compress
 from compress.distillation import Batch, distil
 from compress.planner import run_batches
-from designs.codesign_problem import CodesignPoint, CodesignProblem
+from designs.codesign_point import CodesignPoint
+from designs.codesign_problem import CodesignProblem
 from designs.compression_choices import TrainedNetwork
 from designs.entering_vectors import entering_vectors
+from designs.layer_costs import layer_rows
 from designs.network_on_arrays import ChosenLayer, NetworkOnArrays
 from traces import InputError
 from traces.atomic_file import write_atomically
@@ -48,12 +50,14 @@ class Verification:
     def __call__(self, point: CodesignPoint) -> dict[str, Any]:
         """Figures as measured, whether all bounds are kept, and the design, its SRAMs fitted anew, as plain values.
 
+        Under `layers`, what `designs.layer_costs.layer_rows` says of each.
+
         Raises InputError if the result cannot be written.
         """
         record = self.folder / f"{point.digest}.json"
         try:
             found: dict[str, Any] = json.loads(record.read_text())
-            if found["fine_tune"] == self._tuning and self.container(point).exists():
+            if found["fine_tune"] == self._tuning and "layers" in found and self.container(point).exists():
                 return found
         except (OSError, ValueError, KeyError, TypeError):
             pass  # it was not measured, or with other fine-tuning, or the record is no record
@@ -84,7 +88,10 @@ class Verification:
         excesses = self.problem.excesses(figures, bool(found.lacking), found.design)
         measured = CodesignPoint(found.design, point.choices, figures, excesses)
         accuracies = {"accuracy": self._accuracy(outputs), "test_accuracy": self._test_accuracy(changed)}
-        return measured.to_dict() | accuracies | {"fine_tune": self._tuning}
+        predicted = self.problem.arrays.figures(choices.layers(point.choices), point.design, search.fit_srams)
+        candidates = {name: choices.candidate(name, each) for name, each in point.choices.items()}
+        of_layers = layer_rows(candidates, predicted, found, model.size_report.layers)
+        return measured.to_dict() | accuracies | {"layers": of_layers, "fine_tune": self._tuning}
 
     def _compressed(self, point: CodesignPoint) -> CompressedModel:
         planner = self.problem.choices.planner

@@ -1,4 +1,4 @@
-"""Command line: `python -m reports [all | deep-compression | resnet | planning | paper | rtl]`: figures and tables."""
+"""Command line: `python -m reports [all | codesign | paper | ...]`, figures and tables of results."""
 
 from __future__ import annotations
 
@@ -280,12 +280,41 @@ def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
         sys.exit(f"the machines disagree on {disagreeing} layers, and {survived} planted faults were not caught")
 
 
+def codesign(
+    folder: tyro.conf.Positional[Path] = RESULTS_FOLDER / "codesign",
+    out: Path | None = None,
+    design: str | None = None,
+) -> None:
+    """Report a co-design, finished or not, as one HTML file that needs no network, with figures and tables beside it.
+
+    The page shows the front, any two designs side by side, their layers, and what made them. A folder of the same name
+    holds the same for papers: SVG, PNG, PDF and CSV. PyTorch is not needed. Examples:
+
+      python -m reports codesign results/codesign
+
+      python -m reports codesign results/codesign --design 1e91b8b3 --out pages/watch.html
+
+    Args:
+        folder: folder of the results of python -m designs codesign
+        out: the page; default: report.html in that folder
+        design: beginning of the digest of the design that is looked at first; default: a balanced one of the front
+    """
+    from reports.codesign_report import write_codesign_report
+
+    written = write_codesign_report(folder, out, design)
+    print(
+        f"wrote {written[0]} ({written[0].stat().st_size / 1e6:.1f} MB), and {len(written) - 1} figures and tables in"
+    )
+    print(f"      {written[0].with_suffix('')}")
+
+
 def main() -> None:
     commands: dict[str, Callable[..., None]] = {
         "all": report,
         "deep-compression": deep_compression,
         "resnet": resnet,
         "planning": planning,
+        "codesign": codesign,
         "paper": paper,
         "rtl": rtl,
     }

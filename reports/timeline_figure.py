@@ -25,17 +25,10 @@ def draw_timeline(summary: TimelineSummary) -> Figure:
     A step is the mean of the cycles of one bin. Bins are whole cycles wide, all the same but the last one.
     """
     cycles = summary.cycles
-    edges = np.append(np.arange(0, cycles, -(-cycles // MOST_BINS)), cycles)
+    edges, bins = summary.bins(MOST_BINS)
     busy, full, mean, fullest, broadcast, blocked = (
-        _means(values, edges)
-        for values in (
-            summary.busy_pes,
-            summary.full_queues,
-            summary.queue_columns_mean,
-            summary.queue_columns_max,
-            summary.broadcast,
-            summary.blocked,
-        )
+        bins[name]
+        for name in ("busy_pes", "full_queues", "queue_columns_mean", "queue_columns_max", "broadcast", "blocked")
     )
     figure = Figure(figsize=(10, 6.6), layout="constrained")
     pe_axes, queue_axes, scan_axes = figure.subplots(3, 1, sharex=True)
@@ -84,12 +77,6 @@ def draw_timeline(summary: TimelineSummary) -> Figure:
         fontsize=11,
     )
     return figure
-
-
-def _means(values: npt.NDArray[Any], edges: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The mean of each bin, float64 [bins]; bin i is from edges[i] on, until edges[i + 1]."""
-    sums: npt.NDArray[np.float64] = np.add.reduceat(values.astype(np.float64), edges[:-1])
-    return sums / np.diff(edges)
 
 
 def _label_time(top: Axes, bottom: Axes, summary: TimelineSummary) -> None:

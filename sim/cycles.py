@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from sim.array import prepare
 from sim.config import ArrayConfig
-from sim.fixed_point import Operands
+from sim.fixed_point import FixedPoint, Operands
 from sim.memory import blocks_of, part_of, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer
@@ -51,11 +51,14 @@ class CycleBreakdown:
 
 
 def cycle_breakdown(
-    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    number_format: FixedPoint | None = None,
 ) -> CycleBreakdown:
-    """Sort every cycle of every PE into a class, from the closed form. Raises InputError as `simulate` does."""
+    """Sort every cycle of every PE into a class, from the closed form. Takes and raises what `simulate` does."""
     config = config or ArrayConfig()
-    packed, numbers = prepare(layer, activations, config)
+    packed, numbers = prepare(layer, activations, config, number_format)
     blocks = blocks_of(packed, config)
     parts = [_of_block(block.packed, part_of(numbers, block), config) for block in blocks]
     cycles, _ = schedule(blocks, [np.array([part.cycles]) for part in parts], config)

@@ -56,6 +56,15 @@ class TimelineSummary:
     def latency_us(self) -> float:
         return self.cycles / self.clock_mhz
 
+    def bins(self, most: int) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.float64]]]:
+        """Edges of at most so many bins, int64 [bins + 1], and the mean of each bin, float64 [bins] by name of BINNED.
+
+        Bin i is from edges[i] on, until edges[i + 1]; bins are whole cycles wide, all the same but the last one.
+        """
+        edges = np.append(np.arange(0, self.cycles, -(-self.cycles // most)), self.cycles)
+        sums = {name: np.add.reduceat(getattr(self, name).astype(np.float64), edges[:-1]) for name in BINNED}
+        return edges, {name: values / np.diff(edges) for name, values in sums.items()}
+
 
 def timeline_summary(
     layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
@@ -122,6 +131,7 @@ _ARRAYS = {
     "broadcast": np.bool_,
     "blocked": np.bool_,
 }
+BINNED = tuple(_ARRAYS)
 _FIELDS = (*_SCALARS, *_ARRAYS)
 
 

@@ -23,12 +23,15 @@ from compress import CompressedModel  # noqa: E402
 from compress.plan import Choice  # noqa: E402
 from designs import Design, Range, Search, Space, TrainedNetwork, codesign  # noqa: E402
 from designs.codesign_columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
-from designs.codesign_problem import CodesignPoint, CodesignProblem  # noqa: E402
+from designs.codesign_point import CodesignPoint  # noqa: E402
+from designs.codesign_problem import CodesignProblem  # noqa: E402
 from designs.codesign_search import run_study, spread_out  # noqa: E402
 from designs.compression_choices import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices  # noqa: E402
 from designs.entering_vectors import entering_vectors  # noqa: E402
+from designs.evaluation import ENERGIES  # noqa: E402
 from designs.front import non_dominated  # noqa: E402
 from designs.hypervolume import CostBox, Hypervolume  # noqa: E402
+from designs.layer_costs import BYTE_KINDS, CYCLE_CLASSES, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.network_on_arrays import NetworkOnArrays  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
@@ -143,7 +146,7 @@ def test_a_looser_limit_gives_a_smaller_file_and_never_less_change(choices: Comp
 def test_weight_on_work_trades_bytes_for_multiplications(choices: CompressionChoices) -> None:
     def work_and_bytes(weight: int) -> tuple[float, float]:
         chosen = choices.planned(16, weight, LARGEST_LAYERS - 1, 4)
-        found = [choices._candidate(name, chosen[name]).costs for name in choices.names]
+        found = [choices.candidate(name, chosen[name]).costs for name in choices.names]
         return sum(each["macs"] for each in found), sum(each["file_bytes"] for each in found)
 
     (most_work, fewest_bytes), (least_work, most_bytes) = work_and_bytes(0), work_and_bytes(WORK_WEIGHTS - 1)
@@ -182,6 +185,30 @@ def test_members_of_the_front_are_what_their_containers_are(finished: tuple[Path
         assert row["measured_latency_us"] == pytest.approx(row["predicted_latency_us"], rel=0.25)
         assert row["measured_area_mm2"] == pytest.approx(row["predicted_area_mm2"])
     assert read_results(folder / "front.parquet", FRONT_COLUMNS)[0].to_pylist() == table.to_pylist()
+
+
+def test_the_layers_of_verified_designs_add_up_to_what_the_designs_cost(finished: tuple[Path, Any]) -> None:
+    folder, table = finished
+    layers = read_results(folder / LAYERS_FILE, LAYER_COLUMNS)[0].to_pylist()
+    assert [row["digest"] for row in layers] == [row["digest"] for row in table.to_pylist() for _ in range(3)]
+    for row in table.to_pylist():
+        ours = [layer for layer in layers if layer["digest"] == row["digest"]]
+        report = CompressedModel.load(folder / "front" / f"{row['digest']}.dc").size_report
+        assert sum(layer["cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(row["measured_latency_us"])
+        assert sum(layer["energy_pj"] for layer in ours) / 1e3 == pytest.approx(row["measured_energy_nj"])
+        assert sum(layer["predicted_cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(
+            row["predicted_latency_us"]
+        )
+        for layer, size in zip(ours, report.layers, strict=True):
+            assert sum(layer[f"{kind}_bytes"] for kind in BYTE_KINDS) == size.total
+            assert layer["matrix_bytes"] == pytest.approx(layer["predicted_matrix_bytes"], abs=3)
+            assert sum(layer[f"{name}_cycles"] for name in CYCLE_CLASSES) == pytest.approx(layer["cycles"])
+            assert sum(layer[name] for name in ENERGIES) == pytest.approx(layer["energy_pj"])
+            assert layer["chosen_density"] == json.loads(row["choices"])[layer["layer"]][0]
+            edges = np.array([0, *layer["timeline_cycles"]])
+            busy = np.array(layer["timeline_busy_pes"]) * np.diff(edges)
+            one_vector = layer["processed_entries"] / layer["vectors"]
+            assert 0.3 * one_vector < busy.sum() < 3 * one_vector  # a typical one, not the mean
 
 
 def test_what_is_marked_as_front_is_not_beaten_as_measured(finished: tuple[Path, Any]) -> None:

@@ -1,0 +1,126 @@
+"""Folders of co-designs, as a study leaves them, with any names and numbers; nothing is trained or simulated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from compress.plan import Choice
+from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
+from designs.codesign_point import CodesignPoint
+from designs.design import Design, design_row
+from designs.layer_costs import LAYER_COLUMNS, LAYERS_FILE
+from designs.results import provenance, table_of, write_results
+from designs.search import FIGURES, Figure, Search
+from designs.study_storage import open_storage
+from designs.study_trials import ORIGIN, POINT, StudyTrial, trials_table
+from sim import ArrayConfig
+
+BINS = 12
+
+
+def settings(name: str, search: Search) -> dict[str, Any]:
+    """What a study says it was made with."""
+    network = {"name": name, "digest": "0" * 16, "densities": [0.5], "weight_bits": [4]}
+    return {"space": {"hardware": {"num_pes": [1, 2, 4]}}, "search": dataclasses.asdict(search), "network": network}
+
+
+def points(number: int, layers: Sequence[str], bounds: dict[str, float]) -> list[CodesignPoint]:
+    """Different designs with some figures, fewer the better against another."""
+    draw = np.random.default_rng(0)
+    found = []
+    for place in range(number):
+        speed = float(draw.uniform(1, 100))
+        figures = {
+            "accuracy_loss": float(draw.uniform(0, 0.1)),
+            "latency_us": 1000 / speed,
+            "energy_nj": 50 * speed * float(draw.uniform(0.5, 1.5)),
+            "area_mm2": 0.1 * speed,
+            "file_bytes": float(draw.integers(1000, 9000)),
+        }
+        array = ArrayConfig(num_pes=2 ** (place % 7), queue_slots=2 + place, clock_mhz=400.0 + place / 3)
+        choices = {layer: Choice(round(float(draw.uniform(0.05, 0.5)), 3), 2 + place % 4) for layer in layers}
+        excesses = {figure: figures[figure] / bound - 1 for figure, bound in bounds.items()}
+        found.append(CodesignPoint(Design(array), choices, figures, excesses))
+    return found
+
+
+def write_study(
+    folder: Path,
+    trials: int = 30,
+    verified: int = 6,
+    name: str = "small",
+    layers: Sequence[str] = ("conv", "fc1"),
+    measured: dict[int, dict[str, float]] | None = None,
+    refused: Sequence[str] = (),
+    objectives: tuple[Figure, ...] = Search().objectives,
+) -> list[CodesignPoint]:
+    """Result files of so many trials, of which the first ones are verified; their points.
+
+    measured   by place of a verified design: figures that are something else than a little off the prediction
+    refused    trials after those, that are no designs
+    """
+    search = Search(objectives, {"accuracy_loss": 0.08}, max(trials, 1), verify=max(verified, 1))
+    found = points(trials, layers, dict(search.bounds))
+    listed = [StudyTrial(number, point) for number, point in enumerate(found)]
+    listed += [StudyTrial(trials + number, None, reason) for number, reason in enumerate(refused)]
+    origin = provenance(settings(name, search))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_results(folder / TRIALS_FILE, trials_table(listed, search.objectives), origin)
+    if verified:
+        front = [_front_row(number, found[number], (measured or {}).get(number, {})) for number in range(verified)]
+        write_results(folder / FRONT_FILE, table_of(FRONT_COLUMNS, front), origin)
+        rows = [_layer_row(row, layer, place) for row in front for place, layer in enumerate(layers)]
+        write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, rows), origin)
+    return found
+
+
+def write_journal(folder: Path, trials: int) -> None:
+    """The journal that a study leaves when it is killed after so many trials."""
+    folder.mkdir(parents=True, exist_ok=True)
+    search = Search(("latency_us", "accuracy_loss"), {"accuracy_loss": 0.08})
+    study = optuna.create_study(
+        storage=open_storage(folder), study_name="mine", directions=["minimize"] * len(search.objectives)
+    )
+    study.set_user_attr(ORIGIN, json.loads(json.dumps(settings("killed", search))))
+    for point in points(trials, ("conv",), dict(search.bounds)):
+        values = [point.figures[name] for name in search.objectives]
+        study.add_trial(optuna.trial.create_trial(values=values, user_attrs={POINT: point.to_dict()}))
+
+
+def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) -> dict[str, Any]:
+    figures = {name: value * 1.03 for name, value in point.figures.items()} | measured
+    return {
+        "trial": number,
+        "digest": point.digest,
+        **{name: value for name, value in design_row(point.design).items() if name != "area_mm2"},
+        "choices": json.dumps({name: [each.density, each.weight_bits] for name, each in point.choices.items()}),
+        **{f"predicted_{name}": point.figures[name] for name in FIGURES},
+        **{f"measured_{name}": figures[name] for name in FIGURES},
+        "accuracy": 0.95 - figures["accuracy_loss"],
+        "test_accuracy": float("nan"),
+        "keeps_bounds": number % 3 != 2,
+        "on_front": number % 3 == 0,
+    }
+
+
+def _layer_row(row: dict[str, Any], layer: str, place: int) -> dict[str, Any]:
+    draw = np.random.default_rng([row["trial"], place])
+    found: dict[str, Any] = {}
+    for column in LAYER_COLUMNS:
+        kind = str(column.type)
+        if kind.startswith("list"):
+            found[column.name] = draw.uniform(0, 1, BINS).round(4).tolist()
+        else:
+            found[column.name] = int(draw.integers(1, 500)) if kind == "int64" else float(draw.uniform(0, 500))
+    ends = list(range(5, 5 * BINS + 1, 5))
+    return found | {
+        **{name: row[name] for name in ("trial", "digest")},
+        **{"layer": layer, "scan_order": "rows", "timeline_cycles": ends},
+    }
