@@ -364,7 +364,7 @@ def unevenness(
     """Measure how uneven the masks of really pruned layers are: Alex-8, SqueezeNet, the project's own networks.
 
     Uneven masks of the benchmark layers are drawn with what this finds; a second table says how near masks that are
-    drawn with a layer's own unevenness come to its cycles. Example:
+    drawn with a layer's own unevenness come to its cycles. For instance:
 
       python -m designs unevenness --data DIR
 

@@ -225,7 +225,7 @@ def paper(
     """All tables and figures of EIE, and of Deep Compression as far as the data allow, ours beside the papers'.
 
     Simulates what is not yet there, some minutes on two cores; a run that is cut off goes on where it stopped.
-    Nothing is trained for it but a small network on scikit-learn's digits, where MNIST is absent. Example:
+    Nothing is trained for it but a small network on scikit-learn's digits, where MNIST is absent. For instance:
 
       python -m reports paper --data DIR
 
@@ -252,7 +252,9 @@ def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
     """Hold the array in SystemVerilog to the tick machine and the closed form, synthesize it, and plant faults in it.
 
     Takes a quarter of an hour on two cores. Verilator, Yosys and a C++ compiler needed: make rtl installs them. Ends
-    with 1 if the machines disagree on anything, or a planted fault is not caught.
+    with 1 if the machines disagree on anything, or a planted fault is not caught. For instance:
+
+      python -m reports rtl --data DIR
 
     Args:
         data: folder that holds alex8/alex8.npz; default: $CODESIGN_DATA
@@ -288,7 +290,7 @@ def codesign(
     """Report a co-design, finished or not, as one HTML file that needs no network, with figures and tables beside it.
 
     The page shows the front, any two designs side by side, their layers, and what made them. A folder of the same name
-    holds the same for papers: SVG, PNG, PDF and CSV. PyTorch is not needed. Examples:
+    holds the same for papers: SVG, PNG, PDF and CSV. PyTorch is not needed. For instance:
 
       python -m reports codesign results/codesign
 
