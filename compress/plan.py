@@ -41,7 +41,7 @@ class Budget:
     """PEs of the array on which sram_bytes_per_pe is to be met"""
     latency_us: float | None = None
     """most time of all layers together, for one input"""
-    energy_nj: float | None = None
+    energy_uj: float | None = None
     """most energy of all layers together, for one input"""
 
     def __post_init__(self) -> None:

@@ -60,7 +60,7 @@ class Planner:
     weights     what each input of the pool counts in a mean over it, where it was not drawn evenly (see
                 `compress.committee`); 1 each if nothing is said
     analysed    which of the pool's inputs are analysed; the first 256, if nothing is said
-    cost        what a compressed layer costs on the array with gaps of so many bits: latency_us, energy_nj,
+    cost        what a compressed layer costs on the array with gaps of so many bits: latency_us, energy_uj,
                 sram_bytes_per_pe, or a part of them
     index_bits  gaps on the array to choose from; without a cost function there is nothing to choose
     """

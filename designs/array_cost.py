@@ -34,7 +34,7 @@ class ArrayCost:
         self._entering = entering_vectors(module, inputs, names, vectors)
 
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
-        """latency_us and energy_nj of the layer for one input, in the mean, and sram_bytes_per_pe of its entries."""
+        """latency_us and energy_uj of the layer for one input, in the mean, and sram_bytes_per_pe of its entries."""
         if layer.name not in self._entering:
             known = ", ".join(self._entering)
             raise InputError(f"there are no recorded activations of {layer.name}; there are those of {known}")
@@ -45,6 +45,6 @@ class ArrayCost:
         counts = [count_all(packed, each, [array])[0] for each in entering.vectors]
         return {
             "latency_us": float(np.mean([each.latency_us for each in counts])) * entering.per_input,
-            "energy_nj": float(np.mean([each.energy.total_pj for each in counts])) * entering.per_input / 1e3,
+            "energy_uj": float(np.mean([each.energy.total_pj for each in counts])) * entering.per_input / 1e6,
             "sram_bytes_per_pe": int(packed.stored_per_pe.max()) * array.entry_bits / 8,
         }

@@ -143,9 +143,14 @@ def _run_study(problem: CodesignProblem, folder: Path, storage: str | None, name
         with StudyProgress(search.objectives, search.trials, len(done)) as progress:
             for trial in done:
                 _show(progress, read_trial(trial), search)
-            while _unfinished(study) < search.trials:
-                _show(progress, _run_trial(study, problem, worker), search)
-                progress.advance_to(len(study.get_trials(deepcopy=False, states=DONE)))
+            while len(study.get_trials(deepcopy=False, states=DONE)) < search.trials:
+                if _unfinished(study) < search.trials:
+                    _show(progress, _run_trial(study, problem, worker), search)
+                    progress.advance_to(len(study.get_trials(deepcopy=False, states=DONE)))
+                elif worker.others_at_work(study):
+                    time.sleep(0.1)
+                else:  # they were killed meanwhile, or just before they had said who they are
+                    worker.take_over(study)
         while worker.others_at_work(study):
             time.sleep(0.1)
         return read_trials(study)

@@ -29,6 +29,7 @@ from traces.progress import progress_bar
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12  # steps of the three parameters
 _SEEN_INPUTS, _SEEN_VECTORS = 8, 24  # what a layer is simulated on: positions of a convolution, evenly spaced
 _CALIBRATED = 6  # plans
+_STEPS_OF_ENTRIES = 64
 _TRIED_ALONE = 6  # choices of each layer
 _LEAST_LOSS = 0.02  # of the most, by which the finest plans differ
 _FEW_ANSWERS = 5  # of the pool, that weigh against what plans were measured to lose
@@ -139,7 +140,8 @@ class CompressionChoices:
 
         limit          on the predicted change of the outputs, 0 to LIMITS - 1: from where it hardly costs accuracy on
         work_weight    what work counts against bytes, 0 (nothing) to WORK_WEIGHTS - 1 (alone)
-        largest_layer  how many entries the largest layer may have, 0 to LARGEST_LAYERS - 1 (as many as it likes)
+        largest_layer  how many entries the largest layer may have, 0 (as few as the limit allows) to LARGEST_LAYERS - 1
+                       (as many as it likes)
         weight_bits    of the array: no code is wider
 
         Where no choices keep the limits, those that change the outputs least.
@@ -204,13 +206,12 @@ class CompressionChoices:
         return max(min(of_layer) for of_layer in of_layers), max(max(of_layer) for of_layer in of_layers)
 
     def _plan(self, limit: float, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Candidate]:
-        share = largest_layer / (LARGEST_LAYERS - 1)
-        most_entries = self._least_entries * (self._most_entries / self._least_entries) ** share
-        allowed = []
-        for of_layer in self._candidates:
-            narrow = [each for each in of_layer if each.choice.weight_bits <= weight_bits]
-            few = [each for each in narrow if each.costs["entries"] <= most_entries * (1 + 1e-9)]
-            allowed.append(few or [min(narrow, key=lambda each: each.costs["entries"])])
+        narrow = [
+            [each for each in of_layer if each.choice.weight_bits <= weight_bits] for of_layer in self._candidates
+        ]
+        fewest = self._fewest_entries(narrow, limit)
+        most_entries = fewest * (self._most_entries / fewest) ** (largest_layer / (LARGEST_LAYERS - 1))
+        allowed = [_small(of_layer, most_entries) for of_layer in narrow]
         weight = work_weight / (WORK_WEIGHTS - 1)
         totals = {
             name: sum(max(each.costs[name] for each in of_layer) for of_layer in self._candidates)
@@ -230,6 +231,14 @@ class CompressionChoices:
         found = choose(objective, {"change": (changes, limit)})
         places = [int(each.argmin()) for each in changes] if found is None else found
         return {name: of_layer[at] for name, of_layer, at in zip(self.names, allowed, places, strict=True)}
+
+    def _fewest_entries(self, candidates: Sequence[Sequence[Candidate]], limit: float) -> float:
+        """As few entries as the largest layer can have within a limit on the change of the outputs."""
+        for entries in np.geomspace(self._least_entries, self._most_entries, _STEPS_OF_ENTRIES):
+            change = sum(min(each.change for each in _small(of_layer, entries)) for of_layer in candidates)
+            if change <= limit:
+                return float(entries)
+        return self._most_entries
 
     def candidate(self, name: str, choice: Choice) -> Candidate:
         """What is predicted of one choice for one layer, were it compressed alone."""
@@ -292,6 +301,12 @@ class CompressionChoices:
         within = changes[(losses >= _LEAST_LOSS * most_loss) & (losses <= most_loss)]
         first, last = (float(within[0]), float(within[-1])) if len(within) else (least, most)
         return np.asarray(np.geomspace(first, last, LIMITS), dtype=np.float64)
+
+
+def _small(of_layer: Sequence[Candidate], most_entries: float) -> list[Candidate]:
+    """The choices for a layer that have no more entries; if there is none, the one that has fewest."""
+    found = [each for each in of_layer if each.costs["entries"] <= most_entries * (1 + 1e-9)]
+    return found or [min(of_layer, key=lambda each: each.costs["entries"])]
 
 
 def _nearest(of_layer: Sequence[Candidate], change: float) -> Candidate:

@@ -85,7 +85,7 @@ BUDGET_COLUMNS = [
     Column("measurements", pa.float64(), "", "runs of the network over the pool"),
     Column("size_bytes", pa.float64(), "B", "of the container"),
     Column("latency_us", pa.float64(), "us", "of one input on the array"),
-    Column("energy_nj", pa.float64(), "nJ", "of one input on the array"),
+    Column("energy_uj", pa.float64(), "uJ", "of one input on the array"),
     Column("used", pa.float64(), "nat", "divergence, measured or, where nothing was run, predicted"),
     Column("bound", pa.float64(), "nat", "divergence that was to be kept"),
     Column("confidence", pa.float64(), "1", "probability that it is kept by all inputs like the pool's; -1: not run"),
@@ -430,7 +430,7 @@ def _budgets(studied: StudiedNetwork, seed: int) -> list[Row]:
                 "measurements": plan.measurements,
                 "size_bytes": plan.costs["file_bytes"],
                 "latency_us": plan.costs["latency_us"],
-                "energy_nj": plan.costs["energy_nj"],
+                "energy_uj": plan.costs["energy_uj"],
                 "used": plan.used,
                 "bound": tolerance.bound,
                 "confidence": -1.0 if plan.confidence is None else plan.confidence,
@@ -449,7 +449,7 @@ def _budgets(studied: StudiedNetwork, seed: int) -> list[Row]:
         begin = time.perf_counter()
         add(f"latency of {share:.0%}", begin, first.replan(Budget(latency_us=share * first.costs["latency_us"])))
     begin = time.perf_counter()
-    add("energy of 80 %", begin, first.replan(Budget(energy_nj=0.8 * first.costs["energy_nj"])))
+    add("energy of 80 %", begin, first.replan(Budget(energy_uj=0.8 * first.costs["energy_uj"])))
     begin = time.perf_counter()
     add("half the file", begin, planner.plan(tolerance, Budget(file_bytes=0.5 * first.costs["file_bytes"])))
     begin = time.perf_counter()

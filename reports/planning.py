@@ -130,14 +130,14 @@ def budgets_markdown(budgets: Sequence[Row]) -> str:
                 f"{row['measurements']:.1f}",
                 f"{row['size_bytes']:,.0f}",
                 f"{row['latency_us']:,.1f}",
-                f"{row['energy_nj']:,.0f}",
+                f"{row['energy_uj']:,.2f}",
                 f"{row['used']:.4f} of {row['bound']:g}",
                 confidence,
                 row["binding"],
                 kept,
             ]
         )
-    headings = ["network", "asked", "time", "runs", "bytes", "us", "nJ", "divergence", "confidence", "binding", "kept"]
+    headings = ["network", "asked", "time", "runs", "bytes", "us", "uJ", "divergence", "confidence", "binding", "kept"]
     return markdown(headings, cells)
 
 

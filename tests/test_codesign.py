@@ -21,7 +21,15 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: install the extra 't
 
 from compress import CompressedModel  # noqa: E402
 from compress.plan import Choice  # noqa: E402
-from designs import Design, Range, Search, Space, TrainedNetwork, codesign  # noqa: E402
+from designs import (  # noqa: E402
+    Design,
+    Range,
+    Search,
+    Space,
+    TrainedNetwork,
+    codesign,
+    study_storage,
+)
 from designs.codesign_columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
 from designs.codesign_point import CodesignPoint  # noqa: E402
 from designs.codesign_problem import CodesignProblem  # noqa: E402
@@ -154,15 +162,16 @@ def test_weight_on_work_trades_bytes_for_multiplications(choices: CompressionCho
     assert fewest_bytes < most_bytes
 
 
-def test_no_code_is_wider_than_the_arrays_and_no_layer_larger_than_asked(choices: CompressionChoices) -> None:
+def test_no_code_is_wider_than_the_arrays_and_no_layer_smaller_than_the_limit_allows(
+    choices: CompressionChoices,
+) -> None:
     narrow = choices.planned(8, 0, LARGEST_LAYERS - 1, 2)
     assert {each.weight_bits for each in narrow.values()} == {2}
-    entries = [
-        max(int((each.layer.codes != 0).sum()) for each in choices.layers(choices.planned(4, 0, largest, 4)).values())
-        for largest in (0, LARGEST_LAYERS // 2, LARGEST_LAYERS - 1)
-    ]
+    plans = [choices.planned(4, 0, largest, 4) for largest in (0, LARGEST_LAYERS // 2, LARGEST_LAYERS - 1)]
+    entries = [max(int((each.layer.codes != 0).sum()) for each in choices.layers(plan).values()) for plan in plans]
     assert entries == sorted(entries)
-    assert entries[0] < entries[-1]
+    looser = choices.compressed(choices.planned(8, 0, LARGEST_LAYERS - 1, 4))
+    assert choices.compressed(plans[0]).accuracy_loss <= looser.accuracy_loss
 
 
 def test_members_of_the_front_are_what_their_containers_are(finished: tuple[Path, Any]) -> None:
@@ -336,6 +345,19 @@ def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(tmp_path
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3
     study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
+    assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
+
+
+def test_a_trial_whose_process_was_killed_before_it_said_who_it_is_is_tried_again(
+    choices: CompressionChoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = CodesignProblem(choices, SPACE, Search(trials=2))
+    run_study(problem, tmp_path)
+    study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
+    study.ask()
+    monkeypatch.setattr(study_storage, "_UNNAMED_SECONDS", 0.5)
+    problem.search = Search(trials=4)
+    assert len(run_study(problem, tmp_path)) == 4
     assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
 
 

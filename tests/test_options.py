@@ -17,7 +17,7 @@ from traces.completion import PROGRAMS, completion_script
 
 Options = dict[str, dict[str, dict[str, Any]]]
 # A name that is never to come back, and the one that all commands have for it.
-SYNONYMS = {"--output": "--out", "--rows": "--row-assignment", "--energy-uj": "--energy-nj", "--no-fresh": "--fresh"}
+SYNONYMS = {"--output": "--out", "--rows": "--row-assignment", "--no-fresh": "--fresh"}
 
 
 @pytest.fixture(scope="module")
