@@ -57,7 +57,7 @@ from designs.verification import FineTune, Verification
 from traces import InputError
 from traces.progress import progress_bar
 
-_STARTUP = 5  # trials at random for each parameter: with fewer, TPE may settle on a value that it saw do well once
+_STARTUP = 5  # trials at random for each parameter; with fewer, TPE may settle on a value that it saw do well once
 
 
 def codesign(
@@ -203,7 +203,8 @@ def _sampler(search: Search, parameters: int, seeds: Sequence[int]) -> optuna.sa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if search.sampler == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, multivariate=True, n_startup_trials=_STARTUP * parameters)
+            # Each parameter by itself: together, a few hundred trials are too few to tell which of them did well.
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP * parameters)
         kind = optuna.samplers.NSGAIISampler if search.sampler == "nsga2" else optuna.samplers.NSGAIIISampler
         return kind(seed=seed)
 
