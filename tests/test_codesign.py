@@ -445,7 +445,7 @@ def test_hypervolume_is_the_share_of_the_box_that_is_beaten() -> None:
     assert volume.add([0.5, 10.0]) == pytest.approx(0.25, abs=0.003)  # halfway in each, latency by its logarithm
     assert volume.add([0.75, 1.0]) == pytest.approx(0.25 + 0.25 * 0.5, abs=0.003)
     assert volume.add([0.9, 50.0]) == volume.share  # beaten already
-    cube = Hypervolume(CostBox(["latency_us", "energy_nj", "area_mm2"], [1, 1, 1], [np.e, np.e, np.e]))
+    cube = Hypervolume(CostBox(["latency_us", "energy_nj", "area_mm2"], [1, 1, 1], [math.e, math.e, math.e]))
     assert cube.add([np.exp(0.2), np.exp(0.5), np.exp(0.1)]) == pytest.approx(0.8 * 0.5 * 0.9, abs=0.003)
 
 
