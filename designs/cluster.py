@@ -18,6 +18,16 @@ from traces import InputError
 _BATCHES_PER_WORKER = 2  # one that runs and one that waits, so that no worker does
 _PATIENCE_SECONDS = 60  # for a scheduler, and for the first worker
 
+# What Dask's workers do beside their work takes a tenth of their time: they look at what they do a hundred times a
+# second, at memory and clock often, and give freed memory back at once, only to ask for it again.
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.tick.interval": "1s",
+}
+_TRIM = "MALLOC_TRIM_THRESHOLD_"
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -46,8 +56,9 @@ class Cluster:
         with contextlib.ExitStack() as stack:
             if self.address is None:
                 dask: Any = importlib.import_module("dask")
-                # Dask looks at what its workers do a hundred times a second, which takes a tenth of their time.
-                stack.enter_context(dask.config.set({"distributed.worker.profile.enabled": False}))
+                usual = dask.config.get("distributed.nanny.pre-spawn-environ")
+                environ = {name: value for name, value in usual.items() if name != _TRIM}
+                stack.enter_context(dask.config.set(_QUIET | {"distributed.nanny.pre-spawn-environ": environ}))
                 where: Any = stack.enter_context(
                     distributed.LocalCluster(
                         n_workers=self.number, threads_per_worker=1, processes=True, dashboard_address=None
