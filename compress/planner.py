@@ -325,8 +325,7 @@ class Planner:
             layers = [self._layer(number, Choice(*each)) for each in some]
             changes = np.square(unit.effects(np.stack([layer.weights() for layer in layers]))).mean(axis=1)
             for each, layer, change in zip(some, layers, changes, strict=True):
-                size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content)
-                in_file = {"file_bytes": float(size + 2 * (len(layer.codebook) - 1))}
+                in_file = {"file_bytes": layer_file_bytes(layer)}
                 for gap_bits in index_bits if cost is not None else index_bits[:1]:
                     costs = in_file | (dict(cost(layer, gap_bits)) if cost is not None else {})
                     found.append(Candidate(Choice(*each, gap_bits), float(change), costs))
@@ -446,6 +445,13 @@ def _judged(plan: Plan) -> Plan:
         feasible=not over,
         binding=tuple(over) if over else (*tight, "tolerance"),
         nearest={name: value for name, value in over.items() if name != "tolerance"},
+    )
+
+
+def layer_file_bytes(layer: CompressedLayer) -> float:
+    """Bytes that a layer takes in the file of a plan: its coded matrix, and its codebook but entry 0, in fp16."""
+    return float(
+        len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * (len(layer.codebook) - 1)
     )
 
 

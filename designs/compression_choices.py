@@ -18,9 +18,8 @@ import numpy.typing as npt
 import torch
 
 from compress.knapsack import choose
-from compress.layer_coding import CodingChoice, encode_matrix
 from compress.plan import Candidate, Choice, Tolerance
-from compress.planner import DENSITIES, WEIGHT_BITS, Planner, run_batches
+from compress.planner import DENSITIES, WEIGHT_BITS, Planner, layer_file_bytes, run_batches
 from designs.entering_vectors import EnteringVectors, entering_vectors
 from designs.network_on_arrays import ChosenLayer
 from traces import CompressedLayer, InputError
@@ -245,12 +244,11 @@ class CompressionChoices:
         key = (name, choice.density, choice.weight_bits)
         if key not in self._by_choice:
             layer = self._layer(name, choice)
-            size = len(encode_matrix(layer.codes, layer.weight_bits, CodingChoice()).content) + 2 * (
-                len(layer.codebook) - 1
-            )
             alone = np.array([self.planner.analysis.predicted_change({name: layer.weights()})])
             change = float(self.planner.calibrated(self.names.index(name), alone)[0])
-            self._by_choice[key] = Candidate(choice, change, {"file_bytes": float(size)} | self._work(layer))
+            self._by_choice[key] = Candidate(
+                choice, change, {"file_bytes": layer_file_bytes(layer)} | self._work(layer)
+            )
         return self._by_choice[key]
 
     def _layer(self, name: str, choice: Choice) -> CompressedLayer:
