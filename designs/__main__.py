@@ -293,12 +293,15 @@ def compare(
     from designs.codesign_search import analysed
     from designs.codesign_study import SEARCH
     from designs.codesign_study import compare as run_comparison
+    from designs.file_names import file_name
     from designs.network_source import open_network
     from designs.tables import print_comparison
 
     search = dataclasses.replace(SEARCH, trials=trials)
-    choices = analysed(open_network(network, data_folder(data), weights), search)
-    print_comparison(run_comparison(choices, out / network.replace(":", "."), range(seeds), search=search))
+    trained = open_network(network, data_folder(data), weights)
+    name = file_name("the network's name", network.replace(":", "."), "give its function another name")
+    choices = analysed(trained, search)
+    print_comparison(run_comparison(choices, out / name, range(seeds), search=search))
     print(f"Results are in {out}.")
 
 

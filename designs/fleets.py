@@ -22,7 +22,7 @@ import math
 import os
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from designs.codesign_problem import CodesignProblem
 from designs.codesign_search import remove_study, run_study
 from designs.compression_choices import CompressionChoices, TrainedNetwork
 from designs.design import DESIGN_COLUMNS, Design, design_row
+from designs.file_names import file_name, one_file
 from designs.results import Column, provenance, table_of, write_results
 from designs.search import FIGURES, Figure, Search
 from designs.space import Space
@@ -42,6 +43,7 @@ from designs.verification import FineTune, Verification
 from traces import InputError
 
 FLEET_FILE = "fleet.parquet"
+_OWN_FILES = (FLEET_FILE, "*.dc")
 _MOST_VERIFIED = 8  # of one target, the best first, until one keeps its budget as measured
 FLEET_COLUMNS = [
     Column("target", pa.string(), "", "name of the target"),
@@ -60,8 +62,9 @@ FLEET_COLUMNS = [
 
 @dataclass(frozen=True)
 class Target:
-    """What one chip may cost; None: anything. Raises InputError if a bound is not positive.
+    """What one chip may cost; None: anything. Raises InputError if a bound is not positive, or no file can be so named.
 
+    name       of its folder, too, and of its container
     minimise   what is made as small as the others allow
     """
 
@@ -76,6 +79,7 @@ class Target:
     minimise: Figure = "energy_nj"
 
     def __post_init__(self) -> None:
+        file_name("a target's name", self.name, "give the target another name", _OWN_FILES)
         if self.minimise not in FIGURES:
             raise InputError(f"{self.name}: minimise must be one of {', '.join(FIGURES)}; found {self.minimise!r}")
         for name, bound in vars(self).items():
@@ -148,7 +152,21 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Target, ...]:
             raise InputError(f"{path}: {error}") from None
     if not targets:
         raise InputError(f"{path}: a fleet has a table for each target; found none")
+    try:
+        _check_names(targets)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     return tuple(targets)
+
+
+def _check_names(targets: Sequence[Target]) -> None:
+    """Raise InputError if there is no target, or two have names that a file system may take for one."""
+    names = [target.name for target in targets]
+    if not names or len({one_file(name) for name in names}) < len(names):
+        raise InputError(
+            f"a fleet needs targets of different names; found {', '.join(names) or 'none'}; give each target a name "
+            f"that differs from the others' by more than case"
+        )
 
 
 def fleet(
@@ -166,15 +184,10 @@ def fleet(
     that were tried for one target count for all. The best few are compressed and measured, until one keeps its budget.
     Where none does, the row is of the one that comes nearest, and says what it exceeds.
 
-    Raises InputError as `codesign` does, or if two targets have one name.
+    Raises InputError as `codesign` does, or if two targets have one name, or names that differ by case only.
     """
     folder, search = Path(folder), search or Search()
-    names = [target.name for target in targets]
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"a fleet needs targets of different names; found {', '.join(names) or 'none'}")
-    wrong = [name for name in names if Path(name).name != name]
-    if wrong:
-        raise InputError(f"a target's name is that of a folder; found {wrong[0]!r}")
+    _check_names(targets)
     if search.bounds or search.objectives != Search().objectives:
         raise InputError("each target of a fleet says its own bounds and what is least; leave them out of the search")
     losses = [target.max_accuracy_loss for target in targets if target.max_accuracy_loss is not None]

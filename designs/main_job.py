@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import CompressedModel
+from designs.file_names import file_name
 from designs.grid import Grid
 from designs.results import provenance, write_results
 from designs.stages import Stages
@@ -112,7 +113,9 @@ def run_main_job(
 
     settings, grid = settings or MainJobSettings(), grid or Grid()
     images = load_images(data)
-    folder = folder or RESULTS_FOLDER / images.name
+    if folder is None:
+        remedy = "give the folder of the results with --out"
+        folder = RESULTS_FOLDER / file_name("the name of the images' folder", images.name, remedy)
     inputs = images.test_images[: settings.inputs]
     paper_array = ArrayConfig(weight_bits=settings.weight_bits, index_bits=settings.index_bits)
     designs = grid.designs(paper_array)  # refuses, before any training, an array that there cannot be

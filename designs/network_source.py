@@ -7,6 +7,7 @@ from pathlib import Path
 from compress.network_source import load_parameters, named_function
 from compress.one_shot import read_parameters
 from designs.compression_choices import TrainedNetwork
+from designs.file_names import file_name
 from designs.main_job import RESULTS_FOLDER, TRAINED_FILE, build_network
 from designs.plan_study import TRAINED_ON, lenet, resnet
 from designs.resnet import load_resnet
@@ -61,7 +62,10 @@ def open_network(name: str, data: Path | None = None, weights: Path | None = Non
 
 
 def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
-    path = weights or RESULTS_FOLDER / images.name / TRAINED_FILE
+    path = weights
+    if path is None:
+        remedy = "give the trained network with --weights"
+        path = RESULTS_FOLDER / file_name("the name of the images' folder", images.name, remedy) / TRAINED_FILE
     if not path.exists():
         raise InputError(f"{path}: there is no trained network; make it with python -m designs, or give --weights")
     network = build_network(images)

@@ -15,6 +15,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from designs.file_names import file_name
 from traces import InputError
 
 JOURNAL_FILE = "study.journal"
@@ -135,6 +136,7 @@ class StudyWorker:
         age_seconds = _seconds_since(trial.datetime_start)
         if name is None:  # which is said as soon as a trial begins
             return age_seconds < _UNNAMED_SECONDS
+        file_name("the worker of a trial, as the study's storage has it,", name, "begin the study anew with --fresh")
         if not self._path(name).exists():
             return age_seconds < STALE_SECONDS
         lock = filelock.FileLock(self._path(name))

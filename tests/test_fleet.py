@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
+import numpy as np
+import optuna
 import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from compress import CompressedModel
-from designs import Search, Space, fleet
+from designs import Search, Space, Workload, fleet
 from designs.compression_choices import CompressionChoices
 from designs.fleets import FLEET_COLUMNS, Target, read_fleet
+from designs.main_job import run_main_job
+from designs.network_source import open_network
 from designs.results import read_results
+from designs.study_storage import WORKER, StudyWorker
 from tests.small_network import small_network
 from tests.test_codesign import SPACE
 from traces import InputError
+from traces.images import ImageSet
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +78,104 @@ def test_a_fleet_is_analysed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(analysed) == 1
 
 
+UNFIT = {
+    "": "must be a text that is not empty; found ''; give the target another name",
+    "..": "must neither begin nor end with a dot or a space; found '..'",
+    ".": "must neither begin nor end with a dot or a space",
+    ".hidden": "must neither begin nor end with a dot or a space",
+    "a.": "must neither begin nor end with a dot or a space",
+    "a ": "must neither begin nor end with a dot or a space",
+    "../a": "must neither begin nor end with a dot or a space",
+    "a/b": "must have none of / \\ : * ? \" < > | and no character that cannot be printed; found 'a/b'",
+    "/etc/a": "must have none of /",
+    "a\\b": "must have none of /",
+    "C:": "must have none of /",
+    "a\0b": "must have none of /",
+    "a\nb": "must have none of /",
+    "\ud800": "must have none of /",
+    "a" * 201: "must have at most 200 bytes",
+    "é" * 101: "must have at most 200 bytes",
+    "nul": "must not be the name of a device",
+    "COM1.x": "must not be the name of a device",
+    "fleet.parquet": "must not be fleet.parquet or *.dc, which are files of the folder's own",
+    "Fleet.Parquet": "must not be fleet.parquet or *.dc",
+    "a.DC": "must not be fleet.parquet or *.dc",
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_a_name_that_is_not_fit_for_a_file_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    sentence = re.escape(f"a target's name must be fit for a file, so it {UNFIT[name]}")
+    with pytest.raises(InputError, match=sentence):
+        Target(name)
+    if name.isprintable():
+        (tmp_path / "fleet.toml").write_text(f"[{json.dumps(name)}]\nmax_area_mm2 = 1.0\n")
+        with pytest.raises(InputError, match=rf"fleet\.toml: {sentence}"):
+            read_fleet(tmp_path / "fleet.toml")
+
+
+@pytest.mark.parametrize(
+    "name", ["a", "é" * 100, "two words", "v1.2", "phone (2026), no. 3", "parquet", "console", "dc"]
+)
+def test_a_name_that_is_fit_for_a_file_is_taken(name: str) -> None:
+    assert Target(name).name == name
+
+
+@pytest.mark.parametrize("pair", [("a", "A"), ("straße", "STRASSE"), ("\u00e9", "e\u0301")])
+def test_names_that_some_file_system_takes_for_one_are_refused(pair: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text("".join(f'["{name}"]\nmax_area_mm2 = 1.0\n' for name in pair))
+    with pytest.raises(InputError, match=r"fleet\.toml: a fleet needs targets of different names; found .*than case"):
+        read_fleet(tmp_path / "fleet.toml")
+
+
+def test_a_fleet_begun_anew_leaves_what_lies_beside_its_folder(choices: CompressionChoices, tmp_path: Path) -> None:
+    beside = tmp_path / "front" / "kept.json"
+    beside.parent.mkdir()
+    for path in (beside, tmp_path / "front.parquet", tmp_path / "trials.parquet"):
+        path.write_text("kept")
+    (tmp_path / "fleet.toml").write_text('[".."]\nmax_area_mm2 = 1.0\n')
+    with pytest.raises(InputError, match="a target's name must be fit for a file"):
+        fleet(choices, read_fleet(tmp_path / "fleet.toml"), SPACE, Search(trials=1), tmp_path / "fleet", fresh=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"front", "front.parquet", "trials.parquet", "fleet.toml"}
+    assert beside.read_text() == "kept"
+
+
+def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    pixels = np.zeros((2, 4), dtype=np.float32)
+    images = ImageSet("..", pixels, np.zeros(2, dtype=np.int64), pixels, np.zeros(2, dtype=np.int64))
+    monkeypatch.setattr("designs.main_job.load_images", lambda _: images)
+    with pytest.raises(
+        InputError, match=r"images' folder must be fit .*; found '\.\.'; give the folder of the results"
+    ):
+        run_main_job(Path(".."))
+    monkeypatch.setattr("designs.network_source.load_images", lambda _: images)
+    with pytest.raises(InputError, match=r"images' folder must be fit .*; found '\.\.'; give the trained network with"):
+        open_network("main", Path(".."))
+    assert not list(Path().iterdir())
+
+    (tmp_path / "other.lock").write_text("kept")
+    study = optuna.create_study()
+    study.ask().set_user_attr(WORKER, "../../other")
+    with (
+        StudyWorker(tmp_path / "work") as worker,
+        pytest.raises(
+            InputError, match=r"worker of a trial, .*must be fit .*; found '\.\./\.\./other'; begin the study"
+        ),
+    ):
+        worker.take_over(study)
+    assert (tmp_path / "other.lock").read_text() == "kept"
+
+    Path("workload.json").write_text('{"layers": [{"arrays": ["/../../x"]}]}')
+    with pytest.raises(
+        InputError, match=r"holds no whole workload: an array's name must be fit .*; write the workload ag"
+    ):
+        Workload.open(Path())
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -106,8 +212,9 @@ def test_targets_and_searches_that_contradict_each_other_are_refused(
     target = Target("a")
     with pytest.raises(InputError, match="a fleet needs targets of different names; found a, a"):
         fleet(choices, (target, target), SPACE, None, tmp_path)
-    with pytest.raises(InputError, match=r"a target's name is that of a folder; found 'a/b'"):
-        fleet(choices, (Target("a/b"),), SPACE, None, tmp_path)
+    with pytest.raises(InputError, match="a fleet needs targets of different names; found a, A; give each target a na"):
+        fleet(choices, (target, Target("A")), SPACE, None, tmp_path)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(
         InputError, match="each target of a fleet says its own bounds and what is least; leave them out"
     ):

@@ -101,7 +101,7 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
             f"{folder}: training and test images must be of one size; found {train_images.shape[1]} and "
             f"{test_images.shape[1]} pixels"
         )
-    return ImageSet(folder.name, train_images, train_labels, test_images, test_labels)
+    return ImageSet(folder.resolve().name, train_images, train_labels, test_images, test_labels)
 
 
 def _one_file(folder: Path, pattern: str) -> Path:
