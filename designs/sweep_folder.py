@@ -4,6 +4,8 @@ sweep.json        what makes the sweep: space, sampling, workload, versions, dig
 parts/*.parquet   finished points, each file whole or absent, named after its first point
 arrays/           of the run that goes on: the workload and its packed matrices, for workers to map
 sweep.parquet     all points in order; the parts are gone then
+
+A sweep is finished when all of its points are there, counted anew by each run: what is missing is done again.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from designs.evaluation import SWEEP_COLUMNS
 from designs.folder_lock import lock_folder
@@ -25,6 +28,7 @@ from traces import InputError
 from traces.atomic_file import PARTIAL_SUFFIX, write_atomically
 
 SWEEP_FILE = "sweep.parquet"
+_KEYS = ["point", "layer"]  # what a row is about
 
 
 class SweepFolder:
@@ -108,46 +112,92 @@ class SweepFolder:
         return self.arrays / "packed"
 
     def finished(self) -> pa.Table:
-        """The points that are on the disk, in order. Raises InputError if a part is damaged."""
-        if self.result.exists():
-            return read_results(self.result, SWEEP_COLUMNS)[0]
-        return read_parts(self.parts)
+        """Read the points that are on the disk with all layers, in order. Raises InputError if a file is damaged."""
+        return whole_points([*self._table_before(), *_read([*self.parts.glob("*.parquet")])], self.origin)
+
+    def _table_before(self) -> list[pa.Table]:
+        """Read what an earlier run took for the whole sweep, if one did."""
+        return _read([self.result]) if self.result.exists() else []
 
     def keep(self, first_point: int, part: bytes) -> None:
         """Write a finished batch. Raises InputError if the disk is full or refuses; parts written before stay."""
+        path, others = self.parts / f"{first_point:08d}.parquet", 0
+        while path.exists():  # it lacks a layer of that point, but other points need not
+            others += 1
+            path = self.parts / f"{first_point:08d}-{others}.parquet"
         try:
-            write_atomically(self.parts / f"{first_point:08d}.parquet", part)
+            write_atomically(path, part)
         except InputError as error:
             raise InputError(
                 f"{error}; the points finished before are kept: make room and run the same command again to go on"
             ) from error
 
     def finish(self) -> pa.Table:
-        """Put the parts together in one file; the table."""
+        """Put the parts together in one file; the table. Raises InputError if points are missing; the parts stay."""
         table = self.finished()
-        if not self.result.exists():
+        check_whole(table, self.origin, str(self.folder))
+        before = self._table_before()
+        if not before or not before[0].select(_KEYS).equals(table.select(_KEYS)):
             write_results(self.result, table, self.origin)
         shutil.rmtree(self.parts, ignore_errors=True)
         return table
 
 
 def read_parts(folder: Path) -> pa.Table:
-    """All points of a folder of parts, in order; no rows where there are none."""
+    """Read all points of a folder of parts, in order; no rows where there are none."""
+    return in_order(_read([*folder.glob("*.parquet")]))
+
+
+def _read(paths: Sequence[Path]) -> list[pa.Table]:
+    """Read result files of a sweep, in the order of their names."""
     tables = []
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(paths):
         try:
             tables.append(read_results(path, SWEEP_COLUMNS)[0])
         except InputError as error:
             raise InputError(f"{error}; or remove that file, and its points are done again") from error
-    return in_order(tables)
+    return tables
 
 
-def in_order(parts: Sequence[pa.Table]) -> pa.Table:
-    """The rows of finished batches in one table, design after design; no rows where there are none."""
+def in_order(parts: Sequence[pa.Table], layers: Sequence[str] = ()) -> pa.Table:
+    """Put the rows of finished batches in one table, each once, design after design; no rows where there are none.
+
+    layers   in the order of their rows; those not named follow in the order in which they are found
+    """
     schema = pa.schema([column.field for column in SWEEP_COLUMNS])
     table = pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])
-    table = table.take(np.argsort(table["point"].to_numpy(), kind="stable")).combine_chunks()
-    return table.replace_schema_metadata(None)
+    names = list(dict.fromkeys([*layers, *table["layer"].unique().to_pylist()]))
+    places = pc.index_in(table["layer"], pa.array(names, pa.string())).to_numpy()
+    _, first = np.unique(table["point"].to_numpy() * len(names) + places, return_index=True)
+    return table.take(first).combine_chunks().replace_schema_metadata(None)
+
+
+def whole_points(parts: Sequence[pa.Table], origin: Mapping[str, Any]) -> pa.Table:
+    """Choose the rows of those points of a sweep that finished batches have with all layers, in order."""
+    points, layers = _extent(origin)
+    table = in_order(parts, layers)
+    numbers = table["point"].to_numpy()
+    chosen = (numbers >= 0) & (numbers < points) & pc.is_in(table["layer"], pa.array(layers)).to_numpy()
+    rows_of_point = np.bincount(numbers[chosen], minlength=points)
+    chosen[chosen] = rows_of_point[numbers[chosen]] == len(layers)
+    return table if chosen.all() else table.filter(chosen).combine_chunks()
+
+
+def check_whole(table: pa.Table, origin: Mapping[str, Any], what: str) -> None:
+    """Raise InputError unless a sweep's table, from `whole_points`, has all of its points."""
+    points, layers = _extent(origin)
+    missing = points - table.num_rows // len(layers)
+    if missing:
+        raise InputError(
+            f"{what}: a finished sweep must have all of its {points:,} points; {missing:,} are missing, though they "
+            f"were done: files may have been removed while it ran; run the same command again, and these are done again"
+        )
+
+
+def _extent(origin: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Look up how many points a sweep has, and the layers that each has a row for, in order."""
+    settings = origin["settings"]
+    return settings["points"], settings["workload"]["layers"]
 
 
 def _difference(found: Any, wanted: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from designs.progress import SweepProgress
 from designs.results import provenance, read_results, read_results_bytes
 from designs.sampling import Sample, Sampling, sample
 from designs.space import Space
-from designs.sweep_folder import SWEEP_FILE, SweepFolder, in_order, read_parts
+from designs.sweep_folder import SWEEP_FILE, SweepFolder, check_whole, in_order, read_parts, whole_points
 from designs.totals import best_point
 from designs.workers import Here, Processes, Workers, finished_batches
 from designs.workload import Workload
@@ -44,7 +44,8 @@ def sweep(
 
     The table is Arrow's: `.to_pandas()`, Polars and others take it as a data frame. A design that does not run a layer
     (`fits`, `lacking`) has rows without figures. Raises InputError if a design is there twice or cannot read the
-    network's codes, the space varies its compression, or the folder holds another sweep or cannot be written.
+    network's codes, the space varies its compression, or the folder holds another sweep or cannot be written, or loses
+    points while it is written.
     """
     chosen = _sample(workload, space, sampling)
     crew = (Here() if workers == 1 else Processes(workers)) if isinstance(workers, int) else workers
@@ -55,7 +56,9 @@ def sweep(
         parts: list[pa.Table] = []
         source = Source(workload, None, chosen.must_fit, origin)
         _run(chosen.designs, in_order([]), crew, source, lambda each: parts.append(read_results_bytes(each.part)))
-        return in_order(parts)
+        table = whole_points(parts, origin)
+        check_whole(table, origin, workload.name)
+        return table
     with SweepFolder(Path(folder), origin, fresh) as kept:
         before = kept.finished()
         if before.num_rows < len(chosen.designs) * len(workload.layers):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,7 @@ from designs.batches import Batch, Batches, Finished, Source
 from designs.design import Packing
 from designs.evaluation import SWEEP_COLUMNS
 from designs.packed_images import packed_images
-from designs.results import read_results
+from designs.results import read_results, read_results_bytes, results_bytes, write_results
 from designs.workers import Crew, Here, finished_batches
 from designs.workload import mapped
 from designs.workload_source import open_workload
@@ -152,6 +155,153 @@ def test_a_damaged_part_gets_a_sentence(tmp_path: Path) -> None:
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     part.unlink()
     assert sweep(WORKLOAD, SPACE, folder=tmp_path).equals(sweep(WORKLOAD, SPACE))
+
+
+TWO_LAYERS = Workload.of_layers(
+    "two layers",
+    [LAYER, draw_layer("another", 100, 80, 0.2, 0.5, seed=2)[0]],
+    {"layer": INPUT[np.newaxis], "another": draw_layer("another", 100, 80, 0.2, 0.5, seed=2)[1][np.newaxis]},
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a sweep of two layers that nothing happens to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    sweep(TWO_LAYERS, SPACE, folder=folder)
+    return folder / "sweep.parquet"
+
+
+def begun(folder: Path) -> Path:
+    """The only part of a sweep of two layers that was interrupted after its first batch."""
+    with pytest.raises(KeyboardInterrupt):
+        sweep(TWO_LAYERS, SPACE, folder=folder, workers=counting(stop_after=1))
+    (part,) = (folder / "parts").iterdir()
+    return part
+
+
+def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    """Change the rows of a result file; the table that it now has."""
+    table, origin = read_results(path, SWEEP_COLUMNS)
+    write_results(path, change(table), origin)
+    return read_results(path, SWEEP_COLUMNS)[0]
+
+
+def points_of(table: pa.Table) -> set[int]:
+    return set(table["point"].to_pylist())
+
+
+def test_a_part_that_is_removed_while_a_sweep_runs_is_missed_and_done_again(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    removed: set[int] = set()
+
+    def write_and_lose_the_first(path: Path, content: bytes) -> None:
+        write_atomically(path, content)
+        if path.suffix == ".parquet" and not removed:
+            removed.update(points_of(read_results(path, SWEEP_COLUMNS)[0]))
+            path.unlink()
+
+    monkeypatch.setattr("designs.sweep_folder.write_atomically", write_and_lose_the_first)
+    with pytest.raises(InputError) as found:
+        sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+    sentence = f"must have all of its 72 points; {len(removed)} are missing, .*; run the same command again"
+    assert re.search(sentence, str(found.value))
+    assert not (tmp_path / "sweep.parquet").exists()
+    again = counting()
+    table = sweep(TWO_LAYERS, SPACE, folder=tmp_path, workers=again)
+    assert set(again.seen[0]) == removed
+    assert table["point"].to_pylist() == [point for point in range(POINTS) for _ in TWO_LAYERS.layers]
+    assert (tmp_path / "sweep.parquet").read_bytes() == undisturbed.read_bytes()
+    assert not (tmp_path / "parts").exists()
+
+
+@pytest.mark.parametrize("begin", [0, 30, 71])
+def test_the_table_of_a_finished_sweep_that_lacks_points_is_made_whole(
+    begin: int, undisturbed: Path, tmp_path: Path
+) -> None:
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+    missing = set(range(begin, min(begin + 10, POINTS)))
+    first_row = 2 * begin + 1  # so that of the first one, one layer is left
+    rewrite(
+        tmp_path / "sweep.parquet", lambda rows: pa.concat_tables([rows[:first_row], rows[2 * (max(missing) + 1) :]])
+    )
+    again = counting()
+    table = sweep(TWO_LAYERS, SPACE, folder=tmp_path, workers=again)
+    assert set(again.seen[0]) == missing
+    assert len(again.seen[0]) == len(missing)
+    assert table.equals(read_results(undisturbed, SWEEP_COLUMNS)[0])
+    assert (tmp_path / "sweep.parquet").read_bytes() == undisturbed.read_bytes()
+
+
+def test_points_that_are_there_twice_or_not_of_the_sweep_are_not_in_its_table(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    expected = read_results(undisturbed, SWEEP_COLUMNS)[0]
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path / "finished")
+
+    def doubled(rows: pa.Table) -> pa.Table:
+        beyond = rows[:2].set_column(0, "point", pa.array([POINTS, -1]))
+        return pa.concat_tables([rows[4:6], rows, rows[:3], beyond])
+
+    assert rewrite(tmp_path / "finished/sweep.parquet", doubled).num_rows == 2 * POINTS + 7
+    assert sweep(TWO_LAYERS, SPACE, folder=tmp_path / "finished").equals(expected)
+    assert (tmp_path / "finished/sweep.parquet").read_bytes() == undisturbed.read_bytes()
+
+    shutil.copyfile(begun(tmp_path / "begun"), tmp_path / "begun/parts/00000071.parquet")
+    partial, _ = read_sweep(tmp_path / "begun")
+    assert partial.num_rows == 2 * len(points_of(partial))
+    assert sweep(TWO_LAYERS, SPACE, folder=tmp_path / "begun").equals(expected)
+    assert (tmp_path / "begun/sweep.parquet").read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_part_that_lacks_a_layer_of_its_first_point_costs_no_other_point(undisturbed: Path, tmp_path: Path) -> None:
+    part = begun(tmp_path)
+    lacking = int(part.stem)
+    before = points_of(rewrite(part, lambda rows: rows[1:]))
+    assert {lacking} < before
+    again = counting()
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path, workers=again)
+    assert set(again.seen[0]) == set(range(POINTS)) - before | {lacking}
+    assert (tmp_path / "sweep.parquet").read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_sweep_killed_after_its_table_was_written_is_finished(undisturbed: Path, tmp_path: Path) -> None:
+    part = begun(tmp_path)
+    content = part.read_bytes()
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+    write_atomically(part, content)
+    again = counting()
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path, workers=again)
+    assert not again.seen[0]
+    assert not (tmp_path / "parts").exists()
+    assert (tmp_path / "sweep.parquet").read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_sweep_in_memory_counts_its_points() -> None:
+    class Losing(Here):
+        @contextlib.contextmanager
+        def start(self, source: Source) -> Iterator[Crew]:
+            with super().start(source) as crew:
+
+                class Shortened:
+                    workers = capacity = 1
+
+                    def submit(self, batch: Batch) -> None:
+                        crew.submit(batch)
+
+                    def next(self) -> list[tuple[Batch, Finished | None]]:
+                        ((batch, finished),) = crew.next()
+                        assert finished is not None
+                        part = results_bytes(read_results_bytes(finished.part)[1:], source.origin)
+                        return [(batch, dataclasses.replace(finished, part=part))]
+
+                yield Shortened()
+
+    with pytest.raises(
+        InputError, match=r"two layers: a finished sweep must have all of its 72 points; [0-9]+ are missi"
+    ):
+        sweep(TWO_LAYERS, SPACE, workers=Losing())
 
 
 def test_a_disk_that_fills_up_loses_no_finished_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
