@@ -23,6 +23,7 @@ from traces import InputError
 from traces.progress import progress_bar
 
 Floats = npt.NDArray[Any]
+_NO_DERIVATIVE = 1e-30  # one that is smaller has no effect, and no scale in 32 bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
     """Analyse a network on inputs [inputs, ...]: one pass forward and one back for each.
 
     Takes two bytes for each weight and input. Raises InputError if there are no inputs, or the network gives no tensor,
-    or one that is not finite.
+    or outputs or their derivatives are not finite.
     """
     units = weight_units(module)[0]
     if len(inputs) == 0:
@@ -119,7 +120,13 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
         module.train(was_training)
     found_units = []
     for number, unit in enumerate(units):
-        scale = max(float(np.abs(each).max()) for each in derivatives[number]) / 1e4 or 1.0
+        largest = float(np.max([np.abs(each).max() for each in derivatives[number]]))
+        if not np.isfinite(largest):
+            raise InputError(
+                f"the outputs' derivatives must be finite; found NaN or infinity in those by the weights of "
+                f"{unit.name}; look for roots, norms and quotients of 0 behind it"
+            )
+        scale = largest / 1e4 if largest > _NO_DERIVATIVE else 1.0
         scaled = np.stack([(each / scale).astype(np.float16) for each in derivatives[number]])
         derivatives[number] = []
         values = unit.weight.detach().numpy().copy()

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[Any]
+_NO_CHANGE = 1e-30  # what is below it is none
 _ALIKE = 2.0  # a change within this factor of one that was tried needs no trial of its own
 
 
@@ -23,11 +24,15 @@ class Calibration:
         self._tried: list[list[tuple[float, float, float]]] = [[] for _ in range(num_layers)]
 
     def knows(self, layer: int, change: float) -> bool:
-        """Whether a change of about this size was tried in the layer."""
-        return any(1 / _ALIKE <= change / each <= _ALIKE for each, _, _ in self._tried[layer])
+        """Whether a change of about this size was tried in the layer; no change at all needs no trial."""
+        return change < _NO_CHANGE or any(1 / _ALIKE <= change / each <= _ALIKE for each, _, _ in self._tried[layer])
 
     def add(self, layer: int, change: float, divergences: Floats) -> None:
-        """A layer was compressed alone, which was predicted to change the outputs so much; divergences [inputs]."""
+        """Add what a layer did that was compressed alone.
+
+        change        what it was predicted to change the outputs by, and `knows` did not know
+        divergences   [inputs], that it caused
+        """
         mean = max(float(divergences.mean()), 1e-9)
         variance = float(divergences.var()) / len(divergences) / mean**2  # of the logarithm of the mean
         self._tried[layer].append((change, float(np.log(mean / change)), variance))
@@ -46,5 +51,5 @@ class Calibration:
         real = max(float(logarithms.var() - variances.mean()), 0.0)
         points = np.array(sorted(self._tried[layer]))
         drawn = (points[:, 1] - mean) * real / np.maximum(real + points[:, 2], 1e-30)
-        found = np.interp(np.log(np.maximum(changes, 1e-30)), np.log(points[:, 0]), drawn)
+        found = np.interp(np.log(np.maximum(changes, _NO_CHANGE)), np.log(points[:, 0]), drawn)
         return np.asarray(changes * np.exp(found), dtype=np.float64)

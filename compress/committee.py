@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 
 from compress.plan import Tolerance, log_softmax
-from compress.planner import Planner, run_batches
+from compress.planner import Planner, class_scores, run_batches
 from traces import InputError
 from traces.progress import progress_bar
 
@@ -81,7 +81,8 @@ def choose_inputs(
     perturbed   networks whose weights move at random within their tolerances
     evaluation  inputs that the plan is to be judged on later: none of them may be in the pool
 
-    Raises InputError if the pool is too small, or an input of the evaluation is in it.
+    Raises InputError if the pool is too small, an input of the evaluation is in it, or the network's outputs are no
+    class scores.
     """
     if not 1 <= rounds <= number <= len(pool):
         raise InputError(
@@ -95,7 +96,7 @@ def choose_inputs(
     draws[-1] = number - sum(draws[:-1])  # the last round knows most, and draws most
     expected = np.zeros(len(pool))  # how often each input is drawn, in the mean
     chosen: list[int] = []
-    original = run_batches(copy.deepcopy(module).eval(), pool)
+    original = class_scores(copy.deepcopy(module).eval(), pool)
     with progress_bar("asking the committee", rounds - 1) as advance:
         for round_number, count in enumerate(draws):
             shares = np.full(len(pool), 1 / len(pool))
@@ -138,7 +139,9 @@ def _disputed(
     draw: np.random.Generator,
 ) -> npt.NDArray[np.float64]:
     """How much a committee that knows the inputs chosen so far disagrees on each input of the pool."""
-    planner = Planner(module, pool[np.unique(chosen)], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed)
+    planner = Planner(
+        module, pool[np.unique(chosen)], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed, checked=True
+    )
     answers = [original, run_batches(planner.changed(planner.plan(tolerance).apply(module)), pool)]
     answers += [run_batches(each, pool) for each in planner.perturbed(tolerance, perturbed, draw)]
     return disagreement(np.stack(answers), measure)

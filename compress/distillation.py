@@ -31,8 +31,9 @@ def distil(
     last_rate  what the learning rate falls to, after half a cosine; as large as `learning_rate`: it stays
     optimizer  goes on with what it has gathered; without one, Adam begins anew
 
-    Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015. Raises InputError if the loss
-    stops being a number.
+    Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015. Raises InputError if the
+    outputs have another shape than the given ones, there are fewer than two for an input, or the loss stops being a
+    number.
     """
     optimizer = optimizer or torch.optim.Adam([each for each in module.parameters() if each.requires_grad])
     module.train()
@@ -43,6 +44,12 @@ def distil(
         total = 0.0
         for inputs, wanted, *labels in batches(epoch):
             outputs = module(inputs)
+            if outputs.shape != wanted.shape or outputs.ndim < 2 or outputs.shape[1] < 2:
+                raise InputError(
+                    f"the module's outputs and those to be approached must be class scores [inputs, classes], of two "
+                    f"classes or more; found {list(outputs.shape)} and {list(wanted.shape)}; a softmax does not see "
+                    f"one output alone: for the logit x of one class, give the scores [0, x] of two"
+                )
             found = torch.nn.functional.log_softmax(outputs / temperature, dim=1)
             goal = torch.nn.functional.softmax(wanted / temperature, dim=1)
             loss = torch.nn.functional.kl_div(found, goal, reduction="batchmean") * temperature**2

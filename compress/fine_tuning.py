@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch.nn.utils import parametrize
 
+from compress.class_scores import check_form, check_labels
 from traces import InputError
 
 
@@ -26,20 +27,27 @@ def train(
     """Minimise the cross-entropy of `module` on labelled images with Adam, the rate falling to zero.
 
     images [samples, ...], labels [samples]. The same seed gives the same order of samples. The rate follows
-    half a cosine. Raises InputError if the loss stops being a number.
+    half a cosine. Raises InputError if labels are not the places of outputs, the module does not give [samples,
+    classes], or the loss stops being a number.
     """
+    labels = check_labels("labels", labels, len(images))
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=learning_rate)
     steps_per_epoch = -(-len(images) // batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, epochs * steps_per_epoch))
     inputs, targets = torch.from_numpy(images), torch.from_numpy(labels)
     order = torch.Generator().manual_seed(seed)
+    highest = int(labels.max(initial=0))
     module.train()
     for epoch in range(epochs):
         total_loss = 0.0
         for batch in torch.split(torch.randperm(len(inputs), generator=order), batch_size):
             optimizer.zero_grad(set_to_none=True)
-            loss = torch.nn.functional.cross_entropy(module(inputs[batch]), targets[batch])
+            outputs = module(inputs[batch])
+            check_form("the module's outputs", outputs, len(batch))
+            if outputs.shape[1] <= highest:
+                check_labels("labels", labels, len(images), outputs.shape[1])
+            loss = torch.nn.functional.cross_entropy(outputs, targets[batch])
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
@@ -53,11 +61,21 @@ def train(
 
 
 def accuracy(module: torch.nn.Module, images: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> float:
-    """Share of images whose largest output is that of their label."""
+    """Share of images whose largest output is that of their label.
+
+    images [samples, ...], labels [samples]. Raises InputError if labels are not the places of outputs, or the module
+    does not give [samples, classes].
+    """
+    labels = check_labels("labels", labels, len(images))
     module.eval()
+    predicted = []
     with torch.no_grad():
-        predicted = torch.cat([module(part).argmax(dim=1) for part in torch.split(torch.from_numpy(images), 4096)])
-    return float((predicted == torch.from_numpy(labels)).double().mean())
+        for part in torch.split(torch.from_numpy(images), 4096):
+            outputs = module(part)
+            check_form("the module's outputs", outputs, len(part))
+            predicted.append(outputs.argmax(dim=1))
+    check_labels("labels", labels, len(images), outputs.shape[1])
+    return float((torch.cat(predicted) == torch.from_numpy(labels)).double().mean())
 
 
 class MaskedWeight(torch.nn.Module):

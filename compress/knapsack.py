@@ -39,7 +39,11 @@ def choose_nearest(
     """
     zeros = [np.zeros(size) for size in sizes]
     rows = [(np.concatenate(list(counts)), bound) for name, (counts, bound) in totals.items() if name in hard]
-    soft = [(np.concatenate(list(counts)) / bound, 1.0) for name, (counts, bound) in totals.items() if name not in hard]
+    soft = []
+    for name, (counts, bound) in totals.items():
+        if name not in hard:
+            scale = bound if bound > 0 else 1.0  # of a bound that nothing keeps there is no share: the sum decides
+            soft.append((np.concatenate(list(counts)) / scale, bound / scale))
     return _solve(zeros, rows, slack=True, soft=soft)
 
 
@@ -60,7 +64,7 @@ def _solve(
         scale = max(abs(bound), 1e-300)
         alone = counts <= max(bound, 0)  # others cannot be chosen; their numbers, huge at times, unsettle the solver
         upper[:total][~alone] = 0
-        shares = np.append(np.where(alone, counts / scale, 0), [0.0] * slack)
+        shares = np.append(np.where(alone, counts, 0) / scale, [0.0] * slack)
         constraints.append(LinearConstraint(shares[np.newaxis], -np.inf, bound / scale))
     for counts, bound in soft:
         constraints.append(LinearConstraint(np.append(counts, -1.0)[np.newaxis], -np.inf, bound))

@@ -107,6 +107,24 @@ class Tolerance:
         """The mean of `used_by_input`: what is compared with the bound."""
         return float(self.used_by_input(original, changed, labels).mean())
 
+    def check_reach(self, original: Floats, labels: npt.NDArray[Any] | None, counts: Floats | None = None) -> None:
+        """Raise InputError if nothing could break the bound: a network loses no more than all its right answers.
+
+        original   outputs [inputs, classes]
+        labels     whole numbers [inputs]; None: any answer may change, and the bound is broken at some point
+        counts     what each input counts in a mean; None: 1
+        """
+        if self.accuracy_drop is None or labels is None:
+            return
+        right = original.argmax(axis=-1) == labels
+        most = float((right if counts is None else right * counts).mean())
+        if most <= self.accuracy_drop:
+            raise InputError(
+                f"accuracy_drop must be below the share of answers that are right, or nothing can break it; found "
+                f"{self.accuracy_drop:g}, and {most:.3g} of the network's answers are as labelled; check that labels "
+                f"have the order of the inputs and number the network's outputs from 0, or give a smaller accuracy_drop"
+            )
+
     def standard_error(self, used_by_input: Floats) -> float:
         """Of the mean of what inputs use up, as if one more input of the worst kind had been seen: 0 is never sure."""
         worst = 1.0 if self.divergence is None else max(float(used_by_input.max()), self.bound)

@@ -24,6 +24,7 @@ import torch
 
 from compress.analysis import Analysis, analyse, centred
 from compress.calibration import Calibration
+from compress.class_scores import check_form, check_labels, check_scores
 from compress.compensation import error_spread, pruned_weights, shared_weights
 from compress.container import CompressedModel
 from compress.deep_compression import assemble, free_bias
@@ -56,13 +57,17 @@ class Planner:
 
     module      the trained network; it is left as it is
     pool        inputs [inputs, ...] that plans are measured on
-    labels      of the pool, if there are any
+    labels      of the pool, if there are any: whole numbers [inputs], the places of the right outputs
     weights     what each input of the pool counts in a mean over it, where it was not drawn evenly (see
                 `compress.committee`); 1 each if nothing is said
     analysed    which of the pool's inputs are analysed; the first 256, if nothing is said
     cost        what a compressed layer costs on the array with gaps of so many bits: latency_us, energy_uj,
                 sram_bytes_per_pe, or a part of them
     index_bits  gaps on the array to choose from; without a cost function there is nothing to choose
+    checked     whether the outputs are known to be class scores, as those of a larger pool that this one is part of
+
+    Raises InputError if the outputs are no class scores (`compress.class_scores`) or the labels are not theirs, before
+    anything is analysed.
     """
 
     def __init__(
@@ -78,22 +83,24 @@ class Planner:
         weight_bits: Sequence[int] = WEIGHT_BITS,
         index_bits: Sequence[int] = (4,),
         seed: int = 0,
+        checked: bool = False,
     ) -> None:
-        if labels is not None and len(labels) != len(pool):
-            raise InputError(f"there must be a label for each input of the pool; found {len(labels)} for {len(pool)}")
+        if labels is not None:
+            labels = check_labels("labels", labels, len(pool))
         self.module: torch.nn.Module = copy.deepcopy(module).eval()
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolves faster
         fold_normalisation(self.module)
-        self.pool, self.labels = pool, labels
+        self.pool = pool
         self._counts = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
         if self._counts.shape != (len(pool),) or not (self._counts >= 0).all():
             raise InputError(f"weights must be [{len(pool)}], none negative; found {list(self._counts.shape)}")
         self.units, self.left_alone = weight_units(self.module)
         self.units = [free_bias(unit, self.left_alone) for unit in self.units]
+        self.outputs = run_batches(self.module, pool) if checked else class_scores(self.module, pool)
+        self.labels = None if labels is None else check_labels("labels", labels, len(pool), self.outputs.shape[1])
         chosen = np.arange(min(256, len(pool))) if analysed is None else np.asarray(analysed)
         self._analysed = pool[chosen]
         self.analysis: Analysis = analyse(self.module, self._analysed, seed)
-        self.outputs = run_batches(self.module, pool)
         self._noise = np.random.default_rng(seed).standard_normal((_NOISES, *self.outputs.shape)).astype(np.float32)
         self._spreads = [
             None if unit.moment is None else error_spread(unit.moment, unit.positions) for unit in self.analysis.units
@@ -121,10 +128,12 @@ class Planner:
         Nothing is run but plans, over the pool, at most six, and after the first of them each of its layers alone, over
         a part of the pool (`compress.calibration`). The first plan is what the analysis alone predicts; each measured
         one corrects the limit of the next. Raises InputError if the budget bounds what neither the file nor the cost
-        function knows.
+        function knows, or no outputs could break the tolerance.
         """
+        tolerance.check_reach(self.outputs, self.labels, self._counts)
         budget = budget or Budget()
         tried: list[Plan] = []
+        limits: list[float] = []
         runs = 0.0
         limit, _ = self._start(tolerance)
         while len(tried) < _MOST_MEASUREMENTS:
@@ -138,11 +147,14 @@ class Planner:
                 continue
             plan = self.measured(plan)
             tried.append(plan)
+            limits.append(limit)
             extra = self.calibrate(list(plan.layers.values())) if len(tried) == 1 else 0.0
             runs += 1 + extra
             if not extra and _CLOSE_ENOUGH * tolerance.bound <= plan.used <= tolerance.bound:
                 break
-            limit = self._corrected([(self._scaled_change(each), each.used) for each in tried], tolerance)
+            # where no layer's choice changes anything, all there is to correct is the limit itself
+            changes = [self._scaled_change(each) or within for each, within in zip(tried, limits, strict=True)]
+            limit = self._corrected([*zip(changes, (each.used for each in tried), strict=True)], tolerance)
         kept = [each for each in tried if each.feasible]
         if kept:
             best = min(kept, key=lambda each: each.costs["file_bytes"])
@@ -268,9 +280,9 @@ class Planner:
     def _start(self, tolerance: Tolerance) -> tuple[float, float]:
         """The limit and the correction that were found for the tolerance, or those to begin with."""
         best = self._known.get(tolerance)
-        if best is None:
+        change = 0.0 if best is None else self._scaled_change(best)
+        if best is None or change == 0:
             return self.change_of(tolerance, tolerance.bound), 1.0
-        change = self._scaled_change(best)
         return change * (1 + 1e-6), self.change_of(tolerance, best.used) / change
 
     def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance) -> float:
@@ -456,7 +468,53 @@ def layer_file_bytes(layer: CompressedLayer) -> float:
 
 
 def run_batches(module: torch.nn.Module, inputs: Floats, batch: int = 125) -> npt.NDArray[np.float32]:
-    """Outputs [inputs, ...] of a module, without gradients."""
-    with torch.inference_mode():
-        parts = [module(torch.as_tensor(inputs[at : at + batch])).numpy() for at in range(0, len(inputs), batch)]
-    return np.concatenate(parts)
+    """Run a module without gradients; its outputs [inputs, ...].
+
+    Raises InputError if there are no inputs, or the module does not give one tensor with an output for each.
+    """
+    return np.concatenate(list(_batches(module, inputs, batch)))
+
+
+def class_scores(
+    module: torch.nn.Module, inputs: Floats, what: str = "the network's outputs"
+) -> npt.NDArray[np.float32]:
+    """Run a module without gradients; its outputs [inputs, classes].
+
+    what   the outputs, as the user knows them
+
+    Raises InputError if they are no class scores (`compress.class_scores`): after one batch, if their form says so.
+    """
+    parts = []
+    for part in _batches(module, inputs):
+        check_form(what, part, len(part))
+        parts.append(part)
+    found = np.concatenate(parts)
+    check_scores(what, found, inputs)
+    return found
+
+
+def num_classes(module: torch.nn.Module, inputs: Floats) -> int:
+    """Count the classes that a module scores, by two inputs. Raises InputError if it gives no class scores."""
+    outputs = run_batches(copy.deepcopy(module).eval(), inputs[:2])
+    check_form("the network's outputs", outputs, len(outputs))
+    return int(outputs.shape[1])
+
+
+def _batches(module: torch.nn.Module, inputs: Floats, batch: int = 125) -> Iterator[npt.NDArray[np.float32]]:
+    """Run a module batch by batch; the outputs of each."""
+    if len(inputs) == 0:
+        raise InputError("a network needs inputs to be measured on; found none")
+    for at in range(0, len(inputs), batch):
+        given = torch.as_tensor(inputs[at : at + batch])
+        with torch.no_grad():  # not inference mode: what a module keeps of a run may be needed for gradients later
+            found: object = module(given)
+        if not isinstance(found, torch.Tensor):
+            raise InputError(
+                f"the network must give one tensor; found {type(found).__name__}; wrap it in a module that does"
+            )
+        if found.shape[:1] != given.shape[:1]:
+            raise InputError(
+                f"the network must give an output for each input, [inputs, ...]; found {list(found.shape)} for "
+                f"{len(given):,} inputs; wrap it in a module that does"
+            )
+        yield found.numpy()

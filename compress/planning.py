@@ -8,9 +8,10 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
+from compress.class_scores import check_labels
 from compress.committee import choose_inputs, refuse_overlap
 from compress.plan import Budget, Plan, Tolerance
-from compress.planner import Cost, Planner
+from compress.planner import Cost, Planner, num_classes
 
 Floats = npt.NDArray[Any]
 
@@ -31,7 +32,7 @@ def plan(
     """The smallest compression of a trained network that keeps a tolerance and a budget; the module stays as it is.
 
     pool        inputs [inputs, ...] like those to come; it is measured on them, and the first 256 are analysed
-    labels      of the pool, if there are any
+    labels      of the pool, if there are any: whole numbers [inputs], the places of the right outputs
     cost        what a compressed layer costs on a target, see `Planner`
     committee   so many inputs of the pool are chosen by a committee, and stand for it: `Plan.inputs` says which
     evaluation  inputs that the plan is to be judged on later: none of them may be in the pool
@@ -44,8 +45,11 @@ def plan(
     weights = None
     places: tuple[int, ...] = ()
     if committee:
+        if labels is not None:
+            labels = check_labels("labels", labels, len(pool))
+            labels = check_labels("labels", labels, len(pool), num_classes(module, pool))
         chosen = choose_inputs(module, pool, committee, tolerance, seed=seed)
         pool, labels = pool[chosen.places], None if labels is None else labels[chosen.places]
         weights, places = chosen.weights, tuple(chosen.places.tolist())
-    planner = Planner(module, pool, labels, weights=weights, cost=cost, seed=seed, **choices)
+    planner = Planner(module, pool, labels, weights=weights, cost=cost, seed=seed, checked=committee > 0, **choices)
     return dataclasses.replace(planner.plan(tolerance, budget), inputs=places)

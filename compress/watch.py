@@ -18,9 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compress.class_scores import check_finite, check_labels
 from compress.container import CompressedModel
 from compress.plan import Plan, Tolerance, log_softmax
-from compress.planner import run_batches
+from compress.planner import class_scores, run_batches
 from traces import InputError
 
 Floats = npt.NDArray[Any]
@@ -83,17 +84,22 @@ def watch(
 ) -> WatchReport:
     """Compare a container with the original network on inputs [inputs, ...] that came later, in their order.
 
-    labels     of the inputs, where the tolerance is an accuracy drop and they are known
+    labels     of the inputs, where the tolerance is an accuracy drop and they are known: whole numbers [inputs]
     plan       that the container was made by: what it measured is what drift is told from
 
-    Raises InputError if there are fewer than two inputs, or the container does not belong to the network.
+    Raises InputError if there are fewer than two inputs, the original's outputs are no class scores
+    (`compress.class_scores`), the labels are not theirs, or the container does not belong to the network.
     """
     if len(inputs) < 2:
         raise InputError(f"watching needs at least two inputs; found {len(inputs)}")
-    if labels is not None and len(labels) != len(inputs):
-        raise InputError(f"there must be a label for each input; found {len(labels)} for {len(inputs)}")
-    before = run_batches(original.eval(), inputs)
+    if labels is not None:
+        labels = check_labels("labels", labels, len(inputs))
+    before = class_scores(original.eval(), inputs, "the original's outputs")
+    if labels is not None:
+        labels = check_labels("labels", labels, len(inputs), before.shape[1])
+    tolerance.check_reach(before, labels)
     after = run_batches(_loaded(original, model), inputs)
+    check_finite("the compressed network's outputs", after)
     used = tolerance.used_by_input(before, after, labels)
     changed = np.asarray(before.argmax(axis=-1) != after.argmax(axis=-1), dtype=np.float64)
     divergence = Tolerance(divergence=1).used_by_input(before, after, None)
@@ -145,9 +151,12 @@ def mean_interval(values: Floats) -> Interval:
 
 
 def _apart(first: Floats, second: Floats) -> float:
-    """Difference of two means in its standard errors; 0 where neither varies."""
+    """Difference of two means in its standard errors; infinite where neither varies and they differ."""
     error = math.sqrt(float(first.var()) / len(first) + float(second.var()) / len(second))
-    return 0.0 if error == 0 else float(second.mean() - first.mean()) / error
+    apart = float(second.mean() - first.mean())
+    if error == 0:
+        return math.copysign(math.inf, apart) if apart else 0.0
+    return apart / error
 
 
 def _loaded(module: torch.nn.Module, model: CompressedModel) -> torch.nn.Module:

@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compress.class_scores import check_labels
 from compress.knapsack import choose
 from compress.plan import Candidate, Choice, Tolerance
-from compress.planner import DENSITIES, WEIGHT_BITS, Planner, layer_file_bytes, run_batches
+from compress.planner import DENSITIES, WEIGHT_BITS, Planner, layer_file_bytes, num_classes, run_batches
 from designs.entering_vectors import EnteringVectors, entering_vectors
 from designs.network_on_arrays import ChosenLayer
 from traces import CompressedLayer, InputError
@@ -44,12 +45,14 @@ class TrainedNetwork:
 
     module      the network; it is left as it is
     pool        inputs [inputs, ...]: the first 256 are analysed, all are measured
-    labels      of the pool, if there are any: without them, accuracy lost is the share of answers that change
+    labels      of the pool, if there are any, whole numbers [inputs], the places of the right outputs: without them,
+                accuracy lost is the share of answers that change
     evaluation, evaluation_labels   what a front is verified on; the pool, if nothing is said
     test, test_labels               what accuracy is reported on besides; nothing is chosen by it
     densities, weight_bits          what is tried for each layer
 
-    Raises InputError if inputs and labels are not equally many, or one evaluation array comes without the other.
+    Raises InputError if labels are not whole numbers, one for each input, or one evaluation array comes without the
+    other.
     """
 
     name: str
@@ -64,18 +67,23 @@ class TrainedNetwork:
     weight_bits: Sequence[int] = WEIGHT_BITS
 
     def __post_init__(self) -> None:
+        self.check_labels()
+        if self.test is not None and self.test_labels is None:
+            raise InputError("accuracy on the test images needs their labels; give test_labels")
+        if self.evaluation is not None and self.labels is not None and self.evaluation_labels is None:
+            raise InputError("the pool has labels, so the evaluation needs its own; give evaluation_labels")
+
+    def check_labels(self, classes: int | None = None) -> None:
+        """Raise InputError unless all labels are whole numbers, one for each input, and below `classes`, if known."""
         for what, inputs, labels in (
             ("pool", self.pool, self.labels),
             ("evaluation", self.evaluation, self.evaluation_labels),
             ("test", self.test, self.test_labels),
         ):
-            if labels is not None and (inputs is None or len(labels) != len(inputs)):
-                found = "no inputs" if inputs is None else f"{len(inputs):,} inputs"
-                raise InputError(f"{what}: there must be a label for each input; found {len(labels):,} for {found}")
-        if self.test is not None and self.test_labels is None:
-            raise InputError("accuracy on the test images needs their labels; give test_labels")
-        if self.evaluation is not None and self.labels is not None and self.evaluation_labels is None:
-            raise InputError("the pool has labels, so the evaluation needs its own; give evaluation_labels")
+            if labels is not None and inputs is None:
+                raise InputError(f"{what}: there must be inputs for the labels; found none for {len(labels):,} labels")
+            if labels is not None and inputs is not None:
+                check_labels(what, labels, len(inputs), classes)
 
     @property
     def judged_on(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any] | None]:
@@ -107,6 +115,7 @@ class CompressionChoices:
         layers = [name for name, part in network.module.named_modules() if _has_matrix(part)]
         seen = network.pool[:_SEEN_INPUTS]
         self.entering = entering_vectors(network.module, seen, layers, _SEEN_VECTORS)
+        network.check_labels(num_classes(network.module, network.pool))
         self.planner = Planner(
             network.module,
             network.pool,
@@ -202,7 +211,8 @@ class CompressionChoices:
     def _entries_range(self) -> tuple[float, float]:
         """Entries of the largest layer: as few, and as many, as there can be."""
         of_layers = [[each.costs["entries"] for each in of_layer] for of_layer in self._candidates]
-        return max(min(of_layer) for of_layer in of_layers), max(max(of_layer) for of_layer in of_layers)
+        fewest = max(1.0, *(min(of_layer) for of_layer in of_layers))  # 1: there is no share of nothing
+        return fewest, max(fewest, *(max(of_layer) for of_layer in of_layers))
 
     def _plan(self, limit: float, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Candidate]:
         narrow = [
@@ -213,7 +223,7 @@ class CompressionChoices:
         allowed = [_small(of_layer, most_entries) for of_layer in narrow]
         weight = work_weight / (WORK_WEIGHTS - 1)
         totals = {
-            name: sum(max(each.costs[name] for each in of_layer) for of_layer in self._candidates)
+            name: sum(max(each.costs[name] for each in of_layer) for of_layer in self._candidates) or 1.0
             for name in ("file_bytes", "macs")
         }
         objective = [

@@ -38,6 +38,8 @@ def entering_vectors(
 ) -> dict[str, EnteringVectors]:
     """Record what enters these layers on `inputs` [inputs, ...]; of each at most so many vectors, evenly spaced.
 
+    A layer that the network never calls gets one vector of zeros, none per input.
+
     Raises InputError if a layer is neither Linear nor Conv2d of one group, or has padding by name.
     """
     parts = dict(module.named_modules())
@@ -47,9 +49,13 @@ def entering_vectors(
             f"{name}: the cost of {type(part).__name__} on an array is not known; only that of Linear and of Conv2d of "
             f"one group, with padding in numbers, is"
         )
-    recorded = record_activations(module, inputs, layers)
+    recorded = record_activations(module, inputs, layers, all_called=False)
     found = {}
     for name in layers:
+        if name not in recorded:
+            columns = int(parts[name].weight[0].numel())
+            found[name] = EnteringVectors(np.zeros((1, columns), dtype=np.float32), 0.0)
+            continue
         seen = _unrolled(parts[name], recorded[name])
         chosen = np.linspace(0, len(seen) - 1, min(most, len(seen))).astype(np.int64)
         found[name] = EnteringVectors(np.ascontiguousarray(seen[chosen]), len(seen) / len(inputs))

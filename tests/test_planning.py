@@ -16,6 +16,7 @@ import torch
 
 from compress import CompressedModel
 from compress.analysis import analyse, centred
+from compress.calibration import Calibration
 from compress.committee import choose_inputs, disagreement
 from compress.compensation import error_spread, pruned_weights, shared_weights
 from compress.fine_tuning import train
@@ -75,6 +76,30 @@ def network(digits: ImageSet) -> torch.nn.Module:
 @pytest.fixture(scope="module")
 def planner(network: torch.nn.Module, digits: ImageSet) -> Planner:
     return Planner(network, digits.train_images[:600], digits.train_labels[:600], cost=entries_cost)
+
+
+class Sides(torch.nn.Module):
+    """A head, and another one beside it that changes nothing, for one of several reasons."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.body, self.head = torch.nn.Linear(16, 24), torch.nn.Linear(24, 4)
+        self.side, self.other_head = torch.nn.Linear(24, 12), torch.nn.Linear(12, 4)
+        weights = {"zeros": self.side.weight, "zeros behind": self.other_head.weight}
+        if kind in weights:
+            torch.nn.init.zeros_(weights[kind])
+        elif kind == "dead units":
+            torch.nn.init.constant_(self.side.bias, -1000.0)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        seen = torch.relu(self.body(inputs))
+        other = torch.relu(self.side(seen))
+        if self.kind == "unused" and not self.training:
+            return self.head(seen)  # type: ignore[no-any-return]
+        if self.kind == "next to nothing":
+            return self.head(seen) + self.other_head(other * 1e-25) * 1e-15  # type: ignore[no-any-return]
+        return self.head(seen) + self.other_head(other)  # type: ignore[no-any-return]
 
 
 def entries_cost(layer: CompressedLayer, index_bits: int) -> dict[str, float]:
@@ -276,7 +301,7 @@ def test_what_is_no_budget_tolerance_or_network_is_refused(planner: Planner, net
         Budget(sram_bytes_per_pe=1000)
     with pytest.raises(InputError, match="one positive bound, accuracy_drop or divergence; found None and None"):
         Tolerance()
-    with pytest.raises(InputError, match="there must be a label for each input of the pool; found 2 for 3"):
+    with pytest.raises(InputError, match="labels: there must be a label for each input; found 2 for 3 inputs"):
         Planner(network, np.zeros((3, 64), np.float32), np.zeros(2))
     with pytest.raises(InputError, match=r"there must be a choice for each layer, 0, 2, 4; found them for 0"):
         planner.apply(network, {"0": Choice(0.5, 4)})
@@ -284,6 +309,88 @@ def test_what_is_no_budget_tolerance_or_network_is_refused(planner: Planner, net
     torch.nn.init.zeros_(other.get_submodule("0").weight)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="the module must be the one that was analysed; 0 has other weights"):
         planner.apply(other, dict.fromkeys("024", Choice(0.5, 4)))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("kind", ["unused", "zeros", "zeros behind", "dead units", "next to nothing"])
+def test_a_layer_without_effect_takes_its_smallest_choice(kind: str) -> None:
+    torch.manual_seed(0)
+    module = Sides(kind).eval()
+    pool = np.random.default_rng(0).normal(size=(150, 16)).astype(np.float32)
+    planner = Planner(module, pool, cost=entries_cost)
+    for tolerance in (Tolerance(divergence=0.01), Tolerance(accuracy_drop=0.02)):
+        plan = planner.plan(tolerance)
+        assert plan.feasible
+        for name in ("side",) if kind == "zeros" else ("side", "other_head"):
+            of_layer = planner.candidates[list(plan.layers).index(name)]
+            assert plan.layers[name].costs["file_bytes"] == min(each.costs["file_bytes"] for each in of_layer)
+        assert planner.predict(tolerance).choices
+        smaller = planner.plan(tolerance, Budget(file_bytes=plan.costs["file_bytes"] - 1))
+        assert smaller.costs["file_bytes"] < plan.costs["file_bytes"] or not smaller.feasible
+    chosen = choose_inputs(module, pool, 30, Tolerance(divergence=0.01))
+    assert np.isfinite(chosen.weights).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_network_that_compression_does_not_change_is_planned_as_it_is() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(16, 24), torch.nn.ReLU(), torch.nn.Linear(24, 4)).eval()
+    with torch.no_grad():
+        for name in ("0", "2"):
+            weight = module.get_submodule(name).weight
+            assert isinstance(weight, torch.Tensor)
+            weight.copy_(weight.sign() / 4)  # two values, exact in 16 bits
+    pool = np.random.default_rng(0).normal(size=(150, 16)).astype(np.float32)
+    planner = Planner(module, pool)
+    for tolerance in (Tolerance(divergence=1e-3), Tolerance(accuracy_drop=0.02)):
+        plan = planner.plan(tolerance)
+        assert plan.feasible
+        assert plan.predicted_change == 0
+        assert set(plan.choices.values()) == {Choice(1.0, 2)}
+        assert planner.predict(tolerance).choices == plan.choices
+        assert planner.plan(tolerance).choices == plan.choices
+    looser = planner.plan(Tolerance(divergence=0.05))
+    assert looser.feasible
+    assert looser.costs["file_bytes"] < plan.costs["file_bytes"]
+
+
+def test_a_change_that_is_none_is_not_calibrated() -> None:
+    calibration = Calibration(2)
+    calibration.add(0, 0.1, np.full(5, 0.2))
+    calibration.add(1, 0.1, np.full(5, 0.05))
+    assert calibration.knows(0, 0.0)
+    assert not calibration.knows(0, 1e-3)
+    scaled = calibration.scaled(0, np.array([0.0, 1e-40, 0.1]))
+    assert scaled[0] == 0
+    assert np.isfinite(scaled).all()
+
+
+def test_derivatives_that_are_no_numbers_are_refused_and_tiny_ones_count_as_none() -> None:
+    class Root(torch.nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.layer, self.out, self.factor = torch.nn.Linear(3, 3), torch.nn.Linear(3, 2), factor
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            found = self.layer(inputs)
+            seen = (found * 0).sqrt() if self.factor == 1 else (found * 1e-22) * self.factor
+            return self.out(inputs) + self.out(seen)  # type: ignore[no-any-return]
+
+    inputs = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    with pytest.raises(InputError, match=r"derivatives must be finite; found NaN or infinity in those by the weights"):
+        Planner(Root(1), inputs)
+    analysis = analyse(Root(1e-22), inputs)
+    assert np.isfinite(analysis.units[0].curvatures).all()
+    assert analysis.predicted_change({"layer": np.ones((3, 3))}) < 1e-30
+
+
+def test_a_budget_that_all_else_takes_up_is_missed_by_as_little_as_can_be() -> None:
+    sizes = [np.array([50.0, 20.0, 30.0]), np.array([7.0, 9.0, 6.0])]
+    changes = [np.array([1.0, 5.0, 3.0]), np.array([0.0, 0.0, 1.0])]
+    for bound in (0.0, -40.0):
+        found = choose_nearest([3, 3], {"tolerance": (changes, 4.0), "file_bytes": (sizes, bound)}, ["tolerance"])
+        assert found is not None
+        assert found.tolist() == [2, 2]
 
 
 def test_disagreement_is_divergence_or_entropy_of_votes() -> None:

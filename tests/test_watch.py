@@ -80,6 +80,23 @@ def test_the_original_itself_is_never_told_from_itself(original: torch.nn.Module
     assert report.drift["used, second half from first"] == 0
 
 
+def test_halves_that_do_not_vary_and_differ_drift(original: torch.nn.Module, inputs: np.ndarray) -> None:
+    class Other:
+        def load_into(self, module: torch.nn.Module) -> None:
+            state = original.state_dict()
+            module.load_state_dict(state | {"2.bias": state["2.bias"] + torch.tensor([0.0, 100, 0, 0, 0])})
+
+    outputs = original(torch.from_numpy(inputs)).detach().numpy()
+    as_before, other = (inputs[same][:20] for same in (outputs.argmax(1) == 1, outputs.argmax(1) != 1))
+    tolerance = Tolerance(accuracy_drop=0.1)
+    report = watch(original, Other(), np.concatenate([as_before, other]), tolerance)  # type: ignore[arg-type]
+    assert report.disagreement.mean == 0.5
+    assert report.drift["used, second half from first"] == np.inf
+    assert "used, second half from first" in report.drifting
+    report = watch(original, Other(), np.concatenate([other, as_before]), tolerance)  # type: ignore[arg-type]
+    assert report.drift["used, second half from first"] == -np.inf
+
+
 @pytest.mark.parametrize("kind", ["share", "mean"])
 def test_intervals_hold_what_they_should_as_often_as_they_say(kind: str) -> None:
     draw = np.random.default_rng(2)

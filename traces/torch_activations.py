@@ -13,12 +13,13 @@ from traces.errors import InputError
 
 
 def record_activations(
-    module: torch.nn.Module, inputs: npt.NDArray[np.float32], layers: Sequence[str]
+    module: torch.nn.Module, inputs: npt.NDArray[np.float32], layers: Sequence[str], all_called: bool = True
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Run `inputs` [batch, ...] through `module` and record what enters each named submodule.
 
     Returns float32 [batch, ...] by layer name. The module is put in evaluation mode for the run and left as
-    it was found. Raises InputError if a name is no submodule or a submodule is never called.
+    it was found. Raises InputError if a name is no submodule, or, with `all_called`, a submodule is never called;
+    without it, such a submodule is left out.
     """
     submodules = dict(module.named_modules())
     unknown = [name for name in layers if name not in submodules]
@@ -44,6 +45,6 @@ def record_activations(
         for hook in hooks:
             hook.remove()
     silent = [name for name in layers if name not in recorded]
-    if silent:
+    if silent and all_called:
         raise InputError(f"the network never called {', '.join(silent)} on these inputs; record other layers")
     return recorded
