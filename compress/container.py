@@ -52,12 +52,15 @@ class CompressedModel:
                   array's own gaps are a matter of its packing)
     weight_names  the parameters that each layer's weights are, more than one where they are tied; NAME.weight if
                   not given
-    bias_names    the parameter that each layer's bias is; NAME.bias if not given
-    tensors       what is not compressed, by name: float32, or int64; stored as float16 where that changes no value
+    bias_names    the parameter that each layer's bias is, if it is in the codebook; NAME.bias if not given
+    tensors       what is not compressed, by name: float32, or int64; stored as float16 where that changes no value. A
+                  bias among them is its layer's `free_bias`, if it is named as the weight is: NAME.bias for
+                  NAME.weight, NAME.bias_ih_l0 for NAME.weight_ih_l0
     buffers       names among `tensors` of what is no parameter: running means, say
     coding        how layers are written, one choice or one for each; `index_bits` stands before its own
 
-    Raises InputError if the layers cannot be told apart, a shape does not fit its layer, or a value is not finite.
+    Raises InputError if the layers cannot be told apart, a shape does not fit its layer, a value is not finite, or a
+    layer has one free bias and the tensors another one for it.
     """
 
     def __init__(
@@ -101,6 +104,9 @@ class CompressedModel:
         if not all(self.weight_names) or isinstance(weight_names, str) or str in map(type, weight_names or ()):
             raise InputError(f"weight_names must be a list of names for each layer; found {weight_names!r}")
         _check_names([*(name for of_layer in self.weight_names for name in of_layer), *self.bias_names, *self.tensors])
+        for number, layer in enumerate(self.layers):
+            self._store_free_bias(layer, self.weight_names[number])
+            self.layers[number] = _with_free_bias(layer, self.weight_names[number], self.tensors)
         stored = self._parameter_names() + list(self.tensors)
         twice = sorted({name for name in stored if stored.count(name) > 1}) if len(set(stored)) < len(stored) else []
         if twice:
@@ -108,6 +114,36 @@ class CompressedModel:
         unknown = sorted(self.buffers - set(self.tensors))
         if unknown:
             raise InputError(f"buffers must be among the tensors; {', '.join(unknown)} are not")
+
+    def _store_free_bias(self, layer: CompressedLayer, weight_names: tuple[str, ...]) -> None:
+        """Put a layer's free bias among the tensors, unless it is there."""
+        if layer.free_bias is None:
+            return
+        possible = _names_of_biases(weight_names)
+        if not possible:
+            raise InputError(
+                f"layer {layer.name!r}: a free bias is stored by its weight's name, NAME.bias for NAME.weight; found "
+                f"the weight {weight_names[0]!r}; give the layer without the bias, and the bias among the tensors"
+            )
+        stored = [name for name in possible if name in self.tensors]
+        if not stored:
+            self.tensors[possible[0]] = layer.free_bias
+        elif len(stored) > 1 or not np.array_equal(layer.free_bias, self.tensors[stored[0]]):
+            raise InputError(
+                f"layer {layer.name!r}: its free bias must be the one that the tensors hold for it; they hold "
+                f"{' and '.join(stored)}, of other values; leave the one or the other out"
+            )
+
+    @property
+    def tensors_beside_layers(self) -> list[str]:
+        """Names of the tensors that are no layer's free bias: normalisation, say, and buffers."""
+        of_layers = {
+            name
+            for layer, weight_names in zip(self.layers, self.weight_names, strict=True)
+            if layer.free_bias is not None
+            for name in _names_of_biases(weight_names)
+        }
+        return [name for name in self.tensors if name not in of_layers]
 
     def _parameter_names(self) -> list[str]:
         names = [name for of_layer in self.weight_names for name in of_layer]
@@ -283,10 +319,14 @@ class ContainerReader:
             self._file.close()
 
     def layer(self, name: str) -> CompressedLayer:
-        """Read one layer. Raises InputError if there is none of this name."""
+        """Read one layer; if its bias is not in its codebook, the other tensors, too, for it may be among them.
+
+        Raises InputError if there is no layer of this name.
+        """
         if name not in self._layers:
             raise InputError(f"{self.source}: holds no layer {name!r}; its layers are {', '.join(self.names)}")
-        return self._read_layer(name)[0]
+        layer, _, weight_names, *_ = self._read_layer(name)
+        return layer if layer.bias is not None else _with_free_bias(layer, weight_names, self._other_tensors[0])
 
     @property
     def names(self) -> list[str]:
@@ -301,9 +341,7 @@ class ContainerReader:
             if num_weights > MOST_WEIGHTS:
                 self._damaged(f"layers of more than {MOST_WEIGHTS:,} weights in all")
         layers, shapes, weight_names, bias_names, coding = (list(each) for each in zip(*read, strict=True))
-        tensors, buffers = {}, []
-        for place in self._tensors:
-            tensors, buffers = self._decoded(_decode_tensors, self._section(*place, "the other tensors"), "tensors")
+        tensors, buffers = self._other_tensors
         try:
             model = CompressedModel(
                 layers,
@@ -373,6 +411,14 @@ class ContainerReader:
         found: _LayerParts = self._decoded(lambda section: _decode_layer(name, section), content, f"layer {name!r}")
         return found
 
+    @cached_property
+    def _other_tensors(self) -> tuple[dict[str, npt.NDArray[Any]], list[str]]:
+        """By name, and which of them are buffers."""
+        found: tuple[dict[str, npt.NDArray[Any]], list[str]] = {}, []
+        for place in self._tensors:
+            found = self._decoded(_decode_tensors, self._section(*place, "the other tensors"), "tensors")
+        return found
+
     def _decoded(self, decode: Any, content: bytes, what: str) -> Any:
         """What `decode` makes of bytes; the checksum was right, so what is wrong was written so."""
         try:
@@ -413,6 +459,21 @@ def _check_layer(layer: CompressedLayer, shape: tuple[int, ...]) -> None:
             f"layer {layer.name!r}: the weights' shape must have 2 to {_MOST_DIMENSIONS} dimensions and "
             f"unroll to {list(layer.codes.shape)}; found {list(shape)}"
         )
+
+
+def _names_of_biases(weight_names: Sequence[str]) -> list[str]:
+    """What the biases of these weights are called: `fc.bias` of `fc.weight`, `bias_hh_l0` of `weight_hh_l0`."""
+    split = [name.rpartition(".") for name in weight_names]
+    return [f"{path}{dot}{last.replace('weight', 'bias')}" for path, dot, last in split if "weight" in last]
+
+
+def _with_free_bias(layer: CompressedLayer, weight_names: Sequence[str], tensors: Tensors) -> CompressedLayer:
+    """The layer with its bias, if that is among the tensors; of a tied weight's several biases, none is it."""
+    found = [tensors[name] for name in _names_of_biases(weight_names) if name in tensors]
+    fits = len(found) == 1 and found[0].shape == (layer.rows,) and found[0].dtype == np.float32
+    if not fits or layer.bias is not None or layer.free_bias is not None:
+        return layer
+    return dataclasses.replace(layer, free_bias=found[0])
 
 
 def _check_names(names: Sequence[str]) -> None:

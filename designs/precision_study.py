@@ -59,10 +59,9 @@ def lenet_network(name: str, model: CompressedModel) -> Network:
     steps: list[Step] = []
     source = INPUT
     for number, layer in enumerate(model.layers):
-        bias = model.tensors.get(f"{layer.name}.bias")  # free biases are added off the array
         convolution = Convolution((_LENET_5_KERNEL, _LENET_5_KERNEL)) if layer.name.startswith("conv") else None
         rectified = convolution is None and number < len(model.layers) - 1
-        steps.append(LayerStep(layer, source, convolution, bias, rectified))
+        steps.append(LayerStep(layer, source, convolution, rectified=rectified))
         source = layer.name
         if convolution is not None:
             steps.append(PoolStep(f"{layer.name}/pool", source, "max", (2, 2), (2, 2)))

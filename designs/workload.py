@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from designs.file_names import file_name
 from sim.batch import checked_inputs
 from traces import CompressedLayer, InputError
 from traces.atomic_file import write_atomically
@@ -119,7 +121,7 @@ class Workload:
             outputs[step.name] = step.finish(products, network.output_shapes[step.name])
             for number, (group, part) in enumerate(zip(groups, vectors, strict=True)):
                 name = group.name if len(groups) == 1 else f"{group.name}/{number}"
-                layer = CompressedLayer(name, group.codes, group.codebook, group.bias)
+                layer = dataclasses.replace(group, name=name)
                 flat = np.ascontiguousarray(part.reshape(-1, layer.columns), dtype=np.float32)
                 found.append(WorkloadLayer(layer, flat, vectors.shape[2]))
         return cls(network.name, tuple(found))
@@ -151,8 +153,12 @@ class Workload:
             index = json.loads((path / _INDEX).read_text())
             layers = []
             for number, entry in enumerate(index["layers"]):
-                arrays = {name: mapped(path / f"{number}.{name}.npy") for name in entry["arrays"]}
-                layer = CompressedLayer(entry["name"], arrays["codes"], arrays["codebook"], arrays.get("bias"))
+                files = {name: f"{number}.{name}.npy" for name in entry["arrays"]}
+                for file in files.values():
+                    file_name("an array's name", file, "write the workload again")
+                arrays = {name: mapped(path / file) for name, file in files.items()}
+                biases = arrays.get("bias"), arrays.get("free_bias")
+                layer = CompressedLayer(entry["name"], arrays["codes"], arrays["codebook"], *biases)
                 layers.append(WorkloadLayer(layer, arrays["activations"], entry["vectors_per_input"]))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{path}: holds no whole workload: {error}") from error
@@ -176,5 +182,7 @@ def mapped(path: Path) -> npt.NDArray[Any]:
 
 
 def _arrays(each: WorkloadLayer) -> dict[str, npt.NDArray[Any]]:
-    arrays = {"codes": each.layer.codes, "codebook": each.layer.codebook, "activations": each.activations}
-    return arrays if each.layer.bias is None else arrays | {"bias": each.layer.bias}
+    layer = each.layer
+    arrays = {"codes": layer.codes, "codebook": layer.codebook, "activations": each.activations}
+    biases = {"bias": layer.bias, "free_bias": layer.free_bias}
+    return arrays | {name: values for name, values in biases.items() if values is not None}

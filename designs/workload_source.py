@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def _named_layer(name: str, data: Path | None) -> tuple[CompressedLayer, FloatVe
         if real is None or not real.exists():
             return EIE_BENCHMARK[name].draw()
         layer, values = read_layer_and_input(real)
-        return CompressedLayer(name, layer.codes, layer.codebook, layer.bias), values
+        return dataclasses.replace(layer, name=name), values
     if not Path(name).exists():
         raise InputError(
             f"{name}: there is no such layer file, and EIE's benchmark has {', '.join(EIE_BENCHMARK)}; all nine are eie"
@@ -76,7 +77,8 @@ def container_workload(
 def container_inputs(container: Path, data: Path | None, activations: Path | None, inputs: int) -> Inputs:
     """A container's model and at most `inputs` inputs, from a file or a set of test images.
 
-    With labels, if there are, and what the inputs are. Raises InputError if they do not fit the first layer.
+    With labels, if there are, and what the inputs are. Raises InputError if they do not fit the first layer, or the
+    container holds more than layers and their biases: what that is between the layers it does not say.
     """
     if inputs < 1:
         raise InputError(f"inputs={inputs} must be at least 1")
@@ -85,6 +87,13 @@ def container_inputs(container: Path, data: Path | None, activations: Path | Non
             f"inputs come from --data or from --activations; found both, {data} and {activations}; give one"
         )
     model = CompressedModel.load(container)
+    beside = model.tensors_beside_layers
+    if beside:
+        raise InputError(
+            f"{container}: its layers are run one after the other, ReLU in between, so it must hold nothing else than "
+            f"layers and their biases; found {', '.join(beside)}, which would be left out; fuse normalisation with "
+            f"the layers before they are compressed (torch.nn.utils.fusion)"
+        )
     labels = None
     if activations is not None:
         values = np.atleast_2d(read_npy(activations))[:inputs]

@@ -49,9 +49,9 @@ def simulate_file(
       python -m sim SqueezeNet.net --activations images.npy --weight-bits 8
 
     Args:
-        layer: .npz file with codes, codebook, optionally bias and one recorded input as act; or .npy with plain
-            weights, .npz of scipy.sparse.save_npz, or a directory of the EIE authors' simulator; or, for all layers
-            of a network, a .net file as the author of Deep Compression published it
+        layer: .npz file with codes, codebook, optionally bias or free_bias and one recorded input as act; or .npy with
+            plain weights, .npz of scipy.sparse.save_npz, or a directory of the EIE authors' simulator; or, for all
+            layers of a network, a .net file as the author of Deep Compression published it
         array: the array to run it on
         activations: .npy file with the input, float [columns], instead of the layer's own; of a network, one or
             more inputs

@@ -38,8 +38,11 @@ def simulate(
     number_format   of an array in fixed point; if none is given, it is fitted to this layer and this input
 
     In floating point, products and sums are in float64, in the order in which the PEs see them, and the output is
-    rounded to float32 at the end (to infinity, if float32 cannot hold it). Raises InputError on input that no array
-    could run. Warns (DoesNotFitWarning) of a layer that does not fit, unless `config` says how it is to be run then.
+    rounded to float32 at the end (to infinity, if float32 cannot hold it). A bias in the codebook is one more column,
+    the last; a free bias is what the accumulators begin with, and costs nothing here.
+
+    Raises InputError on input that no array could run. Warns (DoesNotFitWarning) of a layer that does not fit, unless
+    `config` says how it is to be run then.
     """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)

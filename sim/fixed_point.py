@@ -8,7 +8,8 @@ codebook), activations and accumulators have so many bits, and fraction bits of 
     sum       = accumulator code + rounded, saturated               an overflow, counted, if that changes it
 
 with `shift = weight_fraction_bits + activation_fraction_bits - accumulator_fraction_bits`. Values become codes with
-the same rounding and saturation. Source of the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10; the paper
+the same rounding and saturation. A bias outside of the codebook (`CompressedLayer.free_bias`) is what the accumulators
+begin with, as codes of theirs. Source of the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10; the paper
 states no rounding.
 """
 
@@ -83,7 +84,8 @@ def fitted_format(layer: CompressedLayer, activations: npt.NDArray[np.float32], 
 
     activations   float32 [inputs, columns]
 
-    The bit to spare is for partial sums: the largest output, in floating point, takes at most half the range.
+    The bit to spare is for partial sums: the largest output, in floating point, and the largest value that an
+    accumulator begins with take at most half the range.
     """
     largest_activation = float(np.abs(activations).max(initial=0.0))
     if layer.bias is not None:
@@ -91,10 +93,15 @@ def fitted_format(layer: CompressedLayer, activations: npt.NDArray[np.float32], 
     with np.errstate(over="ignore"):
         outputs = activations @ layer.weights().T + layer.bias_values()
     largest_output = min(float(np.abs(outputs).max(initial=0.0)), float(np.finfo(np.float32).max))
+    if layer.free_bias is not None:
+        largest_output = max(largest_output, float(np.abs(layer.free_bias).max()))
     weight = _fraction_bits(float(np.abs(layer.codebook).max()), bits)
     activation = _fraction_bits(largest_activation, bits)
     accumulator = min(_fraction_bits(2 * largest_output, bits), weight + activation)
-    return FixedPoint(bits, weight, activation, max(accumulator, weight + activation - 62))
+    activation = min(
+        activation, accumulator + 62 - weight
+    )  # products too small beside a free bias to be shifted as far
+    return FixedPoint(bits, weight, activation, accumulator)
 
 
 def _fraction_bits(largest: float, bits: int) -> int:
@@ -115,6 +122,7 @@ class Operands:
     activations   float32 or int64 [columns] or [inputs, columns]
     one           the activation of the bias
     number_format   of the codes; None for floating point
+    free_bias     float64 or int64 [rows], what accumulators begin with; None for zeros
     saturated_activations   how many were too large for a code, int64 [] or [inputs]
     """
 
@@ -123,6 +131,7 @@ class Operands:
     one: float | int
     number_format: FixedPoint | None
     saturated_activations: npt.NDArray[np.int64]
+    free_bias: npt.NDArray[Any] | None = None
 
     def values(self, accumulators: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Accumulators as outputs, float32; what float32 cannot hold becomes infinite."""
@@ -133,8 +142,11 @@ class Operands:
             return values.astype(np.float32)
 
     def accumulators(self, *shape: int) -> npt.NDArray[Any]:
-        """Accumulators before the first product."""
-        return np.zeros(shape, dtype=self.codebook.dtype)
+        """Accumulators of a whole layer before the first product, of shape [rows] or [inputs, rows]."""
+        accumulators = np.zeros(shape, dtype=self.codebook.dtype)
+        if self.free_bias is not None:
+            accumulators[:] = self.free_bias
+        return accumulators
 
 
 def operands(
@@ -153,7 +165,12 @@ def operands(
         if number_format is not None:
             raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
         return Operands(
-            layer.codebook.astype(np.float64), activations, 1.0, None, np.zeros(activations.shape[:-1], dtype=np.int64)
+            codebook=layer.codebook.astype(np.float64),
+            activations=activations,
+            one=1.0,
+            number_format=None,
+            saturated_activations=np.zeros(activations.shape[:-1], dtype=np.int64),
+            free_bias=None if layer.free_bias is None else layer.free_bias.astype(np.float64),
         )
     bits = config.activation_bits
     if number_format is None:
@@ -170,4 +187,9 @@ def operands(
         one=int(number_format.codes(1.0, fraction_bits)),
         number_format=number_format,
         saturated_activations=number_format.saturated(activations, fraction_bits),
+        free_bias=(
+            None
+            if layer.free_bias is None
+            else number_format.codes(layer.free_bias, number_format.accumulator_fraction_bits)
+        ),
     )

@@ -231,8 +231,7 @@ def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
         """Rows `begin` to `end` of each PE."""
         places = slice(begin * num_pes, min(end * num_pes, layer.rows))
         rows = places if order is None else order[places]
-        bias = None if layer.bias is None else layer.bias[rows]
-        images = pack(CompressedLayer(layer.name, layer.codes[rows], layer.codebook, bias), config)
+        images = pack(layer.part(rows), config)
         store_bytes = images.layer.rows * config.activation_bits // 8 if streams_outputs else 0
         return Block(images, slice(None), rows, _image_bytes(images, config), store_bytes)
 

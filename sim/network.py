@@ -89,10 +89,11 @@ def simulate_network(
     inputs       float32 [inputs, ...], each of the network's input shape
     after_input  called once for each input that is through
 
-    A convolution is one matrix-vector product for each output position and group. Pooling, concatenation and a bias
-    that is not in the codebook are computed off the array, in floating point, and cost nothing here. A fixed-point
-    format is fitted to each layer and what enters it, chunk by chunk of the inputs. Raises InputError if the inputs
-    do not fit, or a convolution does not stay on the array: its weights serve all positions.
+    A convolution is one matrix-vector product for each output position and group. A layer's own bias is added on the
+    array, as `simulate` does. Pooling, concatenation and the bias of a step (`LayerStep.bias`) are computed off the
+    array, in floating point, and cost nothing here. A fixed-point format is fitted to each layer and what enters it,
+    chunk by chunk of the inputs. Raises InputError if the inputs do not fit, or a convolution does not stay on the
+    array: its weights serve all positions.
     """
     config = config or ArrayConfig()
     network, packed = _packed_network(network, config)
@@ -140,7 +141,13 @@ def _packed_network(
 ) -> tuple[Network, dict[str, list[PackedLayer]]]:
     """The network, and its packed layers, group by group, by step."""
     if not isinstance(network, Network):
-        layers = list(network)
+        try:
+            layers = list(network)
+        except TypeError:
+            raise InputError(
+                f"network must be a traces.network.Network or a list of layers; found {type(network).__name__}; of a "
+                f"container, give its layers"
+            ) from None
         plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
         network = Network.of_layers("layers", plain)
         packed = {

@@ -1,10 +1,10 @@
 """LSTM and GRU cells on the array: two matrix products a step; the gates' element-wise functions are off the array.
 
 The weights are those of PyTorch's `LSTM` and `GRU`: `weight_ih` [gates * hidden, columns] and `weight_hh`
-[gates * hidden, hidden], each with its bias, gates in the order i, f, g, o and r, z, n. Source of the equations:
-Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et al., 2000; Cho et al., 2014,
-with the reset gate after the product, as PyTorch has it. Gates are evaluated in float64 (the paper's NT-LSTM counts the
-matrix products alone, too).
+[gates * hidden, hidden], each with its bias, in the codebook or free of it, gates in the order i, f, g, o and r, z, n.
+Source of the equations: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et
+al., 2000; Cho et al., 2014, with the reset gate after the product, as PyTorch has it. Gates are evaluated in float64
+(the paper's NT-LSTM counts the matrix products alone, too).
 """
 
 from __future__ import annotations

@@ -44,12 +44,13 @@ class CompressedLayer:
     codes     uint8 or uint16 [rows, columns]; index into `codebook`, 0 = pruned
     codebook  float32 [2**weight_bits]; entry 0 is 0.0, the value of a pruned weight
     bias      same type as `codes`, [rows], indices into `codebook`, or None
+    free_bias   float32 [rows], a bias outside of the codebook, or None; a layer has one of the two at most
 
     The layer computes `weights() @ activations + bias_values()`. A convolution is stored unrolled, as
     [out, in * kernel_height * kernel_width]. The arrays of a layer are its own and read-only.
 
-    Raises InputError if a type or shape is wrong, a codebook value is not finite, or a code has no entry
-    in the codebook.
+    Raises InputError if a type or shape is wrong, a value of the codebook or of a free bias is not finite, a code has
+    no entry in the codebook, or there are two biases.
 
     Source: weight sharing, Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3; the encoded weight
     matrix of Han et al., "EIE", ISCA 2016, section III-B.
@@ -59,6 +60,7 @@ class CompressedLayer:
     codes: Codes
     codebook: FloatVector
     bias: Codes | None = None
+    free_bias: FloatVector | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -99,6 +101,8 @@ class CompressedLayer:
                 )
             self._check_codes_in_codebook("bias", bias, length)
             object.__setattr__(self, "bias", _read_only(bias))
+        if self.free_bias is not None:
+            object.__setattr__(self, "free_bias", _read_only(self._checked_free_bias(codes.shape[0])))
         object.__setattr__(self, "codes", _read_only(codes))
         object.__setattr__(self, "codebook", _read_only(codebook))
 
@@ -110,6 +114,24 @@ class CompressedLayer:
                 f"codebook indices; found {array.dtype} with {array.ndim} dimension(s)"
             )
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+
+    def _checked_free_bias(self, rows: int) -> FloatVector:
+        given = np.asarray(self.free_bias)
+        if given.shape != (rows,) or given.dtype.kind not in "fiu":
+            raise InputError(
+                f"layer {self.name!r}: free_bias must be real numbers [{rows}], one value a row; found {given.dtype} "
+                f"{list(given.shape)}"
+            )
+        if self.bias is not None:
+            raise InputError(
+                f"layer {self.name!r}: a bias must be codes (bias) or values (free_bias); found both; give their sum, "
+                f"codebook[bias] + free_bias, as free_bias"
+            )
+        with np.errstate(over="ignore"):
+            values = given.astype(np.float32)
+        if not np.isfinite(values).all():
+            raise InputError(f"layer {self.name!r}: every value of free_bias must be finite as float32")
+        return values
 
     def _check_codes_in_codebook(self, field: str, codes: Codes, length: int) -> None:
         largest = int(codes.max())
@@ -141,7 +163,7 @@ class CompressedLayer:
 
     @property
     def num_parameters(self) -> int:
-        """Weights and biases of the layer before pruning."""
+        """Weights of the layer before pruning, and biases that its codebook serves: a free bias does not count."""
         return int(self.codes.size) + (0 if self.bias is None else self.rows)
 
     def weights(self) -> FloatVector:
@@ -149,7 +171,14 @@ class CompressedLayer:
         return self.codebook[self.codes]
 
     def bias_values(self) -> FloatVector:
-        """The decoded bias, float32 [rows]; zeros where the layer has none."""
+        """The bias, decoded or as it is, float32 [rows]; zeros where the layer has none."""
+        if self.free_bias is not None:
+            return self.free_bias.copy()
         if self.bias is None:
             return np.zeros(self.rows, dtype=np.float32)
         return self.codebook[self.bias]
+
+    def part(self, rows: npt.NDArray[np.int64] | slice) -> CompressedLayer:
+        """Some rows of the layer, each with its bias."""
+        bias, free_bias = (None if each is None else each[rows] for each in (self.bias, self.free_bias))
+        return CompressedLayer(self.name, self.codes[rows], self.codebook, bias, free_bias)

@@ -26,7 +26,7 @@ class LayerStep:
     layer        its rows are outputs, or output channels; its columns as `Convolution.unroll` orders them
     source       the step whose output enters
     convolution  None for a fully connected layer
-    bias         float32 [rows], added to the outputs; besides the layer's own, which goes through its codebook
+    bias         float32 [rows], added to the outputs off the array; besides the layer's own, `layer.bias_values()`
     rectified    whether negative outputs become zero (ReLU)
     """
 
@@ -82,12 +82,7 @@ class LayerStep:
         if groups == 1:
             return [layer]
         parts = np.array_split(np.arange(layer.rows), groups)
-        return [
-            CompressedLayer(
-                layer.name, layer.codes[rows], layer.codebook, None if layer.bias is None else layer.bias[rows]
-            )
-            for rows in parts
-        ]
+        return [layer.part(rows) for rows in parts]
 
     def finish(self, products: Floats, shape: Shape) -> npt.NDArray[np.float32]:
         """From products [groups, inputs, positions, rows / groups] to outputs float32 [inputs, *shape]."""

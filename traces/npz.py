@@ -1,7 +1,7 @@
 """Layer files: one compressed layer, and optionally one recorded input, in NumPy's `.npz` form.
 
 Arrays: `codes` uint8 or uint16 [rows, columns], `codebook` float32 [2**weight_bits], optionally `bias`
-(type of codes) [rows] and `act` float32 [columns].
+(type of codes) [rows] or `free_bias` float32 [rows], and `act` float32 [columns].
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVect
             f"{path}: a layer file must hold the arrays codes and codebook; {' and '.join(missing)} missing; "
             f"found {', '.join(arrays) or 'none'}"
         )
-    layer = CompressedLayer(Path(path).stem, arrays["codes"], arrays["codebook"], arrays.get("bias"))
+    biases = arrays.get("bias"), arrays.get("free_bias")
+    layer = CompressedLayer(Path(path).stem, arrays["codes"], arrays["codebook"], *biases)
     return layer, arrays.get("act")
 
 
@@ -84,8 +85,8 @@ def read_layer_and_input(path: str | os.PathLike[str]) -> tuple[CompressedLayer,
 def write_layer(path: str | os.PathLike[str], layer: CompressedLayer, activations: FloatVector | None = None) -> None:
     """Write a layer file that `read_layer` reads back. The file is whole or absent."""
     arrays: dict[str, npt.NDArray[Any]] = {"codes": layer.codes, "codebook": layer.codebook}
-    if layer.bias is not None:
-        arrays["bias"] = layer.bias
+    biases = {"bias": layer.bias, "free_bias": layer.free_bias}
+    arrays |= {name: values for name, values in biases.items() if values is not None}
     if activations is not None:
         arrays["act"] = activations
     write_npz(path, arrays)

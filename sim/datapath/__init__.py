@@ -67,7 +67,7 @@ class Array:
         config: ArrayConfig,
         accumulators: npt.NDArray[Any] | None = None,
     ) -> None:
-        """`accumulators` [rows] to begin with, zeros if none are given."""
+        """`accumulators` [rows] to begin with; if none are given, those of `operands`: zeros, or a free bias."""
         self.packed = packed
         self.operands = operands
         self.config = config
@@ -118,7 +118,7 @@ class Array:
     @property
     def accumulators(self) -> npt.NDArray[Any]:
         """What the destination registers hold, float64 or int64 [rows]."""
-        in_places = self.operands.accumulators(self.packed.layer.rows)
+        in_places = np.empty(self.packed.layer.rows, dtype=self.operands.codebook.dtype)
         for number, pe in enumerate(self.pes):
             in_places[number :: len(self.pes)] = pe.activation_write.accumulators
         accumulators = np.empty_like(in_places)

@@ -183,7 +183,14 @@ def _commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: 
         in_rows[: layer.columns] = operands.activations
         for pe in range(num_pes):
             yield _load(SOURCE, pe, in_rows[pe::num_pes])
-    yield _load(DESTINATION, ALL_PES, np.zeros(output_rows))
+    if operands.free_bias is None:
+        yield _load(DESTINATION, ALL_PES, np.zeros(output_rows))
+    else:
+        out_rows = np.zeros(output_rows * num_pes, dtype=np.int64)
+        order = slice(None) if packed.row_order is None else packed.row_order
+        out_rows[: layer.rows] = operands.free_bias[order]
+        for pe in range(num_pes):
+            yield _load(DESTINATION, pe, out_rows[pe::num_pes])
     for pe in range(num_pes):
         yield _load(EVEN_POINTERS, pe, packed.pointers[0::2, pe])
         yield _load(ODD_POINTERS, pe, packed.pointers[1::2, pe])
