@@ -20,7 +20,7 @@ test-all: $(INSTALLED) browser
 
 # The array in SystemVerilog: its tests, then lint, the bench in full, synthesis and planted faults, as tables.
 rtl: rtl-programs $(INSTALLED)
-	$(BIN)/python -m pytest tests/test_rtl.py
+	$(BIN)/python -m pytest tests/sim/rtl/test_rtl.py
 	$(BIN)/python -m reports rtl
 
 rtl-programs:
@@ -37,9 +37,9 @@ rtl-programs:
 
 # How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest tests/bench_speed.py tests/bench_compress.py -s --benchmark-only --benchmark-columns=median,min,rounds
-	$(BIN)/python -m tests.bench_scaling
-	$(BIN)/python -m tests.bench_sweep
+	$(BIN)/python -m pytest tests/bench/bench_speed.py tests/bench/bench_compress.py -s --benchmark-only --benchmark-columns=median,min,rounds
+	$(BIN)/python -m tests.bench.bench_scaling
+	$(BIN)/python -m tests.bench.bench_sweep
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

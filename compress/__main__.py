@@ -11,9 +11,9 @@ import tyro
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
-from compress.plan import Budget, Plan, Tolerance
+from compress.planning.plan import Budget, Plan, Tolerance
 from traces import InputError
-from traces.command_line import console, run, run_commands
+from traces.shell.command_line import console, run, run_commands
 
 
 def pack(
@@ -25,7 +25,7 @@ def pack(
 ) -> None:
     """Compress trained weights once, without data and fine-tuning, into a container.
 
-    To compress with fine-tuning, call compress.deep_compression.compress from a script.
+    To compress with fine-tuning, call compress.training.compressor.compress from a script.
 
     For instance:
 
@@ -122,7 +122,7 @@ def unpack(container: tyro.conf.Positional[Path], weights: tyro.conf.Positional[
         container: the file to read
         weights: the .npz file to write
     """
-    from traces.npz import write_npz
+    from traces.files.npz import write_npz
 
     write_npz(weights, CompressedModel.load(container).decoded_parameters())
     print(f"Decoded weights are in {weights}.")
@@ -139,7 +139,7 @@ def export(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Pat
         container: the file to read
         file: the .safetensors file to write
     """
-    from compress.safetensors_file import export_safetensors
+    from compress.container.safetensors_file import export_safetensors
 
     export_safetensors(file, CompressedModel.load(container))
     print(f"Codes, gaps, pointers and codebooks are in {file}.")
@@ -156,7 +156,7 @@ def import_(file: tyro.conf.Positional[Path], container: tyro.conf.Positional[Pa
         file: the .safetensors file to read
         container: the file to write
     """
-    from compress.safetensors_file import import_safetensors
+    from compress.container.safetensors_file import import_safetensors
 
     import_safetensors(file).save(container)
     show(container)
@@ -182,7 +182,7 @@ def plan(
 
     For instance:
 
-      python -m compress plan designs.resnet:ResNet20 images.npy resnet.dc --weights resnet20.npz --divergence 0.02
+      python -m compress plan designs.experiments.resnet:ResNet20 images.npy resnet.dc --weights resnet20.npz --divergence 0.02
 
     Args:
         network: package.module:function that builds the network
@@ -196,12 +196,12 @@ def plan(
         confidence: probability with which the tolerance is to be kept by all inputs like these
         committee: plan on so many inputs that a committee chooses
         cost: package.module:function that is called with the network and inputs and gives the cost function, like
-            designs.array_cost:ArrayCost; for budgets of latency, energy and SRAM
+            designs.codesigns.array_cost:ArrayCost; for budgets of latency, energy and SRAM
         seed: of what is drawn at random
     """
     from compress.network_source import build_network
-    from compress.planning import plan as make
-    from traces.npz import read_npy
+    from compress.planning.pipeline import plan as make
+    from traces.files.npz import read_npy
 
     _check_suffix(container)
     module, pool = build_network(network, weights), read_npy(inputs)
@@ -239,7 +239,7 @@ def watch(
 
     For instance:
 
-      python -m compress watch resnet.dc designs.resnet:ResNet20 new.npy --weights resnet20.npz --plan resnet.plan.json
+      python -m compress watch resnet.dc designs.experiments.resnet:ResNet20 new.npy --weights resnet20.npz --plan resnet.plan.json
 
     Args:
         container: the deployed container
@@ -255,9 +255,9 @@ def watch(
         cost: as of the command plan
     """
     from compress.network_source import build_network
-    from compress.planning import plan as make
-    from compress.watch import watch as compare
-    from traces.npz import read_npy
+    from compress.planning.pipeline import plan as make
+    from compress.planning.watch import watch as compare
+    from traces.files.npz import read_npy
 
     if plan is None:
         made, tolerance = None, Tolerance(accuracy_drop, divergence)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from compress.layer_coding import Coder, CodingChoice, check_whole
+from compress.container.layer_coding import Coder, CodingChoice, check_whole
 from compress.pruning import check_density
 from compress.relative_index import ScanOrder
 from compress.weight_sharing import Initialisation

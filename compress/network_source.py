@@ -19,7 +19,7 @@ def named_function(name: str) -> Callable[..., Any]:
     """What `package.module:function` names. Raises InputError if there is no such thing to call."""
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise InputError(f"{name!r} must be package.module:function, like designs.resnet:ResNet20")
+        raise InputError(f"{name!r} must be package.module:function, like designs.experiments.resnet:ResNet20")
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except ImportError as error:

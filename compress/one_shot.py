@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.config import CompressionConfig
-from compress.container import CompressedModel
+from compress.container.model import CompressedModel
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
 from traces import CompressedLayer, InputError
-from traces.npz import read_npz
+from traces.files.npz import read_npz
 
 BUFFER_NAMES = ("running_mean", "running_var", "num_batches_tracked")  # what batch normalisation counts and averages
 

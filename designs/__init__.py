@@ -5,18 +5,18 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from designs.codesigns.search import Search
 from designs.design import Design, LayerCompression
-from designs.sampling import Sampling, sample
-from designs.search import Search
 from designs.space import Constraints, Range, Space
-from designs.sweeps import read_sweep, sweep
-from designs.totals import network_totals
-from designs.workload import Workload
+from designs.sweeps.sampling import Sampling, sample
+from designs.sweeps.sweep import read_sweep, sweep
+from designs.sweeps.totals import network_totals
+from designs.sweeps.workload import Workload
 
 if TYPE_CHECKING:
-    from designs.codesign_search import codesign
-    from designs.compression_choices import TrainedNetwork
-    from designs.fleets import fleet
+    from designs.codesigns.compressions import TrainedNetwork
+    from designs.codesigns.fleet import fleet
+    from designs.codesigns.loop import codesign
 
 __all__ = [
     "Constraints",
@@ -37,9 +37,9 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "TrainedNetwork": "designs.compression_choices",
-    "codesign": "designs.codesign_search",
-    "fleet": "designs.fleets",
+    "TrainedNetwork": "designs.codesigns.compressions",
+    "codesign": "designs.codesigns.loop",
+    "fleet": "designs.codesigns.fleet",
 }
 
 

@@ -10,17 +10,18 @@ from typing import Annotated
 
 import tyro
 
-from designs.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
+from designs.codesigns.search import Figure, Search
 from designs.design import RowAssignment
-from designs.grid import Grid
-from designs.main_job import RESULTS_FOLDER, MainJobSettings
-from designs.sampling import Sampling
-from designs.search import Figure, Search
-from designs.totals import Objective
+from designs.experiments.benchmark import BENCHMARK_FILE, benchmark_sources, run_benchmark
+from designs.experiments.grid import Grid
+from designs.experiments.main_job import MainJobSettings
+from designs.results import RESULTS_FOLDER
+from designs.sweeps.sampling import Sampling
+from designs.sweeps.totals import Objective
 from sim import ArrayConfig
 from traces import InputError
-from traces.command_line import data_folder, run, run_commands
-from traces.npz import read_layer_and_input
+from traces.files.npz import read_layer_and_input
+from traces.shell.command_line import data_folder, run, run_commands
 from traces.unevenness import MEASURED_FILE, measured_unevenness
 
 
@@ -48,8 +49,8 @@ def job(
         out: folder of the results; default: results/NAME OF THE IMAGES
         fresh: do all steps again, also those that an earlier run has finished
     """
-    from designs.main_job import run_main_job
-    from designs.tables import print_main_job
+    from designs.experiments.main_job import run_main_job
+    from designs.screens.tables import print_main_job
 
     begin = time.perf_counter()
     result = run_main_job(data_folder(data), settings, grid, out, fresh)
@@ -71,9 +72,9 @@ def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_F
         data: folder that holds alex8/alex8.npz, the real Alex-8; default: $CODESIGN_DATA
         out: the result file
     """
-    from designs.line_widths import LINE_WIDTH_FILE, run_line_widths
-    from designs.tables import print_benchmark
-    from sim.timeline_summary import timeline_summary, write_timeline
+    from designs.experiments.line_widths import LINE_WIDTH_FILE, run_line_widths
+    from designs.screens.tables import print_benchmark
+    from sim.observe.timeline_summary import timeline_summary, write_timeline
 
     data = data_folder(data)
     print_benchmark(run_benchmark(out, data))
@@ -109,9 +110,9 @@ def simulate(
         inputs: how many inputs to simulate at most
         row_assignment: which PE owns which row: interleaved (paper), or balanced, see python -m sim --help
     """
-    from designs.advice import advise
-    from designs.network_run import run_container
-    from designs.run_screen import print_network_run
+    from designs.screens.network_run import print_network_run
+    from designs.sweeps.advice import advise
+    from designs.sweeps.network_run import run_container
 
     images = data if activations is not None else data_folder(data)
     run = run_container(container, array, images, activations, inputs, row_assignment)
@@ -154,12 +155,12 @@ def sweep(
         cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
         fresh: begin anew, whatever the folder of the results holds
     """
-    from designs.cluster import Cluster
-    from designs.sampling import sample
+    from designs.screens.tables import print_left_out, print_sweep
     from designs.space import Space
-    from designs.sweeps import sweep as run_sweep
-    from designs.tables import print_left_out, print_sweep
-    from designs.workload_source import open_workload
+    from designs.sweeps.dask_workers import Cluster
+    from designs.sweeps.sampling import sample
+    from designs.sweeps.sweep import sweep as run_sweep
+    from designs.sweeps.workload_source import open_workload
 
     chosen = sample(Space.load(space), sampling)
     print_left_out(chosen)
@@ -205,11 +206,11 @@ def codesign(
         fine_tune: epochs on unlabelled images for each design that is verified, after pruning and after sharing
         fresh: begin anew, whatever folder and storage hold
     """
-    from designs.codesign_search import codesign as search_together
-    from designs.network_source import open_network
+    from designs.codesigns.loop import codesign as search_together
+    from designs.codesigns.verification import Distillation
+    from designs.commands.networks import open_network
+    from designs.screens.tables import print_verified
     from designs.space import Space
-    from designs.tables import print_verified
-    from designs.verification import Distillation
 
     begin = time.perf_counter()
     chosen = Space.load(space)
@@ -251,12 +252,12 @@ def fleet(
         fine_tune: epochs on unlabelled images for each design that is verified, after pruning and after sharing
         fresh: begin anew, whatever the folder of the results holds
     """
-    from designs.fleets import fleet as for_each_target
-    from designs.fleets import read_fleet
-    from designs.network_source import open_network
+    from designs.codesigns.fleet import fleet as for_each_target
+    from designs.codesigns.fleet import read_fleet
+    from designs.codesigns.verification import Distillation
+    from designs.commands.networks import open_network
+    from designs.screens.tables import print_fleet
     from designs.space import Space
-    from designs.tables import print_fleet
-    from designs.verification import Distillation
 
     listed, chosen = read_fleet(targets), Space.load(space)
     trained = open_network(network, data_folder(data), weights)
@@ -290,12 +291,12 @@ def compare(
         trials: designs that each run tries
         out: folder of the results
     """
-    from designs.codesign_search import analysed
-    from designs.codesign_study import SEARCH
-    from designs.codesign_study import compare as run_comparison
+    from designs.codesigns.comparison import SEARCH
+    from designs.codesigns.comparison import compare as run_comparison
+    from designs.codesigns.loop import analysed
+    from designs.commands.networks import open_network
     from designs.file_names import file_name
-    from designs.network_source import open_network
-    from designs.tables import print_comparison
+    from designs.screens.tables import print_comparison
 
     search = dataclasses.replace(SEARCH, trials=trials)
     trained = open_network(network, data_folder(data), weights)
@@ -323,7 +324,7 @@ def front(
         objectives: what designs are judged by, less is better
         fitting: of a sweep, only designs whose SRAMs hold every layer whole
     """
-    from designs.tables import print_front
+    from designs.screens.tables import print_front
 
     print_front(result, objectives, fitting)
 
@@ -349,9 +350,9 @@ def studies(
         workers: processes on this machine
         fresh: begin anew, whatever the folder of the results holds
     """
-    from designs.eie_studies import find_array, run_studies, verify
-    from designs.tables import print_found, print_study
-    from designs.workload_source import EIE, open_workload
+    from designs.experiments.eie_studies import find_array, run_studies, verify
+    from designs.screens.tables import print_found, print_study
+    from designs.sweeps.workload_source import EIE, open_workload
 
     workload = open_workload([EIE], data_folder(data))
     for study in run_studies(workload, out, workers, fresh):
@@ -376,9 +377,9 @@ def unevenness(
         containers: folder of the project's own compressed networks
         out: the table, CSV
     """
-    from designs.benchmark import REAL_LAYERS
-    from designs.tables import print_mask_checks, print_unevenness
-    from designs.unevenness import active_columns_gain, check_unevenness, measure_unevenness
+    from designs.experiments.unevenness import active_columns_gain, check_unevenness, measure_unevenness
+    from designs.screens.tables import print_mask_checks, print_unevenness
+    from traces.eie_benchmark import REAL_LAYERS
 
     folder = data_folder(data)
     if folder is None:

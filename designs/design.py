@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from designs.results import Column
 from sim import ArrayConfig
-from sim.area import area_mm2
+from sim.cost.area import area_mm2
 from traces import InputError
 
 RowAssignment = Literal["interleaved", "entries", "activity", "search"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import filelock
 
 from traces import InputError
-from traces.atomic_file import PARTIAL_SUFFIX
+from traces.files.atomic_file import PARTIAL_SUFFIX
 
 
 def lock_folder(folder: Path) -> filelock.BaseFileLock:

@@ -7,8 +7,6 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from designs.totals import DesignPoint
-
 LINE_SECONDS = 10.0
 
 
@@ -77,32 +75,3 @@ class Progress:
         left = f"{max(self._points - self.done, 0) / rate:,.0f} s left" if rate > 0 else "time left unknown"
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
         return f"{self.done:,} of {self._points:,} {self._things}, {shown} a second; {self.best}; {left}"
-
-
-class SweepProgress(Progress):
-    """How far a sweep has come.
-
-    points   of the whole sweep;   done   of them, before this run
-    best     among those
-    """
-
-    def __init__(self, points: int, done: int = 0, best: DesignPoint | None = None) -> None:
-        super().__init__("sweep", "points", points, done)
-        self._best = best
-
-    def add(self, points: int, best: DesignPoint | None) -> None:
-        """So many points more are on the disk, this one the best of them."""
-        if best is not None and (self._best is None or best.energy_delay_nj_us < self._best.energy_delay_nj_us):
-            self._best = best
-        self.advance(points)
-
-    @property
-    def best(self) -> str:
-        """The best point so far, in a few words."""
-        if self._best is None:
-            return "none runs every layer yet"
-        array = self._best.design.array
-        return (
-            f"best {self._best.energy_delay_nj_us:,.4g} nJ us: point {self._best.point}, {array.num_pes} PEs, "
-            f"{array.queue_slots} slots, {array.line_bits}-bit lines"
-        )

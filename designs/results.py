@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import compress
-import designs
 import sim
 import traces
 from traces import InputError
-from traces.atomic_file import atomic_file
+from traces.files.atomic_file import atomic_file
 from traces.provenance import source_digest, versions
 
+RESULTS_FOLDER = Path("results")
 _PROVENANCE = b"eie-codesign"
 
 
@@ -45,11 +45,11 @@ def table_of(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> pa
 
 def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What made a result: the settings, the versions of the software and a digest of the project's sources."""
-    packages = (traces, compress, sim, designs)
+    packages = (traces, compress, sim)
     return {
         "settings": dict(settings),
         "versions": versions("numba", "scikit-learn", "torch", "pyarrow"),
-        "sources": source_digest(*(Path(package.__file__ or "").parent for package in packages)),
+        "sources": source_digest(*(Path(package.__file__ or "").parent for package in packages), Path(__file__).parent),
     }
 
 

@@ -30,7 +30,7 @@ from typing import Any
 
 from designs.design import ARRAY_FIELDS, Design, LayerCompression
 from sim import ArrayConfig
-from sim.area import area_mm2
+from sim.cost.area import area_mm2
 from traces import InputError
 
 HARDWARE = (*ARRAY_FIELDS, "row_assignment")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from designs.folder_lock import lock_folder
-from traces.atomic_file import write_atomically
+from traces.files.atomic_file import write_atomically
 
 
 class Stages:

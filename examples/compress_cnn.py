@@ -16,11 +16,11 @@ import torch
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
-from compress.deep_compression import Stage, compress
-from compress.fine_tuning import accuracy, train
+from compress.training.compressor import Stage, compress
+from compress.training.fine_tuning import accuracy, train
 from sim import ArrayConfig, simulate_network
 from traces.convolution import Convolution
-from traces.images import load_digits
+from traces.files.images import load_digits
 from traces.network import LayerStep, Network, PoolStep
 
 CONTAINER = Path("cnn.dc")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from designs import Constraints, Range, Sampling, Space, Workload, network_totals, sweep
-from designs.front import front_of
+from designs.pareto import front_of
 from traces.synthetic import draw_layer
 
 MOST_MM2 = 10.0

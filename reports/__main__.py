@@ -10,22 +10,21 @@ import tyro
 
 from compress import CompressedModel
 from compress.one_shot import read_parameters
-from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
-from designs.evaluation import SWEEP_COLUMNS
-from designs.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
-from designs.main_job import RESULTS_FOLDER
-from designs.results import read_results
-from designs.sweep_folder import SWEEP_FILE
-from designs.totals import network_totals
-from reports.benchmark_table import alex8_markdown, benchmark_markdown, power_markdown
-from reports.line_width_figure import draw_line_widths, line_width_markdown
-from reports.sweep_figure import draw_sweep, save_figure
-from reports.timeline_figure import draw_timeline
-from sim.timeline_summary import read_timeline
+from designs.experiments.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
+from designs.experiments.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
+from designs.results import RESULTS_FOLDER, read_results
+from designs.sweeps.evaluation import SWEEP_COLUMNS
+from designs.sweeps.folder import SWEEP_FILE
+from designs.sweeps.totals import network_totals
+from reports.eie.benchmark import alex8_markdown, benchmark_markdown, power_markdown
+from reports.eie.line_widths import draw_line_widths, line_width_markdown
+from reports.figures.sweep import draw_sweep, save_figure
+from reports.figures.timeline import draw_timeline
+from sim.observe.timeline_summary import read_timeline
 from traces import InputError
-from traces.atomic_file import write_atomically
-from traces.command_line import data_folder, run, run_commands
-from traces.images import load_idx_folder
+from traces.files.atomic_file import write_atomically
+from traces.files.images import load_idx_folder
+from traces.shell.command_line import data_folder, run, run_commands
 
 
 def report(results: Path = RESULTS_FOLDER) -> None:
@@ -100,8 +99,14 @@ def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "dee
         data: folder of MNIST's IDX files; default: $CODESIGN_DATA
         out: folder of the results
     """
-    from designs.lenet_study import CONTAINER_COLUMNS, CONTAINERS_FILE, CURVE_COLUMNS, CURVES_FILE, run_study
-    from reports.deep_compression import draw_curves, layers_markdown, networks_markdown
+    from designs.experiments.deep_compression import (
+        CONTAINER_COLUMNS,
+        CONTAINERS_FILE,
+        CURVE_COLUMNS,
+        CURVES_FILE,
+        run_study,
+    )
+    from reports.deep_compression.networks import draw_curves, layers_markdown, networks_markdown
 
     folder = data_folder(data)
     if folder is None:
@@ -138,8 +143,8 @@ def resnet(weights: tyro.conf.Positional[Path], data: Path, out: Path = RESULTS_
         data: folder of CIFAR-10 as IDX files, images [images, 3, 32, 32]
         out: folder of the results
     """
-    from designs.resnet import accuracy_of, compress_resnet, load_resnet
-    from reports.deep_compression import accuracy_markdown
+    from designs.experiments.resnet import accuracy_of, compress_resnet, load_resnet
+    from reports.deep_compression.networks import accuracy_markdown
 
     images = load_idx_folder(data)
     network = load_resnet(read_parameters(weights))
@@ -172,10 +177,10 @@ def planning(
         resnet: state dict of a trained ResNet-20, and the folder of CIFAR-10 as IDX files
         out: folder of the results
     """
-    from designs.plan_study import COMMITTEE_COLUMNS, FILES, committee_files, run_study
-    from designs.plan_study import lenet as study_lenet
-    from designs.plan_study import resnet as study_resnet
-    from designs.resnet import load_resnet
+    from designs.experiments.planning import COMMITTEE_COLUMNS, FILES, committee_files, run_study
+    from designs.experiments.planning import lenet as study_lenet
+    from designs.experiments.planning import resnet as study_resnet
+    from designs.experiments.resnet import load_resnet
     from reports import planning as pages
 
     folder = data_folder(data)
@@ -238,7 +243,7 @@ def paper(
         workers: processes on this machine for the sweeps
         fresh: simulate everything again
     """
-    from designs.eie_paper import PaperSources, run_paper
+    from designs.experiments.eie_paper import PaperSources, run_paper
     from reports.paper import PaperReport
 
     sources = PaperSources(data_folder(data), containers, studied)
@@ -260,7 +265,7 @@ def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
         data: folder that holds alex8/alex8.npz; default: $CODESIGN_DATA
         out: folder of the results
     """
-    from designs.rtl_study import FILES, run_study
+    from designs.experiments.rtl import FILES, run_study
     from reports import rtl as pages
 
     run_study(out, data_folder(data))
@@ -301,7 +306,7 @@ def codesign(
         out: the page; default: report.html in that folder
         design: beginning of the digest of the design that is looked at first; default: a balanced one of the front
     """
-    from reports.codesign_report import write_codesign_report
+    from reports.codesign.report import write_codesign_report
 
     written = write_codesign_report(folder, out, design)
     print(

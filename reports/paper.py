@@ -14,25 +14,29 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from compress import CompressedModel
-from designs.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE, REAL_LAYERS
-from designs.eie_paper import LENETS, MASKS, QUEUE_DEPTHS, PaperSources
-from designs.evaluation import SWEEP_COLUMNS
-from designs.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
-from designs.precision_study import PRECISION_COLUMNS, PRECISION_FILE
+from designs.experiments.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
+from designs.experiments.eie_paper import LENETS, MASKS, QUEUE_DEPTHS, PaperSources
+from designs.experiments.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
+from designs.experiments.precision import PRECISION_COLUMNS, PRECISION_FILE
+from designs.experiments.sharing import SHARING_COLUMNS, SHARING_FILE
+from designs.experiments.unevenness import CONTAINERS, SQUEEZENET
 from designs.results import Column, read_results
-from designs.sharing_study import SHARING_COLUMNS, SHARING_FILE
-from designs.sweep_folder import SWEEP_FILE
-from designs.unevenness import CONTAINERS, SQUEEZENET
-from reports import deep_compression_paper, eie_figures, eie_tables, trends
-from reports.deep_compression import draw_curves
-from reports.deviations import deviations
+from designs.sweeps.evaluation import SWEEP_COLUMNS
+from designs.sweeps.folder import SWEEP_FILE
+from reports import trends
+from reports.deep_compression import paper as deep_compression_paper
+from reports.deep_compression.networks import draw_curves
+from reports.eie import figures as eie_figures
+from reports.eie import tables as eie_tables
+from reports.eie.deviations import deviations
+from reports.figures.sweep import save_figure
 from reports.paper_table import PaperTable
-from reports.sweep_figure import save_figure
 from reports.trends import Trend
 from traces import CompressedLayer
-from traces.atomic_file import write_atomically
-from traces.deep_compression_net import read_net
-from traces.npz import read_layer
+from traces.eie_benchmark import REAL_LAYERS
+from traces.files.atomic_file import write_atomically
+from traces.files.deep_compression_net import read_net
+from traces.files.npz import read_layer
 from traces.unevenness import measured_unevenness
 
 Row = dict[str, Any]
@@ -160,7 +164,10 @@ class PaperReport:
             if path.exists():
                 found[name, "smallest, as kept"] = CompressedModel.load(path)
         if self.sources.studied.is_dir():
-            from designs.lenet_study import CONTAINER_COLUMNS, CONTAINERS_FILE  # needs PyTorch, which made the study
+            from designs.experiments.deep_compression import (  # needs PyTorch, which made the study
+                CONTAINER_COLUMNS,
+                CONTAINERS_FILE,
+            )
 
             path = self.sources.studied / CONTAINERS_FILE
             for row in read_results(path, CONTAINER_COLUMNS)[0].to_pylist() if path.exists() else []:
@@ -173,7 +180,7 @@ class PaperReport:
 
     def _curves(self) -> None:
         if self.sources.studied.is_dir():
-            from designs.lenet_study import CURVE_COLUMNS, CURVES_FILE
+            from designs.experiments.deep_compression import CURVE_COLUMNS, CURVES_FILE
 
             path = self.sources.studied / CURVES_FILE
             if path.exists():

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reports.benchmark_table import markdown
-from traces.atomic_file import write_atomically
+from reports.markdown import markdown
+from traces.files.atomic_file import write_atomically
 
 PERCENT, DIFFERENCE, TIMES = "{:.1%}", "{:+.1%}", "{:,.1f}x"
 

@@ -1,4 +1,4 @@
-"""Planned compression beside other ways of choosing it: tables and figures of `designs.plan_study`'s results."""
+"""Planned compression beside other ways of choosing it: tables and figures of `designs.experiments.planning`'s results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from scipy.stats import spearmanr
 
-from reports.benchmark_table import markdown
-from reports.sweep_figure import STYLES
+from reports.figures.sweep import STYLES
+from reports.markdown import markdown
 
 Row = dict[str, Any]
 DROPS = (0.005, 0.01, 0.03)

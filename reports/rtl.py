@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from reports.benchmark_table import markdown
+from reports.markdown import markdown
 
 Row = dict[str, Any]
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports import eie_published as paper
-from reports.eie_tables import balance, scaling
+from reports.eie import published as paper
+from reports.eie.tables import balance, scaling
 from reports.paper_table import PaperTable
 
 Row = Mapping[str, Any]

@@ -3,7 +3,7 @@
 from sim.array import count, count_all, simulate
 from sim.batch import BatchResult, BatchRun, simulate_batch
 from sim.config import ArrayConfig
-from sim.energy import Energy
+from sim.cost.energy import Energy
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning
 from sim.network import simulate_network

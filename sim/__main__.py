@@ -12,17 +12,17 @@ import tyro
 
 from sim import ArrayConfig, pack, simulate, simulate_network
 from sim.array import Engine
-from sim.cycles import cycle_breakdown
 from sim.memory import DoesNotFitWarning
+from sim.observe.cycles import cycle_breakdown
+from sim.observe.screen import print_layer, print_network
+from sim.observe.timeline import check_runs_at_once
 from sim.row_assignment import RowOrder, rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
-from sim.tables import print_layer, print_network
-from sim.timeline import check_runs_at_once
 from traces import InputError
-from traces.command_line import run
-from traces.deep_compression_net import read_net
-from traces.layer_file import open_layer
-from traces.npz import read_npy, write_npy
-from traces.progress import progress_bar
+from traces.files.deep_compression_net import read_net
+from traces.files.layer_file import open_layer
+from traces.files.npz import read_npy, write_npy
+from traces.shell.command_line import run
+from traces.shell.progress import progress_bar
 
 RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 
@@ -110,11 +110,11 @@ def _simulate_layer(
     if out is not None:
         write_npy(out, result.output)
     if timeline is not None:
-        from sim.timeline_summary import timeline_summary, write_timeline
+        from sim.observe.timeline_summary import timeline_summary, write_timeline
 
         write_timeline(timeline, timeline_summary(packed, values, array))
     if waveform is not None:
-        from sim.waveform import write_waveform
+        from sim.observe.waveform import write_waveform
 
         write_waveform(waveform, packed, values, array)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sim.array import packed_for
 from sim.config import ArrayConfig
-from sim.energy import DEFAULT_PRESET, Energy, block_energies
+from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint, Operands, operands
 from sim.memory import Block, Shortfall, blocks_of, part_of, schedule, shortfalls
 from sim.packing import PackedLayer

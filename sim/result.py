@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
-from sim.energy import DEFAULT_PRESET, Energy, block_energies
+from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint
 from sim.memory import Block, Shortfall, shortfalls
 from sim.packing import PackedLayer
@@ -78,11 +78,11 @@ class Counts:
 
     @property
     def energy(self) -> Energy:
-        """Energy by block, in pJ, of the preset `eie-45nm`; see `sim.energy`."""
+        """Energy by block, in pJ, of the preset `eie-45nm`; see `sim.cost.energy`."""
         return self.energy_with(DEFAULT_PRESET)
 
     def energy_with(self, preset: str) -> Energy:
-        """Energy by block, in pJ, of one of `sim.energy.ENERGY_PRESETS`. Raises InputError if there is none."""
+        """Energy by block, in pJ, of one of `sim.cost.energy.ENERGY_PRESETS`. Raises InputError if there is none."""
         return Energy(
             **block_energies(
                 self.config,

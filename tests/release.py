@@ -24,7 +24,7 @@ from typing import Literal
 import tyro
 
 from tests.conftest import PROJECT
-from traces.command_line import run
+from traces.shell.command_line import run
 
 CONTAINER = PROJECT / "tests/containers/lenet_300_100.dc"
 _MAKE_INPUTS = """

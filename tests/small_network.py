@@ -6,9 +6,9 @@ import functools
 
 import torch
 
-from compress.fine_tuning import train
-from designs.compression_choices import TrainedNetwork
-from traces.images import load_digits
+from compress.training.fine_tuning import train
+from designs.codesigns.compressions import TrainedNetwork
+from traces.files.images import load_digits
 
 
 @functools.cache

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import optuna
 
-from compress.plan import Choice
-from designs.codesign_columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
-from designs.codesign_point import CodesignPoint
+from compress.planning.plan import Choice
+from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
+from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
+from designs.codesigns.point import CodesignPoint
+from designs.codesigns.search import FIGURES, Figure, Search
+from designs.codesigns.storage import open_storage
+from designs.codesigns.trials import ORIGIN, POINT, StudyTrial, trials_table
 from designs.design import Design, design_row
-from designs.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.results import provenance, table_of, write_results
-from designs.search import FIGURES, Figure, Search
-from designs.study_storage import open_storage
-from designs.study_trials import ORIGIN, POINT, StudyTrial, trials_table
 from sim import ArrayConfig
 
 BINS = 12

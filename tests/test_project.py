@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import PROJECT
-from traces.command_line import PACKAGES, check_packages_belong_together
 from traces.errors import InputError
+from traces.shell.command_line import PACKAGES, check_packages_belong_together
 
 README = (PROJECT / "README.md").read_text()
 
@@ -26,8 +26,8 @@ def test_the_readme_names_the_commands_and_every_folder() -> None:
 
 
 def test_the_table_of_the_readme_is_the_one_the_command_makes(tmp_path: Path) -> None:
-    from designs.benchmark import run_benchmark
-    from reports.benchmark_table import benchmark_markdown
+    from designs.experiments.benchmark import run_benchmark
+    from reports.eie.benchmark import benchmark_markdown
 
     rows = run_benchmark(tmp_path / "benchmark.parquet").to_pylist()
     shown = [line.split() for line in README.splitlines()]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from traces.command_line import run, run_commands
-from traces.completion import Shell, completion_script
+from traces.shell.command_line import run, run_commands
+from traces.shell.completion import Shell, completion_script
 
 
 def completion(shell: Shell = "bash") -> None:

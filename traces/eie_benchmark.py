@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from traces.errors import InputError
 from traces.layer import CompressedLayer, FloatVector
@@ -57,3 +58,6 @@ def benchmark_layer(name: str) -> BenchmarkLayer:
         return EIE_BENCHMARK[name]
     except KeyError:
         raise InputError(f"there is no EIE benchmark layer {name!r}; the nine are {', '.join(EIE_BENCHMARK)}") from None
+
+
+REAL_LAYERS = {"Alex-8": Path("alex8") / "alex8.npz"}  # where they lie in the data folder

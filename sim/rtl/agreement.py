@@ -12,11 +12,11 @@ from sim.array import prepare, simulate
 from sim.config import ArrayConfig
 from sim.datapath import Array
 from sim.fixed_point import Operands
+from sim.observe.timeline import timeline
 from sim.packing import PackedLayer
 from sim.result import SimulationResult
 from sim.rtl.bench import FLAGS, Job, NeverEndsError, RtlRun, Trace, run_jobs
 from sim.rtl.cases import Case
-from sim.timeline import timeline
 
 # What is compared, in the order in which a disagreement is told: the counts of a result by their names there
 TOTALS = ("cycles", "broadcasts", "bubble_cycles", "blocked_cycles", "pointer_reads", "overflows")

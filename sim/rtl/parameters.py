@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from sim.config import ArrayConfig
+from sim.cost.sram import POINTER_BANKS
 from sim.memory import shortfalls
 from sim.packing import PackedLayer
-from sim.sram import POINTER_BANKS
 from traces import InputError
 
 MOST_PES = 256

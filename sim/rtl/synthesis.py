@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sim.config import ArrayConfig
-from sim.energy import COLUMN_INDEX_BITS, num_lnzd_units
+from sim.cost.energy import COLUMN_INDEX_BITS, num_lnzd_units
+from sim.cost.sram import POINTER_BANKS
 from sim.rtl.model import BENCH, TOP, Sources, require, sources
 from sim.rtl.parameters import RtlParameters
-from sim.sram import POINTER_BANKS
 from traces import InputError
 
 # Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops. Gates that
@@ -34,7 +34,7 @@ class BlockCells:
     gates            of two inputs, inverters and multiplexers of two
     flip_flops       bits
     memory_bits      of its memories
-    assumed_bits     of memory that `sim.area` assumes; None where it takes the block's area from the paper as a whole
+    assumed_bits     of memory that `sim.cost.area` assumes; None where it takes the block's area from the paper as a whole
     lnzd_units       leading non-zero detection units in it
     """
 
@@ -97,7 +97,7 @@ def _synthesized(parameters: RtlParameters, write: str) -> str:
 
 
 def assumed_bits(config: ArrayConfig) -> dict[str, int]:
-    """Bits of memory in the blocks of one PE, where the area of a block depends on them (`sim.area`)."""
+    """Bits of memory in the blocks of one PE, where the area of a block depends on them (`sim.cost.area`)."""
     return {
         "activation_queue": config.queue_slots * (config.activation_bits + COLUMN_INDEX_BITS),
         "pointer_read": POINTER_BANKS * (config.pointer_bytes // POINTER_BANKS) * 8,
@@ -107,7 +107,7 @@ def assumed_bits(config: ArrayConfig) -> dict[str, int]:
 
 
 def assumed_lnzd_units(config: ArrayConfig) -> int:
-    """Leading non-zero detection units of the array, as `sim.area` counts them."""
+    """Leading non-zero detection units of the array, as `sim.cost.area` counts them."""
     return num_lnzd_units(config.num_pes)
 
 

@@ -1,0 +1,1 @@
+"""The container file: model, entropy coding, reader, size report."""

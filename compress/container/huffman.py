@@ -1,0 +1,144 @@
+"""Canonical Huffman coding of bytes, with code words of limited length, in several streams.
+
+Words are counted up in the order of (length, symbol), as in RFC 1951, section 3.2.2; the streams of one code are
+decoded at the same time: a look-up in one need not wait for that in another. The bytes are described in
+`guide/container.md`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.container.bytes_io import ByteReader, varint
+
+MAX_LENGTH = 12  # bits of the longest code word: the decoder's table then stays in the nearest cache
+SYMBOLS_A_STREAM = 2**14  # fewer are not worth the bytes of another stream
+MOST_STREAMS = 8
+
+Lengths = npt.NDArray[np.uint8]
+Symbols = npt.NDArray[np.uint8]
+
+
+def code_lengths(counts: npt.NDArray[Any], max_length: int = MAX_LENGTH) -> Lengths:
+    """The best length of each symbol's code word, at most `max_length`; 0 for a symbol that never occurs.
+
+    counts: how often each symbol occurs, integers [up to 256]. Package-merge: Larmore and Hirschberg, "A Fast
+    Algorithm for Optimal Length-Limited Huffman Codes", JACM 1990. Raises ValueError if `max_length` bits
+    cannot tell the symbols apart.
+    """
+    used = np.flatnonzero(counts)
+    lengths = np.zeros(len(counts), dtype=np.uint8)
+    if used.size <= 1:
+        lengths[used] = 1
+        return lengths
+    if used.size > 2**max_length:
+        raise ValueError(f"{used.size} symbols need code words of more than {max_length} bits")
+    leaves = np.sort(counts[used].astype(np.int64))
+    # In each list, leaves and packages of two are sorted by weight. Of the last list, the first 2 n - 2 are taken; of
+    # each list before, the two parts of every package taken. A leaf's length is how often it is taken.
+    is_leaf = []
+    packages = np.zeros(0, dtype=np.int64)
+    for _ in range(max_length):
+        merged = np.concatenate([leaves, packages])
+        order = np.argsort(merged, kind="stable")
+        merged = merged[order]
+        is_leaf.append(order < leaves.size)
+        pairs = merged[: merged.size // 2 * 2]
+        packages = pairs[0::2] + pairs[1::2]
+    taken = 2 * used.size - 2
+    in_order = np.zeros(used.size, dtype=np.uint8)
+    for leaf in reversed(is_leaf):
+        num_leaves = int(leaf[:taken].sum())
+        in_order[:num_leaves] += 1
+        taken = 2 * (taken - num_leaves)
+    lengths[used[np.argsort(counts[used], kind="stable")]] = in_order
+    return lengths
+
+
+def coded_bits(counts: npt.NDArray[Any]) -> int:
+    """Bits of the code words of symbols that occur so often; one stream."""
+    if np.count_nonzero(counts) <= 1:
+        return 0
+    return int((counts.astype(np.int64) * code_lengths(counts)).sum())
+
+
+def encode(symbols: Symbols, lengths: Lengths) -> bytes:
+    """The streams of `symbols`. Every symbol must have a code word."""
+    if symbols.size == 0 or np.count_nonzero(lengths) <= 1:
+        return b""
+    from compress.container import huffman_kernels
+
+    words = _reversed_words(lengths)
+    begins = _begins(symbols.size)
+    streams = []
+    for begin, end in itertools.pairwise(begins):
+        run = symbols[begin:end]
+        num_bits = int(np.bincount(run, minlength=len(lengths)) @ lengths.astype(np.int64))
+        stream = np.zeros(num_bits // 32 + 2, dtype="<u4")
+        huffman_kernels.write_stream(run, lengths, words, stream)
+        streams.append(stream.tobytes()[: (num_bits + 7) // 8])
+    return b"".join([*(varint(len(stream)) for stream in streams[:-1]), *streams])
+
+
+def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
+    """Read `num_symbols` symbols back. Raises ValueError if `lengths` is no code or `content` does not fit."""
+    used = np.flatnonzero(lengths)
+    if used.size <= 1:
+        if content or (num_symbols and not used.size):
+            raise ValueError("the code has no word for the stored bits")
+        return np.full(num_symbols, used[0] if num_symbols else 0, dtype=np.uint8)
+    longest = int(lengths.max())
+    if longest > MAX_LENGTH or (2.0 ** -lengths[used].astype(np.float64)).sum() != 1:  # Kraft, exact in floats
+        raise ValueError("the code lengths make no complete prefix code")
+    if not num_symbols:
+        if content:
+            raise ValueError("bytes are stored for no symbols")
+        return np.zeros(0, dtype=np.uint8)
+    from compress.container import huffman_kernels
+
+    begins = _begins(num_symbols)
+    reader = ByteReader(content)
+    sizes = [reader.varint() for _ in range(len(begins) - 2)]
+    sizes.append(len(content) - reader.position - sum(sizes))
+    if sizes[-1] < 0 or num_symbols > 8 * len(content):
+        raise ValueError(f"{len(content):,} bytes do not hold {num_symbols:,} symbols in {len(sizes)} streams")
+    first_bytes = reader.position + np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
+    padded = np.frombuffer(content + bytes(8), dtype=np.uint8)
+    bits = max(longest, 11)  # so that a look-up finds several symbols
+    single, table = np.empty((2, 2**bits), dtype=np.uint64)
+    huffman_kernels.fill_table(lengths, _reversed_words(lengths), single)
+    huffman_kernels.fill_table_of_several(single, bits, table)
+    symbols = np.empty(num_symbols, dtype=np.uint8)
+    bits_read = np.zeros(len(sizes), dtype=np.int64)
+    huffman_kernels.read_streams(padded, first_bytes, single, table, bits, begins, symbols, bits_read)
+    if ((bits_read + 7) // 8 != sizes).any():
+        raise ValueError(f"{num_symbols:,} symbols do not end where the {len(content):,} stored bytes do")
+    return symbols
+
+
+def _begins(num_symbols: int) -> npt.NDArray[np.int64]:
+    """Where each stream's run begins, and the last one's ends."""
+    streams = int(np.clip(num_symbols // SYMBOLS_A_STREAM, 1, MOST_STREAMS))
+    run = -(-num_symbols // streams)
+    return np.minimum(np.arange(streams + 1) * run, num_symbols)
+
+
+def _reversed_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
+    """The code word of each symbol, its first bit lowest; 0 where a symbol has none."""
+    used = np.flatnonzero(lengths)
+    order = used[np.argsort(lengths[used], kind="stable")]
+    in_order = lengths[order].astype(np.int64)
+    # the first word of n bits is the sum, over all words before, of 2**(n - their bits)
+    ends = np.cumsum(1 << (MAX_LENGTH - in_order))
+    words = (ends - (1 << (MAX_LENGTH - in_order))) >> (MAX_LENGTH - in_order)
+    reversed_words = np.zeros(order.size, dtype=np.int64)
+    for bit in range(MAX_LENGTH):
+        inside = bit < in_order
+        reversed_words[inside] |= ((words[inside] >> bit) & 1) << (in_order[inside] - 1 - bit)
+    found = np.zeros(len(lengths), dtype=np.uint32)
+    found[order] = reversed_words
+    return found

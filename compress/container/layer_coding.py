@@ -1,0 +1,250 @@
+"""One layer in bytes: its matrix of codes in the order, width of gaps and entropy code that take the fewest.
+
+The bytes are described in `guide/container.md`; what gaps and fillers are, in `compress.relative_index`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.container import huffman
+from compress.container.bytes_io import ByteReader, varint
+from compress.relative_index import (
+    SCAN_ORDERS,
+    ScanOrder,
+    decode_relative,
+    encode_relative,
+    gap_counts,
+    scanned,
+    skipped_zeros,
+    unscanned,
+)
+from traces import InputError
+
+Coder = Literal["huffman", "range"]
+Codes = npt.NDArray[Any]
+RANGE_CODER = 254
+INDEX_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class CodingChoice:
+    """How a layer is written; what is None is chosen so that the layer takes the fewest bytes.
+
+    index_bits   bits of a gap in the file, 1 to 8 (the array's own gaps are a matter of its packing)
+    scan_order   "rows", "columns" or "interleaved"; the last is for the SRAMs of `num_pes` PEs
+    coder        "huffman", or "range", which needs the package constriction, and takes neither order nor width
+
+    Raises InputError if there is no such choice.
+    """
+
+    index_bits: int | None = None
+    scan_order: ScanOrder | None = None
+    num_pes: int = 64
+    coder: Coder = "huffman"
+
+    def __post_init__(self) -> None:
+        width, order = self.index_bits, self.scan_order
+        check_whole("num_pes", self.num_pes)
+        if width is not None and (type(width) is not int or width not in INDEX_BITS):
+            raise InputError(f"index_bits must be a whole number from 1 to 8; found {width!r}")
+        if order is not None and order not in SCAN_ORDERS:
+            raise InputError(f"scan_order must be one of {', '.join(SCAN_ORDERS)}; found {order!r}")
+        if self.coder not in get_args(Coder):
+            raise InputError(f"coder must be one of {', '.join(get_args(Coder))}; found {self.coder!r}")
+        if self.coder == "range" and (width is not None or order is not None):
+            raise InputError("index_bits and scan_order have no effect with coder='range'; leave them out")
+        if not 1 <= self.num_pes <= 65_536:
+            raise InputError(f"num_pes={self.num_pes} must be 1 to 65,536")
+
+    @property
+    def can_interleave(self) -> bool:
+        """Whether `num_pes` has an effect."""
+        return self.coder == "huffman" and self.scan_order in (None, "interleaved")
+
+
+def check_whole(name: str, value: object) -> None:
+    """Raise InputError if an option is no whole number."""
+    if type(value) is not int:
+        raise InputError(f"{name} must be a whole number; found {value!r}")
+
+
+@dataclass(frozen=True)
+class CodedMatrix:
+    """The bytes of a matrix of codes, and what they are.
+
+    fillers          bits of the entries that only bridge a gap, code and gap, rounded down to bytes
+    codes, gaps      bytes of the other entries' codes and gaps
+    code_tables      bytes of the code tables
+    overhead         the rest: counts and choices
+    entropy_bytes    what an ideal coder would take for the same symbols, each by its frequency alone
+    """
+
+    content: bytes
+    scan_order: ScanOrder
+    index_bits: int
+    entries: int
+    num_fillers: int
+    codes: int
+    gaps: int
+    fillers: int
+    code_tables: int
+    overhead: int
+    entropy_bytes: float
+
+
+def encode_matrix(codes: Codes, weight_bits: int, choice: CodingChoice) -> CodedMatrix:
+    """Write a matrix of codes, uint8 or uint16 [rows, columns], below 2**weight_bits."""
+    orders: Sequence[ScanOrder] = SCAN_ORDERS if choice.scan_order is None else (choice.scan_order,)
+    widths = INDEX_BITS if choice.index_bits is None else (choice.index_bits,)
+    best: tuple[int, ScanOrder, int, Codes] | None = None
+    for order in orders:
+        vector = scanned(codes, order, choice.num_pes)
+        positions, skipped = skipped_zeros(vector)
+        kept = vector[positions]
+        of_planes = [np.bincount(plane, minlength=256) for plane in _planes(kept)]
+        for width in widths:
+            of_gaps, fillers = gap_counts(skipped, width)
+            size = _symbols_bits(of_gaps) + (16 if order == "interleaved" else 0)
+            for counts in of_planes:
+                with_fillers = counts.copy()
+                with_fillers[0] += fillers
+                size += _symbols_bits(with_fillers)
+            if best is None or size < best[0]:
+                best = size, order, width, vector
+    assert best is not None
+    _, order, width, vector = best
+    entry_codes, gaps = encode_relative(vector, width)
+    num_fillers = int(np.count_nonzero(entry_codes == 0))
+    content = bytes([SCAN_ORDERS.index(order)]) + (varint(choice.num_pes) if order == "interleaved" else b"")
+    content += bytes([width]) + varint(entry_codes.size)
+    overhead = len(content)
+    tables = 0
+    bits_of_fillers, coded, entropy = [], [], 0.0
+    for symbols in (gaps, *_planes(entry_codes)):
+        counts = np.bincount(symbols, minlength=2**width if symbols is gaps else min(256, 2**weight_bits))
+        lengths = huffman.code_lengths(counts)
+        table, streams = code_table(lengths), huffman.encode(symbols, lengths)
+        content += table + varint(len(streams)) + streams
+        overhead += len(varint(len(streams)))
+        tables += len(table)
+        filler = 2**width - 1 if symbols is gaps else 0
+        bits_of_fillers.append(num_fillers * int(lengths[filler]) // 8 if streams else 0)
+        coded.append(len(streams))
+        entropy += _entropy_bits(counts) / 8
+    if choice.coder == "range":
+        from compress.container.range_coding import encode_range
+
+        content = bytes([RANGE_CODER]) + encode_range(codes, weight_bits)
+        kept_entries = entry_codes.size - num_fillers
+        return CodedMatrix(content, "rows", 0, kept_entries, 0, 0, len(content) - 1, 0, 0, 1, entropy)
+    return CodedMatrix(
+        content,
+        order,
+        width,
+        entry_codes.size,
+        num_fillers,
+        codes=sum(coded[1:]) - sum(bits_of_fillers[1:]),
+        gaps=coded[0] - bits_of_fillers[0],
+        fillers=sum(bits_of_fillers),
+        code_tables=tables,
+        overhead=overhead,
+        entropy_bytes=entropy,
+    )
+
+
+def _planes(codes: Codes) -> list[npt.NDArray[np.uint8]]:
+    """Codes as bytes: themselves, or the lower and the higher bytes of uint16."""
+    if codes.dtype == np.uint8:
+        return [codes]
+    return [(codes & 255).astype(np.uint8), (codes >> 8).astype(np.uint8)]
+
+
+def _symbols_bits(counts: npt.NDArray[np.int64]) -> int:
+    """Bits of symbols that occur so often, and of their code table."""
+    if np.count_nonzero(counts) <= 1:
+        return 0
+    lengths = huffman.code_lengths(counts)
+    return int(counts @ lengths.astype(np.int64)) + 8 * len(code_table(lengths))
+
+
+def decode_matrix(
+    content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike
+) -> tuple[Codes, CodingChoice]:
+    """Read a matrix back, and how it was written. Raises ValueError if the bytes are not those of such a matrix."""
+    reader = ByteReader(content)
+    (way,) = reader.take(1)
+    if way == RANGE_CODER:
+        from compress.container.range_coding import decode_range
+
+        return decode_range(reader.take(reader.left), rows, columns, weight_bits, dtype), CodingChoice(coder="range")
+    if way >= len(SCAN_ORDERS):
+        raise ValueError(f"no scan order is numbered {way}")
+    order = SCAN_ORDERS[way]
+    num_pes = reader.varint() if order == "interleaved" else CodingChoice.num_pes
+    if not 1 <= num_pes <= 65_536:
+        raise ValueError(f"rows interleaved over {num_pes:,} PEs")
+    (width,) = reader.take(1)
+    if width not in INDEX_BITS:
+        raise ValueError(f"gaps of {width} bits")
+    num_entries = reader.varint()
+    if num_entries > rows * columns:
+        raise ValueError(f"{num_entries:,} entries in {rows * columns:,} weights")
+    planes: list[Codes] = []
+    for num_symbols in (2**width, *([min(256, 2**weight_bits)] * np.dtype(dtype).itemsize)):
+        lengths = read_code_table(reader, num_symbols)
+        planes.append(huffman.decode(reader.take(reader.varint()), num_entries, lengths))
+    reader.check_end()
+    gaps, entry_codes = planes[:2]
+    if len(planes) == 3:
+        entry_codes = entry_codes | planes[2].astype(dtype) << 8
+    vector = decode_relative(entry_codes, gaps, rows * columns)
+    return unscanned(vector, rows, columns, order, num_pes), CodingChoice(width, order, num_pes)
+
+
+def code_table(lengths: npt.NDArray[np.uint8]) -> bytes:
+    """The lengths of code words, as bytes."""
+    halves: list[int] = []
+    symbol = 0
+    while symbol < len(lengths):
+        halves.append(int(lengths[symbol]))
+        symbol += 1
+        if halves[-1] == 0:
+            more = 0
+            while more < 15 and symbol < len(lengths) and lengths[symbol] == 0:
+                more += 1
+                symbol += 1
+            halves.append(more)
+    halves += [0] * (len(halves) % 2)
+    return bytes(low | high << 4 for low, high in zip(halves[0::2], halves[1::2], strict=True))
+
+
+def read_code_table(reader: ByteReader, num_symbols: int) -> npt.NDArray[np.uint8]:
+    """Lengths that `code_table` wrote. Raises ValueError if they are of more symbols."""
+    lengths = np.zeros(num_symbols, dtype=np.uint8)
+    halves = _halves(reader)
+    symbol = 0
+    while symbol < num_symbols:
+        lengths[symbol] = next(halves)
+        symbol += 1 if lengths[symbol] else 1 + next(halves)
+    if symbol > num_symbols:
+        raise ValueError(f"a code table goes past its {num_symbols:,} symbols")
+    return lengths
+
+
+def _halves(reader: ByteReader) -> Iterator[int]:
+    while True:
+        (byte,) = reader.take(1)
+        yield byte & 15
+        yield byte >> 4
+
+
+def _entropy_bits(counts: npt.NDArray[np.int64]) -> float:
+    """Bits for symbols that occur so often, each coded by its frequency at no loss."""
+    used = counts[counts > 0]
+    return float(-(used * np.log2(used / used.sum())).sum())

@@ -1,0 +1,135 @@
+"""Export to safetensors files, and import: other tools read codes, codebook and pointers there.
+
+Of each layer, named NAME:
+
+    NAME.codes      uint8 or uint16 [entries], codes of the entries, column by column, fillers (code 0) included
+    NAME.gaps       uint8 [entries], zeros before each, within its column
+    NAME.pointers   int32 [columns + 1], where each column's entries begin: compressed sparse columns, as EIE has them
+    NAME.codebook   float32 [2**weight_bits]
+    NAME.bias       as codes [rows], where the layer has one
+
+and the other tensors by their own names. The metadata `eie-codesign` says the rest, as JSON: shapes, names,
+and how the container codes each layer, so that it comes out the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compress.container.layer_coding import CodingChoice
+from compress.container.model import CompressedModel
+from compress.relative_index import encode_relative
+from traces import CompressedLayer, InputError
+from traces.files.atomic_file import write_atomically
+from traces.layer import check_size
+
+GAP_BITS = 8
+_METADATA = "eie-codesign"
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> None:
+    """Write a model, whole or not at all. Raises InputError if `path` cannot be written, or a name is there twice."""
+    arrays: Arrays = {}
+    described = []
+    for number, layer in enumerate(model.layers):
+        parts = {**_columns(layer.codes), "codebook": layer.codebook}
+        if layer.bias is not None:
+            parts["bias"] = layer.bias
+        arrays |= {f"{layer.name}.{part}": values for part, values in parts.items()}
+        described.append(
+            {
+                "name": layer.name,
+                "shape": [int(length) for length in model.shapes[number]],
+                "weight_names": model.weight_names[number],
+                "bias_name": model.bias_names[number],
+                "has_bias": layer.bias is not None,
+                "coding": vars(model.coding[number]),
+            }
+        )
+    twice = sorted(set(arrays) & set(model.tensors))
+    if twice:
+        raise InputError(f"{path}: {', '.join(twice)} would be there twice, of a layer and of another tensor")
+    others = {"tensors": list(model.tensors), "buffers": sorted(model.buffers)}
+    metadata = {_METADATA: json.dumps({"layers": described, **others})}
+    write_atomically(path, _safetensors().numpy.save(arrays | model.tensors, metadata))
+
+
+def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
+    """Read what `export_safetensors` wrote. Raises InputError if the file is missing, damaged or another one."""
+    safetensors = _safetensors()
+    if not Path(path).is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = (file.metadata() or {}).get(_METADATA)
+            arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise InputError(f"{path}: must be a whole safetensors file: {error}") from error
+    if metadata is None:
+        raise InputError(f"{path}: holds no metadata {_METADATA!r}; only files that were exported here can be imported")
+    try:
+        described = json.loads(metadata)
+        layers = [_layer(arrays, each["name"], each["shape"], each["has_bias"]) for each in described["layers"]]
+        return CompressedModel(
+            layers,
+            [tuple(each["shape"]) for each in described["layers"]],
+            weight_names=[each["weight_names"] for each in described["layers"]],
+            bias_names=[each["bias_name"] for each in described["layers"]],
+            coding=[CodingChoice(**each["coding"]) for each in described["layers"]],
+            tensors={name: arrays[name] for name in described["tensors"]},
+            buffers=described["buffers"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise InputError(f"{path}: holds what no export does: {what}") from error
+
+
+def _columns(codes: npt.NDArray[Any]) -> Arrays:
+    entries = [encode_relative(column, GAP_BITS) for column in codes.T]
+    lengths = [len(column_codes) for column_codes, _ in entries]
+    return {
+        "codes": np.concatenate([column_codes for column_codes, _ in entries]),
+        "gaps": np.concatenate([gaps for _, gaps in entries]),
+        "pointers": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32),
+    }
+
+
+def _layer(arrays: Arrays, name: str, shape: list[int], has_bias: bool) -> CompressedLayer:
+    entry_codes, gaps, pointers, codebook = (arrays[f"{name}.{part}"] for part in _PARTS)
+    bias = arrays[f"{name}.bias"] if has_bias else None
+    rows, columns = int(shape[0]), int(np.prod(shape[1:], dtype=object))
+    check_size(name, rows, columns)
+    lengths: npt.NDArray[np.int64] = pointers[1:].astype(np.int64) - pointers[:-1]
+    if pointers.shape != (columns + 1,) or pointers[0] or (lengths < 0).any() or pointers[-1] != len(entry_codes):
+        raise InputError(f"layer {name!r}: pointers must rise from 0 to {len(entry_codes):,}, one for each column")
+    if gaps.shape != entry_codes.shape or gaps.dtype != np.uint8 or entry_codes.dtype not in (np.uint8, np.uint16):
+        raise InputError(f"layer {name!r}: codes must be uint8 or uint16, and gaps uint8, one for each code")
+    ends = np.cumsum(gaps.astype(np.int64) + 1)
+    column_of = np.repeat(np.arange(columns), lengths)
+    row_of = ends - np.concatenate([[0], ends])[pointers[:-1]][column_of] - 1
+    if row_of.size and row_of.max() >= rows:
+        raise InputError(f"layer {name!r}: an entry lies in row {row_of.max():,} of {rows:,}")
+    codes = np.zeros((rows, columns), dtype=entry_codes.dtype)
+    codes[row_of, column_of] = entry_codes
+    return CompressedLayer(name, codes, codebook, bias)
+
+
+_PARTS = ("codes", "gaps", "pointers", "codebook")
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError:
+        raise InputError(
+            "this needs the package safetensors; install the extra: pip install 'eie-codesign[safetensors]'"
+        ) from None
+    return safetensors

@@ -1,0 +1,1 @@
+"""Plans: how far each layer may be compressed within a tolerance and a budget."""

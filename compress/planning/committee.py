@@ -1,0 +1,147 @@
+"""Query by committee: the few inputs that show whether a compressed network still answers as it did (PyTorch needed).
+
+The committee is the original network, the network as it was compressed on the inputs chosen so far, and networks whose
+weights have moved at random within their tolerances. Round by round, inputs are drawn in proportion to how much it
+disagrees on them; each counts for as many as it stands for, so that means over the few are, in expectation, means over
+the pool, and vary little: inputs that hardly count are hardly ever drawn.
+
+Source: Seung, Opper, Sompolinsky, "Query by committee", COLT 1992; vote entropy: Dagan and Engelson, "Committee-based
+sampling", ICML 1995; divergence from the mean: McCallum and Nigam, "Employing EM and pool-based active learning",
+ICML 1998; weights of draws from several distributions: Veach and Guibas, "Optimally combining sampling techniques",
+SIGGRAPH 1995, the balance heuristic.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from compress.planning.plan import Tolerance, log_softmax
+from compress.planning.planner import Planner, class_scores, run_batches
+from traces import InputError
+from traces.shell.progress import progress_bar
+
+Floats = npt.NDArray[Any]
+Disagreement = Literal["divergence", "votes"]
+_DENSITIES, _WEIGHT_BITS = (1.0, 0.5, 0.25, 0.12), (2, 3, 4)  # for the compressed member, a coarse plan will do
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenInputs:
+    """Inputs that stand for a pool.
+
+    places   int64 [inputs], in the pool, each once, in the order in which they were chosen
+    weights  float64 [inputs], what each counts in a mean over them; their expected mean is 1
+    """
+
+    places: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+
+
+def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> npt.NDArray[np.float64]:
+    """How much a committee disagrees on each input, from outputs [members, inputs, classes].
+
+    measure   "divergence": mean Kullback-Leibler divergence of the members' softmax outputs from their mean, in nats;
+              "votes": entropy of the members' answers, in nats
+    """
+    if measure not in get_args(Disagreement):
+        raise InputError(f"measure must be one of {', '.join(get_args(Disagreement))}; found {measure!r}")
+    members, inputs, classes = outputs.shape
+    if measure == "votes":
+        votes = np.zeros((inputs, classes))
+        for answers in outputs.argmax(axis=2):
+            votes[np.arange(inputs), answers] += 1 / members
+        return np.asarray(-(votes * np.log(np.maximum(votes, 1e-300))).sum(axis=1))
+    logarithms = log_softmax(outputs)
+    mean = np.log(np.exp(logarithms).mean(axis=0) + 1e-300)
+    return np.asarray((np.exp(logarithms) * (logarithms - mean)).sum(axis=2).mean(axis=0))
+
+
+def choose_inputs(
+    module: torch.nn.Module,
+    pool: Floats,
+    number: int,
+    tolerance: Tolerance,
+    *,
+    rounds: int = 3,
+    perturbed: int = 2,
+    measure: Disagreement = "divergence",
+    evaluation: Floats | None = None,
+    seed: int = 0,
+) -> ChosenInputs:
+    """The inputs of the pool that a committee chose, at most `number`; no labels are used.
+
+    number      of draws; the first round's are even, the others' in proportion to disagreement
+    tolerance   that the committee's compressed member is planned for
+    perturbed   networks whose weights move at random within their tolerances
+    evaluation  inputs that the plan is to be judged on later: none of them may be in the pool
+
+    Raises InputError if the pool is too small, an input of the evaluation is in it, or the network's outputs are no
+    class scores.
+    """
+    if not 1 <= rounds <= number <= len(pool):
+        raise InputError(
+            f"number must be at least one for each round and at most the pool; found {number}, {rounds} rounds and a "
+            f"pool of {len(pool)}"
+        )
+    if evaluation is not None:
+        refuse_overlap(pool, evaluation)
+    draw = np.random.default_rng(seed)
+    draws = [(each + 1) * number // (rounds + 1) - each * number // (rounds + 1) for each in range(rounds)]
+    draws[-1] = number - sum(draws[:-1])  # the last round knows most, and draws most
+    expected = np.zeros(len(pool))  # how often each input is drawn, in the mean
+    chosen: list[int] = []
+    original = class_scores(copy.deepcopy(module).eval(), pool)
+    with progress_bar("asking the committee", rounds - 1) as advance:
+        for round_number, count in enumerate(draws):
+            shares = np.full(len(pool), 1 / len(pool))
+            if round_number:
+                disputed = _disputed(module, pool, chosen, original, tolerance, perturbed, measure, seed, draw)
+                total = float(disputed.sum())
+                shares = 0.1 * shares + 0.9 * (disputed / total if total > 0 else shares)
+                advance()
+            expected += count * shares
+            order = draw.permutation(len(pool))
+            points = (np.arange(count) + draw.random()) / count
+            drawn = np.searchsorted(np.cumsum(shares[order]), points * (1 - 1e-9))
+            chosen += order[drawn].tolist()
+    places, first, times = np.unique(chosen, return_index=True, return_counts=True)
+    weights = times * len(places) / (len(pool) * expected[places])
+    in_order = np.argsort(first)
+    return ChosenInputs(places[in_order], weights[in_order])
+
+
+def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
+    """Raise InputError if an input is in both."""
+    known = {np.ascontiguousarray(each).tobytes() for each in pool}
+    both = sum(np.ascontiguousarray(each).tobytes() in known for each in evaluation)
+    if both:
+        raise InputError(
+            f"inputs that a plan is judged on must not be in the pool that it is made from; {both:,} of "
+            f"{len(evaluation):,} are; take them out"
+        )
+
+
+def _disputed(
+    module: torch.nn.Module,
+    pool: Floats,
+    chosen: list[int],
+    original: Floats,
+    tolerance: Tolerance,
+    perturbed: int,
+    measure: Disagreement,
+    seed: int,
+    draw: np.random.Generator,
+) -> npt.NDArray[np.float64]:
+    """How much a committee that knows the inputs chosen so far disagrees on each input of the pool."""
+    planner = Planner(
+        module, pool[np.unique(chosen)], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed, checked=True
+    )
+    answers = [original, run_batches(planner.changed(planner.plan(tolerance).apply(module)), pool)]
+    answers += [run_batches(each, pool) for each in planner.perturbed(tolerance, perturbed, draw)]
+    return disagreement(np.stack(answers), measure)

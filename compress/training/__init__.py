@@ -1,0 +1,1 @@
+"""Compression with training: masked and shared weights, fine-tuning, distillation."""

@@ -1,0 +1,262 @@
+"""The pipeline of Deep Compression: prune, share, fine-tune after each, and code (PyTorch needed).
+
+Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from compress.config import CompressionConfig
+from compress.container.layer_coding import CodingChoice
+from compress.container.model import CompressedModel
+from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
+from compress.modules import BUFFER, NOT_STORED, WeightUnit, check_parameters, weight_units
+from compress.pruning import magnitude_mask
+from compress.training.fine_tuning import (
+    Assignment,
+    SharedWeight,
+    StraightThrough,
+    mask_weight,
+    refresh_recurrent,
+    share_parameters,
+    straight_through,
+)
+from traces import CompressedLayer, InputError
+from traces.files.npz import read_npz, write_npz
+
+Train = Callable[[torch.nn.Module, "Stage"], object]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a network is fine-tuned after: the pruning step `number` of `of`, or, last of all, sharing."""
+
+    kind: str
+    number: int
+    of: int
+
+    @property
+    def last(self) -> bool:
+        """Whether no other stage follows."""
+        return self.kind == "sharing"
+
+
+class Compressor:
+    """Compresses a module in place, stage by stage; in between, train it as you like.
+
+        compressor = prepare(module, config)
+        while (stage := compressor.step()) is not None:
+            ...  # train the module: with a new optimizer, since sharing replaces parameters
+        model = compressor.finalize()
+
+    units        what is compressed; `left_alone`, why other parameters and buffers are not
+    """
+
+    def __init__(self, module: torch.nn.Module, config: CompressionConfig | None = None) -> None:
+        self.module = module
+        self.config = config or CompressionConfig()
+        check_parameters(module)
+        tensors = module.state_dict(keep_vars=True)
+        self.units, self.left_alone = weight_units(module)
+        self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
+        biased = {unit.name for unit in self.units if unit.bias is not None}
+        for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
+            if not settings.share_bias:
+                self.units[number] = free_bias(unit, self.left_alone)
+        has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone)
+        self.config.check_effect({unit.name: unit.kind for unit in self.units}, biased, has_tensors)
+        self._stages_done = 0
+        self._digest = f"{_digest(module):08x}"
+        self._shared: list[StraightThrough | list[SharedWeight]] | None = None
+        refresh_recurrent(module)
+
+    @property
+    def stages(self) -> int:
+        """Stages in all."""
+        return self.config.pruning_steps + 1
+
+    def step(self) -> Stage | None:
+        """Go on to the next stage: prune further, or share; None after the last."""
+        number, steps = self._stages_done + 1, self.config.pruning_steps
+        if number > self.stages:
+            return None
+        torch.manual_seed(self.config.seed + number)
+        if number <= steps:
+            self._prune(number)
+            stage = Stage("pruning", number, steps)
+        else:
+            self._share()
+            stage = Stage("sharing", 1, 1)
+        self._stages_done = number
+        return stage
+
+    def finalize(self) -> CompressedModel:
+        """The compressed model; stages that are left are done first. The module keeps its last form."""
+        while self.step() is not None:
+            pass
+        assert self._shared is not None
+        layers = []
+        for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
+            codes, codebook, bias_codes = _assignment(shared)
+            codebook = in_bits(codebook, settings.codebook_bits)
+            layers.append(CompressedLayer(unit.name, codes.reshape(len(codes), -1), codebook, bias_codes))
+        coding = [settings.coding for settings in self.settings]
+        return assemble(self.module, self.units, self.left_alone, layers, self.config.tensor_bits, coding)
+
+    def _prune(self, number: int) -> None:
+        weights = [_array(unit.weight) for unit in self.units]
+        masks = pruning_masks(weights, self.settings, self.config, number, self.config.pruning_steps)
+        for unit, mask in zip(self.units, masks, strict=True):
+            mask_weight(unit.owners, mask)
+
+    def _share(self) -> None:
+        self._shared = []
+        for unit, settings in zip(self.units, self.settings, strict=True):
+            weights = _array(unit.weight)
+            bias = None if unit.bias_values is None else _array(unit.bias_values)
+            share = partial(share_layer, settings=settings, seed=self.config.seed)
+            if self.config.sharing == "joint":
+                every = self.config.reassign_every
+                self._shared.append(straight_through(unit.owners, unit.bias, share, weights != 0, every))
+                continue
+            codes, codebook, bias_codes = share(weights, weights != 0, bias)
+            self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What a run goes on from: the module's state, and how many stages are done."""
+        arrays = {f"module.{name}": values.detach().numpy() for name, values in self.module.state_dict().items()}
+        of = {"config": np.array(self.config.to_json()), "network": np.array(self._digest)}
+        return arrays | of | {"stages": np.array(self._stages_done)}
+
+    def restore(self, state: dict[str, npt.NDArray[Any]]) -> Stage | None:
+        """Go back to a state; returns its stage. Raises InputError if it is of another config or of other weights."""
+        for what, expected in (("config", self.config.to_json()), ("network", self._digest)):
+            if str(state.get(what)) != expected:
+                raise InputError(f"the state must be of the same {what}; it is of another one; begin anew")
+        stage = None
+        for _ in range(int(state["stages"])):
+            stage = self.step()
+        values = {name.removeprefix("module."): torch.from_numpy(state[name]) for name in state if "module." in name}
+        self.module.load_state_dict(values)
+        return stage
+
+
+def free_bias(unit: WeightUnit, left_alone: dict[str, str]) -> WeightUnit:
+    """The unit without its bias, if it has one, which is then left alone."""
+    if unit.bias is None:
+        return unit
+    left_alone[unit.bias_name] = FREE_BIAS
+    return replace(unit, bias=None)
+
+
+def assemble(
+    module: torch.nn.Module,
+    units: Sequence[WeightUnit],
+    left_alone: Mapping[str, str],
+    layers: Sequence[CompressedLayer],
+    tensor_bits: int,
+    coding: CodingChoice | Sequence[CodingChoice] | None = None,
+) -> CompressedModel:
+    """A model of compressed layers, one for each unit of the module, and of what else the module has to store."""
+    state = module.state_dict()
+    others = [name for name, reason in left_alone.items() if reason != NOT_STORED]
+    return CompressedModel(
+        layers,
+        [tuple(unit.weight.shape) for unit in units],
+        weight_names=[unit.names for unit in units],
+        bias_names=[unit.bias_name for unit in units],
+        tensors={name: in_bits(state[name].detach().numpy(), tensor_bits) for name in others},
+        buffers=[name for name in others if left_alone[name] == BUFFER],
+        coding=coding,
+    )
+
+
+def prepare(module: torch.nn.Module, config: CompressionConfig | None = None) -> Compressor:
+    """A compressor of this module, in place: see `Compressor`. Raises InputError if there is nothing to compress."""
+    return Compressor(module, config)
+
+
+def compress(
+    module: torch.nn.Module,
+    config: CompressionConfig | None = None,
+    train: Train | None = None,
+    state_file: str | os.PathLike[str] | None = None,
+) -> CompressedModel:
+    """Compress a trained module; `module` itself is left as it is.
+
+    train        called with a copy of the module after each stage, to fine-tune it; nothing is fine-tuned without it
+    state_file   .npz file that is written after each stage; where there is one, the run goes on from it, with the same
+                 result as if it had never stopped, as far as `train` depends on nothing else
+
+    Raises InputError if the module has nothing to compress, the config names a layer that it does not have, or the
+    state is of another config or module.
+    """
+    compressor = prepare(copy.deepcopy(module), config)
+    state_file = None if state_file is None else Path(state_file)
+    if state_file is not None and state_file.exists():
+        try:
+            compressor.restore(read_npz(state_file))
+        except InputError as error:
+            raise InputError(f"{state_file}: {str(error).removeprefix(f'{state_file}: ')}") from error
+    while (stage := compressor.step()) is not None:
+        if train is not None:
+            train(compressor.module, stage)
+        if state_file is not None:
+            write_npz(state_file, compressor.state())
+    return compressor.finalize()
+
+
+def sensitivity(
+    module: torch.nn.Module,
+    evaluate: Callable[[torch.nn.Module], float],
+    densities: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05),
+) -> dict[str, dict[float, float]]:
+    """What `evaluate` says of the module with one layer pruned to each density, by layer and density.
+
+    Source: Han et al., "Learning both weights and connections", NIPS 2015, section 3.
+    """
+    found: dict[str, dict[float, float]] = {}
+    names = [unit.name for unit in weight_units(module)[0]]
+    for number, name in enumerate(names):
+        found[name] = {}
+        for density in densities:
+            pruned = copy.deepcopy(module)
+            unit = weight_units(pruned)[0][number]
+            with torch.no_grad():
+                unit.weight.mul_(torch.from_numpy(magnitude_mask(_array(unit.weight), density)))
+            found[name][density] = evaluate(pruned)
+    return found
+
+
+def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
+    """Codes, codebook and codes of the bias of a unit whose weights are shared."""
+    if isinstance(shared, StraightThrough):
+        return shared.assign()
+    codes, *bias_codes = (lookup.codes.numpy().astype(np.uint8) for lookup in shared)
+    codebook = np.concatenate([[0.0], _array(shared[0].centroids)]).astype(np.float32)
+    return codes, codebook, bias_codes[0] if bias_codes else None
+
+
+def _digest(module: torch.nn.Module) -> int:
+    """A checksum of all parameters and buffers."""
+    found = 0
+    for name, values in module.state_dict().items():
+        if isinstance(values, torch.Tensor):
+            found = zlib.crc32(values.detach().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), found))
+    return found
+
+
+def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+    return tensor.detach().numpy().copy()

@@ -1,0 +1,1 @@
+"""Co-design: search of compression and array together, verification, fleets."""

@@ -1,0 +1,1 @@
+"""The commands of `python -m designs`, with their arguments."""

@@ -1,0 +1,180 @@
+"""ResNet-20 on CIFAR-10, compressed without labels: it learns to answer as it did before (PyTorch needed).
+
+What is tuned, weights, centroids and normalisation, is tuned towards the original's outputs on unlabelled training
+images. Test images and their labels are only looked at to report.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from compress.config import CompressionConfig, LayerSettings
+from compress.container.model import CompressedModel
+from compress.network_source import load_parameters
+from compress.training.compressor import prepare
+from compress.training.distillation import Batch, distil
+from compress.training.fine_tuning import accuracy
+from compress.training.normalisation import fold_normalisation
+from designs.stages import Stages
+from traces import InputError
+from traces.files.images import ImageSet
+from traces.files.npz import read_npz, write_npz
+from traces.shell.progress import progress_bar
+
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SIDE = 32
+BATCH, TEMPERATURE = 125, 2.0
+PARTS_OF_AN_EPOCH = 4  # between two pruning steps, a part of the images is seen
+
+
+@dataclass(frozen=True)
+class ResnetRecipe:
+    """How far to compress, and how many epochs to tune in each phase."""
+
+    density: float = 0.42
+    weight_bits: int = 5
+    pruning_epochs: int = 4
+    tuning_epochs: int = 9
+    sharing_epochs: int = 10
+
+
+class _Block(torch.nn.Module):
+    """Two convolutions and a way around them; where the image shrinks, every other pixel, and zeros for new channels.
+
+    Source: He et al., "Deep residual learning", CVPR 2016, section 4.2, option A.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(outputs)
+        self.conv2 = torch.nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = torch.nn.BatchNorm2d(outputs)
+        self.added = outputs - inputs
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        found = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(images)))))
+        if self.added:
+            half = self.added // 2
+            images = functional.pad(images[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
+        return functional.relu(images + found)
+
+
+class ResNet20(torch.nn.Module):
+    """Pixels [images, 3072], from 0 to 1, to 10 classes: 269,722 parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = torch.nn.BatchNorm2d(16)
+        self.layer1 = torch.nn.Sequential(*(_Block(16, 16, 1) for _ in range(3)))
+        self.layer2 = torch.nn.Sequential(_Block(16, 32, 2), _Block(32, 32, 1), _Block(32, 32, 1))
+        self.layer3 = torch.nn.Sequential(_Block(32, 64, 2), _Block(64, 64, 1), _Block(64, 64, 1))
+        self.linear = torch.nn.Linear(64, 10)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        images = pixels.reshape(-1, 3, 32, 32)
+        mean, deviation = (torch.tensor(each).reshape(1, 3, 1, 1) for each in (MEAN, DEVIATION))
+        found = functional.relu(self.bn1(self.conv1((images - mean) / deviation)))
+        return self.linear(self.layer3(self.layer2(self.layer1(found))).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def load_resnet(parameters: Mapping[str, npt.NDArray[Any]]) -> ResNet20:
+    """The network with these parameters and buffers, by name. Raises InputError if they are not those of one."""
+    network = ResNet20()
+    load_parameters(network, parameters, "the parameters must be those of a ResNet-20, option A")
+    return network.eval()
+
+
+def compress_resnet(
+    original: ResNet20, images: ImageSet, folder: Path, recipe: ResnetRecipe | None = None, seed: int = 0
+) -> CompressedModel:
+    """Compress a trained network towards its own outputs on the training images.
+
+    A finished run is kept in `folder`; one that is cut off goes on from the last epoch of pruning that was finished.
+    Raises InputError if the images are not of CIFAR-10's size.
+    """
+    if images.num_pixels != 3 * SIDE**2:
+        raise InputError(
+            f"ResNet-20 takes images of 3 x {SIDE} x {SIDE} values; those of {images.name} have {images.num_pixels}"
+        )
+    recipe = recipe or ResnetRecipe()
+    weights = zlib.crc32(b"".join(values.numpy().tobytes() for values in original.state_dict().values()))
+    origin = {"digest": images.digest, "weights": f"{weights:08x}", "seed": seed, **vars(recipe)}
+    with Stages(folder) as stages:
+        state = folder / "state.npz"
+        stages.run("compressed.dc", origin, lambda path: _compress(original, images, recipe, seed, state).save(path))
+        state.unlink(missing_ok=True)
+    return CompressedModel.load(folder / "compressed.dc")
+
+
+def accuracy_of(network: torch.nn.Module, images: ImageSet) -> float:
+    """Share of the test images that are given their label."""
+    return accuracy(network, images.test_images, images.test_labels)
+
+
+def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: int, state: Path) -> CompressedModel:
+    """Prune, share and tune; how far it has come is kept in the file `state` after each epoch of pruning."""
+    config = CompressionConfig(
+        every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
+        criterion="lamp",
+        pruning_steps=PARTS_OF_AN_EPOCH * recipe.pruning_epochs,
+        sharing="joint",
+        tensor_bits=16,
+        seed=seed,
+    )
+    pixels = torch.from_numpy(images.train_images)
+    draw = torch.Generator().manual_seed(seed)
+
+    def batches(share: float) -> Iterator[Batch]:
+        order = torch.randperm(len(pixels), generator=draw)[: round(share * len(pixels))]
+        for chosen in torch.split(order, BATCH):
+            shown = _varied(pixels[chosen].reshape(-1, 3, 32, 32), draw)
+            with torch.no_grad():
+                answers = original(shown)
+            yield shown, answers
+
+    compressor = prepare(copy.deepcopy(original), config)
+    module = compressor.module
+    of = {"digest": np.array(images.digest), "recipe": np.array(repr((recipe, seed)))}
+    saved = read_npz(state) if state.exists() else {}
+    if all(str(saved.get(name)) == str(value) for name, value in of.items()):
+        compressor.restore(saved)
+        draw.set_state(torch.from_numpy(saved["draw"]))
+    else:
+        saved = {}
+    epochs = recipe.tuning_epochs + recipe.sharing_epochs + config.pruning_steps - int(saved.get("stages", 0))
+    with progress_bar("compressing ResNet-20", epochs) as advance:
+        while (stage := compressor.step()) is not None:
+            if stage.last:
+                distil(module, lambda _: batches(1), recipe.sharing_epochs, 3e-4, TEMPERATURE, 1e-6, advance)
+                continue
+            part = 1 / PARTS_OF_AN_EPOCH
+            distil(module, lambda _, part=part: batches(part), 1, 7e-4, TEMPERATURE, 7e-4, advance)  # type: ignore[misc]
+            if stage.number == stage.of:
+                distil(module, lambda _: batches(1), recipe.tuning_epochs, 7e-4, TEMPERATURE, 1e-5, advance)
+            if stage.number % PARTS_OF_AN_EPOCH == 0:
+                write_npz(state, compressor.state() | of | {"draw": draw.get_state().numpy()})
+    fold_normalisation(module)
+    return compressor.finalize()
+
+
+def _varied(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """Mirrored at random, and all moved by the same up to four pixels."""
+    mirrored = torch.rand(len(images), generator=draw) < 0.5
+    images = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
+    down, across = (int(torch.randint(0, 9, (1,), generator=draw)) for _ in range(2))
+    mean = torch.tensor(MEAN).reshape(1, 3, 1, 1).expand(1, 3, 40, 40).clone()
+    framed = mean.repeat(len(images), 1, 1, 1)
+    framed[:, :, 4:36, 4:36] = images
+    return framed[:, :, down : down + 32, across : across + 32]

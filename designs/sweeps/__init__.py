@@ -1,0 +1,1 @@
+"""Sweeps: one workload on many designs, distributed and resumable."""

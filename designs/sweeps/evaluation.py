@@ -1,0 +1,192 @@
+"""What designs cost: timing, counters and energy of every layer, without outputs, which no design changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from designs.design import DESIGN_COLUMNS, Design, Packing, design_columns
+from designs.results import Column
+from designs.sweeps.packings import packed_images
+from designs.sweeps.workload import Workload, WorkloadLayer
+from sim import ArrayConfig, BatchRun, Energy, PackedLayer
+from sim.batch import CountsPerInput
+from sim.cost.energy import block_energies
+from sim.memory import blocks_of, shortfalls
+from traces import InputError
+
+ENERGIES = tuple(each.name for each in dataclasses.fields(Energy))
+SWEEP_COLUMNS = [
+    Column("point", pa.int64(), "", "number of the design in its sample"),
+    *DESIGN_COLUMNS,
+    Column("layer", pa.string(), "", "layer of the network"),
+    Column("rows", pa.int32(), "rows", "output activations"),
+    Column("columns", pa.int32(), "columns", "input activations"),
+    Column("inputs", pa.int32(), "inputs", "inputs that the means below are taken over"),
+    Column("fits", pa.bool_(), "", "whether the layer fits the SRAMs whole"),
+    Column("lacking", pa.string(), "", "what it lacks, if it does not"),
+    Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
+    Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
+    Column("fullest_pe_entries", pa.int64(), "entries", "of the PE that holds most, padding included"),
+    Column("row_order_bits", pa.int64(), "bit", "table that puts the outputs back in order"),
+    Column("broadcasts", pa.float64(), "columns/input", "non-zero activations and the bias, mean"),
+    Column("cycles", pa.float64(), "cycles/input", "mean; not a number where the design does not run the layer"),
+    Column("blocked_cycles", pa.float64(), "cycles/input", "cycles of a broadcast held up by a full queue, mean"),
+    Column("waiting_cycles", pa.float64(), "cycles/input", "cycles in which no block ran, but one was moved, mean"),
+    Column("processed_entries", pa.float64(), "entries/input", "entries gone through, padding included, mean"),
+    Column("useful_macs", pa.float64(), "MACs/input", "multiply-accumulates that are not padding, mean"),
+    Column("pointer_reads", pa.float64(), "pairs/input", "begin and end of a column, mean"),
+    Column("line_reads", pa.float64(), "lines/input", "lines of the sparse-matrix SRAM, mean"),
+    Column("dram_bytes", pa.float64(), "bytes/input", "read from and written to DRAM, mean"),
+    Column("latency_us", pa.float64(), "us/input", "cycles over the clock frequency, mean"),
+    Column("energy_pj", pa.float64(), "pJ/input", "energy at 45 nm, of all blocks, mean"),
+    *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
+]
+COUNTS = (
+    "broadcasts",
+    "cycles",
+    "blocked_cycles",
+    "waiting_cycles",
+    "processed_entries",
+    "useful_macs",
+    "pointer_reads",
+    "line_reads",
+    "dram_bytes",
+)
+_KEPT_PACKINGS = 2  # the one that is being worked on, and the one before
+_PLACE = {name: number for number, name in enumerate(COUNTS)}
+
+
+class Evaluation:
+    """Designs on one workload; of the packed matrices asked for last, a few are kept, with what was worked out on them.
+
+    folder     where packed matrices are shared with other processes; None for this process alone
+    must_fit   a design on which some layer does not fit gets no figures
+    """
+
+    def __init__(self, workload: Workload, must_fit: bool = False, folder: Path | None = None) -> None:
+        self.workload = workload
+        self.must_fit = must_fit
+        self.folder = folder
+        self._layers: OrderedDict[Packing, list[LayerRuns]] = OrderedDict()
+
+    def prepare(self, packing: Packing, share: bool = False) -> list[LayerRuns]:
+        """Pack every layer, unless that has been done; `share` with other processes, which will need it, too."""
+        if packing not in self._layers:
+            packed = packed_images(self.workload, packing, self.folder, share)
+            self._layers[packing] = [LayerRuns(*each) for each in zip(packed, self.workload.layers, strict=True)]
+            while len(self._layers) > _KEPT_PACKINGS:
+                self._layers.popitem(last=False)
+        self._layers.move_to_end(packing)
+        return self._layers[packing]
+
+    def table(self, numbers: Sequence[int], designs: Sequence[Design]) -> pa.Table:
+        """SWEEP_COLUMNS: one row for each design and layer, in this order.
+
+        numbers   of the designs in their sample
+        designs   all of one packing
+        """
+        return _table(self.prepare(designs[0].packing), numbers, designs, self.must_fit)
+
+
+def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequence[Design], must_fit: bool) -> pa.Table:
+    counts = np.full((len(designs), len(layers), len(COUNTS)), np.nan)
+    energies = np.full((len(designs), len(layers), len(ENERGIES)), np.nan)
+    lacking = [[layer.lacking(design.array) for layer in layers] for design in designs]
+    for place, (design, lacks) in enumerate(zip(designs, lacking, strict=True)):
+        if (must_fit or design.array.memory_mode == "resident") and any(lacks):
+            continue
+        for number, layer in enumerate(layers):
+            try:
+                counts[place, number] = layer.counts(design.array)
+            except InputError as error:  # it cannot be cut into blocks that fit
+                lacks[number] = str(error)
+                counts[place] = np.nan
+                break
+        else:
+            energies[place] = energies_pj(design.array, counts[place]).T
+    per_design = {"point": list(numbers), **design_columns(designs)}
+    columns: dict[str, Any] = {name: np.repeat(np.array(values), len(layers)) for name, values in per_design.items()}
+    per_layer = {
+        "layer": [layer.work.layer.name for layer in layers],
+        "rows": [layer.work.layer.rows for layer in layers],
+        "columns": [layer.work.layer.columns for layer in layers],
+        "inputs": [layer.work.inputs for layer in layers],
+        "stored_entries": [layer.packed.stored_entries for layer in layers],
+        "padding_entries": [layer.packed.padding_entries for layer in layers],
+        "fullest_pe_entries": [int(layer.packed.stored_per_pe.max()) for layer in layers],
+        "row_order_bits": [layer.packed.row_order_bits for layer in layers],
+    }
+    columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}
+    reasons = [reason for of_design in lacking for reason in of_design]
+    columns |= {"lacking": reasons, "fits": [not reason for reason in reasons]}
+    columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(COUNTS)}
+    columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(ENERGIES)}
+    columns["energy_pj"] = energies.sum(axis=2).ravel()
+    columns["latency_us"] = columns["cycles"] / columns["clock_mhz"]
+    schema = pa.schema([column.field for column in SWEEP_COLUMNS])
+    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Energy in pJ [blocks, layers] of one design; it is linear in the counts, so means give the mean."""
+    mean = {name: counts[:, number] for name, number in _PLACE.items()}
+    found = block_energies(
+        array,
+        mean["cycles"],
+        mean["pointer_reads"],
+        mean["line_reads"],
+        mean["processed_entries"],
+        mean["useful_macs"],
+        mean["dram_bytes"],
+    )
+    return np.stack([found[name] for name in ENERGIES])
+
+
+class LayerRuns:
+    """One packed layer with its recorded vectors, on many arrays; what they share is worked out once."""
+
+    def __init__(self, packed: PackedLayer, work: WorkloadLayer) -> None:
+        self.packed = packed
+        self.work = work
+        self._runs: dict[str, BatchRun] = {}
+        self._counts: dict[Any, npt.NDArray[np.float64]] = {}
+        self._lacking: dict[Any, str] = {}
+
+    def lacking(self, array: ArrayConfig) -> str:
+        """What the array lacks to hold the layer; nothing if it fits."""
+        key = (
+            *(array.entries_per_line, array.line_bits, array.sparse_matrix_bytes, array.pointer_bytes),
+            *(array.pointer_bits, array.activation_bytes, array.activation_bits),
+        )
+        if key not in self._lacking:
+            self._lacking[key] = "; ".join(map(str, shortfalls(self.packed, array)))
+        return self._lacking[key]
+
+    def stays_on(self, array: ArrayConfig) -> bool:
+        """Whether the layer is run at once, from SRAMs. Raises InputError if the array's memories refuse the layer."""
+        blocks = blocks_of(self.packed, array)
+        return len(blocks) == 1 and not blocks[0].load_bytes
+
+    def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
+        """What COUNTS names, an input's mean. Raises InputError if the array's memories refuse the layer."""
+        stays = self.stays_on(array)  # so that memories and clock change no count
+        key = (array.precision, array.queue_slots, array.entries_per_line) if stays else array
+        if key not in self._counts:
+            if array.precision not in self._runs:
+                self._runs[array.precision] = BatchRun(self.packed, self.work.activations, array)
+            self._counts[key] = _per_input(self._runs[array.precision].counts(array), self.work.inputs)
+        return self._counts[key]
+
+
+def _per_input(counts: CountsPerInput, inputs: int) -> npt.NDArray[np.float64]:
+    sums = {name: int(getattr(counts, name).sum()) for name in COUNTS if name != "dram_bytes"}
+    sums["dram_bytes"] = int(counts.dram_read_bytes.sum() + counts.dram_write_bytes.sum())
+    return np.array([sums[name] / inputs for name in COUNTS])

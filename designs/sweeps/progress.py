@@ -1,0 +1,35 @@
+"""Progress of a sweep: points done, rate, best point, time left."""
+
+from __future__ import annotations
+
+from designs.progress import Progress
+from designs.sweeps.totals import DesignPoint
+
+
+class SweepProgress(Progress):
+    """How far a sweep has come.
+
+    points   of the whole sweep;   done   of them, before this run
+    best     among those
+    """
+
+    def __init__(self, points: int, done: int = 0, best: DesignPoint | None = None) -> None:
+        super().__init__("sweep", "points", points, done)
+        self._best = best
+
+    def add(self, points: int, best: DesignPoint | None) -> None:
+        """So many points more are on the disk, this one the best of them."""
+        if best is not None and (self._best is None or best.energy_delay_nj_us < self._best.energy_delay_nj_us):
+            self._best = best
+        self.advance(points)
+
+    @property
+    def best(self) -> str:
+        """The best point so far, in a few words."""
+        if self._best is None:
+            return "none runs every layer yet"
+        array = self._best.design.array
+        return (
+            f"best {self._best.energy_delay_nj_us:,.4g} nJ us: point {self._best.point}, {array.num_pes} PEs, "
+            f"{array.queue_slots} slots, {array.line_bits}-bit lines"
+        )

@@ -1,0 +1,1 @@
+"""The report of a co-design: page, charts and tables."""

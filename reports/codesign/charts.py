@@ -1,0 +1,255 @@
+"""The charts of a co-design, in Vega-Lite: the page and the figures for papers are drawn from the same ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from designs.codesigns.layer_costs import BYTE_KINDS, CYCLE_CLASSES
+from designs.sweeps.evaluation import ENERGIES
+from reports.codesign.data import (
+    BEATEN,
+    BEST,
+    BREAKS,
+    FRONT,
+    KINDS,
+    LABELS,
+    OUTSIDE,
+    TRIED,
+    is_logarithmic,
+    stairs,
+    words,
+)
+
+Spec = dict[str, Any]
+Row = dict[str, Any]
+# After Okabe and Ito, told apart by colour-blind readers; as bright as can be seen on white and on black
+COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
+BAR_PIXELS = 24
+_KINDS = {  # colour and shape, so that neither is needed
+    FRONT: ("#2589CC", "circle"),
+    BEATEN: ("#C98A00", "square"),
+    BREAKS: ("#D55E00", "triangle-up"),
+    BEST: ("#009E73", "diamond"),
+    TRIED: ("#8A929C", "cross"),
+    OUTSIDE: ("#8A929C", "triangle-down"),
+}
+PARTS: dict[str, tuple[str, str, Sequence[str]]] = {
+    "cycles": ("cycles an input, mean of all PEs", "_cycles", CYCLE_CLASSES),
+    "energy": ("energy an input, pJ", "_pj", [name.removesuffix("_pj") for name in ENERGIES]),
+    "bytes": ("bytes in the container", "_bytes", BYTE_KINDS),
+}
+PANELS = {
+    "pes": ("PEs", {"busy_pes": "busy", "full_queues": "with a full queue"}),
+    "queues": (
+        "columns in a queue",
+        {"queue_columns_mean": "mean of all queues", "queue_columns_max": "fullest queue"},
+    ),
+    "scan": ("share of cycles", {"broadcast": "broadcasts", "blocked": "waits for a queue"}),
+}
+_FONT = "system-ui, 'DejaVu Sans', sans-serif"
+
+
+def theme(ink: str, faint: str, ground: str) -> Spec:
+    """Colours and type of all charts: of text, of lines behind, of what is between two parts of a bar.
+
+    Legends are above, in four columns, unless who draws has room for fewer.
+    """
+    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600}
+    return {
+        "background": None,
+        "font": _FONT,
+        "view": {"stroke": None},
+        "axis": {**text, "gridColor": faint, "domainColor": faint, "tickColor": faint, "labelOverlap": "greedy"},
+        "legend": {**text, "labelLimit": 260, "orient": "top", "symbolOpacity": 1, "columns": 4},
+        "bar": {"stroke": ground, "strokeWidth": 1},
+        "text": {"color": ink},
+        "rule": {"color": ink},
+        "range": {"category": list(COLOURS)},
+    }
+
+
+LIGHT = theme("#1b1f24", "#dfe3e8", "#ffffff")
+DARK = theme("#e8eaed", "#3a4048", "#191c20")
+
+
+def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: str) -> Spec:
+    """Designs by two figures. Takes the data `designs` (of `flat_designs`) and `picked`: the same rows, with a letter.
+
+    The line joins what none is beyond in these two; dashed lines are bounds, which are kept below and left of them.
+    """
+    base = alt.Chart(alt.NamedData("designs")).encode(
+        x=alt.X(f"{x}:Q", **_axis(designs, x)),
+        y=alt.Y(f"{y}:Q", **_axis(designs, y)),
+        color=alt.Color("kind:N", title=None, scale=_kinds(designs, 0), legend=alt.Legend(symbolSize=90)),
+        shape=alt.Shape("kind:N", title=None, scale=_kinds(designs, 1)),
+        tooltip=[
+            alt.Tooltip("name:N", title="design"),
+            alt.Tooltip("kind:N"),
+            *(alt.Tooltip(f"{name}:Q", title=_title(name), format=_format(name)) for name in LABELS),
+        ],
+    )
+    tried = base.transform_filter(_one_of(TRIED, OUTSIDE))
+    found = base.transform_filter(_one_of(FRONT, BEATEN, BREAKS, BEST))
+    picked = alt.Chart(alt.NamedData("picked")).encode(x=f"{x}:Q", y=f"{y}:Q")
+    corners = alt.Chart(alt.InlineData(values=stairs(designs, x, y))).encode(x=f"{x}:Q", y=f"{y}:Q")
+    layers = [
+        tried.mark_point(size=36, opacity=0.6, cursor="pointer", strokeWidth=1.2),
+        corners.mark_line(interpolate="step-after", color=_KINDS[FRONT][0], strokeWidth=1.5, opacity=0.6),
+        *(_bound(name, bounds[name], way) for way, name in (("x", x), ("y", y)) if name in bounds),
+        found.mark_point(size=95, filled=True, opacity=0.95, cursor="pointer"),
+        picked.mark_point(size=420, strokeWidth=2.5, shape="circle", color=_KINDS[BREAKS][0]),
+        picked.mark_text(dy=-20, fontSize=14, fontWeight="bold").encode(text="letter:N"),
+    ]
+    return _spec(alt.layer(*layers).properties(height=420))
+
+
+def parts_chart(what: str, as_shares: bool) -> Spec:
+    """What each layer consists of, as bars: `what` is cycles, energy or bytes.
+
+    Takes the data `layers`: rows of LAYER_COLUMNS, with the letter of their design; a row takes BAR_PIXELS of height.
+    """
+    title, ending, parts = PARTS[what]
+    names = {f"{part}{ending}": words(part) for part in parts}
+    base = (
+        alt.Chart(alt.NamedData("layers"))
+        .transform_fold(list(names), as_=["part", "value"])
+        .transform_calculate(
+            part=f"{_literal(names)}[datum.part]", place=f"indexof({list(names.values())!r}, datum.part)"
+        )
+        .transform_joinaggregate(total="sum(value)", groupby=["layer", "letter"])
+        .transform_joinaggregate(most="max(total)")
+        .transform_calculate(
+            share="datum.total > 0 ? datum.value / datum.total : 0",
+            of_axis="datum.value / max(1e-300, " + ("datum.total" if as_shares else "datum.most") + ")",
+        )
+        .encode(
+            x=alt.X(
+                "value:Q",
+                title=f"share of {title}" if as_shares else title,
+                stack="normalize" if as_shares else "zero",
+                axis=alt.Axis(format="%" if as_shares else ",.10~g", tickCount=5),
+            ),
+            y=alt.Y("layer:N", title=None, sort=None, axis=alt.Axis(labelLimit=120, labelPadding=18)),
+            yOffset=alt.YOffset("letter:N", sort=None),
+            order=alt.Order("place:Q"),
+            tooltip=[
+                alt.Tooltip("layer:N"),
+                alt.Tooltip("letter:N", title="design"),
+                alt.Tooltip("part:N", title=what),
+                alt.Tooltip("value:Q", title=title, format=",.5~g"),
+                alt.Tooltip("share:Q", title="of the layer", format=".1%"),
+            ],
+        )
+    )
+    colour = alt.Color(
+        "part:N",
+        title=None,
+        sort=list(names.values()),
+        scale=alt.Scale(domain=list(names.values())),
+    )
+    # A part that is wide enough says its name, in letters of some 6.5 pixels
+    wide = "datum.of_axis * width > 6.5 * length(datum.part) + 6"
+    label = base.transform_calculate(word=f"{wide} ? datum.part : ''").encode(
+        text="word:N",
+        x=alt.X("value:Q", stack="normalize" if as_shares else "zero", bandPosition=0.5),
+        detail=alt.Detail("part:N"),
+    )
+    letters = base.transform_filter("datum.place == 0").encode(x=alt.XDatum(0), text="letter:N")
+    return _spec(
+        alt.layer(
+            base.mark_bar().encode(color=colour),
+            label.mark_text(fontSize=11, color="#111"),
+            letters.mark_text(fontSize=11, fontWeight="bold", align="right", dx=-4),
+        )
+    )
+
+
+def timeline_chart(panel: str) -> Spec:
+    """One panel of a layer's timeline: `panel` is pes, queues or scan. Takes the data `bins`, of `timeline_bins`."""
+    title, names = PANELS[panel]
+    shown = list(names.values())
+    colours = [_KINDS[FRONT][0], _KINDS[BREAKS][0]]
+    chart = (
+        alt.Chart(alt.NamedData("bins"))
+        .transform_fold(list(names), as_=["series", "value"])
+        .transform_calculate(series=f"{_literal(names)}[datum.series]")
+        .encode(
+            x=alt.X("cycle:Q", title="cycles", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=6)),
+            y=alt.Y("value:Q", title=title, stack=None, axis=alt.Axis(tickCount=4)),
+            tooltip=[
+                alt.Tooltip("series:N"),
+                alt.Tooltip("cycle:Q", title="from cycle", format=",d"),
+                alt.Tooltip("value:Q", title=title, format=".4~g"),
+            ],
+        )
+    )
+    filled = chart.transform_filter(f"datum.series == '{shown[0]}'")
+    drawn = alt.layer(
+        filled.mark_area(interpolate="step-after", opacity=0.22, color=colours[0]),
+        chart.mark_line(interpolate="step-after", strokeWidth=1.8).encode(
+            color=alt.Color("series:N", title=None, scale=alt.Scale(domain=shown, range=colours)),
+            strokeDash=alt.StrokeDash("series:N", title=None, scale=alt.Scale(domain=shown, range=[[1, 0], [5, 3]])),
+        ),
+    )
+    return _spec(drawn.properties(height=130))
+
+
+def hypervolume_chart() -> Spec:
+    """What the search has found after each trial. Takes the data `trials`: trial, hypervolume."""
+    chart = alt.Chart(alt.NamedData("trials")).encode(
+        x=alt.X("trial:Q", title="trials", scale=alt.Scale(nice=False)),
+        y=alt.Y("hypervolume:Q", title="hypervolume", scale=alt.Scale(zero=False)),
+        tooltip=[alt.Tooltip("trial:Q"), alt.Tooltip("hypervolume:Q", format=".4f")],
+    )
+    return _spec(
+        chart.mark_line(interpolate="step-after", color=_KINDS[FRONT][0], strokeWidth=2).properties(height=220)
+    )
+
+
+def _spec(chart: Any) -> Spec:
+    """As wide as the place it is drawn in."""
+    found: Spec = chart.properties(width="container").to_dict()
+    found.pop("config", None)
+    return found
+
+
+def _axis(designs: Sequence[Row], figure: str) -> dict[str, Any]:
+    """Title, scale and numbers of the axis of a figure."""
+    logarithmic = is_logarithmic(designs, figure)
+    kind: dict[str, Any] = {"type": "log"} if logarithmic else {"zero": False}
+    return {
+        "title": _title(figure),
+        "scale": alt.Scale(**kind, nice=False, padding=24),
+        "axis": alt.Axis(format=".1~%" if figure == "accuracy_loss" else ",.10~g", tickCount=6),
+    }
+
+
+def _bound(name: str, bound: float, way: str) -> Any:
+    encoding: dict[str, Any] = {way: alt.XDatum(bound) if way == "x" else alt.YDatum(bound)}
+    return alt.Chart(alt.InlineData(values=[{}])).mark_rule(strokeDash=[6, 4], opacity=0.7).encode(**encoding)
+
+
+def _kinds(designs: Sequence[Row], place: int) -> alt.Scale:
+    """Colours (place 0) or shapes (1) of the kinds that there are."""
+    present = {each["kind"] for each in designs}
+    shown = [kind for kind in KINDS if kind in present]
+    return alt.Scale(domain=shown, range=[_KINDS[kind][place] for kind in shown])
+
+
+def _one_of(*kinds: str) -> alt.FieldOneOfPredicate:
+    return alt.FieldOneOfPredicate(field="kind", oneOf=list(kinds))
+
+
+def _title(figure: str) -> str:
+    return ", ".join(LABELS[figure])
+
+
+def _format(figure: str) -> str:
+    return ".2%" if figure == "accuracy_loss" else ",.4~g"
+
+
+def _literal(names: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f"'{name}': '{shown}'" for name, shown in names.items()) + "}"

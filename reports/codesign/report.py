@@ -1,0 +1,167 @@
+"""The report of a co-design: a page, and beside it the same as figures and tables for papers."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+
+from designs.codesigns.folder import read_study
+from designs.codesigns.search import FIGURES
+from reports.codesign.data import (
+    CodesignData,
+    Row,
+    bounds_of,
+    codesign_data,
+    default_axes,
+    flat_designs,
+    plain,
+    timeline_bins,
+    without_timeline,
+)
+from traces import InputError
+from traces.files.atomic_file import write_atomically
+from traces.shell.progress import progress_bar
+
+if TYPE_CHECKING:
+    from reports.codesign.charts import Spec
+
+PAGE_FILE = "report.html"
+_WIDTH, _PNG_SCALE = 640, 2.5
+_EXTRA = ("altair", "vl_convert", "jinja2")
+
+
+def write_codesign_report(folder: Path, out: Path | None = None, design: str | None = None) -> list[Path]:
+    """Write the page, and figures (SVG, PNG, PDF) and tables (CSV) into a folder beside it that has its name.
+
+    folder   of a co-design, finished or not
+    out      the page; report.html in the folder of the co-design if not given
+    design   beginning of the digest of the design that the page opens with and the figures show; if not given, the
+             member of the front whose worst cost is the least bad
+
+    Returns the files, the page first. Raises InputError if there is nothing to report, no such design, a file cannot be
+    written, or the packages of the extra `report` are missing.
+    """
+    page = out or folder / PAGE_FILE
+    if page.suffix != ".html":
+        raise InputError(
+            f"the page's name must end in .html, and its figures go into a folder without it; found {page}"
+        )
+    for name in _EXTRA:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError:
+            raise InputError(
+                f"the report of a co-design needs the package {name}; install the extra: pip install "
+                f"'eie-codesign[report]'"
+            ) from None
+    from reports.codesign.page import codesign_html
+
+    data = codesign_data(read_study(folder))
+    if not data.designs:
+        reasons = "; ".join(list(data.refused)[:3])
+        raise InputError(f"{folder}: none of {data.study.trials.num_rows:,} trials is a design: {reasons}")
+    opened = data.opened if design is None else _chosen(data, design)
+    beside = page.with_suffix("")
+    write_atomically(page, codesign_html(data, opened, beside.name).encode())
+    return [page, *_write_tables(data, beside), *_write_figures(data, opened, beside)]
+
+
+def _chosen(data: CodesignData, beginning: str) -> Row:
+    found = [each for each in data.designs if beginning and each["id"].startswith(beginning)]
+    if len(found) != 1:
+        few = ", ".join(each["id"] for each in (found or data.designs)[:4])
+        raise InputError(
+            f"design must be the beginning of the digest of one design; found {beginning!r}, with which "
+            f"{len(found) or 'none'} of {len(data.designs):,} begin; choose one such as {few}"
+        )
+    return found[0]
+
+
+def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
+    """designs.csv, layers.csv and trials.csv, with the names and the exact numbers of the result files."""
+    designs = [
+        {
+            **{name: each[name] for name in ("trial", "id", "kind")},
+            **{f"predicted_{name}": each["predicted"][name] for name in FIGURES},
+            **{f"measured_{name}": (each["measured"] or {}).get(name, "") for name in FIGURES},
+            **{name: "" if each[name] is None else each[name] for name in ("accuracy", "test_accuracy")},
+            **each["settings"],
+            "choices": json.dumps(each["choices"]),
+        }
+        for each in data.designs
+    ]
+    layers = [without_timeline(row) for rows in data.layers.values() for row in rows]
+    trials = data.study.trials.select(["trial", "digest", "feasible", "repeats", "hypervolume"]).to_pylist()
+    tables = {"designs": designs, "layers": layers, "trials": trials}
+    return [_write_csv(beside / f"{name}.csv", rows) for name, rows in tables.items() if rows]
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, stream.getvalue().encode())
+    return path
+
+
+def _write_figures(data: CodesignData, opened: Row, beside: Path) -> list[Path]:
+    import vl_convert
+
+    from reports.codesign.charts import LIGHT
+
+    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"  # so that a figure looks the same everywhere
+    vl_convert.register_font_directory(str(fonts))
+    config = {**LIGHT, "background": "white", "font": "DejaVu Sans"}
+    charts = _charts(data, opened)
+    written = []
+    with progress_bar("drawing figures", len(charts)) as advance:
+        for name, (spec, datasets) in charts.items():
+            together = {**spec.get("datasets", {}), **datasets}
+            whole = plain({**spec, "width": _WIDTH, "datasets": together, "config": config})
+            images = {
+                ".svg": vl_convert.vegalite_to_svg(whole).encode(),
+                ".png": vl_convert.vegalite_to_png(whole, scale=_PNG_SCALE),
+                ".pdf": vl_convert.vegalite_to_pdf(whole),
+            }
+            for suffix, content in images.items():
+                written.append(beside / f"{name}{suffix}")
+                write_atomically(written[-1], content)
+            advance()
+    return written
+
+
+def _charts(data: CodesignData, opened: Row) -> dict[str, tuple[Spec, Mapping[str, Any]]]:
+    """By name, each with its data: the front in each pair of objectives, the search; the layers of one design, and the
+    slowest of them over time."""
+    from reports.codesign import charts as charts
+
+    flat = flat_designs(data.designs)
+    picked = [row | {"letter": "A"} for row in flat if row["id"] == opened["id"]]
+    aims = data.study.objectives
+    pairs = [(x, y) for number, y in enumerate(aims) for x in aims[number + 1 :]] or [default_axes(data)]
+    found: dict[str, tuple[Spec, Mapping[str, Any]]] = {
+        f"front_{y}_{x}": (charts.front_chart(data.designs, bounds_of(data), x, y), {"designs": flat, "picked": picked})
+        for x, y in pairs
+    }
+    trials = data.study.trials.select(["trial", "hypervolume"]).to_pylist()
+    found["hypervolume"] = charts.hypervolume_chart(), {"trials": trials}
+    layers = data.layers.get(opened["id"], [])
+    if layers:
+        rows = [without_timeline(row) | {"letter": "A"} for row in layers]
+        height = {"height": charts.BAR_PIXELS * len(rows)}
+        for what in charts.PARTS:
+            found[f"layers_{what}"] = {**charts.parts_chart(what, False), **height}, {"layers": rows}
+    timed = [row for row in layers if row["timeline_cycles"]]
+    if timed:
+        bins = timeline_bins(max(timed, key=lambda row: row["cycles"]))
+        for panel in charts.PANELS:
+            found[f"timeline_{panel}"] = charts.timeline_chart(panel), {"bins": bins}
+    return found

@@ -1,0 +1,1 @@
+"""Deep Compression's tables and figures, ours beside the paper's."""

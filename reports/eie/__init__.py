@@ -1,0 +1,1 @@
+"""EIE's tables and figures, ours beside the paper's."""

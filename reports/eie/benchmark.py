@@ -1,0 +1,100 @@
+"""The EIE benchmark beside the paper, as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from reports.markdown import markdown
+from sim import ArrayConfig
+from sim.cost import area, energy
+
+Row = dict[str, Any]
+
+
+def benchmark_markdown(rows: Sequence[Row]) -> str:
+    """All layers: time as published (Table IV, actual) and simulated, with the difference."""
+    cells = [
+        [
+            row["layer"],
+            row["weights"],
+            f"{row['cycles']:,}",
+            f"{row['efficiency']:.3f}",
+            f"{row['latency_us']:.2f}",
+            f"{row['paper_actual_us']:.1f}",
+            _difference(row["latency_us"], row["paper_actual_us"]),
+        ]
+        for row in rows
+    ]
+    return markdown(["layer", "weights", "cycles", "efficiency", "ours, us", "paper, us", "difference"], cells)
+
+
+def alex8_markdown(rows: Sequence[Row]) -> str:
+    """Alex-8 line by line; the paper's figures, ours for each kind of weights, and the difference."""
+    cells = []
+    for row in rows:
+        if row["layer"] != "Alex-8":
+            continue
+        published = row["paper_theoretical_us"], row["paper_actual_us"]
+        paper_efficiency = published[0] / published[1]
+        weights = row["weights"]
+        cells += [
+            [f"cycles, {weights} weights", "-", f"{row['cycles']:,}", "-"],
+            [f"useful MACs, {weights} weights", "-", f"{row['useful_macs']:,}", "-"],
+            [f"pointer reads, {weights} weights", "-", f"{row['pointer_reads']:,}", "-"],
+            [f"line reads, {weights} weights", "-", f"{row['line_reads']:,}", "-"],
+            [
+                f"theoretical time (us), {weights} weights",
+                f"{published[0]:.1f}",
+                f"{row['theoretical_us']:.2f}",
+                _difference(row["theoretical_us"], published[0]),
+            ],
+            [
+                f"actual time (us), {weights} weights",
+                f"{published[1]:.1f}",
+                f"{row['latency_us']:.2f}",
+                _difference(row["latency_us"], published[1]),
+            ],
+            [
+                f"efficiency (theoretical / actual), {weights} weights",
+                f"{paper_efficiency:.3f}",
+                f"{row['efficiency']:.4f}",
+                _difference(row["efficiency"], paper_efficiency),
+            ],
+        ]
+    return markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
+
+
+# EIE's Table II, mW of one PE's modules, and the column of the benchmark that holds ours
+MODULES = {
+    "queue": (energy.QUEUE_MW, "queue_pj"),
+    "pointer read": (energy.POINTER_READ_MW, "pointer_read_pj"),
+    "sparse-matrix read": (energy.SPARSE_MATRIX_READ_MW, "sparse_matrix_read_pj"),
+    "arithmetic": (energy.ARITHMETIC_MW, "arithmetic_pj"),
+    "activation read and write": (energy.ACTIVATION_READ_WRITE_MW, "activation_write_pj"),
+    "one PE": (energy.PE_MW, "energy_pj"),  # ours with its share of the scan, and leakage
+}
+PAPER_WATT, PAPER_MM2 = 0.59, 40.8  # section VI, 64 PEs
+
+
+def power_markdown(rows: Sequence[Row]) -> str:
+    """Power of each module while Alex-8 runs (the real weights, if they are there), and area, beside Table II."""
+    row = max((row for row in rows if row["layer"] == "Alex-8"), key=lambda row: row["weights"] == "real")
+    mw_per_pj = 1e-3 / row["latency_us"] / row["num_pes"]
+    cells = []
+    for name, (paper, column) in MODULES.items():
+        ours = row[column] * mw_per_pj
+        cells.append([f"{name}, mW", f"{paper:.3f}", f"{ours:.3f}", _difference(ours, paper)])
+    watt = row["energy_pj"] * 1e-6 / row["latency_us"]
+    cells.append(["64 PEs, W", f"{PAPER_WATT:.2f}", f"{watt:.3f}", _difference(watt, PAPER_WATT)])
+    for name, published in area.PAPER_UM2.items():
+        ours = area.module_areas_um2(ArrayConfig())[name]
+        cells.append([f"{name}, um2", f"{published:,}", f"{ours:,.0f}", _difference(ours, published)])
+    pe_um2 = area.pe_area_um2(ArrayConfig())
+    cells.append(["one PE, um2", f"{area.PAPER_PE_UM2:,}", f"{pe_um2:,.0f}", _difference(pe_um2, area.PAPER_PE_UM2)])
+    cells.append(["64 PEs, mm2", f"{PAPER_MM2:.1f}", f"{row['area_mm2']:.2f}", _difference(row["area_mm2"], PAPER_MM2)])
+    return markdown([f"Alex-8, {row['weights']} weights", "paper", "ours", "difference"], cells)
+
+
+def _difference(ours: float, paper: float) -> str:
+    return f"{ours / paper - 1:+.1%}"

@@ -1,0 +1,1 @@
+"""Figures of sweeps and timelines, and the style that all figures share."""

@@ -1,0 +1,1 @@
+"""Energy, area and SRAM figures of the array."""

@@ -1,0 +1,167 @@
+"""Energy of one layer: counts times the energy of each event, block by block, at 45 nm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.config import ArrayConfig
+from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
+from traces import InputError
+
+# Han et al., "EIE", ISCA 2016, Table I (after Horowitz, ISSCC 2014), 45 nm.
+SRAM_READ_PJ_PER_BIT = 5.0 / 32  # a 32 KB SRAM; horowitz-45nm takes it for every capacity
+REGISTER_FILE_PJ_PER_BIT = 1.0 / 32
+DRAM_PJ_PER_BYTE = 640.0 / 4  # a 32-bit access
+# Integer multiplication and addition by bits: 32 from the same table; 8 from Horowitz, ISSCC 2014; of 16 bits, a
+# multiplication takes a fifth of a 32-bit one (section VI of EIE), and an adder's energy is proportional to its width.
+MULTIPLY_PJ = MappingProxyType({32: 3.1, 16: 3.1 / 5, 8: 0.2})
+ADD_PJ = MappingProxyType({32: 0.1, 16: 0.1 / 2, 8: 0.03})
+# Table II, mW at 800 MHz: a leading non-zero detection unit, and the modules of one PE.
+LNZD_UNIT_MW = 0.023
+QUEUE_MW = 0.112
+POINTER_READ_MW = 1.807
+SPARSE_MATRIX_READ_MW = 4.955
+ARITHMETIC_MW = 1.162
+ACTIVATION_READ_WRITE_MW = 1.122
+PE_MW = 9.157
+MW_AT_800_MHZ_IN_PJ_PER_CYCLE = 1 / 0.8
+LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
+# What a PE did in each cycle of Alex-8, the layer whose power Table II states: columns taken, entries gone
+# through (7,926 cycles, 1,760 columns, 453,748 entries in 64 PEs).
+ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
+ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
+
+Count = int | npt.NDArray[np.int64] | npt.NDArray[np.float64]
+
+PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
+COLUMN_INDEX_BITS = 16
+
+
+def arithmetic_pj(bits: int) -> float:
+    """Decode, multiply and add numbers of 8, 16 or 32 bits; EIE's Table I."""
+    return bits * REGISTER_FILE_PJ_PER_BIT + MULTIPLY_PJ[bits] + ADD_PJ[bits]
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one layer on the array, in pJ: a field for each block of the paper's Fig 4, leakage, and DRAM."""
+
+    scan_pj: float
+    queue_pj: float
+    pointer_read_pj: float
+    sparse_matrix_read_pj: float
+    arithmetic_pj: float
+    activation_write_pj: float
+    leakage_pj: float
+    dram_pj: float
+
+    @property
+    def total_pj(self) -> float:
+        """The sum over all blocks."""
+        return float(sum(getattr(self, field.name) for field in fields(self)))
+
+
+@dataclass(frozen=True)
+class EventEnergies:
+    """Energy of each event in one PE, in pJ, and the leakage of its SRAMs."""
+
+    column_queued_pj: float  # a column and its activation, written once and read once
+    pointer_pair_pj: float  # one access to each bank
+    line_read_pj: float
+    entry_pj: float  # decode, multiply, add; padding, too
+    accumulator_pj: float  # an accumulator, read once and written once
+    leakage_mw: float
+
+
+def eie_45nm(config: ArrayConfig) -> EventEnergies:
+    """The paper's PE: SRAM figures from CACTI (`sim.cost.sram`), the rest from Table II.
+
+    Three constants are calibrated, since the paper states their power alone: what a column costs in the queue,
+    an entry in the arithmetic and a multiply-accumulate in the activation read and write is Table II's power
+    over the activity of Alex-8. The paper's numbers have 16 bits; queue and accumulators of other widths cost in
+    proportion to their bits, arithmetic as in Table I.
+    """
+    pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
+    sram_leakage_mw = (
+        POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw + activation_sram(config).leakage_mw
+    )
+    bits = config.activation_bits
+    queue_pj = QUEUE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE
+    entry_pj = ARITHMETIC_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
+    accumulator_pj = ACTIVATION_READ_WRITE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
+    return EventEnergies(
+        column_queued_pj=queue_pj * (bits + COLUMN_INDEX_BITS) / (PAPER_BITS + COLUMN_INDEX_BITS),
+        pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj,
+        line_read_pj=sparse_matrix.read_pj,
+        entry_pj=entry_pj * arithmetic_pj(bits) / arithmetic_pj(PAPER_BITS),
+        accumulator_pj=accumulator_pj * bits / PAPER_BITS,
+        leakage_mw=sram_leakage_mw,
+    )
+
+
+def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
+    """Table I alone: every SRAM costs 5 pJ for 32 bits, nothing leaks, nothing is calibrated."""
+    bits = config.activation_bits
+    return EventEnergies(
+        column_queued_pj=2 * (bits + COLUMN_INDEX_BITS) * REGISTER_FILE_PJ_PER_BIT,
+        pointer_pair_pj=POINTER_BANKS * config.pointer_bits * SRAM_READ_PJ_PER_BIT,
+        line_read_pj=config.line_bits * SRAM_READ_PJ_PER_BIT,
+        entry_pj=arithmetic_pj(bits),
+        accumulator_pj=2 * bits * REGISTER_FILE_PJ_PER_BIT,
+        leakage_mw=0.0,
+    )
+
+
+DEFAULT_PRESET = "eie-45nm"
+#: energies of events by name, each a function of the array
+ENERGY_PRESETS: Mapping[str, Callable[[ArrayConfig], EventEnergies]] = MappingProxyType(
+    {DEFAULT_PRESET: eie_45nm, "horowitz-45nm": horowitz_45nm}
+)
+
+
+def num_lnzd_units(num_pes: int) -> int:
+    """Leading non-zero detection units: a tree of 4-input nodes over the PEs (21 for 64), at least one."""
+    units = 0
+    nodes = num_pes
+    while nodes > 1:
+        nodes = -(-nodes // 4)
+        units += nodes
+    return max(units, 1)
+
+
+def block_energies(
+    config: ArrayConfig,
+    cycles: Count,
+    pointer_reads: Count,
+    line_reads: Count,
+    processed_entries: Count,
+    useful_macs: Count,
+    dram_bytes: Count,
+    preset: str = DEFAULT_PRESET,
+) -> dict[str, Any]:
+    """Energy in pJ of the counted events, by the name of a field of `Energy`; counts may be arrays of one shape.
+
+    `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding, which
+    decodes and multiplies like any entry but writes nothing. A byte from or to DRAM costs the same in both presets
+    (Table I: 640 pJ for 32 bits). Raises InputError if there is no such preset, or an SRAM is outside the tables.
+    """
+    if preset not in ENERGY_PRESETS:
+        raise InputError(f"preset must be one of {', '.join(ENERGY_PRESETS)}; found {preset!r}")
+    event = ENERGY_PRESETS[preset](config)
+    ns = cycles * (1e3 / config.clock_mhz)
+    return {
+        "scan_pj": cycles * (num_lnzd_units(config.num_pes) * LNZD_UNIT_PJ_PER_CYCLE),
+        "queue_pj": pointer_reads * event.column_queued_pj,
+        "pointer_read_pj": pointer_reads * event.pointer_pair_pj,
+        "sparse_matrix_read_pj": line_reads * event.line_read_pj,
+        "arithmetic_pj": processed_entries * event.entry_pj,
+        "activation_write_pj": useful_macs * event.accumulator_pj,
+        "leakage_pj": ns * (config.num_pes * event.leakage_mw),  # mW x ns = pJ
+        "dram_pj": dram_bytes * DRAM_PJ_PER_BYTE,
+    }

@@ -1,0 +1,1 @@
+"""Views of one run: cycle classes, state over time, waveforms, the screen."""

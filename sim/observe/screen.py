@@ -1,0 +1,94 @@
+"""What one screen says of a simulated layer, or of a simulated network."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from sim.memory import print_shortfalls
+from sim.network import NetworkResult
+from sim.observe.cycles import CycleBreakdown
+from sim.result import SimulationResult
+from traces.shell.command_line import console
+
+
+def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
+    """One screen of counts, derived figures, where the PEs' cycles go, and energy."""
+    from rich.table import Table
+
+    array = result.config
+    table = Table(title=f"{name} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit lines")
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    counts = "cycles broadcasts bubble_cycles blocked_cycles waiting_cycles useful_macs stored_entries padding_entries"
+    dram = "blocks dram_read_bytes dram_write_bytes" if array.memory_mode in ("passes", "streamed") else ""
+    fixed_point = "overflows saturated_activations" if result.number_format is not None else ""
+    for field in f"{counts} pointer_reads line_reads {dram} {fixed_point}".split():
+        table.add_row(field.replace("_", " ").replace("dram", "DRAM"), f"{getattr(result, field):,}")
+    table.add_row("efficiency", f"{result.efficiency:.4f}")
+    table.add_row("latency", f"{result.latency_us:.3f} us")
+    table.add_section()
+    for kind in ("computing", "padding", "empty_columns", "starved", "drained", "waiting"):
+        share = getattr(breakdown, kind).sum() / (result.cycles * array.num_pes)
+        table.add_row(f"PE cycles, {kind.replace('_', ' ')}", f"{share:.1%}")
+    if result.blocked_cycles:
+        worst = int(breakdown.blocked_by.argmax())
+        table.add_row("broadcast blocked most by", f"PE {worst}: {breakdown.blocked_by[worst]:,} cycles")
+    table.add_section()
+    for block in fields(result.energy):
+        energy_nj = getattr(result.energy, block.name) / 1e3
+        label = block.name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM")
+        table.add_row(f"energy, {label}", f"{energy_nj:,.2f} nJ")
+    table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
+    console().print(table)
+    print_shortfalls(name, result.shortfalls)
+
+
+def print_network(title: str, result: NetworkResult) -> None:
+    """Layer by layer: shape, cycles, efficiency, energy; the whole network, and how it spreads over inputs."""
+    from rich.table import Table
+
+    array, inputs = result.config, len(result.output)
+    table = Table(
+        title=f"{title}\nmean of {inputs} inputs on {array.num_pes} PEs, {array.queue_slots} queue slots, "
+        f"{array.line_bits}-bit lines, {array.clock_mhz:g} MHz",
+        title_justify="left",
+    )
+    table.add_column("layer")
+    for heading in ("rows x columns", "entries", "padding", "non-zero", "cycles", "latency us", "efficiency", "nJ"):
+        table.add_column(heading, justify="right")
+    for layer in result.layers:
+        table.add_row(
+            layer.name,
+            f"{layer.rows} x {layer.columns}",
+            f"{layer.stored_entries:,}",
+            f"{layer.padding_entries:,}",
+            f"{layer.activation_density:.1%}",
+            f"{layer.cycles.mean():,.0f}",
+            f"{layer.latency_us.mean():,.2f}",
+            f"{layer.useful_macs.sum() / (layer.cycles.sum() * array.num_pes):.1%}",
+            f"{layer.energy_pj.mean() / 1e3:,.1f}",
+        )
+    table.add_section()
+    table.add_row(
+        "network",
+        "",
+        f"{sum(layer.stored_entries for layer in result.layers):,}",
+        f"{sum(layer.padding_entries for layer in result.layers):,}",
+        "",
+        f"{result.cycles.mean():,.0f}",
+        f"{result.latency_us.mean():,.2f}",
+        f"{result.efficiency:.1%}",
+        f"{result.energy_pj.mean() / 1e3:,.1f}",
+    )
+    console().print(table)
+    spread = Table(title=f"The whole network over {inputs} inputs", title_justify="left")
+    spread.add_column("")
+    for heading in ("least", "5 %", "median", "95 %", "most"):
+        spread.add_column(heading, justify="right")
+    for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_pj / 1e3)):
+        spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
+    console().print(spread)
+    for layer in result.layers:
+        print_shortfalls(layer.name, layer.shortfalls)

@@ -1,0 +1,116 @@
+"""How fast compression is beside what others use, as ratios taken in one run: `make bench`."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import zstandard
+from sklearn.cluster import KMeans
+
+from compress.container import huffman
+from compress.weight_sharing import shared_values
+
+Benchmark = Any  # pytest-benchmark's fixture: call it with what is to be timed
+SYMBOLS = 10_000_000
+CENTROIDS = 16
+
+KMEANS = f"k-means of 4,096 x 4,096 weights, {CENTROIDS} centroids"
+
+
+@pytest.fixture(scope="module")
+def weights() -> Any:
+    return np.random.default_rng(0).normal(size=4096 * 4096).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def errors() -> dict[str, float]:
+    return {}
+
+
+@pytest.mark.benchmark(group=KMEANS)
+def test_scikit_learn_s_kmeans(benchmark: Benchmark, weights: Any, errors: dict[str, float]) -> None:
+    fit = benchmark.pedantic(lambda: KMeans(CENTROIDS, n_init=1, random_state=0).fit(weights[:, np.newaxis]), rounds=1)
+    errors["theirs"] = float(fit.inertia_)
+
+
+@pytest.mark.benchmark(group=KMEANS)
+def test_optimal_shared_values(benchmark: Benchmark, weights: Any, errors: dict[str, float]) -> None:
+    centroids, codes = benchmark(lambda: shared_values(weights, CENTROIDS))
+    error = float(((weights - centroids[codes - 1]) ** 2).sum())
+    assert error <= errors["theirs"]
+
+
+DECODING = "decoding 10 million symbols of 4 bits"
+ENCODING = "encoding 10 million symbols of 4 bits"
+
+
+@pytest.fixture(scope="module")
+def symbols() -> Any:
+    """What shared weights look like: codes of 15 centroids of a normal distribution."""
+    shares = np.exp(-0.5 * ((np.arange(16) - 7.5) / 3) ** 2)
+    return np.random.default_rng(0).choice(16, SYMBOLS, p=shares / shares.sum()).astype(np.uint8)
+
+
+@pytest.mark.benchmark(group=DECODING)
+def test_huffman_decoding(benchmark: Benchmark, symbols: Any) -> None:
+    lengths = huffman.code_lengths(np.bincount(symbols))
+    content = huffman.encode(symbols, lengths)
+    assert np.array_equal(benchmark(lambda: huffman.decode(content, SYMBOLS, lengths)), symbols)
+
+
+@pytest.mark.benchmark(group=DECODING)
+@pytest.mark.parametrize("level", [1, 3])
+def test_zstandard_decoding(benchmark: Benchmark, symbols: Any, level: int) -> None:
+    content = zstandard.ZstdCompressor(level=level).compress(symbols.tobytes())
+    decompressor = zstandard.ZstdDecompressor()
+    assert benchmark(lambda: decompressor.decompress(content)) == symbols.tobytes()
+
+
+@pytest.mark.benchmark(group=ENCODING)
+def test_huffman_encoding(benchmark: Benchmark, symbols: Any) -> None:
+    lengths = huffman.code_lengths(np.bincount(symbols))
+    assert benchmark(lambda: huffman.encode(symbols, lengths))
+
+
+@pytest.mark.benchmark(group=ENCODING)
+@pytest.mark.parametrize("level", [1, 3])
+def test_zstandard_encoding(benchmark: Benchmark, symbols: Any, level: int) -> None:
+    compressor = zstandard.ZstdCompressor(level=level)
+    content = symbols.tobytes()
+    assert benchmark(lambda: compressor.compress(content))
+
+
+ALEXNET = (
+    (96, 3, 11, 11), (256, 48, 5, 5), (384, 256, 3, 3), (384, 192, 3, 3), (256, 192, 3, 3),
+    (4096, 9216), (4096, 4096), (1000, 4096),
+)  # fmt: skip
+
+
+def pack_alexnet() -> None:
+    """Pack weights of AlexNet's shapes, 61 million, at a density of 0.11, and print bytes and peak memory."""
+    from compress.config import CompressionConfig, LayerSettings
+    from compress.one_shot import compress_parameters
+
+    stream = np.random.default_rng(0)
+    parameters = {}
+    for number, shape in enumerate(ALEXNET):
+        parameters[f"layer{number}.weight"] = stream.standard_normal(shape, dtype=np.float32)
+        parameters[f"layer{number}.bias"] = stream.standard_normal(shape[0], dtype=np.float32)
+    model, _ = compress_parameters(parameters, CompressionConfig(LayerSettings(density=0.11)))
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{model.parameter_bytes:,} bytes to {model.size_bytes:,}; peak {peak_mib:,.0f} MiB")
+
+
+@pytest.mark.benchmark(group="packing AlexNet's shapes: a process of its own, drawing the weights included")
+def test_packing_alexnet(benchmark: Benchmark) -> None:
+    script = "from tests.bench.bench_compress import pack_alexnet; pack_alexnet()"
+    done = benchmark.pedantic(
+        lambda: subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True), rounds=1
+    )
+    print(f"\n{done.stdout}")
+    benchmark.extra_info["packed"] = done.stdout

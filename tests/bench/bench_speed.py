@@ -1,0 +1,133 @@
+"""How fast the simulator is, as ratios taken in one run: `make bench`.
+
+Each group of the printed table is one question, and the numbers in brackets are the ratios to its fastest
+row. Every row is checked before it is timed. Alex-8 is the real one where CODESIGN_DATA holds it, else the drawn one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from designs.experiments.benchmark import benchmark_sources
+from sim import ArrayConfig, count, count_all, pack, simulate, simulate_batch
+from sim.array import prepare
+from sim.engine import Run
+from tests.sim.test_machine import assert_same
+from traces.shell.command_line import data_folder
+from traces.synthetic import draw_layer
+
+Benchmark = Any  # pytest-benchmark's fixture: call it with what is to be timed
+PAPER = ArrayConfig()
+_, WEIGHTS, DRAW = [source for source in benchmark_sources(data_folder(None)) if source[0] == "Alex-8"][-1]
+CYCLES = {"random": 6399, "real": 7926}[WEIGHTS]
+ALEX8 = f"Alex-8, {WEIGHTS} weights, 64 PEs"
+
+
+@pytest.fixture(scope="module")
+def alex8() -> tuple[Any, Any]:
+    """Alex-8, packed for the paper's array, and its input."""
+    layer, activations = DRAW()
+    return pack(layer, PAPER), activations
+
+
+@pytest.mark.benchmark(group=f"{ALEX8}: our whole simulation beside SciPy's product alone")
+def test_scipy_csc_matrix_times_vector(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    packed, activations = alex8
+    matrix = scipy.sparse.csc_matrix(packed.layer.weights())
+    product = benchmark(lambda: matrix @ activations)
+    expected = simulate(packed, activations, PAPER).output - packed.layer.bias_values()
+    assert np.allclose(product, expected, atol=1e-4)
+
+
+@pytest.mark.benchmark(group=f"{ALEX8}: our whole simulation beside SciPy's product alone")
+def test_simulate_with_output_counters_and_energy(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    packed, activations = alex8
+
+    def whole() -> Any:
+        result = simulate(packed, activations, PAPER)
+        return result, result.energy.total_pj
+
+    assert whole()[0].cycles == CYCLES
+    benchmark(whole)
+
+
+@pytest.mark.benchmark(group=f"{ALEX8}: our whole simulation beside SciPy's product alone")
+def test_count_without_the_output(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    assert benchmark(lambda: count(*alex8, PAPER)).cycles == CYCLES
+
+
+SILICON_US = CYCLES / 800  # at 800 MHz
+
+
+@pytest.mark.benchmark(group=f"{ALEX8}: timing alone; the chip takes {SILICON_US:.1f} us for this layer")
+def test_timing_of_given_broadcasts(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    run = Run(*prepare(*alex8, PAPER))
+    assert benchmark(lambda: run.timing(PAPER.queue_depth)).cycles == CYCLES
+
+
+@pytest.mark.benchmark(group=f"{ALEX8}: timing alone; the chip takes {SILICON_US:.1f} us for this layer")
+def test_scan_and_timing(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    packed, numbers = prepare(*alex8, PAPER)
+    assert benchmark(lambda: Run(packed, numbers).timing(PAPER.queue_depth)).cycles == CYCLES
+
+
+DESIGN_POINTS = [
+    dataclasses.replace(PAPER, queue_slots=slots, line_bits=width, clock_mhz=clock)
+    for slots in (2, 4, 8, 16, 32, 64, 128, 256)
+    for width in (32, 64, 128, 256, 512)
+    for clock in (400.0, 800.0, 1200.0)
+]
+
+
+@pytest.mark.benchmark(group="120 design points of Alex-8 over queues, lines and clocks")
+def test_design_points_together(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    counts = benchmark(lambda: count_all(*alex8, DESIGN_POINTS))
+    assert len(counts) == 120
+
+
+@pytest.mark.benchmark(group="120 design points of Alex-8 over queues, lines and clocks")
+def test_design_points_one_by_one(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    together = count_all(*alex8, DESIGN_POINTS)
+    alone = benchmark.pedantic(lambda: [count(*alex8, point) for point in DESIGN_POINTS], rounds=5)
+    assert [point.cycles for point in alone] == [point.cycles for point in together]
+
+
+TICKED = f"{ALEX8}: the engine beside the tick machine it equals"
+
+
+@pytest.mark.benchmark(group=TICKED)
+def test_closed_form(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    assert benchmark(lambda: simulate(*alex8, PAPER)).cycles == CYCLES
+
+
+@pytest.mark.benchmark(group=TICKED)
+def test_tick_machine(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
+    fast = simulate(*alex8, PAPER)
+    ticked = benchmark.pedantic(lambda: simulate(*alex8, PAPER, "reference"), rounds=2)
+    assert_same(fast, ticked)
+
+
+BATCH = 1000
+
+
+@pytest.mark.benchmark(group=f"{BATCH} inputs through one packed layer of 300 x 784 on 64 PEs, with outputs")
+def test_a_batch(benchmark: Benchmark) -> None:
+    packed, inputs = _batch()
+    result = benchmark.pedantic(lambda: simulate_batch(packed, inputs, PAPER), rounds=5, warmup_rounds=1)
+    assert result.cycles[7] == count(packed, inputs[7], PAPER).cycles
+
+
+@pytest.mark.benchmark(group=f"{BATCH} inputs through one packed layer of 300 x 784 on 64 PEs, with outputs")
+def test_the_same_inputs_one_by_one(benchmark: Benchmark) -> None:
+    packed, inputs = _batch()
+    benchmark.pedantic(lambda: [simulate(packed, values, PAPER) for values in inputs], rounds=3, warmup_rounds=1)
+
+
+def _batch() -> tuple[Any, Any]:
+    layer, _ = draw_layer("fc1", 300, 784, 0.1, 0.2, seed=0)
+    return pack(layer, PAPER), np.stack([draw_layer("x", 1, 784, 0.1, 0.2, seed)[1] for seed in range(BATCH)])

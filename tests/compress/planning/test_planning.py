@@ -1,0 +1,447 @@
+"""The analysis, what it predicts, and the plans that follow from it (PyTorch needed)."""
+
+from __future__ import annotations
+
+import copy
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+
+import torch
+
+from compress import CompressedModel
+from compress.planning.analysis import analyse, centred
+from compress.planning.calibration import Calibration
+from compress.planning.committee import choose_inputs, disagreement
+from compress.planning.compensation import error_spread, pruned_weights, shared_weights
+from compress.planning.knapsack import choose, choose_nearest
+from compress.planning.plan import Budget, Choice, Plan, Tolerance
+from compress.planning.planner import Planner, run_batches
+from compress.pruning import magnitude_mask
+from compress.training.fine_tuning import train
+from traces import CompressedLayer, InputError
+from traces.files.images import ImageSet, load_digits
+
+
+class Recurrent(torch.nn.Module):
+    """Embedding, LSTM, attention and a tied output layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(11, 8)
+        self.lstm = torch.nn.LSTM(8, 8, batch_first=True)
+        self.attention = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.out = torch.nn.Linear(8, 11)
+        self.out.weight = self.embedding.weight
+
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        found = self.lstm(self.embedding(words))[0]
+        found = found + self.attention(found, found, found, need_weights=False)[0]
+        return self.out(found[:, -1])  # type: ignore[no-any-return]
+
+
+def convolutional() -> torch.nn.Sequential:
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(2, 6, 3, padding=1, stride=2),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(6, 6, 3, groups=2),
+        torch.nn.Flatten(2),
+        torch.nn.Conv1d(6, 4, 2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(12, 5),
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> ImageSet:
+    return load_digits()
+
+
+@pytest.fixture(scope="module")
+def network(digits: ImageSet) -> torch.nn.Module:
+    torch.manual_seed(0)
+    found = torch.nn.Sequential(
+        torch.nn.Linear(64, 60), torch.nn.ReLU(), torch.nn.Linear(60, 30), torch.nn.ReLU(), torch.nn.Linear(30, 10)
+    )
+    train(found, digits.train_images, digits.train_labels, epochs=25, learning_rate=0.003, seed=0)
+    return found.eval()
+
+
+@pytest.fixture(scope="module")
+def planner(network: torch.nn.Module, digits: ImageSet) -> Planner:
+    return Planner(network, digits.train_images[:600], digits.train_labels[:600], cost=entries_cost)
+
+
+class Sides(torch.nn.Module):
+    """A head, and another one beside it that changes nothing, for one of several reasons."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.body, self.head = torch.nn.Linear(16, 24), torch.nn.Linear(24, 4)
+        self.side, self.other_head = torch.nn.Linear(24, 12), torch.nn.Linear(12, 4)
+        weights = {"zeros": self.side.weight, "zeros behind": self.other_head.weight}
+        if kind in weights:
+            torch.nn.init.zeros_(weights[kind])
+        elif kind == "dead units":
+            torch.nn.init.constant_(self.side.bias, -1000.0)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        seen = torch.relu(self.body(inputs))
+        other = torch.relu(self.side(seen))
+        if self.kind == "unused" and not self.training:
+            return self.head(seen)  # type: ignore[no-any-return]
+        if self.kind == "next to nothing":
+            return self.head(seen) + self.other_head(other * 1e-25) * 1e-15  # type: ignore[no-any-return]
+        return self.head(seen) + self.other_head(other)  # type: ignore[no-any-return]
+
+
+def entries_cost(layer: CompressedLayer, index_bits: int) -> dict[str, float]:
+    """A stand-in for an array: a microsecond for a thousand entries."""
+    entries = float(np.count_nonzero(layer.codes))
+    return {"latency_us": entries / 1000, "sram_bytes_per_pe": entries}
+
+
+@pytest.mark.parametrize("kind", ["convolutional", "recurrent"])
+def test_effects_are_the_derivatives_of_the_outputs(kind: str) -> None:
+    torch.manual_seed(2)
+    if kind == "recurrent":
+        module: torch.nn.Module = Recurrent().double()
+        inputs: Any = np.random.default_rng(0).integers(0, 11, (5, 6))
+    else:
+        module = convolutional().double()
+        module(torch.randn(50, 2, 8, 8, dtype=torch.float64))
+        inputs = np.random.default_rng(0).normal(size=(5, 2, 8, 8))
+    analysis = analyse(module.eval(), inputs)
+    state = {name: values.clone() for name, values in module.state_dict().items()}
+    stream = np.random.default_rng(1)
+    assert len(analysis.units) == {"convolutional": 4, "recurrent": 5}[kind]
+    for unit in analysis.units:
+        step = stream.normal(size=unit.weights.shape)
+        name = unit.name if unit.name in state else f"{unit.name}.weight"
+        outputs = []
+        for sign in (1, -1):
+            moved = state[name] + torch.from_numpy(sign * 1e-5 * step).reshape(unit.shape)
+            names = [name, "embedding.weight"] if name == "out.weight" else [name]
+            names += ["out.weight"] if name == "embedding.weight" else []
+            module.load_state_dict({**state, **dict.fromkeys(names, moved)})
+            outputs.append(run_batches(module, inputs))
+        module.load_state_dict(state)
+        slopes = ((outputs[0] - outputs[1]) / 2e-5 * analysis.directions).sum(axis=1)
+        effects = unit.effects(unit.weights + step)
+        assert np.allclose(effects, slopes, rtol=5e-3, atol=5e-3 * np.abs(slopes).max())
+        squares = np.square(unit.derivatives.astype(np.float64) * unit.scale).mean(axis=0)
+        assert np.allclose(unit.curvatures.ravel(), squares, rtol=1e-3)
+
+
+def test_the_predicted_change_is_what_new_inputs_show(network: torch.nn.Module, digits: ImageSet) -> None:
+    analysis = analyse(network, digits.train_images[:300])
+    stream = np.random.default_rng(5)
+    state = {name: values.clone() for name, values in network.state_dict().items()}
+    ratios = []
+    for size in (0.003, 0.01, 0.02):
+        moved = {unit.name: unit.weights + stream.normal(0, size, unit.weights.shape) for unit in analysis.units}
+        network.load_state_dict(
+            state | {f"{name}.weight": torch.from_numpy(values).float() for name, values in moved.items()}
+        )
+        changed = centred(run_batches(network, digits.test_images))
+        network.load_state_dict(state)
+        measured = np.square(changed - centred(run_batches(network, digits.test_images))).sum(axis=1).mean()
+        ratios.append(measured / analysis.predicted_change(moved))
+    assert 0.7 < min(ratios) <= max(ratios) < 1.4
+    with pytest.raises(InputError, match="the network has no layers 7; it has 0, 2, 4"):
+        analysis.predicted_change({"7": np.zeros(3)})
+
+
+def test_an_analysis_leaves_the_network_as_it_was_and_says_what_it_needs(network: torch.nn.Module) -> None:
+    frozen = convolutional().train()
+    frozen[0].weight.requires_grad_(False)
+    before = {name: values.clone() for name, values in frozen.state_dict().items()}
+    analyse(frozen, np.zeros((2, 2, 8, 8), np.float32))
+    assert frozen.training
+    assert not frozen[0].weight.requires_grad
+    assert all(torch.equal(values, before[name]) for name, values in frozen.state_dict().items())
+    with pytest.raises(InputError, match="an analysis needs inputs; found none"):
+        analyse(network, np.zeros((0, 64), np.float32))
+    with pytest.raises(InputError, match="must be finite; found NaN or infinity"):
+        analyse(network, np.full((1, 64), np.nan, np.float32))
+    with pytest.raises(InputError, match="must give one tensor; found tuple"):
+        analyse(torch.nn.Sequential(torch.nn.LSTM(2, 2)), np.zeros((1, 3, 2), np.float32))
+
+
+def test_what_is_pruned_is_made_good_by_the_rest_of_its_row() -> None:
+    stream = np.random.default_rng(0)
+    inputs = stream.normal(size=(5000, 1)) + 0.5 * stream.normal(size=(5000, 12))
+    moment = inputs.T @ inputs / len(inputs)
+    spread = error_spread(moment, len(inputs))
+    weights = stream.normal(size=(7, 12)).astype(np.float32)
+    kept = np.ones((7, 12), bool)
+    kept[:, 0] = False
+    damped = moment + 0.01 * np.trace(moment) / 12 * np.eye(12)
+    inverse = np.linalg.inv(damped)
+    surgeon = weights - weights[:, :1] / inverse[0, 0] * inverse[0]  # Hassibi and Stork, equation 5
+    assert np.allclose(pruned_weights(weights, kept, spread), surgeon)
+
+    weights = stream.normal(size=(50, 12)).astype(np.float32)
+    kept = magnitude_mask(weights, 0.5)
+    lost = [np.square(inputs @ (pruned_weights(weights, kept, each) - weights).T).mean() for each in (spread, None)]
+    assert lost[0] < lost[1] / 2
+    curvatures = np.ones_like(weights)
+    both = [shared_weights(weights, kept, each, 4, curvatures) for each in (spread, None)]
+    lost = [np.square(inputs @ (codebook[codes] - weights).T).mean() for codes, codebook in both]
+    assert lost[0] < 0.7 * lost[1]
+    for codes, codebook in both:
+        assert np.array_equal(codes != 0, kept)
+        assert np.array_equal(codebook, codebook.astype(np.float16))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_knapsack_is_solved_as_brute_force_solves_it(seed: int) -> None:
+    stream = np.random.default_rng(seed)
+    objective = [stream.integers(1, 50, 4).astype(float) for _ in range(4)]
+    totals = {name: ([stream.integers(1, 50, 4).astype(float) for _ in range(4)], 70.0) for name in ("a", "b")}
+    ways = list(product(range(4), repeat=4))
+
+    def total(counts: Any, way: tuple[int, ...]) -> float:
+        return float(sum(of_layer[place] for of_layer, place in zip(counts, way, strict=True)))
+
+    allowed = [way for way in ways if all(total(counts, way) <= bound for counts, bound in totals.values())]
+    found = choose(objective, totals)
+    if not allowed:
+        assert found is None
+    else:
+        assert found is not None
+        assert total(objective, tuple(found)) == min(total(objective, way) for way in allowed)
+    nearest = choose_nearest([4] * 4, totals, ["a"])
+    hard = [way for way in ways if total(totals["a"][0], way) <= 70]
+    if not hard:
+        assert nearest is None
+    else:
+        assert nearest is not None
+        least = min(max(0.0, total(totals["b"][0], way) / 70 - 1) for way in hard)
+        assert max(0.0, total(totals["b"][0], tuple(nearest)) / 70 - 1) == pytest.approx(least)
+
+
+def test_a_plan_keeps_its_tolerance_and_is_what_it_says(
+    planner: Planner, network: torch.nn.Module, digits: ImageSet, tmp_path: Path
+) -> None:
+    plan = planner.plan(Tolerance(accuracy_drop=0.02))
+    assert plan.feasible
+    assert plan.measured is not None
+    assert plan.measured <= 0.02
+    model = plan.apply(network)
+    model.save(tmp_path / "planned.dc")
+    assert (tmp_path / "planned.dc").stat().st_size == plan.costs["file_bytes"]
+    changed = planner.changed(model)
+    labels = digits.train_labels[:600]
+    right = [(run_batches(each, digits.train_images[:600]).argmax(1) == labels).mean() for each in (network, changed)]
+    assert right[0] - right[1] == pytest.approx(plan.measured)
+
+    tighter, looser = planner.plan(Tolerance(divergence=0.003)), planner.plan(Tolerance(divergence=0.1))
+    assert tighter.feasible
+    assert looser.feasible
+    assert looser.costs["file_bytes"] < tighter.costs["file_bytes"]
+    again = Plan.from_json(plan.to_json())
+    assert again.choices == plan.choices
+    with pytest.raises(InputError, match="a plan from a file needs the planner of its network"):
+        again.apply(network)
+    assert again.apply(network, planner).to_bytes() == model.to_bytes()
+    with pytest.raises(InputError, match=r"this is no plan as Plan\.to_json writes it"):
+        Plan.from_json('{"choices": 3}')
+
+
+def test_a_planned_file_is_smaller_than_uniform_compression_with_the_same_effect(
+    planner: Planner, network: torch.nn.Module, digits: ImageSet
+) -> None:
+    tolerance = Tolerance(divergence=0.03)
+    plan = planner.plan(tolerance)
+    names = [unit.name for unit in planner.units]
+    original = run_batches(network, digits.test_images)
+    sizes = []
+    for density, weight_bits in product((1.0, 0.8, 0.65, 0.52, 0.42, 0.34), (3, 4, 5)):
+        uniform = dict.fromkeys(names, Choice(density, weight_bits))
+        model = planner.apply(network, uniform)
+        changed = run_batches(planner.changed(model), digits.test_images)
+        if tolerance.measure(original, changed, None) <= 0.03:
+            sizes.append(model.size_bytes)
+    assert plan.costs["file_bytes"] < min(sizes)
+
+
+def test_a_budget_that_cannot_be_met_says_what_binds(planner: Planner) -> None:
+    tolerance = Tolerance(divergence=0.01)
+    free = planner.plan(tolerance)
+    tight = planner.plan(tolerance, Budget(file_bytes=free.costs["file_bytes"] * 0.5))
+    assert not tight.feasible
+    assert "file_bytes" in tight.binding
+    assert tight.nearest["file_bytes"] > free.costs["file_bytes"] * 0.8
+    slow = planner.plan(tolerance, Budget(latency_us=free.costs["latency_us"] * 0.9))
+    assert slow.feasible
+    assert slow.costs["latency_us"] <= free.costs["latency_us"] * 0.9
+    narrow = planner.plan(tolerance, Budget(sram_bytes_per_pe=free.costs["sram_bytes_per_pe"] * 0.9, num_pes=1))
+    assert narrow.costs["sram_bytes_per_pe"] <= free.costs["sram_bytes_per_pe"] * 0.9
+    nothing = planner.plan(Tolerance(divergence=1e-9))
+    assert not nothing.feasible
+    assert nothing.binding == ("tolerance",)
+    with pytest.raises(
+        InputError, match="the budget bounds energy_uj, which neither the file nor a cost function gives"
+    ):
+        planner.plan(tolerance, Budget(energy_uj=1))
+
+
+def test_what_is_no_budget_tolerance_or_network_is_refused(planner: Planner, network: torch.nn.Module) -> None:
+    with pytest.raises(InputError, match="a budget's file_bytes must be positive; found -1"):
+        Budget(file_bytes=-1)
+    with pytest.raises(InputError, match="sram_bytes_per_pe is a bound for each PE; give num_pes, too"):
+        Budget(sram_bytes_per_pe=1000)
+    with pytest.raises(InputError, match="one positive bound, accuracy_drop or divergence; found None and None"):
+        Tolerance()
+    with pytest.raises(InputError, match="labels: there must be a label for each input; found 2 for 3 inputs"):
+        Planner(network, np.zeros((3, 64), np.float32), np.zeros(2))
+    with pytest.raises(InputError, match=r"there must be a choice for each layer, 0, 2, 4; found them for 0"):
+        planner.apply(network, {"0": Choice(0.5, 4)})
+    other = copy.deepcopy(network)
+    torch.nn.init.zeros_(other.get_submodule("0").weight)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the module must be the one that was analysed; 0 has other weights"):
+        planner.apply(other, dict.fromkeys("024", Choice(0.5, 4)))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("kind", ["unused", "zeros", "zeros behind", "dead units", "next to nothing"])
+def test_a_layer_without_effect_takes_its_smallest_choice(kind: str) -> None:
+    torch.manual_seed(0)
+    module = Sides(kind).eval()
+    pool = np.random.default_rng(0).normal(size=(150, 16)).astype(np.float32)
+    planner = Planner(module, pool, cost=entries_cost)
+    for tolerance in (Tolerance(divergence=0.01), Tolerance(accuracy_drop=0.02)):
+        plan = planner.plan(tolerance)
+        assert plan.feasible
+        for name in ("side",) if kind == "zeros" else ("side", "other_head"):
+            of_layer = planner.candidates[list(plan.layers).index(name)]
+            assert plan.layers[name].costs["file_bytes"] == min(each.costs["file_bytes"] for each in of_layer)
+        assert planner.predict(tolerance).choices
+        smaller = planner.plan(tolerance, Budget(file_bytes=plan.costs["file_bytes"] - 1))
+        assert smaller.costs["file_bytes"] < plan.costs["file_bytes"] or not smaller.feasible
+    chosen = choose_inputs(module, pool, 30, Tolerance(divergence=0.01))
+    assert np.isfinite(chosen.weights).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_network_that_compression_does_not_change_is_planned_as_it_is() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(16, 24), torch.nn.ReLU(), torch.nn.Linear(24, 4)).eval()
+    with torch.no_grad():
+        for name in ("0", "2"):
+            weight = module.get_submodule(name).weight
+            assert isinstance(weight, torch.Tensor)
+            weight.copy_(weight.sign() / 4)  # two values, exact in 16 bits
+    pool = np.random.default_rng(0).normal(size=(150, 16)).astype(np.float32)
+    planner = Planner(module, pool)
+    for tolerance in (Tolerance(divergence=1e-3), Tolerance(accuracy_drop=0.02)):
+        plan = planner.plan(tolerance)
+        assert plan.feasible
+        assert plan.predicted_change == 0
+        assert set(plan.choices.values()) == {Choice(1.0, 2)}
+        assert planner.predict(tolerance).choices == plan.choices
+        assert planner.plan(tolerance).choices == plan.choices
+    looser = planner.plan(Tolerance(divergence=0.05))
+    assert looser.feasible
+    assert looser.costs["file_bytes"] < plan.costs["file_bytes"]
+
+
+def test_a_change_that_is_none_is_not_calibrated() -> None:
+    calibration = Calibration(2)
+    calibration.add(0, 0.1, np.full(5, 0.2))
+    calibration.add(1, 0.1, np.full(5, 0.05))
+    assert calibration.knows(0, 0.0)
+    assert not calibration.knows(0, 1e-3)
+    scaled = calibration.scaled(0, np.array([0.0, 1e-40, 0.1]))
+    assert scaled[0] == 0
+    assert np.isfinite(scaled).all()
+
+
+def test_derivatives_that_are_no_numbers_are_refused_and_tiny_ones_count_as_none() -> None:
+    class Root(torch.nn.Module):
+        def __init__(self, factor: float) -> None:
+            super().__init__()
+            self.layer, self.out, self.factor = torch.nn.Linear(3, 3), torch.nn.Linear(3, 2), factor
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            found = self.layer(inputs)
+            seen = (found * 0).sqrt() if self.factor == 1 else (found * 1e-22) * self.factor
+            return self.out(inputs) + self.out(seen)  # type: ignore[no-any-return]
+
+    inputs = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
+    with pytest.raises(InputError, match=r"derivatives must be finite; found NaN or infinity in those by the weights"):
+        Planner(Root(1), inputs)
+    analysis = analyse(Root(1e-22), inputs)
+    assert np.isfinite(analysis.units[0].curvatures).all()
+    assert analysis.predicted_change({"layer": np.ones((3, 3))}) < 1e-30
+
+
+def test_a_budget_that_all_else_takes_up_is_missed_by_as_little_as_can_be() -> None:
+    sizes = [np.array([50.0, 20.0, 30.0]), np.array([7.0, 9.0, 6.0])]
+    changes = [np.array([1.0, 5.0, 3.0]), np.array([0.0, 0.0, 1.0])]
+    for bound in (0.0, -40.0):
+        found = choose_nearest([3, 3], {"tolerance": (changes, 4.0), "file_bytes": (sizes, bound)}, ["tolerance"])
+        assert found is not None
+        assert found.tolist() == [2, 2]
+
+
+def test_disagreement_is_divergence_or_entropy_of_votes() -> None:
+    same = np.log(np.array([[[0.7, 0.2, 0.1]]] * 3))
+    assert disagreement(same)[0] == pytest.approx(0)
+    split = np.log(np.array([[[0.9, 0.05, 0.05]], [[0.05, 0.9, 0.05]]]))
+    mean = np.array([0.475, 0.475, 0.05])
+    assert disagreement(split)[0] == pytest.approx((np.exp(split[0, 0]) * (split[0, 0] - np.log(mean))).sum())
+    assert disagreement(split, "votes")[0] == pytest.approx(np.log(2))
+    assert disagreement(same, "votes")[0] == pytest.approx(0)
+
+
+def test_the_committee_chooses_hard_inputs_that_stand_for_the_pool(network: torch.nn.Module, digits: ImageSet) -> None:
+    pool = digits.train_images[:800]
+    tolerance = Tolerance(divergence=0.05)
+    chosen = choose_inputs(network, pool, 60, tolerance, evaluation=digits.test_images)
+    assert len(set(chosen.places)) == len(chosen.places) == len(chosen.weights) <= 60
+    outputs = np.sort(run_batches(network, pool), axis=1)
+    margins = outputs[:, -1] - outputs[:, -2]
+    assert np.median(margins[chosen.places[15:]]) < np.quantile(margins, 0.3)
+    assert chosen.weights[15:].mean() < chosen.weights[:15].mean()
+    again = choose_inputs(network, pool, 60, tolerance)
+    assert np.array_equal(chosen.places, again.places)
+    assert np.array_equal(chosen.weights, again.weights)
+    with pytest.raises(InputError, match=r"must not be in the pool that it is made from; 3 of 3 are"):
+        choose_inputs(network, pool, 40, tolerance, evaluation=pool[:3])
+    with pytest.raises(InputError, match="number must be at least one for each round and at most the pool; found 900"):
+        choose_inputs(network, pool, 900, tolerance)
+
+
+def test_means_over_chosen_inputs_are_in_the_mean_those_over_the_pool(
+    planner: Planner, network: torch.nn.Module, digits: ImageSet
+) -> None:
+    pool = digits.train_images[:800]
+    tolerance = Tolerance(divergence=0.05)
+    original = run_batches(network, pool)
+    changed = run_batches(planner.changed(planner.plan(tolerance).apply(network)), pool)
+    used = tolerance.used_by_input(original, changed, None)
+    estimates = []
+    for seed in range(12):
+        chosen = choose_inputs(network, pool, 40, tolerance, rounds=2, perturbed=1, seed=seed)
+        estimates.append(float((chosen.weights * used[chosen.places]).mean()))
+    assert np.mean(estimates) == pytest.approx(used.mean(), rel=0.25)
+
+
+def test_64_inputs_without_labels_give_a_plan_with_its_confidence(network: torch.nn.Module, digits: ImageSet) -> None:
+    planner = Planner(network, digits.train_images[:64])
+    plan = planner.plan(Tolerance(accuracy_drop=0.05))
+    assert plan.feasible
+    assert plan.standard_error is not None
+    assert plan.confidence is not None
+    assert 0 < plan.standard_error < 0.06
+    assert 0.5 <= plan.confidence < 1
+    assert isinstance(plan.apply(network), CompressedModel)

@@ -1,0 +1,561 @@
+"""Co-design: what is predicted and measured of designs, and studies that are killed, shared and taken up again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+
+from compress import CompressedModel  # noqa: E402
+from compress.planning.plan import Choice  # noqa: E402
+from designs import (  # noqa: E402
+    Design,
+    Range,
+    Search,
+    Space,
+    TrainedNetwork,
+    codesign,
+    study_storage,
+)
+from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
+from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices  # noqa: E402
+from designs.codesigns.entering_vectors import entering_vectors  # noqa: E402
+from designs.codesigns.layer_costs import BYTE_KINDS, CYCLE_CLASSES, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
+from designs.codesigns.loop import run_study, spread_out  # noqa: E402
+from designs.codesigns.network_costs import NetworkOnArrays  # noqa: E402
+from designs.codesigns.point import CodesignPoint  # noqa: E402
+from designs.codesigns.problem import CodesignProblem  # noqa: E402
+from designs.codesigns.progress import StudyProgress  # noqa: E402
+from designs.codesigns.storage import JOURNAL_FILE, StudyWorker, open_storage  # noqa: E402
+from designs.codesigns.verification import Distillation  # noqa: E402
+from designs.hypervolume import CostBox, Hypervolume  # noqa: E402
+from designs.pareto import non_dominated  # noqa: E402
+from designs.results import read_results  # noqa: E402
+from designs.space import Constraints  # noqa: E402
+from designs.sweeps.evaluation import ENERGIES  # noqa: E402
+from sim import ArrayConfig, simulate_batch  # noqa: E402
+from tests.conftest import PROJECT  # noqa: E402
+from tests.shell.test_command_line import environment_with  # noqa: E402
+from tests.small_network import small_network  # noqa: E402
+from traces import InputError  # noqa: E402
+from traces.convolution import Convolution  # noqa: E402
+
+SPACE = Space(
+    {
+        "num_pes": (1, 2, 4, 8),
+        "queue_slots": (2, 8),
+        "line_bits": (16, 64),
+        "weight_bits": (3, 4),
+        "index_bits": (3, 4),
+        "clock_mhz": Range(400.0, 800.0),
+        "row_assignment": ("interleaved", "entries"),
+    }
+)
+SMALL = Search(trials=12, verify=4)
+SCRIPT = """
+import sys
+from pathlib import Path
+from designs import Search, codesign
+from tests.small_network import small_network
+from tests.designs.codesigns.test_codesign import SPACE
+if __name__ == "__main__":
+    codesign(small_network(), SPACE, Search(trials=int(sys.argv[2]), verify=2), Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="module")
+def choices() -> CompressionChoices:
+    return CompressionChoices(small_network())
+
+
+@pytest.fixture(scope="module")
+def finished(choices: CompressionChoices, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    folder = tmp_path_factory.mktemp("study")
+    return folder, codesign(choices, SPACE, SMALL, folder)
+
+
+def start(folder: Path, trials: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(folder), str(trials)],
+        env=environment_with(),
+        cwd=PROJECT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finished_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    if not (folder / JOURNAL_FILE).exists():
+        return []
+    try:
+        study = optuna.load_study(study_name="codesign", storage=open_storage(folder))
+    except KeyError:  # not there yet
+        return []
+    return [each for each in study.get_trials() if each.state.is_finished() and each.state.name != "FAIL"]
+
+
+def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> None:
+    network = small_network()
+    inputs = network.pool[:3]
+    choices = CompressionChoices(network).planned(20, 4, LARGEST_LAYERS - 1, 4)
+    layers = CompressionChoices(network).layers(choices)
+    array = ArrayConfig(num_pes=3, queue_slots=4, index_bits=3)
+    found = NetworkOnArrays(entering_vectors(network.module, inputs, list(layers), 10_000)).figures(
+        layers, Design(array), fit_srams=False
+    )
+    parts = dict(network.module.named_children())
+    latency = energy = 0.0
+    seen = torch.from_numpy(inputs)
+    for name, part in parts.items():
+        if name in layers:
+            entering = seen.numpy()
+            if name == "conv":
+                entering = Convolution((3, 3), (1, 1), (1, 1)).unroll(entering)[0].reshape(-1, 9)
+            result = simulate_batch(layers[name].layer, entering, array)
+            latency += result.latency_us.sum() / len(inputs)
+            energy += result.energy_pj.sum() / len(inputs) / 1e3
+        seen = part(seen).detach()
+    assert found.latency_us == pytest.approx(latency)
+    assert found.energy_nj == pytest.approx(energy)
+    assert not found.lacking
+
+
+def test_fitted_srams_hold_every_layer_and_take_less_area(choices: CompressionChoices) -> None:
+    layers = choices.layers(choices.planned(LIMITS - 1, 0, LARGEST_LAYERS - 1, 4))
+    arrays = NetworkOnArrays(choices.entering)
+    whole, fitted = (arrays.figures(layers, Design(ArrayConfig(num_pes=4)), fit) for fit in (False, True))
+    assert fitted.area_mm2 < whole.area_mm2
+    assert not fitted.lacking
+    assert fitted.latency_us == whole.latency_us
+
+
+def test_a_looser_limit_gives_a_smaller_file_and_never_less_change(choices: CompressionChoices) -> None:
+    found = [choices.compressed(choices.planned(limit, 0, LARGEST_LAYERS - 1, 4)) for limit in range(0, LIMITS, 4)]
+    sizes = [each.file_bytes for each in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] > sizes[-1]
+    assert [each.accuracy_loss for each in found] == sorted(each.accuracy_loss for each in found)
+
+
+def test_weight_on_work_trades_bytes_for_multiplications(choices: CompressionChoices) -> None:
+    def work_and_bytes(weight: int) -> tuple[float, float]:
+        chosen = choices.planned(16, weight, LARGEST_LAYERS - 1, 4)
+        found = [choices.candidate(name, chosen[name]).costs for name in choices.names]
+        return sum(each["macs"] for each in found), sum(each["file_bytes"] for each in found)
+
+    (most_work, fewest_bytes), (least_work, most_bytes) = work_and_bytes(0), work_and_bytes(WORK_WEIGHTS - 1)
+    assert least_work < most_work
+    assert fewest_bytes < most_bytes
+
+
+def test_no_code_is_wider_than_the_arrays_and_no_layer_smaller_than_the_limit_allows(
+    choices: CompressionChoices,
+) -> None:
+    narrow = choices.planned(8, 0, LARGEST_LAYERS - 1, 2)
+    assert {each.weight_bits for each in narrow.values()} == {2}
+    plans = [choices.planned(4, 0, largest, 4) for largest in (0, LARGEST_LAYERS // 2, LARGEST_LAYERS - 1)]
+    entries = [max(int((each.layer.codes != 0).sum()) for each in choices.layers(plan).values()) for plan in plans]
+    assert entries == sorted(entries)
+    looser = choices.compressed(choices.planned(8, 0, LARGEST_LAYERS - 1, 4))
+    assert choices.compressed(plans[0]).accuracy_loss <= looser.accuracy_loss
+
+
+def test_members_of_the_front_are_what_their_containers_are(finished: tuple[Path, Any]) -> None:
+    folder, table = finished
+    network = small_network()
+    assert table.num_rows == 4
+    for row in table.to_pylist():
+        path = folder / "front" / f"{row['digest']}.dc"
+        assert row["measured_file_bytes"] == path.stat().st_size
+        assert row["predicted_file_bytes"] == pytest.approx(path.stat().st_size, abs=8)  # lengths in the header
+        module = small_network().module
+        before = {name: values.clone() for name, values in module.state_dict().items()}
+        CompressedModel.load(path).load_into(module)
+        with torch.no_grad():
+            answers = module(torch.from_numpy(network.evaluation)).argmax(dim=1).numpy()
+            tested = module(torch.from_numpy(network.test)).argmax(dim=1).numpy()
+        module.load_state_dict(before)
+        assert row["accuracy"] == (answers == network.evaluation_labels).mean()
+        assert row["test_accuracy"] == (tested == network.test_labels).mean()
+        assert row["measured_latency_us"] == pytest.approx(row["predicted_latency_us"], rel=0.25)
+        assert row["measured_area_mm2"] == pytest.approx(row["predicted_area_mm2"])
+    assert read_results(folder / "front.parquet", FRONT_COLUMNS)[0].to_pylist() == table.to_pylist()
+
+
+def test_the_layers_of_verified_designs_add_up_to_what_the_designs_cost(finished: tuple[Path, Any]) -> None:
+    folder, table = finished
+    layers = read_results(folder / LAYERS_FILE, LAYER_COLUMNS)[0].to_pylist()
+    assert [row["digest"] for row in layers] == [row["digest"] for row in table.to_pylist() for _ in range(3)]
+    for row in table.to_pylist():
+        ours = [layer for layer in layers if layer["digest"] == row["digest"]]
+        report = CompressedModel.load(folder / "front" / f"{row['digest']}.dc").size_report
+        assert sum(layer["cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(row["measured_latency_us"])
+        assert sum(layer["energy_pj"] for layer in ours) / 1e3 == pytest.approx(row["measured_energy_nj"])
+        assert sum(layer["predicted_cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(
+            row["predicted_latency_us"]
+        )
+        for layer, size in zip(ours, report.layers, strict=True):
+            assert sum(layer[f"{kind}_bytes"] for kind in BYTE_KINDS) == size.total
+            assert layer["matrix_bytes"] == pytest.approx(layer["predicted_matrix_bytes"], abs=3)
+            assert sum(layer[f"{name}_cycles"] for name in CYCLE_CLASSES) == pytest.approx(layer["cycles"])
+            assert sum(layer[name] for name in ENERGIES) == pytest.approx(layer["energy_pj"])
+            assert layer["chosen_density"] == json.loads(row["choices"])[layer["layer"]][0]
+            edges = np.array([0, *layer["timeline_cycles"]])
+            busy = np.array(layer["timeline_busy_pes"]) * np.diff(edges)
+            one_vector = layer["processed_entries"] / layer["vectors"]
+            assert 0.3 * one_vector < busy.sum() < 3 * one_vector  # a typical one, not the mean
+
+
+def test_what_is_marked_as_front_is_not_beaten_as_measured(finished: tuple[Path, Any]) -> None:
+    rows = finished[1].to_pylist()
+    measured = np.array([[row[f"measured_{name}"] for name in SMALL.objectives] for row in rows])
+    assert [row["on_front"] for row in rows] == non_dominated(measured).tolist()
+
+
+def test_hypervolume_is_logged_and_never_falls(finished: tuple[Path, Any]) -> None:
+    table, origin = read_results(finished[0] / "trials.parquet", TRIAL_COLUMNS)
+    volumes = table["hypervolume"].to_pylist()
+    assert len(volumes) == SMALL.trials
+    assert volumes == sorted(volumes)
+    assert volumes[-1] > 0
+    assert origin["settings"]["search"]["objectives"] == list(SMALL.objectives)
+
+
+def test_a_study_opens_with_optuna_alone(finished: tuple[Path, Any]) -> None:
+    from optuna.storages.journal import JournalFileBackend
+
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(finished[0] / JOURNAL_FILE)))
+    study = optuna.load_study(study_name="codesign", storage=storage)
+    assert study.metric_names == ["accuracy_loss", *(f"log10 {name}" for name in SMALL.objectives[1:])]
+    assert study.best_trials
+    figures = CodesignPoint.from_dict(study.best_trials[0].user_attrs["point"]).figures
+    assert study.best_trials[0].values == [
+        figures["accuracy_loss"],
+        *(pytest.approx(math.log10(figures[name])) for name in SMALL.objectives[1:]),
+    ]
+
+
+def test_the_same_call_does_nothing_again_and_more_trials_go_on(choices: CompressionChoices, tmp_path: Path) -> None:
+    search = Search(trials=5, verify=2)
+    first = codesign(choices, SPACE, search, tmp_path)
+    containers = {path: path.stat().st_mtime_ns for path in (tmp_path / "front").glob("*.dc")}
+    assert codesign(choices, SPACE, search, tmp_path).to_pylist() == first.to_pylist()
+    assert {path: path.stat().st_mtime_ns for path in containers} == containers
+    before = [trial.params for trial in finished_trials(tmp_path)]
+    codesign(choices, SPACE, dataclasses.replace(search, trials=8), tmp_path)
+    after = [trial.params for trial in finished_trials(tmp_path)]
+    assert after[:5] == before
+    assert len(after) == 8
+    codesign(choices, SPACE, search, tmp_path, fresh=True)
+    assert len(finished_trials(tmp_path)) == 5
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
+def test_one_process_finds_the_same_again(sampler: Any, choices: CompressionChoices, tmp_path: Path) -> None:
+    search = Search(trials=6, verify=1, sampler=sampler, seed=3)
+    runs = [run_study(CodesignProblem(choices, SPACE, search), tmp_path / each) for each in ("a", "b")]
+    assert [trial.point.to_dict() for trial in runs[0] if trial.point] == [
+        trial.point.to_dict() for trial in runs[1] if trial.point
+    ]
+
+
+def test_any_storage_url_keeps_a_study(choices: CompressionChoices, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'studies.db'}"
+    codesign(choices, SPACE, Search(trials=3, verify=1), tmp_path / "out", storage=url, name="mine")
+    assert len(optuna.load_study(study_name="mine", storage=url).trials) == 3
+    assert not (tmp_path / "out" / JOURNAL_FILE).exists()
+
+
+def test_density_and_bits_of_each_layer_may_be_searched_one_by_one(choices: CompressionChoices, tmp_path: Path) -> None:
+    space = Space(
+        {"num_pes": (2, 4)},
+        {"density": Range(0.2, 0.6), "weight_bits": (3, 4), "layers": {"fc2": {"density": 0.5, "weight_bits": 4}}},
+    )
+    table = codesign(choices, space, Search(trials=4, verify=4), tmp_path)
+    for row in table.to_pylist():
+        chosen = json.loads(row["choices"])
+        assert chosen["fc2"] == [0.5, 4]
+        assert 0.2 <= chosen["conv"][0] <= 0.6
+        assert row["predicted_file_bytes"] == pytest.approx(row["measured_file_bytes"], abs=8)
+
+
+def test_bounds_and_constraints_hold_in_what_is_reported(choices: CompressionChoices, tmp_path: Path) -> None:
+    space = dataclasses.replace(SPACE, constraints=Constraints(max_area_mm2=1.0, must_fit=True))
+    search = Search(objectives=("latency_us",), bounds={"file_bytes": 2500.0}, trials=25, verify=3)
+    table = codesign(choices, space, search, tmp_path)
+    for row in table.to_pylist():
+        assert row["predicted_area_mm2"] <= 1.0
+        assert row["predicted_file_bytes"] <= 2500
+        assert row["keeps_bounds"] == (row["measured_area_mm2"] <= 1 and row["measured_file_bytes"] <= 2500)
+
+
+def test_bounds_that_no_design_keeps_are_said_with_what_comes_nearest(
+    choices: CompressionChoices, tmp_path: Path
+) -> None:
+    search = Search(bounds={"latency_us": 1e-3}, trials=3)
+    with pytest.raises(
+        InputError, match=r"none of 3 designs keeps all bounds; the nearest exceeds latency_us by [\d,.]+%; widen the"
+    ):
+        codesign(choices, SPACE, search, tmp_path)
+
+
+def test_fine_tuning_changes_what_is_measured_and_keeps_the_density(
+    choices: CompressionChoices, tmp_path: Path
+) -> None:
+    search = Search(trials=4, verify=1)
+    plain = codesign(choices, SPACE, search, tmp_path / "plain").to_pylist()[0]
+    tuning = Distillation(small_network(), 1)
+    tuned = codesign(choices, SPACE, search, tmp_path / "plain", fine_tune=tuning).to_pylist()[0]
+    assert tuned["digest"] == plain["digest"]
+    assert tuned["measured_file_bytes"] != plain["measured_file_bytes"]
+    model = CompressedModel.load(tmp_path / "plain/front" / f"{tuned['digest']}.dc")
+    for layer in model.layers:
+        density = json.loads(tuned["choices"])[layer.name][0]
+        assert (layer.codes != 0).mean() <= density + 1 / layer.codes.size
+
+
+def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(tmp_path: Path) -> None:
+    process = start(tmp_path, 40)
+    try:
+        deadline = time.monotonic() + 120
+        while len(finished_trials(tmp_path)) < 5:
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    before = [trial.params for trial in finished_trials(tmp_path)]
+    codesign(CompressionChoices(small_network()), SPACE, Search(trials=len(before) + 3, verify=1), tmp_path)
+    after = [trial.params for trial in finished_trials(tmp_path)]
+    assert after[: len(before)] == before
+    assert len(after) == len(before) + 3
+    study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
+    assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
+
+
+def test_a_trial_whose_process_was_killed_before_it_said_who_it_is_is_tried_again(
+    choices: CompressionChoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = CodesignProblem(choices, SPACE, Search(trials=2))
+    run_study(problem, tmp_path)
+    study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
+    study.ask()
+    monkeypatch.setattr(study_storage, "_UNNAMED_SECONDS", 0.5)
+    problem.search = Search(trials=4)
+    assert len(run_study(problem, tmp_path)) == 4
+    assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
+
+
+def test_two_processes_work_on_one_study(tmp_path: Path) -> None:
+    processes = [start(tmp_path, 60) for _ in range(2)]
+    said = [process.communicate(timeout=240) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    trials = finished_trials(tmp_path)
+    assert 60 <= len(trials) <= 61  # both may begin the last one
+    assert len({trial.user_attrs["worker"] for trial in trials}) == 2
+    assert read_results(tmp_path / "front.parquet", FRONT_COLUMNS)[0].num_rows == 2
+
+
+def test_an_interrupt_puts_the_trial_back_and_shows_how_far_the_study_came(
+    choices: CompressionChoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = CodesignProblem(choices, SPACE, Search(trials=6))
+    whole, seen = problem.point, []
+
+    def interrupted(values: Any) -> CodesignPoint:
+        seen.append(values)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return whole(values)
+
+    monkeypatch.setattr(problem, "point", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_study(problem, tmp_path)
+    assert "co-design stopped: 3 of 6 trials" in capsys.readouterr().err
+    trials = run_study(problem, tmp_path)
+    assert len(trials) == 6
+    assert seen[4] == seen[3]
+
+
+def test_a_full_disk_gets_a_sentence_and_loses_no_finished_trial(tmp_path: Path) -> None:
+    script = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from designs.codesigns import storage as study_storage\n"
+        "whole = study_storage.JournalFileBackend.append_logs\n"
+        "def append(self, logs):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, resource.RLIM_INFINITY))\n"
+        "    whole(self, logs)\n"
+        "study_storage.JournalFileBackend.append_logs = append\n"
+    )
+    command = [sys.executable, "-c", script + SCRIPT, str(tmp_path), "60"]
+    done = subprocess.run(command, env=environment_with(), cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert "InputError" in done.stderr
+    assert "the study cannot be written: File too large; finished trials are kept: make room and run" in done.stderr
+    before = [trial.params for trial in finished_trials(tmp_path)]
+    assert len(before) > 3
+    codesign(CompressionChoices(small_network()), SPACE, Search(trials=len(before) + 2, verify=1), tmp_path)
+    assert [trial.params for trial in finished_trials(tmp_path)][: len(before)] == before
+
+
+def test_trials_of_a_dead_process_are_taken_over_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(tmp_path), study_name="x")
+    with StudyWorker(tmp_path) as first, StudyWorker(tmp_path) as second:
+        assert (first.number, second.number) == (0, 1)
+        for worker in (first, second):
+            trial = study.ask()
+            trial.set_user_attr("worker", worker.name)
+            trial.suggest_int("a", 0, 9)
+        assert first.others_at_work(study)
+        assert second.take_over(study) == 1  # its own, which it cannot be working on when it begins
+        assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "WAITING"]
+    with StudyWorker(tmp_path) as again:
+        assert again.take_over(study) == 1
+    waiting = [trial.system_attrs["fixed_params"] for trial in study.trials if trial.state.name == "WAITING"]
+    assert waiting == [trial.params for trial in (study.trials[1], study.trials[0])]
+
+
+def test_a_line_that_a_killed_writer_left_unfinished_does_not_spoil_the_journal(tmp_path: Path) -> None:
+    study = optuna.create_study(storage=open_storage(tmp_path), study_name="x")
+    study.add_trial(optuna.trial.create_trial(value=1.0))
+    with (tmp_path / JOURNAL_FILE).open("ab") as stream:
+        stream.write(b'{"op_code": 4, "tri')
+    study = optuna.load_study(study_name="x", storage=open_storage(tmp_path))
+    study.add_trial(optuna.trial.create_trial(value=2.0))
+    found = optuna.load_study(study_name="x", storage=open_storage(tmp_path))
+    assert [trial.value for trial in found.trials] == [1.0, 2.0]
+
+
+def test_hypervolume_is_the_share_of_the_box_that_is_beaten() -> None:
+    volume = Hypervolume(CostBox(["accuracy_loss", "latency_us"], [0.0, 1.0], [1.0, 100.0]))
+    assert volume.add([0.5, 10.0]) == pytest.approx(0.25, abs=0.003)  # halfway in each, latency by its logarithm
+    assert volume.add([0.75, 1.0]) == pytest.approx(0.25 + 0.25 * 0.5, abs=0.003)
+    assert volume.add([0.9, 50.0]) == volume.share  # beaten already
+    cube = Hypervolume(CostBox(["latency_us", "energy_nj", "area_mm2"], [1, 1, 1], [math.e, math.e, math.e]))
+    assert cube.add([np.exp(0.2), np.exp(0.5), np.exp(0.1)]) == pytest.approx(0.8 * 0.5 * 0.9, abs=0.003)
+
+
+def test_members_to_verify_are_the_best_in_each_objective_then_far_from_each_other() -> None:
+    places = np.array([[0, 1], [0.1, 0.9], [0.5, 0.5], [0.95, 0.05], [1, 0]])
+    assert spread_out(places, 3) == [0, 4, 2]
+    assert spread_out(places, 9) == [0, 1, 2, 3, 4]
+
+
+def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with StudyProgress(("latency_us", "area_mm2"), 10, 2) as progress:
+        assert "2 of 10 trials, 0.0 a second; no design keeps the bounds yet; time left unknown" in progress.line()
+        progress.add([3.0, 1.0])
+        progress.add([1.0, 2.0])
+        progress.add([4.0, 4.0])
+        progress.advance_to(5)
+        assert progress.best == "front of 2, each alone at best: latency_us 1, area_mm2 1"
+        assert "s left" in progress.line()
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"objectives": ()}, "objectives must be one or more different ones of accuracy_loss, latency_us, energy_nj"),
+        ({"objectives": ("speed",)}, "objectives must be one or more different ones of .*; found speed"),
+        ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, latency_us"),
+        ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a number above 0; found 0"),
+        ({"sampler": "grid"}, "sampler must be one of tpe, nsga2, nsga3; found 'grid'"),
+        ({"trials": 0}, "trials must be a whole number of at least 1; found 0"),
+        ({"verify": 0.5}, "verify must be a whole number of at least 1; found 0.5"),
+    ],
+)
+def test_a_search_that_there_cannot_be_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Search(**values)
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"),
+    [
+        (
+            Space({}, {"density": 0.1}),
+            "a space with compression must say density and weight_bits of every layer; found",
+        ),
+        (
+            Space({}, {"density": 0.1, "weight_bits": 4, "index_bits": 4}),
+            "compression.index_bits: the file's gaps are as wide as takes the fewest bytes; leave it out",
+        ),
+        (
+            Space({"pointer_bytes": 1024}),
+            "SRAMs are fitted to the compressed layers, so pointer_bytes of the space have no effect; leave them out",
+        ),
+        (
+            Space({}, {"layers": {"fc9": {"density": 0.1}}}),
+            "compression.layers names fc9, which the network does not have; it has conv, fc1, fc2",
+        ),
+    ],
+)
+def test_a_space_without_effect_is_refused(choices: CompressionChoices, space: Space, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        CodesignProblem(choices, space, Search())
+
+
+def test_a_design_that_there_cannot_be_is_refused_and_counted(choices: CompressionChoices, tmp_path: Path) -> None:
+    space = Space({"line_bits": (4, 64), "num_pes": (1, 2)})
+    trials = run_study(CodesignProblem(choices, space, Search(trials=12)), tmp_path)
+    assert len(trials) == 12
+    assert {trial.refused for trial in trials if trial.point is None} == {"a line does not hold one entry"}
+    problem = CodesignProblem(choices, Space({"weight_bits": 2}), Search())
+    wide = {name: Choice(0.5, 4) for name in choices.names}
+    with pytest.raises(InputError, match="codes of 4 bits are wider than the array's, 2"):
+        problem.predict(Design(ArrayConfig(weight_bits=2)), wide)
+
+
+def test_a_folder_that_holds_another_study_is_refused(finished: tuple[Path, Any], choices: CompressionChoices) -> None:
+    folder = finished[0]
+    other = dataclasses.replace(SMALL, bounds={"area_mm2": 2.0})
+    with pytest.raises(InputError, match="holds another study, of which search differ; give another folder with --out"):
+        codesign(choices, SPACE, other, folder)
+    fewer = dataclasses.replace(SMALL, objectives=("area_mm2",))
+    with pytest.raises(InputError, match="holds another study, of which search differ; give another folder with --out"):
+        codesign(choices, SPACE, fewer, folder)
+
+
+def test_storages_and_folders_that_cannot_be_used_get_a_sentence(choices: CompressionChoices, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the study's storage cannot be opened: "):
+        codesign(choices, SPACE, SMALL, tmp_path, storage="nothing://there")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be written: "):
+        codesign(choices, SPACE, SMALL, tmp_path / "file")
+
+
+def test_networks_that_do_not_fit_together_are_refused() -> None:
+    network = small_network()
+    with pytest.raises(InputError, match="pool: there must be a label for each input; found 2 for 300 inputs"):
+        dataclasses.replace(network, labels=np.arange(2))
+    with pytest.raises(InputError, match="the pool has labels, so the evaluation needs its own"):
+        dataclasses.replace(network, evaluation_labels=None)
+    with pytest.raises(InputError, match="accuracy on the test images needs their labels; give test_labels"):
+        dataclasses.replace(network, test_labels=None)
+    recurrent = torch.nn.Sequential()
+    recurrent.add_module("cell", torch.nn.LSTM(4, 4))
+    with pytest.raises(InputError, match="cell: the cost of LSTM on an array is not known; only that of Linear and"):
+        CompressionChoices(TrainedNetwork("r", recurrent, np.zeros((2, 4), dtype=np.float32)))
+    with pytest.raises(InputError, match="fine-tuning takes at least 1 epoch; found 0"):
+        Distillation(network, 0)
+
+
+def test_without_labels_a_changed_answer_counts_as_lost(tmp_path: Path) -> None:
+    network = dataclasses.replace(small_network(), labels=None, evaluation=None, evaluation_labels=None)
+    table = codesign(network, SPACE, Search(trials=6, verify=3), tmp_path)
+    for row in table.to_pylist():
+        assert row["measured_accuracy_loss"] == pytest.approx(1 - row["accuracy"])

@@ -1,0 +1,134 @@
+"""The commands of co-design as a user runs them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+
+from tests.designs.codesigns.test_codesign import finished_trials
+from tests.shell.test_command_line import call, environment_with
+
+SPACE = "[hardware]\nnum_pes = [2, 4]\nqueue_slots = [2, 8]\nline_bits = [16, 64]\n"
+SMALL = ["--network", "tests.small_network:small_network"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["codesign", "absent.toml"], "error: absent.toml: cannot be read: No such file or directory"),
+        (["codesign", "space.toml"], "error: results/digits/trained.npz: there is no trained network; make it with"),
+        (["codesign", "space.toml", "--network", "x"], "error: network must be one of main, lenet_5, resnet_20, or"),
+        (["codesign", "space.toml", "--network", "x:y"], "error: x:y: the module cannot be imported: No module"),
+        (
+            ["codesign", "space.toml", "--network", "tests.small_network:no_network"],
+            "error: tests.small_network:no_network must give a designs.TrainedNetwork; found int",
+        ),
+        (["codesign", "space.toml", "--network", "lenet_5"], "error: lenet_5 needs the folder of its images; give it"),
+        (["codesign", "space.toml", "--trials", "0"], "error: trials must be a whole number of at least 1; found 0"),
+        (
+            ["codesign", "space.toml", "--bounds", "speed", "1"],
+            "error: bounds: there is no speed; there are accuracy_lo",
+        ),
+        (["fleet", "space.toml", "space.toml"], "error: space.toml: hardware: there is no line_bits, num_pes, queue_s"),
+        (["fleet", "fleet.toml", "space.toml"], "error: results/digits/trained.npz: there is no trained network"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(
+    arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "fleet.toml").write_text("[watch]\nmax_area_mm2 = 2.0\n")
+    before = sorted(tmp_path.rglob("*"))
+    done = call("designs", *arguments, folder=tmp_path)
+    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
+    assert done.returncode == 2, said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    arguments = ["--trials", "6", "--verify", "3", "--out", "out"]
+    done = call("designs", "codesign", "space.toml", *SMALL, *arguments, folder=tmp_path)
+    assert "3 designs were compressed and measured, of which 3 keep all bounds; no other one beats" in done.stdout, (
+        done.stderr
+    )
+    assert "As measured, and beside it as predicted" in done.stdout
+    objectives = ["--objectives", "accuracy_loss", "latency_us", "energy_nj", "area_mm2"]
+    again = call("designs", "front", "out", *objectives, folder=tmp_path)
+    assert again.stdout.splitlines() == done.stdout.splitlines()[:-1]
+    wrong = call("designs", "front", "out", "--objectives", "energy_delay_nj_us", folder=tmp_path)
+    assert (
+        "error: a co-design is judged by accuracy_loss, latency_us, energy_nj, area_mm2, file_bytes; f" in wrong.stderr
+    )
+    wrong = call("designs", "front", "out", "--fitting", folder=tmp_path)
+    assert "error: fitting is for the front of a sweep; a co-design says must_fit in its space" in wrong.stderr
+
+
+def test_a_fleet_prints_a_row_a_target(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "fleet.toml").write_text("[watch]\nmax_area_mm2 = 2.0\n[phone]\nmax_latency_us = 1e-3\n")
+    done = call(
+        "designs", "fleet", "fleet.toml", "space.toml", *SMALL, "--trials", "3", "--out", "out", folder=tmp_path
+    )
+    rows = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("│")}
+    assert "kept" in rows["watch"], done.stderr
+    assert "exceeds latency_us by" in rows["phone"]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.dc")) == ["phone.dc", "watch.dc"]
+
+
+def test_ways_of_searching_are_compared_at_equal_evaluations(tmp_path: Path) -> None:
+    command = ["designs", "compare", *SMALL, "--seeds", "2", "--trials", "15", "--out", "out"]
+    done = call(*command, folder=tmp_path)
+    assert "small: share of the costs that is beaten, 15 evaluations each" in done.stdout, done.stderr
+    rows = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [row[1].strip() for row in rows] == ["0", "1"]
+    for row in rows:
+        together, apart, gain = float(row[2]), float(row[3]), float(row[4].strip(" %"))
+        assert gain == pytest.approx(100 * (together / apart - 1), abs=0.5)
+    assert call(*command, folder=tmp_path).stdout == done.stdout
+
+
+def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    command = [sys.executable, "-m", "designs", "codesign", "space.toml", *SMALL, "--out", "out", "--verify", "2"]
+    process = subprocess.Popen(
+        [*command, "--trials", "400"],
+        cwd=tmp_path,
+        env=environment_with(),
+        text=True,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
+    deadline = time.monotonic() + 120
+    while len(finished_trials(tmp_path / "out")) < 3:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "co-design stopped: " in said
+    done = len(finished_trials(tmp_path / "out"))
+    shown = call("designs", "front", "out", "--objectives", "latency_us", "accuracy_loss", folder=tmp_path)
+    assert f"The study is not finished; of {done} trials, " in shown.stdout, shown.stderr
+    again = call(*command[2:], "--trials", done + 2, folder=tmp_path)
+    assert "2 designs were compressed and measured" in again.stdout, again.stderr
+    assert len(finished_trials(tmp_path / "out")) == done + 2
+
+
+@pytest.mark.parametrize("command", ["job", "codesign", "fleet", "compare"])
+def test_every_command_helps(command: str, tmp_path: Path) -> None:
+    done = call("designs", command, "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python -m designs {command}" in done.stdout

@@ -1,0 +1,364 @@
+"""The page of a co-design as its readers open it, in a browser without a network; and what lies beside it."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import math
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("altair", reason="needs the extra 'report'")
+pytest.importorskip("vl_convert", reason="needs the extra 'report'")
+
+from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
+from designs.codesigns.folder import read_study
+from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
+from designs.codesigns.search import FIGURES
+from designs.results import read_results
+from reports.codesign.data import (
+    BEATEN,
+    BEST,
+    BREAKS,
+    FRONT,
+    OUTSIDE,
+    TRIED,
+    codesign_data,
+    design_name,
+    stairs,
+    timeline_bins,
+)
+from reports.codesign.page import codesign_html
+from reports.codesign.report import write_codesign_report
+from tests.conftest import PROJECT
+from tests.shell.test_command_line import call
+from tests.small_study import BINS, write_journal, write_study
+from traces import InputError
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+INFINITE = {"latency_us": math.inf, "energy_nj": math.nan}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study with hostile names and a design that was measured to cost no number."""
+    folder = tmp_path_factory.mktemp("study")
+    refused = [HOSTILE, "a line is too short"]
+    write_study(folder, 40, 8, HOSTILE, ("conv", HOSTILE), {7: INFINITE}, refused, ("accuracy_loss", "latency_us"))
+    write_codesign_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives the browser")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip("needs Chromium: apt-get install chromium, or make browser as root")
+    with sync_api.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=program, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+def page_of(folder: Path) -> Path:
+    """The page alone, which takes less time than the figures beside it."""
+    data = codesign_data(read_study(folder))
+    page = folder / "report.html"
+    page.write_text(codesign_html(data, data.opened, "report"))
+    return page
+
+
+class Reader:
+    """One page, open: what it says on the console, and what it asks the network for, must be nothing."""
+
+    def __init__(self, browser: Any, path: Path, width: int = 1200, scheme: str = "light", opened: str = "") -> None:
+        self.context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", self._dismiss)
+        self.page.on("request", lambda request: self.said.append(request.url) if self._is_remote(request.url) else None)
+        self.page.goto(path.as_uri() + opened)
+        self.page.wait_for_selector("body[data-ready]")
+
+    def _dismiss(self, dialog: Any) -> None:
+        self.said.append(dialog.message)
+        dialog.dismiss()
+
+    @staticmethod
+    def _is_remote(url: str) -> bool:
+        return not url.startswith(("file:", "data:"))
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.page.wait_for_timeout(50)  # what is still being drawn may complain, too
+        self.context.close()
+        assert self.said == []
+
+    def rows(self, table: str) -> dict[str, list[str]]:
+        """The exact values of a table's cells, by the text of the row's head."""
+        found: dict[str, list[str]] = self.page.eval_on_selector_all(
+            f"{table} tbody tr",
+            "rows => Object.fromEntries(rows.map(row => [row.querySelector('th').textContent, "
+            "[...row.querySelectorAll('td')].map(cell => cell.querySelector('data')?.value ?? cell.textContent)]))",
+        )
+        return found
+
+    def click_point(self, name: str, **options: Any) -> None:
+        """Click the point of a design in the chart of the front."""
+        self.page.locator(f'#chart-front path[aria-label*="{name};"]').first.click(force=True, **options)
+
+
+def exact(values: list[str]) -> list[float]:
+    return [float(value) for value in values]
+
+
+def test_a_click_on_the_front_shows_a_design_with_the_numbers_of_the_result_file(study: Path, browser: Any) -> None:
+    rows = {row["digest"]: row for row in read_results(study / FRONT_FILE, FRONT_COLUMNS)[0].to_pylist()}
+    layers = read_results(study / LAYERS_FILE, LAYER_COLUMNS)[0].to_pylist()
+    data = codesign_data(read_study(study))
+    first, second, third = data.designs[0], data.designs[1], data.designs[3]
+    labels = {"accuracy_loss": "accuracy lost, %", "latency_us": "latency, us", "energy_nj": "energy, nJ"}
+    with Reader(browser, study / "report.html") as reader:
+        assert reader.page.input_value("#pick-a") == data.opened["id"]
+        for design in (first, second):
+            reader.click_point(design_name(design))
+            assert reader.page.input_value("#pick-a") == design["id"]
+            row, shown = rows[design["id"]], reader.rows("#table-costs")
+            for figure, label in labels.items():
+                assert exact(shown[label][:2]) == [row[f"measured_{figure}"], row[f"predicted_{figure}"]]
+            assert float(shown["accuracy"][0]) == row["accuracy"]
+            table = reader.rows("#table-bytes")
+            for layer in layers:
+                if layer["digest"] == design["id"]:
+                    expected = [float(layer[f"{kind}_bytes"]) for kind in BYTE_KINDS]
+                    assert exact(table[f"A: {layer['layer']}"]) == [*expected, sum(expected)]
+        settings = reader.rows("#table-settings")
+        assert settings["num PEs"] == [str(rows[second["id"]]["num_pes"])]
+
+        reader.click_point(design_name(third), modifiers=["Shift"])  # the second one, beside it
+        assert reader.page.input_value("#pick-a") == second["id"]
+        assert reader.page.input_value("#pick-b") == third["id"]
+        latencies = [rows[each["id"]]["measured_latency_us"] for each in (second, third)]
+        compared = reader.rows("#table-costs")["latency, us"]
+        assert exact([compared[0], compared[3]]) == latencies
+        assert float(compared[6]) == pytest.approx(latencies[1] / latencies[0] - 1)
+        assert f"latency {latencies[1] / latencies[0] - 1:+.1%}".replace("%", " %") in reader.page.inner_text(
+            "#compare-words"
+        )
+        assert len(reader.rows("#table-cycles")) == 4  # two layers of two designs
+        assert reader.page.locator("#plans table").count() == 2
+        assert reader.page.locator("#chart-pes-b svg").count() == 1
+        reader.page.click("#swap")
+        assert reader.page.input_value("#pick-a") == third["id"]
+
+
+def test_other_axes_and_a_design_that_was_only_tried(study: Path, browser: Any) -> None:
+    tried = next(each for each in codesign_data(read_study(study)).designs if each["kind"] == TRIED)
+    with Reader(browser, study / "report.html") as reader:
+        reader.page.select_option("#axis-x", "file_bytes")
+        reader.page.wait_for_function("document.querySelector('#chart-front').textContent.includes('container, bytes')")
+        reader.page.select_option("#axis-y", "file_bytes")  # then the two change places
+        assert reader.page.input_value("#axis-x") == "accuracy_loss"
+        reader.click_point(design_name(tried))
+        assert reader.page.input_value("#pick-a") == tried["id"]
+        assert reader.rows("#table-costs")["latency, us"] == ["", str(tried["predicted"]["latency_us"]), ""]
+        assert reader.page.is_visible("#no-layers")
+        said = reader.page.inner_text("#no-layers")
+        assert said == "This design was only tried; layers are known of verified designs. Pick one of them."
+        reader.page.uncheck("#show-tried")
+        reader.page.wait_for_function(
+            f"!document.querySelector('#chart-front path[aria-label*=\"{design_name(tried)};\"]')"
+        )
+
+
+def test_the_page_needs_no_mouse_and_an_address_opens_two_designs(study: Path, browser: Any) -> None:
+    one, other = codesign_data(read_study(study)).designs[1:3]
+    with Reader(browser, study / "report.html", opened=f"#{one['id']},{other['id']}") as reader:
+        assert reader.page.input_value("#pick-a") == one["id"]
+        assert reader.page.input_value("#pick-b") == other["id"]
+        button = reader.page.get_by_label(f"Look at {design_name(other)} as A")
+        button.focus()
+        reader.page.keyboard.press("Enter")
+        assert reader.page.input_value("#pick-a") == other["id"]
+        assert reader.page.get_by_label(f"Look at {design_name(other)} as A").get_attribute("aria-pressed") == "true"
+        assert reader.page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Look at")
+        unlabelled = "[...document.querySelectorAll('select,input')].filter(each => !each.labels.length).length"
+        assert reader.page.evaluate(unlabelled) == 0
+
+
+def test_hostile_names_are_text_and_costs_that_are_no_numbers_are_said(study: Path, browser: Any) -> None:
+    strange = codesign_data(read_study(study)).designs[7]
+    with Reader(browser, study / "report.html", opened=f"#{strange['id']}") as reader:
+        assert reader.page.inner_text("h1") == HOSTILE
+        assert reader.page.title() == f"Co-design of {HOSTILE}"
+        reader.page.locator('#chart-bytes path[aria-label*="onerror"]').first.hover(force=True)
+        assert HOSTILE in reader.page.inner_text("#vg-tooltip-element.visible")
+        assert reader.page.locator("img").count() == 0
+        assert HOSTILE in reader.rows("#plans")
+        shown = reader.rows("#table-costs")
+        assert shown["latency, us"][0] == "Infinity"
+        assert shown["energy, nJ"][0] == "NaN"
+        assert "infinite" in reader.page.inner_text("#table-costs")
+        assert "a line is too short" in reader.page.inner_text("main")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_a_phone(scheme: str, study: Path, browser: Any) -> None:
+    one, other = codesign_data(read_study(study)).designs[:2]
+    with Reader(browser, study / "report.html", 375, scheme, f"#{one['id']},{other['id']}") as reader:
+        reader.page.eval_on_selector_all("details", "all => all.forEach(each => { each.open = true; })")
+        assert reader.page.evaluate("document.documentElement.scrollWidth") == 375
+        widths = reader.page.eval_on_selector_all(
+            ".chart svg", "all => all.map(each => each.getBoundingClientRect().right)"
+        )
+        assert len(widths) == 11  # the front, three of layers, three of time for each design, the search
+        assert max(widths) <= 375
+        ground = reader.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(25, 28, 32)"}[scheme]
+        ink = reader.page.locator("#chart-front .role-axis-title text").first.get_attribute("fill")
+        assert ink == {"light": "#1b1f24", "dark": "#e8eaed"}[scheme]
+
+
+@pytest.mark.slow
+def test_five_thousand_trials_are_a_page_that_opens(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 5000, 40)
+    page = page_of(tmp_path)
+    assert page.stat().st_size < 4e6
+    with Reader(browser, page) as reader:
+        assert reader.page.locator("#chart-front path[aria-label*='kind: tried;']").count() > 3000
+
+
+def test_an_unfinished_study_is_shown_as_predicted(tmp_path: Path, browser: Any) -> None:
+    write_journal(tmp_path, 25)
+    best = [each for each in codesign_data(read_study(tmp_path)).designs if each["kind"] == BEST]
+    with Reader(browser, page_of(tmp_path)) as reader:
+        assert "None is verified yet: every number here is a prediction." in reader.page.inner_text("header")
+        assert len(reader.rows("#table-designs")) == len(best)
+        assert "No design is verified yet" in reader.page.inner_text("#no-layers")
+
+
+def test_a_front_of_one_design_in_a_folder_from_before_layers_were_kept_is_a_page(tmp_path: Path, browser: Any) -> None:
+    (only,) = write_study(tmp_path, 1, 1)
+    (tmp_path / LAYERS_FILE).unlink()
+    with Reader(browser, page_of(tmp_path)) as reader:
+        assert reader.page.input_value("#pick-a") == only.digest
+        assert reader.page.locator("#chart-front path[aria-label*='kind: front;']").count() >= 1
+        assert "The folder holds no layers.parquet" in reader.page.inner_text("#no-layers")
+        assert reader.page.is_hidden("#chart-cycles")
+        assert reader.rows("#plans")["conv"] == [
+            str(only.choices["conv"].density),
+            str(only.choices["conv"].weight_bits),
+        ]
+
+
+def test_beside_the_page_lie_the_same_numbers_and_figures_in_three_formats(study: Path) -> None:
+    beside = study / "report"
+    rows = {row["digest"]: row for row in read_results(study / FRONT_FILE, FRONT_COLUMNS)[0].to_pylist()}
+    with (beside / "designs.csv").open() as stream:
+        designs = list(csv.DictReader(stream))
+    assert len(designs) == 40
+    for row in designs:
+        if row["id"] in rows:
+            for name in (f"{kind}_{figure}" for figure in FIGURES for kind in ("predicted", "measured")):
+                assert row[name] == str(rows[row["id"]][name])
+    with (beside / "layers.csv").open() as stream:
+        layers = list(csv.DictReader(stream))
+    stored = read_results(study / LAYERS_FILE, LAYER_COLUMNS)[0].to_pylist()
+    assert [row["cycles"] for row in layers] == [str(row["cycles"]) for row in stored]
+    names = ["front_accuracy_loss_latency_us", "hypervolume"]
+    names += [f"layers_{name}" for name in ("cycles", "energy", "bytes")] + ["timeline_pes", "timeline_scan"]
+    for name in names:
+        assert (beside / f"{name}.svg").read_bytes().startswith(b"<svg")
+        assert (beside / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (beside / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    template = (study / "report.html").read_text().split('<script type="application/json"')[0]
+    outside = re.findall(r"<[^>]*(?:src|href)=.(?!data:|#)[^>]*>|url\(|@import", template)
+    assert outside == []
+
+
+def test_figures_show_the_design_that_is_asked_for(tmp_path: Path) -> None:
+    asked = write_study(tmp_path, 8, 3, objectives=("latency_us",))[2]
+    (tmp_path / LAYERS_FILE).unlink()
+    arguments = [".", "--design", asked.digest[:8], "--out", "other.html"]
+    done = call("reports", "codesign", *arguments, folder=tmp_path)
+    assert "wrote other.html (" in done.stdout, done.stderr
+    assert f'"opened":"{asked.digest}"' in (tmp_path / "other.html").read_text()
+    names = {path.name for path in (tmp_path / "other").iterdir()}
+    assert names >= {"designs.csv", "trials.csv", "hypervolume.pdf", "front_latency_us_accuracy_loss.svg"}
+
+
+def test_kinds_of_designs_and_the_line_that_none_is_beyond(tmp_path: Path) -> None:
+    write_study(tmp_path, 20, 6)
+    data = codesign_data(read_study(tmp_path))
+    assert [each["kind"] for each in data.designs[:6]] == [FRONT, BEATEN, BREAKS] * 2
+    assert {each["kind"] for each in data.designs[6:]} == {TRIED, OUTSIDE}
+    assert data.opened["kind"] == FRONT
+    corners = stairs(data.designs, "latency_us", "area_mm2")
+    assert [each["latency_us"] for each in corners] == sorted(each["latency_us"] for each in corners)
+    assert [each["area_mm2"] for each in corners] == sorted((each["area_mm2"] for each in corners), reverse=True)
+    front = [each["measured"] for each in data.designs if each["kind"] == FRONT]
+    for each in front:
+        assert any(
+            corner["latency_us"] <= each["latency_us"] and corner["area_mm2"] <= each["area_mm2"] for corner in corners
+        )
+    bins = timeline_bins(next(iter(data.layers.values()))[0])
+    assert [each["cycle"] for each in bins] == list(range(0, 5 * BINS + 1, 5))
+
+
+def test_a_journal_with_more_trials_than_the_result_file_counts(tmp_path: Path) -> None:
+    write_study(tmp_path, 4, 0)
+    write_journal(tmp_path, 9)
+    assert read_study(tmp_path).trials.num_rows == 9
+
+
+def test_pytorch_is_not_needed() -> None:
+    script = "import sys, reports.codesign.report, reports.codesign.page; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=PROJECT)
+    assert done.stdout == "False\n", done.stderr
+
+
+def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = tmp_path / "empty"
+    with pytest.raises(InputError, match=r"empty: holds no trial of a co-design, neither trials.parquet nor a st"):
+        write_codesign_report(empty)
+    assert not empty.exists()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "study.journal").write_text("{}\n{}\n")
+    with pytest.raises(InputError, match=r"broken/study.journal: the study's storage cannot be opened: "):
+        write_codesign_report(tmp_path / "broken")
+    write_study(tmp_path / "refused", 0, 0, refused=["a line does not hold one entry"])
+    with pytest.raises(InputError, match="refused: none of 1 trials is a design: a line does not hold one entry"):
+        write_codesign_report(tmp_path / "refused")
+    folder = tmp_path / "study"
+    write_study(folder, 3, 1)
+    with pytest.raises(InputError, match=r"must end in \.html, and its figures go into a folder without it; found"):
+        write_codesign_report(folder, tmp_path / "page")
+    with pytest.raises(InputError, match="beginning of the digest of one design; found 'zz', with which none of 3"):
+        write_codesign_report(folder, design="zz")
+    (folder / TRIALS_FILE).write_bytes(b"no table")
+    with pytest.raises(InputError, match=r"trials.parquet: must be a whole Parquet file"):
+        write_codesign_report(folder)
+
+    def missing(name: str) -> Any:
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(InputError, match=r"needs the package altair; install the extra: pip install 'eie-codesign\[re"):
+        write_codesign_report(folder)

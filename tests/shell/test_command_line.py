@@ -1,0 +1,402 @@
+"""The commands as a user runs them: the main job, its figure, and sentences for everything that is wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from compress import CompressedModel
+from designs.experiments.main_job import MainJobSettings, build_network
+from designs.results import read_results
+from designs.sweeps.evaluation import SWEEP_COLUMNS
+from tests.conftest import PROJECT, real_file
+from traces.files.images import load_digits
+from traces.files.npz import read_npy, read_npz, write_npy, write_npz
+
+pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+
+SMALL_GRID = ["--num-pes", "1", "64", "--queue-slots", "2", "8", "--line-bits", "64", "128"]
+
+
+def environment_with(data: Path | None = None) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name != "CODESIGN_DATA"}
+    # One thread a process: several of them on few cores would wait for each other.
+    environment |= {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    return environment if data is None else environment | {"CODESIGN_DATA": str(data)}
+
+
+def call(*arguments: object, folder: Path, data: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *map(str, arguments)],
+        cwd=folder,
+        env=environment_with(data),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which the main job has run on the digits, on a small grid, and what it printed."""
+    folder = tmp_path_factory.mktemp("codesign")
+    done = call("designs", *SMALL_GRID, folder=folder)
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_main_job_prints_accuracy_bytes_and_design_points(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    size = (folder / "results/digits/compressed.dc").stat().st_size
+    assert f"{size:,}" in printed
+    assert "202,440" in printed  # 4 bytes for each of the 50,610 parameters of 64-300-100-10
+    assert "The design points no other one beats" in printed
+    assert "gives the network's answer for 50 of 50 test images" in printed
+
+
+def test_the_main_job_keeps_accuracy_and_says_so_in_the_result_file(finished: tuple[Path, str]) -> None:
+    folder, printed = finished
+    table, origin = read_results(folder / "results/digits/sweep.parquet", SWEEP_COLUMNS)
+    assert table.num_rows == 8 * 3
+    network = origin["network"]
+    assert network["accuracy_before"] > 0.95
+    assert network["accuracy_after"] > network["accuracy_before"] - 0.02
+    assert network["bytes_before"] / network["bytes_after"] > 20
+    assert f"{network['accuracy_after']:.2%}" in printed
+    assert origin["settings"]["seed"] == 0
+    assert {"python", "numpy", "numba", "torch", "eie-codesign"} <= set(origin["versions"])
+
+
+def test_the_accuracy_is_that_of_the_container_as_it_lies_on_the_disk(finished: tuple[Path, str]) -> None:
+    from compress.training.fine_tuning import accuracy
+
+    folder, _ = finished
+    images = load_digits()
+    network = build_network(images)
+    CompressedModel.load(folder / "results/digits/compressed.dc").load_into(network)
+    origin = read_results(folder / "results/digits/sweep.parquet", SWEEP_COLUMNS)[1]
+    assert accuracy(network, images.test_images, images.test_labels) == origin["network"]["accuracy_after"]
+
+
+def test_a_second_run_goes_on_from_the_finished_steps(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    before = (folder / "results/digits/trained.npz").stat().st_mtime_ns
+    done = call("designs", "--num-pes", "4", "--queue-slots", "8", "--line-bits", "64", folder=folder)
+    assert "trained.npz and compressed.dc kept from an earlier run" in done.stdout
+    assert (folder / "results/digits/trained.npz").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("signal_sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
+    signal_sent: signal.Signals, finished: tuple[Path, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "results/digits"
+    folder.mkdir(parents=True)
+    for name in ("trained.npz", "stages.json"):  # as if the training had just ended
+        shutil.copy(finished[0] / "results/digits" / name, folder)
+    command = [sys.executable, "-m", "designs", "--num-pes", "8", "--queue-slots", "8", "--line-bits", "64"]
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment_with(),
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as job:
+        while not (folder / ".lock").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        job.send_signal(signal_sent)
+        _, said = job.communicate()
+    # 130, or SIGINT's own status (a shell shows 130 for both) where Python was interrupted in the midst of an eval
+    assert job.returncode in ((-9,) if signal_sent == signal.SIGKILL else (130, -2)), said
+    assert signal_sent == signal.SIGKILL or "interrupted: files are whole or absent" in said
+    assert {path.name for path in folder.iterdir()} == {".lock", "trained.npz", "stages.json"}
+    done = call(*command[2:], folder=tmp_path)
+    assert "trained.npz kept from an earlier run" in done.stdout, done.stderr
+
+
+def test_the_report_draws_the_sweep_and_the_tables(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    done = call("designs", "benchmark", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Alex-6" in done.stdout
+    done = call("reports", folder=folder)
+    assert done.returncode == 0, done.stderr
+    assert "The real Alex-8 layer was not simulated" in done.stdout
+    image = matplotlib.image.imread(folder / "results/digits/sweep.png")
+    assert image.shape[0] > 400
+    assert image.std() > 0.05  # not blank
+    first = (folder / "results/digits/sweep.svg").read_bytes()
+    call("reports", folder=folder)
+    assert (folder / "results/digits/sweep.svg").read_bytes() == first
+    rows = pq.read_table(folder / "results/eie_benchmark.parquet").to_pylist()
+    table = (folder / "results/eie_benchmark.md").read_text()
+    assert len(rows) == 9
+    for row in rows:
+        assert f"{row['cycles']:,}" in table
+    assert "actual time (us), random weights" in (folder / "results/alex8.md").read_text()
+
+
+def test_the_report_holds_the_real_alex8(data: Path, tmp_path: Path) -> None:
+    real_file(data, "alex8", "alex8.npz")
+    assert call("designs", "benchmark", folder=tmp_path, data=data).returncode == 0
+    printed = call("reports", folder=tmp_path).stdout
+    assert "| actual time (us), real weights" in printed
+    for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945"):
+        assert figure in printed
+    power = (tmp_path / "results/power_and_area.md").read_text()
+    assert "Alex-8, real weights" in power
+    for row in ("| 64 PEs, W | 0.59 | 0.569 | -3.6% |", "| 64 PEs, mm2 | 40.8 | 37.66 | -7.7% |"):
+        assert row in " ".join(power.split())
+
+
+def test_a_container_is_shown_simulated_and_unpacked(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    container = folder / "results/digits/compressed.dc"
+    shown = call("compress", "show", container, folder=folder).stdout
+    assert f"{container.stat().st_size:,} bytes; the same parameters in fp32 take 202,440" in shown
+    simulated = call("designs", "simulate", container, "--num-pes", 16, folder=folder)
+    assert "Right answers on these inputs: 9" in simulated.stdout, simulated.stderr
+    call("compress", "unpack", container, "weights.npz", folder=folder)
+    layer = CompressedModel.load(container).layers[0]
+    assert np.array_equal(read_npz(folder / "weights.npz")["fc1.weight"], layer.weights())
+    write_npy(folder / "inputs.npy", np.ones((2, 64)))
+    done = call("designs", "simulate", container, "--activations", "inputs.npy", folder=folder)
+    assert "mean of 2" in done.stdout
+    assert "Right answers" not in done.stdout
+
+
+def test_weights_are_packed_and_what_is_left_alone_is_said(tmp_path: Path) -> None:
+    stream = np.random.default_rng(0)
+    write_npz(
+        tmp_path / "net.npz",
+        {
+            "state_dict.conv.weight": stream.normal(size=(4, 2, 3, 3)),
+            "state_dict.fc.weight": stream.normal(size=(5, 4)),
+            "state_dict.fc.bias": stream.normal(size=5),
+            "state_dict.bn.weight": np.ones(4),
+            "state_dict.bn.num_batches": np.array(3),
+        },
+    )
+    done = call("compress", "pack", "net.npz", "net.dc", "--layer-density", "fc", "0.5", folder=tmp_path)
+    assert "fewer than two dimensions: no weight matrix or kernel): bn.weight" in done.stdout, done.stderr
+    assert "int64 values, no weights): bn.num_batches" in done.stdout
+    model = CompressedModel.load(tmp_path / "net.dc")
+    assert [layer.name for layer in model.layers] == ["conv", "fc"]
+    assert model.layers[1].density == 0.5
+    assert model.shapes[0] == (4, 2, 3, 3)
+
+
+def test_a_container_is_as_large_as_its_settings_say_and_goes_to_safetensors_and_back(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
+    write_npz(tmp_path / "net.npz", {"fc.weight": weights, "fc.bias": weights[0, :40]})
+    (tmp_path / "settings.toml").write_text("[every]\ndensity = 0.2\nindex_bits = 7\nscan_order = 'columns'\n")
+    done = call("compress", "pack", "net.npz", "net.dc", "--config", "settings.toml", folder=tmp_path)
+    size = (tmp_path / "net.dc").stat().st_size
+    assert f"{size:,} bytes; the same parameters" in done.stdout, done.stderr
+    model = CompressedModel.load(tmp_path / "net.dc")
+    assert (model.coding[0].index_bits, model.coding[0].scan_order) == (7, "columns")
+    assert model.to_bytes() == (tmp_path / "net.dc").read_bytes()
+    assert model.size_report.total == size
+    pytest.importorskip("safetensors")
+    assert call("compress", "export", "net.dc", "net.safetensors", folder=tmp_path).returncode == 0
+    assert call("compress", "import", "net.safetensors", "again.dc", folder=tmp_path).returncode == 0
+    assert (CompressedModel.load(tmp_path / "again.dc").layers[0].codes == model.layers[0].codes).all()
+
+
+def test_a_real_network_is_packed(data: Path, tmp_path: Path) -> None:
+    weights = real_file(data, "models", "resnet20_cifar10.npz")
+    assert call("compress", "pack", weights, "resnet.dc", folder=tmp_path).returncode == 0
+    model = CompressedModel.load(tmp_path / "resnet.dc")
+    assert len(model.layers) == 20
+    assert model.compression_ratio > 10
+
+
+def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
+    alex8 = real_file(data, "alex8", "alex8.npz")
+    done = call("sim", alex8, "--out", "out.npy", folder=tmp_path)
+    for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945", "9.908 us"):
+        assert figure in done.stdout, done.stderr
+    assert read_npy(tmp_path / "out.npy").shape == (1000,)
+    done = call("sim", alex8, "--row-assignment", "entries", folder=tmp_path)
+    assert "7,748" in done.stdout, done.stderr
+    assert "takes a table of 10,000 bits" in done.stdout
+
+
+def test_a_plain_matrix_is_simulated_with_its_memories_its_timeline_and_its_waveform(tmp_path: Path) -> None:
+    stream = np.random.default_rng(0)
+    weights = np.round(stream.normal(size=(64, 100)), 1) * (stream.random((64, 100)) < 0.3)
+    write_npy(tmp_path / "mine.npy", weights)
+    write_npy(tmp_path / "input.npy", stream.normal(size=100))
+    small = ["--num-pes", 4, "--weight-bits", 8, "--activations", "input.npy", "--sparse-matrix-bytes", 512]
+    done = call("sim", "mine.npy", *small, folder=tmp_path)
+    assert "Layer mine does not fit this array, but was run as if it did; it lacks" in done.stdout, done.stderr
+    assert "sparse-matrix SRAM of a PE" in done.stdout
+    assert done.stderr == ""
+    done = call("sim", "mine.npy", *small, "--memory-mode", "resident", folder=tmp_path)
+    assert done.returncode == 2
+    assert "sparse-matrix SRAM of a PE" in done.stderr
+    done = call("sim", "mine.npy", *small, "--memory-mode", "passes", "--precision", "fixed-16", folder=tmp_path)
+    for quantity in ("blocks", "DRAM read bytes", "waiting cycles", "overflows", "PE cycles, waiting", "energy, DRAM"):
+        assert f"│ {quantity}" in done.stdout, done.stderr
+    pictures = ["--timeline", "results/mine.timeline.npz", "--waveform", "mine.vcd"]
+    done = call("sim", "mine.npy", *small[:6], *pictures, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "$enddefinitions" in (tmp_path / "mine.vcd").read_text()
+    assert call("reports", folder=tmp_path).returncode == 0
+    assert (tmp_path / "results/mine.timeline.svg").exists()
+
+
+def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path) -> None:
+    net = real_file(data, "squeezenet_deep_compression", "compressed_SqueezeNet.net")
+    images = np.random.default_rng(0).normal(size=(2, 3, 227, 227)).astype(np.float32)
+    write_npy(tmp_path / "images.npy", images)
+    images_and_bits = ["--activations", "images.npy", "--weight-bits", 8]
+    done = call("sim", net, *images_and_bits, "--out", "out.npy", folder=tmp_path)
+    for text in ("fire9/conv3x3_2", "conv_final", "mean of 2 inputs", "The whole network over 2 inputs"):
+        assert text in done.stdout, done.stderr
+    assert read_npy(tmp_path / "out.npy").shape == (2, 1000, 1, 1)
+    done = call("sim", net, folder=tmp_path)
+    assert "holds no input; give inputs of shape [3, 227, 227] with --activations FILE.npy" in done.stderr
+    done = call("sim", net, *images_and_bits, "--row-assignment", "search", folder=tmp_path)
+    assert "a network takes no --engine, --row-assignment, --timeline and --waveform; leave them out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (["designs", "--nonsense"], "Unrecognized options: --nonsense"),
+        (["designs", "nonsense"], "Unrecognized options: nonsense"),
+        (["designs", "--num-pes", "0"], "error: num_pes must be 1 to 65,536: an array has at least one PE; found 0"),
+        (["designs", "--queue-slots", "1"], "error: queue_slots must be 2 to 1,048,576"),
+        (["designs", "--line-bits", "1024"], "error: line_bits must be at most 512 for energy"),
+        (["designs", "--weight-bits", "9"], "error: weight_bits=9 must be 1 to 8"),
+        (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
+        (["designs", "--inputs", "0"], "error: inputs=0 must be at least 1 test image"),
+        (
+            ["designs", "--layer-density", "0", "1", "1"],
+            "layers.fc1: density: the share of weights to keep must be",
+        ),
+        (["designs", "--data", "absent"], "error: absent: must be a folder that holds IDX files"),
+        (["designs", "--seed", "-1"], "error: seed=-1 must be 0 to"),
+        (["designs", "simulate", "absent.dc"], "error: absent.dc: there is no such container file"),
+        (["designs", "simulate", "text.dc"], "error: text.dc: a container starts with"),
+        (
+            ["sim", "absent.net"],
+            "error: absent.net: the shapes of its layers are in a Caffe description",
+        ),
+        (
+            ["sim", "text.dc"],
+            "error: text.dc: one layer comes from a layer file (.npz with codes and codebook), a matrix",
+        ),
+        (
+            ["sim", "layer.npz", "--activations", "one.npy", "--waveform", "x"],
+            "--waveform must name a file that ends in",
+        ),
+        (
+            ["sim", "layer.npz", "--activations", "one.npy", "--timeline", "x.npz"],
+            "--timeline must name a file that ends",
+        ),
+        (
+            ["sim", "layer.npz", "--activations", "one.npy", "--memory-mode", "streamed", "--waveform", "x.vcd"],
+            "loaded from DRAM; what happens in each",
+        ),
+        (["designs", "benchmark", "--out", "/proc/none/x.parquet"], "error: /proc/none/x.parquet cannot be written"),
+        (["designs", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
+        (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
+        (["compress", "pack", "net.npz", "out.dc", "--config", "x.yaml"], "x.yaml: a config is a .toml or a .json"),
+        (["compress", "pack", "net.npz", "out.dc", "--config", "absent.toml"], "absent.toml: cannot be read: No such"),
+        (["compress", "pack", "net.npz", "out.dc", "--config", "x.toml", "--density", "0.5"], "not both"),
+        (["compress", "pack", "flat.npz", "out.dc", "--coder", "range", "--index-bits", "4"], "have no effect with"),
+        (["compress", "pack", "bias.npz", "out.dc"], "fc.bias must be [3] floating-point numbers"),
+        (
+            ["compress", "pack", "flat.npz", "out.dc", "--layer-density", "fc", "7"],
+            "error: layers.fc: density: the share of weights",
+        ),
+        (["compress", "show", "text.dc"], "error: text.dc: a container starts with"),
+        (["compress", "pack", "text.npz", "out.dc"], "error: text.npz: must be a whole .npy or .npz file"),
+        (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),
+        (["compress", "pack", "flat.npz", "out.dc"], "error: there is no parameter NAME.weight of two dimensions"),
+        (["sim", "absent.npz"], "error: absent.npz: there is no such file"),
+        (["sim", "layer.npz", "--prototxt", "x"], "--prototxt describes a .net file; layer.npz is none"),
+        (["sim", "layer.npz"], "error: layer.npz: holds no recorded input (act); give one with --activations"),
+        (["sim", "layer.npz", "--activations", "nan.npy"], "every activation must be a finite float32; found nan"),
+        (["sim", "layer.npz", "--activations", "long.npy"], "has 2 columns, so activations must be [2]; found"),
+        (["sim", "layer.npz", "--engine", "quick"], "invalid choice 'quick'"),
+        (
+            ["reports", "--results", "absent"],
+            "absent: holds no sweep.parquet, no eie_benchmark.parquet and no *.timeline.npz",
+        ),
+        (["reports", "--results", "damaged"], "must be a whole Parquet file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(command: list[str], sentence: str, tmp_path: Path) -> None:
+    for name in ("text.dc", "text.npz", "text.pt"):
+        (tmp_path / name).write_text("just some text, long enough to hold a header of any kind")
+    write_npz(tmp_path / "flat.npz", {"bn.weight": np.ones(3)})
+    write_npz(tmp_path / "bias.npz", {"fc.weight": np.ones((3, 2)), "fc.bias": np.array(["a", "b", "c"])})
+    write_npz(tmp_path / "layer.npz", {"codes": np.eye(2, dtype=np.uint8), "codebook": np.array([0, 1.0])})
+    write_npy(tmp_path / "nan.npy", np.array([np.nan, 1]))
+    write_npy(tmp_path / "long.npy", np.ones(3))
+    write_npy(tmp_path / "one.npy", np.ones(2))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/sweep.parquet").write_text("PAR1")
+    before = sorted(tmp_path.rglob("*"))
+    done = call(*command, folder=tmp_path)
+    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
+    assert done.returncode == 2, said
+    assert sentence in said
+    assert "Traceback" not in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_every_command_helps(tmp_path: Path) -> None:
+    for command in (
+        ["designs"],
+        ["designs", "job"],
+        ["designs", "benchmark"],
+        ["designs", "simulate"],
+        ["compress"],
+        ["compress", "pack"],
+        ["sim"],
+        ["reports"],
+    ):
+        done = call(*command, "--help", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"usage: python -m {' '.join(command)}" in done.stdout
+
+
+def test_a_command_that_trains_says_when_pytorch_is_missing(tmp_path: Path) -> None:
+    script = (
+        "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['designs']\n"
+        "runpy.run_module('designs', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "needs PyTorch, which is not installed; install the extra: pip install 'eie-codesign[train]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_main_job_runs_on_mnist(data: Path, tmp_path: Path) -> None:
+    real_file(data, "mnist", "train-images-idx3-ubyte.gz")
+    done = call("designs", "--data", data, *SMALL_GRID, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    network = read_results(tmp_path / "results/mnist/sweep.parquet", SWEEP_COLUMNS)[1]["network"]
+    assert network["accuracy_after"] > 0.975
+    assert network["bytes_before"] / network["bytes_after"] > 25
+
+
+def test_settings_are_data() -> None:
+    assert MainJobSettings() == MainJobSettings()

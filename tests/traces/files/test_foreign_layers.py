@@ -1,0 +1,308 @@
+"""Readers of what others write: matrices, directories of the EIE simulator, `.net` files of Deep Compression."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+
+from sim import ArrayConfig, pack, simulate
+from tests.layers import Case, cases
+from traces import CompressedLayer, InputError
+from traces.files.deep_compression_net import read_net
+from traces.files.eie_directory import read_eie_directory
+from traces.files.layer_file import open_layer
+from traces.files.matrix import layer_from_matrix
+from traces.files.npz import write_layer, write_npy
+from traces.files.prototxt import parse_prototxt
+from traces.network import LayerStep, PoolStep
+
+WEIGHTS = np.array([[0, 1.5, 0], [-2, 0, 1.5]])
+
+
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csc_matrix, scipy.sparse.csr_array, scipy.sparse.coo_array])
+@pytest.mark.parametrize("bias", [None, [0.25, 0]])
+def test_a_matrix_becomes_a_layer_with_exactly_its_weights(form: Any, bias: Any) -> None:
+    layer = layer_from_matrix("mine", form(WEIGHTS), bias)
+    np.testing.assert_array_equal(layer.weights(), WEIGHTS)
+    np.testing.assert_array_equal(layer.bias_values(), [0, 0] if bias is None else bias)
+    assert (layer.weight_bits, layer.codes.dtype.name) == (2, "uint8")
+
+
+def test_a_matrix_of_many_values_takes_wider_codes() -> None:
+    weights = np.random.default_rng(0).normal(size=(100, 80)).astype(np.float32)
+    layer = layer_from_matrix("many", weights)
+    assert (layer.weight_bits, layer.codes.dtype.name) == (13, "uint16")
+    np.testing.assert_array_equal(layer.weights(), weights)
+    activations = np.linspace(-1, 1, 80, dtype=np.float32)
+    output = simulate(layer, activations, ArrayConfig(num_pes=4, weight_bits=13)).output
+    np.testing.assert_allclose(output, weights @ activations, rtol=1e-4, atol=1e-5)
+
+
+def test_entries_that_are_stored_twice_are_added_up_and_stored_zeros_pruned() -> None:
+    matrix = scipy.sparse.coo_array(([1.0, 2.0, 0.0], ([0, 0, 1], [1, 1, 0])), shape=(2, 2))
+    layer = layer_from_matrix("twice", matrix)
+    assert layer.weights().tolist() == [[0, 3], [0, 0]]
+    assert np.count_nonzero(layer.codes) == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "bias", "sentence"),
+    [
+        (np.ones(3), None, "weights must be real numbers [rows, columns], at least one; found float64 [3]"),
+        (np.ones((0, 3)), None, "at least one; found float64 [0, 3]"),
+        (np.array([["a"]]), None, "weights must be real numbers [rows, columns], at least one; found <U1 [1, 1]"),
+        (np.array([[1j]]), None, "found complex128 [1, 1]"),
+        (np.array([[np.inf]]), None, "weights must be finite as float32; found NaN, infinity or a larger number"),
+        (np.array([[1e39]]), None, "weights must be finite as float32"),
+        (WEIGHTS, [1], "bias must be [2], one value a row; found [1]"),
+        (WEIGHTS, ["a", "b"], "bias must be real numbers; found <U1"),
+        (
+            np.arange(1, 2**16 + 1).reshape(256, 256),
+            None,
+            "a codebook holds at most 65,535 shared weights besides zero; found 65,536 different values",
+        ),
+        (
+            scipy.sparse.coo_array(([1.0], ([0], [0])), shape=(2**20, 2**20)),
+            None,
+            "a layer may have at most 1,073,741,824 weights; found 1,048,576 x 1,048,576",
+        ),
+    ],
+)
+def test_what_is_no_matrix_gets_a_sentence(weights: Any, bias: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match="layer 'odd': .*" + re.escape(sentence)):
+        layer_from_matrix("odd", weights, bias)
+
+
+def test_a_layer_is_opened_whatever_holds_it(tmp_path: Path) -> None:
+    layer = layer_from_matrix("layer", WEIGHTS)
+    write_layer(tmp_path / "layer.npz", layer, np.ones(3, dtype=np.float32))
+    write_npy(tmp_path / "dense.npy", WEIGHTS)
+    scipy.sparse.save_npz(tmp_path / "sparse.npz", scipy.sparse.csc_matrix(WEIGHTS))
+    write_eie_directory(tmp_path / "images", layer, np.ones(3, dtype=np.float32), ArrayConfig(num_pes=2))
+    for name, recorded in (("layer.npz", True), ("dense.npy", False), ("sparse.npz", False), ("images", True)):
+        found, activations = open_layer(tmp_path / name)
+        assert found.name == Path(name).stem
+        np.testing.assert_array_equal(found.weights(), WEIGHTS)
+        assert (activations is not None) == recorded
+
+
+def test_what_holds_no_layer_gets_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "container.dc").write_bytes(b"DC")
+    (tmp_path / "empty").mkdir()
+    whole = tmp_path / "sparse.npz"
+    scipy.sparse.save_npz(whole, scipy.sparse.csc_matrix(WEIGHTS))
+    parts = dict(np.load(whole))
+    np.savez(tmp_path / "odd.npz", **{**parts, "indptr": parts["indptr"][:-1]})
+    np.savez(tmp_path / "other.npz", **{**parts, "format": np.array("nonsense")})
+    cases = {
+        "container.dc": "one layer comes from a layer file (.npz with codes and codebook), a matrix",
+        "absent.npz": "there is no such file",
+        "absent.npy": "there is no such file",
+        "absent": "there is no such file",
+        "empty": "act.dat: there is no such file; a directory of the EIE simulator holds it",
+        "odd.npz": "odd.npz: must be a sparse matrix as scipy.sparse.save_npz writes it",
+        "other.npz": "other.npz: must be a sparse matrix as scipy.sparse.save_npz writes it",
+    }
+    for name, sentence in cases.items():
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            open_layer(tmp_path / name)
+
+
+def write_eie_directory(folder: Path, layer: CompressedLayer, activations: Any, config: ArrayConfig) -> None:
+    """The images of a packed layer, in the form of the EIE authors' simulator."""
+    packed = pack(layer, config)
+    (folder / "ptr").mkdir(parents=True)
+    (folder / "spm").mkdir()
+    activations.astype("<f4").tofile(folder / "act.dat")
+    layer.codebook.astype("<f4").tofile(folder / "arithm.dat")
+    for pe in range(config.num_pes):
+        packed.pointers[:, pe].astype("<u4").tofile(folder / "ptr" / f"ptr{pe}.dat")
+        np.stack(packed.sparse_matrix_image(pe), axis=1).astype("<u4").tofile(folder / "spm" / f"spm{pe}.dat")
+
+
+@settings(deadline=None, max_examples=60)
+@given(cases())
+def test_a_directory_of_the_eie_simulator_is_read_back(tmp_path_factory: Any, case: Case) -> None:
+    layer, activations, config = case
+    folder = tmp_path_factory.mktemp("images")
+    write_eie_directory(folder / "drawn", layer, activations, config)
+    found, recorded = read_eie_directory(folder / "drawn", layer.rows)
+    np.testing.assert_array_equal(found.codes, layer.codes)
+    np.testing.assert_array_equal(found.codebook, layer.codebook)
+    np.testing.assert_array_equal(recorded, activations)
+    assert (found.name, found.bias is None) == ("drawn", layer.bias is None)
+    np.testing.assert_array_equal(found.bias_values(), layer.bias_values())
+
+
+def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
+    layer = CompressedLayer("layer", np.eye(4, dtype=np.uint8), np.arange(4, dtype=np.float32))
+    whole = ArrayConfig(num_pes=2)
+    pairs = np.array([[1, 0], [1, 0]], dtype="<u4")
+    damages: dict[str, Any] = {
+        "ptr/ptr1.dat": None,
+        "spm/spm1.dat": None,
+        "arithm.dat": None,
+        "act.dat": b"",
+        "act.dat ": np.ones(2, dtype="<f4").tobytes(),
+        "ptr/ptr0.dat": b"\0" * 5,
+        "ptr/ptr0.dat ": np.array([0, 1, 1, 2], dtype="<u4").tobytes(),
+        "ptr/ptr0.dat  ": np.array([0, 1, 1, 2, 3], dtype="<u4").tobytes(),
+        "ptr/ptr0.dat   ": np.array([0, 2, 1, 2, 2], dtype="<u4").tobytes(),
+        "spm/spm0.dat": pairs.tobytes()[:12],
+        "spm/spm0.dat ": np.array([[9, 0], [1, 1]], dtype="<u4").tobytes(),
+        "spm/spm0.dat  ": np.array([[1, 0], [1, 2**31]], dtype="<u4").tobytes(),
+        "spm/spm0.dat   ": np.array([[1, 0], [1, 2**29]], dtype="<u4").tobytes(),
+    }
+    sentences = [
+        "must hold ptr/ptr<k>.dat and spm/spm<k>.dat for each PE k; found 1 and 2",
+        "must hold ptr/ptr<k>.dat and spm/spm<k>.dat for each PE k; found 2 and 1",
+        "arithm.dat: there is no such file",
+        "act.dat holds 0",
+        "4 columns must have as many activations, or one less where the last column is the bias; act.dat holds 2",
+        "ptr0.dat: must hold values of 4 bytes; its 5 bytes are cut off",
+        "all PEs must have as many columns; found [3, 4]",
+        "ptr0.dat: offsets must rise from 0 to the 2 entries of spm0.dat; found 5 offsets, [0] to [3]",
+        "ptr0.dat: offsets must rise from 0",
+        "spm0.dat: must hold pairs (code, gap); it is cut off",
+        "arithm.dat holds 4 shared weights; found code 9",
+        "spm0.dat: a gap leads to row",
+        "a layer may have at most 1,073,741,824 weights",
+    ]
+    for number, ((name, content), sentence) in enumerate(zip(damages.items(), sentences, strict=True)):
+        folder = tmp_path / str(number)
+        write_eie_directory(folder, layer, np.ones(4, dtype=np.float32), whole)
+        path = folder / name.strip()
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            read_eie_directory(folder)
+    write_eie_directory(tmp_path / "whole", layer, np.ones(4, dtype=np.float32), whole)
+    with pytest.raises(InputError, match="num_rows=3 must be at least 4, where the last entry lies"):
+        read_eie_directory(tmp_path / "whole", 3)
+    assert read_eie_directory(tmp_path / "whole", 9)[0].rows == 9
+
+
+PROTOTXT = """
+name: "small"   # a comment
+input: "data" input_dim: 1 input_dim: 2 input_dim: 4 input_dim: 4
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 3 kernel_size: 3 pad: 1 stride: 2 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+        pooling_param { pool: AVE global_pooling: true } }
+layer { name: "drop" type: "Dropout" bottom: "pool" top: "pool" }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 2 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+# of the convolution's 54 weights, code 7 at place 2, padding at 18, code 255 at 20; of the other's, code 1 at 4
+NET = (
+    struct.pack("<2I", 3, 1)
+    + np.arange(256, dtype="<f4").tobytes()
+    + np.array([0.5, -1, 2], dtype="<f4").tobytes()
+    + bytes([7, 0, 255, 15 << 4 | 2, 1])
+    + np.arange(16, dtype="<f4").tobytes()
+    + np.array([3, 4], dtype="<f4").tobytes()
+    + bytes([1, 4])
+)
+
+
+def net_file(folder: Path, net: bytes = NET, prototxt: str = PROTOTXT) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "small.net").write_bytes(net)
+    (folder / "small.prototxt").write_text(prototxt)
+    return folder / "small.net"
+
+
+def test_a_net_file_is_read_with_its_description(tmp_path: Path) -> None:
+    network = read_net(net_file(tmp_path))
+    assert (network.name, network.input_shape) == ("small", (2, 4, 4))
+    assert network.output_shapes == {"input": (2, 4, 4), "conv": (3, 2, 2), "pool": (3, 1, 1), "fc": (2,)}
+    conv, pool, last = network.steps
+    assert isinstance(conv, LayerStep)
+    assert isinstance(last, LayerStep)
+    assert isinstance(pool, PoolStep)
+    flat = np.zeros(54, dtype=np.uint8)
+    flat[[2, 20]] = 7, 255
+    np.testing.assert_array_equal(conv.layer.codes, flat.reshape(3, 18))
+    np.testing.assert_array_equal(conv.layer.weights(), flat.reshape(3, 18))
+    assert conv.bias is not None
+    assert conv.bias.tolist() == [0.5, -1, 2]
+    assert (conv.rectified, last.rectified) == (True, False)
+    assert (pool.kind, pool.kernel) == ("mean", None)
+    assert last.layer.codes.tolist() == [[0, 0, 0], [0, 1, 0]]
+
+
+def replaced(old: str, new: str) -> str:
+    assert old in PROTOTXT
+    return PROTOTXT.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("net", "prototxt", "sentence"),
+    [
+        (NET[:6], PROTOTXT, "the file is cut off: the count of stored entries of each layer takes 8 bytes, 6 are left"),
+        (NET[:500], PROTOTXT, "the file is cut off: the codebook of layer 'conv' takes 1,024 bytes, 492 are left"),
+        (NET[:-1], PROTOTXT, "codes or gaps of the 1 entries of layer 'fc' takes 1 bytes, 0 are left"),
+        (NET + b"\0", PROTOTXT, "1 bytes are left after the last layer of the description"),
+        (b"\xff" * 8 + NET[8:], PROTOTXT, "the 4,294,967,295 entries of layer 'conv' takes 4,294,967,295 bytes"),
+        (NET.replace(bytes([7, 0, 255, 242]), bytes([7, 0, 255, 82])), PROTOTXT, "must have gap 15"),
+        (NET[:1032] + b"\xff" * 4 + NET[1036:], PROTOTXT, "layer 'conv': every bias must be finite"),
+        (NET, replaced("num_output: 3", "num_output: 1"), "the file does not go with the description"),
+        (NET, replaced("kernel_size: 3 pad: 1", "kernel_size: 90000 pad: 90000"), "at most 1,073,741,824 weights"),
+        (NET, replaced("kernel_size: 3", "kernel_size: 9"), "a kernel of 9 x 9 must fit the padded image"),
+        (NET, replaced("pad: 1", "pad: x"), "pad must be one or two whole numbers; found ['x', 'x']"),
+        (NET, replaced("num_output: 3", ""), "layer 'conv' of the description needs one num_output, a whole number"),
+        (NET, replaced('type: "ReLU"', 'type: "LRN"'), "layer 'relu' of the description is of type 'LRN'"),
+        (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer makes"),
+        (NET, replaced('bottom: "conv" top: "conv"', 'bottom: "data"'), "a ReLU must follow the layer it rectifies"),
+        (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "pools by 'STOCHASTIC'; MAX and AVE are known"),
+        (NET, replaced("input_dim: 4", "input_dim: -4"), "must state input_dim, the inputs and their shape; found"),
+        (NET, replaced('name: "conv"', ""), "every layer of the description needs one name; found []"),
+        (NET, replaced("convolution_param {", "convolution_param: 3 other {"), "convolution_param of the description"),
+        (NET, replaced('bottom: "data"', "bottom: 3"), "bottom of a layer of the description must be a name"),
+        (NET, "layer: 5", "layer of the description must be a message, in braces; found [5]"),
+        (NET, "", "the description has no Convolution and no InnerProduct layer"),
+        (NET, PROTOTXT + "}", "'}' closes no message"),
+        (NET, PROTOTXT + "layer {", "message 'layer' is never closed"),
+        (NET, PROTOTXT + "name:", "the text ends in the middle of field 'name'"),
+        (NET, PROTOTXT + "name 3", "field 'name' must be followed by a value or a message; found '3'"),
+        (NET, PROTOTXT + "3", "line 12: a field must begin with its name; found '3'"),
+        (NET, PROTOTXT + "\n\n%", "line 14: '%' is no field of a text-form message"),
+        (NET, "a {" * 5000, "line 1: messages are nested in one another more than 100 times"),
+    ],
+)  # fmt: skip
+def test_a_damaged_net_file_gets_a_sentence(net: bytes, prototxt: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)) as error:
+        read_net(net_file(tmp_path, net, prototxt))
+    assert str(error.value).startswith(f"{tmp_path / 'small.net'}: ")
+
+
+def test_files_that_are_missing_get_a_sentence(tmp_path: Path) -> None:
+    path = net_file(tmp_path)
+    with pytest.raises(InputError, match=r"absent.prototxt: there is no such file"):
+        read_net(path, tmp_path / "absent.prototxt")
+    (tmp_path / "second.prototxt").write_text(PROTOTXT)
+    with pytest.raises(InputError, match=r"found 2 \.prototxt files beside it; give one"):
+        read_net(path)
+    assert len(read_net(path, tmp_path / "second.prototxt").layers) == 2
+    with pytest.raises(InputError, match=r"absent.net: there is no such file"):
+        read_net(tmp_path / "absent.net", tmp_path / "second.prototxt")
+
+
+def test_text_form_messages_are_parsed() -> None:
+    text = """a: 1, b: -2.5e3f; c: 'it' c: "two" d { e: true f <: 3 }"""
+    assert parse_prototxt(text.replace("<", "")) == {
+        "a": [1],
+        "b": [-2500.0],
+        "c": ["it", "two"],
+        "d": [{"e": [True], "f": [3]}],
+    }

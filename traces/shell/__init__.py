@@ -1,0 +1,1 @@
+"""Command lines: errors as sentences, completion, progress."""
