@@ -119,7 +119,7 @@ def _same(one: Path, other: Path) -> bool:
     if not (one.exists() and other.exists()):
         return False
     if one.suffix == ".parquet":
-        return _values(one).equals(_values(other))
+        return bool(_values(one).equals(_values(other)))
     return one.read_bytes() == other.read_bytes()
 
 

@@ -28,8 +28,8 @@ from designs import (  # noqa: E402
     Space,
     TrainedNetwork,
     codesign,
-    study_storage,
 )
+from designs.codesigns import storage as study_storage  # noqa: E402
 from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices  # noqa: E402
 from designs.codesigns.entering_vectors import entering_vectors  # noqa: E402
