@@ -1,8 +1,9 @@
-"""What the hardware is: the parameters of one array, fixed and valid from birth."""
+"""Parameters of one array, checked when they are set and fixed from then on."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,45 +15,73 @@ BlockAxis = Literal["columns", "rows"]
 Precision = Literal["float", "fixed-32", "fixed-16", "fixed-8"]
 
 
+def _described(unit: str, description: str, details: str = "") -> dict[str, str]:
+    """Return a field's metadata; the documentation and the command line show the details, too."""
+    return {"unit": unit, "description": description, "details": details}
+
+
 @dataclass(frozen=True)
 class ArrayConfig:
-    """One array of processing elements (PEs). The defaults are the design point of the EIE paper.
+    """Parameters of one array of processing elements (PEs); the defaults are the design point of the EIE paper.
 
-    Raises InputError if a value is out of its range or a line cannot hold one entry. Change a config with
-    `dataclasses.replace`, which checks again.
+    The metadata of each field hold its unit and its description. Use `dataclasses.replace` to get a changed array.
 
-    Source: Han et al., "EIE", ISCA 2016, section VI and Figs 8, 9 and 11; the paper has no DRAM behind the array.
+    Raises
+    ------
+    InputError
+        If a value is out of its range or a line cannot hold one entry.
+
+    Notes
+    -----
+    Source: Han et al., "EIE", ISCA 2016, section VI and Figs 8, 9 and 11. The paper has no DRAM behind the array.
     """
 
-    num_pes: int = 64
-    """processing elements"""
-    queue_slots: int = 8
-    """slots of the activation queue, a ring that holds one column less (the paper's FIFO depth)"""
-    line_bits: int = 64
-    """width of a line of the sparse-matrix SRAM"""
-    weight_bits: int = 4
-    """bits of a code, the index of a shared weight"""
-    index_bits: int = 4
-    """bits of a gap, the number of the PE's rows skipped before an entry"""
-    clock_mhz: float = 800.0
-    """clock frequency"""
-    sparse_matrix_bytes: int = 128 * 1024
-    """capacity of the sparse-matrix SRAM of one PE"""
-    pointer_bytes: int = 32 * 1024
-    """capacity of the pointer SRAM of one PE, both banks together"""
-    activation_bytes: int = 2 * 1024
-    """capacity of the activation SRAM of one PE, which holds its share of the layer's inputs and outputs"""
-    pointer_bits: int = 16
-    """width of a pointer; it counts the entries of one PE"""
-    dram_gb_per_s: float = 12.8
-    """bandwidth of the DRAM behind the array (10^9 bytes a second; 12.8 is one 64-bit channel of LPDDR3-1600)"""
-    memory_mode: MemoryMode = "unlimited"
-    """what becomes of a layer that does not fit: run as if it did, and say so; refused; run in passes, one block
-    of it after the other; or, fitting or not, streamed from DRAM, a block being loaded while another one runs"""
-    block_axis: BlockAxis = "columns"
-    """whether a layer is cut into blocks of its columns or of its rows"""
-    precision: Precision = "float"
-    """arithmetic: floating point, or fixed point of so many bits, see `sim.fixed_point`"""
+    num_pes: int = field(default=64, metadata=_described("PEs", "processing elements"))
+    queue_slots: int = field(
+        default=8,
+        metadata=_described(
+            "slots", "slots of the activation queue, which holds one column less", "this is the paper's FIFO depth"
+        ),
+    )
+    line_bits: int = field(default=64, metadata=_described("bit", "width of a line of the sparse-matrix SRAM"))
+    weight_bits: int = field(default=4, metadata=_described("bit", "code, the index of a shared weight"))
+    index_bits: int = field(default=4, metadata=_described("bit", "gap, the PE's rows skipped before an entry"))
+    clock_mhz: float = field(default=800.0, metadata=_described("MHz", "clock frequency"))
+    sparse_matrix_bytes: int = field(default=128 * 1024, metadata=_described("bytes", "sparse-matrix SRAM of one PE"))
+    pointer_bytes: int = field(
+        default=32 * 1024, metadata=_described("bytes", "pointer SRAM of one PE, both banks together")
+    )
+    activation_bytes: int = field(
+        default=2 * 1024,
+        metadata=_described(
+            "bytes", "activation SRAM of one PE", "it holds the PE's share of the layer's inputs and outputs"
+        ),
+    )
+    pointer_bits: int = field(
+        default=16, metadata=_described("bit", "width of a pointer", "a pointer counts the entries of one PE")
+    )
+    dram_gb_per_s: float = field(
+        default=12.8,
+        metadata=_described(
+            "GB/s", "bandwidth of the DRAM behind the array", "12.8 GB/s is one 64-bit channel of LPDDR3-1600"
+        ),
+    )
+    memory_mode: MemoryMode = field(
+        default="unlimited",
+        metadata=_described(
+            "",
+            "what becomes of a layer that does not fit",
+            "unlimited simulates it as if it fitted, and warns; resident refuses it; passes runs it in blocks, one "
+            "after the other; streamed loads every layer from DRAM, one block while another one runs",
+        ),
+    )
+    block_axis: BlockAxis = field(
+        default="columns", metadata=_described("", "whether such a layer is cut into blocks of columns or of rows")
+    )
+    precision: Precision = field(
+        default="float",
+        metadata=_described("", "arithmetic: floating point, or fixed point of so many bits", "see sim.fixed_point"),
+    )
 
     def __post_init__(self) -> None:
         self._check_int("num_pes", 1, 65_536, "an array has at least one PE")
@@ -73,50 +102,63 @@ class ArrayConfig:
         self._check_number("clock_mhz", 1e-3, 1e6, "a frequency from 0.001 to 1,000,000 MHz")
         self._check_number("dram_gb_per_s", 1e-3, 1e6, "a bandwidth from 0.001 to 1,000,000 GB/s")
         self._check_int("pointer_bits", 1, 32, "a pointer counts the entries of a PE")
-        for field in ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes"):
-            self._check_int(field, 1, 2**30, "an SRAM holds at least a byte and at most a GiB")
-        for field, choices in (("memory_mode", MemoryMode), ("block_axis", BlockAxis), ("precision", Precision)):
-            if getattr(self, field) not in get_args(choices):
+        for name in ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes"):
+            self._check_int(name, 1, 2**30, "an SRAM holds at least a byte and at most a GiB")
+        for name, choices in (("memory_mode", MemoryMode), ("block_axis", BlockAxis), ("precision", Precision)):
+            if getattr(self, name) not in get_args(choices):
                 known = ", ".join(map(repr, get_args(choices)))
-                raise InputError(f"{field} must be one of {known}; found {getattr(self, field)!r}")
+                raise InputError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
 
-    def _check_number(self, field: str, lowest: float, highest: float, what: str) -> None:
-        value = getattr(self, field)
+    def _check_number(self, name: str, lowest: float, highest: float, requirement: str) -> None:
+        value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise InputError(f"{field} must be a number; found {value!r}")
+            raise InputError(f"{name} must be a number; found {value!r}")
         if not lowest <= value <= highest:
-            raise InputError(f"{field} must be {what}; found {value}")
-        object.__setattr__(self, field, float(value))
+            raise InputError(f"{name} must be {requirement}; found {value}")
+        object.__setattr__(self, name, float(value))
 
-    def _check_int(self, field: str, lowest: int, highest: int, reason: str) -> None:
-        value = getattr(self, field)
+    def _check_int(self, name: str, lowest: int, highest: int, reason: str) -> None:
+        value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise InputError(f"{field} must be a whole number; found {value!r}")
+            raise InputError(f"{name} must be a whole number; found {value!r}")
         if not lowest <= value <= highest:
-            raise InputError(f"{field} must be {lowest:,} to {highest:,}: {reason}; found {value}")
-        object.__setattr__(self, field, int(value))
+            raise InputError(f"{name} must be {lowest:,} to {highest:,}: {reason}; found {value}")
+        object.__setattr__(self, name, int(value))
 
     @property
     def entry_bits(self) -> int:
-        """Bits of one stored entry: a code and a gap."""
+        """Bits of one stored entry, a code and a gap."""
         return self.weight_bits + self.index_bits
 
     @property
     def entries_per_line(self) -> int:
-        """Whole entries in a line of the sparse-matrix SRAM; what is left over is unused."""
+        """Whole entries in a line of the sparse-matrix SRAM; the bits left over are unused."""
         return self.line_bits // self.entry_bits
 
     @property
     def max_gap(self) -> int:
-        """One more than the longest gap an entry can state; a padding entry advances the row by it."""
+        """Rows that a padding entry advances by, one more than the longest gap of an entry."""
         return int(2**self.index_bits)
 
     @property
     def queue_depth(self) -> int:
-        """Columns that an activation queue holds."""
+        """Columns that fit into an activation queue."""
         return self.queue_slots - 1
 
     @property
     def activation_bits(self) -> int:
-        """Bits of an activation, of a shared weight and of an accumulator; the paper's 16 for floating point, too."""
+        """Bits of an activation, a shared weight and an accumulator; the paper's 16 also for floating point."""
         return 16 if self.precision == "float" else int(self.precision.removeprefix("fixed-"))
+
+
+def _documented(config: type[ArrayConfig]) -> str:
+    """Return the docstring of a class with an Attributes section from the metadata of its fields."""
+    lines = [inspect.cleandoc(config.__doc__ or ""), "", "Attributes", "----------"]
+    for each in fields(config):
+        unit = f" [{each.metadata['unit']}]" if each.metadata["unit"] else ""
+        details = f"; {each.metadata['details']}" if each.metadata["details"] else ""
+        lines += [f"{each.name} : {each.type}", f"    {each.metadata['description']}{unit}{details}"]
+    return "\n".join(lines)
+
+
+ArrayConfig.__doc__ = _documented(ArrayConfig)  # editors, the reference and the command line show it
