@@ -1,8 +1,81 @@
-"""Deep Compression: pruning, shared weights, Huffman coding, and a file that can be trusted.
+"""Deep Compression: pruning, weight sharing, entropy coding, and plans of how far each layer may be compressed.
 
-PyTorch is needed to train and compress a network (`compress.training.compressor`), not to read a container.
+PyTorch is imported when a name that needs it is first used. Containers are read, written and decoded without it.
 """
 
-from compress.container.model import CompressedModel, ContainerReader
+from __future__ import annotations
 
-__all__ = ["CompressedModel", "ContainerReader"]
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from compress.config import CompressionConfig, LayerSettings
+from compress.container.layer_coding import CodingChoice
+from compress.container.model import CompressedModel, ContainerReader
+from compress.container.safetensors_file import export_safetensors, import_safetensors
+from compress.one_shot import compress_parameters, read_parameters
+from compress.planning.plan import Budget, Plan, Tolerance
+
+if TYPE_CHECKING:
+    from compress.planning.analysis import analyse
+    from compress.planning.committee import choose_inputs
+    from compress.planning.pipeline import plan
+    from compress.planning.planner import Planner
+    from compress.planning.watch import WatchReport, watch
+    from compress.training.compressor import Compressor, Stage, compress, sensitivity
+    from compress.training.distillation import distil
+    from compress.training.fine_tuning import accuracy, train
+    from compress.training.normalisation import fold_normalisation
+
+__all__ = [
+    "Budget",
+    "CodingChoice",
+    "CompressedModel",
+    "CompressionConfig",
+    "Compressor",
+    "ContainerReader",
+    "LayerSettings",
+    "Plan",
+    "Planner",
+    "Stage",
+    "Tolerance",
+    "WatchReport",
+    "accuracy",
+    "analyse",
+    "choose_inputs",
+    "compress",
+    "compress_parameters",
+    "distil",
+    "export_safetensors",
+    "fold_normalisation",
+    "import_safetensors",
+    "plan",
+    "read_parameters",
+    "sensitivity",
+    "train",
+    "watch",
+]
+
+_NEED_PYTORCH = {
+    "compress.planning.analysis": ("analyse",),
+    "compress.planning.committee": ("choose_inputs",),
+    "compress.planning.pipeline": ("plan",),
+    "compress.planning.planner": ("Planner",),
+    "compress.planning.watch": ("WatchReport", "watch"),
+    "compress.training.compressor": ("Compressor", "Stage", "compress", "sensitivity"),
+    "compress.training.distillation": ("distil",),
+    "compress.training.fine_tuning": ("accuracy", "train"),
+    "compress.training.normalisation": ("fold_normalisation",),
+}
+_MODULE_OF = {name: module for module, names in _NEED_PYTORCH.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
