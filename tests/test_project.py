@@ -16,6 +16,7 @@ from traces.errors import InputError
 from traces.shell.command_line import PACKAGES, check_packages_belong_together
 
 README = (PROJECT / "README.md").read_text()
+RESULTS = (PROJECT / "guide/results.md").read_text()
 
 
 def test_the_readme_names_the_commands_and_every_folder() -> None:
@@ -25,12 +26,16 @@ def test_the_readme_names_the_commands_and_every_folder() -> None:
         assert (PROJECT / path).exists(), path
 
 
-def test_the_table_of_the_readme_is_the_one_the_command_makes(tmp_path: Path) -> None:
+def test_the_readme_has_at_most_150_lines() -> None:
+    assert len(README.splitlines()) <= 150
+
+
+def test_the_table_of_the_guide_is_the_one_the_command_makes(tmp_path: Path) -> None:
     from designs.experiments.benchmark import run_benchmark
     from reports.eie.benchmark import benchmark_markdown
 
     rows = run_benchmark(tmp_path / "benchmark.parquet").to_pylist()
-    shown = [line.split() for line in README.splitlines()]
+    shown = [line.split() for line in RESULTS.splitlines()]
     for line in benchmark_markdown(rows).splitlines()[2:]:
         assert line.split() in shown, line
 

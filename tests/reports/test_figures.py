@@ -17,19 +17,20 @@ from tests.conftest import PROJECT, real_file
 from traces.files.npz import read_layer_and_input
 
 README = (PROJECT / "README.md").read_text()
-WORDS = " ".join(README.split())
+RESULTS = (PROJECT / "guide/results.md").read_text()
+WORDS = " ".join(RESULTS.split())
 GOLDEN = PROJECT / "tests" / "golden"
 
 
-def rows_with(*headings: str) -> list[dict[str, str]]:
-    """The rows of README's table that begins with these headings; a cell that is empty is that of the row before."""
-    lines = iter(README.splitlines())
+def rows_with(*headings: str, page: str = RESULTS) -> list[dict[str, str]]:
+    """Read the rows of the table that begins with these headings; an empty cell repeats that of the row before."""
+    lines = iter(page.splitlines())
     for line in lines:
         found = [cell.strip() for cell in line.strip("|").split("|")]
         if line.startswith("|") and found[: len(headings)] == list(headings):
             break
     else:
-        raise AssertionError(f"README has no table {headings}")
+        raise AssertionError(f"there is no table {headings}")
     next(lines)
     rows: list[dict[str, str]] = []
     for line in lines:
@@ -53,7 +54,7 @@ def test_the_row_of_the_real_alex_8(data: Path) -> None:
     assert row["efficiency"] == f"{result.efficiency:.3f}"
     assert row["ours, us"] == f"{result.latency_us:.2f}"
     assert row["difference"] == f"{result.latency_us / number(row['paper, us']) - 1:+.1%}"
-    assert f"{result.energy.total_pj * 1e-6 / result.latency_us:.3f} W" in README
+    assert f"{result.energy.total_pj * 1e-6 / result.latency_us:.3f} W" in RESULTS
 
 
 def test_the_cycles_of_balanced_rows_in_the_guide(data: Path) -> None:
@@ -75,7 +76,7 @@ def test_the_area_of_each_module_and_of_the_array() -> None:
     for module in ("pointer read", "sparse-matrix read", "one PE"):
         paper, ours = number(rows[module]["area, um2: paper"]), areas[module]
         assert rows[module]["ours"] == f"{ours:,.0f} ({100 * (ours / paper - 1):+.1f} %)"
-    assert f"| {area_mm2(array):.2f} mm2 (" in README
+    assert f"| {area_mm2(array):.2f} mm2 (" in RESULTS
 
 
 @pytest.mark.parametrize("name", ["LeNet-300-100", "LeNet-5", "ResNet-20"])
@@ -91,6 +92,18 @@ def test_bytes_and_ratios_of_the_kept_containers(name: str) -> None:
         assert rows[place + 1]["container"] == "the same, range coder"
         assert rows[place + 1]["bytes"] == f"{coded.size_bytes:,}"
         assert rows[place + 1]["ratio"] == f"{coded.compression_ratio:.1f}x"
+
+
+def test_the_table_of_the_readme_is_that_of_the_kept_containers() -> None:
+    for row in rows_with("network", "accuracy, fp32", page=README):
+        name, measured = row["network"].split()[0], rows_with("network", "container")
+        model = CompressedModel.load(PROJECT / f"tests/containers/{name.lower().replace('-', '_')}.dc")
+        (smallest,) = [each for each in measured if each["network"] == name and each["container"] == "smallest"]
+        assert row["container bytes"] == f"{model.size_bytes:,}"
+        assert row["fp32 bytes"] == f"{model.parameter_bytes:,}"
+        assert row["ratio"] == f"{model.compression_ratio:.1f}x"
+        assert number(row["accuracy, fp32"]) == pytest.approx(100 - number(smallest["error, fp32"]))
+        assert number(row["accuracy, container"]) == pytest.approx(100 - number(smallest["error, container"]))
 
 
 def test_the_bytes_of_the_main_job_s_networks_and_their_ratios() -> None:
@@ -141,7 +154,7 @@ def test_what_a_narrower_line_costs_on_the_real_alex_8(data: Path) -> None:
 
 def test_each_passage_with_figures_names_its_command() -> None:
     figures = 0
-    for section in re.split(r"^## ", README, flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^## ", RESULTS, flags=re.MULTILINE)[1:]:
         title, _, body = section.partition("\n")
         if title != "Where we differ from the papers" and re.search(r"^\|.*\d (us|s|ms|%|mm2|x) ", body, re.MULTILINE):
             figures += 1

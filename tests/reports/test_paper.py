@@ -186,15 +186,15 @@ def test_alex_8_takes_the_paper_s_time(data: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_mean_differences_of_the_readme_are_those_of_the_benchmark(data: Path, tmp_path: Path) -> None:
+def test_the_mean_differences_of_the_guide_are_those_of_the_benchmark(data: Path, tmp_path: Path) -> None:
     real_file(data, "alex8", "alex8.npz")
     rows = run_benchmark(tmp_path / "benchmark.parquet", data, eie_paper.UNEVEN_DRAWS).to_pylist()
-    readme = (PROJECT / "README.md").read_text()
+    results = (PROJECT / "guide/results.md").read_text()
     for label, masks in (("random", "random"), ("uneven, mean of three draws", "uneven")):
         layers = with_real(rows, masks)
         vgg_6 = layers["VGG-6"]["latency_us"] / layers["VGG-6"]["paper_actual_us"] - 1
         mean = f"{100 * mean_absolute_difference(layers):.1f} %"
-        assert f"| {label} | {mean} | {100 * vgg_6:+.1f} % |" in readme
+        assert f"| {label} | {mean} | {100 * vgg_6:+.1f} % |" in results
     assert mean_absolute_difference(with_real(rows, "random")) <= 0.08
 
 
