@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 import tyro
@@ -16,15 +15,13 @@ from sim.memory import DoesNotFitWarning
 from sim.observe.cycles import cycle_breakdown
 from sim.observe.screen import print_layer, print_network
 from sim.observe.timeline import check_runs_at_once
-from sim.row_assignment import RowOrder, rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
+from sim.row_assignment import RowAssignment, assign_rows
 from traces import InputError
 from traces.files.deep_compression_net import read_net
 from traces.files.layer_file import open_layer
 from traces.files.npz import read_npy, write_npy
 from traces.shell.command_line import run
 from traces.shell.progress import progress_bar
-
-RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 
 
 def simulate_file(
@@ -92,13 +89,7 @@ def _simulate_layer(
     values = recorded if activations is None else read_npy(activations)
     if values is None:
         raise InputError(f"{path}: holds no recorded input (act); give one with --activations FILE.npy")
-    orders: dict[str, Callable[[], RowOrder | None]] = {
-        "interleaved": lambda: None,
-        "entries": lambda: rows_balanced_by_entries(layer, array.num_pes),
-        "activity": lambda: rows_balanced_by_activity(layer, values, array.num_pes),
-        "search": lambda: rows_found_by_search(layer, values, array),
-    }
-    packed = pack(layer, array, orders[row_assignment]())
+    packed = pack(layer, array, assign_rows(layer, row_assignment, array, values))
     if timeline is not None or waveform is not None:
         check_runs_at_once(packed, array)
     with warnings.catch_warnings():

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Operands, operands
-from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, part_of, schedule, shortfalls
+from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, schedule
 from sim.packing import PackedLayer, pack
-from sim.result import Counts, SimulationResult, in_sequence
+from sim.result import Counts, SimulationResult, counts_in_sequence
 from traces import CompressedLayer, InputError
 
 if TYPE_CHECKING:
@@ -123,13 +123,11 @@ def _run_blocks(
     for block in blocks:
         key = id(block.packed)  # which `packed` keeps alive
         if key not in runs:
-            runs[key] = Run(block.packed, part_of(numbers, block))
+            runs[key] = Run(block.packed, block.operands(numbers))
         counts.append(runs[key].counts(config))
         use(runs[key], block)
-    if len(blocks) == 1 and not blocks[0].load_bytes:
-        return {**vars(counts[0]), "shortfalls": shortfalls(packed, config)}
-    cycles, begins = schedule(blocks, [np.array([each.cycles]) for each in counts], config)
-    return in_sequence(config, packed, blocks, counts, int(cycles[0]), [int(begin[0]) for begin in begins])
+    times = schedule(blocks, [part.cycles for part in counts], config)
+    return counts_in_sequence(packed, blocks, counts, times, config)
 
 
 def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer) -> None:

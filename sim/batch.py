@@ -12,7 +12,7 @@ from sim.array import packed_for
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint, Operands, operands
-from sim.memory import Block, Shortfall, blocks_of, part_of, schedule, shortfalls
+from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 
@@ -126,7 +126,7 @@ def simulate_batch(
     overflows = np.zeros(len(accumulators), dtype=np.int64)
     for block in blocks:
         of_block = np.ascontiguousarray(accumulators[:, block.rows])
-        overflows += _accumulate(block.packed, part_of(numbers, block), of_block)
+        overflows += _accumulate(block.packed, block.operands(numbers), of_block)
         accumulators[:, block.rows] = of_block
     return BatchResult(
         **vars(run.counts(config)) | {"overflows": overflows},
@@ -179,25 +179,16 @@ class BatchRun:
             )
         blocks = blocks_of(packed, config)
         by_block = [self._of_block(block, config) for block in blocks]
-        cycles = by_block[0]["cycles"]
-        waiting = np.zeros_like(cycles)
-        if len(blocks) > 1 or blocks[0].load_bytes:
-            run_cycles = [each["cycles"] for each in by_block]
-            cycles, _ = schedule(blocks, run_cycles, config)
-            waiting = cycles - np.sum(run_cycles, axis=0)
-        added_up = by_block[0]
-        if len(blocks) > 1:
-            added_up = {name: np.sum([each[name] for each in by_block], axis=0) for name in by_block[0]}
+        times = schedule(blocks, [part["cycles"] for part in by_block], config)
+        fields = memory_counts(packed, blocks, config)
+        fields |= (
+            {name: sum(part[name] for part in by_block) for name in by_block[0]} if len(blocks) > 1 else by_block[0]
+        )
+        fields |= {name: np.full(times.cycles.size, fields[name]) for name in ("dram_read_bytes", "dram_write_bytes")}
         return CountsPerInput(
-            config=config,
-            stored_entries=sum(block.packed.stored_entries for block in blocks),
-            padding_entries=sum(block.packed.padding_entries for block in blocks),
-            dram_read_bytes=np.full(len(cycles), sum(block.load_bytes for block in blocks)),
-            dram_write_bytes=np.full(len(cycles), sum(block.store_bytes for block in blocks)),
-            shortfalls=shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
-            **added_up | {"cycles": cycles},
-            waiting_cycles=waiting,
-            overflows=np.zeros_like(cycles),
+            **fields | {"cycles": times.cycles},
+            waiting_cycles=times.waiting_cycles,
+            overflows=np.zeros_like(times.cycles),
             saturated_activations=self.operands.saturated_activations,
         )
 
@@ -215,7 +206,7 @@ class BatchRun:
     def _count(self, block: Block, depth: int, entries_per_line: int) -> _Inputs:
         from sim import engine
 
-        packed, numbers = block.packed, part_of(self.operands, block)
+        packed, numbers = block.packed, block.operands(self.operands)
         if id(packed) not in self._padding:
             self._padding[id(packed)] = packed.padding_counts.sum(axis=1, dtype=np.int64)
         counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)

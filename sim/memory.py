@@ -20,10 +20,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.fixed_point import Operands
@@ -125,10 +124,9 @@ class Block:
     load_bytes: int = 0
     store_bytes: int = 0
 
-
-def part_of(operands: Operands, block: Block) -> Operands:
-    """What enters one block."""
-    return dataclasses.replace(operands, activations=operands.activations[..., block.columns])
+    def operands(self, operands: Operands) -> Operands:
+        """Return the part of a layer's operands that enters the block."""
+        return dataclasses.replace(operands, activations=operands.activations[..., self.columns])
 
 
 def blocks_of(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
@@ -276,16 +274,29 @@ def bytes_per_cycle(config: ArrayConfig) -> Fraction:
     return Fraction(config.dram_gb_per_s) * 1000 / Fraction(config.clock_mhz)
 
 
-def schedule(
-    blocks: Sequence[Block], run_cycles: Sequence[npt.NDArray[np.int64]], config: ArrayConfig
-) -> tuple[npt.NDArray[np.int64], list[npt.NDArray[np.int64]]]:
-    """When the blocks run: the cycles of the whole layer, and the cycles before each block begins.
+class Schedule(NamedTuple):
+    """Times of a layer that runs in blocks.
 
-    run_cycles   int64 [inputs] for each block; so are the results, [inputs] and a list of [inputs]
+    cycles           of the whole layer, of the type of the run cycles: one number, or int64 [inputs]
+    begins           cycles before each block begins, alike
+    waiting_cycles   cycles in which no block runs, alike
     """
+
+    cycles: Any
+    begins: list[Any]
+    waiting_cycles: Any
+
+
+def schedule(blocks: Sequence[Block], run_cycles: Sequence[Any], config: ArrayConfig) -> Schedule:
+    """Find out when the blocks run.
+
+    run_cycles   of each block: one number, or int64 [inputs]
+    """
+    zero = np.zeros_like(run_cycles[0])
+    if len(blocks) == 1 and not blocks[0].load_bytes and not blocks[0].store_bytes:
+        return Schedule(run_cycles[0], [zero], zero)
     buffers = buffers_of(config)
     loads = [transfer_cycles(block.load_bytes, config) for block in blocks]
-    zero = np.zeros_like(run_cycles[0])
     bus = zero
     load_end = []
     for cycles in loads[:buffers]:
@@ -301,4 +312,17 @@ def schedule(
         if number + buffers < len(blocks):
             bus = np.maximum(bus, run_end) + loads[number + buffers]
             load_end.append(bus)
-    return np.maximum(run_end, bus), begins
+    total = np.maximum(run_end, bus)
+    return Schedule(total, begins, total - sum(run_cycles))
+
+
+def memory_counts(packed: PackedLayer, blocks: Sequence[Block], config: ArrayConfig) -> dict[str, Any]:
+    """Return the counts that depend on the blocks alone, by the names of the fields of `sim.Counts`."""
+    return {
+        "config": config,
+        "stored_entries": sum(block.packed.stored_entries for block in blocks),
+        "padding_entries": sum(block.packed.padding_entries for block in blocks),
+        "dram_read_bytes": sum(block.load_bytes for block in blocks),
+        "dram_write_bytes": sum(block.store_bytes for block in blocks),
+        "shortfalls": shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
+    }

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint
-from sim.memory import Block, Shortfall, shortfalls
+from sim.memory import Block, Schedule, Shortfall, memory_counts
 from sim.packing import PackedLayer
 
 PerPE = npt.NDArray[np.int64]
@@ -56,8 +56,14 @@ class Counts:
     shortfalls: tuple[Shortfall, ...] = ()
 
     @property
+    def processed_entries(self) -> int:
+        """Entries that the PEs go through, padding included."""
+        return int(self.entries_per_pe.sum())
+
+    @property
     def useful_macs(self) -> int:
-        return int(self.entries_per_pe.sum() - self.padding_per_pe.sum())
+        """Multiply-accumulates that are not padding."""
+        return self.processed_entries - int(self.padding_per_pe.sum())
 
     @property
     def pointer_reads(self) -> int:
@@ -89,7 +95,7 @@ class Counts:
                 self.cycles,
                 self.pointer_reads,
                 self.line_reads,
-                int(self.entries_per_pe.sum()),
+                self.processed_entries,
                 self.useful_macs,
                 self.dram_read_bytes + self.dram_write_bytes,
                 preset,
@@ -114,31 +120,26 @@ class SimulationResult(Counts):
     saturated_activations: int = 0
 
 
-def in_sequence(
-    config: ArrayConfig,
-    packed: PackedLayer,
-    blocks: Sequence[Block],
-    counts: Sequence[Counts],
-    cycles: int,
-    begins: Sequence[int],
+_SUMS = ("broadcasts", "bubble_cycles", "blocked_cycles", "entries_per_pe", "padding_per_pe", "line_reads_per_pe")
+
+
+def summed(parts: Sequence[object], names: Sequence[str]) -> dict[str, Any]:
+    """Return the sums over `parts` of their attributes, by name."""
+    return {name: sum(getattr(part, name) for part in parts) for name in names}
+
+
+def counts_in_sequence(
+    packed: PackedLayer, blocks: Sequence[Block], counts: Sequence[Counts], times: Schedule, config: ArrayConfig
 ) -> dict[str, Any]:
-    """The fields of `Counts` for blocks that run one after the other, each beginning after so many cycles."""
+    """Return the fields of `Counts` of a layer whose blocks ran one after the other."""
     finish = np.zeros(config.num_pes, dtype=np.int64)
-    for begin, each in zip(begins, counts, strict=True):
-        finish = np.where(each.finish_edge_per_pe > 0, begin + each.finish_edge_per_pe, finish)
+    for begin, part in zip(times.begins, counts, strict=True):
+        finish = np.where(part.finish_edge_per_pe > 0, begin + part.finish_edge_per_pe, finish)
     return {
-        "config": config,
-        "stored_entries": sum(block.packed.stored_entries for block in blocks),
-        "padding_entries": sum(block.packed.padding_entries for block in blocks),
-        **{name: sum(getattr(each, name) for each in counts) for name in ADDED_UP},
-        "cycles": cycles,
+        **memory_counts(packed, blocks, config),
+        **summed(counts, _SUMS),
+        "cycles": int(times.cycles),
         "finish_edge_per_pe": finish,
         "blocks": len(blocks),
-        "waiting_cycles": cycles - sum(each.cycles for each in counts),
-        "dram_read_bytes": sum(block.load_bytes for block in blocks),
-        "dram_write_bytes": sum(block.store_bytes for block in blocks),
-        "shortfalls": shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
+        "waiting_cycles": int(times.waiting_cycles),
     }
-
-
-ADDED_UP = ("broadcasts", "bubble_cycles", "blocked_cycles", "entries_per_pe", "padding_per_pe", "line_reads_per_pe")

@@ -1,14 +1,15 @@
-"""Which PE owns which row: interleaved as in the paper, or balanced.
+"""Assignments of matrix rows to PEs: interleaved as in the paper, or balanced.
 
-A row order lists the layer's rows as they lie in the packed matrix: place p belongs to PE p mod num_pes. Every
-PE keeps as many rows as with the paper's interleaving, so its registers suffice. Outputs come out in the
-layer's own order, bit for bit the same; what it costs is a table of `PackedLayer.row_order_bits`.
+A row order lists the layer's rows as they lie in the packed matrix: place p belongs to PE p mod num_pes. Every PE keeps
+as many rows as with the paper's interleaving, so its registers suffice. Outputs come out in the layer's own order and
+are the same bit for bit. The cost is a table of `PackedLayer.row_order_bits`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import heapq
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,19 +20,94 @@ from sim.config import ArrayConfig
 from sim.fixed_point import operands
 from sim.packing import pack
 from traces import CompressedLayer, InputError
+from traces.arrays import Booleans, Floats32, Integers64
 
-RowOrder = npt.NDArray[np.int64]
+RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 
 
-def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> RowOrder:
-    """Give every PE about as many stored entries: the heaviest row first, to the PE with the least so far."""
+def assign_rows(
+    layer: CompressedLayer,
+    assignment: RowAssignment,
+    config: ArrayConfig,
+    activations: npt.ArrayLike | None = None,
+) -> Integers64 | None:
+    """Order the rows of a layer for `pack`, by the name of the assignment.
+
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to be packed.
+    assignment : {"interleaved", "entries", "activity", "search"}
+        Interleaved as in the paper, or balanced: by stored entries, by the useful work on recorded inputs, or by a
+        search that simulates these inputs.
+    config : ArrayConfig
+        Array to pack for.
+    activations : array_like, optional
+        Recorded inputs, float32 [columns] or [inputs, columns]; "activity" and "search" need them.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        The layer's row at each place of the packed matrix, int64 [rows]; None if they are interleaved.
+
+    Raises
+    ------
+    InputError
+        If there is no such assignment, or the activations are missing or do not fit the layer.
+    """
+    if assignment not in get_args(RowAssignment):
+        known = ", ".join(map(repr, get_args(RowAssignment)))
+        raise InputError(f"row_assignment must be one of {known}; found {assignment!r}")
+    if assignment == "interleaved":
+        return None
+    if assignment == "entries":
+        return rows_balanced_by_entries(layer, config.num_pes)
+    if activations is None:
+        raise InputError(f"row_assignment={assignment!r} needs recorded inputs; give activations")
+    if assignment == "activity":
+        return rows_balanced_by_activity(layer, activations, config.num_pes)
+    return rows_found_by_search(layer, activations, config)
+
+
+def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> Integers64:
+    """Order the rows so that all PEs store about as many entries.
+
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to be packed.
+    num_pes : int
+        PEs of the array.
+
+    Returns
+    -------
+    numpy.ndarray
+        The layer's row at each place of the packed matrix, int64 [rows].
+    """
     return _balanced(_kept_weights(layer).sum(axis=1), num_pes)
 
 
-def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike, num_pes: int) -> RowOrder:
-    """Give every PE about as many useful multiply-accumulates on recorded inputs.
+def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike, num_pes: int) -> Integers64:
+    """Order the rows so that all PEs have about as many useful multiply-accumulates on recorded inputs.
 
-    activations  float32 [columns] or [inputs, columns]. Raises InputError if they do not fit the layer.
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to be packed.
+    activations : array_like
+        Recorded inputs, float32 [columns] or [inputs, columns].
+    num_pes : int
+        PEs of the array.
+
+    Returns
+    -------
+    numpy.ndarray
+        The layer's row at each place of the packed matrix, int64 [rows].
+
+    Raises
+    ------
+    InputError
+        If the activations do not fit the layer.
     """
     inputs = _checked_inputs(layer, activations)
     kept = _kept_weights(layer)
@@ -47,14 +123,32 @@ def rows_found_by_search(
     config: ArrayConfig,
     num_trials: int = 20_000,
     seed: int = 0,
-) -> RowOrder:
-    """Improve the balance by activity: exchange two rows, keep it unless the recorded inputs take longer.
+) -> Integers64:
+    """Improve the balance by activity by exchanging rows, as long as recorded inputs take no more cycles.
 
-    activations  float32 [columns] or [inputs, columns]
-    num_trials   exchanges to try; each asks the closed form for the cycles of all inputs, without padding
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to be packed.
+    activations : array_like
+        Recorded inputs, float32 [columns] or [inputs, columns].
+    config : ArrayConfig
+        Array to pack for.
+    num_trials : int
+        Exchanges to try. Each one computes the cycles of all inputs in closed form, without padding.
+    seed : int
+        Seed of the exchanges.
 
-    Returns an order that takes no more cycles on these inputs, padding included, than the one it starts from.
-    Raises InputError if the activations do not fit the layer.
+    Returns
+    -------
+    numpy.ndarray
+        The layer's row at each place of the packed matrix, int64 [rows]. On these inputs, and with padding, it takes no
+        more cycles than the balance by activity.
+
+    Raises
+    ------
+    InputError
+        If the activations do not fit the layer, or a number is negative.
     """
     from sim import row_search_kernels
     from sim.engine import Run
@@ -81,26 +175,32 @@ def rows_found_by_search(
         order,
         counts,
     )
-    found = pack(layer, config, order)
-    cycles = [sum(count(each, values, config).cycles for values in inputs) for each in (found, packed)]
+    cycles = [
+        sum(count(images, values, config).cycles for values in inputs)
+        for images in (pack(layer, config, order), packed)
+    ]
     return order if cycles[0] <= cycles[1] else start
 
 
-def _checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """One or more inputs as finite float32 [inputs, columns]."""
-    with contextlib.suppress(ValueError):  # ragged, which `checked_inputs` says
+def _checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
+    """Return one or more inputs as finite float32 [inputs, columns]."""
+    with contextlib.suppress(ValueError):  # of ragged inputs, which `checked_inputs` reports
         activations = np.atleast_2d(activations)
     return checked_inputs(layer, activations)
 
 
-def _kept_weights(layer: CompressedLayer) -> npt.NDArray[np.bool_]:
-    """True for each weight that is stored, [rows, columns], the bias as the last column."""
+def _kept_weights(layer: CompressedLayer) -> Booleans:
+    """Return True for each weight that is stored, [rows, columns], with the bias as the last column."""
     kept = layer.codes != 0
     return kept if layer.bias is None else np.column_stack([kept, layer.bias != 0])
 
 
-def _balanced(work: npt.NDArray[np.int64], num_pes: int) -> RowOrder:
-    """Longest processing time first (Graham, "Bounds on multiprocessing timing anomalies", 1969), PEs of one size."""
+def _balanced(work: Integers64, num_pes: int) -> Integers64:
+    """Deal the rows to the PEs, the one with most work first, to the PE with the least work so far.
+
+    Source: longest processing time first, Graham, "Bounds on multiprocessing timing anomalies", 1969. Every PE gets as
+    many rows as if they were interleaved.
+    """
     ArrayConfig(num_pes=num_pes)  # checks it
     places = [len(range(pe, work.size, num_pes)) for pe in range(num_pes)]
     least_loaded = [(0, pe) for pe in range(num_pes) if places[pe]]

@@ -15,12 +15,11 @@ from designs.results import Column
 from designs.sweeps.evaluation import COUNTS, ENERGIES, LayerRuns
 from sim import ArrayConfig
 from sim.fixed_point import operands
-from sim.observe.cycles import cycle_breakdown
+from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline_summary import BINNED, timeline_summary
 
 LAYERS_FILE = "layers.parquet"
 MOST_BINS = 120  # of a timeline
-CYCLE_CLASSES = ("computing", "padding", "empty_columns", "starved", "drained", "waiting")
 BYTE_KINDS = ("codes", "gaps", "fillers", "codebook", "code_tables", "bias", "header")
 _CLASS_MEANINGS = (
     "an entry that is not padding is sent out",

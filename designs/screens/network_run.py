@@ -7,11 +7,12 @@ from dataclasses import fields
 import numpy as np
 from rich.table import Table
 
-from designs.sweeps.advice import CLASSES, Advice
+from designs.sweeps.advice import Advice
 from designs.sweeps.network_run import NetworkRun
 from sim import Energy
 from sim.memory import print_shortfalls
 from sim.network import NetworkResult
+from sim.observe.cycles import CYCLE_CLASSES
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -65,11 +66,11 @@ def _energy_shares(result: NetworkResult) -> str:
 def _layers(result: NetworkResult, advice: Advice) -> Table:
     table = Table(title="Layer by layer, and what the PEs do in these cycles", title_justify="left")
     table.add_column("layer")
-    headings = ("rows x columns", "entries", "non-zero", "cycles", "time", "nJ", *CLASSES)
+    headings = ("rows x columns", "entries", "non-zero", "cycles", "time", "nJ", *CYCLE_CLASSES)
     for heading in headings:
         if heading != "waiting" or advice.total["waiting"]:
             table.add_column(heading.replace("_", " "), justify="right")
-    classes = [name for name in CLASSES if name != "waiting" or advice.total["waiting"]]
+    classes = [name for name in CYCLE_CLASSES if name != "waiting" or advice.total["waiting"]]
     cycles = result.cycles.mean()
     for layer in result.layers:
         table.add_row(

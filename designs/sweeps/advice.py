@@ -18,11 +18,10 @@ from designs.sweeps.sweep import sweep
 from designs.sweeps.totals import DesignPoint, network_totals
 from designs.sweeps.workload import Workload
 from sim.cost.area import area_mm2
-from sim.observe.cycles import cycle_breakdown
+from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from traces import InputError
 from traces.shell.progress import progress_bar
 
-CLASSES = ("computing", "padding", "empty_columns", "starved", "drained", "waiting")
 NEARLY_THE_AREA = 1.01  # what a change may enlarge the array by and still be free: a deeper queue takes 0.4 %
 
 Shares = dict[str, float]
@@ -57,7 +56,7 @@ class Change:
 class Advice:
     """Where the cycles of all PEs go, and what to try next.
 
-    layers          share of the PEs' cycles in each of CLASSES, by layer
+    layers          share of the PEs' cycles in each of CYCLE_CLASSES, by layer
     total           the same of the whole network
     blocked_share   share of all cycles in which a full queue holds the broadcast up
     area_mm2        of the array as it is
@@ -73,7 +72,7 @@ class Advice:
     @property
     def bottleneck(self) -> str:
         """The class that takes most cycles from computing."""
-        return max(CLASSES[1:], key=lambda name: self.total[name])
+        return max(CYCLE_CLASSES[1:], key=lambda name: self.total[name])
 
 
 def advise(run: NetworkRun) -> Advice:
@@ -131,20 +130,20 @@ def _simulated(
 
 
 def _cycles_by_class(run: NetworkRun) -> dict[str, npt.NDArray[np.int64]]:
-    """Cycles of all PEs in each of CLASSES, int64 [classes] by layer."""
+    """Cycles of all PEs in each of CYCLE_CLASSES, int64 [classes] by layer."""
     found: dict[str, npt.NDArray[np.int64]] = {}
     with progress_bar("sorting cycles", sum(len(each.activations) for each in run.workload.layers)) as advance:
         for each, packed in zip(run.workload.layers, run.packed, strict=True):
-            found[each.layer.name] = np.zeros(len(CLASSES), dtype=np.int64)
+            found[each.layer.name] = np.zeros(len(CYCLE_CLASSES), dtype=np.int64)
             for vector in each.activations:
                 breakdown = cycle_breakdown(packed, vector, run.result.config)
-                found[each.layer.name] += [int(getattr(breakdown, name).sum()) for name in CLASSES]
+                found[each.layer.name] += [int(getattr(breakdown, name).sum()) for name in CYCLE_CLASSES]
                 advance()
     return found
 
 
 def _shares(pe_cycles: Any) -> Shares:
-    return dict(zip(CLASSES, (pe_cycles / pe_cycles.sum()).tolist(), strict=True))
+    return dict(zip(CYCLE_CLASSES, (pe_cycles / pe_cycles.sum()).tolist(), strict=True))
 
 
 def _single_changes(design: Design) -> Iterator[tuple[str, str, Design]]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from designs.design import Packing
 from designs.sweeps.workload import Workload, WorkloadLayer, mapped
 from sim import ArrayConfig, PackedLayer, pack
-from sim.row_assignment import rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
+from sim.row_assignment import assign_rows
 from traces import CompressedLayer
 
 
@@ -52,14 +52,7 @@ def _place(folder: Path, packing: Packing) -> Path:
 def _pack(work: WorkloadLayer, packing: Packing) -> PackedLayer:
     layer = work.layer
     array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=layer.weight_bits)
-    order: npt.NDArray[np.int64] | None = None
-    if packing.row_assignment == "entries":
-        order = rows_balanced_by_entries(layer, packing.num_pes)
-    elif packing.row_assignment == "activity":
-        order = rows_balanced_by_activity(layer, work.activations, packing.num_pes)
-    elif packing.row_assignment == "search":
-        order = rows_found_by_search(layer, work.activations, array)
-    return pack(layer, array, order)
+    return pack(layer, array, assign_rows(layer, packing.row_assignment, array, work.activations))
 
 
 def _write(images: list[PackedLayer], place: Path) -> bool:

@@ -27,9 +27,9 @@ from sim.datapath.memory_control import run_blocks
 from sim.datapath.pointer_read import PointerRead
 from sim.datapath.sparse_matrix_read import SparseMatrixRead
 from sim.fixed_point import Operands
-from sim.memory import Block, blocks_of, part_of
+from sim.memory import Block, blocks_of
 from sim.packing import PackedLayer
-from sim.result import SimulationResult, in_sequence
+from sim.result import SimulationResult, counts_in_sequence
 
 PIPELINE_CYCLES = 5  # from leaving the pointer read to being written
 
@@ -153,15 +153,15 @@ def run_layer(packed: PackedLayer, operands: Operands, config: ArrayConfig) -> S
     accumulators = operands.accumulators(packed.layer.rows)
 
     def run(block: Block) -> SimulationResult:
-        array = Array(block.packed, part_of(operands, block), config, accumulators[block.rows])
+        array = Array(block.packed, block.operands(operands), config, accumulators[block.rows])
         result = array.run()
         accumulators[block.rows] = array.accumulators
         return result
 
     blocks = blocks_of(packed, config)
-    cycles, begins, results = run_blocks(blocks, config, run)
+    times, results = run_blocks(blocks, config, run)
     return SimulationResult(
-        **in_sequence(config, packed, blocks, results, cycles, begins),
+        **counts_in_sequence(packed, blocks, results, times, config),
         output=operands.values(accumulators),
         number_format=operands.number_format,
         output_codes=None if operands.number_format is None else accumulators,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from sim.config import ArrayConfig
-from sim.memory import Block, buffers_of, bytes_per_cycle
+from sim.memory import Block, Schedule, buffers_of, bytes_per_cycle
 from sim.result import SimulationResult
 
 
@@ -50,8 +50,8 @@ class DramChannel:
 
 def run_blocks(
     blocks: Sequence[Block], config: ArrayConfig, run: Callable[[Block], SimulationResult]
-) -> tuple[int, list[int], list[SimulationResult]]:
-    """Run the blocks in order: the cycles of the whole layer, those before each block begins, and each block's result.
+) -> tuple[Schedule, list[SimulationResult]]:
+    """Run the blocks in order; return when they ran, and the result of each.
 
     A buffer is loaded again once its block has run and the block's outputs are on their way; a block runs once it has
     been loaded and the block before it is over.
@@ -76,4 +76,4 @@ def run_blocks(
                 channel.request(blocks[len(results) - 1].store_bytes)
                 if len(loads) < len(blocks):
                     loads.append(channel.request(blocks[len(loads)].load_bytes))
-    return cycle, begins, results
+    return Schedule(cycle, begins, cycle - sum(result.cycles for result in results)), results

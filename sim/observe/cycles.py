@@ -10,8 +10,9 @@ import numpy.typing as npt
 from sim.array import prepare
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Operands
-from sim.memory import blocks_of, part_of, schedule
+from sim.memory import blocks_of, schedule
 from sim.packing import PackedLayer
+from sim.result import summed
 from traces import CompressedLayer
 
 PerPE = npt.NDArray[np.int64]
@@ -50,6 +51,11 @@ class CycleBreakdown:
         return int(self.blocked_by.sum())
 
 
+CYCLE_CLASSES = tuple(
+    each.name for each in fields(CycleBreakdown) if each.name not in ("cycles", "blocked_by", "bubble_cycles")
+)
+
+
 def cycle_breakdown(
     layer: CompressedLayer | PackedLayer,
     activations: npt.ArrayLike,
@@ -60,11 +66,11 @@ def cycle_breakdown(
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)
     blocks = blocks_of(packed, config)
-    parts = [_of_block(block.packed, part_of(numbers, block), config) for block in blocks]
-    cycles, _ = schedule(blocks, [np.array([part.cycles]) for part in parts], config)
-    waiting = int(cycles[0]) - sum(part.cycles for part in parts)
-    added_up = {field.name: sum(getattr(part, field.name) for part in parts) for field in fields(CycleBreakdown)}
-    return CycleBreakdown(**added_up | {"cycles": int(cycles[0]), "waiting": np.full(config.num_pes, waiting)})
+    parts = [_of_block(block.packed, block.operands(numbers), config) for block in blocks]
+    times = schedule(blocks, [part.cycles for part in parts], config)
+    sums = summed(parts, [each.name for each in fields(CycleBreakdown)])
+    waiting = np.full(config.num_pes, int(times.waiting_cycles))
+    return CycleBreakdown(**sums | {"cycles": int(times.cycles), "waiting": waiting})
 
 
 def _of_block(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> CycleBreakdown:

@@ -8,7 +8,7 @@ import numpy as np
 
 from sim.memory import print_shortfalls
 from sim.network import NetworkResult
-from sim.observe.cycles import CycleBreakdown
+from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown
 from sim.result import SimulationResult
 from traces.shell.command_line import console
 
@@ -29,7 +29,7 @@ def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) 
     table.add_row("efficiency", f"{result.efficiency:.4f}")
     table.add_row("latency", f"{result.latency_us:.3f} us")
     table.add_section()
-    for kind in ("computing", "padding", "empty_columns", "starved", "drained", "waiting"):
+    for kind in CYCLE_CLASSES:
         share = getattr(breakdown, kind).sum() / (result.cycles * array.num_pes)
         table.add_row(f"PE cycles, {kind.replace('_', ' ')}", f"{share:.1%}")
     if result.blocked_cycles:

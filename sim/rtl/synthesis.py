@@ -34,7 +34,7 @@ class BlockCells:
     gates            of two inputs, inverters and multiplexers of two
     flip_flops       bits
     memory_bits      of its memories
-    assumed_bits     of memory that `sim.cost.area` assumes; None where it takes the block's area from the paper as a whole
+    assumed_bits     of memory that `sim.cost.area` assumes; None where it takes the area of the block from the paper
     lnzd_units       leading non-zero detection units in it
     """
 

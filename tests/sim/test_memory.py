@@ -15,7 +15,7 @@ from sim import ArrayConfig, count_all, pack, simulate
 from sim.cost.energy import DRAM_PJ_PER_BYTE
 from sim.datapath.memory_control import DramChannel
 from sim.memory import Block, DoesNotFitWarning, blocks_of, schedule, shortfalls, transfer_cycles
-from sim.observe.cycles import cycle_breakdown
+from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline import timeline
 from tests.layers import Case, cases
 from tests.sim.test_machine import assert_same
@@ -58,8 +58,7 @@ def test_both_engines_agree_on_a_layer_that_runs_in_blocks(case: Case, memories:
     classes = cycle_breakdown(packed, activations, small)
     assert classes.cycles == fast.cycles
     assert classes.blocked_cycles == fast.blocked_cycles
-    names = ("computing", "padding", "empty_columns", "starved", "drained", "waiting")
-    assert (sum(getattr(classes, name) for name in names) == fast.cycles).all()
+    assert (sum(getattr(classes, name) for name in CYCLE_CLASSES) == fast.cycles).all()
     assert (classes.waiting == fast.waiting_cycles).all()
     assert fast.energy_with("horowitz-45nm").dram_pj == DRAM_PJ_PER_BYTE * (
         fast.dram_read_bytes + fast.dram_write_bytes

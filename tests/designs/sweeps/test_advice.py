@@ -10,11 +10,12 @@ import pytest
 
 from compress import CompressedModel
 from designs.screens.network_run import print_network_run
-from designs.sweeps.advice import CLASSES, Advice, advise
+from designs.sweeps.advice import Advice, advise
 from designs.sweeps.network_run import NetworkRun, run_container
 from designs.sweeps.packings import packed_images
 from sim import ArrayConfig, simulate, simulate_network
 from sim.cost.area import area_mm2
+from sim.observe.cycles import CYCLE_CLASSES
 from traces import CompressedLayer
 from traces.files.matrix import layer_from_matrix
 from traces.files.npz import write_npy
@@ -134,7 +135,7 @@ def test_the_screen_answers_how_fast_how_much_what_and_what_next(
     assert f"Bottleneck: {advice.total[advice.bottleneck]:.0%} of the PEs' cycles" in printed
     assert f"Try next:   {advice.changes[-1].what}" in printed
     assert len(printed.splitlines()) <= 40
-    assert all(name.replace("_", " ") in printed for name in CLASSES[:-1])
+    assert all(name.replace("_", " ") in printed for name in CYCLE_CLASSES[:-1])
 
 
 def test_a_change_that_no_array_allows_is_left_out(tmp_path: Path) -> None:
