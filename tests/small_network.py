@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import torch
 
 from compress.training.fine_tuning import train
 from designs.codesigns.compressions import TrainedNetwork
+from tests.made_once import made_once
 from traces.files.images import load_digits
 
 
 @functools.cache
 def small_network() -> TrainedNetwork:
-    """A convolution and two fully connected layers."""
+    """Return a convolution and two fully connected layers, trained once in a test session."""
     images = load_digits()
     torch.manual_seed(0)
     module = torch.nn.Sequential()
@@ -25,12 +27,12 @@ def small_network() -> TrainedNetwork:
     module.add_module("fc1", torch.nn.Linear(96, 24))
     module.add_module("relu2", torch.nn.ReLU())
     module.add_module("fc2", torch.nn.Linear(24, 10))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # sums over threads differ from process to process, and so would the network
-    try:
+
+    def trained(folder: Path) -> None:
         train(module, images.train_images, images.train_labels, 8, 3e-3, 32)
-    finally:
-        torch.set_num_threads(threads)
+        torch.save(module.state_dict(), folder / "small.pt")
+
+    module.load_state_dict(torch.load(made_once("small_network", trained) / "small.pt"))
     return TrainedNetwork(
         "small",
         module.eval(),
@@ -46,5 +48,5 @@ def small_network() -> TrainedNetwork:
 
 
 def no_network() -> int:
-    """What is no network."""
+    """Return what is no network."""
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -19,38 +18,22 @@ from compress import CompressedModel
 from designs.experiments.main_job import MainJobSettings, build_network
 from designs.results import read_results
 from designs.sweeps.evaluation import SWEEP_COLUMNS
-from tests.conftest import PROJECT, real_file
+from tests.commands import check_refusal, environment_with, run_command, start_command, words_of
+from tests.conftest import real_file
 from traces.files.images import load_digits
 from traces.files.npz import read_npy, read_npz, write_npy, write_npz
+from traces.shell.completion import PROGRAMS
 
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 SMALL_GRID = ["--num-pes", "1", "64", "--queue-slots", "2", "8", "--line-bits", "64", "128"]
 
 
-def environment_with(data: Path | None = None) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if name != "CODESIGN_DATA"}
-    # One thread a process: several of them on few cores would wait for each other.
-    environment |= {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    return environment if data is None else environment | {"CODESIGN_DATA": str(data)}
-
-
-def call(*arguments: object, folder: Path, data: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", *map(str, arguments)],
-        cwd=folder,
-        env=environment_with(data),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which the main job has run on the digits, on a small grid, and what it printed."""
     folder = tmp_path_factory.mktemp("codesign")
-    done = call("designs", *SMALL_GRID, folder=folder)
+    done = run_command("designs", *SMALL_GRID, folder=folder)
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -91,7 +74,7 @@ def test_the_accuracy_is_that_of_the_container_as_it_lies_on_the_disk(finished: 
 def test_a_second_run_goes_on_from_the_finished_steps(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     before = (folder / "results/digits/trained.npz").stat().st_mtime_ns
-    done = call("designs", "--num-pes", "4", "--queue-slots", "8", "--line-bits", "64", folder=folder)
+    done = run_command("designs", "--num-pes", "4", "--queue-slots", "8", "--line-bits", "64", folder=folder)
     assert "trained.npz and compressed.dc kept from an earlier run" in done.stdout
     assert (folder / "results/digits/trained.npz").stat().st_mtime_ns == before
 
@@ -122,23 +105,23 @@ def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
     assert job.returncode in ((-9,) if signal_sent == signal.SIGKILL else (130, -2)), said
     assert signal_sent == signal.SIGKILL or "interrupted: files are whole or absent" in said
     assert {path.name for path in folder.iterdir()} == {".lock", "trained.npz", "stages.json"}
-    done = call(*command[2:], folder=tmp_path)
+    done = run_command(*command[2:], folder=tmp_path)
     assert "trained.npz kept from an earlier run" in done.stdout, done.stderr
 
 
 def test_the_report_draws_the_sweep_and_the_tables(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    done = call("designs", "benchmark", folder=folder)
+    done = run_command("designs", "benchmark", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "Alex-6" in done.stdout
-    done = call("reports", folder=folder)
+    done = run_command("reports", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "The real Alex-8 layer was not simulated" in done.stdout
     image = matplotlib.image.imread(folder / "results/digits/sweep.png")
     assert image.shape[0] > 400
     assert image.std() > 0.05  # not blank
     first = (folder / "results/digits/sweep.svg").read_bytes()
-    call("reports", folder=folder)
+    run_command("reports", folder=folder)
     assert (folder / "results/digits/sweep.svg").read_bytes() == first
     rows = pq.read_table(folder / "results/eie_benchmark.parquet").to_pylist()
     table = (folder / "results/eie_benchmark.md").read_text()
@@ -150,8 +133,8 @@ def test_the_report_draws_the_sweep_and_the_tables(finished: tuple[Path, str]) -
 
 def test_the_report_holds_the_real_alex8(data: Path, tmp_path: Path) -> None:
     real_file(data, "alex8", "alex8.npz")
-    assert call("designs", "benchmark", folder=tmp_path, data=data).returncode == 0
-    printed = call("reports", folder=tmp_path).stdout
+    assert run_command("designs", "benchmark", folder=tmp_path, data=data).returncode == 0
+    printed = run_command("reports", folder=tmp_path).stdout
     assert "| actual time (us), real weights" in printed
     for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945"):
         assert figure in printed
@@ -164,15 +147,15 @@ def test_the_report_holds_the_real_alex8(data: Path, tmp_path: Path) -> None:
 def test_a_container_is_shown_simulated_and_unpacked(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     container = folder / "results/digits/compressed.dc"
-    shown = call("compress", "show", container, folder=folder).stdout
+    shown = run_command("compress", "show", container, folder=folder).stdout
     assert f"{container.stat().st_size:,} bytes; the same parameters in fp32 take 202,440" in shown
-    simulated = call("designs", "simulate", container, "--num-pes", 16, folder=folder)
+    simulated = run_command("designs", "simulate", container, "--num-pes", 16, folder=folder)
     assert "Right answers on these inputs: 9" in simulated.stdout, simulated.stderr
-    call("compress", "unpack", container, "weights.npz", folder=folder)
+    run_command("compress", "unpack", container, "weights.npz", folder=folder)
     layer = CompressedModel.load(container).layers[0]
     assert np.array_equal(read_npz(folder / "weights.npz")["fc1.weight"], layer.weights())
     write_npy(folder / "inputs.npy", np.ones((2, 64)))
-    done = call("designs", "simulate", container, "--activations", "inputs.npy", folder=folder)
+    done = run_command("designs", "simulate", container, "--activations", "inputs.npy", folder=folder)
     assert "mean of 2" in done.stdout
     assert "Right answers" not in done.stdout
 
@@ -189,7 +172,7 @@ def test_weights_are_packed_and_what_is_left_alone_is_said(tmp_path: Path) -> No
             "state_dict.bn.num_batches": np.array(3),
         },
     )
-    done = call("compress", "pack", "net.npz", "net.dc", "--layer-density", "fc", "0.5", folder=tmp_path)
+    done = run_command("compress", "pack", "net.npz", "net.dc", "--layer-density", "fc", "0.5", folder=tmp_path)
     assert "fewer than two dimensions: no weight matrix or kernel): bn.weight" in done.stdout, done.stderr
     assert "int64 values, no weights): bn.num_batches" in done.stdout
     model = CompressedModel.load(tmp_path / "net.dc")
@@ -202,7 +185,7 @@ def test_a_container_is_as_large_as_its_settings_say_and_goes_to_safetensors_and
     weights = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
     write_npz(tmp_path / "net.npz", {"fc.weight": weights, "fc.bias": weights[0, :40]})
     (tmp_path / "settings.toml").write_text("[every]\ndensity = 0.2\nindex_bits = 7\nscan_order = 'columns'\n")
-    done = call("compress", "pack", "net.npz", "net.dc", "--config", "settings.toml", folder=tmp_path)
+    done = run_command("compress", "pack", "net.npz", "net.dc", "--config", "settings.toml", folder=tmp_path)
     size = (tmp_path / "net.dc").stat().st_size
     assert f"{size:,} bytes; the same parameters" in done.stdout, done.stderr
     model = CompressedModel.load(tmp_path / "net.dc")
@@ -210,14 +193,14 @@ def test_a_container_is_as_large_as_its_settings_say_and_goes_to_safetensors_and
     assert model.to_bytes() == (tmp_path / "net.dc").read_bytes()
     assert model.size_report.total == size
     pytest.importorskip("safetensors")
-    assert call("compress", "export", "net.dc", "net.safetensors", folder=tmp_path).returncode == 0
-    assert call("compress", "import", "net.safetensors", "again.dc", folder=tmp_path).returncode == 0
+    assert run_command("compress", "export", "net.dc", "net.safetensors", folder=tmp_path).returncode == 0
+    assert run_command("compress", "import", "net.safetensors", "again.dc", folder=tmp_path).returncode == 0
     assert (CompressedModel.load(tmp_path / "again.dc").layers[0].codes == model.layers[0].codes).all()
 
 
 def test_a_real_network_is_packed(data: Path, tmp_path: Path) -> None:
     weights = real_file(data, "models", "resnet20_cifar10.npz")
-    assert call("compress", "pack", weights, "resnet.dc", folder=tmp_path).returncode == 0
+    assert run_command("compress", "pack", weights, "resnet.dc", folder=tmp_path).returncode == 0
     model = CompressedModel.load(tmp_path / "resnet.dc")
     assert len(model.layers) == 20
     assert model.compression_ratio > 10
@@ -225,11 +208,11 @@ def test_a_real_network_is_packed(data: Path, tmp_path: Path) -> None:
 
 def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
     alex8 = real_file(data, "alex8", "alex8.npz")
-    done = call("sim", alex8, "--out", "out.npy", folder=tmp_path)
+    done = run_command("sim", alex8, "--out", "out.npy", folder=tmp_path)
     for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945", "9.908 us"):
         assert figure in done.stdout, done.stderr
     assert read_npy(tmp_path / "out.npy").shape == (1000,)
-    done = call("sim", alex8, "--row-assignment", "entries", folder=tmp_path)
+    done = run_command("sim", alex8, "--row-assignment", "entries", folder=tmp_path)
     assert "7,748" in done.stdout, done.stderr
     assert "takes a table of 10,000 bits" in done.stdout
 
@@ -240,21 +223,21 @@ def test_a_plain_matrix_is_simulated_with_its_memories_its_timeline_and_its_wave
     write_npy(tmp_path / "mine.npy", weights)
     write_npy(tmp_path / "input.npy", stream.normal(size=100))
     small = ["--num-pes", 4, "--weight-bits", 8, "--activations", "input.npy", "--sparse-matrix-bytes", 512]
-    done = call("sim", "mine.npy", *small, folder=tmp_path)
+    done = run_command("sim", "mine.npy", *small, folder=tmp_path)
     assert "Layer mine does not fit this array, but was run as if it did; it lacks" in done.stdout, done.stderr
     assert "sparse-matrix SRAM of a PE" in done.stdout
     assert done.stderr == ""
-    done = call("sim", "mine.npy", *small, "--memory-mode", "resident", folder=tmp_path)
+    done = run_command("sim", "mine.npy", *small, "--memory-mode", "resident", folder=tmp_path)
     assert done.returncode == 2
     assert "sparse-matrix SRAM of a PE" in done.stderr
-    done = call("sim", "mine.npy", *small, "--memory-mode", "passes", "--precision", "fixed-16", folder=tmp_path)
+    done = run_command("sim", "mine.npy", *small, "--memory-mode", "passes", "--precision", "fixed-16", folder=tmp_path)
     for quantity in ("blocks", "DRAM read bytes", "waiting cycles", "overflows", "PE cycles, waiting", "energy, DRAM"):
         assert f"│ {quantity}" in done.stdout, done.stderr
     pictures = ["--timeline", "results/mine.timeline.npz", "--waveform", "mine.vcd"]
-    done = call("sim", "mine.npy", *small[:6], *pictures, folder=tmp_path)
+    done = run_command("sim", "mine.npy", *small[:6], *pictures, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "$enddefinitions" in (tmp_path / "mine.vcd").read_text()
-    assert call("reports", folder=tmp_path).returncode == 0
+    assert run_command("reports", folder=tmp_path).returncode == 0
     assert (tmp_path / "results/mine.timeline.svg").exists()
 
 
@@ -263,13 +246,13 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
     images = np.random.default_rng(0).normal(size=(2, 3, 227, 227)).astype(np.float32)
     write_npy(tmp_path / "images.npy", images)
     images_and_bits = ["--activations", "images.npy", "--weight-bits", 8]
-    done = call("sim", net, *images_and_bits, "--out", "out.npy", folder=tmp_path)
+    done = run_command("sim", net, *images_and_bits, "--out", "out.npy", folder=tmp_path)
     for text in ("fire9/conv3x3_2", "conv_final", "mean of 2 inputs", "The whole network over 2 inputs"):
         assert text in done.stdout, done.stderr
     assert read_npy(tmp_path / "out.npy").shape == (2, 1000, 1, 1)
-    done = call("sim", net, folder=tmp_path)
+    done = run_command("sim", net, folder=tmp_path)
     assert "holds no input; give inputs of shape [3, 227, 227] with --activations FILE.npy" in done.stderr
-    done = call("sim", net, *images_and_bits, "--row-assignment", "search", folder=tmp_path)
+    done = run_command("sim", net, *images_and_bits, "--row-assignment", "search", folder=tmp_path)
     assert "a network takes no --engine, --row-assignment, --timeline and --waveform; leave them out" in done.stderr
 
 
@@ -353,29 +336,39 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(command: list[str],
     write_npy(tmp_path / "one.npy", np.ones(2))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged/sweep.parquet").write_text("PAR1")
-    before = sorted(tmp_path.rglob("*"))
-    done = call(*command, folder=tmp_path)
-    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
-    assert done.returncode == 2, said
-    assert sentence in said
-    assert "Traceback" not in said
-    assert sorted(tmp_path.rglob("*")) == before
+    check_refusal(sentence, *command, folder=tmp_path)
 
 
-def test_every_command_helps(tmp_path: Path) -> None:
-    for command in (
-        ["designs"],
-        ["designs", "job"],
-        ["designs", "benchmark"],
-        ["designs", "simulate"],
-        ["compress"],
-        ["compress", "pack"],
-        ["sim"],
-        ["reports"],
-    ):
-        done = call(*command, "--help", folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-        assert f"usage: python -m {' '.join(command)}" in done.stdout
+@pytest.mark.parametrize(
+    "command",
+    [
+        "designs",
+        "designs job",
+        "designs benchmark",
+        "designs simulate",
+        "designs sweep",
+        "designs front",
+        "designs studies",
+        "designs codesign",
+        "designs fleet",
+        "designs compare",
+        "compress",
+        "compress pack",
+        "sim",
+        "reports",
+    ],
+)
+def test_every_command_helps(command: str, tmp_path: Path) -> None:
+    done = run_command(*command.split(), "--help", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python -m {command}" in done.stdout
+
+
+@pytest.mark.parametrize("program", [*PROGRAMS, "traces"])
+def test_every_program_is_a_process_that_ends_with_a_status_and_a_sentence(program: str, tmp_path: Path) -> None:
+    done = start_command(program, "--nonsense", folder=tmp_path)
+    assert done.returncode == 2
+    assert f"python -m {program}" in words_of(done)
 
 
 def test_a_command_that_trains_says_when_pytorch_is_missing(tmp_path: Path) -> None:
@@ -391,7 +384,7 @@ def test_a_command_that_trains_says_when_pytorch_is_missing(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_the_main_job_runs_on_mnist(data: Path, tmp_path: Path) -> None:
     real_file(data, "mnist", "train-images-idx3-ubyte.gz")
-    done = call("designs", "--data", data, *SMALL_GRID, folder=tmp_path)
+    done = run_command("designs", "--data", data, *SMALL_GRID, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     network = read_results(tmp_path / "results/mnist/sweep.parquet", SWEEP_COLUMNS)[1]["network"]
     assert network["accuracy_after"] > 0.975

@@ -47,8 +47,8 @@ from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from designs.sweeps.evaluation import ENERGIES  # noqa: E402
 from sim import ArrayConfig, simulate_batch  # noqa: E402
+from tests.commands import environment_with  # noqa: E402
 from tests.conftest import PROJECT  # noqa: E402
-from tests.shell.test_command_line import environment_with  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 from traces import InputError  # noqa: E402
 from traces.convolution import Convolution  # noqa: E402

@@ -13,8 +13,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
+from tests.commands import check_refusal, environment_with, run_command
 from tests.designs.codesigns.test_codesign import finished_trials
-from tests.shell.test_command_line import call, environment_with
 
 SPACE = "[hardware]\nnum_pes = [2, 4]\nqueue_slots = [2, 8]\nline_bits = [16, 64]\n"
 SMALL = ["--network", "tests.small_network:small_network"]
@@ -47,38 +47,32 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(
 ) -> None:
     (tmp_path / "space.toml").write_text(SPACE)
     (tmp_path / "fleet.toml").write_text("[watch]\nmax_area_mm2 = 2.0\n")
-    before = sorted(tmp_path.rglob("*"))
-    done = call("designs", *arguments, folder=tmp_path)
-    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
-    assert done.returncode == 2, said
-    assert sentence in said
-    assert "Traceback" not in said
-    assert sorted(tmp_path.rglob("*")) == before
+    check_refusal(sentence, "designs", *arguments, folder=tmp_path)
 
 
 def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(SPACE)
     arguments = ["--trials", "6", "--verify", "3", "--out", "out"]
-    done = call("designs", "codesign", "space.toml", *SMALL, *arguments, folder=tmp_path)
+    done = run_command("designs", "codesign", "space.toml", *SMALL, *arguments, folder=tmp_path)
     assert "3 designs were compressed and measured, of which 3 keep all bounds; no other one beats" in done.stdout, (
         done.stderr
     )
     assert "As measured, and beside it as predicted" in done.stdout
     objectives = ["--objectives", "accuracy_loss", "latency_us", "energy_nj", "area_mm2"]
-    again = call("designs", "front", "out", *objectives, folder=tmp_path)
+    again = run_command("designs", "front", "out", *objectives, folder=tmp_path)
     assert again.stdout.splitlines() == done.stdout.splitlines()[:-1]
-    wrong = call("designs", "front", "out", "--objectives", "energy_delay_nj_us", folder=tmp_path)
+    wrong = run_command("designs", "front", "out", "--objectives", "energy_delay_nj_us", folder=tmp_path)
     assert (
         "error: a co-design is judged by accuracy_loss, latency_us, energy_nj, area_mm2, file_bytes; f" in wrong.stderr
     )
-    wrong = call("designs", "front", "out", "--fitting", folder=tmp_path)
+    wrong = run_command("designs", "front", "out", "--fitting", folder=tmp_path)
     assert "error: fitting is for the front of a sweep; a co-design says must_fit in its space" in wrong.stderr
 
 
 def test_a_fleet_prints_a_row_a_target(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(SPACE)
     (tmp_path / "fleet.toml").write_text("[watch]\nmax_area_mm2 = 2.0\n[phone]\nmax_latency_us = 1e-3\n")
-    done = call(
+    done = run_command(
         "designs", "fleet", "fleet.toml", "space.toml", *SMALL, "--trials", "3", "--out", "out", folder=tmp_path
     )
     rows = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith("│")}
@@ -89,14 +83,14 @@ def test_a_fleet_prints_a_row_a_target(tmp_path: Path) -> None:
 
 def test_ways_of_searching_are_compared_at_equal_evaluations(tmp_path: Path) -> None:
     command = ["designs", "compare", *SMALL, "--seeds", "2", "--trials", "15", "--out", "out"]
-    done = call(*command, folder=tmp_path)
+    done = run_command(*command, folder=tmp_path)
     assert "small: share of the costs that is beaten, 15 evaluations each" in done.stdout, done.stderr
     rows = [line.split("│") for line in done.stdout.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == ["0", "1"]
     for row in rows:
         together, apart, gain = float(row[2]), float(row[3]), float(row[4].strip(" %"))
         assert gain == pytest.approx(100 * (together / apart - 1), abs=0.5)
-    assert call(*command, folder=tmp_path).stdout == done.stdout
+    assert run_command(*command, folder=tmp_path).stdout == done.stdout
 
 
 def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
@@ -120,15 +114,8 @@ def test_ctrl_c_leaves_a_study_that_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 130, said
     assert "co-design stopped: " in said
     done = len(finished_trials(tmp_path / "out"))
-    shown = call("designs", "front", "out", "--objectives", "latency_us", "accuracy_loss", folder=tmp_path)
+    shown = run_command("designs", "front", "out", "--objectives", "latency_us", "accuracy_loss", folder=tmp_path)
     assert f"The study is not finished; of {done} trials, " in shown.stdout, shown.stderr
-    again = call(*command[2:], "--trials", done + 2, folder=tmp_path)
+    again = run_command(*command[2:], "--trials", done + 2, folder=tmp_path)
     assert "2 designs were compressed and measured" in again.stdout, again.stderr
     assert len(finished_trials(tmp_path / "out")) == done + 2
-
-
-@pytest.mark.parametrize("command", ["job", "codesign", "fleet", "compare"])
-def test_every_command_helps(command: str, tmp_path: Path) -> None:
-    done = call("designs", command, "--help", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"usage: python -m designs {command}" in done.stdout

@@ -10,7 +10,7 @@ import pytest
 from designs import Design, Workload, network_totals, sweep
 from designs.sweeps.progress import SweepProgress
 from sim import ArrayConfig
-from tests.shell.test_command_line import call
+from tests.commands import check_refusal, run_command
 from traces.files.npz import write_npz
 from traces.synthetic import draw_layer
 
@@ -38,13 +38,7 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(
     (tmp_path / "space.toml").write_text(SPACE)
     (tmp_path / "wrong.toml").write_text("[hardware]\npes = 4\n")
     write_npz(tmp_path / "silent.npz", {"codes": np.eye(2, dtype=np.uint8), "codebook": np.array([0, 1.0])})
-    before = sorted(tmp_path.rglob("*"))
-    done = call("designs", *arguments, folder=tmp_path)
-    said = " ".join((done.stdout + done.stderr).replace("│", " ").split())
-    assert done.returncode == 2, said
-    assert sentence in said
-    assert "Traceback" not in said
-    assert sorted(tmp_path.rglob("*")) == before
+    check_refusal(sentence, "designs", *arguments, folder=tmp_path)
 
 
 def test_a_sweep_of_a_layer_file_prints_its_front_and_what_is_left_out(tmp_path: Path) -> None:
@@ -52,19 +46,12 @@ def test_a_sweep_of_a_layer_file_prints_its_front_and_what_is_left_out(tmp_path:
     arrays = {"codes": layer.codes, "codebook": layer.codebook, "act": values}
     write_npz(tmp_path / "mine.npz", arrays)
     (tmp_path / "space.toml").write_text(SPACE)
-    done = call("designs", "sweep", "space.toml", "--workload", "mine.npz", "--out", "out", folder=tmp_path)
+    done = run_command("designs", "sweep", "space.toml", "--workload", "mine.npz", "--out", "out", folder=tmp_path)
     assert "4 combinations are left out: a line does not hold one entry." in done.stdout, done.stderr
     assert "4 designs, of which 4 run every layer." in done.stdout
     assert (tmp_path / "out/sweep.parquet").exists()
-    again = call("designs", "front", "out", folder=tmp_path)
+    again = run_command("designs", "front", "out", folder=tmp_path)
     assert again.stdout.splitlines() == done.stdout.splitlines()[1:-1]
-
-
-@pytest.mark.parametrize("command", ["sweep", "front", "studies"])
-def test_every_command_helps(command: str, tmp_path: Path) -> None:
-    done = call("designs", command, "--help", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert f"usage: python -m designs {command}" in done.stdout
 
 
 def test_progress_states_points_rate_the_best_and_time_left(

@@ -25,14 +25,14 @@ import pytest
 from designs import Constraints, Design, Space, Workload, network_totals, read_sweep, sweep
 from designs.design import Packing
 from designs.results import read_results, read_results_bytes, results_bytes, write_results
-from designs.sweeps.batches import Batch, Batches, Finished, Source
+from designs.sweeps.batches import Batch, Batches, Finished, SweepInputs
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workers import Crew, Here, finished_batches
 from designs.sweeps.workload import mapped
 from designs.sweeps.workload_source import open_workload
 from sim import ArrayConfig, DoesNotFitWarning, simulate
-from tests.shell.test_command_line import environment_with
+from tests.commands import environment_with
 from traces import CompressedLayer, InputError
 from traces.convolution import Convolution
 from traces.files.atomic_file import write_atomically
@@ -68,7 +68,7 @@ class Counting(Here):
     stop_after: int = 10**9
 
     @contextlib.contextmanager
-    def start(self, source: Source) -> Iterator[Crew]:
+    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
         outer = self
         batches = 0
         with super().start(source) as crew:
@@ -138,10 +138,10 @@ def test_a_folder_of_another_sweep_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds another sweep, of which settings differ; give another folder"):
         sweep(WORKLOAD, [Design(ArrayConfig())], folder=tmp_path)
     (tmp_path / "sweep.json").write_text("{")
-    with pytest.raises(InputError, match="holds another sweep; give another folder with --out, or --fresh"):
+    with pytest.raises(InputError, match="holds another sweep; give another folder, or fresh=True"):
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     (tmp_path / "sweep.json").unlink()
-    with pytest.raises(InputError, match=r"holds results without a sweep\.json that says what made them"):
+    with pytest.raises(InputError, match=r"holds results without a sweep\.json that states their origin"):
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     assert (tmp_path / "sweep.parquet").read_bytes() == before[tmp_path / "sweep.parquet"]
 
@@ -151,7 +151,7 @@ def test_a_damaged_part_gets_a_sentence(tmp_path: Path) -> None:
         sweep(WORKLOAD, SPACE, folder=tmp_path, workers=counting(stop_after=1))
     part = next((tmp_path / "parts").iterdir())
     part.write_bytes(part.read_bytes()[:-1])
-    with pytest.raises(InputError, match="remove that file, and its points are done again"):
+    with pytest.raises(InputError, match="remove that file, and its points are simulated again"):
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     part.unlink()
     assert sweep(WORKLOAD, SPACE, folder=tmp_path).equals(sweep(WORKLOAD, SPACE))
@@ -205,7 +205,7 @@ def test_a_part_that_is_removed_while_a_sweep_runs_is_missed_and_done_again(
     monkeypatch.setattr("designs.sweeps.folder.write_atomically", write_and_lose_the_first)
     with pytest.raises(InputError) as found:
         sweep(TWO_LAYERS, SPACE, folder=tmp_path)
-    sentence = f"must have all of its 72 points; {len(removed)} are missing, .*; run the same command again"
+    sentence = f"must have all of its 72 points; {len(removed)} are missing, .*; run the same sweep again"
     assert re.search(sentence, str(found.value))
     assert not (tmp_path / "sweep.parquet").exists()
     again = counting()
@@ -281,7 +281,7 @@ def test_a_sweep_killed_after_its_table_was_written_is_finished(undisturbed: Pat
 def test_a_sweep_in_memory_counts_its_points() -> None:
     class Losing(Here):
         @contextlib.contextmanager
-        def start(self, source: Source) -> Iterator[Crew]:
+        def start(self, inputs: SweepInputs) -> Iterator[Crew]:
             with super().start(source) as crew:
 
                 class Shortened:
@@ -315,7 +315,7 @@ def test_a_disk_that_fills_up_loses_no_finished_point(tmp_path: Path, monkeypatc
         write_atomically(path, content)
 
     monkeypatch.setattr("designs.sweeps.folder.write_atomically", write_until_full)
-    sentence = "No space left on device.* finished before are kept: make room and run the same command again"
+    sentence = "No space left on device.* finished before are kept; make room and run the same sweep again"
     with pytest.raises(InputError, match=sentence):
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     kept = read_sweep(tmp_path)[0]
@@ -593,7 +593,7 @@ def test_what_a_sweep_cannot_do_gets_a_sentence(tmp_path: Path) -> None:
         sweep(WORKLOAD, SPACE, workers=0, folder=tmp_path)
     with pytest.raises(InputError, match="holds no finished point of a sweep; make one with python -m designs sweep"):
         read_sweep(tmp_path)
-    with pytest.raises(InputError, match="there is no such layer file, and EIE's benchmark has Alex-6, "):
+    with pytest.raises(InputError, match="there is no such layer file, and the EIE benchmark has Alex-6, "):
         open_workload(["absent.npz"])
     with pytest.raises(InputError, match="a workload is eie, layers of it, layer files, or one container"):
         open_workload(["eie"], activations=tmp_path)

@@ -37,8 +37,8 @@ from reports.codesign.data import (
 )
 from reports.codesign.page import codesign_html
 from reports.codesign.report import write_codesign_report
+from tests.commands import run_command
 from tests.conftest import PROJECT
-from tests.shell.test_command_line import call
 from tests.small_study import BINS, write_journal, write_study
 from traces import InputError
 
@@ -297,7 +297,7 @@ def test_figures_show_the_design_that_is_asked_for(tmp_path: Path) -> None:
     asked = write_study(tmp_path, 8, 3, objectives=("latency_us",))[2]
     (tmp_path / LAYERS_FILE).unlink()
     arguments = [".", "--design", asked.digest[:8], "--out", "other.html"]
-    done = call("reports", "codesign", *arguments, folder=tmp_path)
+    done = run_command("reports", "codesign", *arguments, folder=tmp_path)
     assert "wrote other.html (" in done.stdout, done.stderr
     assert f'"opened":"{asked.digest}"' in (tmp_path / "other.html").read_text()
     names = {path.name for path in (tmp_path / "other").iterdir()}
