@@ -204,13 +204,14 @@ class BatchRun:
         return {**self._by_queue[queue], "line_reads": self._by_line[line]}
 
     def _count(self, block: Block, depth: int, entries_per_line: int) -> _Inputs:
-        from sim import engine
+        from sim.engine import PIPELINE_CYCLES, lag_type
+        from sim.engine_kernels import count_inputs
 
         packed, numbers = block.packed, block.operands(self.operands)
         if id(packed) not in self._padding:
             self._padding[id(packed)] = packed.padding_counts.sum(axis=1, dtype=np.int64)
         counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)
-        engine.count_inputs(
+        count_inputs(
             numbers.activations,
             packed.layer.bias is not None,
             numbers.one,
@@ -218,13 +219,13 @@ class BatchRun:
             packed.pointers,
             self._padding[id(packed)],
             depth,
-            np.zeros(packed.num_pes, dtype=engine.lag_type(depth, packed.most_entries)),
+            np.zeros(packed.num_pes, dtype=lag_type(depth, packed.most_entries)),
             entries_per_line,
             counts,
         )
         names = "cycles broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
         by_name = {name: np.ascontiguousarray(values) for name, values in zip(names.split(), counts.T, strict=True)}
-        by_name["cycles"] += 1 + engine.PIPELINE_CYCLES
+        by_name["cycles"] += 1 + PIPELINE_CYCLES
         return by_name
 
 
@@ -252,16 +253,16 @@ def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.ND
 
 def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: npt.NDArray[Any]) -> PerInput:
     """Add every product of every input to its accumulator [inputs, rows of the block]; overflows, int64 [inputs]."""
-    from sim import engine
+    from sim import engine_kernels
 
     overflows = np.zeros(len(accumulators), dtype=np.int64)
     inputs = (numbers.activations, packed.layer.bias is not None)
     entries = (packed.codes, packed.output_rows, packed.column_begin, numbers.codebook)
     number = numbers.number_format
     if number is None:
-        engine.accumulate_inputs(*inputs, numbers.one, *entries, accumulators)
+        engine_kernels.accumulate_inputs(*inputs, numbers.one, *entries, accumulators)
     else:
         limits = (number.shift, number.lowest, number.highest)
         one = int(numbers.one)
-        engine.accumulate_codes_of_inputs(*inputs, one, *entries, *limits, accumulators, overflows)
+        engine_kernels.accumulate_codes_of_inputs(*inputs, one, *entries, *limits, accumulators, overflows)
     return overflows

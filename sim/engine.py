@@ -16,16 +16,21 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.config import ArrayConfig
+from sim.engine_kernels import (
+    accumulate,
+    accumulate_codes,
+    count_line_reads,
+    queue_recurrence,
+    record_edges,
+    scan,
+    sum_counts,
+)
 from sim.fixed_point import Operands
 from sim.packing import PackedLayer
 from sim.result import Counts
-from traces.kernel_cache import kernel
-
-Integers = npt.NDArray[Any]
-Numbers = npt.NDArray[Any]
+from traces.arrays import Integers, Integers32, Integers64, Numbers
 
 PIPELINE_CYCLES = 5  # from an entry's leaving the pointer read to its being written
 
@@ -52,7 +57,7 @@ class Run:
         broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, operands.one, columns, values, bubbles)
         self.columns, self.values, self.bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
         self._timing: dict[int, Timing] = {}
-        self._line_reads: dict[int, npt.NDArray[np.int64]] = {}
+        self._line_reads: dict[int, Integers64] = {}
 
     @cached_property
     def bubble_cycles(self) -> int:
@@ -60,16 +65,16 @@ class Run:
         return int(self.bubbles.sum()) + self.trailing_bubbles
 
     @cached_property
-    def entries(self) -> npt.NDArray[np.int64]:
+    def entries(self) -> Integers64:
         """Entries that each PE goes through, padding included, int64 [num_pes]."""
         return self._sum(self.packed.entry_counts)
 
     @cached_property
-    def padding(self) -> npt.NDArray[np.int64]:
+    def padding(self) -> Integers64:
         """Padding among them, int64 [num_pes]."""
         return self._sum(self.packed.padding_counts) if self.packed.padding_entries else np.zeros_like(self.entries)
 
-    def _sum(self, counts: Integers) -> npt.NDArray[np.int64]:
+    def _sum(self, counts: Integers) -> Integers64:
         totals = np.zeros(self.packed.num_pes, dtype=np.int64)
         sum_counts(counts, self.columns, totals)
         return totals
@@ -95,7 +100,7 @@ class Run:
         # The first cycle, which ends with edge 0, loads a row.
         return Timing(1 + int(last_active_edge) + PIPELINE_CYCLES, int(blocked_cycles), finish_edges, latest_pops)
 
-    def edges(self, timing: Timing) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def edges(self, timing: Timing) -> tuple[Integers32, Integers32]:
         """The edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
         packed, broadcasts = self.packed, self.columns.size
         broadcast_edges = np.empty(broadcasts, dtype=np.int32)
@@ -103,7 +108,7 @@ class Run:
         record_edges(packed.entry_counts, self.columns, self.bubbles, timing.latest_pops, broadcast_edges, pop_edges)
         return broadcast_edges, pop_edges
 
-    def line_reads(self, entries_per_line: int) -> npt.NDArray[np.int64]:
+    def line_reads(self, entries_per_line: int) -> Integers64:
         """Lines that each PE reads, int64 [num_pes]."""
         if entries_per_line not in self._line_reads:
             reads = np.zeros(self.packed.num_pes, dtype=np.int64)
@@ -131,7 +136,7 @@ class Run:
             finish_edge_per_pe=timing.finish_edges,
         )
 
-    def accumulate(self, accumulators: npt.NDArray[Any]) -> int:
+    def accumulate(self, accumulators: Numbers) -> int:
         """Add every product to its row's accumulator, float64 or int64 [rows]; how many additions overflowed."""
         packed, operands = self.packed, self.operands
         where = (packed.codes, packed.output_rows, packed.column_begin)
@@ -162,322 +167,5 @@ class Timing(NamedTuple):
 
     cycles: int
     blocked_cycles: int
-    finish_edges: npt.NDArray[np.int64]
-    latest_pops: npt.NDArray[np.int32]
-
-
-@kernel
-def scan(
-    activations: Numbers,
-    num_pes: int,
-    has_bias: bool,
-    one: float,
-    columns: Integers,
-    values: Numbers,
-    bubbles: Integers,
-) -> tuple[int, int]:
-    """Leading non-zero detection: the broadcast columns, their values and the bubble cycles before each.
-
-    Fills `columns`, `values` and `bubbles`, which have room for every column and one more. Returns the number of
-    broadcasts and the bubble cycles after the last one, for trailing rows without non-zeros.
-    """
-    bubbles[:] = 0
-    broadcasts = 0
-    passed = 0  # bubble cycles since the last broadcast, once its row has been left
-    leaving = 0  # whether the bubble of leaving the last broadcast's row is among them
-    for begin in range(0, activations.shape[0], num_pes):
-        first = broadcasts
-        for column in range(begin, min(begin + num_pes, activations.shape[0])):
-            columns[broadcasts] = column  # stays only if the count goes up: no branch to predict
-            values[broadcasts] = activations[column]
-            broadcasts += activations[column] != 0
-        if broadcasts > first:
-            bubbles[first] = passed
-            leaving = 1 if columns[broadcasts - 1] < begin + num_pes - 1 else 0
-            passed = leaving
-        else:
-            passed += 1
-    if has_bias:  # the first lane of a row of its own
-        columns[broadcasts] = activations.shape[0]
-        values[broadcasts] = one
-        bubbles[broadcasts] = passed
-        return broadcasts + 1, 0
-    return broadcasts, passed if passed > leaving else 0  # the last row that has a non-zero need not be left
-
-
-@kernel
-def queue_recurrence(
-    entry_counts: Integers,
-    columns: Integers,
-    bubbles: Integers,
-    trailing_bubbles: int,
-    queue_depth: int,
-    stored: Integers,
-    lags: Integers,
-    finish_edges: Integers,
-    latest_pops: Integers,
-) -> tuple[np.int64, np.int64]:
-    """Run the recurrence over the broadcast columns.
-
-    entry_counts      [columns, num_pes]
-    columns, bubbles  [broadcasts], and `trailing_bubbles`, from `scan`
-    stored            [num_pes], entries of all columns; only whether there are any is looked at
-    lags              [num_pes], zeros, of a type as narrow as `lag_type` finds: the more lanes in a vector
-    finish_edges      int64 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
-    latest_pops       int32 [queue_depth + broadcasts]; max_k s[k, j - queue_depth], zeros before the first
-
-    The state of a PE is its lag: how long after the edge that follows the last broadcast it is free again. The next
-    column, broadcast so many edges later, waits for what is left of it; its entries are the new lag's other part.
-    Returns the last edge at which the scan went on or an entry left its pointer read, and the cycles in which a
-    full queue blocked the broadcast.
-    """
-    num_pes = entry_counts.shape[1]
-    narrow = lags.dtype.type
-    zero, one = narrow(0), narrow(1)
-    largest_step = np.int64(np.iinfo(lags.dtype).max)
-
-    # From this broadcast on, a column may be the last one in which some PE has entries.
-    first_that_may_finish = columns.shape[0]
-    seen = stored == 0
-    unseen = num_pes - np.count_nonzero(seen)
-    while unseen > 0 and first_that_may_finish > 0:
-        first_that_may_finish -= 1
-        for pe in range(num_pes):
-            if not seen[pe] and entry_counts[columns[first_that_may_finish], pe] > 0:
-                seen[pe] = True
-                unseen -= 1
-
-    latest_pops[:queue_depth] = 0  # which blocks nothing
-    broadcast = np.int64(0)
-    blocked_cycles = np.int64(0)
-    for j in range(columns.shape[0]):
-        ready = broadcast + 1 + bubbles[j]
-        edge = max(ready, np.int64(latest_pops[j]) + 1)
-        blocked_cycles += edge - ready
-        step = narrow(min(edge - broadcast, largest_step))
-        broadcast = edge
-        column = np.uint64(columns[j])  # a slice of `entry_counts` would cost as much again as the loop below
-        longest_wait = zero
-        for pe in range(num_pes):
-            wait = narrow(max(lags[pe], step) - step)
-            longest_wait = max(longest_wait, wait)
-            lags[pe] = narrow(wait + max(one, narrow(entry_counts[column, pe])))
-        latest_pops[j + queue_depth] = broadcast + 1 + np.int64(longest_wait)
-        if j >= first_that_may_finish:
-            for pe in range(num_pes):
-                if entry_counts[column, pe] > 0:
-                    finish_edges[pe] = broadcast + 1 + np.int64(lags[pe])
-    # A layer is not over before its scan is.
-    last_active_edge = broadcast + trailing_bubbles
-    for pe in range(num_pes):
-        last_active_edge = max(last_active_edge, finish_edges[pe])
-    return last_active_edge, blocked_cycles
-
-
-@kernel
-def record_edges(
-    entry_counts: Integers,
-    columns: Integers,
-    bubbles: Integers,
-    latest_pops: Integers,
-    broadcast_edges: Integers,
-    pop_edges: Integers,
-) -> None:
-    """Every b[j] and s[k, j], int32 [broadcasts] and [broadcasts, num_pes], from what `queue_recurrence` left."""
-    broadcast = np.int32(0)
-    free_edges = np.zeros(entry_counts.shape[1], dtype=np.int32)
-    for j in range(columns.shape[0]):
-        broadcast = np.int32(max(broadcast + 1 + bubbles[j], latest_pops[j] + 1))
-        broadcast_edges[j] = broadcast
-        for pe in range(free_edges.shape[0]):
-            pop_edges[j, pe] = max(np.int32(broadcast + 1), free_edges[pe])
-            free_edges[pe] = pop_edges[j, pe] + max(np.int32(1), np.int32(entry_counts[columns[j], pe]))
-
-
-@kernel
-def count_line_reads(pointers: Integers, columns: Integers, entries_per_line: int, line_reads: Integers) -> None:
-    """Lines each PE reads: a line is read unless it is the one read last. `line_reads` int64 [num_pes], zeros."""
-    num_pes = line_reads.shape[0]
-    held = np.full(num_pes, -1, dtype=np.int32)
-    reads = np.zeros(num_pes, dtype=np.int32)
-    # Exact for 32-bit addresses and lines of up to 2**16 entries: half an entry is more than the rounding error.
-    lines_per_entry = 1.0 / entries_per_line
-    for j in range(columns.shape[0]):
-        column = np.uint64(columns[j])
-        for pe in range(num_pes):
-            begin = pointers[column, pe]
-            end = pointers[column + np.uint64(1), pe]
-            first = np.int32((begin + 0.5) * lines_per_entry)
-            last = np.int32((end - 0.5) * lines_per_entry)
-            has_entries = end > begin
-            new_lines = np.int32(last - first + (np.int32(0) if first == held[pe] else np.int32(1)))
-            reads[pe] += new_lines if has_entries else np.int32(0)
-            held[pe] = last if has_entries else held[pe]
-    line_reads += reads
-
-
-@kernel
-def sum_counts(counts: Integers, columns: Integers, totals: Integers) -> None:
-    """Add up `counts` [columns, num_pes] over the broadcast columns; `totals` int64 [num_pes], zeros."""
-    sums = np.zeros(totals.shape[0], dtype=np.int32)
-    for j in range(columns.shape[0]):
-        column = np.uint64(columns[j])
-        for pe in range(totals.shape[0]):
-            sums[pe] += np.int32(counts[column, pe])
-    totals += sums
-
-
-@kernel
-def accumulate(
-    codes: Integers,
-    output_rows: Integers,
-    column_begin: Integers,
-    codebook: Numbers,
-    columns: Integers,
-    values: Numbers,
-    output: Numbers,
-) -> None:
-    """The functional result: decode, multiply and add every entry, for each row in the order of its PE.
-
-    `codebook` float64 [shared weights], `output` float64 [rows], zeros. A product of two float32 numbers is
-    exact in float64; sums are rounded to float64 in broadcast order. Padding adds its zero to a row it skips.
-    """
-    for j in range(columns.shape[0]):
-        value = np.float64(values[j])
-        begin, end = column_begin[columns[j]], column_begin[columns[j] + 1]
-        column_codes, column_rows = codes[begin:end], output_rows[begin:end]  # slices: no index can be negative
-        for entry in range(end - begin):
-            output[column_rows[entry]] += codebook[column_codes[entry]] * value
-
-
-@kernel
-def accumulate_codes(
-    codes: Integers,
-    output_rows: Integers,
-    column_begin: Integers,
-    codebook: Integers,
-    columns: Integers,
-    values: Integers,
-    shift: int,
-    lowest: int,
-    highest: int,
-    output: Integers,
-) -> int:
-    """As `accumulate`, in fixed point (`sim.fixed_point`): all int64. Returns the additions that overflowed.
-
-    Padding adds its zero to a row it skips, which neither rounds nor overflows.
-    """
-    half = (np.int64(1) << np.int64(shift)) >> np.int64(1)
-    overflows = 0
-    for j in range(columns.shape[0]):
-        value = values[j]
-        begin, end = column_begin[columns[j]], column_begin[columns[j] + 1]
-        column_codes, column_rows = codes[begin:end], output_rows[begin:end]
-        for entry in range(end - begin):
-            row = column_rows[entry]
-            total = output[row] + ((codebook[column_codes[entry]] * value + half) >> np.int64(shift))
-            inside = min(max(total, np.int64(lowest)), np.int64(highest))
-            overflows += inside != total
-            output[row] = inside
-    return overflows
-
-
-@kernel
-def count_inputs(
-    activations: Numbers,
-    has_bias: bool,
-    one: float,
-    entry_counts: Integers,
-    pointers: Integers,
-    padding: Integers,
-    queue_depth: int,
-    lags: Integers,
-    entries_per_line: int,
-    counts: Integers,
-) -> None:
-    """Timing and counters of many inputs: arguments as above, `padding` [columns], and the results, by column of
-    `counts` int64 [inputs, 7], zeros: the last active edge, broadcasts, bubble cycles, blocked cycles, entries gone
-    through, padding among them, lines read.
-    """
-    num_pes = entry_counts.shape[1]
-    room = activations.shape[1] + 2
-    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    values = np.empty(room, dtype=activations.dtype)
-    latest_pops = np.empty(queue_depth + room, dtype=np.int32)
-    finish_edges, line_reads = np.empty(num_pes, dtype=np.int64), np.empty(num_pes, dtype=np.int64)
-    entries = np.zeros(entry_counts.shape[0], dtype=np.int64)
-    for column in range(entries.shape[0]):
-        for pe in range(num_pes):
-            entries[column] += entry_counts[column, pe]
-    for i in range(activations.shape[0]):
-        broadcasts, trailing = scan(activations[i], num_pes, has_bias, one, columns, values, bubbles)
-        sent = columns[:broadcasts]
-        lags[:] = 0
-        finish_edges[:] = 0
-        line_reads[:] = 0
-        counts[i, 0], counts[i, 3] = queue_recurrence(
-            entry_counts,
-            sent,
-            bubbles,
-            trailing,
-            min(queue_depth, max(1, broadcasts)),
-            pointers[-1],
-            lags,
-            finish_edges,
-            latest_pops,
-        )
-        count_line_reads(pointers, sent, entries_per_line, line_reads)
-        counts[i, 1] = broadcasts
-        counts[i, 2] = trailing
-        for j in range(broadcasts):
-            counts[i, 2] += bubbles[j]
-            counts[i, 4] += entries[sent[j]]
-            counts[i, 5] += padding[sent[j]]
-        for pe in range(num_pes):
-            counts[i, 6] += line_reads[pe]
-
-
-@kernel
-def accumulate_inputs(
-    activations: Numbers,
-    has_bias: bool,
-    one: float,
-    codes: Integers,
-    output_rows: Integers,
-    column_begin: Integers,
-    codebook: Numbers,
-    outputs: Numbers,
-) -> None:
-    """`accumulate` for many inputs: `activations` [inputs, columns], `outputs` [inputs, rows]."""
-    room = activations.shape[1] + 2
-    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    values = np.empty(room, dtype=activations.dtype)
-    for i in range(activations.shape[0]):
-        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
-        accumulate(codes, output_rows, column_begin, codebook, columns[:broadcasts], values, outputs[i])
-
-
-@kernel
-def accumulate_codes_of_inputs(
-    activations: Integers,
-    has_bias: bool,
-    one: int,
-    codes: Integers,
-    output_rows: Integers,
-    column_begin: Integers,
-    codebook: Integers,
-    shift: int,
-    lowest: int,
-    highest: int,
-    outputs: Integers,
-    overflows: Integers,
-) -> None:
-    """`accumulate_codes` for many inputs; `overflows` int64 [inputs]."""
-    room = activations.shape[1] + 2
-    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    values = np.empty(room, dtype=activations.dtype)
-    for i in range(activations.shape[0]):
-        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
-        overflows[i] = accumulate_codes(
-            codes, output_rows, column_begin, codebook, columns[:broadcasts], values, shift, lowest, highest, outputs[i]
-        )
+    finish_edges: Integers64
+    latest_pops: Integers32

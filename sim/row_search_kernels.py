@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engine import queue_recurrence
+from sim.engine_kernels import queue_recurrence
 from traces.kernel_cache import kernel
 
 Integers = npt.NDArray[Any]

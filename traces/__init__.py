@@ -1,6 +1,79 @@
-"""What runs: compressed layers, recorded activations, benchmark layers, readers of real data."""
+"""Compressed layers, networks, benchmark layers and recorded inputs, and the readers of their files."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from traces.convolution import Convolution
+from traces.eie_benchmark import EIE_BENCHMARK, BenchmarkLayer, benchmark_layer
 from traces.errors import InputError
+from traces.files.deep_compression_net import read_net
+from traces.files.eie_directory import read_eie_directory
+from traces.files.idx import read_idx
+from traces.files.images import ImageSet, load_digits, load_idx_folder, load_images
+from traces.files.layer_file import open_layer
+from traces.files.matrix import layer_from_matrix, read_matrix
+from traces.files.npz import (
+    read_layer,
+    read_layer_and_input,
+    read_npy,
+    read_npz,
+    write_layer,
+    write_npy,
+    write_npz,
+)
 from traces.layer import CompressedLayer
+from traces.network import ConcatenateStep, LayerStep, Network, PoolStep
+from traces.synthetic import draw_layer, draw_uneven_layer
+from traces.unevenness import Unevenness, measured_unevenness
 
-__all__ = ["CompressedLayer", "InputError"]
+if TYPE_CHECKING:
+    from traces.torch_activations import record_activations
+
+__all__ = [
+    "EIE_BENCHMARK",
+    "BenchmarkLayer",
+    "CompressedLayer",
+    "ConcatenateStep",
+    "Convolution",
+    "ImageSet",
+    "InputError",
+    "LayerStep",
+    "Network",
+    "PoolStep",
+    "Unevenness",
+    "benchmark_layer",
+    "draw_layer",
+    "draw_uneven_layer",
+    "layer_from_matrix",
+    "load_digits",
+    "load_idx_folder",
+    "load_images",
+    "measured_unevenness",
+    "open_layer",
+    "read_eie_directory",
+    "read_idx",
+    "read_layer",
+    "read_layer_and_input",
+    "read_matrix",
+    "read_net",
+    "read_npy",
+    "read_npz",
+    "record_activations",
+    "write_layer",
+    "write_npy",
+    "write_npz",
+]
+
+_MODULE_OF = {"record_activations": "traces.torch_activations"}  # PyTorch is behind it
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -56,7 +56,7 @@ def test_an_edited_kernel_is_never_run_from_a_stale_cache(tmp_path: Path) -> Non
         "print(simulate(*draw_layer('x', 30, 17, 0.4, 0.6, 1)).cycles)"
     )
     before = int(run_small(tmp_path / "cache", home, script))
-    kernels = home / "sim" / "engine.py"
+    kernels = home / "sim" / "engine_kernels.py"
     stamp = kernels.stat()
     edited = kernels.read_text().replace("ready = broadcast + 1 +", "ready = broadcast + 9 +")
     assert edited != kernels.read_text()

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
@@ -43,31 +44,78 @@ def run(command: Callable[[], object]) -> None:
         sys.exit(1)
 
 
+@dataclass(frozen=True)
+class CommandGroup:
+    """Commands that share their first word, with a description for the overview."""
+
+    description: str
+    commands: Mapping[str, Callable[..., object]]
+
+
+Commands = Mapping[str, Callable[..., object] | CommandGroup]
+
+
 def run_commands(
-    prog: str, description: str, commands: Mapping[str, Callable[..., object]], default: str | None = None
+    prog: str,
+    description: str,
+    commands: Commands,
+    default: str | None = None,
+    moved: Mapping[str, str] | None = None,
 ) -> None:
-    """Run the command that the command line names; `default`, where it begins with an option or holds nothing."""
+    """Run the command that the command line names.
+
+    Parameters
+    ----------
+    prog : str
+        Program as a user calls it.
+    description : str
+        Description for the overview.
+    commands : mapping of str to function or CommandGroup
+        Commands by name.
+    default : str, optional
+        Command to run if the command line is empty or begins with an option.
+    moved : mapping of str to str, optional
+        Former commands, with the new command to run.
+
+    Raises
+    ------
+    InputError
+        If the command has moved.
+    """
     import tyro
 
     arguments = sys.argv[1:]
     for_all = ("-h", "--help", "--tyro-print-completion", "--tyro-write-completion")
     if default is not None and (not arguments or (arguments[0].startswith("-") and arguments[0] not in for_all)):
         arguments = [default, *arguments]
+    if arguments and arguments[0] in (moved or {}):
+        raise InputError(f"moved: {(moved or {})[arguments[0]]}")
     config = (tyro.conf.FlagCreatePairsOff,)
-    if arguments and arguments[0] in commands:
-        name = arguments[0]
-        tyro.cli(commands[name], prog=f"{prog} {name}", args=arguments[1:], config=config)
-        return
-    listed = tuple(
-        Annotated[
-            Any,
-            tyro.conf.subcommand(name, constructor=command, description=(command.__doc__ or "").split("\n\n")[0]),
-        ]
-        for name, command in commands.items()
-    )
+    while arguments and arguments[0] in commands:
+        name, *arguments = arguments
+        command = commands[name]
+        prog = f"{prog} {name}"
+        if not isinstance(command, CommandGroup):
+            tyro.cli(command, prog=prog, args=arguments, config=config)
+            return
+        description, commands = command.description, command.commands
+    tyro.cli(_union(commands), prog=prog, description=description, args=arguments, config=config)
+
+
+def _union(commands: Commands) -> Any:
+    """Return the type from which tyro makes an overview of commands and their completion."""
+    import tyro
+
+    members = []
+    for name, command in commands.items():
+        if isinstance(command, CommandGroup):
+            group = tyro.conf.subcommand(name, description=command.description)
+            members.append(Annotated[_union(command.commands), group])
+        else:
+            summary = (command.__doc__ or "").split("\n\n")[0]
+            members.append(Annotated[Any, tyro.conf.subcommand(name, constructor=command, description=summary)])
     # A union needs two members at least.
-    every: Any = Union[(*listed, Annotated[None, tyro.conf.Suppress])]
-    tyro.cli(every, prog=prog, description=description, args=arguments, config=config)
+    return Union[(*members, Annotated[None, tyro.conf.Suppress])]
 
 
 def _say(sentence: str, status: int) -> int:
