@@ -18,8 +18,9 @@ from compress.planning.plan import Budget, Plan, Tolerance
 if TYPE_CHECKING:
     from compress.planning.analysis import analyse
     from compress.planning.committee import choose_inputs
-    from compress.planning.pipeline import plan
-    from compress.planning.planner import Planner
+    from compress.planning.outputs import run_batches
+    from compress.planning.pipeline import ApplicablePlan, plan
+    from compress.planning.planner import Planner, make_planner
     from compress.planning.watch import WatchReport, watch
     from compress.training.compressor import Compressor, Stage, compress, sensitivity
     from compress.training.distillation import distil
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from compress.training.normalisation import fold_normalisation
 
 __all__ = [
+    "ApplicablePlan",
     "Budget",
     "CodingChoice",
     "CompressedModel",
@@ -48,8 +50,10 @@ __all__ = [
     "export_safetensors",
     "fold_normalisation",
     "import_safetensors",
+    "make_planner",
     "plan",
     "read_parameters",
+    "run_batches",
     "sensitivity",
     "train",
     "watch",
@@ -58,8 +62,9 @@ __all__ = [
 _NEED_PYTORCH = {
     "compress.planning.analysis": ("analyse",),
     "compress.planning.committee": ("choose_inputs",),
-    "compress.planning.pipeline": ("plan",),
-    "compress.planning.planner": ("Planner",),
+    "compress.planning.outputs": ("run_batches",),
+    "compress.planning.pipeline": ("ApplicablePlan", "plan"),
+    "compress.planning.planner": ("Planner", "make_planner"),
     "compress.planning.watch": ("WatchReport", "watch"),
     "compress.training.compressor": ("Compressor", "Stage", "compress", "sensitivity"),
     "compress.training.distillation": ("distil",),

@@ -1,9 +1,9 @@
-"""Query by committee: the few inputs that show whether a compressed network still answers as it did (PyTorch needed).
+"""Query by committee: choice of the few inputs that show whether a compressed network still answers as it did.
 
-The committee is the original network, the network as it was compressed on the inputs chosen so far, and networks whose
-weights have moved at random within their tolerances. Round by round, inputs are drawn in proportion to how much it
-disagrees on them; each counts for as many as it stands for, so that means over the few are, in expectation, means over
-the pool, and vary little: inputs that hardly count are hardly ever drawn.
+The committee consists of the original network, the network compressed on the inputs chosen so far, and networks whose
+weights have moved at random within their tolerances. In each round, inputs are drawn in proportion to how much the
+committee disagrees on them. The weight of each input makes means over the few equal, in expectation, to means over the
+pool. (PyTorch needed.)
 
 Source: Seung, Opper, Sompolinsky, "Query by committee", COLT 1992; vote entropy: Dagan and Engelson, "Committee-based
 sampling", ICML 1995; divergence from the mean: McCallum and Nigam, "Employing EM and pool-based active learning",
@@ -15,39 +15,48 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from compress.planning.outputs import class_scores, run_batches
 from compress.planning.plan import Tolerance, log_softmax
-from compress.planning.planner import Planner, class_scores, run_batches
+from compress.planning.planner import make_planner
 from traces import InputError
+from traces.arrays import Floats, Floats64, Integers64
 from traces.shell.progress import progress_bar
 
-Floats = npt.NDArray[Any]
 Disagreement = Literal["divergence", "votes"]
-_DENSITIES, _WEIGHT_BITS = (1.0, 0.5, 0.25, 0.12), (2, 3, 4)  # for the compressed member, a coarse plan will do
+_DENSITIES, _WEIGHT_BITS = (1.0, 0.5, 0.25, 0.12), (2, 3, 4)  # of the compressed member, whose plan may be coarse
 
 
 @dataclass(frozen=True, eq=False)
 class ChosenInputs:
     """Inputs that stand for a pool.
 
-    places   int64 [inputs], in the pool, each once, in the order in which they were chosen
-    weights  float64 [inputs], what each counts in a mean over them; their expected mean is 1
+    Attributes
+    ----------
+    places : int64 [inputs]
+        Places in the pool, each once, in the order in which they were chosen.
+    weights : float64 [inputs]
+        Weight of each in a mean over them; their expected mean is 1.
     """
 
-    places: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.float64]
+    places: Integers64
+    weights: Floats64
 
 
-def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> npt.NDArray[np.float64]:
-    """How much a committee disagrees on each input, from outputs [members, inputs, classes].
+def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> Floats64:
+    """Return how much a committee disagrees on each input, float64 [inputs], in nats.
 
-    measure   "divergence": mean Kullback-Leibler divergence of the members' softmax outputs from their mean, in nats;
-              "votes": entropy of the members' answers, in nats
+    Parameters
+    ----------
+    outputs : float [members, inputs, classes]
+        Class scores of each member.
+    measure : "divergence" or "votes"
+        "divergence" is the mean Kullback-Leibler divergence of the members' softmax outputs from their mean; "votes"
+        is the entropy of the members' answers.
     """
     if measure not in get_args(Disagreement):
         raise InputError(f"measure must be one of {', '.join(get_args(Disagreement))}; found {measure!r}")
@@ -74,25 +83,43 @@ def choose_inputs(
     evaluation: Floats | None = None,
     seed: int = 0,
 ) -> ChosenInputs:
-    """The inputs of the pool that a committee chose, at most `number`; no labels are used.
+    """Choose at most `number` inputs of a pool by a committee; no labels are used.
 
-    number      of draws; the first round's are even, the others' in proportion to disagreement
-    tolerance   that the committee's compressed member is planned for
-    perturbed   networks whose weights move at random within their tolerances
-    evaluation  inputs that the plan is to be judged on later: none of them may be in the pool
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network; it is left as it is.
+    pool : array [inputs, ...]
+        Inputs to choose from.
+    number : int
+        Draws; even in the first round, in proportion to the disagreement in the others.
+    tolerance : Tolerance
+        Tolerance that the committee's compressed member is planned for.
+    rounds : int
+        Rounds of draws.
+    perturbed : int
+        Members whose weights move at random within their tolerances.
+    measure : "divergence" or "votes"
+        As `disagreement` takes it.
+    evaluation : array [inputs, ...] or None
+        Inputs that the plan is to be judged on later; none of them may be in the pool.
+    seed : int
+        Of everything drawn at random.
 
-    Raises InputError if the pool is too small, an input of the evaluation is in it, or the network's outputs are no
-    class scores.
+    Raises
+    ------
+    InputError
+        If the pool is too small, contains an input of the evaluation, or the outputs are no class scores.
     """
     if not 1 <= rounds <= number <= len(pool):
         raise InputError(
-            f"number must be at least one for each round and at most the pool; found {number}, {rounds} rounds and a "
-            f"pool of {len(pool)}"
+            f"number must be at least rounds and at most the inputs of the pool; found number={number}, "
+            f"rounds={rounds} and a pool of {len(pool)} inputs"
         )
     if evaluation is not None:
         refuse_overlap(pool, evaluation)
     draw = np.random.default_rng(seed)
-    draws = [(each + 1) * number // (rounds + 1) - each * number // (rounds + 1) for each in range(rounds)]
+    draws = [(place + 1) * number // (rounds + 1) - place * number // (rounds + 1) for place in range(rounds)]
     draws[-1] = number - sum(draws[:-1])  # the last round knows most, and draws most
     expected = np.zeros(len(pool))  # how often each input is drawn, in the mean
     chosen: list[int] = []
@@ -117,13 +144,13 @@ def choose_inputs(
 
 
 def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
-    """Raise InputError if an input is in both."""
+    """Raise InputError if an input of the evaluation is in the pool."""
     known = {np.ascontiguousarray(each).tobytes() for each in pool}
     both = sum(np.ascontiguousarray(each).tobytes() in known for each in evaluation)
     if both:
         raise InputError(
-            f"inputs that a plan is judged on must not be in the pool that it is made from; {both:,} of "
-            f"{len(evaluation):,} are; take them out"
+            f"inputs of the evaluation must not be in the pool that the plan is made from; found {both:,} of "
+            f"{len(evaluation):,} in it; take them out"
         )
 
 
@@ -137,11 +164,11 @@ def _disputed(
     measure: Disagreement,
     seed: int,
     draw: np.random.Generator,
-) -> npt.NDArray[np.float64]:
-    """How much a committee that knows the inputs chosen so far disagrees on each input of the pool."""
-    planner = Planner(
+) -> Floats64:
+    """Return how much a committee that knows the inputs chosen so far disagrees on each input of the pool."""
+    planner = make_planner(
         module, pool[np.unique(chosen)], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed, checked=True
     )
-    answers = [original, run_batches(planner.changed(planner.plan(tolerance).apply(module)), pool)]
+    answers = [original, run_batches(planner.changed(planner.compress(module, planner.plan(tolerance))), pool)]
     answers += [run_batches(each, pool) for each in planner.perturbed(tolerance, perturbed, draw)]
     return disagreement(np.stack(answers), measure)

@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy.typing as npt
 import torch
 
 from compress.class_scores import check_labels
+from compress.container.model import CompressedModel
 from compress.planning.committee import choose_inputs, refuse_overlap
+from compress.planning.outputs import num_classes
 from compress.planning.plan import Budget, Plan, Tolerance
-from compress.planning.planner import Cost, Planner, num_classes
+from compress.planning.planner import Cost, Planner, make_planner
+from traces.arrays import Floats, Numbers
 
-Floats = npt.NDArray[Any]
+
+@dataclass(frozen=True, eq=False)
+class ApplicablePlan(Plan):
+    """Plan together with the planner that made it, so that it can be applied and made again for another budget.
+
+    `save` writes the plan alone.
+
+    Attributes
+    ----------
+    planner : Planner
+        The planner that made the plan.
+    """
+
+    planner: Planner = field(kw_only=True, repr=False)
+
+    def apply(self, module: torch.nn.Module) -> CompressedModel:
+        """Return the module compressed as planned (`Planner.compress`); `module` itself is left as it is."""
+        return self.planner.compress(module, self)
+
+    def replan(self, budget: Budget) -> ApplicablePlan:
+        """Return a plan for another budget and the same tolerance (`Planner.replan`); nothing is run."""
+        return _applicable(self.planner, self.planner.replan(self, budget), ())
 
 
 def plan(
@@ -23,22 +47,47 @@ def plan(
     tolerance: Tolerance,
     budget: Budget | None = None,
     cost: Cost | None = None,
-    labels: npt.NDArray[Any] | None = None,
+    labels: Numbers | None = None,
     committee: int = 0,
     evaluation: Floats | None = None,
     seed: int = 0,
     **choices: Any,
-) -> Plan:
-    """The smallest compression of a trained network that keeps a tolerance and a budget; the module stays as it is.
+) -> ApplicablePlan:
+    """Plan the smallest compression of a trained network that keeps a tolerance and a budget.
 
-    pool        inputs [inputs, ...] like those to come; it is measured on them, and the first 256 are analysed
-    labels      of the pool, if there are any: whole numbers [inputs], the places of the right outputs
-    cost        what a compressed layer costs on a target, see `Planner`
-    committee   so many inputs of the pool are chosen by a committee, and stand for it: `Plan.inputs` says which
-    evaluation  inputs that the plan is to be judged on later: none of them may be in the pool
-    choices     densities, weight_bits, index_bits to choose from, see `Planner`
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network; it is left as it is.
+    pool : array [inputs, ...]
+        Inputs like those to come; plans are measured on them, and the first 256 are analysed.
+    tolerance : Tolerance
+        Bound on the outputs.
+    budget : Budget or None
+        Bounds on the costs.
+    cost : Cost or None
+        Costs of a compressed layer on a target, as `make_planner` takes it.
+    labels : int [inputs] or None
+        Places of the right outputs.
+    committee : int
+        Inputs of the pool that a committee chooses to stand for it, at most; `Plan.inputs` has their places. With 0,
+        the whole pool is used.
+    evaluation : array [inputs, ...] or None
+        Inputs that the plan is to be judged on later; none of them may be in the pool.
+    seed : int
+        Of everything drawn at random.
+    **choices
+        densities, weight_bits and index_bits to choose from, as `make_planner` takes them.
 
-    Raises InputError as `Planner` and `Planner.plan` do, or if an input of the evaluation is in the pool.
+    Returns
+    -------
+    ApplicablePlan
+        The plan; `apply` compresses the module by it.
+
+    Raises
+    ------
+    InputError
+        As `make_planner` and `Planner.plan` do, or if an input of the evaluation is in the pool.
     """
     if evaluation is not None:
         refuse_overlap(pool, evaluation)
@@ -51,5 +100,12 @@ def plan(
         chosen = choose_inputs(module, pool, committee, tolerance, seed=seed)
         pool, labels = pool[chosen.places], None if labels is None else labels[chosen.places]
         weights, places = chosen.weights, tuple(chosen.places.tolist())
-    planner = Planner(module, pool, labels, weights=weights, cost=cost, seed=seed, checked=committee > 0, **choices)
-    return dataclasses.replace(planner.plan(tolerance, budget), inputs=places)
+    planner = make_planner(
+        module, pool, labels, weights=weights, cost=cost, seed=seed, checked=bool(committee), **choices
+    )
+    return _applicable(planner, planner.plan(tolerance, budget), places)
+
+
+def _applicable(planner: Planner, plan: Plan, places: tuple[int, ...]) -> ApplicablePlan:
+    values = {each.name: getattr(plan, each.name) for each in dataclasses.fields(Plan)} | {"inputs": places}
+    return ApplicablePlan(**values, planner=planner)

@@ -1,48 +1,52 @@
-"""What a plan is: a tolerance, a budget, one choice for each layer, and what was predicted and measured of it."""
+"""Plans as data: a tolerance, a budget, one choice for each layer, and what was predicted and measured."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from traces import InputError
+from traces.arrays import Floats, Floats64, Numbers
 from traces.files.atomic_file import write_atomically
-
-if TYPE_CHECKING:
-    import torch
-
-    from compress.container.model import CompressedModel
-    from compress.planning.planner import Planner
-
-Floats = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a plan may cost on a target; None: anything.
+    """Upper bounds on what a plan costs on a target; None means no bound.
 
-    Raises InputError if a bound is not positive, or `sram_bytes_per_pe` is given without `num_pes`.
+    Attributes
+    ----------
+    file_bytes : float or None
+        Most bytes of the whole container.
+    sram_bytes_per_pe : float or None
+        Most bytes of a layer's entries in the fullest PE; every layer must fit.
+    num_pes : int or None
+        PEs of the array that sram_bytes_per_pe refers to.
+    latency_us : float or None
+        Longest time of all layers together, per input.
+    energy_uj : float or None
+        Most energy of all layers together, per input.
+
+    Raises
+    ------
+    InputError
+        If a bound is not positive, or `sram_bytes_per_pe` is given without `num_pes`.
     """
 
     file_bytes: float | None = None
-    """most bytes of the whole container"""
     sram_bytes_per_pe: float | None = None
-    """most bytes of each layer's entries in the fullest PE; every layer must fit"""
     num_pes: int | None = None
-    """PEs of the array on which sram_bytes_per_pe is to be met"""
     latency_us: float | None = None
-    """most time of all layers together, for one input"""
     energy_uj: float | None = None
-    """most energy of all layers together, for one input"""
 
     def __post_init__(self) -> None:
         for name, bound in self.bounds.items():
@@ -56,20 +60,28 @@ class Budget:
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds that are given, by name."""
-        found = {name: value for name, value in dataclasses.asdict(self).items() if name != "num_pes"}
-        return {name: float(value) for name, value in found.items() if value is not None}
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "num_pes"}
+        return {name: float(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How much worse a network's outputs may become; one of the two.
+    """Upper bound on how much worse a network's outputs may become; exactly one of the two bounds is given.
 
-    accuracy_drop  with labels, how much the share of right answers may fall; without, what share of the answers may
-                   change, which is never less
-    divergence     mean Kullback-Leibler divergence, in nats, of softmax outputs from the original's
-    confidence     probability with which the bound is to hold for all inputs like the pool's, 0.5 to below 1
+    Attributes
+    ----------
+    accuracy_drop : float or None
+        With labels: how much the share of right answers may fall. Without labels: the share of answers that may
+        change, which is never less.
+    divergence : float or None
+        Mean Kullback-Leibler divergence of the softmax outputs from the original's, in nats.
+    confidence : float
+        Probability that the bound holds for all inputs like the pool's; 0.5 to below 1.
 
-    Raises InputError unless exactly one bound is given, and positive, or the confidence is no such probability.
+    Raises
+    ------
+    InputError
+        Unless exactly one bound is given and positive, and the confidence is in its range.
     """
 
     accuracy_drop: float | None = None
@@ -77,42 +89,54 @@ class Tolerance:
     confidence: float = 0.5
 
     def __post_init__(self) -> None:
-        given = [each for each in (self.accuracy_drop, self.divergence) if each is not None]
+        given = [bound for bound in (self.accuracy_drop, self.divergence) if bound is not None]
         if len(given) != 1 or not given[0] > 0:
             raise InputError(
-                f"a tolerance is one positive bound, accuracy_drop or divergence; found {self.accuracy_drop} and "
-                f"{self.divergence}"
+                f"a tolerance needs exactly one positive bound, accuracy_drop or divergence; found "
+                f"accuracy_drop={self.accuracy_drop} and divergence={self.divergence}"
             )
         if not 0.5 <= self.confidence < 1:
             raise InputError(f"a tolerance's confidence must be 0.5 to below 1; found {self.confidence}")
 
     @property
     def bound(self) -> float:
+        """The bound that is given."""
         return self.accuracy_drop if self.accuracy_drop is not None else float(self.divergence or 0)
 
-    def used_by_input(
-        self, original: Floats, changed: Floats, labels: npt.NDArray[Any] | None
-    ) -> npt.NDArray[np.float64]:
-        """What of the tolerance each input uses up, [inputs], by outputs [inputs, classes] that were `original`."""
+    def used_by_input(self, original: Floats, changed: Floats, labels: Numbers | None) -> Floats64:
+        """Return how much of the tolerance each input uses, [inputs].
+
+        Parameters
+        ----------
+        original, changed : float [inputs, classes]
+            Outputs of the original network and of the changed one.
+        labels : int [inputs] or None
+            Places of the right outputs.
+        """
         if self.divergence is not None:
             before, after = log_softmax(original), log_softmax(changed)
-            found: npt.NDArray[np.float64] = (np.exp(before) * (before - after)).sum(axis=-1)
-            return found
+            divergences: Floats64 = (np.exp(before) * (before - after)).sum(axis=-1)
+            return divergences
         answers, answered = changed.argmax(axis=-1), original.argmax(axis=-1)
         if labels is None:
             return np.asarray(answers != answered, dtype=np.float64)
         return np.asarray(answered == labels, dtype=np.float64) - np.asarray(answers == labels, dtype=np.float64)
 
-    def measure(self, original: Floats, changed: Floats, labels: npt.NDArray[Any] | None) -> float:
-        """The mean of `used_by_input`: what is compared with the bound."""
+    def measure(self, original: Floats, changed: Floats, labels: Numbers | None) -> float:
+        """Return the mean of `used_by_input`, which is compared with the bound."""
         return float(self.used_by_input(original, changed, labels).mean())
 
-    def check_reach(self, original: Floats, labels: npt.NDArray[Any] | None, counts: Floats | None = None) -> None:
-        """Raise InputError if nothing could break the bound: a network loses no more than all its right answers.
+    def check_reach(self, original: Floats, labels: Numbers | None, counts: Floats | None = None) -> None:
+        """Raise InputError if nothing could break the bound: a network cannot lose more than its right answers.
 
-        original   outputs [inputs, classes]
-        labels     whole numbers [inputs]; None: any answer may change, and the bound is broken at some point
-        counts     what each input counts in a mean; None: 1
+        Parameters
+        ----------
+        original : float [inputs, classes]
+            Outputs of the original network.
+        labels : int [inputs] or None
+            Places of the right outputs; without them the bound can always be broken.
+        counts : float [inputs] or None
+            Weight of each input in a mean; 1 each by default.
         """
         if self.accuracy_drop is None or labels is None:
             return
@@ -126,7 +150,10 @@ class Tolerance:
             )
 
     def standard_error(self, used_by_input: Floats) -> float:
-        """Of the mean of what inputs use up, as if one more input of the worst kind had been seen: 0 is never sure."""
+        """Return the standard error of the mean of `used_by_input`.
+
+        One more input of the worst kind is assumed, so that the error is never 0.
+        """
         worst = 1.0 if self.divergence is None else max(float(used_by_input.max()), self.bound)
         count = len(used_by_input)
         return math.sqrt((used_by_input.var() + worst**2 / count) / count)
@@ -134,7 +161,17 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Choice:
-    """How one layer is compressed: share of weights kept, bits of a shared weight, bits of a gap on the array."""
+    """Compression that a plan chooses for one layer.
+
+    Attributes
+    ----------
+    density : float
+        Share of weights kept.
+    weight_bits : int
+        Bits of a code.
+    index_bits : int
+        Bits of a gap on the array (`LayerSettings.index_bits` is that of the file).
+    """
 
     density: float
     weight_bits: int
@@ -143,10 +180,16 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A choice for one layer, what it does to the outputs and what it costs.
+    """One possible choice for a layer, its effect on the outputs and its costs.
 
-    change   expected squared change of the outputs, were this layer alone compressed
-    costs    file_bytes, and what the cost function says
+    Attributes
+    ----------
+    choice : Choice
+        How the layer is compressed.
+    change : float
+        Expected squared change of the outputs if this layer alone is compressed.
+    costs : Mapping[str, float]
+        file_bytes, and the values of the cost function.
     """
 
     choice: Choice
@@ -156,18 +199,39 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One choice for each layer, by name, and what was predicted and measured of it.
+    """One choice for each layer, and what was predicted and measured of them together.
 
-    predicted_change  expected squared change of the outputs, the layers' added up
-    predicted         what of the tolerance that uses up
-    costs             file_bytes, and what the cost function says, all layers together
-    measured          what of the tolerance is used up on the pool, and its standard error; None: from the analysis
-                      alone, nothing was run
-    feasible          whether it keeps tolerance and budget
-    binding           what keeps it from being smaller, or, if it is not feasible, what it does not keep
-    nearest           for each bound of the budget that is not kept: what is reachable within the tolerance
-    measurements      how often the network was run over the pool to find this plan, runs over a part counted as such
-    inputs            places in the pool of those that a committee chose to stand for it; empty: the whole pool does
+    A plan is data and can be saved. `compress.plan` returns one that can also be applied;
+    `Planner.compress` applies a plan that was loaded.
+
+    Attributes
+    ----------
+    layers : Mapping[str, Candidate]
+        The chosen candidate of each layer, by name.
+    tolerance : Tolerance
+        Bound on the outputs.
+    budget : Budget
+        Bounds on the costs.
+    predicted_change : float
+        Expected squared change of the outputs, summed over the layers.
+    predicted : float
+        Predicted use of the tolerance.
+    costs : Mapping[str, float]
+        file_bytes, and the values of the cost function, for all layers together.
+    measured : float or None
+        Use of the tolerance as measured on the pool; None if the network was not run.
+    standard_error : float or None
+        Standard error of `measured`.
+    feasible : bool
+        True if the plan keeps the tolerance and the budget.
+    binding : tuple of str
+        Bounds that keep the plan from being smaller; of a plan that is not feasible, the bounds that it breaks.
+    nearest : Mapping[str, float]
+        For each broken bound of the budget, the nearest value that is reachable within the tolerance.
+    measurements : float
+        Runs of the network over the pool that the search took; runs over a part count as that part.
+    inputs : tuple of int
+        Places in the pool of the inputs that a committee chose; empty if the whole pool was used.
     """
 
     layers: Mapping[str, Candidate]
@@ -183,7 +247,6 @@ class Plan:
     nearest: Mapping[str, float] = field(default_factory=dict)
     measurements: float = 0.0
     inputs: tuple[int, ...] = ()
-    planner: Planner | None = field(default=None, repr=False)
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -192,89 +255,72 @@ class Plan:
 
     @property
     def used(self) -> float:
-        """What of the tolerance is used up: as measured, with the confidence that is asked for, else as predicted."""
+        """Use of the tolerance at the confidence asked for; the predicted use if nothing was measured."""
         if self.measured is None or self.standard_error is None:
             return self.predicted
         return self.measured + NormalDist().inv_cdf(self.tolerance.confidence) * self.standard_error
 
     @property
     def confidence(self) -> float | None:
-        """Probability that the mean over all inputs like the pool's is within the tolerance; None if none were run."""
+        """Confidence level at which the bound holds for inputs like the pool's; None if nothing was measured."""
         if self.measured is None or self.standard_error is None:
             return None
         return NormalDist(self.measured, self.standard_error).cdf(self.tolerance.bound)
 
     @property
     def excess(self) -> float:
-        """By what share the bound that is kept least is exceeded; 0 or less if all are kept."""
+        """Largest relative violation of any bound; <= 0 if the plan is feasible."""
         shares = [self.used / self.tolerance.bound]
         shares += [self.costs[name] / bound for name, bound in self.budget.bounds.items()]
         return max(shares) - 1
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The plan as a table: layer, density, weight_bits, index_bits, change, and the layer's costs by name."""
+        """Rows of a table: layer, density, weight_bits, index_bits, change, and the layer's costs by name."""
         return [
-            {"layer": name, **dataclasses.asdict(each.choice), "change": each.change, **each.costs}
-            for name, each in self.layers.items()
+            {"layer": name, **dataclasses.asdict(candidate.choice), "change": candidate.change, **candidate.costs}
+            for name, candidate in self.layers.items()
         ]
 
-    def apply(self, module: torch.nn.Module, planner: Planner | None = None) -> CompressedModel:
-        """The module compressed as planned; `module` itself is left as it is.
-
-        Give the planner of the same network to a plan that was loaded from a file.
-        """
-        return self._planner(planner).apply(module, self.choices)
-
-    def replan(self, budget: Budget, planner: Planner | None = None) -> Plan:
-        """A plan for another budget, of the same tolerance: from what is known already, nothing is run."""
-        return self._planner(planner).predict(self.tolerance, budget)
-
-    def _planner(self, given: Planner | None) -> Planner:
-        planner = given or self.planner
-        if planner is None:
-            raise InputError("a plan from a file needs the planner of its network; give planner=Planner(...)")
-        return planner
-
     def to_json(self) -> str:
-        """The plan without its planner."""
-        values = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "planner"}
+        """Return the plan as JSON text."""
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(Plan)}
         values["layers"] = {name: dataclasses.asdict(candidate) for name, candidate in self.layers.items()}
         values |= {name: dataclasses.asdict(getattr(self, name)) for name in ("tolerance", "budget")}
         return json.dumps(values, indent=1)
 
-    @classmethod
-    def from_json(cls, content: str) -> Plan:
-        """A plan that `to_json` wrote. Raises InputError if it is none."""
+    @staticmethod
+    def from_json(content: str) -> Plan:
+        """Return the plan that `to_json` wrote. Raises InputError for any other text."""
         try:
             values = json.loads(content)
             values["layers"] = {
-                name: Candidate(**{**each, "choice": Choice(**each["choice"])})
-                for name, each in values["layers"].items()
+                name: Candidate(**{**candidate, "choice": Choice(**candidate["choice"])})
+                for name, candidate in values["layers"].items()
             }
             values["tolerance"], values["budget"] = Tolerance(**values["tolerance"]), Budget(**values["budget"])
             values |= {name: tuple(values[name]) for name in ("binding", "inputs")}
-            return cls(**values)
+            return Plan(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise InputError(f"this is no plan as Plan.to_json writes it: {error}") from None
+            raise InputError(f"a plan must be JSON as Plan.to_json writes it: {error}") from None
 
-    def save(self, path: Path) -> None:
-        """Write `to_json` to a file."""
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file. Raises InputError if `path` cannot be written."""
         write_atomically(path, self.to_json().encode())
 
-    @classmethod
-    def load(cls, path: Path) -> Plan:
-        """Read what `save` wrote. Raises InputError if the file is missing or holds no plan."""
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Plan:
+        """Return the plan that `save` wrote. Raises InputError if the file is missing or holds no plan."""
         try:
-            return cls.from_json(path.read_text())
+            return Plan.from_json(Path(path).read_text())
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
 
-def log_softmax(outputs: Floats) -> npt.NDArray[np.float64]:
-    """Logarithms of softmax over the last axis."""
+def log_softmax(outputs: Floats) -> Floats64:
+    """Return the logarithms of softmax over the last axis."""
     shifted = outputs.astype(np.float64) - outputs.max(axis=-1, keepdims=True)
-    found: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return found
+    logarithms: Floats64 = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logarithms

@@ -20,8 +20,8 @@ import torch
 
 from compress.class_scores import check_finite, check_labels
 from compress.container.model import CompressedModel
+from compress.planning.outputs import class_scores, run_batches
 from compress.planning.plan import Plan, Tolerance, log_softmax
-from compress.planning.planner import class_scores, run_batches
 from traces import InputError
 
 Floats = npt.NDArray[Any]

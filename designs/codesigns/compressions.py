@@ -19,8 +19,10 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.planning.knapsack import choose
+from compress.planning.layer_compression import layer_file_bytes
+from compress.planning.outputs import num_classes, run_batches
 from compress.planning.plan import Candidate, Choice, Tolerance
-from compress.planning.planner import DENSITIES, WEIGHT_BITS, Planner, layer_file_bytes, num_classes, run_batches
+from compress.planning.planner import DENSITIES, WEIGHT_BITS, make_planner
 from designs.codesigns.entering_vectors import EnteringVectors, entering_vectors
 from designs.codesigns.network_costs import ChosenLayer
 from traces import CompressedLayer, InputError
@@ -116,7 +118,7 @@ class CompressionChoices:
         seen = network.pool[:_SEEN_INPUTS]
         self.entering = entering_vectors(network.module, seen, layers, _SEEN_VECTORS)
         network.check_labels(num_classes(network.module, network.pool))
-        self.planner = Planner(
+        self.planner = make_planner(
             network.module,
             network.pool,
             network.labels,
@@ -292,7 +294,7 @@ class CompressionChoices:
             for limit in limits:
                 plan = self._plan(float(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, self._widest)
                 choices = {name: each.choice for name, each in plan.items()}
-                outputs = run_batches(planner.changed(planner.apply(self.network.module, choices)), planner.pool)
+                outputs = run_batches(planner.changed(planner.compress(self.network.module, choices)), planner.pool)
                 change = planner.change_of(_CHANGE, _CHANGE.measure(planner.outputs, outputs, None))
                 predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
                 found.append((predicted, math.log(change) - predicted))

@@ -16,7 +16,7 @@ import torch
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
-from compress.planning.planner import run_batches
+from compress.planning.outputs import run_batches
 from compress.training.compressor import Stage, compress
 from compress.training.distillation import Batch, distil
 from designs.codesigns.compressions import TrainedNetwork
@@ -96,7 +96,7 @@ class Verification:
     def _compressed(self, point: CodesignPoint) -> CompressedModel:
         planner = self.problem.choices.planner
         if self.fine_tune is None:
-            return planner.apply(self.network.module, point.choices)
+            return planner.compress(self.network.module, point.choices)
         config = CompressionConfig(
             every=LayerSettings(share_bias=False, codebook_bits=16),
             layers={

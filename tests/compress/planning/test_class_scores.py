@@ -17,7 +17,7 @@ from compress.config import CompressionConfig, LayerSettings
 from compress.planning.committee import choose_inputs
 from compress.planning.pipeline import plan
 from compress.planning.plan import Tolerance
-from compress.planning.planner import Planner
+from compress.planning.planner import make_planner
 from compress.planning.watch import watch
 from compress.training.compressor import compress
 from compress.training.distillation import distil
@@ -62,7 +62,7 @@ def doors(module: Any, pool: np.ndarray, labels: Any = None) -> dict[str, Callab
     found: dict[str, Callable[[], object]] = {
         "plan": lambda: plan(module, pool, tolerance=CLOSE, labels=labels),
         "plan of a committee": lambda: plan(module, pool, tolerance=CLOSE, labels=labels, committee=30),
-        "Planner": lambda: Planner(module, pool, labels),
+        "Planner": lambda: make_planner(module, pool, labels),
         "watch": lambda: watch(module, model, pool, CLOSE, labels=labels),
         "codesign": lambda: CompressionChoices(TrainedNetwork("n", module, pool, labels)),
     }

@@ -15,8 +15,8 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 import torch
 
 from compress import CompressedModel
-from compress.planning.pipeline import plan
-from compress.planning.plan import Plan, Tolerance
+from compress.planning.pipeline import ApplicablePlan, plan
+from compress.planning.plan import Budget, Plan, Tolerance
 from compress.planning.watch import mean_interval, share_interval, watch
 from tests.conftest import PROJECT
 from traces import InputError
@@ -44,12 +44,12 @@ def inputs() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def planned(original: torch.nn.Module, inputs: np.ndarray) -> Plan:
+def planned(original: torch.nn.Module, inputs: np.ndarray) -> ApplicablePlan:
     return plan(original, inputs, tolerance=Tolerance(divergence=0.01))
 
 
 def test_new_inputs_like_the_pool_keep_the_tolerance_and_others_break_it(
-    original: torch.nn.Module, inputs: np.ndarray, planned: Plan
+    original: torch.nn.Module, inputs: np.ndarray, planned: ApplicablePlan
 ) -> None:
     model = planned.apply(original)
     fresh = np.random.default_rng(1).normal(size=(800, 20)).astype(np.float32)
@@ -111,7 +111,7 @@ def test_intervals_hold_what_they_should_as_often_as_they_say(kind: str) -> None
     assert held / 300 > 0.91
 
 
-def test_watching_says_what_it_needs(original: torch.nn.Module, inputs: np.ndarray, planned: Plan) -> None:
+def test_watching_says_what_it_needs(original: torch.nn.Module, inputs: np.ndarray, planned: ApplicablePlan) -> None:
     model = planned.apply(original)
     with pytest.raises(InputError, match="watching needs at least two inputs; found 1"):
         watch(original, model, inputs[:1], planned.tolerance)
@@ -132,8 +132,22 @@ def test_a_plan_says_which_inputs_a_committee_chose_and_refuses_to_be_judged_on_
     again = Plan.from_json(found.to_json())
     assert again.inputs == found.inputs
     assert again.rows == found.rows
-    with pytest.raises(InputError, match=r"must not be in the pool that it is made from; 5 of 5 are"):
+    with pytest.raises(InputError, match=r"of the evaluation must not be in the pool .*; found 5 of 5 in it"):
         plan(original, inputs, tolerance=Tolerance(divergence=0.02), evaluation=inputs[:5])
+
+
+def test_a_plan_is_applied_made_again_for_a_budget_and_saved_as_data(
+    original: torch.nn.Module, planned: ApplicablePlan, tmp_path: Path
+) -> None:
+    model = planned.apply(original)
+    assert model.to_bytes() == planned.planner.compress(original, planned).to_bytes()
+    smaller = planned.replan(Budget(file_bytes=0.9 * planned.costs["file_bytes"]))
+    assert isinstance(smaller, ApplicablePlan)
+    assert smaller.to_json() == planned.planner.replan(planned, smaller.budget).to_json()
+    planned.save(str(tmp_path / "plan.json"))
+    loaded = Plan.load(str(tmp_path / "plan.json"))
+    assert type(loaded) is Plan
+    assert planned.planner.compress(original, loaded).to_bytes() == model.to_bytes()
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -177,7 +191,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
         (("plan", "mine:nothing", "pool.npy", "s.dc"), "mine:nothing must be a function or a class; found int"),
         (("plan", "mine:other", "pool.npy", "s.dc"), "mine:other: the module has no other"),
         (("plan", "builtins:dict", "pool.npy", "s.dc"), "builtins:dict must give a torch.nn.Module; found dict"),
-        (("plan", "mine:network", "pool.npy", "s.dc"), "a tolerance is one positive bound, accuracy_drop or"),
+        (("plan", "mine:network", "pool.npy", "s.dc"), "a tolerance needs exactly one positive bound, accuracy_drop or"),
         (
             ("plan", "mine:network", "pool.npy", "s.dc", "--divergence", "1", "--latency-us", "3"),
             "the budget bounds latency_us, which neither the file nor a cost function gives; give a",
@@ -189,7 +203,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
             "the tolerance comes from --plan, or from --accuracy-drop or --divergence; give one of them",
         ),
         (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json"), "p.json: cannot be read: No such file"),
-        (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "mine.py"), "this is no plan as Plan.to_json"),
+        (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "mine.py"), "a plan must be JSON as Plan.to_json"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_shell_s_arguments_is_said_in_a_sentence(
