@@ -1,4 +1,4 @@
-"""How the guide and the reference of all public names become pages: `make docs`, warnings as errors."""
+"""Sphinx configuration of the guide and of the reference of all public names (`make docs`)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PACKAGES = ("traces", "sim", "compress", "designs", "reports")
 
 project = "eie-codesign"
 release = version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
-extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["reference/*/modules.rst"]
 html_theme = "furo"
 html_title = f"eie-codesign {version}"
 html_show_copyright = False
 myst_heading_anchors = 3
-suppress_warnings = ["ref.python"]  # two classes of one short name in a signature; what leads nowhere is `ref.obj`
-nitpicky = True  # a name in a docstring that leads nowhere is a warning; a type of another library's is not
+suppress_warnings = ["ref.python"]  # two classes with the same short name in a signature
+nitpicky = True  # a broken link in a docstring is a warning, but not a type of another library
 nitpick_ignore_regex = [(r"py:(?!obj$|mod$).*", r".*"), (r"py:obj", r"typing\..*")]
 
 apidoc_modules = [
@@ -40,28 +40,37 @@ autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"npt.ArrayLike": "ArrayLike"}
 autoclass_content = "class"
+napoleon_google_docstring = False
+napoleon_use_ivar = True  # attributes are fields of their class, not objects, which autodoc describes
 add_module_names = False
 toc_object_entries_show_parents = "hide"
 
-# A line of a table in a docstring: a name, or several, two spaces or more, and what is to be said of it.
-_ROW = re.compile(r"^(?P<names>\S+(?: \S+)*?)(?:  +|: )(?P<words>\S.*)$")
+_ROW = re.compile(r"^(?P<names>\S+(?: \S+)*?)(?:  +|: )(?P<words>\S.*)$")  # a table row: names, text
 _CODE = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
+_UNDERLINE = re.compile(r"\s*-{3,}$")
+BEFORE_NAPOLEON = 400  # Sphinx calls handlers in the order of their priority; napoleon has 500
 
 
 def as_restructured_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings are plain text: rows of names and words become definitions, indented text stays as it is written."""
+    """Convert a docstring to reStructuredText, leaving its NumPy sections to napoleon.
+
+    Before the first section, table rows become definitions and indented text becomes literal.
+    """
+    underlines = (place for place, line in enumerate(lines) if _UNDERLINE.match(line))
+    sections = max(next(underlines, len(lines) + 1) - 1, 0)
     written: list[str] = []
     paragraph: list[str] = []
-    for line in [*lines, ""]:
+    for line in [*lines[:sections], ""]:
         if line.strip():
             paragraph.append(line)
             continue
         written += [*_paragraph(paragraph), ""]
         paragraph = []
-    lines[:] = written
+    lines[:] = [*written, *(_marked(line) for line in lines[sections:])]
 
 
 def _paragraph(lines: list[str]) -> list[str]:
+    """Return one paragraph as reStructuredText."""
     if not lines:
         return []
     if lines[0].startswith("  "):
@@ -69,21 +78,21 @@ def _paragraph(lines: list[str]) -> list[str]:
     rows = [place for place, line in enumerate(lines) if "  " in line.strip() and _ROW.match(line)]
     if not rows:
         return [_marked(line) for line in lines]
-    found = [_marked(line) for line in lines[: rows[0]]]
+    converted = [_marked(line) for line in lines[: rows[0]]]
     for begin, end in zip(rows, [*rows[1:], len(lines)], strict=True):
         match = _ROW.match(lines[begin])
         assert match is not None
         inside = [line for line in lines[begin + 1 : end] if line.startswith(" ")]
         after = lines[begin + 1 + len(inside) : end]
-        found += ["", f"``{match['names']}``", "    " + _marked(match["words"].strip())]
-        found += ["    " + _marked(line.strip()) for line in inside]
+        converted += ["", f"``{match['names']}``", "    " + _marked(match["words"].strip())]
+        converted += ["    " + _marked(line.strip()) for line in inside]
         if after:
-            found += ["", *(_marked(line) for line in after)]
-    return found
+            converted += ["", *(_marked(line) for line in after)]
+    return converted
 
 
 def _marked(line: str) -> str:
-    """Names in single backquotes become code; those of this project's modules, links that must lead somewhere."""
+    """Turn names in single backquotes into code, and names of this project's modules into links."""
 
     def mark(match: re.Match[str]) -> str:
         inside = match[1]
@@ -91,19 +100,23 @@ def _marked(line: str) -> str:
             return f":py:obj:`{inside} <{_home(inside)}>`"
         return f"``{inside}``"
 
-    return _CODE.sub(mark, line.replace("*", r"\*").replace("|", r"\|")) if "``" not in line else line
+    if "``" in line:
+        return line
+    escaped = re.sub(r"(?<!\S)\\\*(?= )", "*", line.replace("*", r"\*")).replace("|", r"\|")  # bullets stay
+    return _CODE.sub(mark, escaped)
 
 
 def _home(name: str) -> str:
-    """The full name where it is described: a package gives some names of its modules as its own."""
+    """Return the full name under which the reference describes an object that a package may re-export."""
     try:
-        found = pkgutil.resolve_name(name)
+        value = pkgutil.resolve_name(name)
     except (ImportError, AttributeError):
-        return name  # a warning
-    if isinstance(found, ModuleType) or getattr(found, "__module__", "").partition(".")[0] not in PACKAGES:
+        return name  # Sphinx warns
+    if isinstance(value, ModuleType) or getattr(value, "__module__", "").partition(".")[0] not in PACKAGES:
         return name
-    return f"{found.__module__}.{found.__qualname__}"
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def setup(app: Any) -> None:
-    app.connect("autodoc-process-docstring", as_restructured_text)
+    """Register the conversion of docstrings."""
+    app.connect("autodoc-process-docstring", as_restructured_text, priority=BEFORE_NAPOLEON)
