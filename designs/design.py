@@ -1,30 +1,50 @@
-"""One design: an array, which PE owns which row, and how each layer is compressed; and the columns that state it."""
+"""Design points: the array, the row assignment and the compression of each layer, and the columns that state them."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
 from designs.results import Column
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
+from sim.row_assignment import RowAssignment
 from traces import InputError
 
-RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 ROW_ASSIGNMENTS: tuple[str, ...] = get_args(RowAssignment)
+ARRAY_FIELDS = tuple(field.name for field in dataclasses.fields(ArrayConfig))
+HARDWARE = (*ARRAY_FIELDS, "row_assignment")
+"""Names of a design's hardware parameters: the fields of `ArrayConfig`, then row_assignment."""
+HARDWARE_TYPES: dict[str, Any] = {**get_type_hints(ArrayConfig), "row_assignment": RowAssignment}
+"""Type of each hardware parameter: int, float, bool or a Literal."""
 
 
 @dataclass(frozen=True)
 class LayerCompression:
-    """How one layer is compressed: share of weights kept, bits of a code and of a gap in the file."""
+    """Compression of one layer.
+
+    Attributes
+    ----------
+    density : float
+        Share of weights that are kept, above 0 and up to 1.
+    weight_bits : int
+        Bits of a code, 1 to 8.
+    index_bits : int, optional
+        Bits of a gap in the file, 1 to 8. None: the width that takes the fewest bytes.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
 
     density: float = 0.1
     weight_bits: int = 4
-    index_bits: int | None = None  # what takes the fewest bytes
+    index_bits: int | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.density, bool) or not isinstance(self.density, int | float) or not 0 < self.density <= 1:
@@ -41,10 +61,20 @@ class LayerCompression:
 class Design:
     """One point of a space.
 
-    array           the hardware
-    row_assignment  which PE owns which row: interleaved (the paper's), balanced by stored entries, by recorded
-                    activity, or found by search on recorded inputs with the paper's queue (`sim.row_assignment`)
-    compression     of each layer by name; empty where the network is given as it is compressed
+    Attributes
+    ----------
+    array : ArrayConfig
+        The hardware.
+    row_assignment : {"interleaved", "entries", "activity", "search"}
+        Assignment of the matrix rows to PEs (`sim.row_assignment`): interleaved as in the EIE paper, balanced by
+        stored entries, balanced by recorded activity, or searched on recorded inputs with the paper's queue.
+    compression : tuple of (str, LayerCompression)
+        Compression of each layer by name. Empty if the network comes compressed.
+
+    Raises
+    ------
+    InputError
+        If there is no such row assignment.
     """
 
     array: ArrayConfig
@@ -56,50 +86,65 @@ class Design:
             known = ", ".join(map(repr, ROW_ASSIGNMENTS))
             raise InputError(f"row_assignment must be one of {known}; found {self.row_assignment!r}")
 
+    @classmethod
+    def from_hardware(
+        cls, values: Mapping[str, Any], compression: tuple[tuple[str, LayerCompression], ...] = ()
+    ) -> Design:
+        """Return the design of these hardware parameters; `values` may hold more than HARDWARE names."""
+        array = ArrayConfig(**{name: values[name] for name in ARRAY_FIELDS})
+        return cls(array, values["row_assignment"], compression)
+
+    @property
+    def hardware(self) -> dict[str, Any]:
+        """Values of the hardware parameters by name, in the order of HARDWARE."""
+        return {name: getattr(self.array, name) for name in ARRAY_FIELDS} | {"row_assignment": self.row_assignment}
+
     @property
     def packing(self) -> Packing:
-        """What the packed matrices depend on."""
+        """Parameters that the packed matrices depend on."""
         return Packing(self.array.num_pes, self.array.index_bits, self.row_assignment)
 
 
 class Packing(NamedTuple):
-    """What the packed matrices of a network depend on: designs that agree in it share them."""
+    """Parameters that the packed matrices of a network depend on; designs of equal packing share the matrices."""
 
     num_pes: int
     index_bits: int
     row_assignment: RowAssignment
 
 
-DESIGN_COLUMNS = [
-    Column("num_pes", pa.int32(), "PEs", "processing elements"),
-    Column("queue_slots", pa.int32(), "slots", "slots of the activation queue, which holds one column less"),
-    Column("line_bits", pa.int32(), "bit", "width of a line of the sparse-matrix SRAM"),
-    Column("weight_bits", pa.int32(), "bit", "code, the index of a shared weight"),
-    Column("index_bits", pa.int32(), "bit", "gap, the PE's rows skipped before an entry"),
-    Column("clock_mhz", pa.float64(), "MHz", "clock frequency"),
-    Column("sparse_matrix_bytes", pa.int32(), "bytes", "sparse-matrix SRAM of one PE"),
-    Column("pointer_bytes", pa.int32(), "bytes", "pointer SRAM of one PE, both banks together"),
-    Column("activation_bytes", pa.int32(), "bytes", "activation SRAM of one PE"),
-    Column("pointer_bits", pa.int32(), "bit", "width of a pointer"),
-    Column("dram_gb_per_s", pa.float64(), "GB/s", "bandwidth of the DRAM behind the array"),
-    Column("memory_mode", pa.string(), "", "what becomes of a layer that does not fit"),
-    Column("block_axis", pa.string(), "", "whether such a layer is cut into blocks of columns or of rows"),
-    Column("precision", pa.string(), "", "arithmetic: floating point, or fixed point of so many bits"),
-    Column("row_assignment", pa.string(), "", "which PE owns which row"),
-    Column("area_mm2", pa.float64(), "mm2", "area at 45 nm"),
+def _array_columns() -> list[Column]:
+    """Return a column for each field of `ArrayConfig`, with unit and description from the field's metadata."""
+    return [
+        Column(
+            field.name,
+            _arrow_type(HARDWARE_TYPES[field.name]),
+            field.metadata["unit"],
+            field.metadata["description"],
+        )
+        for field in dataclasses.fields(ArrayConfig)
+    ]
+
+
+def _arrow_type(field_type: Any) -> pa.DataType:
+    if get_origin(field_type) is Literal:
+        return pa.string()
+    return {int: pa.int32(), float: pa.float64(), bool: pa.bool_()}[field_type]
+
+
+HARDWARE_COLUMNS = [
+    *_array_columns(),
+    Column("row_assignment", pa.string(), "", "assignment of the matrix rows to PEs"),
 ]
-ARRAY_FIELDS = tuple(field.name for field in dataclasses.fields(ArrayConfig))
+DESIGN_COLUMNS = [*HARDWARE_COLUMNS, Column("area_mm2", pa.float64(), "mm2", "area at 45 nm")]
 
 
 def design_columns(designs: Iterable[Design]) -> dict[str, list[Any]]:
-    """The columns that say which designs rows are about."""
-    listed = list(designs)
-    columns: dict[str, list[Any]] = {name: [getattr(each.array, name) for each in listed] for name in ARRAY_FIELDS}
-    columns["row_assignment"] = [each.row_assignment for each in listed]
-    columns["area_mm2"] = [area_mm2(each.array) for each in listed]
-    return columns
+    """Return the values of DESIGN_COLUMNS by name, one per design."""
+    rows = [design_row(design) for design in designs]
+    return {column.name: [row[column.name] for row in rows] for column in DESIGN_COLUMNS}
 
 
 def design_row(design: Design) -> dict[str, Any]:
-    """The same for one row."""
-    return {name: values[0] for name, values in design_columns([design]).items()}
+    """Return the values of DESIGN_COLUMNS by name for one design."""
+    return {**design.hardware, "area_mm2": area_mm2(design.array)}

@@ -1,4 +1,4 @@
-"""Names that users choose and that become names of files and folders: none may lead out of the folder it is put in."""
+"""Checks of user-chosen names that become file or folder names; a name must not lead out of its folder."""
 
 from __future__ import annotations
 
@@ -9,33 +9,48 @@ from collections.abc import Sequence
 
 from traces import InputError
 
-MOST_BYTES = 200  # of a name, so that with what is added to it, it stays within the 255 of most file systems
+MOST_BYTES = 200  # with a suffix it stays within the 255 bytes of most file systems
 _SEPARATORS = '/\\:*?"<>|'  # of paths, drives and patterns, on any system
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # whatever folder they are looked for in
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # in every folder
 
 
 def file_name(what: str, name: object, remedy: str, reserved: Sequence[str] = ()) -> str:
-    """Give back a name that is fit to be that of a file or a folder, on any system, inside the folder it is put in.
+    """Return a name if it can name a file or a folder on any system without leading out of the parent folder.
 
-    what       is named, for the error
-    remedy     what to do about a name that is refused
-    reserved   names and patterns of names, in lower case, that the folder keeps for its own files
+    Parameters
+    ----------
+    what : str
+        What is named, for the error.
+    name : object
+        The name.
+    remedy : str
+        What the user can do about a refused name, for the error.
+    reserved : sequence of str
+        Names and patterns of names, in lower case, of the folder's own files.
 
-    Raises InputError if the name is not fit.
+    Returns
+    -------
+    str
+        The name, unchanged.
+
+    Raises
+    ------
+    InputError
+        If the name is not a text, is empty or too long, or has characters that some system refuses.
     """
     fault = _fault(name, reserved)
     if fault is not None:
-        raise InputError(f"{what} must be fit for a file, so it {fault}; found {name!r}; {remedy}")
+        raise InputError(f"{what} must be a valid file name: it {fault}; found {name!r}; {remedy}")
     return str(name)
 
 
 def one_file(name: str) -> str:
-    """Fold a name: names that some file system takes for one, as they differ by case or by accents, give the same."""
+    """Return a name without case and accent forms; two names are one file on some systems if these are equal."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _fault(name: object, reserved: Sequence[str]) -> str | None:
-    """Say what a name must be and is not; None if it is fit."""
+    """Return the requirement that a name breaks; None if it is valid."""
     if not isinstance(name, str) or not name:
         return "must be a text that is not empty"
     if name[0] in ". " or name[-1] in ". ":
@@ -47,5 +62,5 @@ def _fault(name: object, reserved: Sequence[str]) -> str | None:
     if _DEVICES.fullmatch(name):
         return "must not be the name of a device"
     if any(fnmatch.fnmatchcase(one_file(name), pattern) for pattern in reserved):
-        return f"must not be {' or '.join(reserved)}, which are files of the folder's own"
+        return f"must not be {' or '.join(reserved)}, which are files of the folder itself"
     return None

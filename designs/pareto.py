@@ -1,4 +1,4 @@
-"""The design points that no other one beats."""
+"""Pareto-optimal points."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ import numpy.typing as npt
 
 
 def non_dominated(costs: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """True for each row of `costs` [points, objectives] that no other row beats; less is better.
+    """Mark the Pareto-optimal rows; less is better in each objective.
 
-    A row beats another if it is nowhere more and somewhere less. Of equal rows, all stay. Takes points x front steps.
+    Parameters
+    ----------
+    costs : array [points, objectives]
+        Cost of each point in each objective.
+
+    Returns
+    -------
+    array of bool [points]
+        True for each row that no other row dominates. A row dominates another one if it is nowhere larger and
+        somewhere smaller; so all of several equal rows stay.
+
+    Notes
+    -----
+    The run time grows with the points times the size of the front.
     """
-    order = np.lexsort(costs.T[::-1])  # whatever beats a row comes before it
-    kept = np.zeros(len(costs), dtype=bool)
+    order = np.lexsort(costs.T[::-1])  # a row comes after all rows that dominate it
+    optimal = np.zeros(len(costs), dtype=bool)
     front = np.empty((0, costs.shape[1]))
     for place in order:
-        beaten = ((front <= costs[place]).all(axis=1) & (front < costs[place]).any(axis=1)).any()
-        if not beaten:
-            kept[place] = True
+        dominated = ((front <= costs[place]).all(axis=1) & (front < costs[place]).any(axis=1)).any()
+        if not dominated:
+            optimal[place] = True
             front = np.vstack([front, costs[place]])
-    return kept
+    return optimal

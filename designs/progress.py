@@ -1,4 +1,4 @@
-"""Progress of sweeps and studies: how many are done, rate, best so far, time left; a bar on a terminal, else lines."""
+"""Progress of sweeps and studies: number done, rate, best so far, time left; a bar on a terminal, else lines."""
 
 from __future__ import annotations
 
@@ -11,14 +11,22 @@ LINE_SECONDS = 10.0
 
 
 class Progress:
-    """Shows on standard error how far a long search has come. Use as a context manager.
+    """Progress of a long search, shown on standard error. Use as a context manager.
 
-    what     is done;   things: what is counted
-    points   of the whole search;   done: of them, before this run
+    Parameters
+    ----------
+    title : str
+        Name of the search.
+    unit : str
+        Plural noun for what is counted, such as "points".
+    points : int
+        Points of the whole search.
+    done : int
+        Points that were finished before this run.
     """
 
-    def __init__(self, what: str, things: str, points: int, done: int = 0) -> None:
-        self._what, self._things = what, things
+    def __init__(self, title: str, unit: str, points: int, done: int = 0) -> None:
+        self._title, self._unit = title, unit
         self._points, self._before, self.done = points, done, done
         self._begin = self._last_line = time.monotonic()
         self._bar: Any = None
@@ -30,10 +38,10 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn(self._what),
+                TextColumn(self._title),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]:,.0f} " + self._things + "/s; {task.fields[best]};"),
+                TextColumn("{task.fields[rate]:,.0f} " + self._unit + "/s; {task.fields[best]};"),
                 TimeRemainingColumn(),
                 console=Console(stderr=True),
                 transient=True,
@@ -48,20 +56,20 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
         if kind is not None and self.done < self._points:
-            print(f"{self._what} stopped: {self.line()}", file=sys.stderr)
+            print(f"{self._title} stopped: {self.line()}", file=sys.stderr)
 
     def advance(self, points: int) -> None:
-        """So many points more are on the disk."""
+        """Count `points` more as done."""
         self.done += points
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, rate=self.points_per_second, best=self.best)
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
             self._last_line = time.monotonic()
-            print(f"{self._what}: {self.line()}", file=sys.stderr, flush=True)
+            print(f"{self._title}: {self.line()}", file=sys.stderr, flush=True)
 
     @property
     def points_per_second(self) -> float:
-        """Of this run."""
+        """Rate of this run."""
         return (self.done - self._before) / max(time.monotonic() - self._begin, 1e-9)
 
     @property
@@ -70,8 +78,8 @@ class Progress:
         raise NotImplementedError
 
     def line(self) -> str:
-        """All of it in one line."""
+        """Return the progress in one line."""
         rate = self.points_per_second
         left = f"{max(self._points - self.done, 0) / rate:,.0f} s left" if rate > 0 else "time left unknown"
         shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
-        return f"{self.done:,} of {self._points:,} {self._things}, {shown} a second; {self.best}; {left}"
+        return f"{self.done:,} of {self._points:,} {self._unit}, {shown} a second; {self.best}; {left}"

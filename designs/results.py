@@ -1,4 +1,4 @@
-"""Result files: Parquet, with unit and description of every column and what made them in the footer."""
+"""Result files: Parquet, with unit and description of each column, and the origin of the result in the footer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROVENANCE = b"eie-codesign"
 
 @dataclass(frozen=True)
 class Column:
-    """Name, type, unit and meaning of one column of a result file."""
+    """One column of a result file: name, type, unit and meaning."""
 
     name: str
     type: pa.DataType
@@ -34,17 +34,23 @@ class Column:
 
     @property
     def field(self) -> pa.Field:
+        """Arrow's field, with unit and description as metadata."""
         return pa.field(self.name, self.type, metadata={"unit": self.unit, "description": self.description})
 
 
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """Return Arrow's schema of these columns."""
+    return pa.schema([column.field for column in columns])
+
+
 def table_of(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """A table with these columns from rows that hold exactly them."""
-    schema = pa.schema([column.field for column in columns])
+    """Return a table of these columns; each row must have a value for each of them."""
+    schema = schema_of(columns)
     return pa.Table.from_pylist([{name: row[name] for name in schema.names} for row in rows], schema=schema)
 
 
 def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What made a result: the settings, the versions of the software and a digest of the project's sources."""
+    """Return the origin of a result: its settings, the versions of the software, a digest of the project's sources."""
     packages = (traces, compress, sim)
     return {
         "settings": dict(settings),
@@ -54,13 +60,13 @@ def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write_results(path: str | os.PathLike[str], table: pa.Table, origin: Mapping[str, Any]) -> None:
-    """Write a result file, whole or not at all; `origin` is kept with it as JSON."""
+    """Write a result file, whole or not at all; the footer keeps `origin` as JSON."""
     with atomic_file(path) as temporary:
         _write(table, origin, temporary)
 
 
 def results_bytes(table: pa.Table, origin: Mapping[str, Any]) -> bytes:
-    """What `write_results` writes."""
+    """Return the bytes of the file that `write_results` would write."""
     sink = pa.BufferOutputStream()
     _write(table, origin, sink)
     content: bytes = sink.getvalue().to_pybytes()
@@ -68,7 +74,7 @@ def results_bytes(table: pa.Table, origin: Mapping[str, Any]) -> bytes:
 
 
 def read_results_bytes(content: bytes) -> pa.Table:
-    """The table of what `results_bytes` gave, without its origin."""
+    """Return the table in the bytes from `results_bytes`, without its origin."""
     return pq.read_table(pa.BufferReader(content)).replace_schema_metadata(None)
 
 
@@ -78,16 +84,36 @@ def _write(table: pa.Table, origin: Mapping[str, Any], where: Any) -> None:
 
 
 def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tuple[pa.Table, dict[str, Any]]:
-    """Read a result file and its origin. Raises InputError if it is missing, damaged or of another kind."""
+    """Read a result file.
+
+    Parameters
+    ----------
+    path : path
+        The Parquet file.
+    columns : sequence of Column
+        Columns that the file must have; it may have more.
+
+    Returns
+    -------
+    table : pyarrow.Table
+        All columns of the file.
+    origin : dict
+        The settings, versions and digest from `provenance`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another kind.
+    """
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such result file; make it with python -m designs") from None
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: must be a whole Parquet file; reading it failed: {error}") from error
-    found = {field.name: field.type for field in table.schema}
-    wrong = [column.name for column in columns if found.get(column.name) != column.type]
-    wrong += [name for name in found if table[name].null_count]
+    types = {field.name: field.type for field in table.schema}
+    wrong = [column.name for column in columns if types.get(column.name) != column.type]
+    wrong += [name for name in types if table[name].null_count]
     try:
         origin = json.loads((table.schema.metadata or {}).get(_PROVENANCE, b""))
     except ValueError:

@@ -1,14 +1,14 @@
-"""The space of designs as data: which values each parameter may take, and what must hold between them.
+"""Spaces of designs as data: the values of each parameter, and the constraints.
 
-In Python, or as a TOML file:
+A space is made in Python, or read from a TOML file:
 
     [hardware]
-    num_pes = [16, 32, 64]                         # a set
+    num_pes = [16, 32, 64]                               # a list of values
     queue_slots = { low = 2, high = 64, factor = 2 }     # 2, 4, 8 ... 64
-    clock_mhz = { low = 400.0, high = 800.0 }      # any number between; log = true spreads it by ratio
-    memory_mode = "resident"                       # one value; what is left out is the paper's
+    clock_mhz = { low = 400.0, high = 800.0 }            # any number of the range; log = true samples by ratio
+    memory_mode = "resident"                             # one value; the paper's value if left out
 
-    [compression]                                  # of every layer, each on its own; [compression.layers.NAME] of one
+    [compression]                                        # of every layer; [compression.layers.NAME] is for one layer
     density = { low = 0.05, high = 0.5, log = true }
 
     [constraints]
@@ -26,28 +26,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
-from designs.design import ARRAY_FIELDS, Design, LayerCompression
+from designs.design import ARRAY_FIELDS, HARDWARE, HARDWARE_TYPES, Design, LayerCompression
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
 from traces import InputError
 
-HARDWARE = (*ARRAY_FIELDS, "row_assignment")
-COMPRESSION = tuple(each.name for each in dataclasses.fields(LayerCompression))
-_REAL = ("clock_mhz", "dram_gb_per_s", "density")
-_NAMED = ("memory_mode", "block_axis", "precision", "row_assignment")
+COMPRESSION = tuple(field.name for field in dataclasses.fields(LayerCompression))
+_TYPES = {**HARDWARE_TYPES, **get_type_hints(LayerCompression)}
 _MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included.
+    """Range of numbers; `low` and `high` belong to it.
 
-    step     only those that are so far apart;   factor   only those, each so many times the one before
-    log      numbers in between are spread by their ratio, not their difference
+    Attributes
+    ----------
+    low, high : float
+        Smallest and largest number.
+    step : float, optional
+        Difference between neighbouring numbers.
+    factor : float, optional
+        Ratio between neighbouring numbers.
+    log : bool
+        Sample a continuous range by its logarithm.
 
-    Raises InputError if there is no such range.
+    Raises
+    ------
+    InputError
+        If a value is invalid, or step, factor and log contradict each other.
     """
 
     low: float
@@ -66,7 +75,7 @@ class Range:
         if not isinstance(self.log, bool):
             raise InputError(f"a range's log must be true or false; found {self.log!r}")
         if self.low > self.high:
-            raise InputError(f"a range goes from low to high; found {self.low} to {self.high}: exchange them")
+            raise InputError(f"a range goes from low to high; found {self.low} to {self.high}; exchange them")
         if self.step is not None and self.factor is not None:
             raise InputError("a range has a step or a factor, not both")
         if self.step is not None and not self.step > 0:
@@ -77,23 +86,34 @@ class Range:
             raise InputError("log is for a range without step and factor whose low is above 0")
 
     def values(self, whole: bool) -> tuple[float, ...] | None:
-        """All numbers of the range, or None if it is continuous."""
+        """Return all numbers of the range, or None if it is continuous; a range of whole numbers has step 1."""
         step = 1 if whole and self.step is None and self.factor is None else self.step
         if step is None and self.factor is None:
             return None
-        found: list[float] = []
+        numbers: list[float] = []
         value: float = self.low
-        while value <= self.high * (1 + 1e-12) and len(found) <= _MOST_VALUES:
-            found.append(value)
-            value = self.low + len(found) * step if step is not None else self.low * (self.factor or 1) ** len(found)
-        if len(found) > _MOST_VALUES:
+        while value <= self.high * (1 + 1e-12) and len(numbers) <= _MOST_VALUES:
+            numbers.append(value)
+            place = len(numbers)
+            value = self.low + place * step if step is not None else self.low * (self.factor or 1) ** place
+        if len(numbers) > _MOST_VALUES:
             raise InputError(f"a range may have at most {_MOST_VALUES:,} values; give a larger step or a factor")
-        return tuple(found)
+        return tuple(numbers)
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One thing that a space varies, or holds: its values, in order, or the continuous range it may take."""
+    """One parameter of a space, varied or fixed.
+
+    Attributes
+    ----------
+    name : str
+        Name of the hardware parameter, or LAYER.OPTION.
+    values : tuple, optional
+        All values in order. None: the parameter is continuous.
+    range : Range, optional
+        The range that the values come from.
+    """
 
     name: str
     values: tuple[Any, ...] | None
@@ -101,11 +121,11 @@ class Parameter:
 
     @property
     def varies(self) -> bool:
-        """Whether there is more than one value."""
+        """True if there is more than one value."""
         return self.values is None or len(self.values) > 1
 
     def at(self, unit: float) -> Any:
-        """The value at a place from 0 to 1 (not included), all of them evenly spread."""
+        """Return the value at `unit`, 0 <= unit < 1; values share this interval evenly."""
         if self.values is not None:
             return self.values[min(int(unit * len(self.values)), len(self.values) - 1)]
         assert self.range is not None
@@ -115,17 +135,28 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What must hold in every design. Raises InputError if no design could hold to it.
+    """Constraints on every design of a space.
 
-    That a line holds a whole entry, and that each SRAM is one of those known, always must.
+    Two more always hold: a line holds at least one entry, and each SRAM has a size that the SRAM tables cover.
+
+    Attributes
+    ----------
+    max_area_mm2 : float, optional
+        Largest area of the array at 45 nm, in mm2.
+    must_fit : bool
+        Every layer must fit the SRAMs whole. A design on which a layer does not fit gets no figures.
+    whole_lines : bool
+        The line width must be a multiple of the entry width.
+
+    Raises
+    ------
+    InputError
+        If a value is invalid.
     """
 
     max_area_mm2: float | None = None
-    """of the array, at 45 nm"""
     must_fit: bool = False
-    """whether every layer must fit the SRAMs whole; a design where one does not gets no figures"""
     whole_lines: bool = False
-    """whether a line must be a whole number of entries, nothing left over"""
 
     def __post_init__(self) -> None:
         area = self.max_area_mm2
@@ -136,9 +167,9 @@ class Constraints:
                 raise InputError(f"{name} must be true or false; found {getattr(self, name)!r}")
 
     def refuses(self, array: ArrayConfig) -> str | None:
-        """Why an array is not of the space, by what can be known without a network; None if it is."""
+        """Return the constraint that an array breaks, as far as known without a network; None if it breaks none."""
         if self.whole_lines and array.line_bits % array.entry_bits:
-            return "line_bits is no whole number of entries"
+            return "line_bits is no multiple of the entry width"
         if self.max_area_mm2 is not None:
             try:
                 area = area_mm2(array)
@@ -149,20 +180,29 @@ class Constraints:
         return None
 
 
-_NO_SRAM = "an SRAM is too small for its port, or outside of the tables"
+_NO_SRAM = "an SRAM is too small for its port, or outside the SRAM tables"
 _NO_ENTRY = "a line does not hold one entry"
 
 
 @dataclass(frozen=True)
 class Space:
-    """Values of each parameter by name, and the constraints between them.
+    """Values of each parameter by name, and the constraints.
 
-    hardware     fields of `sim.ArrayConfig` and row_assignment: a value, a sequence of values or a `Range`; what is
-                 left out is the paper's
-    compression  options of `LayerCompression` for each layer on its own; under "layers", by layer, options that
-                 stand before those
+    Attributes
+    ----------
+    hardware : mapping
+        Fields of `sim.ArrayConfig` and row_assignment by name: each a value, a sequence of values or a `Range`. A
+        parameter that is left out has the EIE paper's value.
+    compression : mapping
+        Options of `LayerCompression` by name, which each layer varies on its own. "layers" maps names of layers to
+        options that override these.
+    constraints : Constraints
+        Constraints on every design.
 
-    Raises InputError if a name or a value does not exist, or an option has no effect.
+    Raises
+    ------
+    InputError
+        If a name or a value is invalid, or an option has no effect.
     """
 
     hardware: Mapping[str, Any] = field(default_factory=dict)
@@ -192,16 +232,16 @@ class Space:
                 _parameter(f"{name}.{option}" if name else option, option, given, _check_compression)
 
     def hardware_parameters(self) -> dict[str, Parameter]:
-        """Every field of the array and the row assignment, varied or not, in a fixed order."""
-        defaults = {**vars(ArrayConfig()), "row_assignment": "interleaved"}
+        """Return all hardware parameters by name, varied or not, in the order of HARDWARE."""
+        defaults = Design(ArrayConfig()).hardware
         return {
             name: _parameter(name, name, self.hardware.get(name, defaults[name]), _check_hardware) for name in HARDWARE
         }
 
     def compression_parameters(self, layers: Sequence[str]) -> dict[str, Parameter]:
-        """Parameters named LAYER.OPTION for each of a network's layers; none if the space says nothing of compression.
+        """Return the parameters LAYER.OPTION of a network's layers; none if the space has no compression.
 
-        Raises InputError if the space names a layer that is not there.
+        Raises InputError if the space names a layer that the network does not have.
         """
         if not self.compression:
             return {}
@@ -220,22 +260,22 @@ class Space:
         }
 
     def parameters(self, layers: Sequence[str] = ()) -> dict[str, Parameter]:
-        """All parameters: of the hardware, then of the compression of these layers."""
+        """Return all parameters: of the hardware, then of the compression of these layers."""
         return self.hardware_parameters() | self.compression_parameters(layers)
 
     def design(self, values: Mapping[str, Any]) -> Design:
-        """The design of these values, one for each parameter. Raises InputError if there is no such array."""
-        array = ArrayConfig(**{name: values[name] for name in ARRAY_FIELDS})
+        """Return the design of these values, one for each parameter; raise InputError if the array is invalid."""
         options: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             layer, dot, option = name.rpartition(".")
             if dot:
                 options.setdefault(layer, {})[option] = value
-        compression = tuple((layer, LayerCompression(**of_layer)) for layer, of_layer in options.items())
-        return Design(array, values["row_assignment"], compression)
+        return Design.from_hardware(
+            values, tuple((layer, LayerCompression(**chosen)) for layer, chosen in options.items())
+        )
 
     def refuses(self, values: Mapping[str, Any]) -> str | None:
-        """Why the design of these values is not of the space, in a few words; None if it is."""
+        """Return the constraint that the design of these values breaks, in a few words; None if it breaks none."""
         if values["line_bits"] < values["weight_bits"] + values["index_bits"]:
             return _NO_ENTRY
         array = ArrayConfig(**{name: values[name] for name in ARRAY_FIELDS})
@@ -248,7 +288,7 @@ class Space:
         return reason
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes the same space."""
+        """Return plain values, from which `from_dict` makes the same space."""
         plain: dict[str, Any] = {}
         for name in ("hardware", "compression"):
             given = {key: _plain(value) for key, value in getattr(self, name).items()}
@@ -260,15 +300,15 @@ class Space:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Space:
-        """A space from plain values. Raises InputError as the class does."""
+        """Return the space of these plain values; raise InputError as the class does."""
         _check_names("the space", values, ("hardware", "compression", "constraints"))
         constraints = values.get("constraints", {})
-        _check_names("constraints", constraints, tuple(each.name for each in dataclasses.fields(Constraints)))
+        _check_names("constraints", constraints, tuple(field.name for field in dataclasses.fields(Constraints)))
         return cls(values.get("hardware", {}), values.get("compression", {}), Constraints(**constraints))
 
     @classmethod
     def from_toml(cls, text: str) -> Space:
-        """A space from TOML text. Raises InputError as the class does."""
+        """Return the space of a TOML text; raise InputError as the class does."""
         try:
             return cls.from_dict(tomllib.loads(text))
         except tomllib.TOMLDecodeError as error:
@@ -276,7 +316,7 @@ class Space:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Space:
-        """Read a TOML file. Raises InputError if it is missing, of another kind, or as the class does."""
+        """Read a TOML file; raise InputError if it cannot be read or is no TOML, or as the class does."""
         try:
             return cls.from_toml(Path(path).read_text())
         except (OSError, UnicodeDecodeError) as error:
@@ -302,9 +342,9 @@ def _check_names(where: str, values: Any, known: Sequence[str] | None) -> None:
 
 
 def _parameter(name: str, kind: str, given: Any, check: Any) -> Parameter:
-    """A parameter from what a space says of it, each value checked."""
+    """Return a parameter of the values that a space gives, each checked; `kind` is its name without the layer."""
     if isinstance(given, Mapping):
-        _check_names(name, given, tuple(each.name for each in dataclasses.fields(Range)))
+        _check_names(name, given, tuple(field.name for field in dataclasses.fields(Range)))
         try:
             given = Range(**given)
         except TypeError:
@@ -320,9 +360,9 @@ def _parameter(name: str, kind: str, given: Any, check: Any) -> Parameter:
 
 
 def _in_range(name: str, kind: str, given: Range, check: Any) -> Parameter:
-    if kind in _NAMED:
-        raise InputError(f"{name} is one of a few names, not a range; list them")
-    whole = kind not in _REAL
+    if get_origin(_TYPES[kind]) is Literal or _TYPES[kind] is bool:
+        raise InputError(f"{name} has names for values, so it takes no range; list the names")
+    whole = _TYPES[kind] is not float
     if whole and given.log:
         raise InputError(f"{name} is a whole number; give its range a factor instead of log")
     values = given.values(whole)
@@ -337,14 +377,14 @@ def _in_range(name: str, kind: str, given: Range, check: Any) -> Parameter:
 
 
 def _check_hardware(name: str, value: Any) -> Any:
-    """The value as an array has it; every other field is such that any value of this one is possible with it."""
+    """Return a value as `ArrayConfig` stores it; the other fields are chosen so that they allow any valid value."""
     if name == "row_assignment":
         return Design(ArrayConfig(), value).row_assignment
     roomy = {"line_bits": 512, "weight_bits": 1, "index_bits": 1}
     if name == "sparse_matrix_bytes":
         roomy["line_bits"] = 8
     array = ArrayConfig(**(roomy | {name: value}))
-    area_mm2(array)  # that the SRAMs are known
+    area_mm2(array)  # raises InputError if an SRAM is outside the tables
     return getattr(array, name)
 
 

@@ -1,4 +1,4 @@
-"""Steps of a long job that are kept: a run that was cut off goes on after its last finished step."""
+"""Steps of a long job: each result is kept, so that an interrupted run continues after its last finished step."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from designs.folder_lock import lock_folder
+from designs.results_folder import lock_folder
 from traces.files.atomic_file import write_atomically
 
 
 class Stages:
-    """The finished steps of one results folder, each with what made it and a checksum of its file.
+    """Finished steps of one results folder, each with its origin and the checksum of its file.
 
-    A step that is made again makes all later steps again, unless it gives the very same file.
+    If a step is repeated, all later steps are repeated, too, unless it gives exactly the same file. Use as a context
+    manager: one run at a time may write to a folder.
 
-    Use as a context manager: one run at a time may write to a folder. Raises InputError if another run does,
-    or the folder cannot be written.
+    Parameters
+    ----------
+    folder : Path
+        Folder of the results.
+    fresh : bool
+        Repeat all steps.
+
+    Raises
+    ------
+    InputError
+        On entry, if another run writes to the folder, or it cannot be written.
     """
 
     def __init__(self, folder: Path, fresh: bool = False) -> None:
@@ -42,9 +52,21 @@ class Stages:
         return record if isinstance(record, dict) else {}
 
     def run(self, file_name: str, origin: Mapping[str, Any], make: Callable[[Path], object]) -> bool:
-        """Call `make` to write `file_name`, unless it is there as the same `origin` made it.
+        """Run one step, unless its file is there and has the same origin.
 
-        Returns True if it was made now, False if it was kept from an earlier run.
+        Parameters
+        ----------
+        file_name : str
+            File that the step writes.
+        origin : mapping
+            Settings of the step, as plain values.
+        make : callable
+            Writes the file at the path that it is called with.
+
+        Returns
+        -------
+        bool
+            True if the step ran now, False if the file of an earlier run was kept.
         """
         path = self.folder / file_name
         finished = self._finished()

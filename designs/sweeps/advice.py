@@ -1,17 +1,16 @@
-"""What an array's time is lost to, and what one change of it would gain: each change is simulated."""
+"""Advice on an array: the classes of its cycles, and the simulated gain of single changes."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from designs.design import Design, RowAssignment
+from designs.design import Design
 from designs.sweeps.fitting import fitted
 from designs.sweeps.network_run import NetworkRun
 from designs.sweeps.sweep import sweep
@@ -19,10 +18,12 @@ from designs.sweeps.totals import DesignPoint, network_totals
 from designs.sweeps.workload import Workload
 from sim.cost.area import area_mm2
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
+from sim.row_assignment import RowAssignment
 from traces import InputError
+from traces.arrays import Integers64
 from traces.shell.progress import progress_bar
 
-NEARLY_THE_AREA = 1.01  # what a change may enlarge the array by and still be free: a deeper queue takes 0.4 %
+NEARLY_THE_AREA = 1.01  # a change may enlarge the array by 1 %: a deeper queue takes 0.4 %
 
 Shares = dict[str, float]
 
@@ -31,12 +32,20 @@ Shares = dict[str, float]
 class Change:
     """One change of a design, as simulated.
 
-    parameter     the field of `ArrayConfig` that differs, or `row_assignment`, `srams` or `together`
-    what          the change in words
-    point         what the network costs then
-    speedup       latency before, over that after
-    energy_gain   energy before, over that after
-    area_ratio    area after, over that before
+    Attributes
+    ----------
+    parameter : str
+        The field of `ArrayConfig` that differs, or row_assignment, srams or together.
+    what : str
+        The change in words.
+    point : DesignPoint
+        Costs of the network after the change.
+    speedup : float
+        Latency before over latency after.
+    energy_gain : float
+        Energy before over energy after.
+    area_ratio : float
+        Area after over area before.
     """
 
     parameter: str
@@ -54,13 +63,20 @@ class Change:
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """Where the cycles of all PEs go, and what to try next.
+    """Shares of the PEs' cycles by class, and changes of the array to try next.
 
-    layers          share of the PEs' cycles in each of CYCLE_CLASSES, by layer
-    total           the same of the whole network
-    blocked_share   share of all cycles in which a full queue holds the broadcast up
-    area_mm2        of the array as it is
-    changes         the largest gain in energy x delay first; `together` is the last
+    Attributes
+    ----------
+    layers : dict of str to dict
+        Share of the PEs' cycles in each of CYCLE_CLASSES, by layer.
+    total : dict
+        The same shares for the whole network.
+    blocked_share : float
+        Share of all cycles in which a full queue blocks the broadcast.
+    area_mm2 : float
+        Area of the array before any change, in mm2.
+    changes : tuple of Change
+        Changes by decreasing gain in energy x delay; the combined change comes last.
     """
 
     layers: dict[str, Shares]
@@ -71,23 +87,33 @@ class Advice:
 
     @property
     def bottleneck(self) -> str:
-        """The class that takes most cycles from computing."""
+        """The class with most cycles, except computing."""
         return max(CYCLE_CLASSES[1:], key=lambda name: self.total[name])
 
 
 def advise(run: NetworkRun) -> Advice:
-    """Sort the cycles of a simulated network, and simulate it again with each of a few changes of its array.
+    """Classify the cycles of a simulated network, and simulate it with each of several changes of its array.
 
-    Changes that the array's parameters do not allow, or on which a layer cannot run, are left out.
+    Parameters
+    ----------
+    run : NetworkRun
+        A simulation, from `run_container`.
+
+    Returns
+    -------
+    Advice
+        Shares of the cycles and the changes. A change that the parameters do not allow, or with which some layer does
+        not run, is left out.
     """
     array = run.result.config
     pe_cycles = _cycles_by_class(run)
     begin = Design(array, run.row_assignment)
-    before, found, table = _simulated(run.workload, begin, list(_single_changes(begin)))
+    before, changes, table = _simulated(run.workload, begin, list(_single_changes(begin)))
     smallest = fitted(begin, table)
     if smallest != begin:
-        found += _simulated(run.workload, begin, [("srams", "SRAMs as small as the layers allow", smallest)])[1]
-    gaining = [each for name in dict.fromkeys(x.parameter for x in found) if (each := _best_of(found, name))]
+        changes += _simulated(run.workload, begin, [("srams", "SRAMs as small as the layers allow", smallest)])[1]
+    parameters = dict.fromkeys(change.parameter for change in changes)
+    gaining = [best for name in parameters if (best := _best_of(changes, name))]
     if len(gaining) > 1:
         together = begin
         for change in gaining:
@@ -96,23 +122,23 @@ def advise(run: NetworkRun) -> Advice:
         if any(change.parameter == "srams" for change in gaining):
             together = fitted(together, sweep(run.workload, [together]))
         words = "together: " + ", ".join(change.what for change in gaining)
-        found += _simulated(run.workload, begin, [("together", words, together)])[1]
-    found.sort(key=lambda change: (change.parameter == "together", -change.energy_delay_gain))
+        changes += _simulated(run.workload, begin, [("together", words, together)])[1]
+    changes.sort(key=lambda change: (change.parameter == "together", -change.energy_delay_gain))
     layers = run.result.layers
     return Advice(
         layers={name: _shares(values) for name, values in pe_cycles.items()},
         total=_shares(sum(pe_cycles.values())),
         blocked_share=sum(int(x.blocked_cycles.sum()) for x in layers) / sum(int(x.cycles.sum()) for x in layers),
         area_mm2=before.area_mm2,
-        changes=tuple(found),
+        changes=tuple(changes),
     )
 
 
 def _simulated(
-    workload: Workload, begin: Design, listed: Sequence[tuple[str, str, Design]]
+    workload: Workload, begin: Design, changed: Sequence[tuple[str, str, Design]]
 ) -> tuple[DesignPoint, list[Change], pa.Table]:
-    """What the network costs at the beginning, the changes as simulated, and the sweep's table."""
-    table = sweep(workload, [begin, *(design for _, _, design in listed)])
+    """Return the costs of the first design, the simulated changes, and the sweep's table."""
+    table = sweep(workload, [begin, *(design for _, _, design in changed)])
     before, *after = network_totals(table)
     changes = [
         Change(
@@ -123,23 +149,23 @@ def _simulated(
             energy_gain=before.energy_nj / point.energy_nj,
             area_ratio=point.area_mm2 / before.area_mm2,
         )
-        for (parameter, what, _), point in zip(listed, after, strict=True)
+        for (parameter, what, _), point in zip(changed, after, strict=True)
         if point.runs
     ]
     return before, changes, table
 
 
-def _cycles_by_class(run: NetworkRun) -> dict[str, npt.NDArray[np.int64]]:
-    """Cycles of all PEs in each of CYCLE_CLASSES, int64 [classes] by layer."""
-    found: dict[str, npt.NDArray[np.int64]] = {}
-    with progress_bar("sorting cycles", sum(len(each.activations) for each in run.workload.layers)) as advance:
+def _cycles_by_class(run: NetworkRun) -> dict[str, Integers64]:
+    """Return the cycles of all PEs in each of CYCLE_CLASSES, [classes] by layer."""
+    cycles: dict[str, Integers64] = {}
+    with progress_bar("classifying cycles", sum(len(each.activations) for each in run.workload.layers)) as advance:
         for each, packed in zip(run.workload.layers, run.packed, strict=True):
-            found[each.layer.name] = np.zeros(len(CYCLE_CLASSES), dtype=np.int64)
+            cycles[each.layer.name] = np.zeros(len(CYCLE_CLASSES), dtype=np.int64)
             for vector in each.activations:
                 breakdown = cycle_breakdown(packed, vector, run.result.config)
-                found[each.layer.name] += [int(getattr(breakdown, name).sum()) for name in CYCLE_CLASSES]
+                cycles[each.layer.name] += [int(getattr(breakdown, name).sum()) for name in CYCLE_CLASSES]
                 advance()
-    return found
+    return cycles
 
 
 def _shares(pe_cycles: Any) -> Shares:
@@ -147,7 +173,7 @@ def _shares(pe_cycles: Any) -> Shares:
 
 
 def _single_changes(design: Design) -> Iterator[tuple[str, str, Design]]:
-    """Parameter, words and design of each change that the array allows."""
+    """Yield parameter, words and design of each change that the array allows."""
     array = design.array
     candidates: list[tuple[str, Sequence[Any], str]] = [
         ("queue_slots", (4 * array.queue_slots,), "{} queue slots"),
@@ -161,18 +187,21 @@ def _single_changes(design: Design) -> Iterator[tuple[str, str, Design]]:
         for value in values:
             try:
                 changed = dataclasses.replace(array, **{parameter: value})
-                area_mm2(changed)  # its SRAMs must be ones that are known
+                area_mm2(changed)  # raises InputError if an SRAM is outside the tables
             except InputError:
                 continue
             yield parameter, words.format(value), dataclasses.replace(design, array=changed)
-    words_of = {"entries": "rows balanced by stored entries", "activity": "rows balanced by these inputs"}
-    for rows in get_args(RowAssignment):
-        if rows in words_of and rows != design.row_assignment:
-            yield "row_assignment", words_of[rows], dataclasses.replace(design, row_assignment=rows)
+    balanced: dict[RowAssignment, str] = {
+        "entries": "rows balanced by stored entries",
+        "activity": "rows balanced by these inputs",
+    }
+    for rows, words in balanced.items():
+        if rows != design.row_assignment:
+            yield "row_assignment", words, dataclasses.replace(design, row_assignment=rows)
 
 
 def _best_of(changes: Sequence[Change], parameter: str) -> Change | None:
-    """Of the changes of one parameter the one that gains most for nearly the same area; None if none gains."""
+    """Return the change of one parameter that gains most at nearly the same area; None if none gains."""
     gaining = [
         change
         for change in changes
@@ -182,7 +211,7 @@ def _best_of(changes: Sequence[Change], parameter: str) -> Change | None:
 
 
 def _with(design: Design, other: Design, parameter: str) -> Design:
-    """A design with one parameter of another."""
+    """Return a design with one parameter taken from another design."""
     if parameter == "row_assignment":
         return dataclasses.replace(design, row_assignment=other.row_assignment)
     value = getattr(other.array, parameter)

@@ -1,4 +1,4 @@
-"""The points of a sweep in batches of about half a second: so long that handing one out costs little beside it."""
+"""Batches of sweep points, about half a second each, so that handing out a batch costs little beside its run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,23 @@ from designs.sweeps.workload import Workload
 from traces import InputError
 
 BATCH_SECONDS = 0.5
-_BATCHES_PER_BATCH_SECONDS = 50  # that one process can hand out and keep, with ease; more workers get longer batches
-_FIRST_POINTS = 16  # of a batch, before anything is known of how long a point takes
+_BATCHES_PER_BATCH_SECONDS = 50  # one process hands out and keeps so many with ease; more workers: longer batches
+_FIRST_POINTS = 16  # of a batch, before the time per point is known
 _MOST_GROWTH = 8  # from one batch to the next
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Some points, those of one packing after the other.
+    """Points that one worker simulates at once, grouped by packing.
 
-    numbers   of the designs in the sample
-    share     whether other batches have points of the same packings, so that packed matrices are to be shared
+    Attributes
+    ----------
+    numbers : tuple of int
+        Numbers of the designs in the sample.
+    designs : tuple of Design
+        The designs, in the same order.
+    share : bool
+        True if other batches have points of the same packings, so that the packed matrices must be shared.
     """
 
     numbers: tuple[int, ...]
@@ -40,18 +46,27 @@ class Batch:
 
     @property
     def by_packing(self) -> list[tuple[Packing, list[tuple[int, Design]]]]:
-        """Numbers and designs of each packing."""
+        """Numbers and designs by packing."""
         points = zip(self.numbers, self.designs, strict=True)
         return [(key, list(group)) for key, group in itertools.groupby(points, key=lambda point: point[1].packing)]
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A batch that is through.
+    """Result of one batch.
 
-    part      the bytes of a result file
-    best      of its points that run every layer, the one of the least energy-delay product; None if there is none
-    seconds   for the points;   preparing_seconds   for what they share, packed matrices above all
+    Attributes
+    ----------
+    batch : Batch
+        The batch.
+    part : bytes
+        Content of a result file with the rows of the batch.
+    best : DesignPoint, optional
+        The point of least energy-delay product among those that run every layer. None: no point does.
+    seconds : float
+        Time for the points.
+    preparing_seconds : float
+        Time for what the points share, mainly the packed matrices.
     """
 
     batch: Batch
@@ -62,12 +77,19 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a worker finds what batches have in common.
+class SweepInputs:
+    """Data that all batches of a sweep share.
 
-    workload   a folder that it maps, or the workload itself where it sees no such folder
-    packed     the folder of packed matrices, or None
-    origin     of the result files
+    Attributes
+    ----------
+    workload : Path or Workload
+        Folder that a worker maps; or the workload itself for a worker without access to the folder.
+    packed : Path, optional
+        Folder of the shared packed matrices.
+    must_fit : bool
+        A design on which some layer does not fit gets no figures.
+    origin : mapping
+        Origin of the sweep, for its result files.
     """
 
     workload: Path | Workload
@@ -77,15 +99,24 @@ class Source:
 
 
 def batch_seconds(workers: int) -> float:
-    """How long batches are to take, for so many workers."""
+    """Return the run time to aim at for a batch, given the number of workers."""
     return BATCH_SECONDS * max(1.0, workers / _BATCHES_PER_BATCH_SECONDS)
 
 
 class Batches:
-    """The points still to do, in batches of about BATCH_SECONDS, longer for more than some dozens of workers.
+    """Batches of the points that are not done, about BATCH_SECONDS long; longer for more than 50 workers.
 
-    A batch has points of one packing, or all that are left of several. Several workers get the points of one packing
-    only when no packing is left that nobody works on.
+    A batch has points of one packing, or all remaining points of several packings. Workers share a packing only when
+    each packing has a worker.
+
+    Parameters
+    ----------
+    designs : sequence of Design
+        All designs of the sample.
+    done : frozenset of int
+        Numbers of the designs that are finished.
+    workers : int
+        Number of workers.
     """
 
     def __init__(self, designs: Sequence[Design], done: frozenset[int], workers: int) -> None:
@@ -107,7 +138,7 @@ class Batches:
         return bool(self._waiting or self._begun)
 
     def next(self) -> Batch:
-        """A batch of the packing whose turn was the longest ago; of a new one, if a worker has none of its own."""
+        """Return the next batch: of a new packing while there are fewer packings in work than workers, else in turn."""
         if self._waiting and len(self._begun) < self._workers:
             points, new = self._waiting.popleft(), True
         else:
@@ -125,7 +156,7 @@ class Batches:
         return [points.popleft() for _ in range(size)]
 
     def _fill_up(self, taken: list[int]) -> None:
-        """Add packings that fit into the batch with all their points."""
+        """Add packings, each with all its points, as long as they fit into the batch."""
         left = self._seconds - self._packing_seconds - len(taken) * self._point_seconds
         while self._waiting:
             points = self._waiting[0]
@@ -135,32 +166,32 @@ class Batches:
             taken.extend(self._waiting.popleft())
 
     def learn(self, finished: Finished) -> list[Packing]:
-        """Make batches longer or shorter, as this one took; the packings of which it was the last to be finished."""
+        """Adapt the batch size to this batch's run time; return the packings whose last points it had."""
         points = len(finished.batch.numbers)
         self._most_points = _MOST_GROWTH * max(points, self._most_points // _MOST_GROWTH**2)
         self._point_seconds = max(finished.seconds / points, 1e-6)
         prepared = finished.preparing_seconds / len(finished.batch.by_packing)
-        if prepared > self._point_seconds:  # else it had been prepared before
+        if prepared > self._point_seconds:  # otherwise the packing was already prepared
             self._packing_seconds = prepared
-        through = []
+        completed = []
         for packing, group in finished.batch.by_packing:
             self._unfinished[packing] -= len(group)
             if not self._unfinished[packing]:
-                through.append(packing)
-        return through
+                completed.append(packing)
+        return completed
 
 
 def single_points(batch: Batch) -> list[Batch]:
-    """The same points, one by one."""
+    """Split a batch into batches of one point."""
     return [
         Batch((number,), (design,), share=True) for number, design in zip(batch.numbers, batch.designs, strict=True)
     ]
 
 
-def run_batch(batch: Batch, source: Source) -> Finished:
-    """What a worker does; what batches have in common, it keeps from one to the next."""
+def run_batch(batch: Batch, inputs: SweepInputs) -> Finished:
+    """Simulate a batch; the process keeps the shared data for the next batch."""
     begin = time.perf_counter()
-    evaluation = _evaluation(source.workload, source.packed, source.must_fit)
+    evaluation = _evaluation(inputs.workload, inputs.packed, inputs.must_fit)
     preparing = time.perf_counter() - begin
     tables = []
     for packing, points in batch.by_packing:
@@ -169,7 +200,7 @@ def run_batch(batch: Batch, source: Source) -> Finished:
         preparing += time.perf_counter() - before
         tables.append(evaluation.table([number for number, _ in points], [design for _, design in points]))
     table = pa.concat_tables(tables)
-    part = results_bytes(table, source.origin)
+    part = results_bytes(table, inputs.origin)
     best = best_point(table)
     return Finished(batch, part, best, time.perf_counter() - begin - preparing, preparing)
 
@@ -180,10 +211,10 @@ def _evaluation(workload: Path | Workload, packed: Path | None, must_fit: bool) 
         try:
             workload = Workload.open(workload)
         except InputError as error:
-            raise InputError(f"a worker does not see the sweep's arrays: {error}") from error
+            raise InputError(f"a worker has no access to the sweep's arrays: {error}") from error
     return Evaluation(workload, must_fit, packed)
 
 
 def forget() -> None:
-    """Let go of what this process kept from batch to batch."""
+    """Free the shared data that `run_batch` keeps."""
     _evaluation.cache_clear()

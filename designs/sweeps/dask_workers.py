@@ -1,4 +1,4 @@
-"""Workers of a Dask scheduler: on this machine, or wherever Dask's own deployments start them (extra `cluster`)."""
+"""Workers of a Dask scheduler, on this machine or elsewhere (extra `cluster`)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from designs.sweeps.batches import Batch, Finished, Source, run_batch
+from designs.sweeps.batches import Batch, Finished, SweepInputs, run_batch
 from designs.sweeps.workers import Crew
 from designs.sweeps.workload import Workload
 from traces import InputError
 
-_BATCHES_PER_WORKER = 2  # one that runs and one that waits, so that no worker does
-_PATIENCE_SECONDS = 60  # for a scheduler, and for the first worker
+_BATCHES_PER_WORKER = 2  # one runs while the other one waits, so that no worker is idle
+_PATIENCE_SECONDS = 60  # to find a scheduler, and then its first worker
 
-# What Dask's workers do beside their work takes a tenth of their time: they look at what they do a hundred times a
-# second, at memory and clock often, and give freed memory back at once, only to ask for it again.
+# By default Dask's workers profile themselves a hundred times a second, poll memory and clock often, and return freed
+# memory at once only to request it again: 10 % overhead.
 _QUIET = {
     "distributed.worker.profile.enabled": False,
     "distributed.worker.memory.monitor-interval": "1s",
@@ -31,9 +31,19 @@ _TRIM = "MALLOC_TRIM_THRESHOLD_"
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers of a scheduler at `address`; without one, a LocalCluster of so many processes, started for a sweep.
+    """Workers of a Dask scheduler.
 
-    Raises InputError if Dask is not installed.
+    Attributes
+    ----------
+    address : str, optional
+        Address of the scheduler, such as tcp://HOST:8786. None: a LocalCluster is started for the sweep.
+    number : int
+        Processes of the LocalCluster, 1 to 1,024.
+
+    Raises
+    ------
+    InputError
+        If Dask is not installed.
     """
 
     address: str | None = None
@@ -51,7 +61,8 @@ class Cluster:
             raise InputError(f"workers must be 1 to 1,024 processes; found {self.number}")
 
     @contextlib.contextmanager
-    def start(self, source: Source) -> Iterator[Crew]:
+    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+        """Connect to the scheduler; raise InputError if it has no worker."""
         distributed: Any = importlib.import_module("distributed")
         with contextlib.ExitStack() as stack:
             if self.address is None:
@@ -71,18 +82,18 @@ class Cluster:
                 client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
             except (OSError, ValueError, TimeoutError) as error:
                 raise InputError(
-                    f"{self.address or 'the local cluster'}: there is no Dask scheduler with at least one worker: "
+                    f"{self.address or 'the local cluster'}: there must be a Dask scheduler with at least one worker: "
                     f"{error}; give its address, such as tcp://HOST:8786"
                 ) from error
-            yield _DaskCrew(client, source)
+            yield _DaskCrew(client, inputs)
 
 
 class _DaskCrew:
-    def __init__(self, client: Any, source: Source) -> None:
+    def __init__(self, client: Any, inputs: SweepInputs) -> None:
         distributed: Any = importlib.import_module("distributed")
         self._client = client
         self._distributed = distributed
-        self._source = _where_workers_see_it(client, source)
+        self._inputs = _accessible_inputs(client, inputs)
         self._batches: dict[Any, Batch] = {}
         self._completed = distributed.as_completed()
 
@@ -95,39 +106,39 @@ class _DaskCrew:
         return _BATCHES_PER_WORKER * self.workers
 
     def submit(self, batch: Batch) -> None:
-        # The workload is an argument of its own: where it is a future, Dask gives the worker its one copy.
-        source = dataclasses.replace(self._source, workload=Path())
-        future = self._client.submit(_run, batch, source, self._source.workload, pure=False)
+        # The workload is an argument of its own: if it is a future, Dask gives the worker its one copy.
+        inputs = dataclasses.replace(self._inputs, workload=Path())
+        future = self._client.submit(_run, batch, inputs, self._inputs.workload, pure=False)
         self._batches[future] = batch
         self._completed.add(future)
 
     def next(self) -> list[tuple[Batch, Finished | None]]:
-        through: list[tuple[Batch, Finished | None]] = []
+        ended: list[tuple[Batch, Finished | None]] = []
         for future in [next(self._completed)]:
             batch = self._batches.pop(future)
             try:
-                through.append((batch, future.result()))
+                ended.append((batch, future.result()))
             except self._distributed.KilledWorker:
-                through.append((batch, None))
+                ended.append((batch, None))
             except self._distributed.client.FutureCancelledError as error:
                 raise InputError(
-                    f"the scheduler has gone: {error}; finished points are kept: run the same command again to go on"
+                    f"the scheduler has gone: {error}; finished points are kept; run the same sweep again to continue"
                 ) from error
-        return through
+        return ended
 
 
-def _run(batch: Batch, source: Source, workload: Path | Workload) -> Finished:
-    return run_batch(batch, dataclasses.replace(source, workload=workload))
+def _run(batch: Batch, inputs: SweepInputs, workload: Path | Workload) -> Finished:
+    return run_batch(batch, dataclasses.replace(inputs, workload=workload))
 
 
-def _where_workers_see_it(client: Any, source: Source) -> Source:
-    """The source as it is if every worker sees its folder; else with the arrays sent to each worker, once."""
-    assert isinstance(source.workload, Path)
-    folder = source.workload.resolve()
+def _accessible_inputs(client: Any, inputs: SweepInputs) -> SweepInputs:
+    """Return the inputs unchanged if every worker can read the folder; otherwise send each worker the arrays, once."""
+    assert isinstance(inputs.workload, Path)
+    folder = inputs.workload.resolve()
     digest = Workload.digest_in(folder)
-    found = client.run(Workload.digest_in, str(folder))
-    if all(each == digest for each in found.values()):
-        packed = None if source.packed is None else source.packed.resolve()
-        return dataclasses.replace(source, workload=folder, packed=packed)
+    digests = client.run(Workload.digest_in, str(folder))
+    if all(each == digest for each in digests.values()):
+        packed = None if inputs.packed is None else inputs.packed.resolve()
+        return dataclasses.replace(inputs, workload=folder, packed=packed)
     workload = client.scatter(Workload.open(folder), broadcast=True)
-    return dataclasses.replace(source, workload=workload, packed=None)
+    return dataclasses.replace(inputs, workload=workload, packed=None)

@@ -1,4 +1,4 @@
-"""What designs cost: timing, counters and energy of every layer, without outputs, which no design changes."""
+"""Costs of designs: cycles, counters and energy of every layer. Outputs are left out; no design changes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from designs.design import DESIGN_COLUMNS, Design, Packing, design_columns
-from designs.results import Column
+from designs.results import Column, schema_of
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
@@ -22,25 +22,26 @@ from sim.cost.energy import block_energies
 from sim.memory import blocks_of, shortfalls
 from traces import InputError
 
-ENERGIES = tuple(each.name for each in dataclasses.fields(Energy))
+ENERGIES = tuple(field.name for field in dataclasses.fields(Energy))
+"""Names of the energies of the blocks."""
 SWEEP_COLUMNS = [
     Column("point", pa.int64(), "", "number of the design in its sample"),
     *DESIGN_COLUMNS,
     Column("layer", pa.string(), "", "layer of the network"),
     Column("rows", pa.int32(), "rows", "output activations"),
     Column("columns", pa.int32(), "columns", "input activations"),
-    Column("inputs", pa.int32(), "inputs", "inputs that the means below are taken over"),
-    Column("fits", pa.bool_(), "", "whether the layer fits the SRAMs whole"),
-    Column("lacking", pa.string(), "", "what it lacks, if it does not"),
+    Column("inputs", pa.int32(), "inputs", "inputs of the means below"),
+    Column("fits", pa.bool_(), "", "true if the layer fits the SRAMs whole"),
+    Column("lacking", pa.string(), "", "exceeded capacities, if it does not fit"),
     Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
     Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
     Column("fullest_pe_entries", pa.int64(), "entries", "of the PE that holds most, padding included"),
-    Column("row_order_bits", pa.int64(), "bit", "table that puts the outputs back in order"),
+    Column("row_order_bits", pa.int64(), "bit", "table that restores the order of the outputs"),
     Column("broadcasts", pa.float64(), "columns/input", "non-zero activations and the bias, mean"),
-    Column("cycles", pa.float64(), "cycles/input", "mean; not a number where the design does not run the layer"),
-    Column("blocked_cycles", pa.float64(), "cycles/input", "cycles of a broadcast held up by a full queue, mean"),
+    Column("cycles", pa.float64(), "cycles/input", "mean; nan if the design does not run the layer"),
+    Column("blocked_cycles", pa.float64(), "cycles/input", "cycles in which a full queue blocks the broadcast, mean"),
     Column("waiting_cycles", pa.float64(), "cycles/input", "cycles in which no block ran, but one was moved, mean"),
-    Column("processed_entries", pa.float64(), "entries/input", "entries gone through, padding included, mean"),
+    Column("processed_entries", pa.float64(), "entries/input", "entries processed, padding included, mean"),
     Column("useful_macs", pa.float64(), "MACs/input", "multiply-accumulates that are not padding, mean"),
     Column("pointer_reads", pa.float64(), "pairs/input", "begin and end of a column, mean"),
     Column("line_reads", pa.float64(), "lines/input", "lines of the sparse-matrix SRAM, mean"),
@@ -60,15 +61,21 @@ COUNTS = (
     "line_reads",
     "dram_bytes",
 )
-_KEPT_PACKINGS = 2  # the one that is being worked on, and the one before
+_KEPT_PACKINGS = 2  # the current one and the one before
 _PLACE = {name: number for number, name in enumerate(COUNTS)}
 
 
 class Evaluation:
-    """Designs on one workload; of the packed matrices asked for last, a few are kept, with what was worked out on them.
+    """Evaluation of designs on one workload; it keeps the packed matrices used last, and the counts on them.
 
-    folder     where packed matrices are shared with other processes; None for this process alone
-    must_fit   a design on which some layer does not fit gets no figures
+    Parameters
+    ----------
+    workload : Workload
+        The layers and their activations.
+    must_fit : bool
+        A design on which some layer does not fit gets no figures.
+    folder : Path, optional
+        Folder of packed matrices that processes share. None: this process packs for itself.
     """
 
     def __init__(self, workload: Workload, must_fit: bool = False, folder: Path | None = None) -> None:
@@ -78,7 +85,7 @@ class Evaluation:
         self._layers: OrderedDict[Packing, list[LayerRuns]] = OrderedDict()
 
     def prepare(self, packing: Packing, share: bool = False) -> list[LayerRuns]:
-        """Pack every layer, unless that has been done; `share` with other processes, which will need it, too."""
+        """Return every layer packed; with `share`, other processes need the packed matrices, too."""
         if packing not in self._layers:
             packed = packed_images(self.workload, packing, self.folder, share)
             self._layers[packing] = [LayerRuns(*each) for each in zip(packed, self.workload.layers, strict=True)]
@@ -88,11 +95,7 @@ class Evaluation:
         return self._layers[packing]
 
     def table(self, numbers: Sequence[int], designs: Sequence[Design]) -> pa.Table:
-        """SWEEP_COLUMNS: one row for each design and layer, in this order.
-
-        numbers   of the designs in their sample
-        designs   all of one packing
-        """
+        """Return SWEEP_COLUMNS, one row per design and layer, for these designs of one packing and their numbers."""
         return _table(self.prepare(designs[0].packing), numbers, designs, self.must_fit)
 
 
@@ -106,7 +109,7 @@ def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequenc
         for number, layer in enumerate(layers):
             try:
                 counts[place, number] = layer.counts(design.array)
-            except InputError as error:  # it cannot be cut into blocks that fit
+            except InputError as error:  # no blocks of the layer fit
                 lacks[number] = str(error)
                 counts[place] = np.nan
                 break
@@ -125,20 +128,20 @@ def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequenc
         "row_order_bits": [layer.packed.row_order_bits for layer in layers],
     }
     columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}
-    reasons = [reason for of_design in lacking for reason in of_design]
+    reasons = [reason for layer_reasons in lacking for reason in layer_reasons]
     columns |= {"lacking": reasons, "fits": [not reason for reason in reasons]}
     columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(COUNTS)}
     columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=2).ravel()
     columns["latency_us"] = columns["cycles"] / columns["clock_mhz"]
-    schema = pa.schema([column.field for column in SWEEP_COLUMNS])
+    schema = schema_of(SWEEP_COLUMNS)
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
 def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Energy in pJ [blocks, layers] of one design; it is linear in the counts, so means give the mean."""
+    """Return energies in pJ [blocks, layers] of one design from COUNTS [layers, counts]; both are means per input."""
     mean = {name: counts[:, number] for name, number in _PLACE.items()}
-    found = block_energies(
+    energies = block_energies(
         array,
         mean["cycles"],
         mean["pointer_reads"],
@@ -147,11 +150,11 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
         mean["useful_macs"],
         mean["dram_bytes"],
     )
-    return np.stack([found[name] for name in ENERGIES])
+    return np.stack([energies[name] for name in ENERGIES])
 
 
 class LayerRuns:
-    """One packed layer with its recorded vectors, on many arrays; what they share is worked out once."""
+    """One packed layer with its recorded vectors, simulated on many arrays; equal work is done once."""
 
     def __init__(self, packed: PackedLayer, work: WorkloadLayer) -> None:
         self.packed = packed
@@ -161,7 +164,7 @@ class LayerRuns:
         self._lacking: dict[Any, str] = {}
 
     def lacking(self, array: ArrayConfig) -> str:
-        """What the array lacks to hold the layer; nothing if it fits."""
+        """Return the capacities of the array that the layer exceeds; an empty text if it fits."""
         key = (
             *(array.entries_per_line, array.line_bits, array.sparse_matrix_bytes, array.pointer_bytes),
             *(array.pointer_bits, array.activation_bytes, array.activation_bits),
@@ -171,13 +174,13 @@ class LayerRuns:
         return self._lacking[key]
 
     def stays_on(self, array: ArrayConfig) -> bool:
-        """Whether the layer is run at once, from SRAMs. Raises InputError if the array's memories refuse the layer."""
+        """Return True if the layer runs from SRAMs in one block; raise InputError if the array cannot run it."""
         blocks = blocks_of(self.packed, array)
         return len(blocks) == 1 and not blocks[0].load_bytes
 
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
-        """What COUNTS names, an input's mean. Raises InputError if the array's memories refuse the layer."""
-        stays = self.stays_on(array)  # so that memories and clock change no count
+        """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
+        stays = self.stays_on(array)  # if it does, memories and clock change no count
         key = (array.precision, array.queue_slots, array.entries_per_line) if stays else array
         if key not in self._counts:
             if array.precision not in self._runs:

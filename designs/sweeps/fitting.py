@@ -1,4 +1,4 @@
-"""The smallest SRAMs on which a design still holds every layer of a workload."""
+"""Smallest SRAMs that hold every layer of a workload."""
 
 from __future__ import annotations
 
@@ -16,20 +16,30 @@ _LEAST_LINES = 32
 
 
 def fitted(design: Design, sizes: pa.Table) -> Design:
-    """The design with the smallest SRAMs, in whole KiB, that hold every layer whole, and pointers just wide enough.
+    """Return the design with the smallest SRAMs, in whole KiB, that hold every layer whole, and the narrowest pointers.
 
-    No sparse-matrix SRAM is of fewer lines than the tables of SRAMs have (`sim.cost.sram`).
+    Parameters
+    ----------
+    design : Design
+        The design.
+    sizes : pyarrow.Table
+        Sizes of the packed layers: SWEEP_COLUMNS of a sweep with the design's packing.
 
-    sizes   a sweep's table that has the design's PE count, gap width and row assignment
+    Raises
+    ------
+    InputError
+        If the table does not have the design's packing.
 
-    Raises InputError if it has not.
+    Notes
+    -----
+    A sparse-matrix SRAM has at least the 32 lines that the SRAM tables begin with (`sim.cost.sram`).
     """
     array, packing = design.array, design.packing
     rows = [row for row in sizes.to_pylist() if tuple(row[name] for name in packing._fields) == tuple(packing)]
     if not rows:
-        raise InputError(f"the table of sizes has no design of {packing}; sweep it first")
+        raise InputError(f"sizes must have rows of {packing}; found none; sweep such a design first")
     entries = max(row["fullest_pe_entries"] for row in rows)
-    pointers = max(row["columns"] for row in rows) + 2  # one more than columns, of which the bias is one
+    pointers = max(row["columns"] for row in rows) + 2  # columns and the bias, plus the end of the last one
     activations = max(-(-row["columns"] // array.num_pes) + -(-row["rows"] // array.num_pes) for row in rows)
     lines = -(-entries // array.entries_per_line)
     pointer_bits = entries.bit_length()

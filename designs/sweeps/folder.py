@@ -1,11 +1,11 @@
-"""A sweep on disk: what made it, its arrays, a file for each finished batch of points, and at the end one table.
+"""Folder of a sweep: its origin, the arrays that workers share, one file per finished batch, and the final table.
 
-sweep.json        what makes the sweep: space, sampling, workload, versions, digest of the sources
-parts/*.parquet   finished points, each file whole or absent, named after its first point
-arrays/           of the run that goes on: the workload and its packed matrices, for workers to map
-sweep.parquet     all points in order; the parts are gone then
+    sweep.json        origin of the sweep: space, sampling, workload, versions, digest of the sources
+    parts/*.parquet   finished points; each file is whole or absent, and its name is its first point
+    arrays/           while a run lasts: the workload and its packed matrices, mapped by the workers
+    sweep.parquet     all points in order; it replaces the parts
 
-A sweep is finished when all of its points are there, counted anew by each run: what is missing is done again.
+A sweep is finished when all of its points are there. Each run counts them anew and simulates the missing ones again.
 """
 
 from __future__ import annotations
@@ -20,23 +20,33 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from designs.folder_lock import lock_folder
-from designs.results import read_results, write_results
+from designs.results import read_results, schema_of, write_results
+from designs.results_folder import check_origin, lock_folder
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.workload import Workload
 from traces import InputError
 from traces.files.atomic_file import PARTIAL_SUFFIX, write_atomically
 
 SWEEP_FILE = "sweep.parquet"
-_KEYS = ["point", "layer"]  # what a row is about
+_KEYS = ["point", "layer"]  # they identify a row
 
 
 class SweepFolder:
-    """The folder of one sweep. Use as a context manager: one run at a time may write to it.
+    """Folder of one sweep. Use as a context manager: one run at a time may write to it.
 
-    fresh   begin anew, whatever is there
+    Parameters
+    ----------
+    folder : Path
+        The folder; it is made if it is missing.
+    origin : mapping
+        Origin of the sweep, from `designs.sweeps.sweep.sweep_origin`.
+    fresh : bool
+        Remove what the folder holds.
 
-    Raises InputError if another run writes to it, it holds another sweep, or it cannot be written.
+    Raises
+    ------
+    InputError
+        On entry, if another run writes to the folder, it holds another sweep, or it cannot be written.
     """
 
     def __init__(self, folder: Path, origin: Mapping[str, Any], fresh: bool = False) -> None:
@@ -64,14 +74,17 @@ class SweepFolder:
 
     @property
     def parts(self) -> Path:
+        """Folder of the finished batches."""
         return self.folder / "parts"
 
     @property
     def arrays(self) -> Path:
+        """Folder of the arrays that workers map."""
         return self.folder / "arrays"
 
     @property
     def result(self) -> Path:
+        """File of the final table."""
         return self.folder / SWEEP_FILE
 
     def _begin(self) -> None:
@@ -81,16 +94,12 @@ class SweepFolder:
                 found = json.loads(record.read_text())
             except (OSError, ValueError):
                 found = None
-            if found != self.origin:
-                raise InputError(
-                    f"{self.folder} holds another sweep{_difference(found, self.origin)}; give another folder with "
-                    f"--out, or --fresh to begin anew"
-                )
+            check_origin(self.folder, "sweep", found, self.origin)
             return
         if self.result.exists() or self.parts.exists():
             raise InputError(
-                f"{self.folder} holds results without a sweep.json that says what made them; give another folder with "
-                f"--out, or --fresh to begin anew"
+                f"{self.folder} holds results without the sweep.json that states their origin; give another folder, or "
+                f"fresh=True to begin anew"
             )
         write_atomically(record, json.dumps(self.origin, indent=1).encode())
 
@@ -101,39 +110,39 @@ class SweepFolder:
             shutil.rmtree(folder, ignore_errors=True)
 
     def share(self, workload: Workload) -> Path:
-        """Write the workload for workers to map; where it is. Raises InputError if the disk is full."""
-        place = self.arrays / "workload"
-        workload.write(place)
-        return place
+        """Write the workload for workers to map and return its folder; raise InputError if the disk is full."""
+        folder = self.arrays / "workload"
+        workload.write(folder)
+        return folder
 
     @property
     def packed(self) -> Path:
-        """Where packed matrices are shared."""
+        """Folder of the shared packed matrices."""
         return self.arrays / "packed"
 
     def finished(self) -> pa.Table:
-        """Read the points that are on the disk with all layers, in order. Raises InputError if a file is damaged."""
+        """Return the rows of the points that have all layers, in order; raise InputError if a file is damaged."""
         return whole_points([*self._table_before(), *_read([*self.parts.glob("*.parquet")])], self.origin)
 
     def _table_before(self) -> list[pa.Table]:
-        """Read what an earlier run took for the whole sweep, if one did."""
+        """Return the final table of an earlier run, if there is one; points may be missing from it."""
         return _read([self.result]) if self.result.exists() else []
 
     def keep(self, first_point: int, part: bytes) -> None:
-        """Write a finished batch. Raises InputError if the disk is full or refuses; parts written before stay."""
+        """Write a finished batch; raise InputError if the disk is full or read-only. Earlier parts stay."""
         path, others = self.parts / f"{first_point:08d}.parquet", 0
-        while path.exists():  # it lacks a layer of that point, but other points need not
+        while path.exists():  # that part lacks a layer of its first point, but may have other points
             others += 1
             path = self.parts / f"{first_point:08d}-{others}.parquet"
         try:
             write_atomically(path, part)
         except InputError as error:
             raise InputError(
-                f"{error}; the points finished before are kept: make room and run the same command again to go on"
+                f"{error}; the points finished before are kept; make room and run the same sweep again to continue"
             ) from error
 
     def finish(self) -> pa.Table:
-        """Put the parts together in one file; the table. Raises InputError if points are missing; the parts stay."""
+        """Write the final table and remove the parts; raise InputError if points are missing. Parts stay then."""
         table = self.finished()
         check_whole(table, self.origin, str(self.folder))
         before = self._table_before()
@@ -144,27 +153,32 @@ class SweepFolder:
 
 
 def read_parts(folder: Path) -> pa.Table:
-    """Read all points of a folder of parts, in order; no rows where there are none."""
+    """Return all points of a folder of parts, in order; an empty table if there are none."""
     return in_order(_read([*folder.glob("*.parquet")]))
 
 
 def _read(paths: Sequence[Path]) -> list[pa.Table]:
-    """Read result files of a sweep, in the order of their names."""
+    """Return the tables of these result files, sorted by file name."""
     tables = []
     for path in sorted(paths):
         try:
             tables.append(read_results(path, SWEEP_COLUMNS)[0])
         except InputError as error:
-            raise InputError(f"{error}; or remove that file, and its points are done again") from error
+            raise InputError(f"{error}; or remove that file, and its points are simulated again") from error
     return tables
 
 
 def in_order(parts: Sequence[pa.Table], layers: Sequence[str] = ()) -> pa.Table:
-    """Put the rows of finished batches in one table, each once, design after design; no rows where there are none.
+    """Return the rows of finished batches, each once, sorted by point and layer.
 
-    layers   in the order of their rows; those not named follow in the order in which they are found
+    Parameters
+    ----------
+    parts : sequence of pyarrow.Table
+        Tables with SWEEP_COLUMNS. Without any, the result is empty.
+    layers : sequence of str
+        Layers in the order of their rows. Other layers follow in the order in which they appear.
     """
-    schema = pa.schema([column.field for column in SWEEP_COLUMNS])
+    schema = schema_of(SWEEP_COLUMNS)
     table = pa.concat_tables([schema.empty_table(), *(part.cast(schema) for part in parts)])
     names = list(dict.fromkeys([*layers, *table["layer"].unique().to_pylist()]))
     places = pc.index_in(table["layer"], pa.array(names, pa.string())).to_numpy()
@@ -173,7 +187,7 @@ def in_order(parts: Sequence[pa.Table], layers: Sequence[str] = ()) -> pa.Table:
 
 
 def whole_points(parts: Sequence[pa.Table], origin: Mapping[str, Any]) -> pa.Table:
-    """Choose the rows of those points of a sweep that finished batches have with all layers, in order."""
+    """Return the rows of the points that have all layers, in order; other points are left out."""
     points, layers = _extent(origin)
     table = in_order(parts, layers)
     numbers = table["point"].to_numpy()
@@ -183,25 +197,18 @@ def whole_points(parts: Sequence[pa.Table], origin: Mapping[str, Any]) -> pa.Tab
     return table if chosen.all() else table.filter(chosen).combine_chunks()
 
 
-def check_whole(table: pa.Table, origin: Mapping[str, Any], what: str) -> None:
-    """Raise InputError unless a sweep's table, from `whole_points`, has all of its points."""
+def check_whole(table: pa.Table, origin: Mapping[str, Any], where: str) -> None:
+    """Raise InputError unless a table from `whole_points` has all points of the sweep; `where` is for the error."""
     points, layers = _extent(origin)
     missing = points - table.num_rows // len(layers)
     if missing:
         raise InputError(
-            f"{what}: a finished sweep must have all of its {points:,} points; {missing:,} are missing, though they "
-            f"were done: files may have been removed while it ran; run the same command again, and these are done again"
+            f"{where}: a finished sweep must have all of its {points:,} points; {missing:,} are missing, though they "
+            f"were simulated: files may have been removed meanwhile; run the same sweep again to simulate these again"
         )
 
 
 def _extent(origin: Mapping[str, Any]) -> tuple[int, list[str]]:
-    """Look up how many points a sweep has, and the layers that each has a row for, in order."""
+    """Return the number of points of a sweep, and the layers that each point has a row for, in order."""
     settings = origin["settings"]
     return settings["points"], settings["workload"]["layers"]
-
-
-def _difference(found: Any, wanted: dict[str, Any]) -> str:
-    if not isinstance(found, dict):
-        return ""
-    different = sorted(key for key in {*found, *wanted} if found.get(key) != wanted.get(key))
-    return f", of which {' and '.join(different)} differ"

@@ -1,6 +1,6 @@
-"""The packed matrices of a workload: one set for each PE count, width of a gap and row assignment.
+"""Packed matrices of a workload: one set per packing, that is PE count, gap width and row assignment.
 
-Where there is a folder, a set is written to it once, and mapped from there by every process that needs it.
+In a shared folder, a set is written once and mapped by every process that needs it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,35 @@ from traces import CompressedLayer
 def packed_images(
     workload: Workload, packing: Packing, folder: Path | None = None, share: bool = False
 ) -> list[PackedLayer]:
-    """One packed matrix for each layer.
+    """Return one packed matrix per layer.
 
-    folder   where sets are shared by processes; None for this process alone
-    share    whether other processes will need this set, too
+    Parameters
+    ----------
+    workload : Workload
+        The layers; their activations serve the row assignments "activity" and "search".
+    packing : Packing
+        PE count, gap width and row assignment.
+    folder : Path, optional
+        Folder of the sets that processes share. None: this process packs for itself.
+    share : bool
+        Write the set to the folder, because other processes need it, too.
     """
     if folder is None:
         return [_pack(each, packing) for each in workload.layers]
-    place = _place(folder, packing)
-    if not place.is_dir():
+    set_folder = _set_folder(folder, packing)
+    if not set_folder.is_dir():
         images = [_pack(each, packing) for each in workload.layers]
-        if not share or not _write(images, place):
+        if not share or not _write(images, set_folder):
             return images
-    return [_mapped(each.layer, packing, place, number) for number, each in enumerate(workload.layers)]
+    return [_mapped(each.layer, packing, set_folder, number) for number, each in enumerate(workload.layers)]
 
 
 def remove_packed(folder: Path, packing: Packing) -> None:
-    """Remove a set that nobody will ask for again; who has mapped it keeps it."""
-    shutil.rmtree(_place(folder, packing), ignore_errors=True)
+    """Remove a set that no further point needs; a process that has mapped it keeps it."""
+    shutil.rmtree(_set_folder(folder, packing), ignore_errors=True)
 
 
-def _place(folder: Path, packing: Packing) -> Path:
+def _set_folder(folder: Path, packing: Packing) -> Path:
     return folder / f"{packing.num_pes}-{packing.index_bits}-{packing.row_assignment}"
 
 
@@ -55,21 +63,21 @@ def _pack(work: WorkloadLayer, packing: Packing) -> PackedLayer:
     return pack(layer, array, assign_rows(layer, packing.row_assignment, array, work.activations))
 
 
-def _write(images: list[PackedLayer], place: Path) -> bool:
-    """Whole or not at all: two processes that do this at once write the same, and the first one's stays.
+def _write(images: list[PackedLayer], set_folder: Path) -> bool:
+    """Write a set, whole or not at all; return False if the disk has no room.
 
-    Returns False where the disk has no room; the set is then this process's own.
+    Two processes may write the same set at once; the first one to finish wins.
     """
     temporary: Path | None = None
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=".partial-"))
+        set_folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=set_folder.parent, prefix=".partial-"))
         for number, packed in enumerate(images):
             for name, array in _arrays(packed).items():
                 np.save(temporary / f"{number}.{name}.npy", array, allow_pickle=False)
-        with contextlib.suppress(OSError):  # the other one was first
-            os.rename(temporary, place)
-        return place.is_dir()
+        with contextlib.suppress(OSError):  # another process was first
+            os.rename(temporary, set_folder)
+        return set_folder.is_dir()
     except OSError:
         return False
     finally:
@@ -77,8 +85,8 @@ def _write(images: list[PackedLayer], place: Path) -> bool:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _mapped(layer: CompressedLayer, packing: Packing, place: Path, number: int) -> PackedLayer:
-    arrays = {path.name.split(".")[1]: mapped(path) for path in place.glob(f"{number}.*.npy")}
+def _mapped(layer: CompressedLayer, packing: Packing, set_folder: Path, number: int) -> PackedLayer:
+    arrays = {path.name.split(".")[1]: mapped(path) for path in set_folder.glob(f"{number}.*.npy")}
     return PackedLayer(layer, packing.num_pes, packing.index_bits, **arrays)
 
 

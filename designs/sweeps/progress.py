@@ -7,10 +7,16 @@ from designs.sweeps.totals import DesignPoint
 
 
 class SweepProgress(Progress):
-    """How far a sweep has come.
+    """Progress of a sweep.
 
-    points   of the whole sweep;   done   of them, before this run
-    best     among those
+    Parameters
+    ----------
+    points : int
+        Points of the whole sweep.
+    done : int
+        Points that were finished before this run.
+    best : DesignPoint, optional
+        Point of least energy-delay product among those.
     """
 
     def __init__(self, points: int, done: int = 0, best: DesignPoint | None = None) -> None:
@@ -18,7 +24,7 @@ class SweepProgress(Progress):
         self._best = best
 
     def add(self, points: int, best: DesignPoint | None) -> None:
-        """So many points more are on the disk, this one the best of them."""
+        """Count `points` more as done; `best` is the best of them."""
         if best is not None and (self._best is None or best.energy_delay_nj_us < self._best.energy_delay_nj_us):
             self._best = best
         self.advance(points)
@@ -27,7 +33,7 @@ class SweepProgress(Progress):
     def best(self) -> str:
         """The best point so far, in a few words."""
         if self._best is None:
-            return "none runs every layer yet"
+            return "no point runs every layer yet"
         array = self._best.design.array
         return (
             f"best {self._best.energy_delay_nj_us:,.4g} nJ us: point {self._best.point}, {array.num_pes} PEs, "

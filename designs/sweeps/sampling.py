@@ -1,4 +1,4 @@
-"""Which designs of a space to try: all of them, or so many drawn at random or in a Sobol sequence."""
+"""Samples of a space: all designs of a grid, or designs drawn at random or from a Sobol sequence."""
 
 from __future__ import annotations
 
@@ -24,14 +24,26 @@ _MOST_DRAWS_PER_POINT = 200
 
 @dataclass(frozen=True)
 class Sampling:
-    """How designs are taken from a space. Raises InputError if a value is out of its range, or has no effect."""
+    """Method of taking designs from a space.
+
+    Attributes
+    ----------
+    method : {"grid", "random", "sobol"}
+        Every combination; independent draws; or a scrambled Sobol sequence, which fills the space evenly.
+    points : int, optional
+        Number of designs to draw. A grid takes all.
+    seed : int
+        Seed of the draws, or of the scrambling.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range, or has no effect.
+    """
 
     method: Method = "grid"
-    """every combination; independent draws; or a scrambled Sobol sequence, which fills the space evenly"""
     points: int | None = None
-    """designs to draw; a grid takes all"""
     seed: int = 0
-    """of the draws, or of the scrambling"""
 
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
@@ -39,18 +51,25 @@ class Sampling:
         if self.method == "grid" and (self.points is not None or self.seed):
             raise InputError("a grid takes every combination; points and seed have no effect: leave them out")
         if self.method != "grid" and (self.points is None or not 1 <= self.points <= MOST_POINTS):
-            raise InputError(f"points must say how many designs to draw, 1 to {MOST_POINTS:,}; found {self.points}")
+            raise InputError(f"points must be the number of designs to draw, 1 to {MOST_POINTS:,}; found {self.points}")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed} must be 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Designs in order, and what made them.
+    """Designs of a space, in order, and their origin.
 
-    left_out   how many combinations were no designs of the space, by reason
-    origin     space and sampling as plain values
-    must_fit   whether a design on which a layer does not fit gets no figures
+    Attributes
+    ----------
+    designs : tuple of Design
+        The designs, each once.
+    left_out : dict of str to int
+        Number of combinations that break a constraint, by the constraint.
+    origin : dict
+        Space and sampling as plain values.
+    must_fit : bool
+        A design on which a layer does not fit gets no figures.
     """
 
     designs: tuple[Design, ...]
@@ -60,35 +79,50 @@ class Sample:
 
 
 def sample(space: Space, sampling: Sampling | None = None, layers: Sequence[str] = ()) -> Sample:
-    """Take designs from a space; the same for the same arguments, everywhere.
+    """Take designs from a space. The same arguments give the same designs on every machine.
 
-    layers   names of the network's layers, where the space varies their compression
+    Parameters
+    ----------
+    space : Space
+        The space.
+    sampling : Sampling, optional
+        Method of sampling. None: the whole grid.
+    layers : sequence of str
+        Names of the network's layers, if the space varies their compression.
 
-    Every design is there once. Raises InputError if none holds to the constraints, or fewer than asked for are found.
+    Returns
+    -------
+    Sample
+        The designs, each once.
+
+    Raises
+    ------
+    InputError
+        If no design satisfies the constraints, or fewer than the requested number do.
     """
     sampling = sampling or Sampling()
     parameters = space.parameters(layers)
     wanted = sampling.points
     left_out: Counter[str] = Counter()
-    found: dict[Design, None] = {}
+    designs: dict[Design, None] = {}
     for values in _candidates(parameters, sampling):
         reason = space.refuses(values)
         if reason is not None:
             left_out[reason] += 1
             continue
-        found[space.design(values)] = None
-        if len(found) == wanted:
+        designs[space.design(values)] = None
+        if len(designs) == wanted:
             break
-    if not found:
+    if not designs:
         reasons = "; ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
-        raise InputError(f"no combination of the space is a design: {reasons}; widen a range or relax a constraint")
-    if wanted is not None and len(found) < wanted:
+        raise InputError(f"no combination of the space is feasible: {reasons}; widen a range or relax a constraint")
+    if wanted is not None and len(designs) < wanted:
         raise InputError(
-            f"only {len(found):,} different designs were found in the space, of {wanted:,} asked for; ask for fewer, "
-            f"take the grid, or relax a constraint"
+            f"points={wanted:,}: the space gave only {len(designs):,} different designs; ask for fewer, take the grid, "
+            f"or relax a constraint"
         )
     origin = {"space": space.to_dict(), "sampling": dataclasses.asdict(sampling)}
-    return Sample(tuple(found), dict(left_out), origin, space.constraints.must_fit)
+    return Sample(tuple(designs), dict(left_out), origin, space.constraints.must_fit)
 
 
 def _candidates(parameters: dict[str, Parameter], sampling: Sampling) -> Iterator[dict[str, Any]]:
@@ -111,19 +145,19 @@ def _grid(parameters: dict[str, Parameter]) -> Iterator[dict[str, Any]]:
     values = []
     for name, each in parameters.items():
         if each.values is None:
-            raise InputError(f"{name} has any number between two bounds, so there is no grid: give a step or a factor")
+            raise InputError(f"{name} is a continuous range, so there is no grid; give it a step or a factor")
         values.append(each.values)
     combinations = math.prod(map(len, values))
     if combinations > MOST_POINTS:
         raise InputError(
-            f"the grid has {combinations:,} combinations; at most {MOST_POINTS:,} can be taken: draw points instead"
+            f"the grid has {combinations:,} combinations; at most {MOST_POINTS:,} are possible; draw points instead"
         )
     for combination in itertools.product(*values):
         yield dict(zip(parameters, combination, strict=True))
 
 
 def _places(dimensions: int, sampling: Sampling) -> Iterator[Any]:
-    """Places in the unit cube, float64 [some, dimensions], on and on."""
+    """Yield points of the unit cube without end, float64 [some, dimensions] at a time."""
     if not dimensions:
         yield np.zeros((1, 0))
         return

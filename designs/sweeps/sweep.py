@@ -1,4 +1,4 @@
-"""A sweep: every layer of a compressed network on every design of a sample."""
+"""Sweeps: every layer of a compressed network on every design of a sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 from designs.design import Design
 from designs.results import provenance, read_results, read_results_bytes
 from designs.space import Space
-from designs.sweeps.batches import Batches, Finished, Source
+from designs.sweeps.batches import Batches, Finished, SweepInputs
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.folder import SWEEP_FILE, SweepFolder, check_whole, in_order, read_parts, whole_points
 from designs.sweeps.progress import SweepProgress
@@ -32,44 +32,60 @@ def sweep(
     workers: int | Workers = 1,
     fresh: bool = False,
 ) -> pa.Table:
-    """Simulate a network on every design of a sample: SWEEP_COLUMNS, a row for each design and layer, in order.
+    """Simulate a network on every design of a sample.
 
-    workload   layers and what enters them
-    space      what to sample; or a sample, or designs, as they are
-    sampling   how to sample a space; all of it, if nothing is said
-    folder     keeps every finished batch of points at once: the same call goes on where a killed one stopped, and
-               gives the table of a finished one. None keeps nothing, and takes this process alone
-    workers    processes on this machine, or `designs.sweeps.dask_workers.Cluster`; how many changes no row
-    fresh      begin anew, whatever the folder holds
+    Parameters
+    ----------
+    workload : Workload
+        The layers, and the activations that enter them.
+    space : Space, Sample or sequence of Design
+        The space to sample; or a sample or designs that are simulated as they are.
+    sampling : Sampling, optional
+        Method of sampling a space. None: the whole grid.
+    folder : path, optional
+        Folder of the results. It keeps every finished batch of points at once: the same call continues an interrupted
+        sweep, and returns the table of a finished one. None: nothing is kept, and only this process works.
+    workers : int or Workers
+        Number of processes on this machine, or `designs.sweeps.dask_workers.Cluster`. The rows do not depend on it.
+    fresh : bool
+        Begin anew: remove what the folder holds.
 
-    The table is Arrow's: `.to_pandas()`, Polars and others take it as a data frame. A design that does not run a layer
-    (`fits`, `lacking`) has rows without figures. Raises InputError if a design is there twice or cannot read the
-    network's codes, the space varies its compression, or the folder holds another sweep or cannot be written, or loses
-    points while it is written.
+    Returns
+    -------
+    pyarrow.Table
+        SWEEP_COLUMNS: one row per design and layer, in order. If a design does not run a layer (columns `fits` and
+        `lacking`), its rows have no figures. `table.to_pylist()` gives the rows as dicts; Polars and pandas, if
+        installed, read the table, too.
+
+    Raises
+    ------
+    InputError
+        If a design occurs twice or cannot read the network's codes, if the space varies compression, or if the folder
+        holds another sweep, cannot be written or loses points.
     """
     chosen = _sample(workload, space, sampling)
     crew = (Here() if workers == 1 else Processes(workers)) if isinstance(workers, int) else workers
     origin = sweep_origin(workload, chosen)
     if folder is None:
         if crew.apart:
-            raise InputError("workers apart share arrays through files; give the sweep a folder")
+            raise InputError("workers in other processes share arrays through files; give the sweep a folder")
         parts: list[pa.Table] = []
-        source = Source(workload, None, chosen.must_fit, origin)
-        _run(chosen.designs, in_order([]), crew, source, lambda each: parts.append(read_results_bytes(each.part)))
+        inputs = SweepInputs(workload, None, chosen.must_fit, origin)
+        _run(chosen.designs, in_order([]), crew, inputs, lambda batch: parts.append(read_results_bytes(batch.part)))
         table = whole_points(parts, origin)
         check_whole(table, origin, workload.name)
         return table
-    with SweepFolder(Path(folder), origin, fresh) as kept:
-        before = kept.finished()
+    with SweepFolder(Path(folder), origin, fresh) as results:
+        before = results.finished()
         if before.num_rows < len(chosen.designs) * len(workload.layers):
-            where: Path | Workload = kept.share(workload) if crew.apart else workload
-            source = Source(where, kept.packed if crew.apart else None, chosen.must_fit, kept.origin)
-            _run(chosen.designs, before, crew, source, lambda each: kept.keep(each.batch.numbers[0], each.part))
-        return kept.finish()
+            shared: Path | Workload = results.share(workload) if crew.apart else workload
+            inputs = SweepInputs(shared, results.packed if crew.apart else None, chosen.must_fit, results.origin)
+            _run(chosen.designs, before, crew, inputs, lambda batch: results.keep(batch.batch.numbers[0], batch.part))
+        return results.finish()
 
 
 def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
-    """What makes a sweep: its settings with the sampling's seed, the versions, a digest of the sources."""
+    """Return the origin of a sweep: workload, sampling and space, versions, digest of the sources."""
     settings = {
         "workload": {"name": workload.name, "digest": workload.digest, "layers": list(workload.layer_names)},
         "points": len(chosen.designs),
@@ -80,9 +96,24 @@ def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
 
 
 def read_sweep(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
-    """A sweep's rows and origin: from its file, or its folder, where it may be unfinished.
+    """Read a finished or unfinished sweep.
 
-    Raises InputError if there is none, or it is damaged.
+    Parameters
+    ----------
+    path : path
+        Folder of the sweep, which may be unfinished, or its file sweep.parquet.
+
+    Returns
+    -------
+    table : pyarrow.Table
+        SWEEP_COLUMNS, the rows of the finished points.
+    origin : dict
+        Settings, versions and digest of the sources.
+
+    Raises
+    ------
+    InputError
+        If there is no finished point, or a file is damaged.
     """
     path = Path(path)
     if path.is_dir() and not (path / SWEEP_FILE).exists():
@@ -107,39 +138,35 @@ def _sample(workload: Workload, space: Space | Sample | Sequence[Design], sampli
     else:
         chosen = space if isinstance(space, Sample) else Sample(tuple(space), origin={"designs": _listed(space)})
     if not chosen.designs or len(set(chosen.designs)) < len(chosen.designs):
-        found = "one twice" if chosen.designs else "none"
-        raise InputError(f"every design point must be there once; found {found}")
+        found = "a design twice" if chosen.designs else "none"
+        raise InputError(f"a sweep needs one or more designs, each once; found {found}")
     narrowest = min(chosen.designs, key=lambda design: design.array.weight_bits).array
     for each in workload.layers:
         if each.layer.weight_bits > narrowest.weight_bits:
             raise InputError(
-                f"layer {each.layer.name!r} has codes of {each.layer.weight_bits} bits and a design reads weight_bits="
+                f"layer {each.layer.name!r} has codes of {each.layer.weight_bits} bits, and a design reads weight_bits="
                 f"{narrowest.weight_bits}; give every array weight_bits={each.layer.weight_bits} or more"
             )
     return chosen
 
 
 def _listed(designs: Sequence[Design]) -> list[Any]:
-    """What of each design is not the paper's."""
-    paper = vars(ArrayConfig())
-    return [
-        {name: value for name, value in vars(each.array).items() if value != paper[name]}
-        | ({"row_assignment": each.row_assignment} if each.row_assignment != "interleaved" else {})
-        for each in designs
-    ]
+    """Return the hardware parameters of each design that differ from the paper's."""
+    paper = Design(ArrayConfig()).hardware
+    return [{name: value for name, value in each.hardware.items() if value != paper[name]} for each in designs]
 
 
 def _run(
     designs: Sequence[Design],
     before: pa.Table,
     workers: Workers,
-    source: Source,
+    inputs: SweepInputs,
     keep: Callable[[Finished], object],
 ) -> None:
-    """Have all designs done that are not among the rows `before`; each finished batch is kept before it counts."""
+    """Simulate all designs that are not among the rows `before`; keep each batch before counting it as done."""
     done = frozenset(before["point"].to_pylist())
-    with workers.start(source) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
+    with workers.start(inputs) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
         batches = Batches(designs, done, crew.workers)
-        for finished in finished_batches(batches, crew, source.packed):
+        for finished in finished_batches(batches, crew, inputs.packed):
             keep(finished)
             progress.add(len(finished.batch.numbers), finished.best)

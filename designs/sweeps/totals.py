@@ -1,4 +1,4 @@
-"""What a whole network costs on each design of a sweep: its layers added up."""
+"""Costs of a whole network on each design of a sweep: the sums over its layers."""
 
 from __future__ import annotations
 
@@ -10,67 +10,94 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from designs.design import ARRAY_FIELDS, Design
+from designs.design import HARDWARE, Design
 from designs.pareto import non_dominated
-from sim import ArrayConfig
 
 Objective = Literal["latency_us", "energy_nj", "area_mm2", "energy_delay_nj_us"]
 
 
 @dataclass(frozen=True)
 class DesignPoint:
-    """What a whole network costs on one design, a mean over inputs, its layers run one after the other.
+    """Costs of a whole network on one design, mean per input; its layers run one after the other.
 
-    point   number of the design in its sample
-    fits    whether every layer fits the SRAMs whole
-    Figures are not numbers where the design does not run every layer.
+    Figures are nan if the design does not run every layer.
+
+    Attributes
+    ----------
+    point : int
+        Number of the design in its sample.
+    design : Design
+        The design.
+    cycles : float
+        Cycles per input.
+    latency_us : float
+        Latency per input, in us.
+    efficiency : float
+        Useful multiply-accumulates per PE and cycle.
+    energy_nj : float
+        Energy per input at 45 nm, in nJ.
+    area_mm2 : float
+        Area at 45 nm, in mm2.
+    fits : bool
+        True if every layer fits the SRAMs whole.
     """
 
     point: int
     design: Design
     cycles: float
     latency_us: float
-    utilisation: float
+    efficiency: float
     energy_nj: float
     area_mm2: float
     fits: bool
 
     @property
     def num_pes(self) -> int:
+        """Number of PEs."""
         return self.design.array.num_pes
 
     @property
     def queue_slots(self) -> int:
+        """Slots of the activation queue."""
         return self.design.array.queue_slots
 
     @property
     def line_bits(self) -> int:
+        """Width of a line of the sparse-matrix SRAM, in bits."""
         return self.design.array.line_bits
 
     @property
     def runs(self) -> bool:
-        """Whether the design runs every layer."""
+        """True if the design runs every layer."""
         return not np.isnan(self.cycles)
 
     @property
     def energy_delay_nj_us(self) -> float:
-        """Energy-delay product."""
+        """Energy-delay product, in nJ us."""
         return self.energy_nj * self.latency_us
 
     def cost(self, objective: Objective) -> float:
-        """One of what a design point may be judged by."""
+        """Return the value of one objective."""
         return float(getattr(self, objective))
 
     @property
     def costs(self) -> tuple[float, float, float]:
-        """What a design point is judged by, less is better: latency, energy, area."""
+        """Latency, energy and area; less is better."""
         return self.latency_us, self.energy_nj, self.area_mm2
 
 
 def network_totals(table: pa.Table) -> list[DesignPoint]:
-    """Add a sweep's layers up, design by design, in the order of the table.
+    """Add up the layers of each design of a sweep.
 
-    Utilisation is useful multiply-accumulates per PE and cycle, what a layer's result calls `efficiency`.
+    Parameters
+    ----------
+    table : pyarrow.Table
+        SWEEP_COLUMNS, from `sweep` or `read_sweep`.
+
+    Returns
+    -------
+    list of DesignPoint
+        The costs of the whole network on each design, in the order of the table.
     """
     if not table.num_rows:
         return []
@@ -79,7 +106,7 @@ def network_totals(table: pa.Table) -> list[DesignPoint]:
 
 
 def best_point(table: pa.Table) -> DesignPoint | None:
-    """The design of the least energy-delay product among those that run every layer; None if there is none."""
+    """Return the point of least energy-delay product among those that run every layer; None if there is none."""
     if not table.num_rows:
         return None
     sums = _Sums(table)
@@ -88,16 +115,29 @@ def best_point(table: pa.Table) -> DesignPoint | None:
 
 
 def front_of(points: Sequence[DesignPoint], objectives: Sequence[Objective]) -> list[DesignPoint]:
-    """The points that no other one beats in these, from the least of the first objective on."""
+    """Return the Pareto-optimal points.
+
+    Parameters
+    ----------
+    points : sequence of DesignPoint
+        The points, such as those of `network_totals` that run every layer.
+    objectives : sequence of str
+        Objectives that are minimised: latency_us, energy_nj, area_mm2 or energy_delay_nj_us.
+
+    Returns
+    -------
+    list of DesignPoint
+        The points that no other point dominates, sorted by the first objective.
+    """
     if not points:
         return []
     costs = np.array([[point.cost(name) for name in objectives] for point in points])
-    kept = [point for point, best in zip(points, non_dominated(costs), strict=True) if best]
-    return sorted(kept, key=lambda point: [point.cost(name) for name in objectives])
+    front = [point for point, optimal in zip(points, non_dominated(costs), strict=True) if optimal]
+    return sorted(front, key=lambda point: [point.cost(name) for name in objectives])
 
 
 class _Sums:
-    """Sums over the layers of each design, float64 [designs]; there are rows, and those of a design lie together."""
+    """Sums over the layers of each design, float64 [designs], of a table with rows, sorted by design."""
 
     def __init__(self, table: pa.Table) -> None:
         points = table["point"].to_numpy()
@@ -105,18 +145,19 @@ class _Sums:
         names = ("cycles", "latency_us", "useful_macs", "energy_pj")
         self.of = {name: np.add.reduceat(table[name].to_numpy(), self.begin) for name in names}
         self.fits: npt.NDArray[np.bool_] = np.logical_and.reduceat(table["fits"].to_numpy(), self.begin)
-        self.designs = table.select(["point", *ARRAY_FIELDS, "row_assignment", "area_mm2"])
+        self.designs = table.select(["point", *HARDWARE, "area_mm2"])
 
     def point(self, place: int) -> DesignPoint:
         row = self.designs.slice(int(self.begin[place]), 1).to_pylist()[0]
-        array = ArrayConfig(**{name: row[name] for name in ARRAY_FIELDS})
+        design = Design.from_hardware(row)
+        array = design.array
         cycles, macs = float(self.of["cycles"][place]), float(self.of["useful_macs"][place])
         return DesignPoint(
             point=row["point"],
-            design=Design(array, row["row_assignment"]),
+            design=design,
             cycles=cycles,
             latency_us=cycles / array.clock_mhz,
-            utilisation=macs / (cycles * array.num_pes),
+            efficiency=macs / (cycles * array.num_pes),
             energy_nj=float(self.of["energy_pj"][place]) / 1e3,
             area_mm2=row["area_mm2"],
             fits=bool(self.fits[place]),

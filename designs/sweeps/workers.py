@@ -1,7 +1,7 @@
-"""Who does a sweep's batches: this process, others beside it, or, in `designs.sweeps.dask_workers`, those of a Dask scheduler.
+"""Workers of a sweep: this process, or other processes of this machine.
 
-A worker that is killed takes its batch with it, which is then done again by another one; if that happens twice, its
-points are done one by one and alone, so that one which kills its worker each time is found.
+Those of a Dask scheduler are in `designs.sweeps.dask_workers`. The batch of a killed worker is run again by another
+one. If it kills two workers, its points run one at a time, with no other batch beside them, to find the one at fault.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Protocol
 
-from designs.sweeps.batches import Batch, Batches, Finished, Source, forget, run_batch, single_points
+from designs.sweeps.batches import Batch, Batches, Finished, SweepInputs, forget, run_batch, single_points
 from designs.sweeps.packings import remove_packed
 from traces import InputError
 
@@ -28,19 +28,19 @@ class Crew(Protocol):
 
     @property
     def workers(self) -> int:
-        """How many there are now."""
+        """Number of workers at this time."""
 
     @property
     def capacity(self) -> int:
-        """How many batches they take at once."""
+        """Number of batches that they take at once."""
 
     def submit(self, batch: Batch) -> None:
-        """Have a batch done."""
+        """Hand out a batch."""
 
     def next(self) -> list[tuple[Batch, Finished | None]]:
-        """Wait for batches that are through; None for one whose worker was killed.
+        """Wait for at least one batch to end; return each with its result, None if its worker was killed.
 
-        Raises what a batch raised.
+        Raises the exception that a batch raised.
         """
 
 
@@ -49,20 +49,31 @@ class Workers(Protocol):
 
     @property
     def apart(self) -> bool:
-        """Whether they are other processes than this one."""
+        """True if they are other processes than this one."""
 
-    def start(self, source: Source) -> contextlib.AbstractContextManager[Crew]: ...
+    def start(self, inputs: SweepInputs) -> contextlib.AbstractContextManager[Crew]:
+        """Start them; the context manager stops them."""
 
 
 def finished_batches(batches: Batches, crew: Crew, packed: Path | None = None) -> Iterator[Finished]:
-    """Have all batches done, in whatever order.
+    """Run all batches, and yield each result as it comes.
 
-    packed   where packed matrices are shared; those of which all points are finished are removed
+    Parameters
+    ----------
+    batches : Batches
+        The points that are not done.
+    crew : Crew
+        The workers.
+    packed : Path, optional
+        Folder of the shared packed matrices; those that no further point needs are removed.
 
-    Raises InputError if a point kills its worker again and again.
+    Raises
+    ------
+    InputError
+        If one point kills its worker three times.
     """
     again: deque[Batch] = deque()
-    alone: deque[Batch] = deque()  # single points that were in a batch whose worker was killed twice
+    alone: deque[Batch] = deque()  # single points of a batch that killed two workers
     deaths: Counter[tuple[int, ...]] = Counter()
     outstanding = 0
     while batches or again or alone or outstanding:
@@ -96,23 +107,24 @@ def finished_batches(batches: Batches, crew: Crew, packed: Path | None = None) -
 
 @dataclass(frozen=True)
 class Here:
-    """This process."""
+    """The calling process as the only worker."""
 
     apart: bool = False
 
     @contextlib.contextmanager
-    def start(self, source: Source) -> Iterator[Crew]:
+    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+        """Run batches in this process."""
         try:
-            yield _HereCrew(source)
+            yield _HereCrew(inputs)
         finally:
-            forget()  # the workload and its packed matrices
+            forget()
 
 
 class _HereCrew:
     workers = capacity = 1
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, inputs: SweepInputs) -> None:
+        self._inputs = inputs
         self._batches: deque[Batch] = deque()
 
     def submit(self, batch: Batch) -> None:
@@ -120,12 +132,18 @@ class _HereCrew:
 
     def next(self) -> list[tuple[Batch, Finished | None]]:
         batch = self._batches.popleft()
-        return [(batch, run_batch(batch, self._source))]
+        return [(batch, run_batch(batch, self._inputs))]
 
 
 @dataclass(frozen=True)
 class Processes:
-    """So many processes on this machine. Raises InputError if there is to be none."""
+    """Processes on this machine as workers.
+
+    Attributes
+    ----------
+    number : int
+        Number of processes, 1 to 1,024.
+    """
 
     number: int
     apart: bool = True
@@ -135,8 +153,9 @@ class Processes:
             raise InputError(f"workers must be 1 to 1,024 processes; found {self.number}")
 
     @contextlib.contextmanager
-    def start(self, source: Source) -> Iterator[Crew]:
-        crew = _ProcessCrew(self.number, source)
+    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+        """Start the processes as batches come, and stop them at the end."""
+        crew = _ProcessCrew(self.number, inputs)
         try:
             yield crew
         finally:
@@ -144,22 +163,22 @@ class Processes:
 
 
 class _ProcessCrew:
-    """Processes, each on a pipe of its own: the one that is killed is known, and no other one is the worse for it."""
+    """Processes with one pipe each: a killed process is identified, and the others are not affected."""
 
-    def __init__(self, number: int, source: Source) -> None:
+    def __init__(self, number: int, inputs: SweepInputs) -> None:
         self.workers = self.capacity = number
-        self._source = source
+        self._inputs = inputs
         self._idle: list[_Process] = []
         self._busy: dict[_Process, Batch] = {}
 
     def submit(self, batch: Batch) -> None:
-        worker = self._idle.pop() if self._idle else _Process(self._source)
+        worker = self._idle.pop() if self._idle else _Process(self._inputs)
         self._busy[worker] = batch
-        with contextlib.suppress(OSError):  # it has been killed meanwhile, which `next` finds
+        with contextlib.suppress(OSError):  # the process has been killed; `next` reports it
             worker.pipe.send(batch)
 
     def next(self) -> list[tuple[Batch, Finished | None]]:
-        through: list[tuple[Batch, Finished | None]] = []
+        ended: list[tuple[Batch, Finished | None]] = []
         pipes = {worker.pipe: worker for worker in self._busy}
         for pipe in wait(pipes):
             worker = pipes[pipe]  # type: ignore[index]
@@ -168,13 +187,13 @@ class _ProcessCrew:
                 answer = worker.pipe.recv()
             except (EOFError, OSError):
                 worker.end()
-                through.append((batch, None))
+                ended.append((batch, None))
                 continue
             self._idle.append(worker)
             if isinstance(answer, BaseException):
                 raise answer
-            through.append((batch, answer))
-        return through
+            ended.append((batch, answer))
+        return ended
 
     def stop(self) -> None:
         for worker in (*self._idle, *self._busy):
@@ -182,29 +201,29 @@ class _ProcessCrew:
 
 
 class _Process:
-    """One process that does batches until its pipe is closed, or whoever started it has gone."""
+    """One process that runs batches until its pipe is closed or its parent process ends."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, inputs: SweepInputs) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, source), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, inputs), daemon=True)
         self._process.start()
-        theirs.close()  # so that theirs is the only one, and closes when they go
+        theirs.close()  # so that the pipe closes when the process ends
 
     def end(self) -> None:
-        """Whatever it is doing."""
+        """Stop the process at once."""
         self.pipe.close()
         self._process.terminate()
         self._process.join()
 
 
-def _serve(pipe: Connection, source: Source) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the business of who started us
+def _serve(pipe: Connection, inputs: SweepInputs) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it
     with contextlib.suppress(EOFError, OSError):
         while True:
             batch = pipe.recv()
             try:
-                answer: Finished | Exception = run_batch(batch, source)
+                answer: Finished | Exception = run_batch(batch, inputs)
             except Exception as error:
                 answer = error
             pipe.send(answer)

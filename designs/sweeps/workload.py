@@ -1,4 +1,4 @@
-"""What a sweep runs: the layers of a compressed network and what enters each, in memory or mapped from files."""
+"""Workloads: the layers of a compressed network and the activations that enter each, in memory or mapped from files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from designs.file_names import file_name
 from sim.batch import checked_inputs
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats, Floats32
 from traces.files.atomic_file import write_atomically
 from traces.network import INPUT, LayerStep, Network
 
@@ -26,20 +25,25 @@ _INDEX = "workload.json"
 
 @dataclass(frozen=True, eq=False)
 class WorkloadLayer:
-    """One packed matrix's work.
+    """One layer of a workload, with recorded activations.
 
-    layer              the matrix
-    activations        float32 [vectors, columns], what it was recorded to be multiplied with
-    vectors_per_input  how many of them belong to one input: the positions of a convolution
+    Attributes
+    ----------
+    layer : CompressedLayer
+        The matrix.
+    activations : array of float32 [vectors, columns]
+        Recorded vectors that the matrix is multiplied by.
+    vectors_per_input : int
+        Vectors of one input of the network: the positions of a convolution, otherwise 1.
     """
 
     layer: CompressedLayer
-    activations: npt.NDArray[np.float32]
+    activations: Floats32
     vectors_per_input: int = 1
 
     @property
     def inputs(self) -> int:
-        """Inputs of the network that the vectors belong to."""
+        """Number of inputs of the network that the vectors belong to."""
         return len(self.activations) // self.vectors_per_input
 
 
@@ -47,7 +51,17 @@ class WorkloadLayer:
 class Workload:
     """Layers that run one after the other, each with recorded activations.
 
-    Raises InputError if there is no layer, a name is there twice, or activations do not fit their layer.
+    Attributes
+    ----------
+    name : str
+        Name of the workload.
+    layers : tuple of WorkloadLayer
+        The layers in the order in which they run.
+
+    Raises
+    ------
+    InputError
+        If there is no layer, two have one name, or activations do not fit their layer.
     """
 
     name: str
@@ -67,12 +81,12 @@ class Workload:
 
     @property
     def layer_names(self) -> tuple[str, ...]:
-        """In the order in which they run."""
+        """Names of the layers, in the order in which they run."""
         return tuple(each.layer.name for each in self.layers)
 
     @cached_property
     def digest(self) -> str:
-        """A hash of names and arrays, 16 hexadecimal digits."""
+        """Hash of names and arrays, 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for each in self.layers:
             digest.update(f"{each.layer.name}\0{each.vectors_per_input}\0".encode())
@@ -81,33 +95,55 @@ class Workload:
         return digest.hexdigest()[:16]
 
     @classmethod
-    def of_layers(
-        cls, name: str, layers: Sequence[CompressedLayer], activations: Mapping[str, npt.NDArray[np.float32]]
-    ) -> Workload:
-        """Fully connected layers with what enters each, float32 [inputs, columns] by layer name."""
-        found = []
+    def of_layers(cls, name: str, layers: Sequence[CompressedLayer], activations: Mapping[str, Floats32]) -> Workload:
+        """Return the workload of fully connected layers.
+
+        Parameters
+        ----------
+        name : str
+            Name of the workload.
+        layers : sequence of CompressedLayer
+            The layers, in the order in which they run.
+        activations : mapping of str to array of float32 [inputs, columns]
+            Recorded inputs of each layer by its name.
+
+        Raises
+        ------
+        InputError
+            If a layer has no activations, or they do not fit it.
+        """
+        work = []
         for layer in layers:
             recorded = activations.get(layer.name)
             if recorded is None or recorded.ndim != 2 or not len(recorded):
                 shape = "none" if recorded is None else f"shape {list(recorded.shape)}"
                 raise InputError(f"layer {layer.name!r}: activations must be [inputs, {layer.columns}]; found {shape}")
-            found.append(WorkloadLayer(layer, np.ascontiguousarray(recorded, dtype=np.float32)))
-        return cls(name, tuple(found))
+            work.append(WorkloadLayer(layer, np.ascontiguousarray(recorded, dtype=np.float32)))
+        return cls(name, tuple(work))
 
     @classmethod
-    def of_network(cls, network: Network, inputs: npt.NDArray[Any]) -> Workload:
-        """A feed-forward network, run in floating point on `inputs` [inputs, ...] to see what enters each layer.
+    def of_network(cls, network: Network, inputs: Floats) -> Workload:
+        """Return the workload of a feed-forward network, run in floating point to record the activations.
 
-        Each group of a convolution is a layer of its own, NAME/GROUP. Raises InputError if the inputs are of another
-        shape than the network takes.
+        Parameters
+        ----------
+        network : Network
+            The network. Each group of a convolution becomes a layer NAME/GROUP.
+        inputs : array [inputs, ...]
+            Inputs of the network.
+
+        Raises
+        ------
+        InputError
+            If the network takes inputs of another shape.
         """
         if inputs.shape[1:] != network.input_shape or not len(inputs) or inputs.dtype.kind not in "fiub":
             raise InputError(
                 f"network {network.name!r} takes numbers [inputs, {', '.join(map(str, network.input_shape))}]; found "
                 f"{inputs.dtype} {list(inputs.shape)}"
             )
-        outputs: dict[str, npt.NDArray[np.float32]] = {INPUT: inputs.astype(np.float32)}
-        found: list[WorkloadLayer] = []
+        outputs: dict[str, Floats32] = {INPUT: inputs.astype(np.float32)}
+        work: list[WorkloadLayer] = []
         for step in network.steps:
             entering = [outputs[source] for source in step.sources]
             if not isinstance(step, LayerStep):
@@ -123,21 +159,22 @@ class Workload:
                 name = group.name if len(groups) == 1 else f"{group.name}/{number}"
                 layer = dataclasses.replace(group, name=name)
                 flat = np.ascontiguousarray(part.reshape(-1, layer.columns), dtype=np.float32)
-                found.append(WorkloadLayer(layer, flat, vectors.shape[2]))
-        return cls(network.name, tuple(found))
+                work.append(WorkloadLayer(layer, flat, vectors.shape[2]))
+        return cls(network.name, tuple(work))
 
-    def write(self, folder: Path) -> None:
-        """Write every array to a file of its own; the index comes last, so that a folder with one is whole.
+    def write(self, folder: str | os.PathLike[str]) -> None:
+        """Write every array to its own file, and the index last, so that a folder with an index is complete.
 
         Raises InputError if the disk is full, or the folder cannot be written.
         """
+        folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for number, each in enumerate(self.layers):
                 for name, array in _arrays(each).items():
-                    np.save(folder / f"{number}.{name}.npy", array, allow_pickle=False)  # for now: not forced to disk
+                    np.save(folder / f"{number}.{name}.npy", array, allow_pickle=False)  # temporary: not forced to disk
         except OSError as error:
-            raise InputError(f"{folder} cannot be written: {error.strerror or error}; choose another place") from error
+            raise InputError(f"{folder} cannot be written: {error.strerror or error}; give another folder") from error
         entries = [
             {"name": each.layer.name, "vectors_per_input": each.vectors_per_input, "arrays": list(_arrays(each))}
             for each in self.layers
@@ -147,7 +184,7 @@ class Workload:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Workload:
-        """Map what `write` wrote, for reading: processes share its pages. Raises InputError if it is not there."""
+        """Map the files of `write` read-only, shared between processes; raise InputError if they are incomplete."""
         path = Path(folder)
         try:
             index = json.loads((path / _INDEX).read_text())
@@ -161,27 +198,26 @@ class Workload:
                 layer = CompressedLayer(entry["name"], arrays["codes"], arrays["codebook"], *biases)
                 layers.append(WorkloadLayer(layer, arrays["activations"], entry["vectors_per_input"]))
         except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path}: holds no whole workload: {error}") from error
+            raise InputError(f"{path}: must hold a complete workload: {error}") from error
         workload = cls(index["name"], tuple(layers))
-        vars(workload)["digest"] = index["digest"]  # need not be worked out again
+        vars(workload)["digest"] = index["digest"]  # computed when it was written
         return workload
 
     @staticmethod
     def digest_in(folder: str | os.PathLike[str]) -> str | None:
-        """The digest of the workload that a folder holds; None if it holds none."""
+        """Return the digest of the workload in a folder; None if there is none."""
         try:
-            found = json.loads((Path(folder) / _INDEX).read_text())["digest"]
+            return str(json.loads((Path(folder) / _INDEX).read_text())["digest"])
         except (OSError, ValueError, KeyError):
             return None
-        return str(found)
 
 
-def mapped(path: Path) -> npt.NDArray[Any]:
-    """The array of a .npy file, mapped for reading."""
+def mapped(path: Path) -> Floats:
+    """Return the array of a .npy file, mapped read-only."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
-def _arrays(each: WorkloadLayer) -> dict[str, npt.NDArray[Any]]:
+def _arrays(each: WorkloadLayer) -> dict[str, Floats]:
     layer = each.layer
     arrays = {"codes": layer.codes, "codebook": layer.codebook, "activations": each.activations}
     biases = {"bias": layer.bias, "free_bias": layer.free_bias}

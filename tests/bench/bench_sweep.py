@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from designs import Design, Space, Workload, sample, sweep
 from designs.results import provenance, read_results_bytes, results_bytes
-from designs.sweeps.batches import Batch, Finished, Source, batch_seconds, forget, run_batch
+from designs.sweeps.batches import Batch, Finished, SweepInputs, batch_seconds, forget, run_batch
 from designs.sweeps.dask_workers import Cluster
 from designs.sweeps.folder import SweepFolder, read_parts
 from designs.sweeps.sampling import Sample
@@ -176,10 +176,10 @@ def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Pa
     if not (folder / "workload").exists():
         workload.write(folder / "workload")
     origin = provenance({"benchmark": "sweep"})
-    source = Source(folder / "workload", None, False, origin)
-    run_batch(Batch((0,), batches[0][:1], False), source)  # kernels are loaded, and the workload is mapped
+    inputs = SweepInputs(folder / "workload", None, False, origin)
+    run_batch(Batch((0,), batches[0][:1], False), inputs)  # kernels are loaded, and the workload is mapped
     forget()
-    finished = [run_batch(Batch(tuple(range(len(batch))), batch, False), source) for batch in batches]
+    finished = [run_batch(Batch(tuple(range(len(batch))), batch, False), inputs) for batch in batches]
     forget()
     points = sum(map(len, batches))
     point_seconds = sum(each.seconds + each.preparing_seconds for each in finished) / points
@@ -194,7 +194,7 @@ def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Pa
         points_per_batch=points_per_batch,
         task_seconds=_task_seconds(as_long),
         keeping_seconds=_keeping_seconds(part, folder) / points_per_batch,
-        sent_bytes=sum(len(pickle.dumps((each.batch, source))) for each in finished) / points,
+        sent_bytes=sum(len(pickle.dumps((each.batch, inputs))) for each in finished) / points,
         received_bytes=len(part) / points_per_batch,
     )
 

@@ -106,7 +106,7 @@ def test_a_grid_is_exactly_the_combinations_that_hold_to_the_constraints(
         assert list(chosen.designs) == expected
         assert len(expected) + sum(chosen.left_out.values()) == len(num_pes) * len(index_bits) * 3
     else:
-        with pytest.raises(InputError, match="no combination of the space is a design"):
+        with pytest.raises(InputError, match="no combination of the space is feasible"):
             sample(space)
 
 
@@ -138,7 +138,7 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
         ("[hardware]\nline_bits = 1024\n", "line_bits must be at most 512 for energy and area"),
         ("[hardware]\npointer_bytes = 16\n", "an SRAM must have 512 to 4,194,304 bytes"),
         ("[hardware]\nrow_assignment = 'best'\n", "row_assignment must be one of 'interleaved', 'entries', 'activity'"),
-        ("[hardware]\nmemory_mode = { low = 1, high = 2 }\n", "memory_mode is one of a few names, not a range"),
+        ("[hardware]\nmemory_mode = { low = 1, high = 2 }\n", "memory_mode has names for values, so it takes no range"),
         ("[hardware]\nnum_pes = { low = 8 }\n", "num_pes: a range needs low and high; found {'low': 8}"),
         ("[hardware]\nnum_pes = { low = 8, high = 4 }\n", "num_pes: a range goes from low to high; found 8 to 4"),
         (
@@ -177,20 +177,20 @@ def test_a_space_that_cannot_be_gets_a_sentence(text: str, sentence: str, tmp_pa
 
 def test_what_cannot_be_sampled_gets_a_sentence() -> None:
     tiny = Space({"num_pes": [64]}, constraints=Constraints(max_area_mm2=1.0))
-    with pytest.raises(InputError, match=r"is a design: area above 1 mm2 \(1\); widen a range or relax a constraint"):
+    with pytest.raises(InputError, match=r"is feasible: area above 1 mm2 \(1\); widen a range or relax a constraint"):
         sample(tiny)
-    with pytest.raises(InputError, match="only 1 different designs were found in the space, of 2 asked for"):
+    with pytest.raises(InputError, match="points=2: the space gave only 1 different designs"):
         sample(Space(), Sampling("random", 2))
-    with pytest.raises(InputError, match="clock_mhz has any number between two bounds, so there is no grid"):
+    with pytest.raises(InputError, match="clock_mhz is a continuous range, so there is no grid"):
         sample(Space({"clock_mhz": Range(1, 2)}))
     vast = Space({"num_pes": Range(1, 1024), "queue_slots": Range(2, 1024), "line_bits": Range(8, 512)})
-    with pytest.raises(InputError, match="the grid has 529,013,760 combinations; at most 10,000,000 can be taken"):
+    with pytest.raises(InputError, match="the grid has 529,013,760 combinations; at most 10,000,000 are possible"):
         sample(vast)
     with pytest.raises(InputError, match=r"compression\.layers names fc9, which the network does not have; it has fc1"):
         sample(Space(compression={"layers": {"fc9": {"density": 0.5}}}), layers=["fc1"])
     with pytest.raises(InputError, match="points and seed have no effect"):
         Sampling("grid", 5)
-    with pytest.raises(InputError, match="points must say how many designs to draw, 1 to 10,000,000; found None"):
+    with pytest.raises(InputError, match="points must be the number of designs to draw, 1 to 10,000,000; found None"):
         Sampling("sobol")
     with pytest.raises(InputError, match="method must be one of grid, random, sobol; found 'all'"):
         Sampling("all")  # type: ignore[arg-type]

@@ -97,7 +97,7 @@ UNFIT = {
     "é" * 101: "must have at most 200 bytes",
     "nul": "must not be the name of a device",
     "COM1.x": "must not be the name of a device",
-    "fleet.parquet": "must not be fleet.parquet or *.dc, which are files of the folder's own",
+    "fleet.parquet": "must not be fleet.parquet or *.dc, which are files of the folder itself",
     "Fleet.Parquet": "must not be fleet.parquet or *.dc",
     "a.DC": "must not be fleet.parquet or *.dc",
 }
@@ -105,7 +105,7 @@ UNFIT = {
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_a_name_that_is_not_fit_for_a_file_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
-    sentence = re.escape(f"a target's name must be fit for a file, so it {UNFIT[name]}")
+    sentence = re.escape(f"a target's name must be a valid file name: it {UNFIT[name]}")
     with pytest.raises(InputError, match=sentence):
         Target(name)
     if name.isprintable():
@@ -134,7 +134,7 @@ def test_a_fleet_begun_anew_leaves_what_lies_beside_its_folder(choices: Compress
     for path in (beside, tmp_path / "front.parquet", tmp_path / "trials.parquet"):
         path.write_text("kept")
     (tmp_path / "fleet.toml").write_text('[".."]\nmax_area_mm2 = 1.0\n')
-    with pytest.raises(InputError, match="a target's name must be fit for a file"):
+    with pytest.raises(InputError, match="a target's name must be a valid file name"):
         fleet(choices, read_fleet(tmp_path / "fleet.toml"), SPACE, Search(trials=1), tmp_path / "fleet", fresh=True)
     assert {path.name for path in tmp_path.iterdir()} == {"front", "front.parquet", "trials.parquet", "fleet.toml"}
     assert beside.read_text() == "kept"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from designs import Space, Workload, sweep
-from designs.sweeps.batches import Source, run_batch
-from designs.sweeps.dask_workers import Cluster, _where_workers_see_it
+from designs.sweeps.batches import SweepInputs, run_batch
+from designs.sweeps.dask_workers import Cluster, _accessible_inputs
 from tests.designs.sweeps.test_folder import SPACE, WORKLOAD
 from traces import InputError
 from traces.eie_benchmark import EIE_BENCHMARK
@@ -59,11 +59,11 @@ def test_a_worker_of_a_cluster_that_is_killed_costs_nothing_but_time(cluster: An
 
 def test_arrays_are_sent_once_where_workers_do_not_see_the_folder(cluster: Any, tmp_path: Path) -> None:
     WORKLOAD.write(tmp_path)
-    source = Source(tmp_path, tmp_path / "packed", False, {})
+    inputs = SweepInputs(tmp_path, tmp_path / "packed", False, {})
     with distributed.Client(cluster.scheduler_address) as client:
-        assert _where_workers_see_it(client, source) == source
+        assert _accessible_inputs(client, inputs) == inputs
         client_run, client.run = client.run, lambda *_: {"somewhere else": None}
-        sent = _where_workers_see_it(client, source)
+        sent = _accessible_inputs(client, inputs)
         client.run = client_run
         assert isinstance(sent.workload, distributed.Future)
         assert sent.packed is None
@@ -78,13 +78,13 @@ def test_a_worker_that_does_not_see_the_arrays_says_so(tmp_path: Path) -> None:
     from designs.sweeps.sampling import sample
 
     batch = Batches(sample(SPACE).designs, frozenset(), 1).next()
-    with pytest.raises(InputError, match=r"a worker does not see the sweep's arrays: .* holds no whole workload"):
-        run_batch(batch, Source(tmp_path, None, False, {}))
+    with pytest.raises(InputError, match=r"a worker has no access to the sweep's arrays: .* must hold a complete workload"):
+        run_batch(batch, SweepInputs(tmp_path, None, False, {}))
 
 
 def test_a_cluster_that_is_not_there_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("designs.sweeps.dask_workers._PATIENCE_SECONDS", 1)
-    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: there is no Dask scheduler with at least one worker"):
+    with pytest.raises(InputError, match=r"tcp://127\.0\.0\.1:9: there must be a Dask scheduler with at least one worker"):
         sweep(WORKLOAD, SPACE, folder=tmp_path, workers=Cluster("tcp://127.0.0.1:9"))
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"a cluster needs Dask, .* pip install 'eie-codesign\[cluster\]'"):

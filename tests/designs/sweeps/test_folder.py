@@ -71,7 +71,7 @@ class Counting(Here):
     def start(self, inputs: SweepInputs) -> Iterator[Crew]:
         outer = self
         batches = 0
-        with super().start(source) as crew:
+        with super().start(inputs) as crew:
 
             class Watched:
                 workers = capacity = 1
@@ -141,7 +141,7 @@ def test_a_folder_of_another_sweep_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds another sweep; give another folder, or fresh=True"):
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     (tmp_path / "sweep.json").unlink()
-    with pytest.raises(InputError, match=r"holds results without a sweep\.json that states their origin"):
+    with pytest.raises(InputError, match=r"holds results without the sweep\.json that states their origin"):
         sweep(WORKLOAD, SPACE, folder=tmp_path)
     assert (tmp_path / "sweep.parquet").read_bytes() == before[tmp_path / "sweep.parquet"]
 
@@ -282,7 +282,7 @@ def test_a_sweep_in_memory_counts_its_points() -> None:
     class Losing(Here):
         @contextlib.contextmanager
         def start(self, inputs: SweepInputs) -> Iterator[Crew]:
-            with super().start(source) as crew:
+            with super().start(inputs) as crew:
 
                 class Shortened:
                     workers = capacity = 1
@@ -293,7 +293,7 @@ def test_a_sweep_in_memory_counts_its_points() -> None:
                     def next(self) -> list[tuple[Batch, Finished | None]]:
                         ((batch, finished),) = crew.next()
                         assert finished is not None
-                        part = results_bytes(read_results_bytes(finished.part)[1:], source.origin)
+                        part = results_bytes(read_results_bytes(finished.part)[1:], inputs.origin)
                         return [(batch, dataclasses.replace(finished, part=part))]
 
                 yield Shortened()
@@ -531,7 +531,7 @@ def test_workers_map_arrays_and_copy_none_of_them(tmp_path: Path) -> None:
 
 
 def test_a_workload_that_is_not_whole_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no whole workload"):
+    with pytest.raises(InputError, match="must hold a complete workload"):
         Workload.open(tmp_path)
     with pytest.raises(InputError, match="must have layers of different names; found"):
         Workload("twice", WORKLOAD.layers * 2)
@@ -585,9 +585,9 @@ def test_a_convolution_costs_all_its_positions() -> None:
 def test_what_a_sweep_cannot_do_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a sweep runs one compressed network, so its space has no compression"):
         sweep(WORKLOAD, Space(compression={"density": 0.5}))
-    with pytest.raises(InputError, match="has codes of 4 bits and a design reads weight_bits=2; give every array"):
+    with pytest.raises(InputError, match="has codes of 4 bits, and a design reads weight_bits=2; give every array"):
         sweep(WORKLOAD, Space({"weight_bits": [2, 4]}))
-    with pytest.raises(InputError, match="workers apart share arrays through files; give the sweep a folder"):
+    with pytest.raises(InputError, match="workers in other processes share arrays through files; give the sweep a folder"):
         sweep(WORKLOAD, SPACE, workers=2)
     with pytest.raises(InputError, match="workers must be 1 to 1,024 processes; found 0"):
         sweep(WORKLOAD, SPACE, workers=0, folder=tmp_path)

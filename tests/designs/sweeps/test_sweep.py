@@ -85,16 +85,16 @@ def test_a_network_s_total_is_the_sum_over_its_layers() -> None:
         )
         assert point.cycles == sum(row["cycles"] for row in pair)
         assert point.latency_us == point.cycles / 800
-        assert point.utilisation == sum(row["useful_macs"] for row in pair) / point.cycles / point.num_pes
-        assert 0 < point.utilisation <= 1
+        assert point.efficiency == sum(row["useful_macs"] for row in pair) / point.cycles / point.num_pes
+        assert 0 < point.efficiency <= 1
 
 
 def test_a_sweep_without_a_layer_s_activations_is_refused() -> None:
     with pytest.raises(InputError, match=r"layer 'second': activations must be \[inputs, 40\]; found none"):
         Workload.of_layers("two", [FIRST, SECOND], {"first": INPUTS["first"]})
-    with pytest.raises(InputError, match="every design point must be there once; found one twice"):
+    with pytest.raises(InputError, match="a sweep needs one or more designs, each once; found a design twice"):
         sweep(WORKLOAD, [PAPER, PAPER])
-    with pytest.raises(InputError, match="every design point must be there once; found none"):
+    with pytest.raises(InputError, match="a sweep needs one or more designs, each once; found none"):
         sweep(WORKLOAD, [])
     with pytest.raises(InputError, match=r"found shape \[30\]"):
         Workload.of_layers("one", [FIRST], {"first": INPUTS["first"][0]})
@@ -228,10 +228,10 @@ def _try_folder(folder: Path) -> str:
 
 def test_two_runs_cannot_write_to_one_folder(tmp_path: Path) -> None:
     with Stages(tmp_path), multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert re.search("another run is writing to this folder; wait for it", pool.apply(_try_folder, (tmp_path,)))
+        assert re.search("another run writes to this folder; wait for it", pool.apply(_try_folder, (tmp_path,)))
     assert _try_folder(tmp_path) == "entered"
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "results cannot be written there" in _try_folder(tmp_path / "file" / "below")
+    assert "cannot be written: " in _try_folder(tmp_path / "file" / "below")
