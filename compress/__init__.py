@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
-from compress.container.model import CompressedModel, ContainerReader
+from compress.container.model import CompressedModel
+from compress.container.reader import ContainerReader
 from compress.container.safetensors_file import export_safetensors, import_safetensors
 from compress.one_shot import compress_parameters, read_parameters
 from compress.planning.plan import Budget, Plan, Tolerance

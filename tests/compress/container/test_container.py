@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import pickle
 import re
 import struct
 import subprocess
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +69,8 @@ def test_what_is_saved_is_loaded_bit_exact_and_the_size_is_the_file_s(tmp_path: 
     assert found.size_bytes == model.size_bytes == os.path.getsize(path)
     assert found.parameter_bytes == 4 * (6 * 9 + 10 * 30 + 10 + 6 + 6)
     assert found.compression_ratio == found.parameter_bytes / os.path.getsize(path)
-    found.save(path)
+    found.save(str(path))
+    assert CompressedModel.load(str(path)).to_bytes() == model.to_bytes()
     assert path.read_bytes() == model.to_bytes()
 
 
@@ -107,16 +111,50 @@ def test_one_layer_is_read_without_the_others(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="holds no layer 'fc2'; its layers are conv, fc"):
             reader.layer("fc2")
         with pytest.raises(InputError, match="the checksum of the other tensors must be"):
-            reader.model()
+            reader.tensors()
 
 
 @settings(deadline=None, max_examples=150)
 @given(cases())
 def test_odd_layers_are_read_back(case: Case) -> None:
     layer, _, config = case
-    model = CompressedModel([layer], index_bits=config.index_bits)
+    model = CompressedModel([layer], coding=CodingChoice(index_bits=config.index_bits))
     assert model.size_report.total == model.size_bytes
     assert_same(CompressedModel.from_bytes(model.to_bytes()), model)
+
+
+def test_a_model_does_not_change_with_what_its_caller_holds() -> None:
+    drawn = drawn_model()
+    layers, tensors = drawn.layers, {name: values.copy() for name, values in drawn.tensors.items()}
+    names, shapes, coding = [["a.weight"], ["b.weight"]], [list(shape) for shape in drawn.shapes], [CodingChoice()] * 2
+    model = CompressedModel(layers, shapes, weight_names=names, tensors=tensors, coding=coding)
+    content = model.to_bytes()
+    changes: list[Callable[[], object]] = [
+        layers.pop,
+        model.layers.clear,
+        names[0].clear,
+        shapes[0].clear,
+        tensors.clear,
+        lambda: coding.append(CodingChoice(index_bits=1)),
+        lambda: [values.fill(0) for values in tensors.values()],
+        lambda: model.decoded_parameters()["bn.weight"].fill(0),
+    ]
+    for change in reversed(changes):
+        change()
+    for refused in (
+        lambda: model.tensors.clear(),  # type: ignore[attr-defined]
+        lambda: model.tensors["bn.weight"].fill(0),
+        lambda: model.layers[0].codes.fill(0),
+        lambda: setattr(model, "coding", ()),
+    ):
+        with pytest.raises((AttributeError, ValueError)):
+            refused()
+    again = CompressedModel(model.layers, model.shapes, weight_names=model.weight_names, tensors=model.tensors)
+    assert again.to_bytes() == model.to_bytes() == content
+    assert model.size_bytes == len(content)
+    assert len(model.layers) == 2
+    copied = pickle.loads(pickle.dumps(model))
+    assert copied.to_bytes() == copy.deepcopy(model).to_bytes() == content
 
 
 def test_every_flipped_byte_is_noticed() -> None:
@@ -228,7 +266,7 @@ def put(place: int, *values: int) -> bytes:
 )  # fmt: skip
 def test_what_no_container_can_hold_is_refused_though_the_checksums_are_right(content: bytes, sentence: str) -> None:
     assert CompressedModel.from_bytes(container((1, b"fc", LAYER))).layers[0].codes.tolist() == [[1, 0, 3], [0, 2, 0]]
-    with pytest.raises(InputError, match="container: holds what no container can: .*" + re.escape(sentence)):
+    with pytest.raises(InputError, match="container: the container is invalid: .*" + re.escape(sentence)):
         CompressedModel.from_bytes(content)
 
 
@@ -253,7 +291,7 @@ def test_layers_that_make_no_model_are_refused() -> None:
     with pytest.raises(InputError, match="one of shapes for each layer; found 0 for 1"):
         CompressedModel([layer], [])
     with pytest.raises(InputError, match="index_bits must be a whole number from 1 to 8; found 9"):
-        CompressedModel([layer], index_bits=9)
+        CodingChoice(index_bits=9)
     with pytest.raises(InputError, match="scan_order must be one of rows, columns, interleaved; found 'diagonal'"):
         CodingChoice(scan_order="diagonal")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="coder must be one of huffman, range; found 'zip'"):

@@ -23,6 +23,7 @@ def test_a_container_is_as_small_as_it_says(name: str, parameters: int, least_ra
     model = CompressedModel.load(file)
     assert model.parameter_bytes == 4 * parameters
     assert model.size_report.total == model.size_bytes == file.stat().st_size
+    assert model.to_bytes() == file.read_bytes()
     assert 4 * parameters / file.stat().st_size >= least_ratio
 
 
