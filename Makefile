@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 # The main job: compress a trained network, simulate it over a grid of arrays, draw the result.
 codesign: $(INSTALLED)
 	$(BIN)/python -m designs
-	$(BIN)/python -m designs benchmark
+	$(BIN)/python -m designs experiment benchmark
 	$(BIN)/python -m reports
 
 test: $(INSTALLED) browser
@@ -21,6 +21,7 @@ test-all: $(INSTALLED) browser
 # The array in SystemVerilog: its tests, then lint, the bench in full, synthesis and planted faults, as tables.
 rtl: rtl-programs $(INSTALLED)
 	$(BIN)/python -m pytest tests/sim/rtl/test_rtl.py
+	$(BIN)/python -m designs experiment rtl
 	$(BIN)/python -m reports rtl
 
 rtl-programs:

@@ -1,7 +1,7 @@
-"""All tables and figures of EIE, and of Deep Compression as far as the data allow, as one folder of files.
+"""All tables and figures of EIE, and those of Deep Compression that the data allow, as one folder of files.
 
-summary.md                every table, what holds of the papers' statements, and what differs and why
-*.csv                     each table with the numbers as they are
+summary.md                every table, the papers' statements tested on our results, and the deviations with reasons
+*.csv                     each table with exact numbers
 *.svg, *.png              each figure
 """
 
@@ -9,18 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 
 from compress import CompressedModel
-from designs.experiments.benchmark import BENCHMARK_COLUMNS, BENCHMARK_FILE
-from designs.experiments.eie_paper import LENETS, MASKS, QUEUE_DEPTHS, PaperSources
-from designs.experiments.line_widths import LINE_WIDTH_COLUMNS, LINE_WIDTH_FILE
-from designs.experiments.precision import PRECISION_COLUMNS, PRECISION_FILE
-from designs.experiments.sharing import SHARING_COLUMNS, SHARING_FILE
-from designs.experiments.unevenness import CONTAINERS, SQUEEZENET
-from designs.results import Column, read_results
+from designs.paper_sources import CONTAINERS, LENETS, MASKS, QUEUE_DEPTHS, SQUEEZENET, PaperSources
+from designs.result_files import (
+    BENCHMARK_COLUMNS,
+    BENCHMARK_FILE,
+    CONTAINER_COLUMNS,
+    CONTAINERS_FILE,
+    CURVE_COLUMNS,
+    CURVES_FILE,
+    LINE_WIDTH_COLUMNS,
+    LINE_WIDTH_FILE,
+    PRECISION_COLUMNS,
+    PRECISION_FILE,
+    SHARING_COLUMNS,
+    SHARING_FILE,
+)
+from designs.results import Column
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.folder import SWEEP_FILE
 from reports import trends
@@ -31,6 +39,7 @@ from reports.eie import tables as eie_tables
 from reports.eie.deviations import deviations
 from reports.figures.sweep import save_figure
 from reports.paper_table import PaperTable
+from reports.read import Row, read_rows
 from reports.trends import Trend
 from traces import CompressedLayer
 from traces.eie_benchmark import REAL_LAYERS
@@ -39,12 +48,35 @@ from traces.files.deep_compression_net import read_net
 from traces.files.npz import read_layer
 from traces.unevenness import measured_unevenness
 
-Row = dict[str, Any]
-_STUDY = "python -m reports deep-compression --data DIR"
+_EXPERIMENT = "python -m designs experiment deep-compression --data DIR"
 
 
 class PaperReport:
-    """Tables, figures, tested statements, and what is absent, collected part by part; then written."""
+    """Tables and figures of the papers, the tested statements, and the list of absent parts.
+
+    Parameters
+    ----------
+    results : Path
+        Folder of the results of the experiment "paper"; the report is written into it.
+    sources : PaperSources
+        Folders of real data, containers and the results of the experiment "deep-compression".
+
+    Attributes
+    ----------
+    tables : list of PaperTable
+        Tables in the order of the summary.
+    figures : dict of str to Figure
+        Figures by file name, without suffix.
+    trends : list of Trend
+        Statements of the papers, tested on our results.
+    absent : list of str
+        Parts that are absent, each with the way to get it.
+
+    Raises
+    ------
+    InputError
+        If a result file is missing or damaged.
+    """
 
     def __init__(self, results: Path, sources: PaperSources) -> None:
         self.results = results
@@ -59,7 +91,7 @@ class PaperReport:
         self.tables.insert(0, self._deviations)
 
     def write(self) -> Path:
-        """Write everything beside the results; the summary comes last. Returns its path."""
+        """Write all files into the folder of the results, the summary last; return the path of the summary."""
         for table in self.tables:
             table.write_csv(self.results)
         for name, figure in self.figures.items():
@@ -69,23 +101,22 @@ class PaperReport:
         return path
 
     def summary(self) -> str:
-        """All tables, as Markdown."""
-        taken = measured_unevenness()
-        said = [
-            "# EIE and Deep Compression, ours beside the papers'\n",
-            "Random masks keep each weight with one probability. Uneven masks have rows and columns of different "
-            f"scales, spread (deviation of the logarithm) {taken.row_spread:.3f} over rows and "
-            f"{taken.column_spread:.3f} over columns: the median of real pruned layers, none of it fitted to a time of "
-            "the paper (`traces/mask_unevenness.csv`, `python -m designs unevenness`). Which inputs are active depends "
-            "on the mask in neither. Real Alex-8 stands for the drawn one where it is there.\n",
+        """Return all tables as Markdown."""
+        spreads = measured_unevenness()
+        parts = [
+            "# EIE and Deep Compression: our results beside the papers'\n",
+            "Random masks keep each weight with the same probability. Uneven masks have rows and columns of different "
+            f"scales. The spread of the scales (standard deviation of the logarithm) is {spreads.row_spread:.3f} over "
+            f"rows and {spreads.column_spread:.3f} over columns, the median of real pruned layers; it is not fitted to "
+            "any time of the paper (`traces/mask_unevenness.csv`, `python -m designs experiment unevenness`). Active "
+            "inputs are drawn independently of the mask. The real Alex-8 replaces the drawn one if the data hold it.\n",
         ]
         if self.absent:
-            said.append("Not here:\n\n" + "".join(f"* {sentence}\n" for sentence in self.absent))
-        return "\n".join([*said, *(table.markdown() for table in self.tables)])
+            parts.append("Absent parts:\n\n" + "".join(f"* {sentence}\n" for sentence in self.absent))
+        return "\n".join([*parts, *(table.markdown() for table in self.tables)])
 
     def _read(self, file: str | Path, columns: list[Column]) -> list[Row]:
-        rows: list[Row] = read_results(self.results / file, columns)[0].to_pylist()
-        return rows
+        return read_rows(self.results / file, columns, "paper")
 
     def _eie(self) -> None:
         rows = self._read(BENCHMARK_FILE, BENCHMARK_COLUMNS)
@@ -122,18 +153,20 @@ class PaperReport:
             self.figures["figure_10_precision"] = eie_figures.draw_precision(precisions)
             self.trends += trends.precision_trends(precisions)
         else:
-            self.absent.append("EIE Fig 10: give MNIST with --data DIR, or install the extra 'train' for the digits")
+            self.absent.append(
+                "EIE Fig 10: give MNIST to the experiment with --data DIR, or install the extra 'train' for the digits"
+            )
         for number, stem in ((11, "speedup"), (12, "padding"), (13, "load_balance")):
             self.tables.append(eie_tables.scaling_table(pes, number))
             self.figures[f"figure_{number}_{stem}"] = eie_figures.draw_scaling(pes, number)
         for masks in MASKS:
             self.trends += trends.scaling_trends(pes[masks], masks)
         if not any(row["weights"] == "real" for row in rows):
-            self.absent.append("the real Alex-8: give the folder that holds alex8/alex8.npz with --data DIR")
+            self.absent.append("the real Alex-8: give the folder of alex8/alex8.npz to the experiment with --data DIR")
         self._deviations = deviations(rows, queues, pes, widths)
 
     def _deep_compression(self) -> None:
-        """Its Figs 6 to 8 come from the study's curves, everything else from containers and what was simulated."""
+        """Collect its tables and figures; Figs 6 to 8 come from the curves of the experiment on the LeNets."""
         models = self._containers()
         for number, name in ((2, LENETS[0]), (3, LENETS[1])):
             if any(network == name for network, _ in models):
@@ -141,15 +174,15 @@ class PaperReport:
         if not any(recipe == "as the paper" for _, recipe in models):
             self.absent.append(
                 f"Deep Compression's Tables 2 and 3 with its own densities and bits, and its Figs 6 to 8: make them "
-                f"with {_STUDY} (about an hour), then run this again with --studied FOLDER"
+                f"with {_EXPERIMENT} (about an hour), then run this again with --deep-compression FOLDER"
             )
         self._curves()
         self._sharing()
-        layer, what = self._distributed(models)
+        layer, name = self._distributed(models)
         if layer is not None:
-            self.tables.append(deep_compression_paper.distribution_table(layer, what))
-            self.figures["deep_compression_figure_5"] = deep_compression_paper.draw_distributions(layer, what)
-            self.trends += deep_compression_paper.distribution_trends(layer, what)
+            self.tables.append(deep_compression_paper.distribution_table(layer, name))
+            self.figures["deep_compression_figure_5"] = deep_compression_paper.draw_distributions(layer, name)
+            self.trends += deep_compression_paper.distribution_trends(layer, name)
         storages = self._storages(models)
         if storages:
             self.tables.append(deep_compression_paper.storage_table(storages))
@@ -157,36 +190,27 @@ class PaperReport:
             self.trends += deep_compression_paper.storage_trends(storages)
 
     def _containers(self) -> dict[tuple[str, str], CompressedModel]:
-        """By network and recipe: those that the project keeps, and the study's where they are."""
-        found = {}
+        """Load the project's containers, and those of the experiment on the LeNets, by network and recipe."""
+        models = {}
         for name in CONTAINERS:
             path = self.sources.containers / f"{name}.dc"
             if path.exists():
-                found[name, "smallest, as kept"] = CompressedModel.load(path)
-        if self.sources.studied.is_dir():
-            from designs.experiments.deep_compression import (  # needs PyTorch, which made the study
-                CONTAINER_COLUMNS,
-                CONTAINERS_FILE,
-            )
-
-            path = self.sources.studied / CONTAINERS_FILE
-            for row in read_results(path, CONTAINER_COLUMNS)[0].to_pylist() if path.exists() else []:
-                if row["coder"] == "huffman":
-                    model = CompressedModel.load(self.sources.studied / row["file"])
-                    found[row["network"], row["recipe"]] = model
-        if not found:
+                models[name, "smallest, as kept"] = CompressedModel.load(path)
+        folder = self.sources.deep_compression
+        path = folder / CONTAINERS_FILE
+        for row in read_rows(path, CONTAINER_COLUMNS, "deep-compression") if path.exists() else []:
+            if row["coder"] == "huffman":
+                models[row["network"], row["recipe"]] = CompressedModel.load(folder / row["file"])
+        if not models:
             self.absent.append(f"{self.sources.containers}: holds no container of {', '.join(CONTAINERS)}")
-        return found
+        return models
 
     def _curves(self) -> None:
-        if self.sources.studied.is_dir():
-            from designs.experiments.deep_compression import CURVE_COLUMNS, CURVES_FILE
-
-            path = self.sources.studied / CURVES_FILE
-            if path.exists():
-                points = read_results(path, CURVE_COLUMNS)[0].to_pylist()
-                self.figures |= {f"deep_compression_{name}": figure for name, figure in draw_curves(points).items()}
-                self.trends += deep_compression_paper.curve_trends(points)
+        path = self.sources.deep_compression / CURVES_FILE
+        if path.exists():
+            points = read_rows(path, CURVE_COLUMNS, "deep-compression")
+            self.figures |= {f"deep_compression_{name}": figure for name, figure in draw_curves(points).items()}
+            self.trends += deep_compression_paper.curve_trends(points)
 
     def _sharing(self) -> None:
         if (self.results / SHARING_FILE).exists():
@@ -195,12 +219,12 @@ class PaperReport:
             self.trends += deep_compression_paper.bits_trends(rows)
         else:
             self.absent.append(
-                "Deep Compression Table 6: needs PyTorch, and ResNet-20 with CIFAR-10 in --data DIR or the pruned "
-                f"LeNet-5 of {_STUDY}"
+                "Deep Compression Table 6: the experiment needs PyTorch, and ResNet-20 with CIFAR-10 in --data DIR or "
+                f"the pruned LeNet-5 of {_EXPERIMENT}"
             )
 
     def _distributed(self, models: Mapping[tuple[str, str], CompressedModel]) -> tuple[CompressedLayer | None, str]:
-        """The layer of Fig 5: the paper's own, AlexNet's last one; else one of ours."""
+        """Return the layer of Fig 5, AlexNet's last layer as in the paper or else one of ours, and its name."""
         real = self.sources.real(REAL_LAYERS["Alex-8"])
         if real is not None:
             return read_layer(real)[0], "AlexNet's last layer (Alex-8)"
@@ -209,11 +233,11 @@ class PaperReport:
         return None, ""
 
     def _storages(self, models: Mapping[tuple[str, str], CompressedModel]) -> dict[str, dict[str, int]]:
-        found = {
-            f"{network}, {recipe}": deep_compression_paper.storage_of(each)
-            for (network, recipe), each in models.items()
+        storages = {
+            f"{network}, {recipe}": deep_compression_paper.storage_of(model)
+            for (network, recipe), model in models.items()
         }
         net = self.sources.real(SQUEEZENET)
         if net is not None:
-            found["SqueezeNet (its author's file)"] = deep_compression_paper.storage_of_net(read_net(net))
-        return found
+            storages["SqueezeNet (its author's file)"] = deep_compression_paper.storage_of_net(read_net(net))
+        return storages

@@ -1,4 +1,4 @@
-"""A table of the papers, ours beside theirs: Markdown to read, CSV to compute with."""
+"""Tables of our results beside the papers': Markdown to read, CSV to compute with."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ PERCENT, DIFFERENCE, TIMES = "{:.1%}", "{:+.1%}", "{:,.1f}x"
 
 @dataclass(frozen=True, eq=False)
 class PaperTable:
-    """One table.
+    """Table of our results beside a paper's.
 
-    stem      of its file's name
-    title     what of which paper
-    columns   headings, each with the format of its numbers; text and missing values (None) need none
-    rows      values
-    notes     sentences to go with it
+    Attributes
+    ----------
+    stem : str
+        File name without suffix.
+    title : str
+        Title, with the paper and the number of its table or figure.
+    columns : sequence of (str, str)
+        Heading of each column, and the format of its numbers; text and missing values need no format.
+    rows : sequence of sequences
+        Values; None where one is missing.
+    notes : sequence of str
+        Sentences below the table.
     """
 
     stem: str
@@ -33,13 +40,13 @@ class PaperTable:
     notes: Sequence[str] = field(default_factory=tuple)
 
     def markdown(self) -> str:
-        """Title, table and notes."""
+        """Return title, table and notes as Markdown."""
         cells = [[_shown(value, form) for value, (_, form) in zip(row, self.columns, strict=True)] for row in self.rows]
         table = markdown([heading for heading, _ in self.columns], cells)
         return "\n".join([f"## {self.title}\n", table, *(f"{note}\n" for note in self.notes)])
 
     def write_csv(self, folder: Path) -> Path:
-        """Write STEM.csv with the numbers as they are; a missing value is an empty field."""
+        """Write STEM.csv with exact numbers; a missing value is an empty field. Returns its path."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([heading for heading, _ in self.columns])

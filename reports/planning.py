@@ -1,4 +1,4 @@
-"""Planned compression beside other ways of choosing it: tables and figures of `designs.experiments.planning`'s results."""
+"""Tables and figures that compare planned compression with other methods, from the experiment "planning"."""
 
 from __future__ import annotations
 
@@ -26,37 +26,43 @@ METHODS = {
 
 
 def sizes_markdown(curves: Sequence[Row]) -> str:
-    """The smallest container of each method that loses at most so much accuracy on the test images, not retrained."""
+    """Show the smallest container of each method for each loss of test accuracy in DROPS, without retraining.
+
+    Parameters
+    ----------
+    curves : sequence of dict
+        Rows of the part "curves".
+    """
     cells = []
     for network in dict.fromkeys(row["network"] for row in curves):
         for drop in DROPS:
             smallest = {}
             for method in METHODS:
-                kept = [
+                accurate = [
                     row
                     for row in curves
                     if row["network"] == network
                     and row["method"] == method
                     and row["accuracy"] >= row["accuracy_before"] - drop - 1e-9
                 ]
-                if kept:
-                    smallest[method] = min(kept, key=lambda row: int(row["size_bytes"]))
+                if accurate:
+                    smallest[method] = min(accurate, key=lambda row: int(row["size_bytes"]))
             planned = smallest.get("planned", {}).get("size_bytes")
-            own = []
+            sizes = []
             for method in METHODS:
-                found = smallest.get(method)
-                if found is None:
-                    own.append("none")
+                row = smallest.get(method)
+                if row is None:
+                    sizes.append("none")
                 elif method == "planned" or planned is None:
-                    own.append(f"{found['size_bytes']:,}")
+                    sizes.append(f"{row['size_bytes']:,}")
                 else:
-                    own.append(f"{found['size_bytes']:,} (planned {planned / found['size_bytes'] - 1:+.0%})")
-            cells.append([NETWORKS[network], f"{100 * drop:g} points", *own])
-    return markdown(["network", "accuracy lost at most", *(f"{name}, bytes" for name in METHODS.values())], cells)
+                    sizes.append(f"{row['size_bytes']:,} (planned {planned / row['size_bytes'] - 1:+.0%})")
+            cells.append([NETWORKS[network], f"{100 * drop:g} points", *sizes])
+    return markdown(["network", "largest accuracy loss", *(f"{name}, bytes" for name in METHODS.values())], cells)
 
 
 def search_markdown(search: Sequence[Row]) -> str:
-    """A plan and the black-box search over the same choices, at the same divergence on the same pool."""
+    """Show a plan and the black-box search over the same choices, at the same divergence on the same pool."""
     cells = []
     for network in dict.fromkeys(row["network"] for row in search):
         for method in ("planned", "black box"):
@@ -64,44 +70,57 @@ def search_markdown(search: Sequence[Row]) -> str:
             size = "none" if last["size_bytes"] < 0 else f"{last['size_bytes']:,}"
             accuracy = "" if last["accuracy"] < 0 else f"{last['accuracy']:.2%}"
             cells.append([NETWORKS[network], method, f"{last['evaluations']:.1f}", size, accuracy])
-    return markdown(["network", "how", "runs over the pool", "bytes", "accuracy on the test images"], cells)
+    return markdown(["network", "method", "runs over the pool", "bytes", "test accuracy"], cells)
 
 
 def predictions_markdown(predictions: Sequence[Row]) -> str:
-    """How well the analysis alone orders random plans."""
+    """Show the rank correlation between the analysis' predictions for random plans and the measurements."""
     cells = []
     for network in dict.fromkeys(row["network"] for row in predictions):
         rows = [row for row in predictions if row["network"] == network]
         predicted, measured, changed = (
             [row[name] for row in rows] for name in ("predicted", "measured", "changed_answers")
         )
-        correlations = [f"{spearmanr(predicted, each).statistic:.3f}" for each in (measured, changed)]
+        correlations = [f"{spearmanr(predicted, values).statistic:.3f}" for values in (measured, changed)]
         cells.append([NETWORKS[network], str(len(rows)), *correlations])
-    return markdown(["network", "random plans", "rank correlation, divergence", "with changed answers"], cells)
+    return markdown(["network", "random plans", "rank correlation with divergence", "with changed answers"], cells)
 
 
 def committee_markdown(rows: Sequence[Row]) -> str:
-    """Plans on few inputs: how many of them keep the bound on all test images, and what they take."""
+    """Show, for plans on few inputs, the number that keeps the bound on all test images, and their sizes."""
     cells = []
     for number in sorted({row["number"] for row in rows}):
         own = [str(number)]
         for how in ("committee", "random"):
-            found = [row for row in rows if row["number"] == number and row["how"] == how]
-            shares = [row["divergence"] / row["bound"] for row in found]
-            held = sum(share <= 1 for share in shares)
-            size = int(np.median([row["size_bytes"] for row in found]))
-            own += [f"{held} of {len(found)}", f"{np.median(shares):.2f} ({max(shares):.2f})", f"{size:,}"]
+            plans = [row for row in rows if row["number"] == number and row["how"] == how]
+            shares = [row["divergence"] / row["bound"] for row in plans]
+            holding = sum(share <= 1 for share in shares)
+            size = int(np.median([row["size_bytes"] for row in plans]))
+            own += [f"{holding} of {len(plans)}", f"{np.median(shares):.2f} ({max(shares):.2f})", f"{size:,}"]
         cells.append(own)
-    both = [
-        f"{how}: {what}"
+    headings = [
+        f"{how}: {quantity}"
         for how in ("committee", "random")
-        for what in ("bound kept", "divergence over bound, median (largest)", "bytes, median")
+        for quantity in ("bound holds", "divergence over bound, median (largest)", "bytes, median")
     ]
-    return markdown(["inputs", *both], cells)
+    return markdown(["inputs", *headings], cells)
 
 
 def inputs_needed(rows: Sequence[Row], how: str) -> float:
-    """The number of inputs from which on the bound is kept, median over seeds; infinite if it never is for good."""
+    """Return the number of inputs from which the bound always holds, median over seeds.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of the committee's result files.
+    how : str
+        Choice of the inputs, committee or random.
+
+    Returns
+    -------
+    float
+        Number of inputs; infinite if the bound does not hold for the largest number.
+    """
     needed = []
     for seed in {row["seed"] for row in rows}:
         own = sorted(
@@ -109,19 +128,27 @@ def inputs_needed(rows: Sequence[Row], how: str) -> float:
             for row in rows
             if row["how"] == how and row["seed"] == seed
         )
-        broken = [number for number, kept in own if not kept]
-        later = [number for number, _ in own if not broken or number > max(broken)]
+        violated = [number for number, holds in own if not holds]
+        later = [number for number, _ in own if not violated or number > max(violated)]
         needed.append(float(min(later)) if later else float("inf"))
     return float(np.median(needed))
 
 
+def inputs_needed_sentence(rows: Sequence[Row]) -> str:
+    """Return a sentence with the numbers of inputs that `inputs_needed` gives."""
+    return (
+        f"The bound holds from {inputs_needed(rows, 'committee'):g} inputs chosen by the committee, and from "
+        f"{inputs_needed(rows, 'random'):g} inputs chosen at random (median over the seeds).\n"
+    )
+
+
 def budgets_markdown(budgets: Sequence[Row]) -> str:
-    """A first plan, and others from the same analysis."""
+    """Show a first plan, and plans for other budgets from the same analysis."""
     cells = []
     for row in budgets:
-        first = next(each["seconds"] for each in budgets if each["network"] == row["network"])
+        first = next(other["seconds"] for other in budgets if other["network"] == row["network"])
         confidence = "" if row["confidence"] < 0 else f"{row['confidence']:.0%}"
-        kept = "yes" if row["feasible"] else f"no: {row['nearest'] or row['binding']}"
+        feasible = "yes" if row["feasible"] else f"no: {row['nearest'] or row['binding']}"
         cells.append(
             [
                 NETWORKS[row["network"]],
@@ -130,19 +157,30 @@ def budgets_markdown(budgets: Sequence[Row]) -> str:
                 f"{row['measurements']:.1f}",
                 f"{row['size_bytes']:,.0f}",
                 f"{row['latency_us']:,.1f}",
-                f"{row['energy_uj']:,.2f}",
+                f"{1e3 * row['energy_uj']:,.0f}",
                 f"{row['used']:.4f} of {row['bound']:g}",
                 confidence,
                 row["binding"],
-                kept,
+                feasible,
             ]
         )
-    headings = ["network", "asked", "time", "runs", "bytes", "us", "uJ", "divergence", "confidence", "binding", "kept"]
-    return markdown(headings, cells)
+    headings = ["network", "budget", "time", "runs", "bytes", "us", "nJ", "divergence", "confidence level", "binding"]
+    return markdown([*headings, "feasible"], cells)
 
 
 def draw_planning(results: Mapping[str, Sequence[Row]]) -> dict[str, Figure]:
-    """A figure by file name: accuracy against size, predictions, the black-box search, and the committee."""
+    """Draw accuracy against size, the predictions, the black-box search, and the committee.
+
+    Parameters
+    ----------
+    results : mapping of str to rows
+        Rows by part, a key of PLANNING_COLUMNS or "committee".
+
+    Returns
+    -------
+    dict of str to Figure
+        Figures by file name, without suffix.
+    """
     figures = {
         "planned_sizes": _sizes_figure(results["curves"]),
         "planned_predictions": _predictions_figure(results["predictions"]),
@@ -200,11 +238,11 @@ def _predictions_figure(predictions: Sequence[Row]) -> Figure:
         predicted, measured = ([row[name] for row in rows] for name in ("predicted", "measured"))
         axes.plot(predicted, measured, color=STYLES[0][0], marker="o", markersize=3, linestyle="none")
         ends = [min(predicted), max(predicted)]
-        axes.plot(ends, ends, color="0.45", linestyle="--", label="measured as predicted")
+        axes.plot(ends, ends, color="0.45", linestyle="--", label="measured = predicted")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("divergence that the analysis predicts, nats")
-        axes.set_ylabel("divergence on test images, nats")
+        axes.set_xlabel("predicted divergence, nats")
+        axes.set_ylabel("measured divergence on test images, nats")
         axes.legend(fontsize=8)
     return figure
 
@@ -231,10 +269,10 @@ def _committee_figure(rows: Sequence[Row]) -> Figure:
     numbers = sorted({row["number"] for row in rows})
     for series, (how, shift) in enumerate((("committee", 0.93), ("random", 1.07))):
         colour, marker = STYLES[series]
-        of_how = [row for row in rows if row["how"] == how]
+        plans = [row for row in rows if row["how"] == how]
         axes.plot(
-            [row["number"] * shift for row in of_how],
-            [row["divergence"] / row["bound"] for row in of_how],
+            [row["number"] * shift for row in plans],
+            [row["divergence"] / row["bound"] for row in plans],
             color=colour,
             marker=marker,
             markersize=4,
@@ -246,9 +284,9 @@ def _committee_figure(rows: Sequence[Row]) -> Figure:
     axes.xaxis.set_major_locator(FixedLocator([float(number) for number in numbers]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("inputs that the plan was made on")
-    axes.set_ylabel("divergence on all test images over the bound")
-    axes.set_title("LeNet-5 on MNIST, ten plans each", fontsize=11)
+    axes.set_xlabel("inputs of the plan")
+    axes.set_ylabel("divergence on all test images / bound")
+    axes.set_title("LeNet-5 on MNIST, ten plans per number of inputs", fontsize=11)
     axes.set_ylim(0)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)

@@ -1,4 +1,4 @@
-"""The array in SystemVerilog beside the machines that it is to be: tables, as Markdown."""
+"""Tables about the array in SystemVerilog beside the other two machines, from the experiment "rtl"."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def agreement_markdown(rows: Sequence[Row]) -> str:
-    """What was run on the three machines, and on how many layers they differ."""
+    """Show the layers run on the three machines, and the number on which the machines differ."""
     headings = ["layers", "PEs", "slots", "runs", "cycles", "pointer reads", "line reads", "disagreements"]
     cells = [
         [
@@ -25,18 +25,18 @@ def agreement_markdown(rows: Sequence[Row]) -> str:
 
 
 def speed_markdown(rows: Sequence[Row]) -> str:
-    """Simulated cycles a second, the slowest machine first."""
+    """Show the simulated cycles per second of each machine, the slowest first."""
     slowest = min(row["cycles"] / row["seconds"] for row in rows)
     cells = []
     for row in sorted(rows, key=lambda row: -row["seconds"]):
         rate = row["cycles"] / row["seconds"]
         cells.append([row["machine"], f"{row['seconds'] * 1e3:,.2f}", f"{rate:,.0f}", f"{rate / slowest:,.0f}x"])
     heading = f"Alex-8, {rows[0]['weights']}, 64 PEs, {rows[0]['cycles']:,} cycles"
-    return markdown([heading, "ms", "simulated cycles a second", "ratio"], cells)
+    return markdown([heading, "ms", "simulated cycles per second", "ratio"], cells)
 
 
 def synthesis_markdown(rows: Sequence[Row]) -> str:
-    """Cells of each block, and its memory beside what the area model assumes."""
+    """Show the cells and the memory of each block beside the assumptions of the area model."""
     cells = []
     for row in rows:
         assumed = "the paper's block" if row["assumed_bits"] < 0 else f"{row['assumed_bits']:,} bits"
@@ -50,7 +50,7 @@ def synthesis_markdown(rows: Sequence[Row]) -> str:
 
 
 def mutations_markdown(rows: Sequence[Row]) -> str:
-    """Every planted fault, and what caught it."""
+    """Show every planted fault and the cases that caught it."""
     cells = [
         [
             row["block"],
@@ -61,14 +61,14 @@ def mutations_markdown(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    return markdown(["block", "fault", "cases that caught it", "first of them", "by"], cells)
+    return markdown(["block", "fault", "cases that caught it", "first case", "differing values"], cells)
 
 
 MOST_NAMES = 3
 
 
 def _in_short(differing: str) -> str:
-    """What differed, each once whatever it was compared with, the first few by name."""
+    """Return the first few names of the differing values, each once."""
     names = list(dict.fromkeys(name.split(" (")[0].replace("_", " ") for name in differing.split(", ")))
     more = len(names) - MOST_NAMES
     return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

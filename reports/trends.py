@@ -1,4 +1,4 @@
-"""What the papers state without numbers, tested on ours."""
+"""Statements of the papers without numbers, tested on our results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,19 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Trend:
-    """A statement of a paper, whether ours bears it out, and the figures that say so."""
+    """Statement of a paper, tested on our results.
+
+    Attributes
+    ----------
+    source : str
+        Paper and figure.
+    says : str
+        The statement, with the criterion of the test.
+    holds : bool
+        True if it holds in our results.
+    ours : str
+        Our numbers.
+    """
 
     source: str
     says: str
@@ -24,17 +36,17 @@ class Trend:
 
 
 def trends_table(trends: Sequence[Trend]) -> PaperTable:
-    """All trends, one below the other."""
+    """Return the table of all trends."""
     return PaperTable(
         "trends",
-        "What the papers state without numbers, tested on ours",
+        "Statements of the papers without numbers, tested on our results",
         [("source", ""), ("the paper says", ""), ("holds in ours", ""), ("ours", "")],
         [[each.source, each.says, each.holds, each.ours] for each in trends],
     )
 
 
 def queue_trends(rows: Sequence[Row], masks: str) -> list[Trend]:
-    """Fig 8, depths read as slots of the ring; the shallowest queue that works holds one column."""
+    """Test Fig 8, with depths as slots of the ring; the shallowest working queue holds one column."""
     slots = {2: "1", 8: "8", 16: "16", 256: "256"}
     mean = {each: _mean([balance(row) for row in rows if row["queue_slots"] == each]) for each in slots}
     at_8 = {row["layer"]: balance(row) for row in rows if row["queue_slots"] == 8}
@@ -43,45 +55,45 @@ def queue_trends(rows: Sequence[Row], masks: str) -> list[Trend]:
     return [
         Trend(
             source,
-            "with one place, around half of all cycles are idle (within 15 points)",
+            "with a queue of one column, about half of all cycles are idle (within 15 points)",
             abs(1 - mean[2] - 0.5) <= 0.15,
             f"{1 - mean[2]:.1%} idle, mean of the layers",
         ),
         Trend(
             source,
-            "beyond 8 little is gained (less than what 8 gains over 1)",
+            "depths above 8 gain little (less than 8 gains over 1)",
             mean[256] - mean[8] < mean[8] - mean[2],
             f"load balance {mean[2]:.1%} at 1, {mean[8]:.1%} at 8, {mean[16]:.1%} at 16, {mean[256]:.1%} at 256",
         ),
-        Trend(source, "NT-We is balanced worst", worst == "NT-We", f"{worst}, {at_8[worst]:.1%}"),
+        Trend(source, "NT-We has the worst load balance", worst == "NT-We", f"{worst}, {at_8[worst]:.1%}"),
     ]
 
 
 def width_trends(rows: Sequence[Sequence[Any]]) -> list[Trend]:
-    """Fig 9; `rows` are those of `eie_tables.width_table`."""
-    found = []
+    """Test Fig 9 on the rows of `reports.eie.tables.width_table`."""
+    trends = []
     for rule in dict.fromkeys(row[0] for row in rows):
-        of_rule = [row for row in rows if row[0] == rule]
-        reads, pj = [row[2] for row in of_rule], [row[3] for row in of_rule]
-        best = min(of_rule, key=lambda row: row[4])[1]
-        found.append(
+        widths = [row for row in rows if row[0] == rule]
+        reads, pj = [row[2] for row in widths], [row[3] for row in widths]
+        best = min(widths, key=lambda row: row[4])[1]
+        trends.append(
             Trend(
                 f"EIE Fig 9: {rule}",
-                "wider lines are read less often, each read costs more, and 64 bits cost least in all",
+                "wider lines need fewer reads, each read costs more, and 64 bits cost least in total",
                 reads == sorted(reads, reverse=True) and pj == sorted(pj) and best == 64,
                 f"{best} bits cost least",
             )
         )
-    return found
+    return trends
 
 
 def precision_trends(rows: Sequence[Row]) -> list[Trend]:
-    """Fig 10."""
-    found = []
+    """Test Fig 10."""
+    trends = []
     for network in dict.fromkeys(row["network"] for row in rows):
-        of = {row["precision"]: row["accuracy"] for row in rows if row["network"] == network}
-        change = {name: of[name] - of["float"] for name in ("fixed-16", "fixed-8")}
-        found += [
+        accuracy = {row["precision"]: row["accuracy"] for row in rows if row["network"] == network}
+        change = {name: accuracy[name] - accuracy["float"] for name in ("fixed-16", "fixed-8")}
+        trends += [
             Trend(
                 f"EIE Fig 10, {network}",
                 "16 bits lose half a point or less",
@@ -90,18 +102,18 @@ def precision_trends(rows: Sequence[Row]) -> list[Trend]:
             ),
             Trend(
                 f"EIE Fig 10, {network}",
-                "8 bits lose clearly more (over a point)",
+                "8 bits lose clearly more (over one point)",
                 change["fixed-8"] < min(-0.01, change["fixed-16"]),
                 f"{change['fixed-8']:+.2%}",
             ),
         ]
-    return found
+    return trends
 
 
 def scaling_trends(rows: Sequence[Row], masks: str) -> list[Trend]:
-    """Figs 11 to 13."""
+    """Test Figs 11 to 13."""
     by_figure = {figure: {layer: scaling(rows, layer, figure) for layer in paper.LAYERS} for figure in (11, 12, 13)}
-    at_256 = {layer: of[256] for layer, of in by_figure[11].items()}
+    at_256 = {layer: speedup[256] for layer, speedup in by_figure[11].items()}
     worst = min(at_256, key=at_256.__getitem__)
     others = [value for layer, value in at_256.items() if layer != "NT-We"]
     work, even = by_figure[12], by_figure[13]
@@ -113,13 +125,13 @@ def scaling_trends(rows: Sequence[Row], masks: str) -> list[Trend]:
     return [
         Trend(
             f"EIE Fig 11, {masks} masks",
-            "speedup is good on all layers but NT-We (ours: over half of 256 on 256 PEs)",
+            "speedup is good on all layers except NT-We (ours: over 128 on 256 PEs)",
             min(others) > 128 and worst == "NT-We",
             f"{worst} {at_256[worst]:.0f}x, the others {min(others):.0f}x to {max(others):.0f}x",
         ),
         Trend(
             f"EIE Fig 8, {masks} masks",
-            "NT-We is run more efficiently on 32 PEs or fewer (speedup a PE)",
+            "NT-We runs more efficiently on 32 or fewer PEs (speedup per PE)",
             small[32] / 32 > small[64] / 64,
             f"{small[32] / 32:.2f} on 32, {small[64] / 64:.2f} on 64",
         ),
@@ -127,19 +139,19 @@ def scaling_trends(rows: Sequence[Row], masks: str) -> list[Trend]:
             f"EIE Fig 12, {masks} masks",
             "more PEs need less padding",
             len(rising) == len(work),
-            f"real work never falls in {len(rising)} of {len(work)} layers; mean "
+            f"the share of real work never falls in {len(rising)} of {len(work)} layers; mean "
             f"{_mean([of[1] for of in work.values()]):.1%} on 1, {_mean([of[64] for of in work.values()]):.1%} on 64, "
             f"{_mean([of[256] for of in work.values()]):.1%} on 256",
         ),
         Trend(
             f"EIE Fig 13, {masks} masks",
-            "more PEs are balanced worse",
+            "more PEs have a worse load balance",
             mean_even == sorted(mean_even, reverse=True),
             f"mean {mean_even[0]:.1%} on 1, {mean_even[6]:.1%} on 64, {mean_even[8]:.1%} on 256",
         ),
         Trend(
             f"EIE Fig 13, {masks} masks",
-            "real work per PE and cycle stays about constant for most layers (1 to 64 PEs, within 15 points)",
+            "real work per PE and cycle is about constant for most layers (1 to 64 PEs, within 15 points)",
             2 * len(steady) > len(useful),
             f"{len(steady)} of {len(useful)} layers",
         ),

@@ -5,7 +5,7 @@ be pruned. The logarithms of the scales are normal; their standard deviations ar
 
     weight[i, j] = exp(row_spread * r[i] + column_spread * c[j]) * w[i, j]          r, c, w from N(0, 1)
 
-Scales, unlike densities, vary alike in layers that are pruned more and less. `python -m designs unevenness` measures
+Scales, unlike densities, vary alike in layers that are pruned more and less. `python -m designs experiment unevenness` measures
 the spreads of each layer and writes the file; what is taken is the median of the fully connected ones. Larger layers
 tend to be less uneven; six are too few to model that. No time of any paper went into it.
 """
@@ -47,7 +47,7 @@ def measured_unevenness(path: Path = MEASURED_FILE) -> Unevenness:
     """
     rows = [row for row in read_measured(path) if row["kind"] == FULLY_CONNECTED]
     if not rows:
-        raise InputError(f"{path}: lists no fully connected layer; make it again with python -m designs unevenness")
+        raise InputError(f"{path}: lists no fully connected layer; make it again with python -m designs experiment unevenness")
     return Unevenness(*(median(float(row[name]) for row in rows) for name in ("row_spread", "column_spread")))
 
 
@@ -61,11 +61,11 @@ def read_measured(path: Path = MEASURED_FILE) -> list[dict[str, str]]:
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path}: must be a table of measured layers; reading it failed: {error}; make it again with "
-            f"python -m designs unevenness"
+            f"python -m designs experiment unevenness"
         ) from error
     if wrong:
         raise InputError(
             f"{path}: must have the columns {', '.join(FIELDS)} and a value in each; make it again with "
-            f"python -m designs unevenness"
+            f"python -m designs experiment unevenness"
         )
     return rows

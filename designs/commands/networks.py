@@ -1,4 +1,4 @@
-"""A trained network from its name on the command line (PyTorch needed)."""
+"""Trained networks by their names on the command line (PyTorch needed)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,34 @@ from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.files.images import ImageSet, load_images
 
-_EVALUATED = 8000  # of the training images, besides the pool
+_EVALUATED = 8000  # training images besides the pool
 NETWORKS = ("main", "lenet_5", "resnet_20")
 
 
 def open_network(name: str, data: Path | None = None, weights: Path | None = None) -> TrainedNetwork:
-    """A network, training images that it is compressed and verified on, and test images, which are only reported on.
+    """Open a trained network with images to compress and verify it on, and test images for reports.
 
-    LeNet-5 was trained on none of its own; ResNet-20 and the main job's network were trained on theirs.
+    LeNet-5 was not trained on its images; ResNet-20 and the main job's network were trained on theirs.
 
-    name      main: what the main job has trained, from the folder of its results; lenet_5: trained when it is asked
-              for, on MNIST; resnet_20, on CIFAR-10, with its weights; or MODULE:FUNCTION, which gives a TrainedNetwork
-    data      folder of images; None: the digits of scikit-learn
-    weights   state dict of resnet_20, or of the main job's network, .npz or .pt
+    Parameters
+    ----------
+    name : str
+        main: the network in the results of the main job; lenet_5: trained here on MNIST at its first use; resnet_20, on
+        CIFAR-10, with its weights; or MODULE:FUNCTION that gives a TrainedNetwork.
+    data : Path, optional
+        Folder of images; None: the digits of scikit-learn.
+    weights : Path, optional
+        State dict of resnet_20, or of the main job's network, .npz or .pt.
 
-    Raises InputError if there is no such network, or data or weights are missing.
+    Returns
+    -------
+    TrainedNetwork
+        The network and its images.
+
+    Raises
+    ------
+    InputError
+        If there is no such network, or data or weights are missing.
     """
     if ":" in name:
         return _from_function(name)
@@ -42,23 +55,23 @@ def open_network(name: str, data: Path | None = None, weights: Path | None = Non
         return _main_job(images, weights)
     if name == "lenet_5":
         if weights is not None:
-            raise InputError("lenet_5 is trained here, so weights have no effect; leave them out")
-        studied, first = lenet(images, RESULTS_FOLDER / "lenet_5"), TRAINED_ON
+            raise InputError("lenet_5 is trained here, so weights have no effect; omit them")
+        planned, first = lenet(images, RESULTS_FOLDER / "lenet_5"), TRAINED_ON
     else:
         if weights is None:
             raise InputError("resnet_20 needs its state dict; give it with --weights")
-        studied, first = resnet(load_resnet(read_parameters(weights)), images), 0
-    after = first + len(studied.pool)
+        planned, first = resnet(load_resnet(read_parameters(weights)), images), 0
+    after = first + len(planned.pool)
     return TrainedNetwork(
         name,
-        studied.module,
-        studied.pool,
+        planned.module,
+        planned.pool,
         images.train_labels[first:after],
         images.train_images[after : after + _EVALUATED],
         images.train_labels[after : after + _EVALUATED],
         images.test_images,
         images.test_labels,
-        studied.densities,
+        planned.densities,
     )
 
 
@@ -77,7 +90,7 @@ def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
 
 
 def _from_function(name: str) -> TrainedNetwork:
-    found = named_function(name)()
-    if not isinstance(found, TrainedNetwork):
-        raise InputError(f"{name} must give a designs.TrainedNetwork; found {type(found).__name__}")
-    return found
+    network = named_function(name)()
+    if not isinstance(network, TrainedNetwork):
+        raise InputError(f"{name} must give a designs.TrainedNetwork; found {type(network).__name__}")
+    return network

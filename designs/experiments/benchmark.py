@@ -12,47 +12,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from designs.design import DESIGN_COLUMNS, Design, design_row
-from designs.results import Column, provenance, table_of, write_results
-from sim import ArrayConfig, Energy, count_all, pack
+from designs.design import Design, design_row
+from designs.result_files import BENCHMARK_COLUMNS
+from designs.results import provenance, table_of, write_results
+from sim import ArrayConfig, count_all, pack
 from traces import CompressedLayer, InputError
 from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
 from traces.files.npz import read_layer_and_input
 from traces.layer import FloatVector
 from traces.shell.progress import progress_bar
 
-BENCHMARK_COLUMNS = [
-    *DESIGN_COLUMNS,
-    Column("layer", pa.string(), "", "layer of the benchmark"),
-    Column(
-        "weights", pa.string(), "", "'real' as published, or masks at the published densities, 'random' or 'uneven'"
-    ),
-    Column("draw", pa.int32(), "", "number of the draw, from 0; uneven masks may be drawn more than once"),
-    Column("rows", pa.int32(), "rows", "output activations"),
-    Column("columns", pa.int32(), "columns", "input activations"),
-    Column("kept_weights", pa.int64(), "weights", "that are not zero, without the bias"),
-    Column("active_inputs", pa.int32(), "columns", "input activations that are not zero"),
-    Column("layer_macs", pa.int64(), "MACs", "kept weights in the columns of active inputs, without the bias"),
-    Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
-    Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
-    Column("cycles", pa.int64(), "cycles", "of the layer"),
-    Column(
-        "cycles_in_batches", pa.int64(), "cycles", "if inputs came BATCH_INPUTS at a time, one batch after the other"
-    ),
-    Column("processed_entries", pa.int64(), "entries", "gone through, padding included"),
-    Column("useful_macs", pa.int64(), "MACs", "multiply-accumulates that are not padding"),
-    Column("pointer_reads", pa.int64(), "pairs", "begin and end of a column"),
-    Column("line_reads", pa.int64(), "lines", "lines of the sparse-matrix SRAM"),
-    Column("efficiency", pa.float64(), "1", "useful MACs per PE and cycle"),
-    Column("theoretical_us", pa.float64(), "us", "useful MACs at one per PE and cycle"),
-    Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
-    Column("energy_pj", pa.float64(), "pJ", "energy at 45 nm, of all blocks"),
-    *(Column(field.name, pa.float64(), "pJ", "energy of this block") for field in dataclasses.fields(Energy)),
-    Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
-    Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),
-]
-BENCHMARK_FILE = "eie_benchmark.parquet"
-BATCH_INPUTS = 4096  # EIE, section IV: a longer vector comes in batches of so many
+BATCH_INPUTS = 4096  # EIE, section IV: a longer vector is split into batches of this length
 Source = tuple[CompressedLayer, FloatVector]
 _COUNTS = [
     "stored_entries",
@@ -67,13 +37,28 @@ _COUNTS = [
 
 
 def benchmark_sources(data: Path | None = None, uneven_draws: int = 0) -> list[tuple[str, str, Callable[[], Source]]]:
-    """Name, kind of weights and source of the nine layers and of the real ones that the folder `data` holds.
+    """List the nine layers, and the real ones that the folder of data holds.
 
-    uneven_draws   how many uneven masks of each layer to draw beside the random one
+    Parameters
+    ----------
+    data : Path, optional
+        Folder of real layers, such as alex8/alex8.npz.
+    uneven_draws : int
+        Number of uneven masks to draw for each layer, besides the random one.
+
+    Returns
+    -------
+    list of (name, weights, draw)
+        Name of the layer; "random", "uneven" or "real"; function that returns the layer and its activations.
+
+    Raises
+    ------
+    InputError
+        If the folder of data does not exist.
     """
     if data is not None and not data.is_dir():
         raise InputError(
-            f"{data}: there is no such folder of data; the real layers lie in DIR/alex8/alex8.npz and the like"
+            f"{data}: there is no such folder of data; it must hold the real layers as alex8/alex8.npz and so on"
         )
     sources: list[tuple[str, str, Callable[[], Source]]] = []
     for name, published in EIE_BENCHMARK.items():
@@ -85,9 +70,19 @@ def benchmark_sources(data: Path | None = None, uneven_draws: int = 0) -> list[t
 
 
 def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -> pa.Table:
-    """Simulate the nine layers, and the real ones that the folder `data` holds; write the result file `path`.
+    """Simulate the nine layers, and the real ones that the folder of data holds; write the result file.
 
-    uneven_draws   how many uneven masks of each layer to draw beside the random one
+    Parameters
+    ----------
+    path : Path
+        Result file to write, with BENCHMARK_COLUMNS.
+    data, uneven_draws
+        As of `benchmark_sources`.
+
+    Returns
+    -------
+    pyarrow.Table
+        The rows of the result file.
     """
     config = ArrayConfig()
     sources = benchmark_sources(data, uneven_draws)
@@ -128,7 +123,7 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
 
 
 def _cycles_in_batches(layer: CompressedLayer, activations: FloatVector, config: ArrayConfig, cycles: int) -> int:
-    """Cycles if each batch of inputs begins when the one before is done; `cycles` if one batch takes them all."""
+    """Return the cycles of running the inputs batch after batch; `cycles` if all fit one batch."""
     if layer.columns <= BATCH_INPUTS:
         return cycles
     total = 0

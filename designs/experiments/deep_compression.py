@@ -1,4 +1,4 @@
-"""The LeNets of Deep Compression: smallest, as the paper compresses them, and the paper's curves (PyTorch needed).
+"""LeNets of Deep Compression, as small as possible and as the paper has them, and its curves (PyTorch needed).
 
 Source: Han, Mao, Dally, "Deep Compression", ICLR 2016: Tables 1 to 3, Figs 6 to 8.
 """
@@ -12,14 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import torch
 from torch.nn.utils import parametrize
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
-from compress.training.compressor import Stage, compress, prepare
+from compress.training.compressor import Compressor, Stage, compress
 from compress.training.distillation import distil
 from compress.weight_sharing import Initialisation
 from designs.experiments.lenet import (
@@ -37,32 +36,15 @@ from designs.experiments.lenet import (
     load_parameters,
     save_parameters,
 )
-from designs.results import Column, provenance, table_of, write_results
+from designs.result_files import CONTAINER_COLUMNS, CONTAINERS_FILE, CURVE_COLUMNS, CURVES_FILE
+from designs.results import provenance, table_of, write_results
 from designs.stages import Stages
 from traces import InputError
 from traces.files.images import ImageSet
 from traces.shell.progress import progress_bar
 
-CONTAINERS_FILE, CURVES_FILE = "containers.parquet", "curves.parquet"
 PAPER_FOLDER, PRUNED_FILE = "paper", "pruned.npz"
-CONTAINER_COLUMNS = [
-    Column("network", pa.string(), "", "lenet_300_100 or lenet_5"),
-    Column("recipe", pa.string(), "", "smallest, or as the paper: its densities and bits, layer by layer"),
-    Column("coder", pa.string(), "", "huffman or range"),
-    Column("file", pa.string(), "", "the container, from the folder of this file"),
-    Column("error_before", pa.float64(), "1", "share of the test images taken for another digit, before compression"),
-    Column("error", pa.float64(), "1", "the same of the network as the container gives it"),
-]
-CURVE_COLUMNS = [
-    Column("figure", pa.int64(), "", "of the paper: 6, 7 or 8"),
-    Column("network", pa.string(), "", "lenet_300_100 or lenet_5"),
-    Column("series", pa.string(), "", "what is varied"),
-    Column("weight_bits", pa.int64(), "bit", "of a shared weight; 32 where weights are not shared"),
-    Column("density", pa.float64(), "1", "kept weights, of the whole network"),
-    Column("size_bytes", pa.int64(), "B", "of the container"),
-    Column("error", pa.float64(), "1", "share of the test images taken for another digit"),
-]
-# Tables 2 and 3: density and bits of each layer; LeNet-300-100 at 5 bits, where Table 2 has 6
+# Tables 2 and 3: density and bits of each layer; LeNet-300-100 has 5 bits here, 6 in Table 2
 PAPER_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     LENET_300_100.name: {
         "fc1": {"density": 0.08, "weight_bits": 5},
@@ -77,10 +59,10 @@ PAPER_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 PRUNING_STEPS = 4
-TUNING_EPOCHS = 8  # after pruning and after sharing as the paper does
+TUNING_EPOCHS = 8  # after pruning and after sharing, of the networks with the paper's settings
 DENSITIES = (0.02, 0.03, 0.05, 0.08, 0.15, 0.3)
 SHARED_BITS = (2, 3, 4, 6)
-CURVE_EPOCHS = 2  # the same, of the networks of Fig 6
+CURVE_EPOCHS = 2  # after pruning and after sharing, of the networks of Fig 6
 INITIALISATIONS: tuple[Initialisation, ...] = ("optimal", "linear", "density", "random")
 
 RECIPES = (LENET_300_100, LENET_5)
@@ -88,12 +70,22 @@ RECIPES = (LENET_300_100, LENET_5)
 Row = dict[str, Any]
 
 
-def run_study(images: ImageSet, folder: Path) -> None:
-    """Train, compress and measure everything; finished steps are kept in `folder`, and taken up again from there.
+def run_deep_compression(images: ImageSet, folder: Path) -> None:
+    """Train, compress and measure the LeNets; write containers, their errors and the points of the curves.
 
-    Writes NAME/compressed.dc for each recipe, NAME/paper/huffman.dc with the paper's densities and bits (a range.dc
-    beside each with the range coder, if it is installed), the errors of all of them and the points of the curves.
-    Raises InputError if the images are not of MNIST's size.
+    Parameters
+    ----------
+    images : ImageSet
+        MNIST.
+    folder : Path
+        Folder of the results; an interrupted run resumes from it. It gets NAME/compressed.dc for each recipe,
+        NAME/paper/huffman.dc with the paper's densities and bits, a range.dc beside each of these if the range coder
+        is installed, CONTAINERS_FILE and CURVES_FILE.
+
+    Raises
+    ------
+    InputError
+        If the images do not have MNIST's size.
     """
     if images.num_pixels != SIDE**2:
         raise InputError(
@@ -109,15 +101,15 @@ def run_study(images: ImageSet, folder: Path) -> None:
 
 
 def _containers(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> list[Row]:
-    """Make the containers of one network; their rows of the result file."""
+    """Make the containers of one network; return their rows of the result file."""
     name = recipe.name
     smallest = compress_lenet(recipe, lessons, folder / name)
     models = [("smallest", "huffman", smallest, f"{name}/{CONTAINER_FILE}")]
     range_coder = importlib.util.find_spec("constriction") is not None
     if range_coder:
-        of_range = {"crc32": zlib.crc32(smallest.to_bytes())}
+        range_origin = {"crc32": zlib.crc32(smallest.to_bytes())}
         with Stages(folder / name) as stages:
-            stages.run("range.dc", of_range, lambda path: smallest.coded(CodingChoice(coder="range")).save(path))
+            stages.run("range.dc", range_origin, lambda path: smallest.coded(CodingChoice(coder="range")).save(path))
         models.append(("smallest", "range", smallest, f"{name}/range.dc"))
     dense = build_lenet(name)
     load_parameters(dense, folder / name / DENSE_FILE)
@@ -143,15 +135,15 @@ def _containers(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> list[Row
 
 
 def loaded(name: str, model: CompressedModel) -> torch.nn.Module:
-    """A network with the parameters of a container."""
+    """Return a network with the parameters of a container."""
     network = build_lenet(name)
     model.load_into(network)
     return network
 
 
 def _pruned(network: torch.nn.Module, config: CompressionConfig, lessons: Lessons, epochs: int) -> torch.nn.Module:
-    """A copy that is pruned step by step and tuned: for all epochs after the last step, for one after the others."""
-    compressor = prepare(copy.deepcopy(network), config)
+    """Prune a copy step by step; tune it one epoch after each step, and all epochs after the last step."""
+    compressor = Compressor(copy.deepcopy(network), config)
     for number in range(config.pruning_steps):
         compressor.step()
         lessons.draw.manual_seed(lessons.seed + number)
@@ -170,9 +162,9 @@ def _shared(
     epochs: int,
     initialisation: Initialisation = "optimal",
 ) -> CompressedModel:
-    """Weights that are not zero shared, centroids tuned.
+    """Share the non-zero weights and tune the centroids.
 
-    weight_bits   of each layer, by name, with the bias in the codebook; or one for all, and biases free
+    `weight_bits` holds the bits by layer, with biases in the codebooks; or it is one number, and biases are free.
     """
     layers: dict[str, dict[str, Any]] = {}
     for key, weight in network.state_dict().items():
@@ -205,7 +197,7 @@ def _write_curves(path: Path, lessons: Lessons, folder: Path, origin: Row) -> No
     ]
     rows = []
     points = 2 * len(DENSITIES) + len(SHARED_BITS) + 2 * 3 * 8 + 7 * len(INITIALISATIONS)
-    with progress_bar("points of the curves", points) as advance:
+    with progress_bar("computing the curves", points) as advance:
         for figure, name, draw in curves:
             dense, pruned = build_lenet(name), build_lenet(name)
             load_parameters(dense, folder / name / DENSE_FILE)
@@ -217,9 +209,9 @@ def _write_curves(path: Path, lessons: Lessons, folder: Path, origin: Row) -> No
 
 
 def _size_curves(dense: torch.nn.Module, _: torch.nn.Module, lessons: Lessons) -> Iterator[Row]:
-    """Fig 6: error against size, pruned, shared, and both; all tuned alike.
+    """Yield Fig 6: error against size of pruned, shared, and pruned and shared networks, all tuned alike.
 
-    Where weights are not shared, what is kept takes four bytes, and the gaps what they take in the container.
+    Weights that are not shared take four bytes each; gaps take what they take in the container.
     """
     name = LENET_300_100.name
     for density in DENSITIES:
@@ -240,7 +232,7 @@ def _size_curves(dense: torch.nn.Module, _: torch.nn.Module, lessons: Lessons) -
 
 
 def _bits_curves(dense: torch.nn.Module, pruned: torch.nn.Module, lessons: Lessons) -> Iterator[Row]:
-    """Fig 7: error against bits, of convolutions, fully connected layers and all, dense and pruned; not tuned."""
+    """Yield Fig 7: error against bits in convolutions, fully connected layers and all layers; not tuned."""
     for network, state in ((dense, "dense"), (pruned, "pruned")):
         for bits in range(1, 9):
             model = _shared(network, bits, lessons, 0)
@@ -254,7 +246,7 @@ def _bits_curves(dense: torch.nn.Module, pruned: torch.nn.Module, lessons: Lesso
 
 
 def _initialisation_curves(_: torch.nn.Module, pruned: torch.nn.Module, lessons: Lessons) -> Iterator[Row]:
-    """Fig 8: error against bits for each initialisation, of a pruned network; not tuned."""
+    """Yield Fig 8: error of a pruned network against bits for each initialisation; not tuned."""
     for initialisation in INITIALISATIONS:
         for bits in range(2, 9):
             model = _shared(pruned, bits, lessons, 0, initialisation)

@@ -1,8 +1,8 @@
 """LeNet-300-100 and LeNet-5 on MNIST, compressed as far as their error allows (PyTorch needed).
 
-A small convolutional network is trained on distorted images; the LeNets learn its outputs, and a little the
-labels, on distorted images and, every other epoch, on the images as they are; so they do after each stage of
-compression. Test images are only looked at to report.
+A small convolutional network, the teacher, is trained on distorted images. The LeNets are trained mostly on its
+outputs and a little on the labels, before and after each stage of compression. Every other epoch takes the original
+images instead of distorted ones. Test images are used for the reported errors alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.model import CompressedModel
-from compress.training.compressor import prepare
+from compress.training.compressor import Compressor
 from compress.training.distillation import Batch, distil
 from compress.training.fine_tuning import accuracy
 from designs.stages import Stages
@@ -34,13 +34,13 @@ from traces.shell.progress import progress_bar
 DENSE_FILE, CONTAINER_FILE = "dense.npz", "compressed.dc"
 TEACHER_EPOCHS, TEACHER_BATCH = 14, 128
 DISTORTED_COPIES, BATCH, TEMPERATURE = 10, 256, 3.0
-PARTS_OF_AN_EPOCH = 4  # between two pruning steps, a part of the images is seen
+PARTS_OF_AN_EPOCH = 4  # one part of the images is used between two pruning steps
 SIDE = 28
 
 
 @dataclass(frozen=True)
 class LenetRecipe:
-    """How one of the two is trained and compressed; epochs in all are those of the four phases."""
+    """Training and compression of one LeNet: settings, and epochs of each of the four phases."""
 
     name: str
     density: float
@@ -56,7 +56,7 @@ LENET_5 = LenetRecipe("lenet_5", 0.012, 3, 8, 20, 28, 8)
 
 
 def build_lenet(name: str) -> torch.nn.Module:
-    """An untrained network: pixels [images, 784] to 10 classes.
+    """Return an untrained network that maps pixels [images, 784] to 10 classes.
 
     LeNet-300-100 has 266,610 parameters, LeNet-5, as Caffe has it, 431,080 (Deep Compression, Tables 2 and 3).
     """
@@ -99,9 +99,9 @@ def _build_teacher() -> torch.nn.Module:
 
 
 def distorted(images: torch.Tensor, draw: torch.Generator, strength: float) -> torch.Tensor:
-    """Images [n, 1, height, width] turned, moved, scaled, sheared and bent at random.
+    """Rotate, shift, scale, shear and bend images [n, 1, height, width] at random.
 
-    At strength 1: turned by up to 12 degrees, moved by up to 2 pixels, scaled and sheared by up to 12 %.
+    At strength 1, rotation is up to 12 degrees, shift up to 2 pixels, scaling and shear up to 12 %.
     """
     number, _, side, _ = images.shape
 
@@ -123,10 +123,9 @@ def distorted(images: torch.Tensor, draw: torch.Generator, strength: float) -> t
 
 
 class Lessons:
-    """Training images, as they are and distorted, with the outputs of a teacher, and labels.
+    """Training batches: original and distorted images with the teacher's outputs and labels.
 
-    The teacher is trained when the first batch is asked for, and kept in `folder`/teacher. Give images, not the
-    folder's other contents: test images are no part of it.
+    The teacher is trained at the first batch and kept in `folder`/teacher. Test images are not used.
     """
 
     def __init__(self, images: ImageSet, folder: Path, seed: int = 0) -> None:
@@ -138,11 +137,11 @@ class Lessons:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What the lessons are drawn from, for the record."""
+        """Digest of the images, and the seed."""
         return {"digest": self.images.digest, "seed": self.seed}
 
     def batches(self, epoch: int, share: float = 1.0) -> Iterator[Batch]:
-        """All images once, or a share of them drawn at random: as they are in every other epoch."""
+        """Yield all images once, or a random share of them; odd epochs take the original images."""
         if not self.copies:
             self._prepare()
         copy = 0 if epoch % 2 else epoch // 2 % DISTORTED_COPIES
@@ -169,24 +168,36 @@ class Lessons:
 
 
 def compress_lenet(recipe: LenetRecipe, lessons: Lessons, folder: Path) -> CompressedModel:
-    """Train and compress one LeNet; finished steps are kept in `folder`, and taken up again from there.
+    """Train and compress one LeNet.
 
-    The trained network is left there as dense.npz, the container as compressed.dc.
+    Parameters
+    ----------
+    recipe : LenetRecipe
+        Network, settings and epochs.
+    lessons : Lessons
+        Training batches.
+    folder : Path
+        Folder of the results, dense.npz and compressed.dc; an interrupted run resumes from it.
+
+    Returns
+    -------
+    CompressedModel
+        The container.
     """
     network = build_lenet(recipe.name)
     with Stages(folder) as stages:
-        of_dense = {**lessons.origin, "epochs": recipe.dense_epochs}
-        stages.run(DENSE_FILE, of_dense, lambda path: _train_dense(recipe, network, lessons, path))
+        dense_origin = {**lessons.origin, "epochs": recipe.dense_epochs}
+        stages.run(DENSE_FILE, dense_origin, lambda path: _train_dense(recipe, network, lessons, path))
         load_parameters(network, folder / DENSE_FILE)
         state = folder / "state.npz"
-        of_container = {**lessons.origin, **vars(recipe)}
-        stages.run(CONTAINER_FILE, of_container, lambda path: _compress(recipe, network, lessons, state).save(path))
+        origin = {**lessons.origin, **vars(recipe)}
+        stages.run(CONTAINER_FILE, origin, lambda path: _compress(recipe, network, lessons, state).save(path))
         state.unlink(missing_ok=True)
         return CompressedModel.load(folder / CONTAINER_FILE)
 
 
 def error_of(network: torch.nn.Module, images: ImageSet) -> float:
-    """Share of the test images that are taken for another digit."""
+    """Return the share of the test images that are misclassified."""
     return 1 - accuracy(network, images.test_images, images.test_labels)
 
 
@@ -222,7 +233,7 @@ def _train_dense(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons
 
 
 def _compress(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons, state: Path) -> CompressedModel:
-    """Prune, share and tune; how far it has come is kept in the file `state` after each epoch of pruning."""
+    """Prune, share and tune; save the progress to the file `state` after each epoch of pruning."""
     config = CompressionConfig(
         every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
@@ -230,7 +241,7 @@ def _compress(recipe: LenetRecipe, network: torch.nn.Module, lessons: Lessons, s
         tensor_bits=16,
         seed=lessons.seed,
     )
-    compressor = prepare(copy.deepcopy(network), config)
+    compressor = Compressor(copy.deepcopy(network), config)
     module = compressor.module
     origin = json.dumps({**lessons.origin, **vars(recipe)})
     saved = read_npz(state) if state.exists() else {}
@@ -261,7 +272,7 @@ def _part(lessons: Lessons, first: int, epoch: int) -> Iterator[Batch]:
 
 
 def _adam(module: torch.nn.Module, saved: Mapping[str, npt.NDArray[Any]]) -> torch.optim.Adam:
-    """An optimizer of the module; if moments are among what was `saved`, it goes on with them."""
+    """Return an optimizer of the module, with the saved moments if there are any."""
     optimizer = torch.optim.Adam(module.parameters())
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for name, values in saved.items():
@@ -283,5 +294,5 @@ def save_parameters(network: torch.nn.Module, path: Path) -> None:
 
 
 def load_parameters(network: torch.nn.Module, path: Path) -> None:
-    """Fill a network with what `dense.npz`, or another file of its state by name, holds."""
+    """Load the state of a network from an .npz file that `save_parameters` wrote."""
     network.load_state_dict({name: torch.from_numpy(values) for name, values in read_npz(path).items()})

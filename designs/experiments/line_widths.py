@@ -1,10 +1,10 @@
-"""The width of a sparse-matrix line: how often lines are read, and what that costs (EIE's Fig 9).
+"""Line reads and their energy against the width of a sparse-matrix line (EIE's Fig 9).
 
-Reads are counted under three rules, since the paper's figure does not say its own:
+Reads are counted under three rules, because the paper does not state its own:
 
-    kept        the machine: the line read last is kept, and the next column begins where this one ends in it
-    read anew   lines are shared by columns, but each column reads its own again
-    own lines   each column begins a line of its own, and reads it anew
+    kept        the machine's rule: it keeps the line that it read last, and the next column may begin in that line
+    anew        columns share lines, but each column reads its lines anew
+    own lines   each column begins a line of its own and reads it anew
 """
 
 from __future__ import annotations
@@ -17,29 +17,18 @@ import numpy as np
 import pyarrow as pa
 
 from designs.experiments.benchmark import benchmark_sources
-from designs.results import Column, provenance, table_of, write_results
+from designs.result_files import LINE_WIDTH_COLUMNS
+from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, PackedLayer, count_all, pack
 from sim.cost.energy import ENERGY_PRESETS
 from traces.layer import FloatVector
 from traces.shell.progress import progress_bar
 
 LINE_WIDTHS = (16, 32, 64, 128, 256, 512)
-LINE_WIDTH_COLUMNS = [
-    Column("layer", pa.string(), "", "layer of the benchmark"),
-    Column("weights", pa.string(), "", "'real' as published, or 'random' masks at the published densities"),
-    Column("line_bits", pa.int32(), "bit", "width of a line of the sparse-matrix SRAM"),
-    Column("entries", pa.int64(), "entries", "gone through, padding included"),
-    Column("reads_kept", pa.int64(), "lines", "read by the machine, which keeps the line read last"),
-    Column("reads_anew", pa.int64(), "lines", "read if each column read its lines anew"),
-    Column("reads_own_lines", pa.int64(), "lines", "read if each column began a line of its own"),
-    Column("read_pj", pa.float64(), "pJ", "energy of one read, eie-45nm (CACTI, 128 KB)"),
-    Column("read_horowitz_pj", pa.float64(), "pJ", "energy of one read, horowitz-45nm (in proportion to the width)"),
-]
-LINE_WIDTH_FILE = "line_widths.parquet"
 
 
 def run_line_widths(path: Path, data: Path | None = None) -> pa.Table:
-    """Count line reads of the benchmark's layers for each width, on the paper's array; write the result file `path`."""
+    """Count the benchmark's line reads for each width on the paper's array; write and return the result file `path`."""
     array = ArrayConfig()
     arrays = [dataclasses.replace(array, line_bits=width) for width in LINE_WIDTHS]
     sources = benchmark_sources(data)
@@ -70,7 +59,7 @@ def run_line_widths(path: Path, data: Path | None = None) -> pa.Table:
 
 
 def _reads_without_keeping(packed: PackedLayer, activations: FloatVector, entries_per_line: int) -> tuple[int, int]:
-    """Lines read if each column reads its lines anew; and if, besides, it begins a line of its own."""
+    """Return the line reads if each column reads its lines anew, and if it also begins a line of its own."""
     columns = np.flatnonzero(activations)
     if packed.layer.bias is not None:
         columns = np.append(columns, packed.layer.columns)

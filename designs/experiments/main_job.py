@@ -1,9 +1,10 @@
-"""The main job: train a network, compress it, and simulate it on a grid of arrays."""
+"""Main job: train a network, compress it, simulate it on a grid of arrays, and recommend one of them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from designs.results import RESULTS_FOLDER, provenance, write_results
 from designs.stages import Stages
 from designs.sweeps.folder import SWEEP_FILE
 from designs.sweeps.sweep import sweep
+from designs.sweeps.totals import DesignPoint
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig, simulate_network
 from traces import InputError
@@ -30,25 +32,29 @@ if TYPE_CHECKING:
 
 HIDDEN_UNITS = (300, 100)  # LeNet-300-100, LeCun et al., "Gradient-based learning", Proc. IEEE 1998
 TRAINED_FILE, CONTAINER_FILE = "trained.npz", "compressed.dc"
+TOLERANCE = 0.02  # designs whose costs differ by at most this share are near-ties
 
 
 @dataclass(frozen=True)
 class MainJobSettings:
-    """What to train, how far to compress it and where to run it.
+    """Settings of the main job.
 
-    Raises InputError if a value is out of its range.
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
     """
 
     layer_density: tuple[float, float, float] = (0.15, 0.10, 0.30)
     """share of weights to keep in each of the three layers"""
     weight_bits: int = 4
-    """bits of a code, in the file and on the array"""
+    """bits of a code in the file and on the array"""
     index_bits: int = 4
-    """bits of a gap on the array; the file has gaps of its own"""
+    """bits of a gap on the array; the file chooses its own"""
     inputs: int = 50
-    """test images to simulate on every design point"""
+    """test images to simulate on every design"""
     seed: int = 0
-    """of the initial weights and the order of the training images"""
+    """seed of the initial weights and the order of the training images"""
 
     def __post_init__(self) -> None:
         if self.inputs < 1:
@@ -59,7 +65,7 @@ class MainJobSettings:
 
 @dataclass(frozen=True)
 class _Recipe:
-    """How long to train. Small sets take many short epochs, large ones few long ones."""
+    """Training settings; small sets take many short epochs, large ones few long epochs."""
 
     epochs: int
     fine_tuning_epochs: int
@@ -73,7 +79,29 @@ def _recipe(images: ImageSet) -> _Recipe:
 
 @dataclass(frozen=True, eq=False)
 class MainJobResult:
-    """What came out: the network before and after, and the sweep's table, a row a layer and design point."""
+    """Result of the main job.
+
+    Attributes
+    ----------
+    images : str
+        Name of the images.
+    accuracy_before, accuracy_after : float
+        Test accuracy before and after compression.
+    bytes_before, bytes_after : int
+        Bytes of the fp32 parameters and of the container.
+    model : CompressedModel
+        The container.
+    inputs : int
+        Test images simulated.
+    agreeing_inputs : int
+        Test images for which the paper's array gives the network's answer.
+    table : pyarrow.Table
+        Rows of the sweep, one for each layer and design, with SWEEP_COLUMNS.
+    folder : Path
+        Folder of the results.
+    kept_files : tuple of str
+        Files kept from an earlier run.
+    """
 
     images: str
     accuracy_before: float
@@ -95,15 +123,34 @@ def run_main_job(
     folder: Path | None = None,
     fresh: bool = False,
 ) -> MainJobResult:
-    """Run the main job and keep its files in `folder`, if none is given in results/ and the images' name.
+    """Run the main job.
 
-    The network has 300 and 100 hidden units and is trained on scikit-learn's digits, or on the IDX files in
-    the folder `data`. Its accuracy after compression is that of the container as it is read back. What enters
-    each layer is recorded from the first test images and simulated on every array of the grid; on the
-    paper's array, these images are run from layer to layer, and the array's answers compared with the
-    network's.
+    The network has 300 and 100 hidden units. Its accuracy after compression is that of the container read back from
+    the disk. The activations of each layer are recorded for the first test images and simulated on every array of the
+    grid. The paper's array also runs these images from layer to layer, and its answers are compared with the network's.
 
-    Finished steps are kept: the same call goes on where an earlier one was cut off, unless `fresh`.
+    Parameters
+    ----------
+    data : Path, optional
+        Folder of IDX files to train on; default: scikit-learn's digits.
+    settings : MainJobSettings, optional
+        Training and compression.
+    grid : Grid, optional
+        Arrays to simulate.
+    folder : Path, optional
+        Folder of the results; default: results/ and the images' name. An interrupted run resumes from it.
+    fresh : bool
+        Discard earlier results.
+
+    Returns
+    -------
+    MainJobResult
+        Accuracy, sizes and the table of the sweep.
+
+    Raises
+    ------
+    InputError
+        If an array of the grid is invalid, or the images cannot be read.
     """
     import torch
 
@@ -113,25 +160,25 @@ def run_main_job(
     settings, grid = settings or MainJobSettings(), grid or Grid()
     images = load_images(data)
     if folder is None:
-        remedy = "give the folder of the results with --out"
+        remedy = "give the folder of the results"
         folder = RESULTS_FOLDER / file_name("the name of the images' folder", images.name, remedy)
     inputs = images.test_images[: settings.inputs]
     paper_array = ArrayConfig(weight_bits=settings.weight_bits, index_bits=settings.index_bits)
-    designs = grid.designs(paper_array)  # refuses, before any training, an array that there cannot be
+    designs = grid.designs(paper_array)  # rejects invalid arrays before any training
     compression = _compression(settings)
     origin = provenance({"images": images.name, "data_digest": images.digest, **dataclasses.asdict(settings)})
-    kept = []
+    kept_files = []
     with Stages(folder, fresh) as stages:
         torch.manual_seed(settings.seed)
         network = build_network(images)
         if not stages.run(TRAINED_FILE, origin, lambda path: _train(network, images, settings, path)):
-            kept.append(TRAINED_FILE)
+            kept_files.append(TRAINED_FILE)
         trained = read_npz(folder / TRAINED_FILE)
         network.load_state_dict({name: torch.from_numpy(values) for name, values in trained.items()})
         accuracy_before = accuracy(network, images.test_images, images.test_labels)
 
         if not stages.run(CONTAINER_FILE, origin, lambda path: _compress(network, images, compression, path)):
-            kept.append(CONTAINER_FILE)
+            kept_files.append(CONTAINER_FILE)
         model = CompressedModel.load(folder / CONTAINER_FILE)
         model.load_into(network)
         accuracy_after = accuracy(network, images.test_images, images.test_labels)
@@ -152,10 +199,58 @@ def run_main_job(
             agreeing_inputs=int((on_the_array == answers).sum()),
             table=table,
             folder=folder,
-            kept_files=tuple(kept),
+            kept_files=tuple(kept_files),
         )
         write_results(folder / SWEEP_FILE, table, origin | {"network": _summary(result)})
     return result
+
+
+def recommended(points: Sequence[DesignPoint]) -> DesignPoint:
+    """Choose the design to take.
+
+    Parameters
+    ----------
+    points : sequence of DesignPoint
+        Designs of the grid.
+
+    Returns
+    -------
+    DesignPoint
+        Design of the smallest area among those whose energy-delay product is within TOLERANCE of the smallest one.
+        Designs whose SRAMs do not hold every layer are excluded if any design holds them all.
+    """
+    running = [point for point in points if point.runs]
+    candidates = [point for point in running if point.fits] or running
+    smallest = min(point.energy_delay_nj_us for point in candidates)
+    close = [point for point in candidates if point.energy_delay_nj_us <= (1 + TOLERANCE) * smallest]
+    return min(close, key=lambda point: (point.area_mm2, point.energy_delay_nj_us))
+
+
+def without_near_ties(front: Sequence[DesignPoint], taken: DesignPoint) -> list[DesignPoint]:
+    """Drop each design whose costs all differ by at most TOLERANCE from those of `taken` or of a design kept before.
+
+    Parameters
+    ----------
+    front : sequence of DesignPoint
+        Pareto-optimal designs.
+    taken : DesignPoint
+        Design that is kept in any case, if it is on the front.
+
+    Returns
+    -------
+    list of DesignPoint
+        The designs kept, in the order of `front`.
+    """
+    kept = [point for point in front if point == taken]
+    for point in front:
+        if all(_distance(point, other) > TOLERANCE for other in kept):
+            kept.append(point)
+    return [point for point in front if point in kept]
+
+
+def _distance(one: DesignPoint, other: DesignPoint) -> float:
+    """Return the largest relative difference of a cost of two designs."""
+    return max(max(pair) / min(pair) - 1 for pair in zip(one.costs, other.costs, strict=True))
 
 
 def _summary(result: MainJobResult) -> dict[str, Any]:
@@ -164,7 +259,7 @@ def _summary(result: MainJobResult) -> dict[str, Any]:
 
 
 def build_network(images: ImageSet) -> torch.nn.Sequential:
-    """Pixels to 300 to 100 to classes, rectifiers in between; layers fc1, fc2, fc3."""
+    """Return an untrained network of pixels - 300 - 100 - classes with ReLU; its layers are fc1, fc2 and fc3."""
     import torch
 
     first, second = HIDDEN_UNITS
@@ -217,8 +312,8 @@ def _compress(network: torch.nn.Module, images: ImageSet, config: CompressionCon
     with progress_bar("compressing", epochs * (config.pruning_steps + 1)) as advance:
 
         def fine_tune(module: torch.nn.Module, stage: Stage) -> None:
-            given, labels = images.train_images, images.train_labels
-            train(module, given, labels, epochs, recipe.learning_rate, recipe.batch_size, config.seed, advance)
+            inputs, labels = images.train_images, images.train_labels
+            train(module, inputs, labels, epochs, recipe.learning_rate, recipe.batch_size, config.seed, advance)
 
         model = compress(network, config, fine_tune)
     model.save(path)

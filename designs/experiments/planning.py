@@ -1,7 +1,7 @@
-"""Planned compression beside other ways of choosing it, without retraining: LeNet-5 and ResNet-20 (PyTorch needed).
+"""Planned compression compared with other methods, without retraining: LeNet-5 and ResNet-20 (PyTorch needed).
 
-Beside plans stand: one density and width for all layers; a scan of each layer's sensitivity; tolerances of the weights
-alone; and a black-box search over the plan's own choices. Test images are only looked at to report.
+The other methods are one density and width for all layers, a scan of each layer's sensitivity, tolerances of the
+weights alone, and a black-box search over the plan's own choices. Test images are used for reported results alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
 from compress.config import CompressionConfig, LayerSettings
@@ -26,12 +25,14 @@ from compress.container.model import CompressedModel
 from compress.one_shot import compress_parameters
 from compress.planning.committee import choose_inputs
 from compress.planning.knapsack import choose
+from compress.planning.outputs import run_batches
 from compress.planning.plan import Budget, Choice, Tolerance
-from compress.planning.planner import DENSITIES, WEIGHT_BITS, Planner, run_batches
+from compress.planning.planner import DENSITIES, WEIGHT_BITS, Planner, make_planner
 from compress.training.fine_tuning import train
 from designs.codesigns.array_cost import ArrayCost
 from designs.experiments.lenet import LENET_5, build_lenet, load_parameters, save_parameters
 from designs.experiments.resnet import ResNet20
+from designs.result_files import COMMITTEE_COLUMNS, PLANNING_COLUMNS, committee_folder, planning_file
 from designs.results import Column, provenance, table_of, write_results
 from designs.stages import Stages
 from sim import ArrayConfig
@@ -41,65 +42,7 @@ from traces.shell.progress import progress_bar
 Row = dict[str, Any]
 Floats = npt.NDArray[Any]
 
-CURVE_COLUMNS = [
-    Column("network", pa.string(), "", "lenet_5 or resnet_20"),
-    Column("method", pa.string(), "", "planned, uniform, scan, or tolerances"),
-    Column("setting", pa.string(), "", "what the method was asked for"),
-    Column(
-        "evaluations",
-        pa.float64(),
-        "",
-        "runs of the network over the pool that the method took up to here; -1: not counted",
-    ),
-    Column("size_bytes", pa.int64(), "B", "of the container"),
-    Column("accuracy", pa.float64(), "1", "share of the test images that are given their label"),
-    Column("accuracy_before", pa.float64(), "1", "the same of the network before compression"),
-    Column("divergence", pa.float64(), "nat", "mean divergence of the outputs on the test images"),
-]
-SEARCH_COLUMNS = [
-    Column("network", pa.string(), "", "lenet_5 or resnet_20"),
-    Column("method", pa.string(), "", "planned, or black box"),
-    Column("bound", pa.float64(), "nat", "divergence on the pool that was to be kept"),
-    Column("evaluations", pa.float64(), "", "runs of the network over the pool so far"),
-    Column("size_bytes", pa.int64(), "B", "of the smallest container so far that keeps the bound; -1: none yet"),
-    Column("accuracy", pa.float64(), "1", "share of the test images given their label by that container; -1: unknown"),
-]
-PREDICTION_COLUMNS = [
-    Column("network", pa.string(), "", "lenet_5 or resnet_20"),
-    Column("predicted", pa.float64(), "nat", "divergence of a random plan, from the analysis alone"),
-    Column("measured", pa.float64(), "nat", "the same, measured on test images"),
-    Column("changed_answers", pa.float64(), "1", "share of these images whose answer it changes"),
-]
-COMMITTEE_COLUMNS = [
-    Column("how", pa.string(), "", "who chose the inputs: committee or random"),
-    Column("number", pa.int64(), "inputs", "that were drawn"),
-    Column("seed", pa.int64(), "", "of the draws"),
-    Column("size_bytes", pa.int64(), "B", "of the container that was planned on them"),
-    Column("bound", pa.float64(), "nat", "divergence that was to be kept"),
-    Column("divergence", pa.float64(), "nat", "the container's, on all test images"),
-]
-BUDGET_COLUMNS = [
-    Column("network", pa.string(), "", "lenet_5 or resnet_20"),
-    Column("asked", pa.string(), "", "what was planned"),
-    Column("seconds", pa.float64(), "s", "that the plan took, the analysis included where it is the first"),
-    Column("measurements", pa.float64(), "", "runs of the network over the pool"),
-    Column("size_bytes", pa.float64(), "B", "of the container"),
-    Column("latency_us", pa.float64(), "us", "of one input on the array"),
-    Column("energy_uj", pa.float64(), "uJ", "of one input on the array"),
-    Column("used", pa.float64(), "nat", "divergence, measured or, where nothing was run, predicted"),
-    Column("bound", pa.float64(), "nat", "divergence that was to be kept"),
-    Column("confidence", pa.float64(), "1", "probability that it is kept by all inputs like the pool's; -1: not run"),
-    Column("feasible", pa.bool_(), "", "whether tolerance and budget are kept"),
-    Column("binding", pa.string(), "", "what keeps the plan from being smaller, or what it does not keep"),
-    Column("nearest", pa.string(), "", "what is reachable of bounds that are not kept"),
-]
-FILES = {
-    "curves": CURVE_COLUMNS,
-    "search": SEARCH_COLUMNS,
-    "predictions": PREDICTION_COLUMNS,
-    "budgets": BUDGET_COLUMNS,
-}
-TRAINED_ON, TRAINING_EPOCHS = 50_000, 6  # of MNIST's training images; the other 10,000 are the pool
+TRAINED_ON, TRAINING_EPOCHS = 50_000, 6  # MNIST's other 10,000 training images are the pool
 ANALYSED = 256
 TRIALS, RANDOM_PLANS = 200, 200
 COMMITTEE_NUMBERS, COMMITTEE_SEEDS = (16, 32, 64, 128), 10
@@ -107,13 +50,29 @@ COMMITTEE_POOL, COMMITTEE_CONFIDENCE = 4000, 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class StudiedNetwork:
-    """A trained network, the inputs it is planned on, and what is tried on it.
+class PlannedNetwork:
+    """Trained network, the inputs it is planned on, and the settings of each method.
 
-    pool       float32 [inputs, pixels], unlabelled
-    bounds     divergences on the pool that plans are made for
-    uniform    densities for all layers alike, with each of the widths; the scan tries its own with all but the last
-    search     the bound of the black-box search
+    Attributes
+    ----------
+    name : str
+        Name in the result files.
+    module : torch.nn.Module
+        Trained network.
+    pool : float32 [inputs, pixels]
+        Unlabelled inputs.
+    images : ImageSet
+        Images whose test part the results are measured on.
+    densities : tuple of float
+        Densities that plans choose from.
+    bounds : tuple of float
+        Bounds on the divergence on the pool, one plan for each.
+    uniform : tuple of float
+        Densities for all layers alike.
+    widths : tuple of int
+        Code widths combined with each uniform density; the scan takes all but the last.
+    search : float
+        Bound of the black-box search.
     """
 
     name: str
@@ -127,12 +86,13 @@ class StudiedNetwork:
     search: float
 
     def planner(self, **options: Any) -> Planner:
+        """Return a planner of the network on its pool."""
         chosen = range(min(ANALYSED, len(self.pool)))
-        return Planner(self.module, self.pool, analysed=chosen, densities=self.densities, **options)
+        return make_planner(self.module, self.pool, analysed=chosen, densities=self.densities, **options)
 
 
-def lenet(images: ImageSet, folder: Path, seed: int = 0) -> StudiedNetwork:
-    """LeNet-5, trained here on 50,000 of MNIST's training images; the pool is of the others."""
+def lenet(images: ImageSet, folder: Path, seed: int = 0) -> PlannedNetwork:
+    """Return LeNet-5, trained on 50,000 of MNIST's training images and kept in `folder`; the pool is of the others."""
     module = build_lenet(LENET_5.name)
     origin = {"digest": images.digest, "epochs": TRAINING_EPOCHS, "seed": seed}
 
@@ -147,7 +107,7 @@ def lenet(images: ImageSet, folder: Path, seed: int = 0) -> StudiedNetwork:
     with Stages(folder) as stages:
         stages.run("lenet_5.npz", origin, trained)
     load_parameters(module, folder / "lenet_5.npz")
-    return StudiedNetwork(
+    return PlannedNetwork(
         LENET_5.name,
         module.eval(),
         images.train_images[TRAINED_ON : TRAINED_ON + 2000],
@@ -160,9 +120,9 @@ def lenet(images: ImageSet, folder: Path, seed: int = 0) -> StudiedNetwork:
     )
 
 
-def resnet(module: ResNet20, images: ImageSet) -> StudiedNetwork:
-    """A trained ResNet-20; the pool is of CIFAR-10's training images."""
-    return StudiedNetwork(
+def resnet(module: ResNet20, images: ImageSet) -> PlannedNetwork:
+    """Return a trained ResNet-20; the pool is of CIFAR-10's training images."""
+    return PlannedNetwork(
         "resnet_20",
         module.eval(),
         images.train_images[:1000],
@@ -175,42 +135,40 @@ def resnet(module: ResNet20, images: ImageSet) -> StudiedNetwork:
     )
 
 
-def run_study(networks: Sequence[StudiedNetwork], folder: Path, seed: int = 0) -> None:
-    """Compute and measure everything; finished steps are kept in `folder`, and taken up again from there.
+def run_planning(networks: Sequence[PlannedNetwork], folder: Path, seed: int = 0) -> None:
+    """Run all methods on each network and measure them.
 
-    Writes NAME/curves/curves.parquet for each network, likewise search, predictions and budgets, and for LeNet-5
-    `committee_files`.
+    Parameters
+    ----------
+    networks : sequence of PlannedNetwork
+        Networks to plan.
+    folder : Path
+        Folder of the results; an interrupted run resumes from it. It gets a `planning_file` for each network and part,
+        and for LeNet-5 the `committee_files`.
+    seed : int
+        Seed of the plans and of the search.
     """
-    for studied in networks:
-        weights = sum(float(each.double().abs().sum()) for each in studied.module.state_dict().values())
-        origin: Row = {"digest": studied.images.digest, "weights": weights, "seed": seed, "network": studied.name}
-        origin |= {"densities": studied.densities}
-        own: Row = {"search": {"bound": studied.search}, "budgets": {"bound": studied.search}, "predictions": {}}
-        own |= {"curves": {name: getattr(studied, name) for name in ("bounds", "uniform", "widths")}}
-        planner = functools.cache(partial(studied.planner, seed=seed))  # analysed when a step first asks for it
+    for network in networks:
+        weights = sum(float(values.double().abs().sum()) for values in network.module.state_dict().values())
+        origin: Row = {"digest": network.images.digest, "weights": weights, "seed": seed, "network": network.name}
+        origin |= {"densities": network.densities}
+        own: Row = {"search": {"bound": network.search}, "budgets": {"bound": network.search}, "predictions": {}}
+        own |= {"curves": {name: getattr(network, name) for name in ("bounds", "uniform", "widths")}}
+        planner = functools.cache(partial(network.planner, seed=seed))  # analyses at its first use
         makers: dict[str, Callable[[], list[Row]]] = {
-            "budgets": partial(_budgets, studied, seed),
-            "predictions": partial(_predictions, studied, planner, seed),
-            "curves": partial(_curves, studied, planner),
-            "search": partial(_search, studied, seed, folder / studied.name / "search" / "trials.journal"),
+            "budgets": partial(_budgets, network, seed),
+            "predictions": partial(_predictions, network, planner, seed),
+            "curves": partial(_curves, network, planner),
+            "search": partial(_search, network, seed, folder / network.name / "search" / "trials.journal"),
         }
         for name, make in makers.items():
-            with Stages(folder / studied.name / name) as stages:
+            path = planning_file(folder, network.name, name)
+            with Stages(path.parent) as stages:
                 part = origin | own[name]
-                stages.run(f"{name}.parquet", part, _writer(FILES[name], make, part))
-        if studied.name == LENET_5.name:
-            with Stages(folder / studied.name / "committee") as stages:
-                _committee(studied, stages, origin | {"bound": studied.search})
-
-
-def committee_files(folder: Path) -> list[Path]:
-    """What the study of the committee leaves in its folder: a file for each number of inputs and way of choosing."""
-    where = folder / LENET_5.name / "committee"
-    return [where / _committee_file(number, how) for number in COMMITTEE_NUMBERS for how in ("committee", "random")]
-
-
-def _committee_file(number: int, how: str) -> str:
-    return f"{how}_{number}.parquet"
+                stages.run(path.name, part, _writer(PLANNING_COLUMNS[name], make, part))
+        if network.name == LENET_5.name:
+            with Stages(committee_folder(folder)) as stages:
+                _committee(network, stages, origin | {"bound": network.search})
 
 
 def _writer(columns: list[Column], make: Callable[[], list[Row]], origin: Mapping[str, Any]) -> Callable[[Path], None]:
@@ -218,12 +176,12 @@ def _writer(columns: list[Column], make: Callable[[], list[Row]], origin: Mappin
 
 
 class _Judge:
-    """Runs containers of a network over the test images."""
+    """Measurement of containers of a network on the test images."""
 
-    def __init__(self, studied: StudiedNetwork, planner: Planner, images: int | None = None) -> None:
+    def __init__(self, network: PlannedNetwork, planner: Planner, images: int | None = None) -> None:
         self.planner = planner
-        self.images = studied.images.test_images[:images]
-        self.labels = studied.images.test_labels[:images]
+        self.images = network.images.test_images[:images]
+        self.labels = network.images.test_labels[:images]
         self.before = run_batches(planner.module, self.images)
 
     def __call__(self, model: CompressedModel) -> Row:
@@ -236,102 +194,103 @@ class _Judge:
         }
 
 
-def _curves(studied: StudiedNetwork, analysed: Callable[[], Planner]) -> list[Row]:
-    """Size against accuracy for each method."""
+def _curves(network: PlannedNetwork, analysed: Callable[[], Planner]) -> list[Row]:
+    """Measure size against accuracy for each method."""
     planner = analysed()
-    judge = _Judge(studied, planner)
-    settings = list(itertools.product(studied.uniform, studied.widths))
+    judge = _Judge(network, planner)
+    settings = list(itertools.product(network.uniform, network.widths))
     rows = []
-    with progress_bar("points of the curves", 3 * len(studied.bounds) + len(settings)) as advance:
+    with progress_bar("computing the curves", 3 * len(network.bounds) + len(settings)) as advance:
         for method, points in (
-            ("planned", _planned(studied, planner)),
-            ("uniform", _uniform(studied, settings)),
-            ("scan", _scanned(studied, planner)),
-            ("tolerances", _within_tolerances(studied, planner)),
+            ("planned", _planned(network, planner)),
+            ("uniform", _uniform(network, settings)),
+            ("scan", _scanned(network, planner)),
+            ("tolerances", _within_tolerances(network, planner)),
         ):
             for setting, evaluations, model in points:
-                row = {"network": studied.name, "method": method, "setting": setting, "evaluations": evaluations}
+                row = {"network": network.name, "method": method, "setting": setting, "evaluations": evaluations}
                 rows.append(row | judge(model))
                 advance()
     return rows
 
 
-def _analysis_evaluations(studied: StudiedNetwork) -> float:
-    """What the analysis takes, in runs over the pool: a pass back is as much work as two forward."""
-    return 3 * min(ANALYSED, len(studied.pool)) / len(studied.pool)
+def _analysis_evaluations(network: PlannedNetwork) -> float:
+    """Return the cost of the analysis in runs over the pool; a backward pass counts as two forward ones."""
+    return 3 * min(ANALYSED, len(network.pool)) / len(network.pool)
 
 
 Point = tuple[str, float, CompressedModel]
 
 
-def _planned(studied: StudiedNetwork, planner: Planner) -> Iterator[Point]:
-    for bound in studied.bounds:
+def _planned(network: PlannedNetwork, planner: Planner) -> Iterator[Point]:
+    for bound in network.bounds:
         plan = planner.plan(Tolerance(divergence=bound))
-        yield f"divergence {bound}", _analysis_evaluations(studied) + plan.measurements, plan.apply(studied.module)
+        evaluations = _analysis_evaluations(network) + plan.measurements
+        yield f"divergence {bound}", evaluations, planner.compress(network.module, plan)
 
 
-def _uniform(studied: StudiedNetwork, settings: Sequence[tuple[float, int]]) -> Iterator[Point]:
+def _uniform(network: PlannedNetwork, settings: Sequence[tuple[float, int]]) -> Iterator[Point]:
     for number, (density, bits) in enumerate(settings):
-        yield f"density {density}, {bits} bits", number + 1.0, _magnitude(studied, {}, density, bits)
+        yield f"density {density}, {bits} bits", number + 1.0, _magnitude(network, {}, density, bits)
 
 
 def _magnitude(
-    studied: StudiedNetwork, layers: Mapping[str, Choice], density: float = 1.0, weight_bits: int = 8
+    network: PlannedNetwork, layers: Mapping[str, Choice], density: float = 1.0, weight_bits: int = 8
 ) -> CompressedModel:
-    """Magnitude pruning and k-means in one step: of all layers alike but those that have a choice of their own."""
-    parameters = {name: values.numpy() for name, values in studied.module.state_dict().items()}
+    """Prune by magnitude and share by k-means in one step; `layers` overrides the settings of all layers."""
+    parameters = {name: values.numpy() for name, values in network.module.state_dict().items()}
     config = CompressionConfig(
         LayerSettings(density, weight_bits, share_bias=False, codebook_bits=16),
-        layers={name: {"density": each.density, "weight_bits": each.weight_bits} for name, each in layers.items()},
+        layers={name: {"density": own.density, "weight_bits": own.weight_bits} for name, own in layers.items()},
         tensor_bits=16,
     )
     return compress_parameters(parameters, config)[0]
 
 
-def _scanned(studied: StudiedNetwork, planner: Planner) -> Iterator[Point]:
-    """Each layer's densities and widths tried alone, on the network itself; then, for each limit, the smallest file.
+def _scanned(network: PlannedNetwork, planner: Planner) -> Iterator[Point]:
+    """Try each layer's densities and widths alone on the network; then choose the smallest file for each limit.
 
-    What several layers do to the outputs is taken to be the sum of what each does alone.
+    The divergence of several compressed layers is assumed to be the sum of their own.
     """
     names = [unit.name for unit in planner.units]
-    settings = list(itertools.product(studied.densities[::2], studied.widths[:-1]))
+    settings = list(itertools.product(network.densities[::2], network.widths[:-1]))
     tried: list[list[tuple[Choice, float, float]]] = []
     evaluations = 0.0
     measure = Tolerance(divergence=1).measure
     with progress_bar("scanning layers", len(names)) as advance:
         for name in names:
-            of_layer = []
+            options = []
             for density, bits in settings:
                 choice = Choice(density, bits)
-                model = _magnitude(studied, {name: choice})
+                model = _magnitude(network, {name: choice})
                 changed = planner.changed(model)
                 used = measure(planner.outputs, run_batches(changed, planner.pool), None)
                 evaluations += 1
-                size = next(each.total for each in model.size_report.layers if each.name == name)
-                of_layer.append((choice, max(used, 0.0), float(size)))
-            tried.append(of_layer)
+                size = next(layer.total for layer in model.size_report.layers if layer.name == name)
+                options.append((choice, max(used, 0.0), float(size)))
+            tried.append(options)
             advance()
-    costs = [np.array([size for _, _, size in of_layer]) for of_layer in tried]
-    changes = [np.array([used for _, used, _ in of_layer]) for of_layer in tried]
-    for bound in np.geomspace(studied.bounds[0] / 4, studied.bounds[-1], 3 * len(studied.bounds)):
-        found = choose(costs, {"divergence": (changes, float(bound))})
-        if found is None:
+    costs = [np.array([size for _, _, size in options]) for options in tried]
+    changes = [np.array([used for _, used, _ in options]) for options in tried]
+    for bound in np.geomspace(network.bounds[0] / 4, network.bounds[-1], 3 * len(network.bounds)):
+        places = choose(costs, {"divergence": (changes, float(bound))})
+        if places is None:
             continue
         evaluations += 1
-        layers = {name: of_layer[place][0] for name, of_layer, place in zip(names, tried, found, strict=True)}
-        yield f"sum of divergences {bound:.4g}", evaluations, _magnitude(studied, layers)
+        layers = {name: options[place][0] for name, options, place in zip(names, tried, places, strict=True)}
+        yield f"sum of divergences {bound:.4g}", evaluations, _magnitude(network, layers)
 
 
-def _within_tolerances(studied: StudiedNetwork, planner: Planner) -> Iterator[Point]:
-    for bound in studied.bounds:
+def _within_tolerances(network: PlannedNetwork, planner: Planner) -> Iterator[Point]:
+    for bound in network.bounds:
         yield f"divergence {bound}", -1.0, planner.within_tolerances(Tolerance(divergence=bound))
 
 
-def _predictions(studied: StudiedNetwork, analysed: Callable[[], Planner], seed: int) -> list[Row]:
-    """Random plans, from harmless to ruinous: what is predicted of them, and what is measured on test images."""
+def _predictions(network: PlannedNetwork, analysed: Callable[[], Planner], seed: int) -> list[Row]:
+    """Measure random plans, from harmless to ruinous, on test images and compare them with the predictions."""
     planner = analysed()
     draw = np.random.default_rng(seed)
-    judge = _Judge(studied, planner, 1000)
+    judge = _Judge(network, planner, 1000)
     tolerance = Tolerance(divergence=1)
     low, high = (math.log(planner.change_of(tolerance, used)) for used in (1e-3, 0.5))
     rows = []
@@ -339,15 +298,15 @@ def _predictions(studied: StudiedNetwork, analysed: Callable[[], Planner], seed:
         for _ in range(RANDOM_PLANS):
             goals = np.exp(draw.uniform(low, high) + draw.normal(0, 1.5, len(planner.units))) / len(planner.units)
             chosen = [
-                min(of_layer, key=lambda each, goal=goal: abs(math.log(each.change / goal)))  # type: ignore[misc]
-                for of_layer, goal in zip(planner.candidates, goals, strict=True)
+                min(options, key=lambda option, goal=goal: abs(math.log(option.change / goal)))  # type: ignore[misc]
+                for options, goal in zip(planner.candidates, goals, strict=True)
             ]
-            choices = {unit.name: each.choice for unit, each in zip(planner.units, chosen, strict=True)}
-            after = run_batches(planner.changed(planner.apply(studied.module, choices)), judge.images)
+            choices = {unit.name: option.choice for unit, option in zip(planner.units, chosen, strict=True)}
+            after = run_batches(planner.changed(planner.compress(network.module, choices)), judge.images)
             rows.append(
                 {
-                    "network": studied.name,
-                    "predicted": planner.expected(tolerance, sum(each.change for each in chosen)),
+                    "network": network.name,
+                    "predicted": planner.expected(tolerance, sum(option.change for option in chosen)),
                     "measured": tolerance.measure(judge.before, after, None),
                     "changed_answers": float((after.argmax(axis=1) != judge.before.argmax(axis=1)).mean()),
                 }
@@ -356,31 +315,31 @@ def _predictions(studied: StudiedNetwork, analysed: Callable[[], Planner], seed:
     return rows
 
 
-def _search(studied: StudiedNetwork, seed: int, journal: Path) -> list[Row]:
-    """A plan, and 200 trials of Optuna's TPE over the same choices on the same pool, for one bound.
+def _search(network: PlannedNetwork, seed: int, journal: Path) -> list[Row]:
+    """Compare a plan with TRIALS trials of Optuna's TPE over the same choices on the same pool, for one bound.
 
-    journal   file of the finished trials, from which a search that was cut off goes on
+    An interrupted search resumes from the finished trials in the file `journal`.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
 
-    planner = studied.planner(seed=seed)  # that knows nothing from other plans
-    judge = _Judge(studied, planner)
-    tolerance = Tolerance(divergence=studied.search)
+    planner = network.planner(seed=seed)  # without knowledge from other plans
+    judge = _Judge(network, planner)
+    tolerance = Tolerance(divergence=network.search)
     plan = planner.plan(tolerance)
-    row = {"network": studied.name, "bound": studied.search, "method": "planned"}
-    row |= {"evaluations": _analysis_evaluations(studied) + plan.measurements}
-    of_plan = judge(plan.apply(studied.module))
-    rows: list[Row] = [row | {name: of_plan[name] for name in ("size_bytes", "accuracy")}]
+    row = {"network": network.name, "bound": network.search, "method": "planned"}
+    row |= {"evaluations": _analysis_evaluations(network) + plan.measurements}
+    measured = judge(planner.compress(network.module, plan))
+    rows: list[Row] = [row | {name: measured[name] for name in ("size_bytes", "accuracy")}]
     names = [unit.name for unit in planner.units]
 
     def compressed(values: Mapping[str, Any]) -> CompressedModel:
         choices = {name: Choice(values[f"{name} density"], values[f"{name} weight_bits"]) for name in names}
-        return planner.apply(studied.module, choices)
+        return planner.compress(network.module, choices)
 
     def objective(trial: optuna.Trial) -> float:
         for name in names:
-            trial.suggest_categorical(f"{name} density", studied.densities)
+            trial.suggest_categorical(f"{name} density", network.densities)
             trial.suggest_int(f"{name} weight_bits", min(WEIGHT_BITS), max(WEIGHT_BITS))
         model = compressed(trial.params)
         used = tolerance.measure(planner.outputs, run_batches(planner.changed(model), planner.pool), None)
@@ -393,10 +352,10 @@ def _search(studied: StudiedNetwork, seed: int, journal: Path) -> list[Row]:
     study = optuna.create_study(
         storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal))),
         sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True),
-        study_name=studied.name,
+        study_name=network.name,
         load_if_exists=True,
     )
-    finest = {f"{name} density": max(studied.densities) for name in names}
+    finest = {f"{name} density": max(network.densities) for name in names}
     study.enqueue_trial(finest | {f"{name} weight_bits": max(WEIGHT_BITS) for name in names}, skip_if_exists=True)
     complete = (optuna.trial.TrialState.COMPLETE,)
     left = TRIALS - len(study.get_trials(states=complete))
@@ -416,15 +375,15 @@ def _search(studied: StudiedNetwork, seed: int, journal: Path) -> list[Row]:
     return rows
 
 
-def _budgets(studied: StudiedNetwork, seed: int) -> list[Row]:
-    """A first plan for the array, then other budgets from the same analysis; a few inputs; a budget out of reach."""
-    tolerance = Tolerance(divergence=studied.search)
+def _budgets(network: PlannedNetwork, seed: int) -> list[Row]:
+    """Plan for the array, then for other budgets from the same analysis, one out of reach, and from few inputs."""
+    tolerance = Tolerance(divergence=network.search)
     rows = []
 
     def add(asked: str, begin: float, plan: Any) -> None:
         rows.append(
             {
-                "network": studied.name,
+                "network": network.name,
                 "asked": asked,
                 "seconds": time.perf_counter() - begin,
                 "measurements": plan.measurements,
@@ -441,45 +400,46 @@ def _budgets(studied: StudiedNetwork, seed: int) -> list[Row]:
         )
 
     begin = time.perf_counter()
-    cost = ArrayCost(studied.module, studied.pool[:4], ArrayConfig(num_pes=8))
-    planner = studied.planner(cost=cost, seed=seed)
+    cost = ArrayCost(network.module, network.pool[:4], ArrayConfig(num_pes=8))
+    planner = network.planner(cost=cost, seed=seed)
     first = planner.plan(tolerance)
     add("the smallest file", begin, first)
     for share in (0.9, 0.75, 0.6):
         begin = time.perf_counter()
-        add(f"latency of {share:.0%}", begin, first.replan(Budget(latency_us=share * first.costs["latency_us"])))
+        budget = Budget(latency_us=share * first.costs["latency_us"])
+        add(f"latency of {share:.0%}", begin, planner.replan(first, budget))
     begin = time.perf_counter()
-    add("energy of 80 %", begin, first.replan(Budget(energy_uj=0.8 * first.costs["energy_uj"])))
+    add("energy of 80 %", begin, planner.replan(first, Budget(energy_uj=0.8 * first.costs["energy_uj"])))
     begin = time.perf_counter()
     add("half the file", begin, planner.plan(tolerance, Budget(file_bytes=0.5 * first.costs["file_bytes"])))
     begin = time.perf_counter()
-    few = Planner(studied.module, studied.pool[:64], cost=cost, densities=studied.densities, seed=seed)
+    few = make_planner(network.module, network.pool[:64], cost=cost, densities=network.densities, seed=seed)
     add("from 64 inputs", begin, few.plan(tolerance))
     return rows
 
 
-def _committee(studied: StudiedNetwork, stages: Stages, origin: Mapping[str, Any]) -> None:
-    """Plans on few inputs, chosen by a committee or at random: does the bound hold on the test images?"""
-    pool = studied.images.train_images[TRAINED_ON : TRAINED_ON + COMMITTEE_POOL]
-    tolerance = Tolerance(divergence=studied.search, confidence=COMMITTEE_CONFIDENCE)
-    before = run_batches(studied.module, studied.images.test_images)
+def _committee(network: PlannedNetwork, stages: Stages, origin: Mapping[str, Any]) -> None:
+    """Plan on few inputs, chosen by a committee or at random, and measure the plans on the test images."""
+    pool = network.images.train_images[TRAINED_ON : TRAINED_ON + COMMITTEE_POOL]
+    tolerance = Tolerance(divergence=network.search, confidence=COMMITTEE_CONFIDENCE)
+    before = run_batches(network.module, network.images.test_images)
 
     def row(how: str, number: int, seed: int) -> Row:
         if how == "random":
             places, weights = np.random.default_rng(seed).permutation(len(pool))[:number], None
         else:
-            chosen = choose_inputs(studied.module, pool, number, tolerance, seed=seed)
+            chosen = choose_inputs(network.module, pool, number, tolerance, seed=seed)
             places, weights = chosen.places, chosen.weights
-        planner = Planner(
-            studied.module,
+        planner = make_planner(
+            network.module,
             pool[places],
             weights=weights,
-            densities=studied.densities[1:],
+            densities=network.densities[1:],
             weight_bits=(2, 3, 4),
             seed=seed,
         )
-        model = planner.plan(tolerance).apply(studied.module)
-        after = run_batches(planner.changed(model), studied.images.test_images)
+        model = planner.compress(network.module, planner.plan(tolerance))
+        after = run_batches(planner.changed(model), network.images.test_images)
         return {
             "how": how,
             "number": number,
@@ -495,10 +455,10 @@ def _committee(studied: StudiedNetwork, stages: Stages, origin: Mapping[str, Any
             part = {**origin, "number": number, "how": how, "pool": COMMITTEE_POOL, "confidence": COMMITTEE_CONFIDENCE}
 
             def make(number: int = number, how: str = how) -> list[Row]:
-                found = []
+                rows = []
                 for seed in range(COMMITTEE_SEEDS):
-                    found.append(row(how, number, seed))
+                    rows.append(row(how, number, seed))
                     advance()
-                return found
+                return rows
 
-            stages.run(_committee_file(number, how), part, _writer(COMMITTEE_COLUMNS, make, part))
+            stages.run(f"{how}_{number}.parquet", part, _writer(COMMITTEE_COLUMNS, make, part))

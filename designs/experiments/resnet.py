@@ -1,7 +1,7 @@
-"""ResNet-20 on CIFAR-10, compressed without labels: it learns to answer as it did before (PyTorch needed).
+"""ResNet-20 on CIFAR-10, compressed without labels towards its own outputs (PyTorch needed).
 
-What is tuned, weights, centroids and normalisation, is tuned towards the original's outputs on unlabelled training
-images. Test images and their labels are only looked at to report.
+Weights, centroids and normalisation are tuned towards the original's outputs on unlabelled training images. Test
+images and their labels are used for the reported accuracy alone.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ from torch.nn import functional
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.model import CompressedModel
 from compress.network_source import load_parameters
-from compress.training.compressor import prepare
+from compress.training.compressor import Compressor
 from compress.training.distillation import Batch, distil
 from compress.training.fine_tuning import accuracy
 from compress.training.normalisation import fold_normalisation
+from designs.result_files import RESNET_COLUMNS, RESNET_CONTAINER, RESNET_FILE
+from designs.results import provenance, table_of, write_results
 from designs.stages import Stages
 from traces import InputError
 from traces.files.images import ImageSet
@@ -34,12 +36,12 @@ from traces.shell.progress import progress_bar
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE = 32
 BATCH, TEMPERATURE = 125, 2.0
-PARTS_OF_AN_EPOCH = 4  # between two pruning steps, a part of the images is seen
+PARTS_OF_AN_EPOCH = 4  # one part of the images is used between two pruning steps
 
 
 @dataclass(frozen=True)
 class ResnetRecipe:
-    """How far to compress, and how many epochs to tune in each phase."""
+    """Density, bits, and epochs of tuning in each phase."""
 
     density: float = 0.42
     weight_bits: int = 5
@@ -49,7 +51,7 @@ class ResnetRecipe:
 
 
 class _Block(torch.nn.Module):
-    """Two convolutions and a way around them; where the image shrinks, every other pixel, and zeros for new channels.
+    """Two convolutions with a shortcut; where the image shrinks, it takes every other pixel and adds zero channels.
 
     Source: He et al., "Deep residual learning", CVPR 2016, section 4.2, option A.
     """
@@ -63,15 +65,15 @@ class _Block(torch.nn.Module):
         self.added = outputs - inputs
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        found = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(images)))))
+        outputs = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(images)))))
         if self.added:
             half = self.added // 2
             images = functional.pad(images[:, :, ::2, ::2], (0, 0, 0, 0, half, half))
-        return functional.relu(images + found)
+        return functional.relu(images + outputs)
 
 
 class ResNet20(torch.nn.Module):
-    """Pixels [images, 3072], from 0 to 1, to 10 classes: 269,722 parameters."""
+    """ResNet-20 of 269,722 parameters; it maps pixels [images, 3072], from 0 to 1, to 10 classes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,14 +85,15 @@ class ResNet20(torch.nn.Module):
         self.linear = torch.nn.Linear(64, 10)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the outputs [images, 10]."""
         images = pixels.reshape(-1, 3, 32, 32)
-        mean, deviation = (torch.tensor(each).reshape(1, 3, 1, 1) for each in (MEAN, DEVIATION))
-        found = functional.relu(self.bn1(self.conv1((images - mean) / deviation)))
-        return self.linear(self.layer3(self.layer2(self.layer1(found))).mean((2, 3)))  # type: ignore[no-any-return]
+        mean, deviation = (torch.tensor(values).reshape(1, 3, 1, 1) for values in (MEAN, DEVIATION))
+        features = functional.relu(self.bn1(self.conv1((images - mean) / deviation)))
+        return self.linear(self.layer3(self.layer2(self.layer1(features))).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 def load_resnet(parameters: Mapping[str, npt.NDArray[Any]]) -> ResNet20:
-    """The network with these parameters and buffers, by name. Raises InputError if they are not those of one."""
+    """Return a ResNet-20 with these parameters and buffers. Raises InputError if they are not those of one."""
     network = ResNet20()
     load_parameters(network, parameters, "the parameters must be those of a ResNet-20, option A")
     return network.eval()
@@ -101,8 +104,28 @@ def compress_resnet(
 ) -> CompressedModel:
     """Compress a trained network towards its own outputs on the training images.
 
-    A finished run is kept in `folder`; one that is cut off goes on from the last epoch of pruning that was finished.
-    Raises InputError if the images are not of CIFAR-10's size.
+    Parameters
+    ----------
+    original : ResNet20
+        Trained network.
+    images : ImageSet
+        CIFAR-10.
+    folder : Path
+        Folder of the container; an interrupted run resumes from its last finished epoch of pruning.
+    recipe : ResnetRecipe, optional
+        Settings and epochs.
+    seed : int
+        Seed of the order of the images.
+
+    Returns
+    -------
+    CompressedModel
+        The container.
+
+    Raises
+    ------
+    InputError
+        If the images do not have CIFAR-10's size.
     """
     if images.num_pixels != 3 * SIDE**2:
         raise InputError(
@@ -113,18 +136,43 @@ def compress_resnet(
     origin = {"digest": images.digest, "weights": f"{weights:08x}", "seed": seed, **vars(recipe)}
     with Stages(folder) as stages:
         state = folder / "state.npz"
-        stages.run("compressed.dc", origin, lambda path: _compress(original, images, recipe, seed, state).save(path))
+        stages.run(RESNET_CONTAINER, origin, lambda path: _compress(original, images, recipe, seed, state).save(path))
         state.unlink(missing_ok=True)
-    return CompressedModel.load(folder / "compressed.dc")
+    return CompressedModel.load(folder / RESNET_CONTAINER)
 
 
 def accuracy_of(network: torch.nn.Module, images: ImageSet) -> float:
-    """Share of the test images that are given their label."""
+    """Return the share of the test images that are classified correctly."""
     return accuracy(network, images.test_images, images.test_labels)
 
 
+def run_resnet(parameters: Mapping[str, npt.NDArray[Any]], images: ImageSet, folder: Path) -> None:
+    """Compress a trained ResNet-20 and measure it; write the container and RESNET_FILE.
+
+    Parameters
+    ----------
+    parameters : mapping of str to ndarray
+        State of the trained network, by name.
+    images : ImageSet
+        CIFAR-10.
+    folder : Path
+        Folder of the results; an interrupted run resumes from it.
+
+    Raises
+    ------
+    InputError
+        If the parameters are not those of a ResNet-20, or the images do not have CIFAR-10's size.
+    """
+    network = load_resnet(parameters)
+    model = compress_resnet(network, images, folder)
+    before = accuracy_of(network, images)
+    model.load_into(network)
+    row = {"network": "ResNet-20", "accuracy_before": before, "accuracy": accuracy_of(network, images)}
+    write_results(folder / RESNET_FILE, table_of(RESNET_COLUMNS, [row]), provenance({"digest": images.digest}))
+
+
 def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: int, state: Path) -> CompressedModel:
-    """Prune, share and tune; how far it has come is kept in the file `state` after each epoch of pruning."""
+    """Prune, share and tune; save the progress to the file `state` after each epoch of pruning."""
     config = CompressionConfig(
         every=LayerSettings(recipe.density, recipe.weight_bits, share_bias=False, codebook_bits=16),
         criterion="lamp",
@@ -141,14 +189,14 @@ def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: 
         for chosen in torch.split(order, BATCH):
             shown = _varied(pixels[chosen].reshape(-1, 3, 32, 32), draw)
             with torch.no_grad():
-                answers = original(shown)
-            yield shown, answers
+                outputs = original(shown)
+            yield shown, outputs
 
-    compressor = prepare(copy.deepcopy(original), config)
+    compressor = Compressor(copy.deepcopy(original), config)
     module = compressor.module
-    of = {"digest": np.array(images.digest), "recipe": np.array(repr((recipe, seed)))}
+    identity = {"digest": np.array(images.digest), "recipe": np.array(repr((recipe, seed)))}
     saved = read_npz(state) if state.exists() else {}
-    if all(str(saved.get(name)) == str(value) for name, value in of.items()):
+    if all(str(saved.get(name)) == str(value) for name, value in identity.items()):
         compressor.restore(saved)
         draw.set_state(torch.from_numpy(saved["draw"]))
     else:
@@ -164,13 +212,13 @@ def _compress(original: ResNet20, images: ImageSet, recipe: ResnetRecipe, seed: 
             if stage.number == stage.of:
                 distil(module, lambda _: batches(1), recipe.tuning_epochs, 7e-4, TEMPERATURE, 1e-5, advance)
             if stage.number % PARTS_OF_AN_EPOCH == 0:
-                write_npz(state, compressor.state() | of | {"draw": draw.get_state().numpy()})
+                write_npz(state, compressor.state() | identity | {"draw": draw.get_state().numpy()})
     fold_normalisation(module)
     return compressor.finalize()
 
 
 def _varied(images: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """Mirrored at random, and all moved by the same up to four pixels."""
+    """Mirror images at random, and shift all by the same distance of up to four pixels."""
     mirrored = torch.rand(len(images), generator=draw) < 0.5
     images = torch.where(mirrored.reshape(-1, 1, 1, 1), images.flip(3), images)
     down, across = (int(torch.randint(0, 9, (1,), generator=draw)) for _ in range(2))

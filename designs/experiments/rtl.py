@@ -1,7 +1,7 @@
-"""The array in SystemVerilog in full: agreement with both other machines, speed, cells, planted faults.
+"""Checks of the array in SystemVerilog: agreement with both other machines, speed, synthesis, planted faults.
 
-Each part is a result file of its own, written when it is finished. The programs that Verilator builds are kept in the
-user's cache folder, so that a run that is cut off, begun again, soon comes to where it was.
+Each part is a result file of its own. The programs that Verilator builds stay in the user's cache folder, so that an
+interrupted run, started again, soon catches up.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from designs.experiments.benchmark import benchmark_sources
-from designs.results import Column, provenance, table_of, write_results
+from designs.result_files import RTL_COLUMNS
+from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, pack, simulate
 from sim.array import prepare
 from sim.rtl import mutations
@@ -29,66 +28,33 @@ from traces.eie_benchmark import REAL_LAYERS
 from traces.files.npz import read_layer_and_input
 from traces.shell.progress import progress_bar
 
-RANDOM_LAYERS = 100  # for each of the five arrays
+RANDOM_LAYERS = 100  # per array
 ALEX8_PES = (8, 16, 64)
 ALEX8_SLOTS = (2, 8, 16)
-SYNTHESIZED = ("one PE", "bytes")  # arrays whose gates run the corner cases, too
+SYNTHESIZED = ("one PE", "bytes")  # arrays whose netlists run the corner cases, too
 PAPER = ArrayConfig(precision="fixed-16")
 
-AGREEMENT_COLUMNS = [
-    Column("layers", pa.string(), "", "what was run"),
-    Column("num_pes", pa.int32(), "PEs", "of the array"),
-    Column("queue_slots", pa.int32(), "slots", "of each queue"),
-    Column("runs", pa.int32(), "layers", "run on the three machines"),
-    Column("disagreeing", pa.int32(), "layers", "on which they differ in anything"),
-    Column("differences", pa.string(), "", "in what they differ"),
-    Column("cycles", pa.int64(), "cycles", "of all these layers"),
-    Column("pointer_reads", pa.int64(), "pairs", "of all these layers"),
-    Column("line_reads", pa.int64(), "lines", "of all these layers"),
-]
-SPEED_COLUMNS = [
-    Column("machine", pa.string(), "", "which of the three"),
-    Column("weights", pa.string(), "", "of the Alex-8 that was run: 'real' or 'random'"),
-    Column("cycles", pa.int64(), "cycles", "simulated"),
-    Column("seconds", pa.float64(), "s", "that this took"),
-]
-SYNTHESIS_COLUMNS = [
-    Column("block", pa.string(), "", "of the array"),
-    Column("gates", pa.int64(), "gates", "of two inputs, inverters, multiplexers"),
-    Column("flip_flops", pa.int64(), "bit", "in flip-flops"),
-    Column("memory_bits", pa.int64(), "bit", "in memories"),
-    Column("assumed_bits", pa.int64(), "bit", "of memory that the area model assumes; -1: it takes the paper's block"),
-    Column("lnzd_units", pa.int64(), "units", "of leading non-zero detection"),
-    Column("assumed_lnzd_units", pa.int64(), "units", "that the area model assumes in the array"),
-]
-MUTATION_COLUMNS = [
-    Column("block", pa.string(), "", "in which the fault was planted"),
-    Column("fault", pa.string(), "", "what is wrong then"),
-    Column("cases", pa.int32(), "layers", "run on the array with the fault"),
-    Column("caught", pa.int32(), "layers", "on which it showed"),
-    Column("first_case", pa.string(), "", "the first of them"),
-    Column("differing", pa.string(), "", "in what it showed there"),
-]
-FILES = {
-    "agreement": AGREEMENT_COLUMNS,
-    "speed": SPEED_COLUMNS,
-    "synthesis": SYNTHESIS_COLUMNS,
-    "mutations": MUTATION_COLUMNS,
-}
 
+def run_rtl(folder: Path, data: Path | None = None) -> None:
+    """Run all checks; write agreement, speed, synthesis and mutations as Parquet files of these names.
 
-def run_study(out: Path, data: Path | None = None) -> None:
-    """Write agreement, speed, synthesis and mutations to `out`, as Parquet files of these names.
+    Parameters
+    ----------
+    folder : Path
+        Folder of the results.
+    data : Path, optional
+        Folder that holds alex8/alex8.npz; without it, the speed is that of random weights.
 
-    data   the folder that holds alex8/alex8.npz; without it, Alex-8 is run with random weights, for speed alone
-
-    Raises InputError if Verilator, Yosys or a compiler is missing, or Verilator finds fault with the files.
+    Raises
+    ------
+    InputError
+        If Verilator, Yosys or a compiler is missing, or Verilator's lint reports anything.
     """
     require("verilator", "make", "g++", "yosys")
     for config in (PAPER, *ARRAYS.values()):
-        said = lint(RtlParameters.of(config))
-        if said:
-            raise InputError(f"verilator --lint-only -Wall must find nothing; it said {said.splitlines()[0]}")
+        warnings = lint(RtlParameters.of(config))
+        if warnings:
+            raise InputError(f"verilator --lint-only -Wall must report nothing; found {warnings.splitlines()[0]}")
     parts: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "agreement": lambda: _agreement(data),
         "speed": lambda: _speed(data),
@@ -96,11 +62,11 @@ def run_study(out: Path, data: Path | None = None) -> None:
         "mutations": _mutations,
     }
     for name, make in parts.items():
-        write_results(out / f"{name}.parquet", table_of(FILES[name], make()), provenance({}))
+        write_results(folder / f"{name}.parquet", table_of(RTL_COLUMNS[name], make()), provenance({}))
 
 
 def alex8_array(num_pes: int, queue_slots: int) -> ArrayConfig:
-    """An array of 16-bit arithmetic whose memories hold the real Alex-8 on 8 PEs or more."""
+    """Return an array of 16-bit arithmetic whose memories hold the real Alex-8 on 8 or more PEs."""
     return ArrayConfig(
         num_pes=num_pes,
         queue_slots=queue_slots,
@@ -153,7 +119,7 @@ def _agreement(data: Path | None) -> list[dict[str, Any]]:
 
 
 def _speed(data: Path | None) -> list[dict[str, Any]]:
-    """Alex-8 on the paper's 64 PEs and 8 slots: the best of a few runs of each machine, without packing and loading."""
+    """Time Alex-8 on 64 PEs and 8 slots: the best of a few runs of each machine, without packing and loading."""
     _, weights, draw = [source for source in benchmark_sources(data) if source[0] == "Alex-8"][-1]
     layer, activations = draw()
     config = alex8_array(64, 8)
@@ -165,7 +131,7 @@ def _speed(data: Path | None) -> list[dict[str, Any]]:
         times = []
         for _ in range(runs):
             begin = time.perf_counter()
-            simulate(packed, activations, config, engine, job.operands.number_format)  # given: fitting is no simulating
+            simulate(packed, activations, config, engine, job.operands.number_format)  # a fitted format is given
             times.append(time.perf_counter() - begin)
         return min(times)
 

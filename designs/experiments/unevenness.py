@@ -1,8 +1,8 @@
-"""How uneven the masks of really pruned layers are: the measurement behind `traces.unevenness`.
+"""Measurement of the mask unevenness of pruned layers, the source of the table in `traces.unevenness`.
 
-Counts of kept weights vary more from row to row than those of a random mask. What is left after subtracting the
-binomial variance is the variance of the rows' densities, and of the columns' likewise; the two spreads of scales that
-cause them, at the layer's own density, are solved for.
+Counts of kept weights vary more from row to row than those of a random mask. The variance of the rows' densities is
+this variance minus the binomial one; the same holds for columns. The spreads of the scales of rows and columns are
+solved for, so that they cause these variances at the layer's density.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy.special import ndtr
 from scipy.stats import spearmanr
 
 from compress import CompressedModel
+from designs.paper_sources import CONTAINERS, SQUEEZENET
 from sim import ArrayConfig, count
 from traces import CompressedLayer
 from traces.eie_benchmark import REAL_LAYERS
@@ -33,10 +34,8 @@ from traces.shell.progress import progress_bar
 from traces.synthetic import draw_uneven_layer
 from traces.unevenness import FIELDS, FULLY_CONNECTED, Unevenness
 
-CONTAINERS = ("lenet_300_100", "lenet_5", "resnet_20")
-SQUEEZENET = Path("squeezenet_deep_compression") / "compressed_SqueezeNet.net"
-SQUEEZENET_CLASSIFIER = "conv_final"  # 1 x 1: it is applied to each position as a fully connected layer is
-LARGEST_DENSITY = 0.5  # above it, little was pruned
+SQUEEZENET_CLASSIFIER = "conv_final"  # 1 x 1: at each position, a fully connected layer
+LARGEST_DENSITY = 0.5  # denser layers were hardly pruned
 LEAST_ROWS = 10
 ROWS_PER_PE, CHECKED_ACTIVE = 8, 0.4
 _LARGEST_SPREAD = 3.0
@@ -47,7 +46,19 @@ _SHARES = _WEIGHTS / _WEIGHTS.sum()
 
 @dataclass(frozen=True)
 class MaskCheck:
-    """Cycles of a pruned layer on `num_pes` PEs, and by how much those of drawn masks differ, as a share."""
+    """Cycles of a pruned layer and of masks drawn at its density.
+
+    Attributes
+    ----------
+    network, layer : str
+        Names of the network and of the layer.
+    num_pes : int
+        PEs of the array.
+    cycles : float
+        Cycles of the pruned layer.
+    even_difference, uneven_difference : float
+        Relative difference of the cycles of random masks, and of masks with the layer's own spreads.
+    """
 
     network: str
     layer: str
@@ -59,7 +70,19 @@ class MaskCheck:
 
 @dataclass(frozen=True)
 class Regularity:
-    """How a spread goes with the density or a size of its layer; `chance` is the p value of no correlation."""
+    """Rank correlation of a spread with the density or a size of the layer.
+
+    Attributes
+    ----------
+    spread : str
+        row_spread or column_spread.
+    size : str
+        density, rows or columns.
+    correlation : float
+        Spearman's rank correlation.
+    chance : float
+        p value of no correlation.
+    """
 
     spread: str
     size: str
@@ -68,7 +91,7 @@ class Regularity:
 
 
 def unevenness_of(layer: CompressedLayer) -> Unevenness:
-    """The spreads of one layer's mask; 0 where counts vary no more than by chance."""
+    """Return the spreads of one layer's mask; 0 if its counts vary no more than by chance."""
     mask = layer.codes != 0
     density = float(mask.mean())
     if not 0 < density < 1:
@@ -82,10 +105,14 @@ def unevenness_of(layer: CompressedLayer) -> Unevenness:
 
 
 def excess(counts: npt.NDArray[np.int64], most: int) -> float:
-    """Squared coefficient of variation of the rows' (or columns') densities, chance taken off; 0 if nothing is left.
+    """Return the squared coefficient of variation of the rows' (or columns') densities, without that of chance.
 
-    counts   kept weights of each row
-    most     weights of a row before pruning
+    Parameters
+    ----------
+    counts : int64 [rows]
+        Kept weights of each row.
+    most : int
+        Weights of a row before pruning.
     """
     density = float(counts.mean()) / most
     if len(counts) < 2 or most < 2:
@@ -95,7 +122,7 @@ def excess(counts: npt.NDArray[np.int64], most: int) -> float:
 
 
 def _spread(wanted: float, other: float, density: float) -> float:
-    """The spread of scales of rows that gives their densities the excess wanted, beside columns of spread `other`."""
+    """Return the spread of the rows' scales that causes the wanted excess, if the columns have spread `other`."""
     if wanted == 0:
         return 0.0
     if _excess_of(_LARGEST_SPREAD, other, density) <= wanted:
@@ -104,7 +131,7 @@ def _spread(wanted: float, other: float, density: float) -> float:
 
 
 def _excess_of(spread: float, other: float, density: float) -> float:
-    """Squared coefficient of variation of the rows' densities, whose mean is given."""
+    """Return the squared coefficient of variation of the rows' densities, given their mean."""
     logarithms = np.add.outer(spread * _NODES, other * _NODES)
 
     def densities(threshold: float) -> npt.NDArray[np.float64]:
@@ -116,18 +143,32 @@ def _excess_of(spread: float, other: float, density: float) -> float:
 
 
 def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[str, Any]]:
-    """Measure the layers that were pruned to LARGEST_DENSITY or less, and write them to `path`.
+    """Measure the layers that were pruned to LARGEST_DENSITY or less; write them to a CSV file.
 
-    data         folder that holds alex8/alex8.npz and SqueezeNet's squeezenet_deep_compression/*.net
-    containers   folder of the project's own compressed networks, CONTAINERS
+    Parameters
+    ----------
+    data : Path
+        Folder that holds alex8/alex8.npz and SqueezeNet's squeezenet_deep_compression/*.net.
+    containers : Path
+        Folder of the project's own compressed networks, CONTAINERS.
+    path : Path
+        CSV file to write.
 
-    Raises InputError if one of them is missing.
+    Returns
+    -------
+    list of dict
+        Rows of the file, with FIELDS.
+
+    Raises
+    ------
+    InputError
+        If a source file is missing.
     """
     rows = []
     for network, layer, kind in _pruned_layers(data, containers):
-        found = unevenness_of(layer)
+        unevenness = unevenness_of(layer)
         values = (network, layer.name, kind, layer.rows, layer.columns, f"{layer.density:.4f}")
-        spreads = (f"{found.row_spread:.4f}", f"{found.column_spread:.4f}")
+        spreads = (f"{unevenness.row_spread:.4f}", f"{unevenness.column_spread:.4f}")
         rows.append(dict(zip(FIELDS, (*values, *spreads), strict=True)))
     text = io.StringIO()
     writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
@@ -138,12 +179,13 @@ def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[st
 
 
 def check_unevenness(data: Path, containers: Path, draws: int = 3) -> list[MaskCheck]:
-    """Cycles of the same layers, beside those of masks drawn at their density, even and with their own spreads.
+    """Compare the cycles of the same layers with those of masks drawn at their density, random and uneven.
 
-    Inputs are random, CHECKED_ACTIVE of them active, the same for all three; biases are left out.
+    The three have the same random inputs, a share CHECKED_ACTIVE of them active; biases are omitted. Cycles are means
+    of `draws` draws.
     """
     layers = list(_pruned_layers(data, containers))
-    found = []
+    checks = []
     with progress_bar("simulating pruned layers and drawn ones", len(layers)) as advance:
         for network, layer, _ in layers:
             pes = 1 << min(6, max(0, (layer.rows // ROWS_PER_PE).bit_length() - 1))
@@ -158,30 +200,30 @@ def check_unevenness(data: Path, containers: Path, draws: int = 3) -> list[MaskC
                 unbiased = [CompressedLayer(mask.name, mask.codes, mask.codebook) for mask in masks]
                 cycles += [count(mask, activations, array).cycles for mask in unbiased]
             real, even, uneven = cycles / draws
-            found.append(MaskCheck(network, layer.name, pes, real, even / real - 1, uneven / real - 1))
+            checks.append(MaskCheck(network, layer.name, pes, real, even / real - 1, uneven / real - 1))
             advance()
-    return found
+    return checks
 
 
 def regularities(rows: Sequence[Mapping[str, Any]]) -> list[Regularity]:
-    """Rank correlation (Spearman) of the spreads with density and size, over the layers that were measured."""
-    found = []
+    """Return Spearman's rank correlation of each spread with density and size over the measured layers."""
+    correlations = []
     for spread in FIELDS[-2:]:
         for size in ("density", "rows", "columns"):
             values, sizes = ([float(row[name]) for row in rows] for name in (spread, size))
-            correlation = spearmanr(values, sizes)
-            found.append(Regularity(spread, size, float(correlation.statistic), float(correlation.pvalue)))
-    return found
+            rank = spearmanr(values, sizes)
+            correlations.append(Regularity(spread, size, float(rank.statistic), float(rank.pvalue)))
+    return correlations
 
 
 def active_columns_gain(layer: CompressedLayer, activations: FloatVector) -> float:
-    """How much denser the columns of active inputs are than all columns, as a share."""
+    """Return the relative excess density of the columns of active inputs over all columns."""
     kept = np.count_nonzero(layer.codes, axis=0)
     return float(kept[activations != 0].mean() / kept.mean()) - 1
 
 
 def _pruned_layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
-    """Network, layer and kind of all that were pruned to LARGEST_DENSITY or less."""
+    """Yield network, layer and kind of the layers pruned to LARGEST_DENSITY or less."""
     for network, layer, kind in _layers(data, containers):
         if layer.density <= LARGEST_DENSITY and min(layer.codes.shape) >= LEAST_ROWS:
             yield network, layer, kind

@@ -1,1 +1,1 @@
-"""Tables that the commands print."""
+"""Tables and sentences that the commands print."""

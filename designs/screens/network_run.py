@@ -10,9 +10,9 @@ from rich.table import Table
 from designs.sweeps.advice import Advice
 from designs.sweeps.network_run import NetworkRun
 from sim import Energy
-from sim.memory import print_shortfalls
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
+from sim.observe.screen import print_shortfalls
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -27,7 +27,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     rows = "" if run.row_assignment == "interleaved" else f", rows balanced by {run.row_assignment}"
     print(
         f"{run.container} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit lines, "
-        f"{array.clock_mhz:g} MHz{rows}; mean of {inputs} inputs, {run.source}\n"
+        f"{array.clock_mhz:g} MHz{rows}; mean of {inputs} inputs, {run.inputs_from}\n"
     )
     low, high = np.percentile(result.latency_us, (5, 95))
     latency_us = result.latency_us.mean()

@@ -1,7 +1,7 @@
-"""What the EIE paper prints: Han et al., "EIE: efficient inference engine on compressed deep neural network".
+"""Published numbers of EIE: Han et al., "EIE: efficient inference engine on compressed deep neural network".
 
-Figures by layer are in the order of LAYERS. Table II is in `sim.cost.energy` and `sim.cost.area`, Table III and EIE's own times
-of Table IV in `traces.eie_benchmark`.
+Values by layer are in the order of LAYERS. Table II is in `sim.cost.energy` and `sim.cost.area`; Table III and EIE's
+own times of Table IV are in `traces.eie_benchmark`.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ PLATFORM_TIMES_US = {
     ("mobile GPU", 64, "dense"): (1663.6, 2056.8, 298.0, 2001.4, 2050.7, 483.9, 87.8, 956.3, 95.2),
     ("mobile GPU", 64, "sparse"): (4003.9, 1372.8, 576.7, 8024.8, 660.2, 544.1, 236.3, 187.7, 186.5),
 }
-# Fig 6: times as fast as the CPU, dense; and what the text says of all three platforms
+# Fig 6: speedup over the CPU, dense; and the means over all three platforms in the text
 SPEEDUPS = (248, 507, 115, 1018, 618, 92, 63, 98, 60)
 SPEEDUP_MEANS = {"CPU": 189, "GPU": 13, "mobile GPU": 307}
-# Fig 7: times as little energy as the CPU, dense; its geometric mean, and what the text says
+# Fig 7: energy efficiency over the CPU, dense; its geometric mean in the text
 ENERGY_GAINS = (34_522, 61_533, 14_826, 119_797, 76_784, 11_828, 9_485, 10_904, 8_053)
 ENERGY_GAIN_MEAN = 24_207
 FIG_7_WATT = 0.600  # abstract; Tables II and V have 0.59
@@ -45,13 +45,13 @@ PLATFORMS = {
     "EIE, 256 PEs, 28 nm": (1200, 63.8, 2.36, 426_230),
 }
 MAX_PARAMETERS = {64: 84e6, 256: 336e6}
-SCALING_256_OVER_64 = 3.25  # section VIII, of throughput
-ALEXNET_FRAMES_PER_S = 1.88e4  # abstract, of all three layers one after the other
-# Table II, by component: memory, um2 of a PE
+SCALING_256_OVER_64 = 3.25  # section VIII, throughput
+ALEXNET_FRAMES_PER_S = 1.88e4  # abstract, all three layers one after the other
+# Table II, by component: memory of a PE, um2
 MEMORY_UM2 = 594_786
 # Table I
 FLOAT_MULTIPLY_PJ = 3.7
 # Fig 10
 ACCURACIES = {"float": 0.803, "fixed-16": 0.798, "fixed-8": 0.53}
-MULTIPLIER_SAVINGS = {"32-bit fixed": 5.0, "32-bit float": 6.2}  # of 16-bit fixed point over these
-STEADY_STATE_ENTRIES = 8  # a line, section VI
+MULTIPLIER_SAVINGS = {"32-bit fixed": 5.0, "32-bit float": 6.2}  # energy of these over that of 16-bit fixed point
+STEADY_STATE_ENTRIES = 8  # entries per line, section VI

@@ -1,4 +1,4 @@
-"""What the array does over time: busy PEs, queues and the broadcast."""
+"""Figure of a layer over time: busy PEs, queues and the broadcast."""
 
 from __future__ import annotations
 
@@ -12,17 +12,23 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from sim.observe.timeline_summary import TimelineSummary
 
-MOST_BINS = 250  # over the width of the figure: a bin is then some pixels wide
-# Okabe and Ito's colours, told apart by colour-blind readers: what goes well, and what holds the array up
+MOST_BINS = 250  # so that a bin is a few pixels wide
+# Okabe and Ito's colours, which colour-blind readers can distinguish: work, and delays
 BLUE, ORANGE = "#0072B2", "#D55E00"
 LIMIT: dict[str, Any] = {"color": "0.45", "linestyle": "--", "linewidth": 1}
 
 
 def draw_timeline(summary: TimelineSummary) -> Figure:
-    """Three panels over time, in cycles and in us: PEs that are busy, and PEs that have a full queue; columns in
-    the fullest queue, and in a queue on average; in which share of its cycles the scan broadcasts, and is blocked.
+    """Draw a layer over time, in cycles and us.
 
-    A step is the mean of the cycles of one bin. Bins are whole cycles wide, all the same but the last one.
+    The three panels show the busy PEs and the PEs with a full queue; the columns in the fullest queue and in the mean
+    queue; and the shares of cycles in which the scan broadcasts and is blocked. A step is the mean of the cycles of one
+    bin. All bins but the last have the same whole number of cycles.
+
+    Parameters
+    ----------
+    summary : TimelineSummary
+        Values of each cycle.
     """
     cycles = summary.cycles
     edges, bins = summary.bins(MOST_BINS)
@@ -49,7 +55,7 @@ def draw_timeline(summary: TimelineSummary) -> Figure:
 
     at_work = broadcast + blocked
     scan_axes.stairs(
-        np.ones_like(at_work), edges, baseline=at_work, fill=True, color="0.92", label="changes rows, or is over"
+        np.ones_like(at_work), edges, baseline=at_work, fill=True, color="0.92", label="changes rows, or has finished"
     )
     scan_axes.stairs(
         at_work,
@@ -80,7 +86,7 @@ def draw_timeline(summary: TimelineSummary) -> Figure:
 
 
 def _label_time(top: Axes, bottom: Axes, summary: TimelineSummary) -> None:
-    """Cycles below the last panel, microseconds above the first."""
+    """Label cycles below the last panel and microseconds above the first."""
     bottom.set_xlim(0, summary.cycles)
     bottom.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     bottom.set_xlabel("cycles")

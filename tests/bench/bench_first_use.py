@@ -23,7 +23,7 @@ STEPS: Sequence[tuple[str, Sequence[str]]] = (
     ("clone", ("git", "clone", "--quiet", str(PROJECT), "project")),
     ("install (`make` does it by itself)", ("make", ".venv/.installed")),
     ("train, compress, simulate a grid of arrays", (".venv/bin/python", "-m", "designs")),
-    ("the layers of the EIE paper", (".venv/bin/python", "-m", "designs", "benchmark")),
+    ("the layers of the EIE paper", (".venv/bin/python", "-m", "designs", "experiment", "benchmark")),
     ("figures and tables", (".venv/bin/python", "-m", "reports")),
     (
         "one screen about the network on an array",

@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 
 from compress import CompressedModel
+from designs.commands.experiment import paper as experiment_command
 from designs.experiments import eie_paper
 from designs.experiments.benchmark import run_benchmark
-from designs.experiments.eie_paper import PaperSources, run_paper
-from designs.experiments.precision import PRECISION_COLUMNS, LabelledNetwork, lenet_network, run_precisions
+from designs.experiments.eie_paper import run_paper
+from designs.experiments.precision import LabelledNetwork, lenet_network, run_precisions
+from designs.paper_sources import PaperSources
+from designs.result_files import PRECISION_COLUMNS
 from designs.results import read_results
 from reports import trends
-from reports.__main__ import paper
+from reports.__main__ import paper as report_command
 from reports.deep_compression.paper import curve_trends, distribution_trends, storage_of_net
 from reports.eie import published as eie_published
 from reports.eie.tables import mean_absolute_difference, with_real
@@ -49,7 +52,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
         images, labels = rng.random((20, 784), dtype=np.float32), rng.integers(0, 10, 20)
         labelled = LabelledNetwork(Network.of_layers("random images", model.layers), images, labels)
         patch.setattr(eie_paper, "_labelled_networks", lambda sources, folder: [labelled])
-        paper(out=out, studied=out / "none", containers=CONTAINERS)
+        folders = {"deep_compression": out / "none", "containers": CONTAINERS}
+        experiment_command(out=out, **folders)
+        report_command(out, **folders)
         drawn = {name: [layer.draw_uneven(draw) for draw in range(3)] for name, layer in EIE_BENCHMARK.items()}
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
         run_paper(PaperSources(None, CONTAINERS, out / "none"), out)
@@ -128,7 +133,7 @@ def test_every_table_and_figure_is_there_and_what_is_not_is_said(small: Any) -> 
     summary = (out / "summary.md").read_text()
     for sentence in (
         "the real Alex-8: give the folder",
-        "make them with python -m reports deep-compression",
+        "make them with python -m designs experiment deep-compression",
         "Table 6",
     ):
         assert sentence in summary
@@ -147,7 +152,7 @@ def test_a_trend_that_does_not_hold_is_said_not_to() -> None:
 
 def test_bad_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such folder of data; give one that holds alex8/"):
-        paper(data=tmp_path / "none", out=tmp_path)
+        experiment_command(data=tmp_path / "none", out=tmp_path)
     sources = PaperSources(None, CONTAINERS, tmp_path)
     with pytest.raises(InputError, match=r"eie_benchmark\.parquet: there is no such result file"):
         PaperReport(tmp_path, sources)

@@ -18,6 +18,7 @@ from compress import CompressedModel
 from designs.experiments.main_job import MainJobSettings, build_network
 from designs.results import read_results
 from designs.sweeps.evaluation import SWEEP_COLUMNS
+from designs.sweeps.totals import network_totals
 from tests.commands import check_refusal, environment_with, run_command, start_command, words_of
 from tests.conftest import real_file
 from traces.files.images import load_digits
@@ -43,7 +44,15 @@ def test_the_main_job_prints_accuracy_bytes_and_design_points(finished: tuple[Pa
     size = (folder / "results/digits/compressed.dc").stat().st_size
     assert f"{size:,}" in printed
     assert "202,440" in printed  # 4 bytes for each of the 50,610 parameters of 64-300-100-10
-    assert "The design points no other one beats" in printed
+    assert "Pareto-optimal designs, without near-ties" in printed
+    table = network_totals(read_results(folder / "results/digits/sweep.parquet", SWEEP_COLUMNS)[0])
+    smallest = min(point.energy_delay_nj_us for point in table)
+    close = [point for point in table if point.energy_delay_nj_us <= 1.02 * smallest]
+    best = min(close, key=lambda point: point.area_mm2)
+    last = printed.splitlines()[-1]
+    assert last.startswith(f"Take {best.num_pes} PEs, {best.queue_slots} queue slots and {best.line_bits}-bit lines")
+    assert f"{best.energy_nj:.1f} nJ per input" in last
+    assert "smallest energy-delay product" in last
     assert "gives the network's answer for 50 of 50 test images" in printed
 
 
@@ -111,7 +120,7 @@ def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
 
 def test_the_report_draws_the_sweep_and_the_tables(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    done = run_command("designs", "benchmark", folder=folder)
+    done = run_command("designs", "experiment", "benchmark", folder=folder)
     assert done.returncode == 0, done.stderr
     assert "Alex-6" in done.stdout
     done = run_command("reports", folder=folder)
@@ -133,7 +142,7 @@ def test_the_report_draws_the_sweep_and_the_tables(finished: tuple[Path, str]) -
 
 def test_the_report_holds_the_real_alex8(data: Path, tmp_path: Path) -> None:
     real_file(data, "alex8", "alex8.npz")
-    assert run_command("designs", "benchmark", folder=tmp_path, data=data).returncode == 0
+    assert run_command("designs", "experiment", "benchmark", folder=tmp_path, data=data).returncode == 0
     printed = run_command("reports", folder=tmp_path).stdout
     assert "| actual time (us), real weights" in printed
     for figure in ("7,926", "453,748", "112,640", "100,900", "0.8945"):
@@ -224,7 +233,7 @@ def test_a_plain_matrix_is_simulated_with_its_memories_its_timeline_and_its_wave
     write_npy(tmp_path / "input.npy", stream.normal(size=100))
     small = ["--num-pes", 4, "--weight-bits", 8, "--activations", "input.npy", "--sparse-matrix-bytes", 512]
     done = run_command("sim", "mine.npy", *small, folder=tmp_path)
-    assert "Layer mine does not fit this array, but was run as if it did; it lacks" in done.stdout, done.stderr
+    assert "Layer mine does not fit this array and was simulated as if it did. It exceeds:" in done.stdout, done.stderr
     assert "sparse-matrix SRAM of a PE" in done.stdout
     assert done.stderr == ""
     done = run_command("sim", "mine.npy", *small, "--memory-mode", "resident", folder=tmp_path)
@@ -295,8 +304,34 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
             ["sim", "layer.npz", "--activations", "one.npy", "--memory-mode", "streamed", "--waveform", "x.vcd"],
             "loaded from DRAM; what happens in each",
         ),
-        (["designs", "benchmark", "--out", "/proc/none/x.parquet"], "error: /proc/none/x.parquet cannot be written"),
-        (["designs", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
+        (["designs", "experiment", "benchmark", "--out", "/proc/none/x"], "error: /proc/none/x cannot be written"),
+        (["designs", "experiment", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),
+        (["designs", "benchmark", "--out", "x"], "error: moved: run python -m designs experiment benchmark"),
+        (["designs", "studies"], "error: moved: run python -m designs experiment eie-sweeps"),
+        (["designs", "unevenness"], "error: moved: run python -m designs experiment unevenness"),
+        (["designs", "compare", "--seeds", "2"], "error: moved: run python -m designs experiment compare"),
+        (
+            ["reports", "resnet", "weights.npz", "--data", "CIFAR10"],
+            "moved: run python -m designs experiment resnet WEIGHTS --data DIR, then python -m reports resnet FOLDER",
+        ),
+        (
+            ["reports", "rtl", "--data=DIR"],
+            "moved: run python -m designs experiment rtl --data DIR, then python -m reports rtl FOLDER",
+        ),
+        (
+            ["reports", "planning", "--data", "MNIST", "--resnet", "resnet20.npz", "CIFAR10"],
+            "moved: run python -m designs experiment planning --data DIR, then python -m reports planning FOLDER",
+        ),
+        (
+            ["reports", "paper", "--workers", "2"],
+            "moved: run python -m designs experiment paper --data DIR, then python -m reports paper FOLDER",
+        ),
+        (
+            ["reports", "deep-compression", "--data", "MNIST"],
+            "moved: run python -m designs experiment deep-compression --data DIR, then python -m reports deep-compr",
+        ),
+        (["reports", "planning"], "make it with python -m designs experiment planning"),
+        (["reports", "paper", "absent"], "make it with python -m designs experiment paper"),
         (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
         (["compress", "pack", "net.npz", "out.dc", "--config", "x.yaml"], "x.yaml: a config is a .toml or a .json"),
         (["compress", "pack", "net.npz", "out.dc", "--config", "absent.toml"], "absent.toml: cannot be read: No such"),
@@ -344,14 +379,15 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(command: list[str],
     [
         "designs",
         "designs job",
-        "designs benchmark",
+        "designs experiment",
+        "designs experiment benchmark",
         "designs simulate",
         "designs sweep",
         "designs front",
-        "designs studies",
+        "designs experiment eie-sweeps",
         "designs codesign",
         "designs fleet",
-        "designs compare",
+        "designs experiment compare",
         "compress",
         "compress pack",
         "sim",

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,17 @@ def options(script: str) -> Options:
     found: Options = {}
     for line in re.findall(r"^COMPLETION_SPEC = (.*)$", script, flags=re.MULTILINE):
         spec = ast.literal_eval(line)
-        for name, command in ({"": spec} if not spec["subcommands"] else spec["subcommands"]).items():
-            called = f"{spec['prog']} {name}".strip()
+        for called, command in commands_of(spec["prog"], spec):
             found[called] = {flag: each for each in command["options"] for flag in each["flags"]}
     return found
+
+
+def commands_of(called: str, spec: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each command that has no commands of its own."""
+    if not spec["subcommands"]:
+        yield called, spec
+    for name, command in spec["subcommands"].items():
+        yield from commands_of(f"{called} {name}", command)
 
 
 def help_of(program: str, command: list[str], capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> str:
@@ -83,7 +91,7 @@ def test_no_command_has_another_name_for_the_same(options: Options) -> None:
     for command, of_command in options.items():
         for flag in SYNONYMS:
             assert flag not in of_command, f"{command} {flag} is {SYNONYMS[flag]}"
-    for command in ("designs job", "designs sweep", "designs codesign", "designs studies", "reports planning", "sim"):
+    for command in ("designs job", "designs sweep", "designs codesign", "designs experiment planning", "sim"):
         assert "--out" in options[f"python -m {command}"], command
 
 
@@ -96,6 +104,8 @@ def test_bash_completes_programs_commands_options_and_choices(script: str, tmp_p
         "python -m designs simulate --row": "--row-assignment",
         "python3 -m sim layer.npz --precision fixed-1": "fixed-16",
         "python -m reports pla": "planning",
+        "python -m designs experiment pla": "planning",
+        "python -m designs experiment rtl --o": "--out",
         "python dat": "data.npy",
     }
     lines = ["source ./script"]

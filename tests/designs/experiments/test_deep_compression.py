@@ -14,10 +14,12 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from compress import CompressedModel
 from compress.training.distillation import distil
-from designs.experiments import deep_compression as lenet_study
+from designs.commands.experiment import deep_compression as experiment_command
+from designs.experiments import deep_compression as lenet_experiment
 from designs.experiments import lenet
+from designs.result_files import CONTAINER_COLUMNS, CONTAINERS_FILE, CURVE_COLUMNS, CURVES_FILE
 from designs.results import read_results
-from reports.__main__ import deep_compression
+from reports.__main__ import deep_compression as report_command
 from reports.deep_compression.networks import draw_curves
 from tests.traces.files.test_readers import idx_bytes
 from traces import InputError
@@ -48,20 +50,21 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lenet, "BATCH", 50)
     short: dict[str, Any] = {"dense_epochs": 6, "pruning_epochs": 3, "tuning_epochs": 2, "sharing_epochs": 1}
     recipes = (replace(lenet.LENET_300_100, **short, density=0.1), replace(lenet.LENET_5, **short, density=0.1))
-    monkeypatch.setattr(lenet_study, "RECIPES", recipes)
-    monkeypatch.setattr(lenet_study, "TUNING_EPOCHS", 1)
-    monkeypatch.setattr(lenet_study, "CURVE_EPOCHS", 1)
-    monkeypatch.setattr(lenet_study, "DENSITIES", (0.1,))
-    monkeypatch.setattr(lenet_study, "SHARED_BITS", (4,))
-    monkeypatch.setattr(lenet_study, "INITIALISATIONS", ("optimal", "linear"))
+    monkeypatch.setattr(lenet_experiment, "RECIPES", recipes)
+    monkeypatch.setattr(lenet_experiment, "TUNING_EPOCHS", 1)
+    monkeypatch.setattr(lenet_experiment, "CURVE_EPOCHS", 1)
+    monkeypatch.setattr(lenet_experiment, "DENSITIES", (0.1,))
+    monkeypatch.setattr(lenet_experiment, "SHARED_BITS", (4,))
+    monkeypatch.setattr(lenet_experiment, "INITIALISATIONS", ("optimal", "linear"))
 
 
 def test_the_report_measures_its_own_containers_and_goes_on_where_it_stopped(
     large_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     hurry(monkeypatch)
-    deep_compression(large_digits, tmp_path)
-    rows = read_results(tmp_path / lenet_study.CONTAINERS_FILE, lenet_study.CONTAINER_COLUMNS)[0].to_pylist()
+    experiment_command(large_digits, tmp_path)
+    report_command(tmp_path)
+    rows = read_results(tmp_path / CONTAINERS_FILE, CONTAINER_COLUMNS)[0].to_pylist()
     assert {(row["network"], row["recipe"]) for row in rows} == {
         (name, recipe) for name in ("lenet_300_100", "lenet_5") for recipe in ("smallest", "as the paper")
     }
@@ -78,7 +81,7 @@ def test_the_report_measures_its_own_containers_and_goes_on_where_it_stopped(
         assert f"{row['error']:.2%}" in tables
     same = [row for row in rows if row["recipe"] == "as the paper" and row["network"] == "lenet_5"]
     assert len({row["error"] for row in same}) == 1  # whatever the coder
-    points = read_results(tmp_path / lenet_study.CURVES_FILE, lenet_study.CURVE_COLUMNS)[0].to_pylist()
+    points = read_results(tmp_path / CURVES_FILE, CURVE_COLUMNS)[0].to_pylist()
     assert [sum(point["figure"] == number for point in points) for number in (6, 7, 8)] == [3, 48, 14]
     of_bits = {point["weight_bits"]: point["error"] for point in points if point["series"] == "all layers, dense"}
     assert of_bits[8] < of_bits[1]
@@ -87,7 +90,8 @@ def test_the_report_measures_its_own_containers_and_goes_on_where_it_stopped(
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.dc")}
     (tmp_path / "lenet_5" / "paper" / "huffman.dc").unlink()
-    deep_compression(large_digits, tmp_path)
+    experiment_command(large_digits, tmp_path)
+    report_command(tmp_path)
     changed = {path.name for path, time in before.items() if path.stat().st_mtime_ns != time}
     assert changed == {"huffman.dc"}
     assert (tmp_path / "tables.md").read_text() == tables
@@ -97,7 +101,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_container(
     large_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hurry(monkeypatch)
-    recipe, lessons = lenet_study.RECIPES[0], lenet.Lessons(load_idx_folder(large_digits), tmp_path)
+    recipe, lessons = lenet_experiment.RECIPES[0], lenet.Lessons(load_idx_folder(large_digits), tmp_path)
     whole = lenet.compress_lenet(recipe, lessons, tmp_path / "whole")
     calls, allowed = 0, 7  # the dense network, an epoch of pruning in four parts, and two parts of the next
 
@@ -137,6 +141,8 @@ def test_images_of_another_size_are_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.delenv("CODESIGN_DATA", raising=False)  # the hour of training would begin
     pixels, labels = np.zeros((3, 64), np.float32), np.arange(3)
     with pytest.raises(InputError, match="LeNets take images of 28 x 28 pixels; those of small have 64 pixels"):
-        lenet_study.run_study(ImageSet("small", pixels, labels, pixels, labels), tmp_path)
+        lenet_experiment.run_deep_compression(ImageSet("small", pixels, labels, pixels, labels), tmp_path)
     with pytest.raises(InputError, match="trained on MNIST; give the folder"):
-        deep_compression(None, tmp_path)
+        experiment_command(None, tmp_path)
+    with pytest.raises(InputError, match=r"containers\.parquet: there is no such result file; make it with"):
+        report_command(tmp_path)

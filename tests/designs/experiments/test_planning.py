@@ -14,14 +14,17 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 import torch
 
 from compress.planning.calibration import Calibration
+from compress.planning.outputs import run_batches
 from compress.planning.plan import Budget, Tolerance
-from compress.planning.planner import Planner, run_batches
+from compress.planning.planner import make_planner
 from compress.planning.tolerances import share_within
 from compress.training.fine_tuning import train
 from designs.codesigns.array_cost import ArrayCost
 from designs.experiments import planning as plan_study
-from designs.experiments.planning import COMMITTEE_COLUMNS, FILES, StudiedNetwork, committee_files, run_study
+from designs.experiments.planning import PlannedNetwork, run_planning
+from designs.result_files import COMMITTEE_COLUMNS, PLANNING_COLUMNS, committee_files
 from designs.results import read_results
+from reports import __main__ as commands
 from reports import planning as pages
 from sim import ArrayConfig, simulate
 from traces import CompressedLayer, InputError
@@ -42,14 +45,18 @@ def network(digits: ImageSet) -> torch.nn.Module:
     return found.eval()
 
 
-def test_the_study_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_finished(
-    network: torch.nn.Module, digits: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_finished(
+    network: torch.nn.Module,
+    digits: ImageSet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = {"TRIALS": 12, "RANDOM_PLANS": 12, "COMMITTEE_NUMBERS": (16, 64), "COMMITTEE_SEEDS": 2}
     settings |= {"TRAINED_ON": 800, "COMMITTEE_POOL": 600, "ANALYSED": 128}
     for name, value in settings.items():
         monkeypatch.setattr(plan_study, name, value)
-    studied = StudiedNetwork(
+    planned_network = PlannedNetwork(
         "lenet_5",
         network,
         digits.train_images[800:1400],
@@ -60,14 +67,14 @@ def test_the_study_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_f
         widths=(3, 4, 5),
         search=0.03,
     )
-    run_study([studied], tmp_path)
+    run_planning([planned_network], tmp_path)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    run_study([studied], tmp_path)
+    run_planning([planned_network], tmp_path)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
 
     results = {
         name: read_results(tmp_path / "lenet_5" / name / f"{name}.parquet", columns)[0].to_pylist()
-        for name, columns in FILES.items()
+        for name, columns in PLANNING_COLUMNS.items()
     }
     committee = [r for path in committee_files(tmp_path) for r in read_results(path, COMMITTEE_COLUMNS)[0].to_pylist()]
     curves = results["curves"]
@@ -90,6 +97,12 @@ def test_the_study_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_f
     assert "committee: bound kept" in pages.committee_markdown(committee)
     figures = pages.draw_planning({**results, "committee": committee})
     assert set(figures) == {"planned_sizes", "planned_predictions", "planned_search", "planned_committee"}
+    commands.planning(tmp_path)
+    tables = (tmp_path / "tables.md").read_text()
+    assert content.split("\n\n")[0] in tables
+    assert "inputs chosen at random (median over the seeds)" in tables
+    assert tables in capsys.readouterr().out
+    assert all((tmp_path / f"{name}.svg").exists() for name in figures)
 
 
 def test_inputs_needed_are_those_from_which_on_the_bound_is_kept() -> None:
@@ -138,10 +151,10 @@ def test_another_budget_is_planned_without_a_run_of_the_network(
     network: torch.nn.Module, digits: ImageSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pool = digits.train_images[:400]
-    planner = Planner(network, pool, cost=ArrayCost(network, pool[:4], ArrayConfig(num_pes=4)))
+    planner = make_planner(network, pool, cost=ArrayCost(network, pool[:4], ArrayConfig(num_pes=4)))
     first = planner.plan(Tolerance(divergence=0.02))
     monkeypatch.setattr("compress.planning.planner.run_batches", None)  # calling it would fail
-    faster = first.replan(Budget(latency_us=0.97 * first.costs["latency_us"]))
+    faster = planner.replan(first, Budget(latency_us=0.97 * first.costs["latency_us"]))
     assert faster.costs["latency_us"] <= 0.97 * first.costs["latency_us"]
     assert faster.feasible
     assert faster.measured is None
@@ -153,7 +166,7 @@ def test_a_budget_that_stops_a_plan_does_not_bound_the_plans_after_it(
     network: torch.nn.Module, digits: ImageSet
 ) -> None:
     pool = digits.train_images[:400]
-    planner = Planner(network, pool, cost=ArrayCost(network, pool[:4], ArrayConfig(num_pes=4)))
+    planner = make_planner(network, pool, cost=ArrayCost(network, pool[:4], ArrayConfig(num_pes=4)))
     tolerance = Tolerance(divergence=0.05)
     free = planner.plan(tolerance)
     fastest = sum(min(each.costs["latency_us"] for each in of_layer) for of_layer in planner.candidates)
@@ -164,7 +177,7 @@ def test_a_budget_that_stops_a_plan_does_not_bound_the_plans_after_it(
 def test_random_moves_within_tolerances_and_what_they_allow_keep_the_bound(
     network: torch.nn.Module, digits: ImageSet
 ) -> None:
-    planner = Planner(network, digits.train_images[:300])
+    planner = make_planner(network, digits.train_images[:300])
     tolerance = Tolerance(divergence=0.01)
     for moved in planner.perturbed(tolerance, 3, np.random.default_rng(3)):
         outputs = run_batches(moved, digits.test_images)

@@ -15,10 +15,11 @@ import torch
 
 from compress import CompressedModel
 from compress.training.distillation import distil
+from designs.commands.experiment import resnet as experiment_command
 from designs.experiments import resnet as resnet_recipe
 from designs.experiments.lenet import save_parameters
 from designs.experiments.resnet import ResNet20, ResnetRecipe, compress_resnet, load_resnet
-from reports.__main__ import resnet
+from reports.__main__ import resnet as report_command
 from tests.traces.files.test_readers import idx_bytes
 from traces import InputError
 from traces.files.images import ImageSet, load_idx_folder
@@ -98,11 +99,19 @@ def test_the_report_of_resnet_measures_its_container(
         (tmp_path / f"{part}-images-idx4-ubyte").write_bytes(idx_bytes(values))
         (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx_bytes(labels.astype(np.uint8)))
     save_parameters(network, tmp_path / "weights.npz")
-    resnet(tmp_path / "weights.npz", tmp_path, tmp_path / "out")
+    experiment_command(tmp_path / "weights.npz", tmp_path, tmp_path / "out")
+    capsys.readouterr()
+    report_command(tmp_path / "out")
     size = (tmp_path / "out" / "compressed.dc").stat().st_size
-    assert f"{size:,} | {4 * 269_722 / size:.1f}x" in capsys.readouterr().out
-    assert CompressedModel.load(tmp_path / "out" / "compressed.dc").parameter_bytes == 4 * 269_722
+    row = capsys.readouterr().out.splitlines()[2]
+    after = ResNet20()
+    CompressedModel.load(tmp_path / "out" / "compressed.dc").load_into(after)
     read = load_idx_folder(tmp_path)
+    accuracies = [resnet_recipe.accuracy_of(each, read) for each in (network, after.eval())]
+    assert f"| ResNet-20 | {accuracies[0]:.2%}" in row
+    assert f"| {accuracies[1]:.2%}" in row
+    assert f"{size:,} | {4 * 269_722 / size:.1f}x" in row
+    assert CompressedModel.load(tmp_path / "out" / "compressed.dc").parameter_bytes == 4 * 269_722
     with pytest.raises(InputError, match=r"takes images of 3 x 32 x 32 values; those of small have 5$"):
         compress_resnet(network, replace(read, name="small", train_images=read.train_images[:, :5]), tmp_path)
 

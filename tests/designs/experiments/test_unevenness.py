@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from designs.__main__ import unevenness
+from designs.commands.experiment import unevenness
 from designs.experiments.unevenness import active_columns_gain, measure_unevenness, regularities, unevenness_of
 from sim import count
 from tests.conftest import PROJECT, real_file
@@ -109,7 +109,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.
         Unevenness(-0.1, 0.1)
     with pytest.raises(InputError, match=r"weight_density is a share of non-zeros and must be 0 to 1; found 1\.5"):
         drawn(1, Unevenness(0.1, 0.1), density=1.5)
-    with pytest.raises(InputError, match="are not part of this project; give their folder, --data DIR"):
+    with pytest.raises(InputError, match="are not part of this project; give their folder with --data DIR"):
         unevenness(out=tmp_path / "table.csv")
     table = tmp_path / "table.csv"
     with pytest.raises(InputError, match="must be a table of measured layers; reading it failed"):

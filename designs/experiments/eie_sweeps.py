@@ -1,11 +1,11 @@
-"""The EIE paper's own studies of its design, as sweeps over its nine layers; and an array that beats the paper's.
+"""Sweeps of the EIE paper over its nine layers, and a search for a better array of the same area.
 
     queue_slots   Fig 8: load balance against the depth of the queue
     line_bits     Fig 9: energy of line reads against the width of a line
     num_pes       Figs 11 to 13: speedup, padding and load balance against the number of PEs
     found         arrays of at most the paper's area, with SRAMs no larger than the layers need
 
-The paper's array is taken as the paper runs it: VGG-6 has more pointers than it holds, and is run as if it did not.
+VGG-6 needs more pointers than the SRAM of the paper's array holds; it is simulated as if they fitted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from designs.design import Design, RowAssignment
+from designs.design import Design
 from designs.space import Constraints, Space
 from designs.sweeps.fitting import fitted
 from designs.sweeps.packings import packed_images
@@ -29,11 +29,12 @@ from designs.sweeps.sweep import sweep
 from designs.sweeps.workers import Workers
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig, simulate
+from sim.row_assignment import RowAssignment
 from traces import InputError
 
 PAPER_MM2 = 40.8  # Han et al., "EIE", ISCA 2016, section VI
 PAPER = Design(ArrayConfig())
-STUDIES = {
+SWEPT = {
     "queue_slots": Space({"queue_slots": (2, 4, 8, 16, 32, 64, 128, 256)}),
     "line_bits": Space({"line_bits": (32, 64, 128, 256, 512)}),
     "num_pes": Space({"num_pes": (1, 2, 4, 8, 16, 32, 64, 128, 256)}),
@@ -44,28 +45,47 @@ SEARCHED: dict[str, Sequence[Any]] = {
     "row_assignment": ("interleaved", "entries"),
 }
 QUEUES, LINES = (8, 16, 32, 64), (64, 128, 256, 512)
-REFERENCE_WEIGHTS = 6_000_000  # of a layer that the tick machine runs in seconds
+REFERENCE_WEIGHTS = 6_000_000  # most weights of a layer that the tick machine runs in seconds
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
-    """A study's table (SWEEP_COLUMNS), and what it varies."""
+class ParameterSweep:
+    """Sweep of one parameter of the paper's array.
 
-    name: str
+    Attributes
+    ----------
+    parameter : str
+        Name of the parameter.
+    table : pyarrow.Table
+        Rows of the sweep, with SWEEP_COLUMNS.
+    """
+
+    parameter: str
     table: pa.Table
 
 
 @dataclass(frozen=True, eq=False)
 class FoundArray:
-    """An array of at most the paper's area that stores the network in no more bits, and what it gains.
+    """Array of at most the paper's area that stores the network in no more bits, and its gain.
 
-    design         the one of the least energy-delay product, geometric mean over the layers
-    gain           how many times less that is than the paper's array's
-    network_bits   entries, padding included, times their bits: the paper's array, and `design`
-    steps          what was changed, one thing after the other, and the gain after each
-    by_layer       energy-delay product in nJ us by layer: the paper's array, and `design`
-    same_entries, same_entries_gain   the best of those with the paper's entries of 4 + 4 bits
-    searched       how many arrays were compared
+    Attributes
+    ----------
+    design : Design
+        Design of the smallest energy-delay product, as geometric mean over the layers.
+    gain : float
+        Energy-delay product of the paper's array over that of `design`.
+    network_bits : (int, int)
+        Stored entries times their bits, on the paper's array and on `design`.
+    steps : tuple of (str, float)
+        Changes from the paper's array to `design`, and the gain after each.
+    by_layer : dict of str to (float, float)
+        Energy-delay product in nJ us by layer, on the paper's array and on `design`.
+    same_entries : Design
+        Best design with the paper's entries of 4 + 4 bits.
+    same_entries_gain : float
+        Its gain.
+    searched : int
+        Number of arrays compared.
     """
 
     design: Design
@@ -78,19 +98,33 @@ class FoundArray:
     searched: int
 
 
-def run_studies(workload: Workload, folder: Path, workers: int | Workers = 1, fresh: bool = False) -> list[Study]:
-    """Sweep the paper's three parameters, each alone; results are kept in a folder for each."""
+def run_eie_sweeps(
+    workload: Workload, folder: Path, workers: int | Workers = 1, fresh: bool = False
+) -> list[ParameterSweep]:
+    """Sweep each of the paper's three parameters alone; each sweep has its own folder in `folder`.
+
+    Parameters
+    ----------
+    workload : Workload
+        Layers to simulate.
+    folder : Path
+        Folder of the results; an interrupted run resumes from it.
+    workers : int or Workers
+        Processes on this machine, or other workers.
+    fresh : bool
+        Discard earlier results.
+    """
     return [
-        Study(name, sweep(workload, space, folder=folder / name, workers=workers, fresh=fresh))
-        for name, space in STUDIES.items()
+        ParameterSweep(name, sweep(workload, space, folder=folder / name, workers=workers, fresh=fresh))
+        for name, space in SWEPT.items()
     ]
 
 
 def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fresh: bool = False) -> FoundArray:
-    """Search arrays of at most PAPER_MM2 at the paper's clock for the least energy-delay product.
+    """Search arrays of at most PAPER_MM2 at the paper's clock for the smallest energy-delay product.
 
-    First, each PE count, gap width and row assignment says how much its fullest PE holds; then queues and lines are
-    tried, with SRAMs that hold just that, in whole KiB. Rows balanced by entries know nothing of the inputs.
+    A first sweep finds the SRAM sizes that each PE count, gap width and row assignment needs, in whole KiB. A second
+    sweep varies queues and lines with SRAMs of these sizes. The parameters are those of `run_eie_sweeps`.
     """
     sizes = sweep(workload, Space(SEARCHED), folder=folder / "sizes", workers=workers, fresh=fresh)
     designs, limit = [PAPER], Constraints(max_area_mm2=PAPER_MM2)
@@ -127,14 +161,14 @@ def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fre
 
 
 def energy_delay_products(table: pa.Table) -> Any:
-    """Energy times latency in nJ us, float64 [designs, layers]."""
+    """Return energy times latency in nJ us, float64 [designs, layers]."""
     layers = len(set(table["layer"].to_pylist()))
     product = table["energy_pj"].to_numpy() / 1e3 * table["latency_us"].to_numpy()
     return product.reshape(-1, layers)
 
 
-def _steps(workload: Workload, sizes: pa.Table, found: Design) -> tuple[tuple[str, float], ...]:
-    """From the paper's array to the found one, one thing after the other."""
+def _steps(workload: Workload, sizes: pa.Table, best: Design) -> tuple[tuple[str, float], ...]:
+    """List the changes from the paper's array to the best one, with the gain after each."""
     array, rows = PAPER.array, PAPER.row_assignment
     taken: list[tuple[str, Design]] = [("the paper's array", PAPER)]
 
@@ -144,11 +178,11 @@ def _steps(workload: Workload, sizes: pa.Table, found: Design) -> tuple[tuple[st
         taken.append((what, fitted(Design(array, rows), sizes)))
 
     take("SRAMs as large as the layers need")
-    take(f"lines of {found.array.line_bits} bits", line_bits=found.array.line_bits)
-    take(f"{found.array.queue_slots} queue slots", queue_slots=found.array.queue_slots)
-    take(f"gaps of {found.array.index_bits} bits", index_bits=found.array.index_bits)
-    take(f"{found.array.num_pes} PEs", num_pes=found.array.num_pes)
-    take(f"rows: {found.row_assignment}", found.row_assignment)
+    take(f"lines of {best.array.line_bits} bits", line_bits=best.array.line_bits)
+    take(f"{best.array.queue_slots} queue slots", queue_slots=best.array.queue_slots)
+    take(f"gaps of {best.array.index_bits} bits", index_bits=best.array.index_bits)
+    take(f"{best.array.num_pes} PEs", num_pes=best.array.num_pes)
+    take(f"rows: {best.row_assignment}", best.row_assignment)
     different = list(dict.fromkeys(design for _, design in taken))
     products = energy_delay_products(sweep(workload, different))
     means = dict(zip(different, np.exp(np.log(products).mean(axis=1)), strict=True))
@@ -156,9 +190,12 @@ def _steps(workload: Workload, sizes: pa.Table, found: Design) -> tuple[tuple[st
 
 
 def verify(workload: Workload, design: Design) -> tuple[str, ...]:
-    """Run the layers that are small enough on the tick machine; their names.
+    """Run the layers of at most REFERENCE_WEIGHTS weights on the tick machine; return their names.
 
-    Raises InputError if cycles, a counter, the energy or the output differs from the closed form.
+    Raises
+    ------
+    InputError
+        If cycles, a counter, the energy or the output differs from the closed form.
     """
     packed = packed_images(workload, design.packing)
     verified = []
@@ -172,7 +209,7 @@ def verify(workload: Workload, design: Design) -> tuple[str, ...]:
             if getattr(ticked, name) != getattr(closed, name):
                 raise InputError(
                     f"layer {work.layer.name!r}: {name} is {getattr(ticked, name)} on the tick machine and "
-                    f"{getattr(closed, name)} in closed form; this is a mistake of the simulator"
+                    f"{getattr(closed, name)} in closed form; this is a defect of the simulator"
                 )
         if not np.array_equal(ticked.output, closed.output):
             raise InputError(f"layer {work.layer.name!r}: the tick machine's output differs from the closed form's")

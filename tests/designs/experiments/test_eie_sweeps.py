@@ -1,4 +1,4 @@
-"""The paper's studies as sweeps, and the search for an array that beats the paper's."""
+"""Sweeps of the paper, and the search for an array better than the paper's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from designs import Design, Workload, sweep
-from designs.experiments.eie_studies import PAPER, PAPER_MM2, find_array, run_studies, verify
+from designs.experiments.eie_sweeps import PAPER, PAPER_MM2, find_array, run_eie_sweeps, verify
 from designs.sweeps.fitting import fitted
 from designs.sweeps.workload_source import EIE, open_workload
 from sim import ArrayConfig, count_all, pack, simulate
@@ -48,7 +48,7 @@ def test_fitted_srams_hold_every_layer_and_a_kib_less_does_not(array: ArrayConfi
             assert any(lacking), field
     narrower = dataclasses.replace(found.array, pointer_bits=found.array.pointer_bits - 1)
     assert not all(sweep(WORKLOAD, [dataclasses.replace(found, array=narrower)])["fits"].to_pylist())
-    with pytest.raises(InputError, match="the table of sizes has no design of Packing"):
+    with pytest.raises(InputError, match="sizes must have rows of Packing"):
         fitted(Design(ArrayConfig(num_pes=3)), sweep(WORKLOAD, [design]))
 
 
@@ -70,15 +70,15 @@ def test_a_found_array_gains_what_simulating_it_says_and_the_tick_machine_agrees
     assert verify(WORKLOAD, found.design) == ("wide", "tall")
 
 
-def test_the_studies_vary_one_parameter_each(tmp_path: Path) -> None:
-    studies = run_studies(WORKLOAD, tmp_path)
-    assert [study.name for study in studies] == ["queue_slots", "line_bits", "num_pes"]
-    for study in studies:
-        rows = study.table.to_pylist()
+def test_the_sweeps_vary_one_parameter_each(tmp_path: Path) -> None:
+    sweeps = run_eie_sweeps(WORKLOAD, tmp_path)
+    assert [each.parameter for each in sweeps] == ["queue_slots", "line_bits", "num_pes"]
+    for each in sweeps:
+        rows = each.table.to_pylist()
         for name in ("queue_slots", "line_bits", "num_pes", "index_bits"):
-            assert (len({row[name] for row in rows}) > 1) == (name == study.name)
+            assert (len({row[name] for row in rows}) > 1) == (name == each.parameter)
     arrays = {pes: ArrayConfig(num_pes=pes) for pes in (1, 2, 4, 8, 16, 32, 64, 128, 256)}
-    cycles = {row["num_pes"]: row["cycles"] for row in studies[2].table.to_pylist() if row["layer"] == "wide"}
+    cycles = {row["num_pes"]: row["cycles"] for row in sweeps[2].table.to_pylist() if row["layer"] == "wide"}
     expected = {
         pes: count_all(pack(DRAWN[0][0], array), DRAWN[0][1], [array])[0].cycles for pes, array in arrays.items()
     }

@@ -1,0 +1,298 @@
+"""Commands that run the project's own experiments; each leaves result files that `python -m reports` reads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import tyro
+
+from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE
+from designs.results import RESULTS_FOLDER
+from traces import InputError
+from traces.shell.command_line import data_folder
+from traces.unevenness import MEASURED_FILE
+
+
+def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_FILE) -> None:
+    """Simulate the nine layers of the EIE paper on the paper's array.
+
+    The line reads for each line width and the timeline of Alex-8 are written beside the result file, for figures.
+
+    For instance:
+
+      python -m designs experiment benchmark --data DIR
+
+    Args:
+        data: folder that holds alex8/alex8.npz, the real Alex-8; default: $CODESIGN_DATA
+        out: result file
+    """
+    from designs.experiments.benchmark import benchmark_sources, run_benchmark
+    from designs.experiments.line_widths import run_line_widths
+    from designs.experiments.screens import print_benchmark
+    from sim.observe.timeline_summary import timeline_summary, write_timeline
+
+    data = data_folder(data)
+    print_benchmark(run_benchmark(out, data))
+    run_line_widths(out.with_name(LINE_WIDTH_FILE), data)
+    draw = {name: draw for name, _, draw in benchmark_sources(data)}["Alex-8"]  # the real one comes last
+    write_timeline(out.with_name(TIMELINE_FILE), timeline_summary(*draw()))
+    print(f"Results are in {out}, {LINE_WIDTH_FILE} and {TIMELINE_FILE} beside it.")
+
+
+def eie_sweeps(
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "eie_sweeps",
+    workers: int = 1,
+    fresh: bool = False,
+) -> None:
+    """Repeat the sweeps of the EIE paper on its nine layers, then search a better array of the same area.
+
+    The sweeps vary queue depth (Fig 8), line width (Fig 9) and PE count (Figs 11 to 13). The array found has at most
+    the paper's area and clock, and stores the network in no more bits. The tick machine verifies it on small layers.
+
+    For instance:
+
+      python -m designs experiment eie-sweeps --workers 2
+
+    Args:
+        data: folder that holds alex8/alex8.npz, the real Alex-8, instead of the random one; default: $CODESIGN_DATA
+        out: folder of the results
+        workers: processes on this machine
+        fresh: discard the results of earlier runs
+    """
+    from designs.experiments.eie_sweeps import find_array, run_eie_sweeps, verify
+    from designs.experiments.screens import print_found, print_parameter_sweep
+    from designs.sweeps.workload_source import EIE, open_workload
+
+    workload = open_workload([EIE], data_folder(data))
+    for sweep in run_eie_sweeps(workload, out, workers, fresh):
+        print_parameter_sweep(sweep)
+    found = find_array(workload, out, workers, fresh)
+    print_found(found, verify(workload, found.design))
+    print(f"Results are in {out}.")
+
+
+def unevenness(
+    data: Path | None = None, containers: Path = Path("tests/containers"), out: Path = MEASURED_FILE
+) -> None:
+    """Measure the unevenness of the masks of pruned layers: Alex-8, SqueezeNet, the project's own networks.
+
+    The uneven masks of the benchmark layers are drawn with the median of these. A second table compares the cycles of
+    each layer with those of masks drawn with the layer's own unevenness.
+
+    For instance:
+
+      python -m designs experiment unevenness --data DIR
+
+    Args:
+        data: folder that holds alex8 and squeezenet_deep_compression; default: $CODESIGN_DATA
+        containers: folder of the project's own compressed networks
+        out: table to write, CSV
+    """
+    from designs.experiments.screens import print_mask_checks, print_unevenness
+    from designs.experiments.unevenness import active_columns_gain, check_unevenness, measure_unevenness
+    from traces.eie_benchmark import REAL_LAYERS
+    from traces.files.npz import read_layer_and_input
+    from traces.unevenness import measured_unevenness
+
+    folder = _required_data(data, "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder")
+    print_unevenness(measure_unevenness(folder, containers, out), measured_unevenness(out))
+    print_mask_checks(check_unevenness(folder, containers))
+    gain = active_columns_gain(*read_layer_and_input(folder / REAL_LAYERS["Alex-8"]))
+    print(f"The columns of Alex-8's active inputs are {gain:+.1%} denser than all columns.")
+    print(f"The table is in {out}.")
+
+
+def compare(
+    network: str = "lenet_5",
+    data: Path | None = None,
+    weights: Path | None = None,
+    seeds: int = 5,
+    trials: int = 300,
+    out: Path = RESULTS_FOLDER / "comparison",
+) -> None:
+    """Compare co-design with searching compression first and the array second, at equal evaluations. PyTorch needed.
+
+    The same command resumes an interrupted comparison.
+
+    For instance:
+
+      python -m designs experiment compare --network lenet_5 --data MNIST --seeds 2 --trials 100
+
+    Args:
+        network: main, lenet_5, resnet_20 or MODULE:FUNCTION, see python -m designs codesign --help
+        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: its state dict, .npz or .pt
+        seeds: number of runs of each way of searching
+        trials: designs to try in each run
+        out: folder of the results
+    """
+    from designs.codesigns.comparison import SEARCH
+    from designs.codesigns.comparison import compare as run_comparison
+    from designs.codesigns.loop import analysed
+    from designs.commands.networks import open_network
+    from designs.file_names import file_name
+    from designs.screens.comparison import print_comparison
+
+    search = dataclasses.replace(SEARCH, trials=trials)
+    trained = open_network(network, data_folder(data), weights)
+    name = file_name("the network's name", network.replace(":", "."), "give its function another name")
+    choices = analysed(trained, search)
+    print_comparison(run_comparison(choices, out / name, range(seeds), search=search))
+    print(f"Results are in {out}.")
+
+
+def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "deep_compression") -> None:
+    """Train and compress LeNet-300-100 and LeNet-5 on MNIST as in Deep Compression, and as far as possible.
+
+    The points of the paper's Figs 6 to 8 are measured, too. Takes about an hour on two cores; the same command resumes
+    an interrupted run. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment deep-compression --data MNIST
+
+    Args:
+        data: folder of MNIST's IDX files; default: $CODESIGN_DATA
+        out: folder of the results
+    """
+    from designs.experiments.deep_compression import run_deep_compression
+    from traces.files.images import load_idx_folder
+
+    folder = _required_data(data, "the LeNets are trained on MNIST; give the folder of its IDX files")
+    run_deep_compression(load_idx_folder(folder), out)
+    _say_next("deep-compression", out)
+
+
+def resnet(weights: tyro.conf.Positional[Path], data: Path, out: Path = RESULTS_FOLDER / "resnet") -> None:
+    """Compress a trained ResNet-20 towards its own outputs on CIFAR-10's training images, without labels.
+
+    Takes about 20 minutes on two cores. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment resnet resnet20.npz --data CIFAR10
+
+    Args:
+        weights: its state dict (.npz, .pt): conv1, bn1, layer1.0.conv1 ... linear
+        data: folder of CIFAR-10 as IDX files, images [images, 3, 32, 32]
+        out: folder of the results
+    """
+    from compress.one_shot import read_parameters
+    from designs.experiments.resnet import run_resnet
+    from traces.files.images import load_idx_folder
+
+    images = load_idx_folder(data)
+    run_resnet(read_parameters(weights), images, out)
+    _say_next("resnet", out)
+
+
+def planning(
+    data: Path | None = None,
+    resnet: tuple[Path, Path] | None = None,
+    out: Path = RESULTS_FOLDER / "planning",
+) -> None:
+    """Compare planned compression with other methods, without retraining, on LeNet-5 and ResNet-20.
+
+    The other methods are one density and width for all layers, a scan of each layer, tolerances of the weights alone,
+    and a black-box search. Takes half an hour for LeNet-5 and about an hour more for ResNet-20, on two cores; the same
+    command resumes an interrupted run. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment planning --data MNIST --resnet resnet20.npz CIFAR10
+
+    Args:
+        data: folder of MNIST's IDX files; default: $CODESIGN_DATA
+        resnet: state dict of a trained ResNet-20, and the folder of CIFAR-10 as IDX files
+        out: folder of the results
+    """
+    from compress.one_shot import read_parameters
+    from designs.experiments import planning as experiment
+    from designs.experiments.resnet import load_resnet
+    from traces.files.images import load_idx_folder
+
+    folder = _required_data(data, "LeNet-5 is trained on MNIST; give the folder of its IDX files")
+    networks = [experiment.lenet(load_idx_folder(folder), out)]
+    if resnet is not None:
+        networks.append(experiment.resnet(load_resnet(read_parameters(resnet[0])), load_idx_folder(resnet[1])))
+    experiment.run_planning(networks, out)
+    _say_next("planning", out)
+
+
+def paper(
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "paper",
+    deep_compression: Path = RESULTS_FOLDER / "deep_compression",
+    containers: Path = Path("tests/containers"),
+    workers: int = 1,
+    fresh: bool = False,
+) -> None:
+    """Simulate everything that the tables and figures of the EIE paper need, and Deep Compression's Table 6.
+
+    Takes some minutes on two cores; the same command resumes an interrupted run. Without MNIST it trains a small
+    network on scikit-learn's digits.
+
+    For instance:
+
+      python -m designs experiment paper --data DIR
+
+    Args:
+        data: folder that holds alex8, mnist, cifar10, models and squeezenet_deep_compression, or a part of them;
+            default: $CODESIGN_DATA
+        out: folder of the results
+        deep_compression: folder of the results of python -m designs experiment deep-compression, if available
+        containers: folder of the project's own compressed networks
+        workers: processes on this machine for the sweeps
+        fresh: discard the results of earlier runs
+    """
+    from designs.experiments.eie_paper import run_paper
+    from designs.paper_sources import PaperSources
+
+    run_paper(PaperSources(data_folder(data), containers, deep_compression), out, workers, fresh)
+    _say_next("paper", out)
+
+
+def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
+    """Compare the array in SystemVerilog with the other two machines, synthesize it, and plant faults in it.
+
+    Takes a quarter of an hour on two cores. Verilator, Yosys and a C++ compiler needed: make rtl installs them.
+
+    For instance:
+
+      python -m designs experiment rtl --data DIR
+
+    Args:
+        data: folder that holds alex8/alex8.npz; default: $CODESIGN_DATA
+        out: folder of the results
+    """
+    from designs.experiments.rtl import run_rtl
+
+    run_rtl(out, data_folder(data))
+    _say_next("rtl", out)
+
+
+EXPERIMENTS: dict[str, Callable[..., None]] = {
+    "benchmark": benchmark,
+    "eie-sweeps": eie_sweeps,
+    "unevenness": unevenness,
+    "compare": compare,
+    "deep-compression": deep_compression,
+    "resnet": resnet,
+    "planning": planning,
+    "paper": paper,
+    "rtl": rtl,
+}
+
+
+def _required_data(data: Path | None, demand: str) -> Path:
+    folder = data_folder(data)
+    if folder is None:
+        raise InputError(f"{demand} with --data DIR")
+    return folder
+
+
+def _say_next(name: str, folder: Path) -> None:
+    print(f"Results are in {folder}; python -m reports {name} {folder} makes tables and figures of them.")

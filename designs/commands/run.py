@@ -1,0 +1,85 @@
+"""Commands that run a network: the main job, and the simulation of a container."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from designs.design import RowAssignment
+from designs.experiments.grid import Grid
+from designs.experiments.main_job import MainJobSettings
+from sim import ArrayConfig
+from traces.shell.command_line import data_folder
+
+
+def job(
+    settings: Annotated[MainJobSettings, tyro.conf.arg(name="")],
+    grid: Annotated[Grid, tyro.conf.arg(name="")],
+    data: Path | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+) -> None:
+    """Train a network on handwritten digits, compress it, simulate it on a grid of arrays, recommend one array.
+
+    This is the default command.
+
+    For instance:
+
+      python -m designs
+
+      python -m designs --data DIR --num-pes 16 64 --queue-slots 8
+
+    Args:
+        settings: training and compression
+        grid: arrays to simulate
+        data: folder of IDX files (MNIST); default: $CODESIGN_DATA, else the digits of scikit-learn
+        out: folder of the results; default: results/NAME OF THE IMAGES
+        fresh: discard the results of earlier runs
+    """
+    from designs.experiments.main_job import run_main_job
+    from designs.experiments.main_job_screen import print_main_job, recommendation
+
+    begin = time.perf_counter()
+    result = run_main_job(data_folder(data), settings, grid, out, fresh)
+    print_main_job(result)
+    kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""
+    print(f"Results are in {result.folder} ({time.perf_counter() - begin:.0f} s{kept}).")
+    print(recommendation(result))
+
+
+def simulate(
+    container: tyro.conf.Positional[Path],
+    array: Annotated[ArrayConfig, tyro.conf.arg(name="")],
+    data: Path | None = None,
+    activations: Path | None = None,
+    inputs: int = 50,
+    row_assignment: RowAssignment = "interleaved",
+) -> None:
+    """Simulate a compressed network on one array: latency, energy, bottleneck, and changes of the array to try.
+
+    Its layers are fully connected and run one after the other, with ReLU in between.
+
+    For instance:
+
+      python -m designs simulate results/digits/compressed.dc --num-pes 16
+
+      python -m designs simulate network.dc --activations inputs.npy --row-assignment entries
+
+    Args:
+        container: compressed network, a file of python -m compress or of the main job
+        array: array to run it on
+        data: folder of IDX files whose test images are the inputs; default: $CODESIGN_DATA, else the digits
+        activations: .npy file of inputs, float [inputs, columns] or [columns], instead of images
+        inputs: most inputs to simulate
+        row_assignment: assignment of rows to PEs: interleaved (paper), or balanced, see python -m sim --help
+    """
+    from designs.screens.network_run import print_network_run
+    from designs.sweeps.advice import advise
+    from designs.sweeps.network_run import run_container
+
+    images = data if activations is not None else data_folder(data)
+    run = run_container(container, array, images, activations, inputs, row_assignment)
+    print_network_run(run, advise(run))

@@ -1,0 +1,89 @@
+"""Commands about sweeps: run one, and print the Pareto-optimal designs of a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from designs.codesigns.search import Figure
+from designs.results import RESULTS_FOLDER
+from designs.sweeps.sampling import Sampling
+from designs.sweeps.totals import Objective
+from traces.shell.command_line import data_folder
+
+
+def sweep(
+    space: tyro.conf.Positional[Path],
+    sampling: Annotated[Sampling, tyro.conf.arg(name="")],
+    workload: tuple[str, ...] = ("eie",),
+    data: Path | None = None,
+    activations: Path | None = None,
+    inputs: int = 50,
+    out: Path = RESULTS_FOLDER / "sweep",
+    workers: int = 1,
+    cluster: str | None = None,
+    fresh: bool = False,
+) -> None:
+    """Simulate a workload on the arrays of a space; finished points are on the disk at once.
+
+    The same command resumes an interrupted or killed sweep.
+
+    For instance:
+
+      python -m designs sweep space.toml --workload Alex-7 VGG-7 --workers 2
+
+      python -m designs sweep space.toml --workload results/digits/compressed.dc --method sobol --points 1000
+
+      python -m designs sweep space.toml --cluster tcp://HOST:8786
+
+    Args:
+        space: TOML file of the space: values of each parameter, and constraints
+        sampling: choice of the designs from the space
+        workload: eie (nine layers), names of such layers, a container (.dc), or layer files
+        data: folder of images that enter a container, and of the real benchmark layers; default: $CODESIGN_DATA
+        activations: .npy file of a container's inputs, instead of images
+        inputs: most inputs of a container to simulate
+        out: folder of the results
+        workers: processes on this machine, or of a local cluster
+        cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
+        fresh: discard the results of earlier runs
+    """
+    from designs.screens.sweep import print_left_out, print_sweep
+    from designs.space import Space
+    from designs.sweeps.dask_workers import Cluster
+    from designs.sweeps.sampling import sample
+    from designs.sweeps.sweep import sweep as run_sweep
+    from designs.sweeps.workload_source import open_workload
+
+    designs = sample(Space.load(space), sampling)
+    print_left_out(designs)
+    crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
+    images = data if activations is not None else data_folder(data)
+    table = run_sweep(open_workload(workload, images, activations, inputs), designs, None, out, crew, fresh)
+    print_sweep(table, ("latency_us", "energy_nj", "area_mm2"))
+    print(f"Results are in {out / 'sweep.parquet'}.")
+
+
+def front(
+    result: tyro.conf.Positional[Path],
+    objectives: tuple[Objective | Figure, ...] = ("latency_us", "energy_nj", "area_mm2"),
+    fitting: bool = False,
+) -> None:
+    """Print the Pareto-optimal designs of a sweep or a co-design.
+
+    An unfinished sweep gives those of its finished points; a co-design gives its verified designs as measured.
+
+    For instance:
+
+      python -m designs front results/sweep --objectives latency_us area_mm2
+
+    Args:
+        result: folder or file of a sweep, or folder of a co-design
+        objectives: costs to minimise
+        fitting: only designs of a sweep whose SRAMs hold every layer
+    """
+    from designs.screens.front import print_front
+
+    print_front(result, objectives, fitting)

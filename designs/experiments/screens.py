@@ -1,0 +1,141 @@
+"""Screens about the experiments: benchmark, sweeps of the paper, unevenness of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.table import Table
+
+from designs.experiments.eie_sweeps import FoundArray, ParameterSweep
+from designs.experiments.unevenness import MaskCheck, regularities
+from sim.cost.area import area_mm2
+from traces.shell.command_line import console
+from traces.unevenness import Unevenness
+
+Row = dict[str, Any]
+
+
+def print_benchmark(benchmark: pa.Table) -> None:
+    """Print the EIE benchmark beside the paper's Table IV."""
+    table = Table(title="EIE benchmark on the paper's array: 64 PEs, 8 queue slots, 800 MHz", title_justify="left")
+    for heading in ("layer", "weights"):
+        table.add_column(heading)
+    for heading in ("cycles", "efficiency", "latency us", "paper us", "difference"):
+        table.add_column(heading, justify="right")
+    for row in benchmark.to_pylist():
+        table.add_row(
+            row["layer"],
+            row["weights"],
+            f"{row['cycles']:,}",
+            f"{row['efficiency']:.4f}",
+            f"{row['latency_us']:.2f}",
+            f"{row['paper_actual_us']:.1f}",
+            f"{row['latency_us'] / row['paper_actual_us'] - 1:+.1%}",
+        )
+    console().print(table)
+
+
+def print_parameter_sweep(sweep: ParameterSweep) -> None:
+    """Print one table for each of the paper's figures about a parameter, with a row for each layer."""
+    by_layer: dict[str, list[Row]] = {}
+    for row in sweep.table.to_pylist():
+        by_layer.setdefault(row["layer"], []).append(row)
+    parameter = sweep.parameter.replace("_", " ").replace("pes", "PEs")
+    for title, figure in _FIGURES[sweep.parameter]:
+        table = Table(title=f"{title}, against {parameter}", title_justify="left")
+        table.add_column("layer")
+        for row in next(iter(by_layer.values())):
+            table.add_column(str(row[sweep.parameter]), justify="right")
+        for layer, rows in by_layer.items():
+            table.add_row(layer, *(figure(row, rows[0]) for row in rows))
+        console().print(table)
+
+
+def _balance(row: Row) -> float:
+    return float(row["processed_entries"] / (row["cycles"] * row["num_pes"]))
+
+
+_FIGURES: dict[str, list[tuple[str, Callable[[Row, Row], str]]]] = {
+    "queue_slots": [
+        ("EIE's Fig 8: load balance (processed entries per PE and cycle)", lambda row, _: f"{_balance(row):.1%}"),
+    ],
+    "line_bits": [
+        (
+            "EIE's Fig 9: energy of all line reads, nJ; the machine keeps the line that it read last",
+            lambda row, _: f"{row['sparse_matrix_read_pj'] / 1e3:,.0f}",
+        ),
+    ],
+    "num_pes": [
+        ("EIE's Fig 11: speedup over one PE", lambda row, first: f"{first['cycles'] / row['cycles']:.1f}x"),
+        (
+            "EIE's Fig 12: share of padding in the processed entries",
+            lambda row, _: f"{1 - row['useful_macs'] / row['processed_entries']:.1%}",
+        ),
+        ("EIE's Fig 13: load balance", lambda row, _: f"{_balance(row):.1%}"),
+    ],
+}
+
+
+def print_found(found: FoundArray, verified: Sequence[str]) -> None:
+    """Print the array found, the gain of each change, and the layers that the tick machine verified."""
+    table = Table(title="From the paper's array to the array found", title_justify="left")
+    table.add_column("one change after the other")
+    table.add_column("energy-delay product", justify="right")
+    for change, gain in found.steps:
+        table.add_row(change, f"{gain:.2f}x less")
+    console().print(table)
+    table = Table(title="Energy-delay product, nJ us", title_justify="left")
+    for heading in ("layer", "paper's", "found", "less"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    for layer, (before, after) in found.by_layer.items():
+        table.add_row(layer, f"{before:,.0f}", f"{after:,.0f}", f"{before / after:.2f}x")
+    table.add_row("geometric mean", "", "", f"{found.gain:.2f}x")
+    console().print(table)
+    array, same = found.design.array, found.same_entries.array
+    print(
+        f"Best of {found.searched} arrays: {array.num_pes} PEs, {array.queue_slots} queue slots, "
+        f"{array.line_bits}-bit lines, gaps of {array.index_bits} bits, rows {found.design.row_assignment}. Each PE "
+        f"has {array.sparse_matrix_bytes // 1024} KiB for entries, {array.pointer_bytes // 1024} KiB for pointers of "
+        f"{array.pointer_bits} bits and {array.activation_bytes // 1024} KiB for activations; the array takes "
+        f"{area_mm2(array):.1f} mm2. It stores the network in {found.network_bits[1]:,} bits, the paper's array in "
+        f"{found.network_bits[0]:,}."
+    )
+    print(
+        f"With the paper's entries of 4 + 4 bits, the best gain is {found.same_entries_gain:.2f}x: {same.num_pes} PEs, "
+        f"{same.queue_slots} queue slots, {same.line_bits}-bit lines."
+    )
+    print(f"The tick machine gives the same cycles, counters, energy and output on {', '.join(verified)}.")
+
+
+def print_unevenness(rows: Sequence[Row], median: Unevenness) -> None:
+    """Print the spreads of each measured layer, their median, and their correlation with density and size."""
+    table = Table(title="Spread of the weights' scale over rows and over columns", title_justify="left")
+    for heading in rows[0]:
+        table.add_column(heading.replace("_", " "), justify="left" if heading in ("network", "layer") else "right")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    console().print(table)
+    print(f"Median of the fully connected layers: {median.row_spread:.4f} and {median.column_spread:.4f}.")
+    correlations = [
+        f"{each.spread.replace('_', ' ')} with {each.size} {each.correlation:+.2f} (p {each.chance:.2f})"
+        for each in regularities(rows)
+    ]
+    print(f"Rank correlations over these layers: {', '.join(correlations)}.")
+
+
+def print_mask_checks(checks: Sequence[MaskCheck]) -> None:
+    """Print the cycles of pruned layers, and the differences of random and uneven masks."""
+    table = Table(title="Cycles of pruned layers, and of masks drawn at their density", title_justify="left")
+    for heading in ("network", "layer", "PEs", "cycles", "random mask", "with the layer's spreads"):
+        table.add_column(heading, justify="left" if heading in ("network", "layer") else "right")
+    for check in checks:
+        differences = f"{check.even_difference:+.1%}", f"{check.uneven_difference:+.1%}"
+        table.add_row(check.network, check.layer, str(check.num_pes), f"{check.cycles:,.0f}", *differences)
+    console().print(table)
+    even, uneven = (
+        np.mean(np.abs([getattr(check, name) for check in checks])) for name in ("even_difference", "uneven_difference")
+    )
+    print(f"Mean absolute difference: random masks {even:.1%}, masks with the layer's spreads {uneven:.1%}.")

@@ -1,0 +1,203 @@
+"""Names and columns of the files that the project's experiments leave, for those who write and those who read them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pyarrow as pa
+
+from designs.design import DESIGN_COLUMNS
+from designs.results import Column
+from sim import Energy
+
+# Experiment "benchmark"; "paper" leaves the same files
+BENCHMARK_FILE = "eie_benchmark.parquet"
+BENCHMARK_COLUMNS = [
+    *DESIGN_COLUMNS,
+    Column("layer", pa.string(), "", "layer of the benchmark"),
+    Column("weights", pa.string(), "", "'real' as published, or a mask of the published density: 'random' or 'uneven'"),
+    Column("draw", pa.int32(), "", "number of the draw, from 0; uneven masks may be drawn more than once"),
+    Column("rows", pa.int32(), "rows", "output activations"),
+    Column("columns", pa.int32(), "columns", "input activations"),
+    Column("kept_weights", pa.int64(), "weights", "non-zero weights, without the bias"),
+    Column("active_inputs", pa.int32(), "columns", "non-zero input activations"),
+    Column("layer_macs", pa.int64(), "MACs", "kept weights in the columns of active inputs, without the bias"),
+    Column("stored_entries", pa.int64(), "entries", "entries of the packed matrix, padding included"),
+    Column("padding_entries", pa.int64(), "entries", "padding entries of the packed matrix"),
+    Column("cycles", pa.int64(), "cycles", "cycles of the layer"),
+    Column("cycles_in_batches", pa.int64(), "cycles", "cycles if the inputs come in batches of 4096, one by one"),
+    Column("processed_entries", pa.int64(), "entries", "entries that the PEs process, padding included"),
+    Column("useful_macs", pa.int64(), "MACs", "multiply-accumulates that are not padding"),
+    Column("pointer_reads", pa.int64(), "pairs", "reads of a column's begin and end pointers"),
+    Column("line_reads", pa.int64(), "lines", "line reads of the sparse-matrix SRAM"),
+    Column("efficiency", pa.float64(), "1", "useful MACs per PE and cycle"),
+    Column("theoretical_us", pa.float64(), "us", "time at one useful MAC per PE and cycle"),
+    Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
+    Column("energy_pj", pa.float64(), "pJ", "energy of all blocks at 45 nm"),
+    *(Column(field.name, pa.float64(), "pJ", "energy of this block") for field in dataclasses.fields(Energy)),
+    Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
+    Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),
+]
+LINE_WIDTH_FILE = "line_widths.parquet"
+LINE_WIDTH_COLUMNS = [
+    Column("layer", pa.string(), "", "layer of the benchmark"),
+    Column("weights", pa.string(), "", "'real' as published, or a 'random' mask of the published density"),
+    Column("line_bits", pa.int32(), "bit", "width of a line of the sparse-matrix SRAM"),
+    Column("entries", pa.int64(), "entries", "entries that the PEs process, padding included"),
+    Column("reads_kept", pa.int64(), "lines", "line reads of the machine, which keeps the line that it read last"),
+    Column("reads_anew", pa.int64(), "lines", "line reads if each column reads its lines anew"),
+    Column("reads_own_lines", pa.int64(), "lines", "line reads if each column begins a line of its own"),
+    Column("read_pj", pa.float64(), "pJ", "energy of one read, eie-45nm (CACTI, 128 KB)"),
+    Column("read_horowitz_pj", pa.float64(), "pJ", "energy of one read, horowitz-45nm (in proportion to the width)"),
+]
+TIMELINE_FILE = "alex8.timeline.npz"
+
+# Experiment "paper", besides those above
+PRECISION_FILE = "precision.parquet"
+PRECISION_COLUMNS = [
+    Column("network", pa.string(), "", "name of the network"),
+    Column("images", pa.int64(), "images", "number of test images simulated"),
+    Column("precision", pa.string(), "", "arithmetic of the array"),
+    Column("accuracy", pa.float64(), "1", "share of the test images that are classified correctly"),
+]
+SHARING_FILE = "sharing.parquet"
+SHARING_COLUMNS = [
+    Column("network", pa.string(), "", "name of the network"),
+    Column("convolution_bits", pa.int64(), "bit", "width of a convolution's shared weight; 32: not shared"),
+    Column("connected_bits", pa.int64(), "bit", "width of a fully connected layer's shared weight; 32: not shared"),
+    Column("accuracy", pa.float64(), "1", "share of the test images that are classified correctly"),
+]
+
+# Experiment "deep-compression"
+CONTAINERS_FILE, CURVES_FILE = "containers.parquet", "curves.parquet"
+CONTAINER_COLUMNS = [
+    Column("network", pa.string(), "", "lenet_300_100 or lenet_5"),
+    Column("recipe", pa.string(), "", "'smallest', or 'as the paper' with its densities and bits of each layer"),
+    Column("coder", pa.string(), "", "huffman or range"),
+    Column("file", pa.string(), "", "path of the container, relative to the folder of this file"),
+    Column("error_before", pa.float64(), "1", "share of the test images that the uncompressed network misclassifies"),
+    Column("error", pa.float64(), "1", "share of the test images that the container's network misclassifies"),
+]
+CURVE_COLUMNS = [
+    Column("figure", pa.int64(), "", "figure of the paper: 6, 7 or 8"),
+    Column("network", pa.string(), "", "lenet_300_100 or lenet_5"),
+    Column("series", pa.string(), "", "name of the curve"),
+    Column("weight_bits", pa.int64(), "bit", "width of a shared weight; 32: weights are not shared"),
+    Column("density", pa.float64(), "1", "share of kept weights in the whole network"),
+    Column("size_bytes", pa.int64(), "B", "size of the container"),
+    Column("error", pa.float64(), "1", "share of the test images that are misclassified"),
+]
+
+# Experiment "resnet"
+RESNET_CONTAINER, RESNET_FILE = "compressed.dc", "accuracy.parquet"
+RESNET_COLUMNS = [
+    Column("network", pa.string(), "", "name of the network"),
+    Column("accuracy_before", pa.float64(), "1", "share of the test images classified correctly before compression"),
+    Column("accuracy", pa.float64(), "1", "share of the test images that the container's network classifies correctly"),
+]
+
+# Experiment "planning"
+PLANNING_COLUMNS = {
+    "curves": [
+        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        Column("method", pa.string(), "", "planned, uniform, scan or tolerances"),
+        Column("setting", pa.string(), "", "bound or settings given to the method"),
+        Column("evaluations", pa.float64(), "", "runs of the network over the pool so far; -1: not counted"),
+        Column("size_bytes", pa.int64(), "B", "size of the container"),
+        Column("accuracy", pa.float64(), "1", "share of the test images that are classified correctly"),
+        Column("accuracy_before", pa.float64(), "1", "accuracy of the network before compression"),
+        Column("divergence", pa.float64(), "nat", "mean divergence of the outputs on the test images"),
+    ],
+    "search": [
+        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        Column("method", pa.string(), "", "planned, or black box"),
+        Column("bound", pa.float64(), "nat", "bound on the divergence on the pool"),
+        Column("evaluations", pa.float64(), "", "runs of the network over the pool so far"),
+        Column("size_bytes", pa.int64(), "B", "size of the smallest feasible container so far; -1: none yet"),
+        Column("accuracy", pa.float64(), "1", "test accuracy of that container; -1: unknown"),
+    ],
+    "predictions": [
+        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        Column("predicted", pa.float64(), "nat", "divergence of a random plan, predicted from the analysis alone"),
+        Column("measured", pa.float64(), "nat", "divergence of the plan, measured on test images"),
+        Column("changed_answers", pa.float64(), "1", "share of these images whose answer changes"),
+    ],
+    "budgets": [
+        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        Column("asked", pa.string(), "", "budget of the plan"),
+        Column("seconds", pa.float64(), "s", "time of planning; the first plan's includes the analysis"),
+        Column("measurements", pa.float64(), "", "runs of the network over the pool"),
+        Column("size_bytes", pa.float64(), "B", "size of the container"),
+        Column("latency_us", pa.float64(), "us", "latency per input on the array"),
+        Column("energy_uj", pa.float64(), "uJ", "energy per input on the array"),
+        Column("used", pa.float64(), "nat", "divergence; measured, or predicted where nothing was run"),
+        Column("bound", pa.float64(), "nat", "bound on the divergence"),
+        Column("confidence", pa.float64(), "1", "confidence level at which the bound holds per input; -1: not run"),
+        Column("feasible", pa.bool_(), "", "True if tolerance and budget hold"),
+        Column("binding", pa.string(), "", "bounds that keep the plan from being smaller, or that it violates"),
+        Column("nearest", pa.string(), "", "reachable values of violated bounds"),
+    ],
+}
+COMMITTEE_COLUMNS = [
+    Column("how", pa.string(), "", "choice of the inputs: committee or random"),
+    Column("number", pa.int64(), "inputs", "number of inputs chosen"),
+    Column("seed", pa.int64(), "", "seed of the choice"),
+    Column("size_bytes", pa.int64(), "B", "size of the container planned on them"),
+    Column("bound", pa.float64(), "nat", "bound on the divergence"),
+    Column("divergence", pa.float64(), "nat", "divergence of the container on all test images"),
+]
+
+# Experiment "rtl"
+RTL_COLUMNS = {
+    "agreement": [
+        Column("layers", pa.string(), "", "layers that were run"),
+        Column("num_pes", pa.int32(), "PEs", "number of PEs of the array"),
+        Column("queue_slots", pa.int32(), "slots", "slots of each queue"),
+        Column("runs", pa.int32(), "layers", "number of layers run on the three machines"),
+        Column("disagreeing", pa.int32(), "layers", "number of layers on which the machines differ"),
+        Column("differences", pa.string(), "", "layers that differ, each with the names of the differing values"),
+        Column("cycles", pa.int64(), "cycles", "cycles of all these layers"),
+        Column("pointer_reads", pa.int64(), "pairs", "pointer reads of all these layers"),
+        Column("line_reads", pa.int64(), "lines", "line reads of all these layers"),
+    ],
+    "speed": [
+        Column("machine", pa.string(), "", "name of the machine"),
+        Column("weights", pa.string(), "", "weights of the Alex-8 that was run: 'real' or 'random'"),
+        Column("cycles", pa.int64(), "cycles", "simulated cycles"),
+        Column("seconds", pa.float64(), "s", "time of the simulation"),
+    ],
+    "synthesis": [
+        Column("block", pa.string(), "", "block of the array"),
+        Column("gates", pa.int64(), "gates", "two-input gates, inverters and multiplexers"),
+        Column("flip_flops", pa.int64(), "bit", "bits in flip-flops"),
+        Column("memory_bits", pa.int64(), "bit", "bits in memories"),
+        Column("assumed_bits", pa.int64(), "bit", "memory that the area model assumes; -1: it takes the paper's block"),
+        Column("lnzd_units", pa.int64(), "units", "units of leading non-zero detection"),
+        Column("assumed_lnzd_units", pa.int64(), "units", "such units that the area model assumes in the array"),
+    ],
+    "mutations": [
+        Column("block", pa.string(), "", "block of the planted fault"),
+        Column("fault", pa.string(), "", "description of the fault"),
+        Column("cases", pa.int32(), "layers", "number of layers run on the faulty array"),
+        Column("caught", pa.int32(), "layers", "number of layers that show the fault"),
+        Column("first_case", pa.string(), "", "first layer that shows it"),
+        Column("differing", pa.string(), "", "names of the values that differ there"),
+    ],
+}
+
+
+def planning_file(folder: Path, network: str, part: str) -> Path:
+    """Return the path of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
+    return folder / network / part / f"{part}.parquet"
+
+
+def committee_folder(folder: Path) -> Path:
+    """Return the folder of the committee's result files in the folder of the experiment on planning."""
+    return folder / "lenet_5" / "committee"
+
+
+def committee_files(folder: Path) -> list[Path]:
+    """Return the committee's result files, HOW_NUMBER.parquet, by number of inputs and choice of the inputs."""
+    files = committee_folder(folder).glob("*_*.parquet")
+    return sorted(files, key=lambda path: (int(path.stem.rpartition("_")[2]), path.stem))

@@ -1,0 +1,93 @@
+"""Screens about co-designs: verified designs, predicted designs, and the designs of a fleet."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from designs.codesigns.search import FIGURES
+from designs.pareto import non_dominated
+from designs.screens.sweep import varied_parameters
+from traces.shell.command_line import console
+
+Row = dict[str, Any]
+_ARRAY = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+
+
+def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
+    """Print the verified designs that are feasible and Pareto-optimal as measured, beside their predictions."""
+    rows = [row for row in table.to_pylist() if row["keeps_bounds"]]
+    front = _front(rows, [f"measured_{name}" for name in objectives])
+    print(
+        f"{table.num_rows:,} designs were compressed and measured, of which {len(rows):,} are feasible; "
+        f"{len(front):,} of these are Pareto-optimal in {', '.join(objectives)}."
+    )
+    varied = varied_parameters(table)
+    shown = Table(title="As measured, and as predicted", title_justify="left")
+    pairs = [heading for name in FIGURES for heading in (name, "predicted")]
+    for heading in ("design", *varied, "test accuracy", *pairs):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for row in front:
+        costs = [row[f"{kind}_{name}"] for name in FIGURES for kind in ("measured", "predicted")]
+        cells = [*(row[name] for name in varied), row["test_accuracy"], *costs]
+        shown.add_row(row["digest"][:8], *map(_short, cells))
+    _wide_console().print(shown)
+
+
+def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:
+    """Print the designs of an unfinished co-design that are feasible and Pareto-optimal as predicted."""
+    rows = [row for row in table.to_pylist() if row["feasible"] and not row["repeats"]]
+    front = _front(rows, objectives)
+    print(
+        f"The study is not finished; {table.num_rows:,} trials gave {len(rows):,} feasible designs; {len(front):,} of "
+        f"these are Pareto-optimal in {', '.join(objectives)}."
+    )
+    shown = Table(title="As predicted", title_justify="left")
+    for heading in ("design", *_ARRAY, *FIGURES):
+        shown.add_column(heading.replace("_", " "), justify="right")
+    for row in front:
+        array = json.loads(row["design"])["array"]
+        cells = [*(array[name] for name in _ARRAY), *(row[name] for name in FIGURES)]
+        shown.add_row(row["digest"][:8], *map(_short, cells))
+    console().print(shown)
+
+
+def print_fleet(table: pa.Table) -> None:
+    """Print the design of each target as measured, and the bounds that it violates."""
+    shown = Table(title="One analysis, one design per target, as measured", title_justify="left")
+    for heading in ("target", *_ARRAY, "test_accuracy", *FIGURES, "sram_bytes_per_pe", "minimised", "budget"):
+        shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
+    for row in table.to_pylist():
+        shown.add_row(
+            *(_short(row[name]) for name in ("target", *_ARRAY, "test_accuracy")),
+            *(_short(row[f"measured_{name}"]) for name in FIGURES),
+            _short(row["sram_bytes_per_pe"]),
+            row["minimised"],
+            "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
+        )
+    _wide_console().print(shown)
+
+
+def _front(rows: Sequence[Row], costs: Sequence[str]) -> list[Row]:
+    """Return the Pareto-optimal rows in these costs, by the first cost."""
+    values = np.array([[row[name] for name in costs] for row in rows]).reshape(len(rows), len(costs))
+    front = [row for row, best in zip(rows, non_dominated(values), strict=True) if best]
+    return sorted(front, key=lambda row: [row[name] for name in costs])
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+
+
+def _wide_console() -> Console:
+    """Return a console whose lines hold a design with all its figures in a file or a pipe."""
+    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=240)

@@ -1,0 +1,78 @@
+"""Screens about a sweep: omitted combinations and the Pareto-optimal designs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from rich.table import Table
+
+from designs.design import HARDWARE
+from designs.sweeps.sampling import Sample
+from designs.sweeps.totals import DesignPoint, Objective, front_of, network_totals
+from traces import InputError
+from traces.shell.command_line import console
+
+
+def varied_parameters(table: pa.Table) -> list[str]:
+    """Return the hardware parameters that have several values in a table of designs."""
+    return [name for name in HARDWARE if len(set(table[name].to_pylist())) > 1]
+
+
+def print_left_out(sample: Sample) -> None:
+    """Print the number of combinations that are no designs of the space, by reason."""
+    for reason, count in sample.left_out.items():
+        print(f"{count:,} combinations are left out: {reason}.")
+
+
+def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool = False) -> None:
+    """Print the number of designs of a sweep that run every layer, and the Pareto-optimal ones.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        Rows of the sweep, with SWEEP_COLUMNS.
+    objectives : sequence of str
+        Costs to minimise.
+    fitting : bool
+        Exclude designs whose SRAMs do not hold every layer.
+
+    Raises
+    ------
+    InputError
+        If no design is left.
+    """
+    points = network_totals(table)
+    running = [point for point in points if point.runs and (point.fits or not fitting)]
+    if not running:
+        lacking = next((reason for reason in table["lacking"].to_pylist() if reason), "nothing")
+        verb = "holds" if fitting else "runs"
+        raise InputError(f"none of {len(points):,} designs {verb} every layer; the first one lacks {lacking}")
+    print(f"{len(points):,} designs, of which {len(running):,} {'hold' if fitting else 'run'} every layer.")
+    console().print(_front_table(front_of(running, objectives), varied_parameters(table), objectives))
+
+
+def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:
+    title = f"The {len(front):,} Pareto-optimal designs in {', '.join(objectives)}"
+    table = Table(title=title, title_justify="left")
+    for heading in ("point", *varied, "cycles", "latency_us", "efficiency", "energy_nj", "area_mm2", "nJ us", "fits"):
+        table.add_column(heading.replace("_", " "), justify="right")
+    for point in front:
+        parameters = vars(point.design.array) | {"row_assignment": point.design.row_assignment}
+        table.add_row(
+            str(point.point),
+            *(_parameter(parameters[name]) for name in varied),
+            f"{point.cycles:,.0f}",
+            f"{point.latency_us:.2f}",
+            f"{point.efficiency:.1%}",
+            f"{point.energy_nj:,.1f}",
+            f"{point.area_mm2:.2f}",
+            f"{point.energy_delay_nj_us:,.1f}",
+            "yes" if point.fits else "no",
+        )
+    return table
+
+
+def _parameter(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
