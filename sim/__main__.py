@@ -1,4 +1,4 @@
-"""Command line: `python -m sim LAYER`, one layer, or the layers of a `.net` file, on one array."""
+"""Command line `python -m sim LAYER`: one layer, or the layers of a `.net` file, on one array."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def simulate_file(
     waveform: Path | None = None,
     prototxt: Path | None = None,
 ) -> None:
-    """Simulate a layer on one array and print what it costs.
+    """Simulate a layer on one array and print its cycles, counters and energy.
 
     For instance:
 
@@ -46,19 +46,19 @@ def simulate_file(
       python -m sim SqueezeNet.net --activations images.npy --weight-bits 8
 
     Args:
-        layer: .npz file with codes, codebook, optionally bias or free_bias and one recorded input as act; or .npy with
-            plain weights, .npz of scipy.sparse.save_npz, or a directory of the EIE authors' simulator; or, for all
-            layers of a network, a .net file as the author of Deep Compression published it
+        layer: layer file (.npz with codes, codebook, optionally bias or free_bias, and one recorded input as act);
+            plain weights (.npy, or .npz of scipy.sparse.save_npz); a directory of the EIE authors' simulator; or a
+            whole network in a .net file of the author of Deep Compression
         array: the array to run it on
-        activations: .npy file with the input, float [columns], instead of the layer's own; of a network, one or
+        activations: .npy file with the input, float [columns], instead of the layer's own; for a network, one or
             more inputs
         out: .npy file to write the output activations to, float32 [rows]
-        engine: closed-form, or reference for the tick-by-tick machine: the same result, slowly
-        row_assignment: which PE owns which row: interleaved (paper), balanced by stored entries, balanced by the
-            activity of this input, or the latter improved by a search that asks for the cycles
-        timeline: file NAME.timeline.npz for the array over time: python -m reports draws it
-        waveform: .vcd file for every block after every clock edge, from the tick machine: for GTKWave
-        prototxt: Caffe's description of a .net file; default: the only one in its folder
+        engine: closed-form, or reference, the tick-by-tick machine, which gives the same result slowly
+        row_assignment: assignment of the rows to PEs: interleaved as in the paper, balanced by stored entries,
+            balanced by the activity of this input, or the latter improved by a search that simulates this input
+        timeline: file NAME.timeline.npz to write the state of the array over time to; python -m reports draws it
+        waveform: .vcd file to write every block's state after each clock edge to, for GTKWave and the like
+        prototxt: Caffe's description of a .net file; by default the only one in its folder
     """
     for option, path, suffix in (("timeline", timeline, ".timeline.npz"), ("waveform", waveform, ".vcd")):
         if path is not None and not path.name.endswith(suffix):
@@ -70,7 +70,7 @@ def simulate_file(
             )
         _simulate_net(layer, prototxt, array, activations, out)
     elif prototxt is not None:
-        raise InputError(f"--prototxt describes a .net file; {layer} is none")
+        raise InputError(f"--prototxt describes a .net file, which {layer} is not; leave it out")
     else:
         _simulate_layer(layer, array, activations, out, engine, row_assignment, timeline, waveform)
 
@@ -93,11 +93,11 @@ def _simulate_layer(
     if timeline is not None or waveform is not None:
         check_runs_at_once(packed, array)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DoesNotFitWarning)  # it is printed below
+        warnings.simplefilter("ignore", DoesNotFitWarning)  # printed below
         result = simulate(packed, values, array, engine)
     print_layer(layer.name, result, cycle_breakdown(packed, values, array))
     if packed.row_order_bits:
-        print(f"Putting the outputs back in order takes a table of {packed.row_order_bits:,} bits.")
+        print(f"A table of {packed.row_order_bits:,} bits restores the order of the outputs.")
     if out is not None:
         write_npy(out, result.output)
     if timeline is not None:
@@ -127,6 +127,7 @@ def _simulate_net(
 
 
 def main() -> None:
+    """Run the command line."""
     tyro.cli(simulate_file, prog="python -m sim", config=(tyro.conf.FlagCreatePairsOff,))
 
 

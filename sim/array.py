@@ -1,4 +1,4 @@
-"""The only door to the machine: `simulate` one layer on one input, or `count` without the output."""
+"""Entry to the machine: `simulate` one layer on one input, or `count` its events without the output."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, schedule
 from sim.packing import PackedLayer, pack
 from sim.result import Counts, SimulationResult, counts_in_sequence
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats32
 
 if TYPE_CHECKING:
     from sim.engine import Run
@@ -31,18 +32,39 @@ def simulate(
 ) -> SimulationResult:
     """Run one layer with one input on one array.
 
-    layer        a compressed layer, or one already packed for this array (`pack`), which saves the packing
-    activations  float32 [columns], finite
-    config       the array; the EIE paper's design point if none is given
-    engine       "closed-form", or "reference" for the tick-by-tick machine: the same result, slowly
-    number_format   of an array in fixed point; if none is given, it is fitted to this layer and this input
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run; one already packed for this array (`pack`) saves the packing.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+    engine : {"closed-form", "reference"}
+        "reference" is the tick-by-tick machine, which gives the same result slowly.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to this layer and this input.
 
-    In floating point, products and sums are in float64, in the order in which the PEs see them, and the output is
-    rounded to float32 at the end (to infinity, if float32 cannot hold it). A bias in the codebook is one more column,
-    the last; a free bias is what the accumulators begin with, and costs nothing here.
+    Returns
+    -------
+    SimulationResult
+        Output, cycles, counters and energy.
 
-    Raises InputError on input that no array could run. Warns (DoesNotFitWarning) of a layer that does not fit, unless
-    `config` says how it is to be run then.
+    Raises
+    ------
+    InputError
+        If no array could run this input, or the memories of this one refuse the layer.
+
+    Warns
+    -----
+    DoesNotFitWarning
+        If the layer does not fit and `config.memory_mode` is "unlimited".
+
+    Notes
+    -----
+    In floating point, products and sums are float64, in the order in which the PEs compute them. The output is rounded
+    to float32 at the end, and to infinity beyond its range. A bias in the codebook is one more column, the last one. A
+    free bias is the initial value of the accumulators and costs nothing here.
     """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)
@@ -56,9 +78,9 @@ def simulate(
 
         def accumulate(run: Run, block: Block) -> None:
             nonlocal overflows
-            of_block = accumulators[block.rows]
-            overflows += run.accumulate(of_block)
-            accumulators[block.rows] = of_block
+            sums = accumulators[block.rows]
+            overflows += run.accumulate(sums)
+            accumulators[block.rows] = sums
 
         counts = _run_blocks(packed, numbers, config, accumulate)
         fixed = numbers.number_format is not None
@@ -79,7 +101,22 @@ def simulate(
 def count(
     layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
 ) -> Counts:
-    """As `simulate`, without computing the output: what a sweep over arrays needs."""
+    """Count the events of one layer with one input, as `simulate` does, without computing the output.
+
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+
+    Returns
+    -------
+    Counts
+        Cycles, counters and energy.
+    """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config)
     counts = Counts(**_run_blocks(packed, numbers, config))
@@ -88,10 +125,26 @@ def count(
 
 
 def count_all(packed: PackedLayer, activations: npt.ArrayLike, configs: Sequence[ArrayConfig]) -> list[Counts]:
-    """As `count` for each of many arrays that share the SRAM images; what they share is worked out once.
+    """Count the events of one layer with one input on many arrays that share the SRAM images.
 
-    Gives no warnings; `Counts.shortfalls` says what an array lacks. Raises InputError if the arrays differ in
-    precision, which decides what is broadcast.
+    Parameters
+    ----------
+    packed : PackedLayer
+        Layer, packed for these arrays.
+    activations : array_like
+        Input, float32 [columns], finite.
+    configs : sequence of ArrayConfig
+        Arrays of one precision, since the precision decides which values are broadcast.
+
+    Returns
+    -------
+    list of Counts
+        Counts on each array. `Counts.shortfalls` lists the exceeded capacities; there are no warnings.
+
+    Raises
+    ------
+    InputError
+        If the arrays differ in precision or the layer was packed for another array.
     """
     if not configs:
         return []
@@ -114,14 +167,14 @@ def _run_blocks(
     use: Callable[[Run, Block], None] = lambda run, block: None,
     runs: dict[int, Run] | None = None,
 ) -> dict[str, Any]:
-    """The fields of `Counts`. `use` is called with each block's run, in order; `runs`, by block, are used again."""
+    """Return the fields of `Counts`; call `use` with the run of each block, and keep the runs by block in `runs`."""
     from sim.engine import Run  # compiles on first use
 
     runs = {} if runs is None else runs
     blocks = blocks_of(packed, config)
     counts = []
     for block in blocks:
-        key = id(block.packed)  # which `packed` keeps alive
+        key = id(block.packed)  # `packed` keeps it alive
         if key not in runs:
             runs[key] = Run(block.packed, block.operands(numbers))
         counts.append(runs[key].counts(config))
@@ -131,6 +184,7 @@ def _run_blocks(
 
 
 def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer) -> None:
+    """Warn of a layer that was simulated as if it fitted."""
     if lacking:
         warnings.warn(
             f"layer {packed.layer.name!r} was simulated as if it fitted, but lacks {'; '.join(map(str, lacking))}; "
@@ -146,13 +200,13 @@ def prepare(
     config: ArrayConfig,
     number_format: FixedPoint | None = None,
 ) -> tuple[PackedLayer, Operands]:
-    """Check one run's input at the border: the packed layer, and the numbers its arithmetic works on."""
+    """Check the input of one run; return the packed layer and the operands of its arithmetic."""
     packed = packed_for(layer, config)
     return packed, operands(packed.layer, checked_activations(packed.layer, activations), config, number_format)
 
 
 def packed_for(layer: CompressedLayer | PackedLayer, config: ArrayConfig) -> PackedLayer:
-    """A layer packed for `config`'s array. Raises InputError if it is none, or was packed for another array."""
+    """Return a layer packed for `config`'s array; raise InputError if it was packed for another one."""
     if not isinstance(config, ArrayConfig):
         raise InputError(f"config must be an ArrayConfig; found {type(config).__name__}")
     if isinstance(layer, PackedLayer):
@@ -163,8 +217,8 @@ def packed_for(layer: CompressedLayer | PackedLayer, config: ArrayConfig) -> Pac
     raise InputError(f"layer must be a CompressedLayer or a PackedLayer; found {type(layer).__name__}")
 
 
-def checked_activations(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """One input of a layer as finite float32 [columns]. Raises InputError if it is anything else."""
+def checked_activations(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
+    """Return one input of a layer as finite float32 [columns], or raise InputError."""
     name, columns = layer.name, layer.columns
     try:
         given = np.asarray(activations)

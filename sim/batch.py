@@ -1,9 +1,8 @@
-"""Many inputs through one packed layer: what each of them costs, as arrays over inputs."""
+"""Simulation of one layer with many inputs; counts are arrays over inputs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,55 +14,75 @@ from sim.fixed_point import FixedPoint, Operands, operands
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats32, Floats64, Integers64, Numbers
 
-PerInput = npt.NDArray[np.int64]
-_Inputs = dict[str, PerInput]
+_CountsByName = dict[str, Integers64]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CountsPerInput:
-    """What a layer costs on one array, input by input: as `sim.Counts`, but int64 [inputs] each.
+    """Counts of one layer with many inputs on one array; the arrays are int64 [inputs].
 
-    processed_entries   padding included
-    overflows, saturated_activations   as in `sim.SimulationResult`
+    Attributes
+    ----------
+    config : ArrayConfig
+        The array.
+    stored_entries, padding_entries : int
+        Entries of the packed layer, and padding among them.
+    shortfalls : tuple of Shortfall
+        Capacities that the layer exceeds, if it was simulated as if it fitted.
+    cycles : numpy.ndarray
+        Cycles of each input.
+    broadcasts : numpy.ndarray
+        Columns sent to the PEs: non-zero activations, and the bias.
+    bubble_cycles, blocked_cycles, waiting_cycles : numpy.ndarray
+        Cycles in which the scan left a row, a full queue held the broadcast up, or no block ran.
+    processed_entries, processed_padding : numpy.ndarray
+        Entries that the PEs go through, padding included, and padding among them.
+    line_reads : numpy.ndarray
+        Lines read from the sparse-matrix SRAMs.
+    dram_read_bytes, dram_write_bytes : numpy.ndarray
+        Traffic from and to DRAM.
+    overflows, saturated_activations : numpy.ndarray
+        Additions that overflowed, and activations too large for the fixed-point format.
     """
 
     config: ArrayConfig
     stored_entries: int
     padding_entries: int
     shortfalls: tuple[Shortfall, ...]
-    cycles: PerInput
-    broadcasts: PerInput
-    bubble_cycles: PerInput
-    blocked_cycles: PerInput
-    waiting_cycles: PerInput
-    processed_entries: PerInput
-    processed_padding: PerInput
-    line_reads: PerInput
-    dram_read_bytes: PerInput
-    dram_write_bytes: PerInput
-    overflows: PerInput
-    saturated_activations: PerInput
+    cycles: Integers64
+    broadcasts: Integers64
+    bubble_cycles: Integers64
+    blocked_cycles: Integers64
+    waiting_cycles: Integers64
+    processed_entries: Integers64
+    processed_padding: Integers64
+    line_reads: Integers64
+    dram_read_bytes: Integers64
+    dram_write_bytes: Integers64
+    overflows: Integers64
+    saturated_activations: Integers64
 
     @property
-    def useful_macs(self) -> PerInput:
+    def useful_macs(self) -> Integers64:
         """Multiply-accumulates that are not padding, int64 [inputs]."""
         return self.processed_entries - self.processed_padding
 
     @property
-    def pointer_reads(self) -> PerInput:
-        """Pairs, begin and end of a column, over all PEs, int64 [inputs]."""
+    def pointer_reads(self) -> Integers64:
+        """Pointer pairs (begin and end of a column) that all PEs read, int64 [inputs]."""
         return self.config.num_pes * self.broadcasts
 
     @property
-    def latency_us(self) -> npt.NDArray[np.float64]:
-        """float64 [inputs]"""
+    def latency_us(self) -> Floats64:
+        """Latency of each input, float64 [inputs]."""
         return self.cycles / self.config.clock_mhz
 
-    def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, npt.NDArray[np.float64]]:
-        """Energy by block, float64 [inputs] in pJ by the name of a field of `sim.Energy`.
+    def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, Floats64]:
+        """Return the energy in pJ by block, float64 [inputs] for each field of `sim.Energy`.
 
-        Raises InputError if there is no such preset, or an SRAM is outside the tables.
+        Raises InputError if there is no such preset or an SRAM is outside the tables.
         """
         energies = block_energies(
             self.config,
@@ -78,31 +97,37 @@ class CountsPerInput:
         return {name: np.asarray(values, dtype=np.float64) for name, values in energies.items()}
 
     @property
-    def energy_pj(self) -> npt.NDArray[np.float64]:
-        """Energy of all blocks of preset `eie-45nm`, float64 [inputs]."""
-        energy: npt.NDArray[np.float64] = np.sum(list(self.energies_with().values()), axis=0)
+    def energy_pj(self) -> Floats64:
+        """Energy of all blocks with the preset `eie-45nm`, float64 [inputs]."""
+        energy: Floats64 = np.sum(list(self.energies_with().values()), axis=0)
         return energy
 
     @property
     def mean_energy(self) -> Energy:
-        """Energy by block, the mean over inputs."""
+        """Energy by block, mean over inputs."""
         return Energy(**{name: float(values.mean()) for name, values in self.energies_with().items()})
 
 
-PER_INPUT = tuple(field.name for field in fields(CountsPerInput) if field.type == "PerInput")
+PER_INPUT = tuple(field.name for field in fields(CountsPerInput) if field.type == "Integers64")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BatchResult(CountsPerInput):
-    """What many inputs through one layer cost, and their outputs, float32 [inputs, rows].
+    """Counts and outputs of one layer with many inputs.
 
-    blocks          parts in which the layer was run, for each input
-    number_format   the fixed-point format of the layer; None for floating point
+    Attributes
+    ----------
+    blocks : int
+        Parts in which the layer was run, for each input.
+    number_format : FixedPoint or None
+        Fixed-point format of the layer; None for floating point.
+    output : numpy.ndarray
+        Outputs, float32 [inputs, rows].
     """
 
     blocks: int
     number_format: FixedPoint | None
-    output: npt.NDArray[np.float32]
+    output: Floats32
 
 
 def simulate_batch(
@@ -111,12 +136,28 @@ def simulate_batch(
     config: ArrayConfig | None = None,
     number_format: FixedPoint | None = None,
 ) -> BatchResult:
-    """Run one layer with many inputs, one after the other, each as `simulate` would.
+    """Run one layer with many inputs, one after the other, each as `simulate` does.
 
-    activations   float32 [inputs, columns], finite; at least one input
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run.
+    activations : array_like
+        Inputs, float32 [inputs, columns], finite; at least one.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to the layer and all inputs.
 
-    A fixed-point format that is not given is fitted to the layer and all inputs. Raises InputError as `simulate`
-    does; what an array lacks to hold the layer is in `BatchResult.shortfalls`.
+    Returns
+    -------
+    BatchResult
+        Counts and outputs. `BatchResult.shortfalls` lists the exceeded capacities; there are no warnings.
+
+    Raises
+    ------
+    InputError
+        If the inputs do not fit the layer, or the memories of the array refuse it.
     """
     config = config or ArrayConfig()
     run = BatchRun(packed_for(layer, config), activations, config, number_format)
@@ -125,9 +166,9 @@ def simulate_batch(
     accumulators = numbers.accumulators(len(numbers.activations), packed.layer.rows)
     overflows = np.zeros(len(accumulators), dtype=np.int64)
     for block in blocks:
-        of_block = np.ascontiguousarray(accumulators[:, block.rows])
-        overflows += _accumulate(block.packed, block.operands(numbers), of_block)
-        accumulators[:, block.rows] = of_block
+        sums = np.ascontiguousarray(accumulators[:, block.rows])
+        overflows += _accumulate(block.packed, block.operands(numbers), sums)
+        accumulators[:, block.rows] = sums
     return BatchResult(
         **vars(run.counts(config)) | {"overflows": overflows},
         blocks=len(blocks),
@@ -137,16 +178,26 @@ def simulate_batch(
 
 
 class BatchRun:
-    """One packed layer with many inputs, on every array that its SRAM images fit; no outputs.
+    """One packed layer with many inputs, to be counted on every array that its SRAM images fit.
 
-    As `sim.engine.Run` for one input: the timing for each queue and the line reads for each line are worked out once,
-    so that a further array costs next to nothing. Memory grows with inputs x (queues + lines) asked for.
+    The timing for each queue and the line reads for each line are computed once, so that a further array costs next to
+    nothing. The memory grows with inputs x (queues + lines). `sim.engine.Run` is the same for one input.
 
-    packed        the layer
-    activations   float32 [inputs, columns], finite; at least one input
-    config        whose precision decides what is broadcast
+    Parameters
+    ----------
+    packed : PackedLayer
+        Layer to run.
+    activations : array_like
+        Inputs, float32 [inputs, columns], finite; at least one.
+    config : ArrayConfig
+        Array whose precision decides which values are broadcast.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to the layer and all inputs.
 
-    Raises InputError if the inputs do not fit the layer.
+    Raises
+    ------
+    InputError
+        If the inputs do not fit the layer.
     """
 
     def __init__(
@@ -161,15 +212,15 @@ class BatchRun:
         self.precision = config.precision
         inputs = checked_inputs(packed.layer, activations)
         self.operands = operands(packed.layer, inputs, config, number_format)
-        self._padding: dict[int, npt.NDArray[np.int64]] = {}
-        self._by_queue: dict[tuple[int, int], _Inputs] = {}
-        self._by_line: dict[tuple[int, int], PerInput] = {}
+        self._padding: dict[int, Integers64] = {}
+        self._by_queue: dict[tuple[int, int], _CountsByName] = {}
+        self._by_line: dict[tuple[int, int], Integers64] = {}
 
     def counts(self, config: ArrayConfig) -> CountsPerInput:
-        """What every input costs on one array, in blocks where its memories ask for that.
+        """Count every input on one array, in blocks if its memories are too small.
 
-        Overflows are not looked for, and are 0. Raises InputError if the layer was packed for another array, the
-        array's precision is another one, or its memories refuse the layer.
+        Overflows are not counted and are 0. Raises InputError if the layer was packed for another array, the array has
+        another precision, or its memories refuse the layer.
         """
         packed = self.packed
         packed.check_fits(config)
@@ -192,18 +243,18 @@ class BatchRun:
             saturated_activations=self.operands.saturated_activations,
         )
 
-    def _of_block(self, block: Block, config: ArrayConfig) -> _Inputs:
-        """Cycles and counters of one block, int64 [inputs] each."""
-        key = id(block.packed)  # which `packed` keeps alive
+    def _of_block(self, block: Block, config: ArrayConfig) -> _CountsByName:
+        """Return cycles and counters of one block, int64 [inputs] each."""
+        key = id(block.packed)  # `packed` keeps it alive
         depth = min(config.queue_depth, len(block.packed.entry_counts))
         queue, line = (key, depth), (key, config.entries_per_line)
         if queue not in self._by_queue or line not in self._by_line:
-            found = self._count(block, depth, config.entries_per_line)
-            self._by_line[line] = found.pop("line_reads")
-            self._by_queue[queue] = found
+            counts = self._count(block, depth, config.entries_per_line)
+            self._by_line[line] = counts.pop("line_reads")
+            self._by_queue[queue] = counts
         return {**self._by_queue[queue], "line_reads": self._by_line[line]}
 
-    def _count(self, block: Block, depth: int, entries_per_line: int) -> _Inputs:
+    def _count(self, block: Block, depth: int, entries_per_line: int) -> _CountsByName:
         from sim.engine import PIPELINE_CYCLES, lag_type
         from sim.engine_kernels import count_inputs
 
@@ -229,8 +280,8 @@ class BatchRun:
         return by_name
 
 
-def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Inputs of a layer as finite float32 [inputs, columns]. Raises InputError if they are anything else."""
+def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
+    """Return inputs of a layer as finite float32 [inputs, columns], or raise InputError."""
     try:
         given = np.asarray(activations)
     except ValueError as error:
@@ -251,8 +302,8 @@ def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> npt.ND
     return values
 
 
-def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: npt.NDArray[Any]) -> PerInput:
-    """Add every product of every input to its accumulator [inputs, rows of the block]; overflows, int64 [inputs]."""
+def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: Numbers) -> Integers64:
+    """Add all products to the accumulators [inputs, rows of the block]; return the overflows, int64 [inputs]."""
     from sim import engine_kernels
 
     overflows = np.zeros(len(accumulators), dtype=np.int64)

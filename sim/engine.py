@@ -1,4 +1,4 @@
-"""The array in closed form, in Numba: what users run. No clock is ticked.
+"""Closed form of the array: clock edges and counters without ticking a clock.
 
 Columns are numbered j = 0, 1, ... in broadcast order, the bias last. With n[k, j] entries of column j in
 PE k, g[j] bubble cycles of the scan before broadcast j, and a queue that holds D columns,
@@ -6,8 +6,8 @@ PE k, g[j] bubble cycles of the scan before broadcast j, and a queue that holds 
     b[j]    = max( b[j-1] + 1 + g[j],  max_k s[k, j-D] + 1 )        edge at which column j enters the queues
     s[k, j] = max( b[j] + 1,  s[k, j-1] + max(1, n[k, j-1]) )       edge at which PE k takes it out
 
-Only the largest s[., j] of a column is looked at again, so the state is one number per PE and D for the
-array. The same machine, one clock tick at a time, is `sim.datapath`.
+Only the largest s[., j] of a column is needed again, so the state is one number per PE and D for the array. The loops
+are in `sim.engine_kernels`. `sim.datapath` is the same machine, one clock tick at a time.
 """
 
 from __future__ import annotations
@@ -32,17 +32,23 @@ from sim.packing import PackedLayer
 from sim.result import Counts
 from traces.arrays import Integers, Integers32, Integers64, Numbers
 
-PIPELINE_CYCLES = 5  # from an entry's leaving the pointer read to its being written
+PIPELINE_CYCLES = 5  # from the edge at which an entry leaves the pointer read to its write
 
 
 class Run:
-    """One packed layer with one input, on every array that its SRAM images fit.
+    """One packed layer with one input, to be counted on every array that its SRAM images fit.
 
-    What several arrays share is worked out once: the broadcasts, the entries of each PE, the timing for each
-    queue, the line reads for each line.
+    The broadcasts, the entries of each PE, the timing for each queue and the line reads for each line are computed
+    once and serve all arrays.
 
-    columns   int32 [broadcasts], in broadcast order; the bias is column `layer.columns`
-    values    float32 or int64 [broadcasts], the activation of each, or its fixed-point code
+    Attributes
+    ----------
+    columns : numpy.ndarray
+        Columns in broadcast order, int32 [broadcasts]; the bias is column `layer.columns`.
+    values : numpy.ndarray
+        Activation of each, or its fixed-point code, float32 or int64 [broadcasts].
+    bubbles : numpy.ndarray
+        Bubble cycles before each broadcast, int32 [broadcasts].
     """
 
     def __init__(self, packed: PackedLayer, operands: Operands) -> None:
@@ -51,7 +57,7 @@ class Run:
         activations = operands.activations
         num_pes = packed.num_pes
         has_bias = packed.layer.bias is not None
-        room = activations.size + 2  # the bias, and a place that is written to before it is known to be needed
+        room = activations.size + 2  # one for the bias, one that `scan` may write to and not use
         columns, bubbles = np.empty((2, room), dtype=np.int32)
         values = np.empty(room, dtype=activations.dtype)
         broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, operands.one, columns, values, bubbles)
@@ -71,7 +77,7 @@ class Run:
 
     @cached_property
     def padding(self) -> Integers64:
-        """Padding among them, int64 [num_pes]."""
+        """Padding entries among them, int64 [num_pes]."""
         return self._sum(self.packed.padding_counts) if self.packed.padding_entries else np.zeros_like(self.entries)
 
     def _sum(self, counts: Integers) -> Integers64:
@@ -80,7 +86,7 @@ class Run:
         return totals
 
     def timing(self, queue_depth: int) -> Timing:
-        """Clock edges for one depth of the queue."""
+        """Compute the clock edges for one depth of the queue."""
         packed = self.packed
         broadcasts, num_pes = self.columns.size, packed.num_pes
         depth = min(queue_depth, max(1, broadcasts))  # a longer queue than there are columns is never full
@@ -101,7 +107,7 @@ class Run:
         return Timing(1 + int(last_active_edge) + PIPELINE_CYCLES, int(blocked_cycles), finish_edges, latest_pops)
 
     def edges(self, timing: Timing) -> tuple[Integers32, Integers32]:
-        """The edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
+        """Return the edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
         packed, broadcasts = self.packed, self.columns.size
         broadcast_edges = np.empty(broadcasts, dtype=np.int32)
         pop_edges = np.empty((broadcasts, packed.num_pes), dtype=np.int32)
@@ -109,7 +115,7 @@ class Run:
         return broadcast_edges, pop_edges
 
     def line_reads(self, entries_per_line: int) -> Integers64:
-        """Lines that each PE reads, int64 [num_pes]."""
+        """Count the lines that each PE reads, int64 [num_pes]."""
         if entries_per_line not in self._line_reads:
             reads = np.zeros(self.packed.num_pes, dtype=np.int64)
             count_line_reads(self.packed.pointers, self.columns, entries_per_line, reads)
@@ -117,7 +123,7 @@ class Run:
         return self._line_reads[entries_per_line]
 
     def counts(self, config: ArrayConfig) -> Counts:
-        """Timing and every counter on one array."""
+        """Return the timing and all counters on one array."""
         depth = config.queue_depth
         if depth not in self._timing:
             self._timing[depth] = self.timing(depth)
@@ -137,22 +143,22 @@ class Run:
         )
 
     def accumulate(self, accumulators: Numbers) -> int:
-        """Add every product to its row's accumulator, float64 or int64 [rows]; how many additions overflowed."""
+        """Add every product to its row's accumulator, float64 or int64 [rows]; return the number of overflows."""
         packed, operands = self.packed, self.operands
-        where = (packed.codes, packed.output_rows, packed.column_begin)
+        entries = (packed.codes, packed.output_rows, packed.column_begin)
         number = operands.number_format
         if number is None:
-            accumulate(*where, operands.codebook, self.columns, self.values, accumulators)
+            accumulate(*entries, operands.codebook, self.columns, self.values, accumulators)
             return 0
         limits = (number.shift, number.lowest, number.highest)
-        return int(accumulate_codes(*where, operands.codebook, self.columns, self.values, *limits, accumulators))
+        return int(accumulate_codes(*entries, operands.codebook, self.columns, self.values, *limits, accumulators))
 
 
 def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any]]:
-    """The narrowest type for a PE's lag, in which nothing overflows.
+    """Return the narrowest type in which no PE's lag overflows.
 
-    When a column is broadcast, the one `queue_depth` before it has been taken out by all PEs; so a PE is behind
-    by at most `queue_depth` columns, and the new one, of at most `most_entries` cycles each.
+    When a column is broadcast, all PEs have taken out the one `queue_depth` before it. So a PE is behind by at most
+    `queue_depth` columns and the new one, of at most `most_entries` cycles each.
     """
     longest = (queue_depth + 1) * max(1, most_entries)
     return np.uint8 if longest < 2**8 else np.uint16 if longest < 2**16 else np.uint32
@@ -161,8 +167,16 @@ def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any
 class Timing(NamedTuple):
     """Clock edges of one run.
 
-    finish_edges     int64 [num_pes], when each PE's last entry has left its pointer read; 0 without entries
-    latest_pops      int32 [queue depth + broadcasts], when the last PE takes each column out of its queue
+    Attributes
+    ----------
+    cycles
+        Cycles of the layer.
+    blocked_cycles
+        Cycles in which a full queue blocked the broadcast.
+    finish_edges
+        Edge at which each PE's last entry leaves its pointer read, int64 [num_pes]; 0 without entries.
+    latest_pops
+        Edge at which the last PE takes each column out of its queue, int32 [queue depth + broadcasts].
     """
 
     cycles: int

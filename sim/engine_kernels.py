@@ -18,19 +18,19 @@ def scan(
     values: Numbers,
     bubbles: Integers,
 ) -> tuple[int, int]:
-    """Leading non-zero detection: the broadcast columns, their values and the bubble cycles before each.
+    """Find the broadcast columns, their values and the bubble cycles before each: leading non-zero detection.
 
-    Fills `columns`, `values` and `bubbles`, which have room for every column and one more. Returns the number of
-    broadcasts and the bubble cycles after the last one, for trailing rows without non-zeros.
+    Fills `columns`, `values` and `bubbles`, which have room for every column and two more. Returns the number of
+    broadcasts, and the bubble cycles after the last one, for trailing rows without non-zeros.
     """
     bubbles[:] = 0
     broadcasts = 0
-    passed = 0  # bubble cycles since the last broadcast, once its row has been left
-    leaving = 0  # whether the bubble of leaving the last broadcast's row is among them
+    passed = 0  # bubble cycles since the last broadcast, including that of leaving its row
+    leaving = 0  # 1 if the bubble of leaving the last broadcast's row is among them
     for begin in range(0, activations.shape[0], num_pes):
         first = broadcasts
         for column in range(begin, min(begin + num_pes, activations.shape[0])):
-            columns[broadcasts] = column  # stays only if the count goes up: no branch to predict
+            columns[broadcasts] = column  # overwritten unless the count goes up: no branch to predict
             values[broadcasts] = activations[column]
             broadcasts += activations[column] != 0
         if broadcasts > first:
@@ -39,7 +39,7 @@ def scan(
             passed = leaving
         else:
             passed += 1
-    if has_bias:  # the first lane of a row of its own
+    if has_bias:  # it is the first lane of a row of its own
         columns[broadcasts] = activations.shape[0]
         values[broadcasts] = one
         bubbles[broadcasts] = passed
@@ -61,24 +61,42 @@ def queue_recurrence(
 ) -> tuple[np.int64, np.int64]:
     """Run the recurrence over the broadcast columns.
 
-    entry_counts      [columns, num_pes]
-    columns, bubbles  [broadcasts], and `trailing_bubbles`, from `scan`
-    stored            [num_pes], entries of all columns; only whether there are any is looked at
-    lags              [num_pes], zeros, of a type as narrow as `lag_type` finds: the more lanes in a vector
-    finish_edges      int64 [num_pes], zeros on entry; when each PE's last entry has left its pointer read
-    latest_pops       int32 [queue_depth + broadcasts]; max_k s[k, j - queue_depth], zeros before the first
+    Parameters
+    ----------
+    entry_counts : numpy.ndarray
+        [columns, num_pes].
+    columns, bubbles : numpy.ndarray
+        [broadcasts], from `scan`.
+    trailing_bubbles : int
+        From `scan`.
+    queue_depth : int
+        Columns that a queue holds.
+    stored : numpy.ndarray
+        Entries of all columns in each PE, [num_pes]; only zero or not matters.
+    lags : numpy.ndarray
+        Zeros [num_pes], of the type that `lag_type` returns: the narrower it is, the more lanes a vector has.
+    finish_edges : numpy.ndarray
+        Zeros, int64 [num_pes]. Result: edge at which each PE's last entry leaves its pointer read.
+    latest_pops : numpy.ndarray
+        int32 [queue_depth + broadcasts]. Result: max_k s[k, j - queue_depth], zeros before the first column.
 
-    The state of a PE is its lag: how long after the edge that follows the last broadcast it is free again. The next
-    column, broadcast so many edges later, waits for what is left of it; its entries are the new lag's other part.
-    Returns the last edge at which the scan went on or an entry left its pointer read, and the cycles in which a
-    full queue blocked the broadcast.
+    Returns
+    -------
+    last_active_edge, blocked_cycles
+        Last edge at which the scan went on or an entry left its pointer read, and cycles in which a full queue blocked
+        the broadcast.
+
+    Notes
+    -----
+    The state of a PE is its lag: the number of edges from the one after the last broadcast until the PE is free. The
+    next column waits for the rest of the lag. This wait and the column's own entries are the new lag.
     """
     num_pes = entry_counts.shape[1]
     narrow = lags.dtype.type
     zero, one = narrow(0), narrow(1)
     largest_step = np.int64(np.iinfo(lags.dtype).max)
 
-    # From this broadcast on, a column may be the last one in which some PE has entries.
+    # From this broadcast on, a column may be the last one with entries in some PE.
     first_that_may_finish = columns.shape[0]
     seen = stored == 0
     unseen = num_pes - np.count_nonzero(seen)
@@ -89,7 +107,7 @@ def queue_recurrence(
                 seen[pe] = True
                 unseen -= 1
 
-    latest_pops[:queue_depth] = 0  # which blocks nothing
+    latest_pops[:queue_depth] = 0  # blocks nothing
     broadcast = np.int64(0)
     blocked_cycles = np.int64(0)
     for j in range(columns.shape[0]):
@@ -98,7 +116,7 @@ def queue_recurrence(
         blocked_cycles += edge - ready
         step = narrow(min(edge - broadcast, largest_step))
         broadcast = edge
-        column = np.uint64(columns[j])  # a slice of `entry_counts` would cost as much again as the loop below
+        column = np.uint64(columns[j])  # a slice of `entry_counts` would double the time of the loop below
         longest_wait = zero
         for pe in range(num_pes):
             wait = narrow(max(lags[pe], step) - step)
@@ -125,7 +143,7 @@ def record_edges(
     broadcast_edges: Integers,
     pop_edges: Integers,
 ) -> None:
-    """Every b[j] and s[k, j], int32 [broadcasts] and [broadcasts, num_pes], from what `queue_recurrence` left."""
+    """Fill in every b[j] and s[k, j], int32 [broadcasts] and [broadcasts, num_pes], from `latest_pops`."""
     broadcast = np.int32(0)
     free_edges = np.zeros(entry_counts.shape[1], dtype=np.int32)
     for j in range(columns.shape[0]):
@@ -138,7 +156,7 @@ def record_edges(
 
 @kernel
 def count_line_reads(pointers: Integers, columns: Integers, entries_per_line: int, line_reads: Integers) -> None:
-    """Lines each PE reads: a line is read unless it is the one read last. `line_reads` int64 [num_pes], zeros."""
+    """Count the lines that each PE reads, in `line_reads`, zeros int64 [num_pes]; a PE keeps the line read last."""
     num_pes = line_reads.shape[0]
     held = np.full(num_pes, -1, dtype=np.int32)
     reads = np.zeros(num_pes, dtype=np.int32)
@@ -179,10 +197,10 @@ def accumulate(
     values: Numbers,
     output: Numbers,
 ) -> None:
-    """The functional result: decode, multiply and add every entry, for each row in the order of its PE.
+    """Decode, multiply and add every entry, for each row in the order in which its PE does.
 
-    `codebook` float64 [shared weights], `output` float64 [rows], zeros. A product of two float32 numbers is
-    exact in float64; sums are rounded to float64 in broadcast order. Padding adds its zero to a row it skips.
+    `codebook` is float64 [shared weights], `output` float64 [rows]. A product of two float32 numbers is exact in
+    float64; sums are rounded to float64 in broadcast order. Padding adds its zero to a row that it skips.
     """
     for j in range(columns.shape[0]):
         value = np.float64(values[j])
@@ -205,9 +223,9 @@ def accumulate_codes(
     highest: int,
     output: Integers,
 ) -> int:
-    """As `accumulate`, in fixed point (`sim.fixed_point`): all int64. Returns the additions that overflowed.
+    """Decode, multiply and add every entry in fixed point (`sim.fixed_point`), all int64; return the overflows.
 
-    Padding adds its zero to a row it skips, which neither rounds nor overflows.
+    Padding adds its zero to a row that it skips; this neither rounds nor overflows.
     """
     half = (np.int64(1) << np.int64(shift)) >> np.int64(1)
     overflows = 0
@@ -237,9 +255,10 @@ def count_inputs(
     entries_per_line: int,
     counts: Integers,
 ) -> None:
-    """Timing and counters of many inputs: arguments as above, `padding` [columns], and the results, by column of
-    `counts` int64 [inputs, 7], zeros: the last active edge, broadcasts, bubble cycles, blocked cycles, entries gone
-    through, padding among them, lines read.
+    """Count many inputs; `padding` is [columns], and the other arguments are those of the kernels above.
+
+    The results are the columns of `counts`, zeros int64 [inputs, 7]: last active edge, broadcasts, bubble cycles,
+    blocked cycles, processed entries, padding among them, line reads.
     """
     num_pes = entry_counts.shape[1]
     room = activations.shape[1] + 2
@@ -290,7 +309,7 @@ def accumulate_inputs(
     codebook: Numbers,
     outputs: Numbers,
 ) -> None:
-    """`accumulate` for many inputs: `activations` [inputs, columns], `outputs` [inputs, rows]."""
+    """Run `accumulate` for many inputs: `activations` [inputs, columns], `outputs` [inputs, rows]."""
     room = activations.shape[1] + 2
     columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
     values = np.empty(room, dtype=activations.dtype)
@@ -314,7 +333,7 @@ def accumulate_codes_of_inputs(
     outputs: Integers,
     overflows: Integers,
 ) -> None:
-    """`accumulate_codes` for many inputs; `overflows` int64 [inputs]."""
+    """Run `accumulate_codes` for many inputs; `overflows` is int64 [inputs]."""
     room = activations.shape[1] + 2
     columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
     values = np.empty(room, dtype=activations.dtype)

@@ -1,39 +1,46 @@
-"""Fixed-point numbers of the array: how values become codes, and what the multiply-accumulate does with them.
+"""Fixed-point numbers of the array: conversion of values to codes, and the arithmetic of the codes.
 
-A code is a two's complement integer of 8, 16 or 32 bits; its value is `code * 2**-fraction_bits`. Weights (through the
-codebook), activations and accumulators have so many bits, and fraction bits of their own in each layer.
+A code is a two's complement integer of 8, 16 or 32 bits, and its value is `code * 2**-fraction_bits`. Weights (through
+the codebook), activations and accumulators all have this width, and fraction bits of their own in each layer.
 
     product   = weight code * activation code                       exact, twice as wide
     rounded   = floor(product / 2**shift + 1/2)                     to the nearest, ties upwards
-    sum       = accumulator code + rounded, saturated               an overflow, counted, if that changes it
+    sum       = accumulator code + rounded, saturated               counted as an overflow if saturation changes it
 
 with `shift = weight_fraction_bits + activation_fraction_bits - accumulator_fraction_bits`. Values become codes with
-the same rounding and saturation. A bias outside of the codebook (`CompressedLayer.free_bias`) is what the accumulators
-begin with, as codes of theirs. Source of the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10; the paper
-states no rounding.
+the same rounding and saturation. A bias outside of the codebook (`CompressedLayer.free_bias`) is the initial value of
+the accumulators, as codes of their format. Source of the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10.
+The paper states no rounding.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from traces import CompressedLayer, InputError
-
-Codes = npt.NDArray[np.int64]
+from traces.arrays import Floats32, Floats64, Integers64, Numbers
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """The fixed-point format of one layer.
+    """Fixed-point format of one layer.
 
-    Raises InputError if `bits` is not 8, 16 or 32, or products would have to be shifted by less than 0 or more than
-    62 bits to fit the accumulators.
+    Attributes
+    ----------
+    bits : int
+        Width of a code: 8, 16 or 32.
+    weight_fraction_bits, activation_fraction_bits, accumulator_fraction_bits : int
+        Bits behind the binary point of a shared weight, an activation and an accumulator.
+
+    Raises
+    ------
+    InputError
+        If `bits` is none of the three, or products need a shift of less than 0 or more than 62 bits.
     """
 
     bits: int
@@ -52,40 +59,36 @@ class FixedPoint:
 
     @property
     def shift(self) -> int:
-        """Bits by which a product is wider behind the binary point than an accumulator."""
+        """Bits that a product has behind the binary point and an accumulator has not."""
         return self.weight_fraction_bits + self.activation_fraction_bits - self.accumulator_fraction_bits
 
     @property
     def lowest(self) -> int:
-        """The least code."""
+        """Smallest code."""
         return int(-(2 ** (self.bits - 1)))
 
     @property
     def highest(self) -> int:
-        """The largest code."""
+        """Largest code."""
         return int(2 ** (self.bits - 1) - 1)
 
-    def codes(self, values: npt.ArrayLike, fraction_bits: int) -> Codes:
-        """Values as codes, int64 of the same shape."""
+    def codes(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
+        """Return values as codes, int64 of the same shape."""
         scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
         return np.clip(scaled, self.lowest, self.highest).astype(np.int64)
 
-    def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> npt.NDArray[np.int64]:
-        """How many values are too large for a code, int64, counted along the last axis."""
+    def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
+        """Count the values that are too large for a code along the last axis, int64."""
         scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
-        too_large: npt.NDArray[np.int64] = np.sum(
-            (scaled < self.lowest) | (scaled > self.highest), axis=-1, dtype=np.int64
-        )
+        too_large: Integers64 = np.sum((scaled < self.lowest) | (scaled > self.highest), axis=-1, dtype=np.int64)
         return too_large
 
 
-def fitted_format(layer: CompressedLayer, activations: npt.NDArray[np.float32], bits: int) -> FixedPoint:
-    """The finest format in which no weight and none of these activations saturates, and outputs have one bit to spare.
+def fitted_format(layer: CompressedLayer, activations: Floats32, bits: int) -> FixedPoint:
+    """Return the finest format in which no weight and no activation saturates and outputs have one bit to spare.
 
-    activations   float32 [inputs, columns]
-
-    The bit to spare is for partial sums: the largest output, in floating point, and the largest value that an
-    accumulator begins with take at most half the range.
+    The spare bit is for partial sums: the largest output, in floating point, and the largest initial value of an
+    accumulator take at most half the range. `activations` are float32 [inputs, columns].
     """
     largest_activation = float(np.abs(activations).max(initial=0.0))
     if layer.bias is not None:
@@ -98,14 +101,12 @@ def fitted_format(layer: CompressedLayer, activations: npt.NDArray[np.float32], 
     weight = _fraction_bits(float(np.abs(layer.codebook).max()), bits)
     activation = _fraction_bits(largest_activation, bits)
     accumulator = min(_fraction_bits(2 * largest_output, bits), weight + activation)
-    activation = min(
-        activation, accumulator + 62 - weight
-    )  # products too small beside a free bias to be shifted as far
+    activation = min(activation, accumulator + 62 - weight)  # a large free bias would ask for a longer shift
     return FixedPoint(bits, weight, activation, accumulator)
 
 
 def _fraction_bits(largest: float, bits: int) -> int:
-    """The most fraction bits with which `largest` does not saturate."""
+    """Return the most fraction bits with which `largest` does not saturate."""
     if largest == 0:
         return bits - 1
     fraction_bits = bits - 1 - math.frexp(largest)[1]
@@ -116,33 +117,41 @@ def _fraction_bits(largest: float, bits: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Operands:
-    """What the arithmetic of one layer works on: numbers as they are, or codes of a format.
+    """Operands of one layer's arithmetic: floating-point numbers, or codes of a format.
 
-    codebook      float64 or int64 [shared weights]
-    activations   float32 or int64 [columns] or [inputs, columns]
-    one           the activation of the bias
-    number_format   of the codes; None for floating point
-    free_bias     float64 or int64 [rows], what accumulators begin with; None for zeros
-    saturated_activations   how many were too large for a code, int64 [] or [inputs]
+    Attributes
+    ----------
+    codebook : numpy.ndarray
+        float64 or int64 [shared weights].
+    activations : numpy.ndarray
+        float32 or int64 [columns] or [inputs, columns].
+    one : float or int
+        Activation of the bias column.
+    number_format : FixedPoint or None
+        Format of the codes; None for floating point.
+    saturated_activations : numpy.ndarray
+        Activations that were too large for a code, int64 [] or [inputs].
+    free_bias : numpy.ndarray or None
+        Initial value of the accumulators, float64 or int64 [rows]; None for zeros.
     """
 
-    codebook: npt.NDArray[Any]
-    activations: npt.NDArray[Any]
+    codebook: Numbers
+    activations: Numbers
     one: float | int
     number_format: FixedPoint | None
-    saturated_activations: npt.NDArray[np.int64]
-    free_bias: npt.NDArray[Any] | None = None
+    saturated_activations: Integers64
+    free_bias: Numbers | None = None
 
-    def values(self, accumulators: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-        """Accumulators as outputs, float32; what float32 cannot hold becomes infinite."""
+    def values(self, accumulators: Numbers) -> Floats32:
+        """Return accumulators as outputs, float32; values beyond float32 become infinite."""
         with np.errstate(over="ignore"):
             if self.number_format is None:
                 return accumulators.astype(np.float32)
-            values: npt.NDArray[np.float64] = np.ldexp(accumulators, -self.number_format.accumulator_fraction_bits)
+            values: Floats64 = np.ldexp(accumulators, -self.number_format.accumulator_fraction_bits)
             return values.astype(np.float32)
 
-    def accumulators(self, *shape: int) -> npt.NDArray[Any]:
-        """Accumulators of a whole layer before the first product, of shape [rows] or [inputs, rows]."""
+    def accumulators(self, *shape: int) -> Numbers:
+        """Return the accumulators of a layer before the first product, of shape [rows] or [inputs, rows]."""
         accumulators = np.zeros(shape, dtype=self.codebook.dtype)
         if self.free_bias is not None:
             accumulators[:] = self.free_bias
@@ -151,15 +160,32 @@ class Operands:
 
 def operands(
     layer: CompressedLayer,
-    activations: npt.NDArray[np.float32],
+    activations: Floats32,
     config: ArrayConfig,
     number_format: FixedPoint | None = None,
 ) -> Operands:
-    """What `config`'s arithmetic works on; a format that is not given is fitted to the layer and these activations.
+    """Return the operands for an array's arithmetic.
 
-    activations   float32 [columns] or [inputs, columns]
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to run.
+    activations : numpy.ndarray
+        float32 [columns] or [inputs, columns].
+    config : ArrayConfig
+        Array whose precision decides the type of the operands.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to the layer and these activations.
 
-    Raises InputError if a format is given and the array has another one.
+    Returns
+    -------
+    Operands
+        Numbers or codes.
+
+    Raises
+    ------
+    InputError
+        If a format is given and the array has another one.
     """
     if config.precision == "float":
         if number_format is not None:

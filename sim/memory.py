@@ -1,15 +1,16 @@
-"""What the memories of an array hold, and how a layer that is too large for them is run in blocks.
+"""Capacities of the memories, and the blocks in which a layer runs that is too large for them.
 
-A block is a run of columns, or of rows, whose own SRAM images fit. It is loaded from DRAM, run, and, where its outputs
-do not stay on the chip, stored. In `passes`, a block has the SRAMs for itself. `streamed`, it has half of them: while
-it runs, the next one is loaded into the other half. Transfers go one at a time, each from the beginning of a cycle on:
+A block is a range of columns, or of rows, whose own SRAM images fit. It is loaded from DRAM and run, and its outputs
+are stored if they do not stay on the chip. In mode `passes`, a block has the SRAMs for itself. In mode `streamed`, it
+has half of them, and the next block is loaded into the other half while it runs. There is one transfer at a time, and
+each one starts at the beginning of a cycle:
 
     load_end[i]    = max( the transfer before, run_end[i - buffers] ) + load_cycles[i]
     run_end[i]     = max( load_end[i], run_end[i - 1] ) + run_cycles[i]
     store_end[i]   = max( the transfer before, run_end[i] ) + store_cycles[i]
 
-in the order: as many loads as there are buffers, then for each block its store and the load into its buffer. The same
-schedule, cycle by cycle, is `sim.datapath.memory_control`.
+First come as many loads as there are buffers, then for each block its store and the next load into its buffer.
+`sim.datapath.memory_control` runs the same schedule cycle by cycle.
 """
 
 from __future__ import annotations
@@ -31,12 +32,22 @@ from traces import CompressedLayer, InputError
 
 
 class DoesNotFitWarning(UserWarning):
-    """A layer was simulated on an array whose memories cannot hold it."""
+    """Warning that a layer was simulated on an array whose memories cannot hold it."""
 
 
 @dataclass(frozen=True)
 class Shortfall:
-    """One thing that a layer needs more of in some PE than the array has."""
+    """Capacity of a PE that a layer exceeds.
+
+    Attributes
+    ----------
+    memory : str
+        Name of the memory.
+    unit : str
+        Unit of the two numbers.
+    needed, available : int
+        Need of the layer in some PE, and capacity.
+    """
 
     memory: str
     unit: str
@@ -54,30 +65,21 @@ class Shortfall:
 
 
 def shortfalls(packed: PackedLayer, config: ArrayConfig) -> tuple[Shortfall, ...]:
-    """What one PE of `config`'s array lacks to hold the whole layer; empty if it fits.
+    """Return the capacities of a PE that the whole layer exceeds; none if it fits.
 
     Source of the default capacities: Han et al., "EIE", ISCA 2016, section VI.
     """
     return _shortfalls(packed, config, buffers=1, streams_inputs=False, streams_outputs=False)
 
 
-def print_shortfalls(name: str, lacking: Sequence[Shortfall]) -> None:
-    """Say on the screen what an array lacks to hold a layer that was simulated on it all the same."""
-    if lacking:
-        print(f"Layer {name} does not fit this array, but was run as if it did; it lacks")
-        for each in lacking:
-            print(f"  {each}")
-        print("  (--memory-mode resident refuses such a layer, passes and streamed run it in blocks that fit)")
-
-
 def _shortfalls(
     packed: PackedLayer, config: ArrayConfig, buffers: int, streams_inputs: bool, streams_outputs: bool
 ) -> tuple[Shortfall, ...]:
-    """As `shortfalls`, where every block has one of so many equal parts of what it is loaded into."""
+    """Return the exceeded capacities of a block that has one of `buffers` equal parts of the memories it streams."""
     entries = int(packed.stored_per_pe.max())
     inputs = _per_pe(packed.layer.columns, config) * (buffers if streams_inputs else 1)
     outputs = _per_pe(packed.layer.rows, config) * (buffers if streams_outputs else 1)
-    found = [
+    needs = [
         Shortfall(
             "sparse-matrix SRAM of a PE",
             "lines",
@@ -88,7 +90,7 @@ def _shortfalls(
         Shortfall("range of a pointer", "entries of a PE", entries, 2**config.pointer_bits - 1),
         Shortfall("activation SRAM of a PE", "inputs and outputs", inputs + outputs, _activations(config)),
     ]
-    return tuple(each for each in found if each.needed > each.available)
+    return tuple(need for need in needs if need.needed > need.available)
 
 
 def _per_pe(count: int, config: ArrayConfig) -> int:
@@ -100,7 +102,7 @@ def _lines(config: ArrayConfig) -> int:
 
 
 def _pointers(config: ArrayConfig, buffers: int) -> int:
-    """Pointers that the two banks hold, those of even columns in one and those of odd ones in the other."""
+    """Return the pointers that the two banks hold: one has those of even columns, the other those of odd ones."""
     return 2 * (config.pointer_bytes // 2 * 8 // config.pointer_bits // buffers)
 
 
@@ -110,12 +112,18 @@ def _activations(config: ArrayConfig) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """A part of a layer that runs at once.
+    """Part of a layer that runs at once.
 
-    packed       its SRAM images
-    columns      the activations that enter it
-    rows         the outputs that it adds to: a slice, or int64 [rows of the block]
-    load_bytes, store_bytes   what is read from DRAM before it can run, and written after
+    Attributes
+    ----------
+    packed : PackedLayer
+        SRAM images of the block.
+    columns : slice
+        Activations that enter the block.
+    rows : slice or numpy.ndarray
+        Outputs that the block adds to; an array is int64 [rows of the block].
+    load_bytes, store_bytes : int
+        Bytes read from DRAM before the block runs, and written after it.
     """
 
     packed: PackedLayer
@@ -130,9 +138,9 @@ class Block:
 
 
 def blocks_of(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
-    """The blocks in which `config`'s array runs a layer, in order: one, without transfers, if the layer stays on it.
+    """Cut a layer into the blocks in which an array runs it; a layer that stays on the array is one block.
 
-    Raises InputError if the layer does not fit and is to be refused, or cannot be cut into blocks that fit.
+    Raises InputError if the layer does not fit and `config.memory_mode` refuses it, or no blocks fit either.
     """
     mode = config.memory_mode
     whole = [Block(packed, slice(None), slice(None))]
@@ -153,12 +161,12 @@ def blocks_of(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     if key not in packed.blocks:
         cut = _column_blocks if config.block_axis == "columns" else _row_blocks
         packed.blocks[key] = cut(packed, config)
-    found: list[Block] = packed.blocks[key]
-    return found
+    blocks: list[Block] = packed.blocks[key]
+    return blocks
 
 
 def buffers_of(config: ArrayConfig) -> int:
-    """Blocks that the SRAMs hold at once."""
+    """Return the number of blocks that the SRAMs hold at once."""
     return 2 if config.memory_mode == "streamed" else 1
 
 
@@ -168,14 +176,14 @@ def _inputs_and_outputs_fit(packed: PackedLayer, config: ArrayConfig) -> bool:
 
 
 def _image_bytes(packed: PackedLayer, config: ArrayConfig) -> int:
-    """Bytes of a block's lines and pointers, all PEs together."""
+    """Return the bytes of a block's lines and pointers in all PEs."""
     lines = int((-(-packed.stored_per_pe.astype(np.int64) // config.entries_per_line)).sum())
     pointers = len(packed.pointers) * config.num_pes
     return -(-(lines * config.line_bits + pointers * config.pointer_bits) // 8)
 
 
 def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
-    """As many columns to a block as fit, whole rows of activations; outputs stay in the PEs from block to block."""
+    """Cut a layer into blocks of as many columns as fit, in whole rows of activations; outputs stay in the PEs."""
     layer, num_pes = packed.layer, config.num_pes
     streams_inputs = not _inputs_and_outputs_fit(packed, config)
     activation_bytes = config.activation_bits // 8
@@ -203,9 +211,9 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     begin = 0
     while begin < layer.columns:
         ends = np.append(np.arange(begin + num_pes, layer.columns, num_pes), layer.columns)
-        stops = np.where(ends == layer.columns, len(packed.entry_counts), ends)  # the last one with the bias
+        stops = np.where(ends == layer.columns, len(packed.entry_counts), ends)  # the last block has the bias
         entries = (packed.pointers[stops] - packed.pointers[begin]).max(axis=1)
-        # the bias takes a pointer, but no place among the inputs
+        # The bias takes a pointer, but no place among the inputs.
         fits = (entries <= most_entries) & (stops - begin <= _pointers(config, buffers) - 1)
         fits &= ends - begin <= most_columns
         if not fits[0]:
@@ -219,14 +227,14 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
 
 
 def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
-    """Blocks of equally many rows of each PE, as few as fit; every block sees all inputs."""
+    """Cut a layer into as few blocks as fit, of equally many rows of each PE; all inputs enter every block."""
     layer, num_pes, buffers = packed.layer, config.num_pes, buffers_of(config)
     streams_outputs = not _inputs_and_outputs_fit(packed, config)
     rows_per_pe = _per_pe(layer.rows, config)
     order = packed.row_order
 
     def part(begin: int, end: int) -> Block:
-        """Rows `begin` to `end` of each PE."""
+        """Return the block of rows `begin` to `end` of each PE."""
         places = slice(begin * num_pes, min(end * num_pes, layer.rows))
         rows = places if order is None else order[places]
         images = pack(layer.part(rows), config)
@@ -240,12 +248,12 @@ def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     while True:
         bounds = [rows_per_pe * number // num_blocks for number in range(num_blocks + 1)]
         blocks = [part(begin, end) for begin, end in itertools.pairwise(bounds)]
-        lacking = [each for block in blocks for each in lacking_in(block)]
+        lacking = [shortfall for block in blocks for shortfall in lacking_in(block)]
         if not lacking:
             return blocks
         if num_blocks == rows_per_pe:
             raise _cannot_be_cut(layer, "rows", "one row in each PE", lacking[:1], buffers)
-        excess = max(each.needed / max(each.available, 1) for each in lacking)
+        excess = max(shortfall.needed / max(shortfall.available, 1) for shortfall in lacking)
         num_blocks = min(max(num_blocks + 1, math.floor(num_blocks * min(excess, rows_per_pe))), rows_per_pe)
 
 
@@ -265,21 +273,26 @@ def _listed(lacking: Sequence[Shortfall]) -> str:
 
 
 def transfer_cycles(num_bytes: int, config: ArrayConfig) -> int:
-    """Cycles of one transfer from or to DRAM."""
+    """Return the cycles of one transfer from or to DRAM."""
     return math.ceil(num_bytes / bytes_per_cycle(config))
 
 
 def bytes_per_cycle(config: ArrayConfig) -> Fraction:
-    """What the DRAM moves in a cycle of the array, exactly."""
+    """Return the bytes that the DRAM moves in a cycle of the array, as an exact fraction."""
     return Fraction(config.dram_gb_per_s) * 1000 / Fraction(config.clock_mhz)
 
 
 class Schedule(NamedTuple):
-    """Times of a layer that runs in blocks.
+    """Times of a layer that runs in blocks, each one number or int64 [inputs].
 
-    cycles           of the whole layer, of the type of the run cycles: one number, or int64 [inputs]
-    begins           cycles before each block begins, alike
-    waiting_cycles   cycles in which no block runs, alike
+    Attributes
+    ----------
+    cycles
+        Cycles of the whole layer.
+    begins
+        Cycles before each block begins.
+    waiting_cycles
+        Cycles in which no block runs.
     """
 
     cycles: Any
@@ -288,10 +301,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(blocks: Sequence[Block], run_cycles: Sequence[Any], config: ArrayConfig) -> Schedule:
-    """Find out when the blocks run.
-
-    run_cycles   of each block: one number, or int64 [inputs]
-    """
+    """Schedule the blocks by the cycles that each of them runs: one number, or int64 [inputs]."""
     zero = np.zeros_like(run_cycles[0])
     if len(blocks) == 1 and not blocks[0].load_bytes and not blocks[0].store_bytes:
         return Schedule(run_cycles[0], [zero], zero)

@@ -1,4 +1,4 @@
-"""A network on the array: matrix products on the array, what lies between them off it."""
+"""Simulation of a network: its matrix products run on the array, the steps between them off it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.batch import PER_INPUT, BatchResult, CountsPerInput, PerInput, simulate_batch
+from sim.batch import PER_INPUT, BatchResult, CountsPerInput, simulate_batch
 from sim.config import ArrayConfig
 from sim.memory import shortfalls
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats32, Floats64, Integers64, Numbers
 from traces.network import INPUT, LayerStep, Network
 
-CHUNK_BYTES = 2**27  # of the vectors and outputs of one layer at a time
+CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerCosts(CountsPerInput):
-    """What one layer of a network costs, input by input: the sums over an input's vectors.
+    """Counts of one layer of a network, summed over the vectors of each input.
 
-    rows      of the weights, all groups together
-    vectors   of one input: output positions times groups; 1 for a fully connected layer
-    biases    broadcasts of one input that are the bias column
+    Attributes
+    ----------
+    name : str
+        Name of the layer.
+    rows : int
+        Rows of the weights, all groups together.
+    columns : int
+        Columns of the weights.
+    vectors : int
+        Vectors of one input: output positions times groups, 1 for a fully connected layer.
+    biases : int
+        Broadcasts of one input that are the bias column.
     """
 
     name: str
@@ -36,38 +46,44 @@ class LayerCosts(CountsPerInput):
 
     @property
     def activation_density(self) -> float:
-        """Non-zero values over all values of the vectors, as measured; a bias column does not count."""
+        """Measured share of non-zero values in the vectors, without bias columns."""
         broadcasts = int(self.broadcasts.sum()) - self.biases * self.cycles.size
         return broadcasts / (self.columns * self.vectors * self.cycles.size)
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkResult:
-    """What a network costs and gives, input by input.
+    """Counts and outputs of a network with many inputs.
 
-    layers   the costs of each layer, in order
-    output   float32 [inputs, ...], of the last step
+    Attributes
+    ----------
+    config : ArrayConfig
+        The array.
+    layers : list of LayerCosts
+        Counts of each layer, in order.
+    output : numpy.ndarray
+        Output of the last step, float32 [inputs, ...].
     """
 
     config: ArrayConfig
     layers: list[LayerCosts]
-    output: npt.NDArray[np.float32]
+    output: Floats32
 
     @property
-    def cycles(self) -> PerInput:
-        """All layers one after the other, int64 [inputs]."""
-        total: PerInput = np.sum([layer.cycles for layer in self.layers], axis=0)
+    def cycles(self) -> Integers64:
+        """Cycles of all layers, one after the other, int64 [inputs]."""
+        total: Integers64 = np.sum([layer.cycles for layer in self.layers], axis=0)
         return total
 
     @property
-    def latency_us(self) -> npt.NDArray[np.float64]:
-        """float64 [inputs]"""
+    def latency_us(self) -> Floats64:
+        """Latency of each input, float64 [inputs]."""
         return self.cycles / self.config.clock_mhz
 
     @property
-    def energy_pj(self) -> npt.NDArray[np.float64]:
-        """float64 [inputs], preset `eie-45nm`"""
-        total: npt.NDArray[np.float64] = np.sum([layer.energy_pj for layer in self.layers], axis=0)
+    def energy_pj(self) -> Floats64:
+        """Energy of all layers with the preset `eie-45nm`, float64 [inputs]."""
+        total: Floats64 = np.sum([layer.energy_pj for layer in self.layers], axis=0)
         return total
 
     @property
@@ -83,17 +99,36 @@ def simulate_network(
     config: ArrayConfig | None = None,
     after_input: Callable[[], object] = lambda: None,
 ) -> NetworkResult:
-    """Run inputs through a network, each layer taking what the steps before it put out.
+    """Run inputs through a network; each layer takes the outputs of the steps before it.
 
-    network      a `traces.network.Network`, or fully connected layers, packed or not, a rectifier (ReLU) in between
-    inputs       float32 [inputs, ...], each of the network's input shape
-    after_input  called once for each input that is through
+    Parameters
+    ----------
+    network : Network or sequence of layers
+        A `traces.Network`, or fully connected layers, packed or not, with a rectifier (ReLU) between them.
+    inputs : array_like
+        Inputs, float32 [inputs, ...], each of the network's input shape.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+    after_input : callable, optional
+        Called once after each input.
 
-    A convolution is one matrix-vector product for each output position and group. A layer's own bias is added on the
-    array, as `simulate` does. Pooling, concatenation and the bias of a step (`LayerStep.bias`) are computed off the
-    array, in floating point, and cost nothing here. A fixed-point format is fitted to each layer and what enters it,
-    chunk by chunk of the inputs. Raises InputError if the inputs do not fit, or a convolution does not stay on the
-    array: its weights serve all positions.
+    Returns
+    -------
+    NetworkResult
+        Counts of each layer, and the outputs.
+
+    Raises
+    ------
+    InputError
+        If the inputs do not fit the network, or a convolution does not stay on the array: its weights serve all
+        positions.
+
+    Notes
+    -----
+    A convolution is one matrix-vector product for each output position and group. The array adds a layer's own bias, as
+    in `simulate`. Pooling, concatenation and the bias of a step (`LayerStep.bias`) are computed off the array, in
+    floating point, and cost nothing here. In fixed point, a format is fitted to each layer and its inputs, chunk by
+    chunk of the network's inputs.
     """
     config = config or ArrayConfig()
     network, packed = _packed_network(network, config)
@@ -116,7 +151,7 @@ def simulate_network(
         for _ in range(len(part)):
             after_input()
     layers = []
-    for step, *of_chunks in zip(packed, *costs, strict=True):
+    for step, *chunks in zip(packed, *costs, strict=True):
         groups = packed[step]
         layer = groups[0].layer
         layers.append(
@@ -125,12 +160,12 @@ def simulate_network(
                 name=step,
                 rows=layer.rows * len(groups),
                 columns=layer.columns,
-                vectors=of_chunks[0]["vectors"],
-                biases=of_chunks[0]["vectors"] if layer.bias is not None else 0,
+                vectors=chunks[0]["vectors"],
+                biases=chunks[0]["vectors"] if layer.bias is not None else 0,
                 stored_entries=sum(group.stored_entries for group in groups),
                 padding_entries=sum(group.padding_entries for group in groups),
                 shortfalls=shortfalls(groups[0], config) if config.memory_mode == "unlimited" else (),
-                **{name: np.concatenate([each[name] for each in of_chunks]) for name in PER_INPUT},
+                **{name: np.concatenate([part[name] for part in chunks]) for name in PER_INPUT},
             )
         )
     return NetworkResult(config, layers, np.concatenate(outputs))
@@ -139,13 +174,13 @@ def simulate_network(
 def _packed_network(
     network: Network | Sequence[CompressedLayer | PackedLayer], config: ArrayConfig
 ) -> tuple[Network, dict[str, list[PackedLayer]]]:
-    """The network, and its packed layers, group by group, by step."""
+    """Return the network, and by step its packed layers, one for each group."""
     if not isinstance(network, Network):
         try:
             layers = list(network)
         except TypeError:
             raise InputError(
-                f"network must be a traces.network.Network or a list of layers; found {type(network).__name__}; of a "
+                f"network must be a traces.Network or a list of layers; found {type(network).__name__}; of a "
                 f"container, give its layers"
             ) from None
         plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
@@ -163,7 +198,7 @@ def _packed_network(
 
 
 def _inputs_at_once(network: Network) -> int:
-    """So many inputs that no layer's vectors and outputs take more than CHUNK_BYTES, but at least one."""
+    """Return the most inputs, at least one, with which no layer's vectors and outputs take more than CHUNK_BYTES."""
     largest = 1
     for step in network.steps:
         if isinstance(step, LayerStep):
@@ -176,11 +211,11 @@ def _inputs_at_once(network: Network) -> int:
 
 
 def _run(
-    network: Network, packed: dict[str, list[PackedLayer]], inputs: npt.NDArray[Any], config: ArrayConfig
-) -> tuple[npt.NDArray[np.float32], list[dict[str, Any]]]:
-    """The last step's output, and the sums of each layer."""
+    network: Network, packed: dict[str, list[PackedLayer]], inputs: Numbers, config: ArrayConfig
+) -> tuple[Floats32, list[dict[str, Any]]]:
+    """Return the last step's output, and the summed counts of each layer."""
     last_use = {source: number for number, step in enumerate(network.steps) for source in step.sources}
-    outputs: dict[str, npt.NDArray[Any]] = {INPUT: inputs}
+    outputs: dict[str, Numbers] = {INPUT: inputs}
     costs: list[dict[str, Any]] = []
     for number, step in enumerate(network.steps):
         entering = [outputs[source] for source in step.sources]
@@ -203,7 +238,7 @@ def _run(
 
 
 def _sums(batches: Sequence[BatchResult], inputs: int) -> dict[str, Any]:
-    """Sums over groups and positions, [inputs] each."""
+    """Sum the counts over groups and positions, [inputs] each."""
     return {
         name: np.sum([getattr(batch, name).reshape(inputs, -1).sum(axis=1) for batch in batches], axis=0)
         for name in PER_INPUT
@@ -211,13 +246,13 @@ def _sums(batches: Sequence[BatchResult], inputs: int) -> dict[str, Any]:
 
 
 def _check_stays(step: LayerStep, groups: Sequence[PackedLayer], positions: int, config: ArrayConfig) -> None:
-    """Raise InputError if a layer that is multiplied many times would be loaded each time."""
+    """Raise InputError if a layer that serves many positions would be loaded for each."""
     if positions == 1 or config.memory_mode in ("unlimited", "resident"):
         return
     lacking = [each for group in groups for each in shortfalls(group, config)]
     if config.memory_mode == "streamed" or lacking:
-        what = f"does not fit: {lacking[0]}" if lacking else "would be streamed"
+        reason = f"does not fit: {lacking[0]}" if lacking else "would be streamed"
         raise InputError(
-            f"convolution {step.name!r} {what}; its weights serve {positions:,} positions and must stay on the array; "
-            f"enlarge what is too small, use more PEs, or run it with memory_mode='unlimited'"
+            f"convolution {step.name!r} {reason}; its weights serve {positions:,} positions and must stay on the "
+            f"array; enlarge what is too small, use more PEs, or run it with memory_mode='unlimited'"
         )

@@ -1,4 +1,4 @@
-"""A compressed layer as the SRAMs of one array hold it: interleaved compressed sparse column (CSC)."""
+"""SRAM images of a compressed layer: interleaved compressed sparse column (CSC)."""
 
 from __future__ import annotations
 
@@ -11,54 +11,63 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from traces import CompressedLayer, InputError
+from traces.arrays import Integers, Integers32, Integers64
 
-Integers = npt.NDArray[Any]
-
-MAX_ENTRIES = 2**30  # so that no clock edge of a layer is beyond 32 bits
+MAX_ENTRIES = 2**30  # keeps every clock edge of a layer within 32 bits
 
 
 @dataclass(frozen=True, eq=False)
 class PackedLayer:
-    """The SRAM images of one layer, for every array of this `num_pes` and `index_bits`.
+    """SRAM images of one layer for every array with this `num_pes` and `index_bits`.
 
-    PE k owns the output rows i with i mod num_pes == k, or, with a row order, the rows at such places. Its
-    entries lie column by column, within a column from the first place to the last, the bias as one more column
-    after all others; a gap too long for `index_bits` is bridged by padding entries (code 0, gap max_gap - 1).
-    Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
+    Attributes
+    ----------
+    layer : CompressedLayer
+        Layer that was packed.
+    num_pes : int
+        PEs of the array.
+    index_bits : int
+        Bits of a gap.
+    pointers : numpy.ndarray
+        Place of each column's first entry within each PE, int32 [columns + 1, num_pes]. The bias column, if there is
+        one, counts as a column here and below.
+    entry_counts : numpy.ndarray
+        Entries of each column in each PE, padding included, [columns, num_pes].
+    padding_counts : numpy.ndarray
+        Padding entries among them, [columns, num_pes].
+    row_order : numpy.ndarray or None
+        The layer's row at each place of the packed matrix, int64 [rows]; None if the rows are interleaved.
 
-    The entries themselves are placed when they are first asked for; timing needs only their counts.
-
-    layer            the layer that was packed
-    num_pes, index_bits   what the images depend on
-    pointers         int32 [columns + 1, num_pes], where each column's entries begin within each PE (the bias
-                     column, when there is one, counts as a column here and below)
-    entry_counts     [columns, num_pes], entries of each column in each PE, padding included
-    padding_counts   [columns, num_pes], padding entries among them
-    row_order        int64 [rows], the layer's row at each place of the packed matrix; None if interleaved
+    Notes
+    -----
+    PE k owns the output rows i with i mod num_pes == k or, with a row order, the rows at these places. Its entries lie
+    column by column, from the first place to the last; the bias is one more column after all others. Padding entries
+    (code 0, gap max_gap - 1) bridge a gap that is too long for `index_bits`. The entries are placed on first use, since
+    timing needs only their counts. Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
     """
 
     layer: CompressedLayer
     num_pes: int
     index_bits: int
-    pointers: npt.NDArray[np.int32]
+    pointers: Integers32
     entry_counts: Integers
     padding_counts: Integers
-    row_order: npt.NDArray[np.int64] | None = None
+    row_order: Integers64 | None = None
 
     @cached_property
     def blocks(self) -> dict[Any, Any]:
-        """Blocks that the layer has been cut into, by what they depend on; `sim.memory` fills and reads it."""
+        """Blocks that `sim.memory` has cut the layer into, by the parameters they depend on."""
         return {}
 
     @property
     def row_order_bits(self) -> int:
-        """Bits of the table that puts the outputs back in order; 0 if the rows are interleaved."""
+        """Bits of the table that restores the order of the outputs; 0 if the rows are interleaved."""
         return 0 if self.row_order is None else self.layer.rows * (self.layer.rows - 1).bit_length()
 
     @cached_property
-    def stored_per_pe(self) -> npt.NDArray[np.int32]:
+    def stored_per_pe(self) -> Integers32:
         """Entries in each PE, padding included, int32 [num_pes]."""
-        stored: npt.NDArray[np.int32] = self.pointers[-1]
+        stored: Integers32 = self.pointers[-1]
         return stored
 
     @cached_property
@@ -68,7 +77,7 @@ class PackedLayer:
 
     @cached_property
     def most_entries(self) -> int:
-        """The most entries that a column has in a PE, padding included."""
+        """Largest number of entries of a column in a PE, padding included."""
         return int(self.entry_counts.max())
 
     @cached_property
@@ -78,23 +87,23 @@ class PackedLayer:
 
     @property
     def codes(self) -> Integers:
-        """Type of the layer's codes [stored entries]; column by column, within a column PE by PE."""
+        """Codes of all entries [stored entries], column by column, within a column PE by PE."""
         return self._entries[0]
 
     @property
     def gaps(self) -> npt.NDArray[np.uint8]:
-        """uint8 [stored entries], in the order of `codes`."""
+        """Gaps of all entries in the order of `codes`, uint8 [stored entries]."""
         return self._entries[1]
 
     @property
     def output_rows(self) -> Integers:
-        """uint16 or uint32 [stored entries], the row of the output that each entry belongs to."""
+        """Output row of each entry, uint16 or uint32 [stored entries]."""
         return self._entries[2]
 
     @cached_property
-    def column_begin(self) -> npt.NDArray[np.int64]:
-        """int64 [columns + 1], where each column begins in `codes`, `gaps` and `output_rows`."""
-        begin: npt.NDArray[np.int64] = self.pointers.sum(axis=1, dtype=np.int64)
+    def column_begin(self) -> Integers64:
+        """Place of each column's first entry in `codes`, `gaps` and `output_rows`, int64 [columns + 1]."""
+        begin: Integers64 = self.pointers.sum(axis=1, dtype=np.int64)
         return begin
 
     @cached_property
@@ -112,7 +121,7 @@ class PackedLayer:
         return stored_codes, gaps, output_rows if order is None else order.astype(output_rows.dtype)[output_rows]
 
     def sparse_matrix_image(self, pe: int) -> tuple[Integers, npt.NDArray[np.uint8]]:
-        """Codes and gaps as the sparse-matrix SRAM of one PE holds them, column after column."""
+        """Return codes and gaps as the sparse-matrix SRAM of one PE holds them, column after column."""
         begin = self.column_begin[:-1] + self.entry_counts[:, :pe].sum(axis=1, dtype=np.int64)
         lengths = self.entry_counts[:, pe].astype(np.int64)
         places = np.repeat(begin - self.pointers[:-1, pe], lengths) + np.arange(lengths.sum())
@@ -140,12 +149,28 @@ def check_codes_fit(layer: CompressedLayer, config: ArrayConfig) -> None:
 
 
 def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike | None = None) -> PackedLayer:
-    """Pack a layer into the SRAM images of `config`'s array.
+    """Pack a layer into the SRAM images of an array.
 
-    row_order   [rows], the layer's rows in the order in which they are dealt to the PEs (`sim.row_assignment`);
-                if none is given, they are interleaved as they are
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to pack.
+    config : ArrayConfig
+        Array whose `num_pes`, `index_bits` and `weight_bits` count here.
+    row_order : array_like, optional
+        The layer's rows in the order in which they are dealt to the PEs (`assign_rows`), [rows]. By default the rows
+        are interleaved as they are.
 
-    Raises InputError if the layer's codes do not fit, or `row_order` does not hold every row once.
+    Returns
+    -------
+    PackedLayer
+        SRAM images.
+
+    Raises
+    ------
+    InputError
+        If the layer's codes are wider than the array's, the layer has too many entries, or `row_order` does not hold
+        every row once.
     """
     from sim import packing_kernels  # compiles on first use
 
@@ -168,18 +193,19 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     pointers = np.zeros((columns + 1, config.num_pes), dtype=np.int32)
     packing_kernels.add_up(entry_counts, pointers)
     for images in (pointers, entry_counts, padding_counts):
-        images.flags.writeable = False  # as where they are mapped from a file: kernels are compiled for one of the two
+        images.flags.writeable = False  # as if mapped from a file: kernels are compiled for one of the two
     return PackedLayer(layer, config.num_pes, config.index_bits, pointers, entry_counts, padding_counts, order)
 
 
-def _in_places(layer: CompressedLayer, order: npt.NDArray[np.int64] | None) -> tuple[Integers, Integers]:
-    """Codes and bias of a layer as they are dealt to the PEs; a bias of no length where there is none."""
+def _in_places(layer: CompressedLayer, order: Integers64 | None) -> tuple[Integers, Integers]:
+    """Return codes and bias as they are dealt to the PEs; the bias is empty if the layer has none."""
     codes = layer.codes
     bias = np.zeros(0, dtype=codes.dtype) if layer.bias is None else layer.bias
     return (codes, bias) if order is None else (codes[order], bias[order] if bias.size else bias)
 
 
-def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> Integers64:
+    """Return a row order as int64 [rows], or raise InputError."""
     try:
         order = np.asarray(row_order)
     except ValueError:  # ragged

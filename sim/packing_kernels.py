@@ -1,27 +1,22 @@
-"""The loops of packing: once over the dense codes to count the entries, once to place them."""
+"""Loops of packing: one over the dense codes counts the entries, another one places them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Integers
 from traces.kernel_cache import kernel
 
-Integers = npt.NDArray[Any]
-
-
-PES_BESIDE = 16  # whose counts are written side by side, one cache line for several of them
+PES_BESIDE = 16  # PEs whose counts are written side by side: several of them share a cache line
 
 
 @kernel
 def count_entries_of_pe(
     codes: Integers, index_bits: int, skipped: Integers, entries: Integers, padding: Integers
 ) -> None:
-    """Count entries and padding of one PE, whose rows are `codes` [rows, columns]; all others [columns].
+    """Count entries and padding of one PE with the rows `codes` [rows, columns]; all other arrays are [columns].
 
-    All columns beside each other and without a branch: one vector instruction serves as many as it has lanes.
+    The inner loop runs over the columns and has no branch, so that one vector instruction serves several columns.
     """
     narrow = entries.dtype.type
     zero, one, shift = narrow(0), narrow(1), narrow(index_bits)
@@ -42,9 +37,18 @@ def count_entries_of_pe(
 def count_entries(
     codes: Integers, bias: Integers, index_bits: int, entry_counts: Integers, padding_counts: Integers
 ) -> None:
-    """Count entries and padding per column and PE; `codes` [rows, columns], `bias` [rows] or [0].
+    """Count entries and padding of each column in each PE.
 
-    entry_counts, padding_counts   [columns and bias, num_pes], of a type that holds the number of a PE's rows
+    Parameters
+    ----------
+    codes : numpy.ndarray
+        [rows, columns].
+    bias : numpy.ndarray
+        [rows], or [0] if there is none.
+    index_bits : int
+        Bits of a gap.
+    entry_counts, padding_counts : numpy.ndarray
+        Results [columns and bias, num_pes], of a type that holds the number of a PE's rows.
     """
     columns, num_pes = codes.shape[1], entry_counts.shape[1]
     skipped = np.empty(columns, dtype=entry_counts.dtype)  # rows of the PE since each column's last entry
@@ -60,14 +64,14 @@ def count_entries(
                 padding_counts[column, first + pe] = padding[pe, column]
     if bias.size > 0:
         for pe in range(num_pes):
-            of_pe = bias[pe::num_pes].copy().reshape(-1, 1)
+            pe_bias = bias[pe::num_pes].copy().reshape(-1, 1)
             one_entry, one_padding = entry_counts[columns, pe : pe + 1], padding_counts[columns, pe : pe + 1]
-            count_entries_of_pe(of_pe, index_bits, skipped[:1], one_entry, one_padding)
+            count_entries_of_pe(pe_bias, index_bits, skipped[:1], one_entry, one_padding)
 
 
 @kernel
 def add_up(entry_counts: Integers, pointers: Integers) -> None:
-    """Pointers [columns + 1, num_pes], the first row zeros, from `entry_counts` [columns, num_pes]."""
+    """Add up `entry_counts` [columns, num_pes] to `pointers` [columns + 1, num_pes], whose first row is zeros."""
     for column in range(entry_counts.shape[0]):
         for pe in range(entry_counts.shape[1]):
             pointers[column + 1, pe] = pointers[column, pe] + np.int32(entry_counts[column, pe])
@@ -84,7 +88,7 @@ def fill_entries(
     stored_gaps: Integers,
     stored_rows: Integers,
 ) -> None:
-    """Place every entry: column by column from `column_begin` on, within a column PE by PE."""
+    """Place every entry column by column from `column_begin` on, within a column PE by PE."""
     rows, columns = codes.shape
     previous = np.empty(columns + 1, dtype=np.int64)
     place = np.empty(columns + 1, dtype=np.int64)
@@ -105,7 +109,7 @@ def fill_entries(
                     while gap >= max_gap:
                         stored_codes[at] = 0
                         stored_gaps[at] = max_gap - 1
-                        stored_rows[at] = row - (gap - max_gap + 1) * num_pes  # the last row that it skips
+                        stored_rows[at] = row - (gap - max_gap + 1) * num_pes  # last row that the padding skips
                         at += 1
                         gap -= max_gap
                     stored_codes[at] = code

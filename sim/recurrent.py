@@ -1,17 +1,16 @@
-"""LSTM and GRU cells on the array: two matrix products a step; the gates' element-wise functions are off the array.
+"""LSTM and GRU layers on the array: it computes two matrix products a step, and the gates are computed off the array.
 
 The weights are those of PyTorch's `LSTM` and `GRU`: `weight_ih` [gates * hidden, columns] and `weight_hh`
-[gates * hidden, hidden], each with its bias, in the codebook or free of it, gates in the order i, f, g, o and r, z, n.
-Source of the equations: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et
-al., 2000; Cho et al., 2014, with the reset gate after the product, as PyTorch has it. Gates are evaluated in float64
-(the paper's NT-LSTM counts the matrix products alone, too).
+[gates * hidden, hidden], each with its bias, in the codebook or free. The order of the gates is i, f, g, o and r, z, n.
+Gates are evaluated in float64 and cost nothing here; the paper's NT-LSTM counts the matrix products alone, too. Source
+of the equations: Hochreiter and Schmidhuber, "Long short-term memory", 1997, with the forget gate of Gers et al., 2000;
+Cho et al., 2014, with the reset gate after the product, as in PyTorch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,28 +21,36 @@ from sim.batch import BatchResult, checked_inputs, simulate_batch
 from sim.config import ArrayConfig
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats, Floats32, Floats64, Integers64
 
-Floats = npt.NDArray[Any]
 Layer = CompressedLayer | PackedLayer
 Step = Callable[[Floats, Floats, Floats, Floats], tuple[Floats, Floats]]
 
 
 @dataclass(frozen=True, eq=False)
 class RecurrentResult:
-    """What a recurrent layer costs and gives; arrays are [sequences, steps, ...].
+    """Costs and states of a recurrent layer.
 
-    hidden     float32 [sequences, steps, hidden], the hidden state after each step
-    cell       float32 [sequences, hidden], the LSTM's cell state after the last step; zeros for a GRU
-    cycles     int64 [sequences, steps], of both products
-    energy_pj  float64 [sequences, steps], preset `eie-45nm`
-    input_products    of `weight_ih` with all inputs, sequence by sequence
-    hidden_products   of `weight_hh` with the hidden states of all sequences, for each step
+    Attributes
+    ----------
+    hidden : numpy.ndarray
+        Hidden state after each step, float32 [sequences, steps, hidden].
+    cell : numpy.ndarray
+        Cell state of an LSTM after the last step, float32 [sequences, hidden]; zeros for a GRU.
+    cycles : numpy.ndarray
+        Cycles of both products, int64 [sequences, steps].
+    energy_pj : numpy.ndarray
+        Energy of both products with the preset `eie-45nm`, float64 [sequences, steps].
+    input_products : BatchResult
+        Products of `weight_ih` with all inputs, sequence by sequence.
+    hidden_products : list of BatchResult
+        Products of `weight_hh` with the hidden states of all sequences, one for each step.
     """
 
-    hidden: npt.NDArray[np.float32]
-    cell: npt.NDArray[np.float32]
-    cycles: npt.NDArray[np.int64]
-    energy_pj: npt.NDArray[np.float64]
+    hidden: Floats32
+    cell: Floats32
+    cycles: Integers64
+    energy_pj: Floats64
     input_products: BatchResult
     hidden_products: list[BatchResult]
 
@@ -53,10 +60,29 @@ def simulate_lstm(
 ) -> RecurrentResult:
     """Run sequences through an LSTM layer, from a state of zeros.
 
-    inputs   float32 [sequences, steps, columns]. They and the hidden states are signed: what is not zero is broadcast.
+    Parameters
+    ----------
+    weight_ih, weight_hh : CompressedLayer or PackedLayer
+        Weights that the inputs and the hidden state are multiplied with.
+    inputs : array_like
+        Sequences, float32 [sequences, steps, columns].
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
 
-    A fixed-point format is fitted to all inputs, and to the hidden states of each step. Raises InputError if the
-    shapes do not go together, or as `simulate` does.
+    Returns
+    -------
+    RecurrentResult
+        Costs and states.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not match, or as `simulate_batch` does.
+
+    Notes
+    -----
+    Inputs and hidden states are signed; all that are not zero are broadcast. In fixed point, one format is fitted to
+    all inputs, and one to the hidden states of each step.
     """
 
     def step(from_input: Floats, from_hidden: Floats, _: Floats, cell: Floats) -> tuple[Floats, Floats]:
@@ -70,7 +96,27 @@ def simulate_lstm(
 def simulate_gru(
     weight_ih: Layer, weight_hh: Layer, inputs: npt.ArrayLike, config: ArrayConfig | None = None
 ) -> RecurrentResult:
-    """Run sequences through a GRU layer, from a state of zeros; arguments and errors as of `simulate_lstm`."""
+    """Run sequences through a GRU layer, from a state of zeros.
+
+    Parameters
+    ----------
+    weight_ih, weight_hh : CompressedLayer or PackedLayer
+        Weights that the inputs and the hidden state are multiplied with.
+    inputs : array_like
+        Sequences, float32 [sequences, steps, columns].
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+
+    Returns
+    -------
+    RecurrentResult
+        Costs and states.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not match, or as `simulate_batch` does.
+    """
 
     def step(from_input: Floats, from_hidden: Floats, hidden: Floats, cell: Floats) -> tuple[Floats, Floats]:
         (r, z, n), (hidden_r, hidden_z, hidden_n) = (np.split(part, 3, axis=1) for part in (from_input, from_hidden))
@@ -84,6 +130,7 @@ def simulate_gru(
 def _run(
     weight_ih: Layer, weight_hh: Layer, inputs: npt.ArrayLike, config: ArrayConfig | None, gates: int, step: Step
 ) -> RecurrentResult:
+    """Run a layer whose gates `step` computes."""
     config = config or ArrayConfig()
     packed_ih, packed_hh = packed_for(weight_ih, config), packed_for(weight_hh, config)
     hidden_size = packed_hh.layer.columns

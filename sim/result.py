@@ -1,4 +1,4 @@
-"""What a simulation gives back: counts as whole numbers and arrays per PE, and the output."""
+"""Results of a simulation: counts as whole numbers and as arrays over PEs, and the output."""
 
 from __future__ import annotations
 
@@ -7,35 +7,47 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
 from sim.fixed_point import FixedPoint
 from sim.memory import Block, Schedule, Shortfall, memory_counts
 from sim.packing import PackedLayer
-
-PerPE = npt.NDArray[np.int64]
+from traces.arrays import Floats32, Integers64
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Counts:
-    """What one layer with one input costs on one array; everything but the output.
+    """Counts of one layer with one input on one array.
 
-    stored_entries, padding_entries   in the whole packed matrix, as the SRAMs hold it
-    broadcasts          columns sent to the PEs: non-zero activations, and the bias
-    cycles              from loading the first row of activations to the last activation write
-    bubble_cycles       cycles in which the scan left a row and broadcast nothing
-    blocked_cycles      cycles in which a broadcast waited for a full queue
-    useful_macs         multiply-accumulates that are not padding
-    pointer_reads       pairs (begin and end of a column) over all PEs
-    line_reads          lines of the sparse-matrix SRAM over all PEs
-    blocks              parts in which the layer was run, one after the other (`sim.memory`)
-    waiting_cycles      cycles in which no block ran, but one was being loaded or stored
-    dram_read_bytes, dram_write_bytes
-    shortfalls          what the array lacks to hold the layer, where it was simulated all the same
-    *_per_pe            int64 [num_pes]: entries gone through (padding included), padding among them, lines
-                        read, and the clock edge at which the last entry left the pointer read (0: no entry)
+    Attributes
+    ----------
+    config : ArrayConfig
+        The array.
+    stored_entries, padding_entries : int
+        Entries of the packed matrix as the SRAMs hold it, and padding among them.
+    broadcasts : int
+        Columns sent to the PEs: non-zero activations, and the bias.
+    cycles : int
+        Cycles from loading the first row of activations to the last activation write.
+    bubble_cycles : int
+        Cycles in which the scan left a row and broadcast nothing.
+    blocked_cycles : int
+        Cycles in which a broadcast waited for a full queue.
+    entries_per_pe, padding_per_pe : numpy.ndarray
+        Entries that each PE goes through, padding included, and padding among them, int64 [num_pes].
+    line_reads_per_pe : numpy.ndarray
+        Lines that each PE reads from its sparse-matrix SRAM, int64 [num_pes].
+    finish_edge_per_pe : numpy.ndarray
+        Clock edge at which each PE's last entry left the pointer read, int64 [num_pes]; 0 without entries.
+    blocks : int
+        Parts in which the layer was run, one after the other (`sim.memory`).
+    waiting_cycles : int
+        Cycles in which no block ran, since one was being loaded or stored.
+    dram_read_bytes, dram_write_bytes : int
+        Traffic from and to DRAM.
+    shortfalls : tuple of Shortfall
+        Capacities that the layer exceeds, if it was simulated as if it fitted.
     """
 
     config: ArrayConfig
@@ -45,10 +57,10 @@ class Counts:
     cycles: int
     bubble_cycles: int
     blocked_cycles: int
-    entries_per_pe: PerPE
-    padding_per_pe: PerPE
-    line_reads_per_pe: PerPE
-    finish_edge_per_pe: PerPE
+    entries_per_pe: Integers64
+    padding_per_pe: Integers64
+    line_reads_per_pe: Integers64
+    finish_edge_per_pe: Integers64
     blocks: int = 1
     waiting_cycles: int = 0
     dram_read_bytes: int = 0
@@ -67,10 +79,12 @@ class Counts:
 
     @property
     def pointer_reads(self) -> int:
+        """Pointer pairs (begin and end of a column) that all PEs read."""
         return self.config.num_pes * self.broadcasts
 
     @property
     def line_reads(self) -> int:
+        """Lines that all PEs read from their sparse-matrix SRAMs."""
         return int(self.line_reads_per_pe.sum())
 
     @property
@@ -80,15 +94,16 @@ class Counts:
 
     @property
     def latency_us(self) -> float:
+        """Latency in microseconds."""
         return self.cycles / self.config.clock_mhz
 
     @property
     def energy(self) -> Energy:
-        """Energy by block, in pJ, of the preset `eie-45nm`; see `sim.cost.energy`."""
+        """Energy by block in pJ with the preset `eie-45nm` (`sim.cost.energy`)."""
         return self.energy_with(DEFAULT_PRESET)
 
     def energy_with(self, preset: str) -> Energy:
-        """Energy by block, in pJ, of one of `sim.cost.energy.ENERGY_PRESETS`. Raises InputError if there is none."""
+        """Return the energy by block in pJ with one of `ENERGY_PRESETS`; raise InputError for any other preset."""
         return Energy(
             **block_energies(
                 self.config,
@@ -105,17 +120,25 @@ class Counts:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SimulationResult(Counts):
-    """Counts, and the output activations (before any non-linearity), float32 [rows].
+    """Counts and output of one layer with one input.
 
-    number_format   the fixed-point format of the layer; None for floating point, so are the next
-    output_codes    int64 [rows], the outputs as the accumulators hold them
-    overflows       additions that left the range of an accumulator, and were saturated
-    saturated_activations   inputs that were too large for the format
+    Attributes
+    ----------
+    output : numpy.ndarray
+        Output activations before any non-linearity, float32 [rows].
+    number_format : FixedPoint or None
+        Fixed-point format of the layer; None for floating point.
+    output_codes : numpy.ndarray or None
+        Outputs as the accumulators hold them, int64 [rows]; None for floating point.
+    overflows : int
+        Additions that left the range of an accumulator and were saturated.
+    saturated_activations : int
+        Inputs that were too large for the format.
     """
 
-    output: npt.NDArray[np.float32]
+    output: Floats32
     number_format: FixedPoint | None = None
-    output_codes: npt.NDArray[np.int64] | None = None
+    output_codes: Integers64 | None = None
     overflows: int = 0
     saturated_activations: int = 0
 

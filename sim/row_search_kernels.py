@@ -1,25 +1,21 @@
-"""The loop of the search for a row order."""
+"""Loop of the search for a row order, compiled with Numba."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from sim.engine_kernels import queue_recurrence
+from traces.arrays import Integers
 from traces.kernel_cache import kernel
-
-Integers = npt.NDArray[Any]
 
 
 @kernel
 def total_cycles(
     bubbles: Integers, input_begin: Integers, trailing_bubbles: Integers, queue_depth: int, counts: Integers
 ) -> np.int64:
-    """Cycles of all inputs, less what each layer takes in any order; arguments as in `exchange_rows`."""
+    """Return the cycles of all inputs, without those that do not depend on the order (see `exchange_rows`)."""
     num_pes = counts.shape[1]
-    busy = np.ones(num_pes, dtype=np.int64)  # every PE may have entries
+    busy = np.ones(num_pes, dtype=np.int64)  # any PE may have entries
     cycles = np.int64(0)
     for i in range(trailing_bubbles.shape[0]):
         begin, end = input_begin[i], input_begin[i + 1]
@@ -41,7 +37,7 @@ def total_cycles(
 
 @kernel
 def exchange(kept: Integers, row: int, other_row: int, pe: int, other_pe: int, counts: Integers) -> None:
-    """Update `counts`: `pe` gives `row` to `other_pe` and gets `other_row`."""
+    """Update `counts` when `pe` gives `row` to `other_pe` and gets `other_row`."""
     for j in range(counts.shape[0]):
         change = kept[other_row, j] - kept[row, j]
         counts[j, pe] += change
@@ -59,15 +55,26 @@ def exchange_rows(
     order: Integers,
     counts: Integers,
 ) -> None:
-    """Try exchanges of two places of `order` one by one; keep each that does not take longer.
+    """Try exchanges of two places of `order` one by one; keep each one that does not take longer.
 
-    kept              [rows, broadcasts], 1 where a row has an entry; broadcasts of all inputs, one after the other
-    bubbles           [broadcasts]
-    input_begin       [inputs + 1], where each input's broadcasts begin
-    trailing_bubbles  [inputs]
-    exchanges         [trials, 2], places
-    order             [rows], row at each place; changed
-    counts            int32 [broadcasts, num_pes], entries of each PE in this order; changed
+    Parameters
+    ----------
+    kept : numpy.ndarray
+        1 where a row has an entry, [rows, broadcasts]; the broadcasts of all inputs, one after the other.
+    bubbles : numpy.ndarray
+        [broadcasts].
+    input_begin : numpy.ndarray
+        First broadcast of each input, [inputs + 1].
+    trailing_bubbles : numpy.ndarray
+        [inputs].
+    queue_depth : int
+        Columns that a queue holds.
+    exchanges : numpy.ndarray
+        Pairs of places, [trials, 2].
+    order : numpy.ndarray
+        Row at each place, [rows]; changed.
+    counts : numpy.ndarray
+        Entries of each PE in this order, int32 [broadcasts, num_pes]; changed.
     """
     num_pes = counts.shape[1]
     best = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, counts)

@@ -1,20 +1,30 @@
-"""What one screen says of a simulated layer, or of a simulated network."""
+"""Tables on the screen: a simulated layer, and a simulated network."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
 
-from sim.memory import print_shortfalls
+from sim.memory import Shortfall
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown
 from sim.result import SimulationResult
 from traces.shell.command_line import console
 
 
+def print_shortfalls(name: str, shortfalls: Sequence[Shortfall]) -> None:
+    """Print the capacities that a layer exceeds which was simulated as if it fitted."""
+    if shortfalls:
+        print(f"Layer {name} does not fit this array and was simulated as if it did. It exceeds:")
+        for shortfall in shortfalls:
+            print(f"  {shortfall}")
+        print("  (--memory-mode resident refuses such a layer, passes and streamed run it in blocks that fit)")
+
+
 def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
-    """One screen of counts, derived figures, where the PEs' cycles go, and energy."""
+    """Print counts, derived figures, the classes of the PEs' cycles, and energy."""
     from rich.table import Table
 
     array = result.config
@@ -46,7 +56,7 @@ def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) 
 
 
 def print_network(title: str, result: NetworkResult) -> None:
-    """Layer by layer: shape, cycles, efficiency, energy; the whole network, and how it spreads over inputs."""
+    """Print shape, cycles, efficiency and energy of each layer and the network, and the spread over the inputs."""
     from rich.table import Table
 
     array, inputs = result.config, len(result.output)
