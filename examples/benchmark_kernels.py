@@ -1,8 +1,8 @@
-"""How fast the kernels are here, as ratios taken in one run, each result checked before it is timed.
+"""Ratios of kernel speeds, measured in one run.
 
     python examples/benchmark_kernels.py
 
-The first call of a kernel compiles it; that is waited for before anything is timed.
+Each result is checked before it is timed. The first call of a kernel compiles it and is not timed.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import scipy.sparse
 
 from compress import CompressedModel
 from sim import ArrayConfig, pack, simulate, simulate_batch
-from traces.synthetic import draw_layer
+from traces import draw_layer
 
 RUNS = 7
 SCIPY = "SciPy's csc_matrix @ vector"
 
 
 def medians_s(candidates: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median time of each in seconds, taken in turns, so that a slower minute is one for all."""
-    taken: dict[str, list[float]] = {name: [] for name in candidates}
+    """Return the median time of each call in seconds; calls alternate, so that a slow minute affects all."""
+    times_s: dict[str, list[float]] = {name: [] for name in candidates}
     for call in candidates.values():
         call()
     for _ in range(RUNS):
         for name, call in candidates.items():
             begin = time.perf_counter()
             call()
-            taken[name].append(time.perf_counter() - begin)
-    return {name: statistics.median(times) for name, times in taken.items()}
+            times_s[name].append(time.perf_counter() - begin)
+    return {name: statistics.median(times) for name, times in times_s.items()}
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     assert ticked == fast
     assert (CompressedModel.from_bytes(content).layers[0].codes == layer.codes).all()
 
-    found = medians_s(
+    medians = medians_s(
         {
             "simulate, one input": lambda: simulate(packed, activations, array),
             SCIPY: lambda: matrix @ activations,
@@ -61,13 +61,13 @@ def main() -> None:
             "decode a container": lambda: CompressedModel.from_bytes(content).layers,
         }
     )
-    for name, seconds in found.items():
+    for name, seconds in medians.items():
         print(f"{name:<30}{1e3 * seconds:10.3f} ms")
-    alone, batch = found["simulate, one input"], found["simulate, 50 inputs at once"] / 50
-    closed = found["small layer, tick machine"] / found["small layer, closed form"]
-    print(f"closed form: {closed:,.0f} times as fast as the tick machine")
-    print(f"simulate: {alone / found[SCIPY]:.1f} times as long as the product alone")
-    print(f"50 inputs at once: {alone / batch:.1f} times as fast as one by one")
+    one, in_batch = medians["simulate, one input"], medians["simulate, 50 inputs at once"] / 50
+    closed_form = medians["small layer, tick machine"] / medians["small layer, closed form"]
+    print(f"closed form: {closed_form:,.0f} times as fast as the tick machine")
+    print(f"simulate: {one / medians[SCIPY]:.1f} times as long as the product alone")
+    print(f"50 inputs at once: {one / in_batch:.1f} times as fast as one by one")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Compress a convolutional network with fine-tuning, and run the container on an array, image by image.
+"""Compression of a convolutional network with fine-tuning, and its simulation on an array.
 
     python examples/compress_cnn.py
 
-The network is one like torchvision's: a Sequential of features (Conv2d, ReLU, MaxPool2d), then a classifier (Linear),
-here for scikit-learn's digits. Put your own module and your own loop of training in their places.
+The network has the form of torchvision's: features (Conv2d, ReLU, MaxPool2d), then a classifier (Linear). It is trained
+on scikit-learn's digits. Replace the module and the training with your own.
 """
 
 from __future__ import annotations
@@ -14,14 +14,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress import CompressedModel
-from compress.config import CompressionConfig, LayerSettings
-from compress.training.compressor import Stage, compress
-from compress.training.fine_tuning import accuracy, train
+from compress import CompressedModel, CompressionConfig, LayerSettings, Stage, accuracy, compress, train
 from sim import ArrayConfig, simulate_network
-from traces.convolution import Convolution
-from traces.files.images import load_digits
-from traces.network import LayerStep, Network, PoolStep
+from traces import Convolution, LayerStep, Network, PoolStep, load_digits
 
 CONTAINER = Path("cnn.dc")
 
@@ -48,8 +43,8 @@ class SmallConvNet(torch.nn.Module):
 
 
 def on_the_array(model: CompressedModel) -> Network:
-    """The same network from the container's layers; what lies between them is no weight, and so is said here."""
-    layer = {each.name: each for each in model.layers}
+    """Return the network for the simulator: the container's layers, with rectifiers and pooling between them."""
+    layer = {weights.name: weights for weights in model.layers}
     same = Convolution(kernel=(3, 3), padding=(1, 1))
     steps = (
         LayerStep(layer["features.0"], convolution=same, rectified=True),
@@ -92,7 +87,7 @@ def main() -> None:
     result = simulate_network(on_the_array(model), some, ArrayConfig(num_pes=16, weight_bits=5))
     with torch.no_grad():
         expected = decoded(torch.from_numpy(some)).numpy()
-    print(f"on 16 PEs: {result.latency_us.mean():.1f} us and {result.energy_pj.mean() / 1e3:.0f} nJ an image")
+    print(f"on 16 PEs: {result.latency_us.mean():.1f} us and {result.energy_pj.mean() / 1e3:.0f} nJ per image")
     print("same outputs as PyTorch:", np.allclose(result.output, expected, atol=1e-3))
 
 

@@ -1,9 +1,9 @@
-"""Compress an LSTM, and run the sequences through it on an array, step by step.
+"""Compression of an LSTM with fine-tuning, and its simulation on an array, step by step.
 
     python examples/compress_lstm.py
 
-A digit is a sequence here, eight rows of eight pixels, one a step. The array multiplies by the two matrices of the
-cell; gates are computed off it. Hidden states are signed and hardly ever zero: what is gained comes from the weights.
+A digit is a sequence of eight rows of eight pixels, one row per step. The array multiplies by the two matrices of the
+cell; the gates are computed off the array. Hidden states are rarely zero, so only zero weights save work.
 """
 
 from __future__ import annotations
@@ -13,20 +13,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress import CompressedModel
-from compress.config import CompressionConfig, LayerSettings
-from compress.training.compressor import Stage, compress
-from compress.training.fine_tuning import accuracy, train
-from sim import ArrayConfig
-from sim.recurrent import simulate_lstm
-from traces.files.images import load_digits
+from compress import CompressedModel, CompressionConfig, LayerSettings, Stage, accuracy, compress, train
+from sim import ArrayConfig, simulate_lstm
+from traces import load_digits
 
 CONTAINER = Path("lstm.dc")
 HIDDEN = 48
 
 
 class RowByRow(torch.nn.Module):
-    """An LSTM over the rows of a digit, and a classifier of its last hidden state."""
+    """LSTM over the rows of a digit, with a classifier of the last hidden state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,14 +53,14 @@ def main() -> None:
     print(f"accuracy {before:.1%}, compressed {after:.1%}")
     print(f"{model.size_bytes:,} bytes, {model.compression_ratio:.1f}x smaller")
 
-    layer = {each.name: each for each in model.layers}
+    layers = {layer.name: layer for layer in model.layers}
     sequences = images.test_images[:10].reshape(-1, 8, 8)
     array = ArrayConfig(num_pes=16)
-    result = simulate_lstm(layer["lstm.weight_ih_l0"], layer["lstm.weight_hh_l0"], sequences, array)
+    result = simulate_lstm(layers["lstm.weight_ih_l0"], layers["lstm.weight_hh_l0"], sequences, array)
     with torch.no_grad():
         expected = network.lstm(torch.from_numpy(sequences))[0].numpy()
     energy_nj = result.energy_pj.sum(axis=1).mean() / 1e3
-    print(f"on 16 PEs: {result.cycles.sum(axis=1).mean():,.0f} cycles and {energy_nj:.0f} nJ a sequence")
+    print(f"on 16 PEs: {result.cycles.sum(axis=1).mean():,.0f} cycles and {energy_nj:.0f} nJ per sequence")
     print("same hidden states as PyTorch:", np.allclose(result.hidden, expected, atol=1e-4))
 
 

@@ -1,12 +1,11 @@
-"""Compress a transformer's encoder: all its linear layers, those of attention, too; run each on an array.
+"""Compression of a transformer encoder with fine-tuning, and a simulation of each layer on an array.
 
     python examples/compress_transformer.py
 
-What an EIE-like array can do with attention: the four projections (queries, keys, values, output) and the two layers of
-the feed-forward part are weights times activations, so they are pruned, shared, packed and run. What it cannot: the
-products of queries with keys and of scores with values have activations on both sides, nothing that could be compressed
-before they come; they, softmax and normalisation are computed elsewhere and cost nothing here. Zeros among activations,
-which save broadcasts, come behind ReLU alone: what enters attention is normalised and has none.
+The array runs the four projections of attention (queries, keys, values, output) and the two feed-forward layers. The
+products of queries with keys and of scores with values have no weights, so they cannot be compressed. These products,
+softmax and normalisation run elsewhere and cost nothing here. Zero activations save broadcasts; only ReLU produces
+them, so the normalised inputs of attention have none.
 """
 
 from __future__ import annotations
@@ -16,20 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress import CompressedModel
-from compress.config import CompressionConfig, LayerSettings
-from compress.training.compressor import Stage, compress
-from compress.training.fine_tuning import accuracy, train
+from compress import CompressedModel, CompressionConfig, LayerSettings, Stage, accuracy, compress, train
 from sim import ArrayConfig, simulate_batch
-from traces.files.images import load_digits
-from traces.torch_activations import record_activations
+from traces import load_digits, record_activations
 
 CONTAINER = Path("transformer.dc")
 WIDTH, HEADS = 32, 4
 
 
 class EncoderLayer(torch.nn.Module):
-    """Attention of several heads and a feed-forward part, each added to what it takes, normalised before."""
+    """Multi-head attention and a feed-forward part, each with normalised inputs and a residual connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,7 +42,7 @@ class EncoderLayer(torch.nn.Module):
 
 
 class Encoder(torch.nn.Module):
-    """A digit as eight tokens, its rows of eight pixels; two layers of an encoder; ten classes."""
+    """Two encoder layers and a classifier; the tokens are the eight rows of a digit, eight pixels each."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +77,7 @@ def main() -> None:
 
     recorded = record_activations(network, images.test_images[:4], [layer.name for layer in model.layers])
     array = ArrayConfig(num_pes=16)
-    print(f"{'layer':<20}{'shape':>10}{'non-zero':>10}{'us a token':>12}{'efficiency':>12}")
+    print(f"{'layer':<20}{'shape':>10}{'non-zero':>10}{'us per token':>14}{'efficiency':>12}")
     for layer in model.layers:
         vectors = recorded[layer.name].reshape(-1, layer.columns)
         result = simulate_batch(layer, vectors, array)
@@ -91,7 +86,7 @@ def main() -> None:
         shape = f"{layer.rows} x {layer.columns}"
         print(
             f"{layer.name:<20}{shape:>10}{(vectors != 0).mean():>10.0%}"
-            f"{result.latency_us.mean():>12.3f}{efficiency:>12.1%}"
+            f"{result.latency_us.mean():>14.3f}{efficiency:>12.1%}"
         )
 
 
