@@ -5,9 +5,9 @@ be pruned. The logarithms of the scales are normal; their standard deviations ar
 
     weight[i, j] = exp(row_spread * r[i] + column_spread * c[j]) * w[i, j]          r, c, w from N(0, 1)
 
-Scales, unlike densities, vary alike in layers that are pruned more and less. `python -m designs experiment unevenness` measures
-the spreads of each layer and writes the file; what is taken is the median of the fully connected ones. Larger layers
-tend to be less uneven; six are too few to model that. No time of any paper went into it.
+Scales, unlike densities, vary alike in layers that are pruned more and less. `python -m designs experiment unevenness`
+measures the spreads of each layer and writes the file; the median of the fully connected layers is used. Larger layers
+tend to be less uneven; six are too few to model that. The spreads are not fitted to any time of a paper.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def measured_unevenness(path: Path = MEASURED_FILE) -> Unevenness:
     """
     rows = [row for row in read_measured(path) if row["kind"] == FULLY_CONNECTED]
     if not rows:
-        raise InputError(f"{path}: lists no fully connected layer; make it again with python -m designs experiment unevenness")
+        raise InputError(
+            f"{path}: lists no fully connected layer; make it again with python -m designs experiment unevenness"
+        )
     return Unevenness(*(median(float(row[name]) for row in rows) for name in ("row_spread", "column_spread")))
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from designs.progress import Progress
 from designs.sweeps.totals import DesignPoint
+from traces.shell.progress import Progress
 
 
 class SweepProgress(Progress):

@@ -347,7 +347,7 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),
         (["compress", "pack", "flat.npz", "out.dc"], "error: there is no parameter NAME.weight of two dimensions"),
         (["sim", "absent.npz"], "error: absent.npz: there is no such file"),
-        (["sim", "layer.npz", "--prototxt", "x"], "--prototxt describes a .net file; layer.npz is none"),
+        (["sim", "layer.npz", "--prototxt", "x"], "--prototxt describes a .net file, which layer.npz is not; leave it out"),
         (["sim", "layer.npz"], "error: layer.npz: holds no recorded input (act); give one with --activations"),
         (["sim", "layer.npz", "--activations", "nan.npy"], "every activation must be a finite float32; found nan"),
         (["sim", "layer.npz", "--activations", "long.npy"], "has 2 columns, so activations must be [2]; found"),

@@ -22,7 +22,7 @@ SPACE = "[hardware]\nnum_pes = [2, 4]\nqueue_slots = [2, 8]\nline_bits = [8, 4]\
     [
         (["sweep", "absent.toml"], "error: absent.toml: cannot be read: No such file or directory"),
         (["sweep", "wrong.toml"], "error: wrong.toml: hardware: there is no pes; there are num_pes, queue_slots"),
-        (["sweep", "space.toml", "--method", "sobol"], "error: points must say how many designs to draw"),
+        (["sweep", "space.toml", "--method", "sobol"], "error: points must be the number of designs to draw"),
         (["sweep", "space.toml", "--points", "5"], "error: a grid takes every combination; points and seed have no"),
         (["sweep", "space.toml", "--workload", "absent"], "error: absent: there is no such layer file, and EIE's"),
         (["sweep", "space.toml", "--workload", "silent.npz"], "error: silent.npz: a sweep needs a recorded input"),
@@ -62,7 +62,7 @@ def test_progress_states_points_rate_the_best_and_time_left(
     points = network_totals(sweep(workload, [Design(ArrayConfig(num_pes=pes)) for pes in (1, 4)]))
     best = min(points, key=lambda point: point.energy_delay_nj_us)
     now = [100.0]
-    monkeypatch.setattr("designs.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("traces.shell.progress.time.monotonic", lambda: now[0])
     with SweepProgress(1000, done=200, best=None) as progress:
         now[0] += 5
         progress.add(100, points[0])
@@ -70,6 +70,6 @@ def test_progress_states_points_rate_the_best_and_time_left(
         now[0] += 5
         progress.add(100, points[1])
     assert capsys.readouterr().err == (
-        f"sweep: 400 of 1,000 points, 20 a second; best {best.energy_delay_nj_us:,.4g} nJ us: point {best.point}, "
+        f"sweep: 400 of 1,000 points, 20 per second; best {best.energy_delay_nj_us:,.4g} nJ us: point {best.point}, "
         f"{best.num_pes} PEs, 8 slots, 64-bit lines; 30 s left\n"
     )
