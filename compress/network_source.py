@@ -1,41 +1,50 @@
-"""A network that is named on the command line: a Python function that builds it, and a file of its parameters."""
+"""Network named by a Python function that builds it, and by a file of its parameters (PyTorch needed)."""
 
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from compress.one_shot import read_parameters
 from traces import InputError
+from traces.arrays import Numbers
 
 
 def named_function(name: str) -> Callable[..., Any]:
-    """What `package.module:function` names. Raises InputError if there is no such thing to call."""
+    """Return the function named `package.module:function`. Raises InputError if it cannot be called."""
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
         raise InputError(f"{name!r} must be package.module:function, like designs.experiments.resnet:ResNet20")
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        function: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except ImportError as error:
         raise InputError(f"{name}: the module cannot be imported: {error}; run this where Python finds it") from error
     except AttributeError:
         raise InputError(f"{name}: the module has no {attribute}") from None
-    if not callable(found):
-        raise InputError(f"{name} must be a function or a class; found {type(found).__name__}")
-    function: Callable[..., Any] = found
+    if not callable(function):
+        raise InputError(f"{name} must be a function or a class; found {type(function).__name__}")
     return function
 
 
-def build_network(name: str, weights: Path | None) -> torch.nn.Module:
-    """The network that a function builds, with the parameters of a file (.npz, .pt), if one is given.
+def build_network(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
+    """Return the network that a function builds, in evaluation mode.
 
-    Raises InputError if the function gives no network, or the parameters are not its own.
+    Parameters
+    ----------
+    name : str
+        package.module:function
+    weights : path or None
+        File of its parameters (.npz, .pt).
+
+    Raises
+    ------
+    InputError
+        If the function gives no network, or the parameters are not those of the network.
     """
     network = named_function(name)()
     if not isinstance(network, torch.nn.Module):
@@ -45,8 +54,8 @@ def build_network(name: str, weights: Path | None) -> torch.nn.Module:
     return network.eval()
 
 
-def load_parameters(network: torch.nn.Module, parameters: Mapping[str, npt.NDArray[Any]], must: str) -> None:
-    """Give a network parameters and buffers by name. Raises InputError, beginning with `must`, if they differ."""
+def load_parameters(network: torch.nn.Module, parameters: Mapping[str, Numbers], must: str) -> None:
+    """Load parameters and buffers by name. Raises InputError, beginning with `must`, if names or shapes differ."""
     try:
         network.load_state_dict({name: torch.from_numpy(np.asarray(values)) for name, values in parameters.items()})
     except RuntimeError as error:  # torch says which names are missing, unknown or of another shape

@@ -1,38 +1,52 @@
-"""Compression of given weights without data: prune and share once, no fine-tuning."""
+"""Compression of given weights in one step, without data: prune and share once, no fine-tuning."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from compress.config import CompressionConfig
 from compress.container.model import CompressedModel
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
 from traces import CompressedLayer, InputError
+from traces.arrays import Numbers
 from traces.files.npz import read_npz
 
-BUFFER_NAMES = ("running_mean", "running_var", "num_batches_tracked")  # what batch normalisation counts and averages
-
-Parameters = Mapping[str, npt.NDArray[Any]]
+BUFFER_NAMES = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
 
 
-def read_parameters(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Parameters by name from an `.npz` file, or from a PyTorch state dict (`.pt`, `.pth`, PyTorch needed).
+def read_parameters(path: str | os.PathLike[str]) -> dict[str, Numbers]:
+    """Read parameters by name from an .npz file, or from a PyTorch state dict (.pt, .pth; PyTorch needed).
 
-    A prefix `state_dict.` of all names is dropped. Raises InputError if the file is missing, damaged or holds
-    anything but tensors.
+    A prefix `state_dict.` of all names is dropped.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    dict of str to array
+        Parameters by name.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or holds anything but tensors.
     """
+    path = Path(path)
     parameters = _read_state_dict(path) if path.suffix in (".pt", ".pth") else read_npz(path)
     if all(name.startswith("state_dict.") for name in parameters):
         parameters = {name.removeprefix("state_dict."): value for name, value in parameters.items()}
     return parameters
 
 
-def _read_state_dict(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _read_state_dict(path: Path) -> dict[str, Numbers]:
     import torch
 
     if not path.is_file():
@@ -47,24 +61,40 @@ def _read_state_dict(path: Path) -> dict[str, npt.NDArray[Any]]:
     if not all(isinstance(name, str) for name in loaded):
         raise InputError(f"{path}: must be a state dict, names to tensors; found the name {next(iter(loaded))!r}")
     native = (torch.float16, torch.float32, torch.float64)
-    found = {
+    native_values = {
         name: value.detach().float() if value.is_floating_point() and value.dtype not in native else value.detach()
         for name, value in loaded.items()
     }
     try:
-        return {name: value.numpy() for name, value in found.items()}
+        return {name: value.numpy() for name, value in native_values.items()}
     except (TypeError, RuntimeError) as error:  # sparse or quantised
         raise InputError(f"{path}: must be a PyTorch state dict of plain tensors: {error}") from error
 
 
 def compress_parameters(
-    parameters: Parameters, config: CompressionConfig | None = None
+    parameters: Mapping[str, Numbers], config: CompressionConfig | None = None
 ) -> tuple[CompressedModel, dict[str, str]]:
-    """Compress every `NAME.weight` of two dimensions or more, with its `NAME.bias`, in one step.
+    """Compress every NAME.weight of two dimensions or more, with its NAME.bias, in one step.
 
-    Returns the compressed model, and for every parameter that is stored as it is the reason. Raises InputError if
-    nothing can be compressed, a value is not finite, the config names a layer that there is not, or has settings of
-    types or of fine-tuning, which have no effect here.
+    Parameters
+    ----------
+    parameters : Mapping[str, array]
+        Parameters by name.
+    config : CompressionConfig or None
+        Settings of the layers.
+
+    Returns
+    -------
+    model : CompressedModel
+        The compressed model.
+    left_alone : dict of str to str
+        For each parameter that is stored as it is, the reason.
+
+    Raises
+    ------
+    InputError
+        If nothing can be compressed, a value is not finite, or the config names an unknown layer or has settings of
+        types or of fine-tuning, which have no effect here.
     """
     config = config or CompressionConfig()
     _check_config(config)
@@ -113,8 +143,8 @@ def compress_parameters(
     return model, left_alone
 
 
-def _native(name: str, values: Any) -> npt.NDArray[Any]:
-    """An array of numbers; floating-point ones as float32 or float64, in this machine's order of bytes."""
+def _native(name: str, values: Any) -> Numbers:
+    """Return an array of numbers; floating-point ones as float32 or float64, in this machine's order of bytes."""
     if not isinstance(values, np.ndarray):
         raise InputError(f"parameter {name!r} must be an array; found {type(values).__name__}")
     if values.dtype.kind != "f":
@@ -131,7 +161,8 @@ def _check_config(config: CompressionConfig) -> None:
             )
 
 
-def _reason(name: str, values: npt.NDArray[Any]) -> str:
+def _reason(name: str, values: Numbers) -> str:
+    """Return why a parameter is stored as it is."""
     if values.dtype.kind != "f":
         return f"{values.dtype} values, no weights"
     if values.ndim < 2:

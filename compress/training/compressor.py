@@ -1,4 +1,4 @@
-"""The pipeline of Deep Compression: prune, share, fine-tune after each, and code (PyTorch needed).
+"""Pipeline of Deep Compression: prune and share, fine-tuning after each stage, then code (PyTorch needed).
 
 Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 """
@@ -12,10 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from compress.config import CompressionConfig
@@ -24,7 +22,7 @@ from compress.container.model import CompressedModel
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
 from compress.modules import BUFFER, NOT_STORED, WeightUnit, check_parameters, weight_units
 from compress.pruning import magnitude_mask
-from compress.training.fine_tuning import (
+from compress.training.parametrizations import (
     Assignment,
     SharedWeight,
     StraightThrough,
@@ -34,6 +32,7 @@ from compress.training.fine_tuning import (
     straight_through,
 )
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats32, Numbers
 from traces.files.npz import read_npz, write_npz
 
 Train = Callable[[torch.nn.Module, "Stage"], object]
@@ -41,7 +40,15 @@ Train = Callable[[torch.nn.Module, "Stage"], object]
 
 @dataclass(frozen=True)
 class Stage:
-    """What a network is fine-tuned after: the pruning step `number` of `of`, or, last of all, sharing."""
+    """Stage of compression, after which a network is fine-tuned.
+
+    Attributes
+    ----------
+    kind : "pruning" or "sharing"
+        Sharing is the last stage.
+    number, of : int
+        Number of the stage, from 1 on, and stages of its kind.
+    """
 
     kind: str
     number: int
@@ -49,19 +56,40 @@ class Stage:
 
     @property
     def last(self) -> bool:
-        """Whether no other stage follows."""
+        """True if no other stage follows."""
         return self.kind == "sharing"
 
 
 class Compressor:
-    """Compresses a module in place, stage by stage; in between, train it as you like.
+    """Compressor of a module, in place and stage by stage; the module can be trained between the stages.
 
-        compressor = prepare(module, config)
+        compressor = Compressor(module, config)
         while (stage := compressor.step()) is not None:
             ...  # train the module: with a new optimizer, since sharing replaces parameters
         model = compressor.finalize()
 
-    units        what is compressed; `left_alone`, why other parameters and buffers are not
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network; it is changed.
+    config : CompressionConfig or None
+        Settings of the layers and stages.
+
+    Attributes
+    ----------
+    module, config
+        As given.
+    units : list of WeightUnit
+        Weights that are compressed.
+    settings : list of LayerSettings
+        Of each unit.
+    left_alone : dict of str to str
+        For each other parameter or buffer, the reason why it is not compressed.
+
+    Raises
+    ------
+    InputError
+        If the module has nothing to compress, or the config has settings without effect.
     """
 
     def __init__(self, module: torch.nn.Module, config: CompressionConfig | None = None) -> None:
@@ -84,11 +112,11 @@ class Compressor:
 
     @property
     def stages(self) -> int:
-        """Stages in all."""
+        """Number of all stages."""
         return self.config.pruning_steps + 1
 
     def step(self) -> Stage | None:
-        """Go on to the next stage: prune further, or share; None after the last."""
+        """Go on to the next stage, prune further or share, and return it; None after the last."""
         number, steps = self._stages_done + 1, self.config.pruning_steps
         if number > self.stages:
             return None
@@ -103,7 +131,7 @@ class Compressor:
         return stage
 
     def finalize(self) -> CompressedModel:
-        """The compressed model; stages that are left are done first. The module keeps its last form."""
+        """Do the remaining stages and return the compressed model. The module keeps its last form."""
         while self.step() is not None:
             pass
         assert self._shared is not None
@@ -134,17 +162,17 @@ class Compressor:
             codes, codebook, bias_codes = share(weights, weights != 0, bias)
             self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
 
-    def state(self) -> dict[str, npt.NDArray[Any]]:
-        """What a run goes on from: the module's state, and how many stages are done."""
+    def state(self) -> dict[str, Numbers]:
+        """Return the state to resume from: the module's, and the number of stages done."""
         arrays = {f"module.{name}": values.detach().numpy() for name, values in self.module.state_dict().items()}
         of = {"config": np.array(self.config.to_json()), "network": np.array(self._digest)}
         return arrays | of | {"stages": np.array(self._stages_done)}
 
-    def restore(self, state: dict[str, npt.NDArray[Any]]) -> Stage | None:
-        """Go back to a state; returns its stage. Raises InputError if it is of another config or of other weights."""
+    def restore(self, state: dict[str, Numbers]) -> Stage | None:
+        """Resume from a state and return its stage. Raises InputError if its config or its weights differ."""
         for what, expected in (("config", self.config.to_json()), ("network", self._digest)):
             if str(state.get(what)) != expected:
-                raise InputError(f"the state must be of the same {what}; it is of another one; begin anew")
+                raise InputError(f"the state must be of the same {what}; found another {what}; begin anew")
         stage = None
         for _ in range(int(state["stages"])):
             stage = self.step()
@@ -154,7 +182,7 @@ class Compressor:
 
 
 def free_bias(unit: WeightUnit, left_alone: dict[str, str]) -> WeightUnit:
-    """The unit without its bias, if it has one, which is then left alone."""
+    """Return the unit without its bias; a bias that it had is added to `left_alone`."""
     if unit.bias is None:
         return unit
     left_alone[unit.bias_name] = FREE_BIAS
@@ -169,7 +197,7 @@ def assemble(
     tensor_bits: int,
     coding: CodingChoice | Sequence[CodingChoice] | None = None,
 ) -> CompressedModel:
-    """A model of compressed layers, one for each unit of the module, and of what else the module has to store."""
+    """Return a model of compressed layers, one for each unit of the module, and of the tensors left alone."""
     state = module.state_dict()
     others = [name for name, reason in left_alone.items() if reason != NOT_STORED]
     return CompressedModel(
@@ -183,11 +211,6 @@ def assemble(
     )
 
 
-def prepare(module: torch.nn.Module, config: CompressionConfig | None = None) -> Compressor:
-    """A compressor of this module, in place: see `Compressor`. Raises InputError if there is nothing to compress."""
-    return Compressor(module, config)
-
-
 def compress(
     module: torch.nn.Module,
     config: CompressionConfig | None = None,
@@ -196,14 +219,31 @@ def compress(
 ) -> CompressedModel:
     """Compress a trained module; `module` itself is left as it is.
 
-    train        called with a copy of the module after each stage, to fine-tune it; nothing is fine-tuned without it
-    state_file   .npz file that is written after each stage; where there is one, the run goes on from it, with the same
-                 result as if it had never stopped, as far as `train` depends on nothing else
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network.
+    config : CompressionConfig or None
+        Settings of the layers and stages.
+    train : callable or None
+        Called after each stage with a copy of the module and the stage, to fine-tune it; without it, nothing is
+        fine-tuned.
+    state_file : path or None
+        An .npz file that is written after each stage. If it exists, the run resumes from it; the result is the same as
+        without an interruption if `train` depends on nothing else.
 
-    Raises InputError if the module has nothing to compress, the config names a layer that it does not have, or the
-    state is of another config or module.
+    Returns
+    -------
+    CompressedModel
+        The compressed model.
+
+    Raises
+    ------
+    InputError
+        If the module has nothing to compress, the config names a layer that it does not have, or the state is of
+        another config or module.
     """
-    compressor = prepare(copy.deepcopy(module), config)
+    compressor = Compressor(copy.deepcopy(module), config)
     state_file = None if state_file is None else Path(state_file)
     if state_file is not None and state_file.exists():
         try:
@@ -223,25 +263,41 @@ def sensitivity(
     evaluate: Callable[[torch.nn.Module], float],
     densities: tuple[float, ...] = (0.5, 0.2, 0.1, 0.05),
 ) -> dict[str, dict[float, float]]:
-    """What `evaluate` says of the module with one layer pruned to each density, by layer and density.
+    """Evaluate a module with one layer at a time pruned to each density.
 
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network; it is left as it is.
+    evaluate : callable
+        Called with each pruned copy; returns a number, like its accuracy.
+    densities : tuple of float
+        Shares of weights to keep.
+
+    Returns
+    -------
+    dict of str to dict of float to float
+        Result of `evaluate` by layer and density.
+
+    Notes
+    -----
     Source: Han et al., "Learning both weights and connections", NIPS 2015, section 3.
     """
-    found: dict[str, dict[float, float]] = {}
+    results: dict[str, dict[float, float]] = {}
     names = [unit.name for unit in weight_units(module)[0]]
     for number, name in enumerate(names):
-        found[name] = {}
+        results[name] = {}
         for density in densities:
             pruned = copy.deepcopy(module)
             unit = weight_units(pruned)[0][number]
             with torch.no_grad():
                 unit.weight.mul_(torch.from_numpy(magnitude_mask(_array(unit.weight), density)))
-            found[name][density] = evaluate(pruned)
-    return found
+            results[name][density] = evaluate(pruned)
+    return results
 
 
 def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
-    """Codes, codebook and codes of the bias of a unit whose weights are shared."""
+    """Return codes, codebook and codes of the bias of a unit whose weights are shared."""
     if isinstance(shared, StraightThrough):
         return shared.assign()
     codes, *bias_codes = (lookup.codes.numpy().astype(np.uint8) for lookup in shared)
@@ -250,13 +306,14 @@ def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
 
 
 def _digest(module: torch.nn.Module) -> int:
-    """A checksum of all parameters and buffers."""
-    found = 0
+    """Return a checksum of all parameters and buffers."""
+    checksum = 0
     for name, values in module.state_dict().items():
         if isinstance(values, torch.Tensor):
-            found = zlib.crc32(values.detach().contiguous().numpy().tobytes(), zlib.crc32(name.encode(), found))
-    return found
+            content = values.detach().contiguous().numpy().tobytes()
+            checksum = zlib.crc32(content, zlib.crc32(name.encode(), checksum))
+    return checksum
 
 
-def _array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
+def _array(tensor: torch.Tensor) -> Floats32:
     return tensor.detach().numpy().copy()

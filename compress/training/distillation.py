@@ -9,9 +9,8 @@ import torch
 
 from traces import InputError
 
-Batch = tuple[
-    torch.Tensor, ...
-]  # inputs, the outputs to be approached [inputs, classes], and labels, if they are to count
+#: Inputs, the teacher's outputs [inputs, classes] and, if they count, labels.
+Batch = tuple[torch.Tensor, ...]
 LABEL_SHARE = 0.1
 
 
@@ -25,34 +24,55 @@ def distil(
     after_epoch: Callable[[], object] = lambda: None,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
-    """Minimise the divergence of the softened outputs from the given ones, by gradient descent.
+    """Minimise the divergence of a module's softened outputs from those of a teacher, in place.
 
-    batches    called with the number of the epoch; where they have labels, a tenth of the cross-entropy is added
-    last_rate  what the learning rate falls to, after half a cosine; as large as `learning_rate`: it stays
-    optimizer  goes on with what it has gathered; without one, Adam begins anew
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network; it ends in evaluation mode.
+    batches : callable
+        Called with the number of the epoch; returns its batches. If they have labels, a tenth of the cross-entropy is
+        added to the loss.
+    epochs : int
+        Number of epochs.
+    learning_rate, last_rate : float
+        At the start and at the end, along half a cosine.
+    temperature : float
+        Divides the outputs before softmax.
+    after_epoch : callable
+        Called after each epoch.
+    optimizer : torch.optim.Optimizer or None
+        Optimizer that keeps its state; by default a new Adam.
 
-    Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015. Raises InputError if the
-    outputs have another shape than the given ones, there are fewer than two for an input, or the loss stops being a
-    number.
+    Raises
+    ------
+    InputError
+        If the outputs have another shape than the teacher's, fewer than two classes, or the loss is no longer finite.
+
+    Notes
+    -----
+    Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015.
     """
-    optimizer = optimizer or torch.optim.Adam([each for each in module.parameters() if each.requires_grad])
+    optimizer = optimizer or torch.optim.Adam(
+        [parameter for parameter in module.parameters() if parameter.requires_grad]
+    )
     module.train()
     for epoch in range(epochs):
         share = epoch / epochs
         for group in optimizer.param_groups:
             group["lr"] = last_rate + (learning_rate - last_rate) * 0.5 * (1 + math.cos(math.pi * share))
         total = 0.0
-        for inputs, wanted, *labels in batches(epoch):
+        for inputs, teacher, *labels in batches(epoch):
             outputs = module(inputs)
-            if outputs.shape != wanted.shape or outputs.ndim < 2 or outputs.shape[1] < 2:
+            if outputs.shape != teacher.shape or outputs.ndim < 2 or outputs.shape[1] < 2:
                 raise InputError(
-                    f"the module's outputs and those to be approached must be class scores [inputs, classes], of two "
-                    f"classes or more; found {list(outputs.shape)} and {list(wanted.shape)}; a softmax does not see "
+                    f"the outputs of the module and of its teacher must be class scores [inputs, classes], of two "
+                    f"classes or more; found {list(outputs.shape)} and {list(teacher.shape)}; a softmax does not see "
                     f"one output alone: for the logit x of one class, give the scores [0, x] of two"
                 )
-            found = torch.nn.functional.log_softmax(outputs / temperature, dim=1)
-            goal = torch.nn.functional.softmax(wanted / temperature, dim=1)
-            loss = torch.nn.functional.kl_div(found, goal, reduction="batchmean") * temperature**2
+            softened = torch.nn.functional.log_softmax(outputs / temperature, dim=1)
+            goal = torch.nn.functional.softmax(teacher / temperature, dim=1)
+            loss = torch.nn.functional.kl_div(softened, goal, reduction="batchmean") * temperature**2
             if labels:
                 loss = loss + LABEL_SHARE * torch.nn.functional.cross_entropy(outputs, labels[0])
             optimizer.zero_grad(set_to_none=True)
@@ -61,7 +81,7 @@ def distil(
             total += loss.item()
         if not math.isfinite(total):
             raise InputError(
-                f"the loss must stay a number; it was lost in epoch {epoch + 1}; lower learning_rate={learning_rate}"
+                f"the loss must stay finite; it did not in epoch {epoch + 1}; lower learning_rate={learning_rate}"
             )
         after_epoch()
     module.eval()

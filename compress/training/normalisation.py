@@ -8,8 +8,13 @@ import torch
 def fold_normalisation(module: torch.nn.Module) -> None:
     """Move running means and variances of batch normalisation into weight and bias, in place.
 
-    Afterwards every running mean is 0 and every variance 1, which a container stores in four bytes; in evaluation the
-    module computes the same, to rounding.
+    Afterwards every running mean is 0 and every variance 1, which a container stores in four bytes. In evaluation the
+    module computes the same up to rounding.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network, changed in place.
     """
     for part in module.modules():
         if not isinstance(part, torch.nn.modules.batchnorm._BatchNorm):

@@ -24,10 +24,11 @@ from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
 from compress.one_shot import compress_parameters, read_parameters
 from compress.pruning import magnitude_mask
-from compress.training.compressor import Stage, compress, prepare, sensitivity
+from compress.training.compressor import Compressor, Stage, compress, sensitivity
 from compress.training.distillation import distil
-from compress.training.fine_tuning import accuracy, mask_weight, share_parameters, train
+from compress.training.fine_tuning import accuracy, train
 from compress.training.normalisation import fold_normalisation
+from compress.training.parametrizations import mask_weight, share_parameters
 from tests.conftest import PROJECT
 from traces import InputError
 from traces.files.npz import read_npz
@@ -137,7 +138,7 @@ def test_the_same_seed_trains_the_same_network() -> None:
 def test_a_training_that_diverges_says_so() -> None:
     images, labels = drawn_classes()
     images[0, 0] = np.nan
-    with pytest.raises(InputError, match="the loss must stay a number; it was lost in epoch 1; lower learning_rate"):
+    with pytest.raises(InputError, match="the loss must stay finite; it did not in epoch 1; lower learning_rate"):
         train(two_layers(), images, labels, epochs=1, learning_rate=0.01)
 
 
@@ -201,7 +202,7 @@ def test_convolutions_are_unrolled_and_rolled_back() -> None:
     network: Any = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), torch.nn.Flatten(), torch.nn.Linear(4, 2))
     model = compress(network, CompressionConfig(LayerSettings(density=0.5)))
     assert model.layers[0].codes.shape == (4, 18)
-    assert model.shapes == [(4, 2, 3, 3), (2, 4)]
+    assert model.shapes == ((4, 2, 3, 3), (2, 4))
     model.load_into(network)
     np.testing.assert_array_equal(network[0].weight.detach().numpy().reshape(4, 18), model.layers[0].weights())
 
@@ -256,7 +257,7 @@ def test_every_kind_of_layer_is_compressed_trained_and_loaded(sharing: Any) -> N
         )
 
     config = CompressionConfig(LayerSettings(density=0.5, weight_bits=3), pruning_steps=2, sharing=sharing)
-    compressor = prepare(network, config)
+    compressor = Compressor(network, config)
     while (stage := compressor.step()) is not None:
         fine_tune(network, stage)
     with torch.no_grad():
@@ -337,7 +338,7 @@ class Tied(torch.nn.Module):
 @pytest.mark.parametrize("sharing", ["centroids", "joint"])
 def test_what_is_tied_stays_tied_or_is_left_alone(sharing: Any) -> None:
     network = Tied()
-    compressor = prepare(network, CompressionConfig(LayerSettings(density=0.3, weight_bits=2), sharing=sharing))
+    compressor = Compressor(network, CompressionConfig(LayerSettings(density=0.3, weight_bits=2), sharing=sharing))
     model = compressor.finalize()
     assert [layer.name for layer in model.layers] == ["first", "second", "third"]
     assert [layer.bias is None for layer in model.layers] == [True, True, False]
@@ -381,7 +382,7 @@ def test_whatever_is_left_alone_has_its_reason() -> None:
     )
     network["empty"] = torch.nn.Linear(4, 4)
     network["empty"].weight = torch.nn.Parameter(torch.zeros(4, 0))
-    compressor = prepare(network)
+    compressor = Compressor(network)
     neither = "neither a weight that is compressed nor the bias of one"
     assert compressor.left_alone == {
         "normed.bias": neither,
@@ -449,11 +450,11 @@ def test_a_run_that_is_killed_goes_on_with_the_same_result(tmp_path: Path) -> No
                 compress(network, config, fine_tune_until, state)
             assert state.exists() == (killed_in > 0)
             assert compress(network, config, fine_tune, state).to_bytes() == whole
-        with pytest.raises(InputError, match="the state must be of the same config; it is of another one; begin anew"):
+        with pytest.raises(InputError, match="the state must be of the same config; found another config; begin anew"):
             compress(network, replace(config, seed=1), fine_tune, state)
         other = two_layers(seed=1)
         with pytest.raises(
-            InputError, match=r"2\.npz: the state must be of the same network; it is of another one; begin"
+            InputError, match=r"2\.npz: the state must be of the same network; found another network; begin"
         ):
             compress(other, config, fine_tune, state)
         wider = torch.nn.Sequential(torch.nn.Linear(8, 17), torch.nn.ReLU(), torch.nn.Linear(17, 3))
@@ -550,7 +551,7 @@ def test_a_student_learns_what_its_teacher_puts_out() -> None:
     distil(student, lambda epoch: iter([(inputs, outputs)]), 200, 0.02, 2.0, after_epoch=lambda: done.append(1))
     assert len(done) == 200
     assert float((student(inputs).argmax(1) == outputs.argmax(1)).float().mean()) > max(0.9, before)
-    with pytest.raises(InputError, match="the loss must stay a number; it was lost in epoch 1"):
+    with pytest.raises(InputError, match="the loss must stay finite; it did not in epoch 1"):
         distil(student, lambda epoch: iter([(inputs * np.nan, outputs)]), 1, 0.02, 2.0)
 
 
@@ -656,7 +657,7 @@ def test_an_option_that_changes_nothing_of_the_network_is_refused(values: Any, s
     network: Any = torch.nn.Sequential(
         torch.nn.Linear(4, 4), torch.nn.Conv1d(4, 4, 1, bias=False), torch.nn.Linear(1, 2)
     )
-    assert prepare(network, CompressionConfig.from_dict({"every": {"share_bias": False}, "tensor_bits": 16}))
+    assert Compressor(network, CompressionConfig.from_dict({"every": {"share_bias": False}, "tensor_bits": 16}))
     with pytest.raises(InputError, match=re.escape(sentence)):
         compress(network, CompressionConfig.from_dict(values))
 
