@@ -54,6 +54,7 @@ def run_command(
         patch.chdir(folder)
         patch.syspath_prepend(folder)
         patch.setattr(sys, "argv", command)
+        patch.setattr(sys, "dont_write_bytecode", True)  # of modules in `folder`
         patch.delenv("CODESIGN_DATA", raising=False)
         if data is not None:
             patch.setenv("CODESIGN_DATA", str(data))

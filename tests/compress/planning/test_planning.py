@@ -321,7 +321,7 @@ def test_a_layer_without_effect_takes_its_smallest_choice(kind: str) -> None:
     torch.manual_seed(0)
     module = Sides(kind).eval()
     pool = np.random.default_rng(0).normal(size=(150, 16)).astype(np.float32)
-    planner = make_planner(module, pool, cost=entries_cost)
+    planner = make_planner(module, pool, cost=entries_cost, densities=(1.0, 0.5, 0.25, 0.1), weight_bits=(2, 4, 6))
     for tolerance in (Tolerance(divergence=0.01), Tolerance(accuracy_drop=0.02)):
         plan = planner.plan(tolerance)
         assert plan.feasible
