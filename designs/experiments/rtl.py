@@ -164,7 +164,7 @@ def _mutations() -> list[dict[str, Any]]:
     return [
         {
             "block": verdict.fault.block,
-            "fault": verdict.fault.what,
+            "fault": verdict.fault.effect,
             "cases": verdict.cases,
             "caught": len(verdict.caught_in),
             "first_case": verdict.caught_in[0] if verdict.caught_in else "",

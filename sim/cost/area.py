@@ -8,7 +8,7 @@ from sim.config import ArrayConfig
 from sim.cost.energy import COLUMN_INDEX_BITS, PAPER_BITS, arithmetic_pj, num_lnzd_units
 from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
 
-# Han et al., "EIE", ISCA 2016, Table II, um2: what is not SRAM in one PE, and one LNZD unit.
+# Han et al., "EIE", ISCA 2016, Table II, um2: the modules of one PE, and one LNZD unit.
 PAPER_UM2 = MappingProxyType(
     {
         "queue": 758,  # with 8 slots
@@ -25,10 +25,10 @@ LNZD_UNIT_UM2 = 189
 
 
 def module_areas_um2(config: ArrayConfig) -> dict[str, float]:
-    """Area of the modules of one PE: the SRAMs from CACTI (`sim.cost.sram`), the rest from Table II.
+    """Return the area of each module of one PE in um2: the SRAMs from CACTI (`sim.cost.sram`), the rest from Table II.
 
-    The queue grows in proportion to its bits, the arithmetic as its energy does (`sim.cost.energy.arithmetic_pj`); the
-    activation module is the paper's, with the SRAM in it changed for this array's.
+    The queue grows in proportion to its bits, the arithmetic in proportion to its energy (`arithmetic_pj`). The
+    activation module is the paper's with another SRAM in it.
     """
     bits = config.activation_bits
     slot_bits = (bits + COLUMN_INDEX_BITS) / (PAPER_BITS + COLUMN_INDEX_BITS)
@@ -44,10 +44,26 @@ def module_areas_um2(config: ArrayConfig) -> dict[str, float]:
 
 
 def pe_area_um2(config: ArrayConfig) -> float:
-    """Area of one PE."""
+    """Return the area of one PE in um2."""
     return sum(module_areas_um2(config).values())
 
 
 def area_mm2(config: ArrayConfig) -> float:
-    """Area of the array: its PEs and the tree of the scan."""
+    """Return the area of an array at 45 nm in mm2: its PEs, and the tree of the scan.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+        The array.
+
+    Returns
+    -------
+    float
+        Area in mm2.
+
+    Raises
+    ------
+    InputError
+        If an SRAM is outside the tables (`sim.cost.sram`).
+    """
     return (config.num_pes * pe_area_um2(config) + num_lnzd_units(config.num_pes) * LNZD_UNIT_UM2) / 1e6

@@ -1,4 +1,4 @@
-"""Energy of one layer: counts times the energy of each event, block by block, at 45 nm."""
+"""Energy of one layer at 45 nm: counts times the energy of each event, block by block."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from sim.config import ArrayConfig
 from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
 from traces import InputError
+from traces.arrays import Floats64, Integers64
 
 # Han et al., "EIE", ISCA 2016, Table I (after Horowitz, ISSCC 2014), 45 nm.
-SRAM_READ_PJ_PER_BIT = 5.0 / 32  # a 32 KB SRAM; horowitz-45nm takes it for every capacity
+SRAM_READ_PJ_PER_BIT = 5.0 / 32  # a 32 KB SRAM; horowitz-45nm uses it for every capacity
 REGISTER_FILE_PJ_PER_BIT = 1.0 / 32
 DRAM_PJ_PER_BYTE = 640.0 / 4  # a 32-bit access
-# Integer multiplication and addition by bits: 32 from the same table; 8 from Horowitz, ISSCC 2014; of 16 bits, a
-# multiplication takes a fifth of a 32-bit one (section VI of EIE), and an adder's energy is proportional to its width.
+# Integer multiplication and addition by bits. 32 bits: the same table. 8 bits: Horowitz, ISSCC 2014. 16 bits: a
+# multiplication takes a fifth of a 32-bit one (EIE, section VI), and an adder's energy is proportional to its width.
 MULTIPLY_PJ = MappingProxyType({32: 3.1, 16: 3.1 / 5, 8: 0.2})
 ADD_PJ = MappingProxyType({32: 0.1, 16: 0.1 / 2, 8: 0.03})
 # Table II, mW at 800 MHz: a leading non-zero detection unit, and the modules of one PE.
@@ -32,25 +30,35 @@ ACTIVATION_READ_WRITE_MW = 1.122
 PE_MW = 9.157
 MW_AT_800_MHZ_IN_PJ_PER_CYCLE = 1 / 0.8
 LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
-# What a PE did in each cycle of Alex-8, the layer whose power Table II states: columns taken, entries gone
-# through (7,926 cycles, 1,760 columns, 453,748 entries in 64 PEs).
+# Activity of a PE in Alex-8, the layer whose power Table II states: columns taken and entries processed in each cycle
+# (7,926 cycles, 1,760 columns, 453,748 entries in 64 PEs).
 ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
 ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
 
-Count = int | npt.NDArray[np.int64] | npt.NDArray[np.float64]
+Count = int | Integers64 | Floats64
 
 PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16
 
 
 def arithmetic_pj(bits: int) -> float:
-    """Decode, multiply and add numbers of 8, 16 or 32 bits; EIE's Table I."""
+    """Return the energy in pJ of decoding, multiplying and adding numbers of 8, 16 or 32 bits (EIE, Table I)."""
     return bits * REGISTER_FILE_PJ_PER_BIT + MULTIPLY_PJ[bits] + ADD_PJ[bits]
 
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of one layer on the array, in pJ: a field for each block of the paper's Fig 4, leakage, and DRAM."""
+    """Energy of one layer on the array in pJ.
+
+    Attributes
+    ----------
+    scan_pj, queue_pj, pointer_read_pj, sparse_matrix_read_pj, arithmetic_pj, activation_write_pj : float
+        Energy of each block in the paper's Fig 4.
+    leakage_pj : float
+        Leakage of the SRAMs.
+    dram_pj : float
+        Transfers from and to DRAM.
+    """
 
     scan_pj: float
     queue_pj: float
@@ -63,29 +71,29 @@ class Energy:
 
     @property
     def total_pj(self) -> float:
-        """The sum over all blocks."""
+        """Energy of all blocks, leakage and DRAM."""
         return float(sum(getattr(self, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)
 class EventEnergies:
-    """Energy of each event in one PE, in pJ, and the leakage of its SRAMs."""
+    """Energy of each event in one PE in pJ, and the leakage of its SRAMs."""
 
     column_queued_pj: float  # a column and its activation, written once and read once
     pointer_pair_pj: float  # one access to each bank
     line_read_pj: float
-    entry_pj: float  # decode, multiply, add; padding, too
+    entry_pj: float  # decode, multiply, add; also of padding
     accumulator_pj: float  # an accumulator, read once and written once
     leakage_mw: float
 
 
 def eie_45nm(config: ArrayConfig) -> EventEnergies:
-    """The paper's PE: SRAM figures from CACTI (`sim.cost.sram`), the rest from Table II.
+    """Return the energies of the paper's PE: SRAMs from CACTI (`sim.cost.sram`), the rest from Table II.
 
-    Three constants are calibrated, since the paper states their power alone: what a column costs in the queue,
-    an entry in the arithmetic and a multiply-accumulate in the activation read and write is Table II's power
-    over the activity of Alex-8. The paper's numbers have 16 bits; queue and accumulators of other widths cost in
-    proportion to their bits, arithmetic as in Table I.
+    Three energies are calibrated, since the paper states only the power: that of a column in the queue, of an entry in
+    the arithmetic, and of a multiply-accumulate in the activation read and write. Each is the power of Table II divided
+    by the activity in Alex-8. The paper's numbers have 16 bits. For other widths, queue and accumulators cost in
+    proportion to their bits, and arithmetic as in Table I.
     """
     pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
     sram_leakage_mw = (
@@ -106,7 +114,7 @@ def eie_45nm(config: ArrayConfig) -> EventEnergies:
 
 
 def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
-    """Table I alone: every SRAM costs 5 pJ for 32 bits, nothing leaks, nothing is calibrated."""
+    """Return the energies of Table I alone: an SRAM costs 5 pJ per 32 bits; no leakage and no calibration."""
     bits = config.activation_bits
     return EventEnergies(
         column_queued_pj=2 * (bits + COLUMN_INDEX_BITS) * REGISTER_FILE_PJ_PER_BIT,
@@ -119,14 +127,14 @@ def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
 
 
 DEFAULT_PRESET = "eie-45nm"
-#: energies of events by name, each a function of the array
+#: Energies of events by name, each a function of the array.
 ENERGY_PRESETS: Mapping[str, Callable[[ArrayConfig], EventEnergies]] = MappingProxyType(
     {DEFAULT_PRESET: eie_45nm, "horowitz-45nm": horowitz_45nm}
 )
 
 
 def num_lnzd_units(num_pes: int) -> int:
-    """Leading non-zero detection units: a tree of 4-input nodes over the PEs (21 for 64), at least one."""
+    """Return the number of leading non-zero detection units: a tree of 4-input nodes over the PEs (21 for 64)."""
     units = 0
     nodes = num_pes
     while nodes > 1:
@@ -145,11 +153,11 @@ def block_energies(
     dram_bytes: Count,
     preset: str = DEFAULT_PRESET,
 ) -> dict[str, Any]:
-    """Energy in pJ of the counted events, by the name of a field of `Energy`; counts may be arrays of one shape.
+    """Return the energy of counted events in pJ, by the fields of `Energy`; counts may be arrays of one shape.
 
-    `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding, which
-    decodes and multiplies like any entry but writes nothing. A byte from or to DRAM costs the same in both presets
-    (Table I: 640 pJ for 32 bits). Raises InputError if there is no such preset, or an SRAM is outside the tables.
+    `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding: it is decoded
+    and multiplied like any entry, but not written. A byte from or to DRAM costs the same in both presets (Table I:
+    640 pJ for 32 bits). Raises InputError if there is no such preset or an SRAM is outside the tables.
     """
     if preset not in ENERGY_PRESETS:
         raise InputError(f"preset must be one of {', '.join(ENERGY_PRESETS)}; found {preset!r}")

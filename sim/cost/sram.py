@@ -1,12 +1,11 @@
 """Energy, leakage and area of an SRAM as a function of its capacity, port width and technology node.
 
-Figures: CACTI 7.0.3 (Balasubramonian et al., TACO 2017), one bank, one read-write port, no ECC, 350 K, cells
-`itrs-lstp` (low standby power: EIE's whole PE draws 9 mW, and in `itrs-hp` cells its SRAMs alone would leak
-twenty times that), objective ED. They lie in `sram_itrs_lstp.csv`; its leakage is the sum of CACTI's
-subthreshold and gate leakage. CACTI changes the organisation of the array from one entry to the next, so that a
-larger or wider SRAM sometimes comes out cheaper to access. A running maximum over capacity and width takes that
-out of the energies: at 45 nm it raises one read energy of 95, by 3 %, and four write energies, by up to 11 %.
-Leakage and area stay as they are tabulated.
+The figures in `sram_itrs_lstp.csv` are from CACTI 7.0.3 (Balasubramonian et al., TACO 2017): one bank, one read-write
+port, no ECC, 350 K, objective ED, cells `itrs-lstp`. These have a low standby power: EIE's whole PE draws 9 mW, and in
+`itrs-hp` cells its SRAMs alone would leak twenty times as much. The leakage is the sum of CACTI's subthreshold and gate
+leakage. CACTI changes the organisation of the array from one entry to the next, so a larger or wider SRAM is sometimes
+cheaper to access. A running maximum over capacity and width corrects the energies: at 45 nm it raises one read energy
+of 95, by 3 %, and four write energies, by up to 11 %. Leakage and area stay as tabulated.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from functools import cache
 from importlib import resources
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from traces import InputError
+from traces.arrays import Floats64, Integers64
 
 POINTER_BANKS = 2
 MAX_PORT_BITS = 512
@@ -31,7 +30,7 @@ QUANTITIES = ("read_pj", "write_pj", "leakage_mw", "area_mm2")
 
 @dataclass(frozen=True)
 class Sram:
-    """One SRAM: energy of one access over the whole port width, leakage and area."""
+    """Energy of one access over the whole port width, leakage and area of one SRAM."""
 
     read_pj: float
     write_pj: float
@@ -41,7 +40,7 @@ class Sram:
 
 @cache
 def sram(capacity_bytes: int, port_bits: int, node_nm: int = 45) -> Sram:
-    """Interpolate between the tabulated capacities and widths, in logarithms of all quantities.
+    """Interpolate between tabulated capacities and widths, in logarithms of all quantities.
 
     Energies are monotone in capacity and width. Raises InputError outside the table: 512 bytes to 4 MiB, 8 to 512 bits
     (less for the smallest SRAMs), and nodes of 22, 32, 45, 65 and 90 nm.
@@ -64,9 +63,9 @@ def sram(capacity_bytes: int, port_bits: int, node_nm: int = 45) -> Sram:
 
 
 def sparse_matrix_sram(config: ArrayConfig) -> Sram:
-    """One PE's sparse-matrix SRAM; a line narrower than 8 bits costs what one of 8 does.
+    """Return one PE's sparse-matrix SRAM; a line narrower than 8 bits costs as much as one of 8.
 
-    Raises InputError if the line is wider than the table goes.
+    Raises InputError if the line is wider than the tables allow.
     """
     if config.line_bits > MAX_PORT_BITS:
         raise InputError(
@@ -76,20 +75,20 @@ def sparse_matrix_sram(config: ArrayConfig) -> Sram:
 
 
 def pointer_bank_sram(config: ArrayConfig) -> Sram:
-    """One of the two banks of a PE's pointer SRAM."""
+    """Return one of the two banks of a PE's pointer SRAM."""
     return sram(config.pointer_bytes // POINTER_BANKS, max(config.pointer_bits, 8))
 
 
 def activation_sram(config: ArrayConfig) -> Sram:
-    """One PE's activation SRAM."""
+    """Return one PE's activation SRAM."""
     return sram(config.activation_bytes, config.activation_bits)
 
 
 @cache
 def _tables(
     node_nm: int,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], dict[str, npt.NDArray[np.float64]]]:
-    """Capacities, widths, and each quantity [capacities, widths], energies monotone; NaN where there is no SRAM."""
+) -> tuple[Integers64, Integers64, dict[str, Floats64]]:
+    """Return capacities, widths and each quantity [capacities, widths]; NaN stands for no SRAM."""
     with resources.files("sim.cost").joinpath("sram_itrs_lstp.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     nodes = sorted({int(row["node_nm"]) for row in rows})

@@ -1,11 +1,11 @@
-"""The array, clock tick by clock tick: the readable machine that the fast engine is held to.
+"""The array, clock tick by clock tick: the readable machine that the closed form must agree with.
 
     ActivationScan ──broadcast──┬─> ActivationQueue ─> PointerRead ─> SparseMatrixRead ──┐
       (one for all)             │                          ActivationWrite <─ Arithmetic <┘
                                 ├─> the same in every PE
                                 └─> ...
 
-Every arrow is a register: what leaves a block in one cycle is in the next block from the next clock edge on.
+Every arrow is a register: a value that leaves a block in one cycle is in the next block from the next clock edge on.
 An entry that leaves the pointer read at edge t is read from its line by t + 1, decoded by t + 2, multiplied
 by t + 3, added by t + 4 and written by t + 5. Source: Han et al., "EIE", ISCA 2016, section IV and Fig 4.
 """
@@ -13,10 +13,8 @@ by t + 3, added by t + 4 and written by t + 5. Source: Han et al., "EIE", ISCA 2
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.datapath.activation_queue import ActivationQueue
@@ -30,12 +28,13 @@ from sim.fixed_point import Operands
 from sim.memory import Block, blocks_of
 from sim.packing import PackedLayer
 from sim.result import SimulationResult, counts_in_sequence
+from traces.arrays import Numbers
 
-PIPELINE_CYCLES = 5  # from leaving the pointer read to being written
+PIPELINE_CYCLES = 5  # from the edge at which an entry leaves the pointer read to its write
 
 
 class ProcessingElement:
-    """One PE: its queue, its SRAMs with the images of `packed`, its arithmetic and its registers."""
+    """One PE: queue, SRAMs with the images of `packed`, arithmetic and registers."""
 
     def __init__(
         self, packed: PackedLayer, pe: int, config: ArrayConfig, operands: Operands, accumulators: Sequence[float]
@@ -49,7 +48,7 @@ class ProcessingElement:
         self.activation_write = ActivationWrite(accumulators)
 
     def tick(self, edge: int) -> bool:
-        """One cycle, which ends with clock edge `edge`. True if an entry left the pointer read."""
+        """Run one cycle, which ends with clock edge `edge`; return True if an entry left the pointer read."""
         self.activation_write.tick()
         address = self.pointer_read.tick(self.queue, edge)
         entry = self.sparse_matrix_read.tick(address)
@@ -58,16 +57,16 @@ class ProcessingElement:
 
 
 class Array:
-    """The PEs, the scan and the central control that runs one layer on one input."""
+    """The PEs, the scan and the central control, which run one layer on one input."""
 
     def __init__(
         self,
         packed: PackedLayer,
         operands: Operands,
         config: ArrayConfig,
-        accumulators: npt.NDArray[Any] | None = None,
+        accumulators: Numbers | None = None,
     ) -> None:
-        """`accumulators` [rows] to begin with; if none are given, those of `operands`: zeros, or a free bias."""
+        """Load a layer; `accumulators` [rows] begin with zeros or the free bias of `operands` unless they are given."""
         self.packed = packed
         self.operands = operands
         self.config = config
@@ -83,7 +82,7 @@ class Array:
         self.broadcast: Broadcast | None = None
 
     def tick(self) -> bool:
-        """One cycle. True if the scan went on or an entry left a pointer read: the layer is not over."""
+        """Run one cycle; return True if the scan went on or an entry left a pointer read: the layer is not over."""
         self.edge += 1
         scanning = not self.scan.finished
         # A pop in this cycle does not help a broadcast in this cycle.
@@ -97,15 +96,15 @@ class Array:
 
     @property
     def is_drained(self) -> bool:
-        """True once no column is on its way any more."""
+        """True once no column is in the scan, a queue or a pointer read."""
         return self.scan.finished and all(pe.queue.is_empty and pe.pointer_read.column is None for pe in self.pes)
 
     def run(self, observe: Callable[[Array], None] | None = None) -> SimulationResult:
-        """Run the layer to its end. `observe` is called with the array after every cycle.
+        """Run the layer to its end, and call `observe` with the array after every cycle.
 
-        The layer is over when its scan is, and its last entry is written. Columns without entries that are
-        still in a queue then have their pointers read while the next layer starts: the reads count, the
-        cycles do not.
+        The layer is over when its scan has finished and its last entry is written. The queues may then still hold
+        columns without entries. Their pointers are read while the next layer starts: the reads count, the cycles do
+        not.
         """
         last_active_edge = 0
         while not self.is_drained or self.edge < last_active_edge + PIPELINE_CYCLES:
@@ -116,8 +115,8 @@ class Array:
         return self._result(cycles=1 + last_active_edge + PIPELINE_CYCLES)
 
     @property
-    def accumulators(self) -> npt.NDArray[Any]:
-        """What the destination registers hold, float64 or int64 [rows]."""
+    def accumulators(self) -> Numbers:
+        """Contents of the destination registers, float64 or int64 [rows]."""
         in_places = np.empty(self.packed.layer.rows, dtype=self.operands.codebook.dtype)
         for number, pe in enumerate(self.pes):
             in_places[number :: len(self.pes)] = pe.activation_write.accumulators
@@ -149,7 +148,7 @@ class Array:
 
 
 def run_layer(packed: PackedLayer, operands: Operands, config: ArrayConfig) -> SimulationResult:
-    """Run a layer in the blocks that fit (`sim.memory`), tick by tick."""
+    """Run a layer tick by tick, in blocks if it does not fit (`sim.memory`)."""
     accumulators = operands.accumulators(packed.layer.rows)
 
     def run(block: Block) -> SimulationResult:

@@ -1,4 +1,4 @@
-"""Leading non-zero detection: picks the non-zero activations, one a cycle, in index order."""
+"""Leading non-zero detection: picks one non-zero activation per cycle, in the order of the index."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ class Broadcast:
     """One activation on its way to all PEs."""
 
     column: int
-    value: float  # in fixed point a whole number, the code
+    value: float  # in fixed point the code, a whole number
 
 
 @dataclass
 class _Row:
-    """One row of the activation registers: the lanes that hold a non-zero, leftmost first."""
+    """One row of the activation registers, with the lanes that hold a non-zero, leftmost first."""
 
     last_lane: int
     nonzeros: deque[tuple[int, Broadcast]]
 
 
 class ActivationScan:
-    """Inputs lie in rows of one lane a PE; lane k of row r is input r * num_pes + k.
+    """Scan of the inputs, which lie in rows with one lane per PE; lane k of row r is input r * num_pes + k.
 
-    Leaving a row takes a bubble cycle, unless the value just picked was in the row's last lane. A row without
+    Leaving a row takes a bubble cycle, unless the last value picked was in the row's last lane. A row without
     non-zeros takes one cycle. The bias column is the first lane of a row of its own, after all others.
     """
 
@@ -43,11 +43,11 @@ class ActivationScan:
 
     @property
     def finished(self) -> bool:
-        """True once every row has been left, or the last one has nothing more to give."""
+        """True once every row has been left, or the last one has no value left."""
         return not self.rows
 
     def tick(self, a_queue_is_full: bool) -> Broadcast | None:
-        """One cycle: the activation that enters all queues at its end, or None."""
+        """Run one cycle; return the activation that enters all queues at its end, or None."""
         if self.finished:
             return None
         row = self.rows[0]
@@ -59,7 +59,7 @@ class ActivationScan:
             self.blocked_cycles += 1
             return None
         lane, picked = row.nonzeros.popleft()
-        nothing_left_at_all = len(self.rows) == 1 and not row.nonzeros
-        if lane == row.last_lane or nothing_left_at_all:
+        is_last_value = len(self.rows) == 1 and not row.nonzeros
+        if lane == row.last_lane or is_last_value:
             self.rows.popleft()
         return picked

@@ -1,4 +1,4 @@
-"""Activation write: the destination registers, one accumulator for each output row of the PE."""
+"""Activation write: the destination registers, with one accumulator for each output row of the PE."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Sum:
-    """A new value for one accumulator."""
+    """New value of one accumulator."""
 
     row: int
     value: float
 
 
 class ActivationWrite:
-    """The destination register file of one PE. A value written in a cycle can be read in that cycle."""
+    """Destination register file of one PE; a value written in a cycle can be read in that cycle."""
 
     def __init__(self, accumulators: Sequence[float]) -> None:
         self.accumulators = list(accumulators)
@@ -23,11 +23,11 @@ class ActivationWrite:
         self.just_written: Sum | None = None
 
     def tick(self) -> None:
-        """One cycle: write what arrived at its beginning."""
+        """Run one cycle: write the sum that arrived at its beginning."""
         self.just_written = self.pending
         if self.pending is not None:
             self.accumulators[self.pending.row] = self.pending.value
 
     def accept(self, arriving: Sum | None) -> None:
-        """The sum that arrives at the end of the cycle."""
+        """Take the sum that arrives at the end of the cycle."""
         self.pending = arriving

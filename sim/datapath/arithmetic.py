@@ -14,7 +14,7 @@ from sim.fixed_point import FixedPoint
 
 @dataclass(frozen=True)
 class Operands:
-    """A decoded weight and an activation, bound for one accumulator."""
+    """Decoded weight and activation for one accumulator."""
 
     row: int
     weight: float
@@ -23,7 +23,7 @@ class Operands:
 
 @dataclass(frozen=True)
 class Product:
-    """A product, and the accumulator as it was read beside the multiplication."""
+    """Product, and the accumulator that was read during the multiplication."""
 
     row: int
     value: float
@@ -36,26 +36,28 @@ class FloatingPoint:
     overflows = 0
 
     def multiply(self, weight: float, activation: float) -> float:
+        """Return the product."""
         return weight * activation
 
     def add(self, accumulator: float, product: float) -> float:
+        """Return the sum."""
         return accumulator + product
 
 
 class FixedPointUnit:
-    """Multiplier and adder for codes of a fixed-point format, whole numbers of any size here."""
+    """Multiplier and adder for codes of a fixed-point format, here Python integers."""
 
     def __init__(self, number_format: FixedPoint) -> None:
         self.format = number_format
         self.overflows = 0
 
     def multiply(self, weight: float, activation: float) -> float:
-        """The product, rounded to the accumulator's fraction bits: to the nearest, ties upwards."""
+        """Return the product, rounded to the accumulator's fraction bits: to the nearest, ties upwards."""
         exact = Fraction(int(weight) * int(activation), 2**self.format.shift)
         return math.floor(exact + Fraction(1, 2))
 
     def add(self, accumulator: float, product: float) -> float:
-        """The sum, or the nearest code to it if it is none."""
+        """Return the sum, or the nearest code if it is out of range."""
         exact = accumulator + product
         if exact > self.format.highest:
             self.overflows += 1
@@ -69,8 +71,8 @@ class FixedPointUnit:
 class Arithmetic:
     """Three stages: decode and address; multiply while the accumulator is read; add.
 
-    An entry on the accumulator of the entry just before it would read it too early: the sum that is being
-    written in that cycle is bypassed to the adder, so that nothing stalls.
+    If two successive entries have the same accumulator, the second one reads it too early. The sum that is written in
+    that cycle is bypassed to the adder, so that nothing stalls.
     """
 
     def __init__(self, codebook: Sequence[float], number_format: FixedPoint | None) -> None:
@@ -84,7 +86,7 @@ class Arithmetic:
         self.padding = 0
 
     def tick(self, arriving: Entry | None, registers: ActivationWrite) -> Sum | None:
-        """One cycle of all three stages: the sum that leaves at its end, while the next entry arrives."""
+        """Run one cycle of all three stages; return the sum that leaves at its end, while the next entry arrives."""
         leaving = self._add(registers)
         self.product = self._multiply(registers)
         self.operands = self._decode()

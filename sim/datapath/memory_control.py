@@ -1,4 +1,4 @@
-"""Memory control: the blocks of a layer that does not fit, loaded from DRAM, run and stored, cycle by cycle."""
+"""Memory control: loads, runs and stores the blocks of a layer that does not fit, cycle by cycle."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ class Transfer:
 
     @property
     def is_done(self) -> bool:
+        """True once all bytes have been moved."""
         return self.bytes_left <= 0
 
 
 class DramChannel:
-    """Moves the bytes of one transfer after the other; what a cycle could still move after a transfer's end is lost."""
+    """Channel that moves one transfer after the other; each transfer starts at the beginning of a cycle."""
 
     def __init__(self, bytes_per_cycle: Fraction) -> None:
         self.bytes_per_cycle = bytes_per_cycle
         self.transfers: deque[Transfer] = deque()
 
     def request(self, num_bytes: int) -> Transfer:
+        """Queue a transfer."""
         transfer = Transfer(Fraction(num_bytes))
         if num_bytes:
             self.transfers.append(transfer)
@@ -38,10 +40,11 @@ class DramChannel:
 
     @property
     def is_idle(self) -> bool:
+        """True if no transfer waits or runs."""
         return not self.transfers
 
     def tick(self) -> None:
-        """One cycle."""
+        """Run one cycle."""
         if self.transfers:
             self.transfers[0].bytes_left -= self.bytes_per_cycle
             if self.transfers[0].is_done:
@@ -53,8 +56,8 @@ def run_blocks(
 ) -> tuple[Schedule, list[SimulationResult]]:
     """Run the blocks in order; return when they ran, and the result of each.
 
-    A buffer is loaded again once its block has run and the block's outputs are on their way; a block runs once it has
-    been loaded and the block before it is over.
+    A buffer is loaded again after its block has run and the store of the block's outputs is queued. A block runs once
+    it is loaded and the block before it is over.
     """
     channel = DramChannel(bytes_per_cycle(config))
     buffers = buffers_of(config)

@@ -1,4 +1,4 @@
-"""Pointer read: where the entries of a column begin and end, and their addresses one by one."""
+"""Pointer read: looks up begin and end of a column's entries, and sends out their addresses one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sim.datapath.activation_queue import ActivationQueue
 
 @dataclass(frozen=True)
 class EntryAddress:
-    """A request for one entry of the sparse-matrix SRAM, with what travels along."""
+    """Request for one entry of the sparse-matrix SRAM, with the data that it carries along."""
 
     address: int
     starts_column: bool
@@ -18,10 +18,10 @@ class EntryAddress:
 
 
 class PointerRead:
-    """Holds one column for max(1, entries) cycles and sends out the address of one entry in each.
+    """Stage that holds one column for max(1, entries) cycles and sends out the address of one entry in each.
 
-    Pointers lie in two banks, those of even and those of odd columns, so that the begin of a column and the
-    begin of the next one, which is its end, are read in the same cycle.
+    The pointers of even and of odd columns lie in two banks. So the begin of a column and its end, the begin of the
+    next column, are read in the same cycle.
     """
 
     def __init__(self, pointers: Sequence[int]) -> None:
@@ -39,10 +39,11 @@ class PointerRead:
 
     @property
     def entries_left(self) -> int:
+        """Entries of the column that have not been sent out."""
         return self.end - self.next_address
 
     def tick(self, queue: ActivationQueue, edge: int) -> EntryAddress | None:
-        """One cycle: the address that leaves at its end; a free stage takes the queue's oldest column."""
+        """Run one cycle; return the address that leaves at its end. A free stage takes the queue's oldest column."""
         leaving = None
         if self.column is not None and self.entries_left:
             leaving = EntryAddress(self.next_address, self.next_address == self.begin, self.activation)

@@ -1,4 +1,4 @@
-"""Sparse-matrix read: one entry a cycle, out of a line that is fetched only when it changes."""
+"""Sparse-matrix read: takes one entry per cycle out of a line that is fetched only when it changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sim.datapath.pointer_read import EntryAddress
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored entry, code and gap, with what travels along."""
+    """One stored entry, code and gap, with the data that it carries along."""
 
     code: int
     gap: int
@@ -19,7 +19,7 @@ class Entry:
 
 
 class SparseMatrixRead:
-    """The sparse-matrix SRAM of one PE, and the register that keeps the line read last."""
+    """Sparse-matrix SRAM of one PE, and the register that keeps the last line read."""
 
     def __init__(self, entries: Sequence[tuple[int, int]], entries_per_line: int) -> None:
         self.lines = [entries[i : i + entries_per_line] for i in range(0, len(entries), entries_per_line)]
@@ -31,7 +31,7 @@ class SparseMatrixRead:
         self.line_reads = 0
 
     def tick(self, arriving: EntryAddress | None) -> Entry | None:
-        """One cycle: the entry that leaves at its end, while the next request arrives."""
+        """Run one cycle; return the entry that leaves at its end, while the next request arrives."""
         request, self.request = self.request, arriving
         if request is None:
             return None

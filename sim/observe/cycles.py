@@ -1,4 +1,4 @@
-"""Where every cycle goes: what each PE does in each cycle of a layer, and what holds the broadcast up."""
+"""Classes of cycles: the activity of each PE in each cycle of a layer, and the PEs that block the broadcast."""
 
 from __future__ import annotations
 
@@ -14,35 +14,44 @@ from sim.memory import blocks_of, schedule
 from sim.packing import PackedLayer
 from sim.result import summed
 from traces import CompressedLayer
-
-PerPE = npt.NDArray[np.int64]
+from traces.arrays import Integers64
 
 
 @dataclass(frozen=True, eq=False)
 class CycleBreakdown:
-    """Cycles by class, int64 [num_pes] each; the six classes of a PE add up to the layer's cycles.
+    """Cycles of each PE by class; the six classes of CYCLE_CLASSES add up to the layer's cycles.
 
-    A PE is, in a cycle in which its pointer read
-    computing       sends out an entry that is not padding
-    padding         sends out a padding entry
-    empty_columns   holds a column without entries
-    starved         holds nothing, and a column is still to come (so in the first cycle, which loads a row)
-    drained         holds nothing, and no column comes any more (so while its last entry is being written)
-    waiting         has no block to run, because it is being loaded from DRAM, or outputs are being stored
-
-    blocked_by      cycles in which the broadcast waited for this PE's queue: of all PEs that were full, the
-                    one that made room last (the first of several)
-    bubble_cycles   cycles in which the scan left a row and broadcast nothing
+    Attributes
+    ----------
+    cycles : int
+        Cycles of the layer.
+    computing : numpy.ndarray
+        Cycles in which the pointer read sends out an entry that is not padding, int64 [num_pes] as all classes.
+    padding : numpy.ndarray
+        Cycles in which it sends out a padding entry.
+    empty_columns : numpy.ndarray
+        Cycles in which it holds a column without entries.
+    starved : numpy.ndarray
+        Cycles in which it holds nothing, and a column is still to come. The first cycle, which loads a row, is one.
+    drained : numpy.ndarray
+        Cycles in which it holds nothing, and no column comes any more; the last entry may still be in the pipeline.
+    waiting : numpy.ndarray
+        Cycles in which no block runs, since one is loaded from DRAM or outputs are stored.
+    blocked_by : numpy.ndarray
+        Cycles in which the broadcast waited for this PE's queue, int64 [num_pes]. If several queues were full, the
+        one that made room last counts, or the first of them.
+    bubble_cycles : int
+        Cycles in which the scan left a row and broadcast nothing.
     """
 
     cycles: int
-    computing: PerPE
-    padding: PerPE
-    empty_columns: PerPE
-    starved: PerPE
-    drained: PerPE
-    waiting: PerPE
-    blocked_by: PerPE
+    computing: Integers64
+    padding: Integers64
+    empty_columns: Integers64
+    starved: Integers64
+    drained: Integers64
+    waiting: Integers64
+    blocked_by: Integers64
     bubble_cycles: int
 
     @property
@@ -62,18 +71,41 @@ def cycle_breakdown(
     config: ArrayConfig | None = None,
     number_format: FixedPoint | None = None,
 ) -> CycleBreakdown:
-    """Sort every cycle of every PE into a class, from the closed form. Takes and raises what `simulate` does."""
+    """Sort every cycle of every PE into a class, in closed form.
+
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to this layer and this input.
+
+    Returns
+    -------
+    CycleBreakdown
+        Cycles by class and PE.
+
+    Raises
+    ------
+    InputError
+        As `simulate` does.
+    """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)
     blocks = blocks_of(packed, config)
-    parts = [_of_block(block.packed, block.operands(numbers), config) for block in blocks]
+    parts = [_block_breakdown(block.packed, block.operands(numbers), config) for block in blocks]
     times = schedule(blocks, [part.cycles for part in parts], config)
     sums = summed(parts, [each.name for each in fields(CycleBreakdown)])
     waiting = np.full(config.num_pes, int(times.waiting_cycles))
     return CycleBreakdown(**sums | {"cycles": int(times.cycles), "waiting": waiting})
 
 
-def _of_block(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> CycleBreakdown:
+def _block_breakdown(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> CycleBreakdown:
+    """Sort the cycles of one block."""
     from sim.engine import Run
 
     run = Run(packed, numbers)

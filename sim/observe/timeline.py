@@ -1,4 +1,4 @@
-"""The state of the array after each cycle, from the closed form."""
+"""State of the array after each cycle, in closed form."""
 
 from __future__ import annotations
 
@@ -13,27 +13,36 @@ from sim.fixed_point import FixedPoint
 from sim.memory import blocks_of
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
+from traces.arrays import Integers32, Integers64
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """What every block holds after clock edge t = 0, 1, ..., cycles - 1.
+    """State of every block after clock edge t = 0, 1, ..., cycles - 1.
 
-    broadcast        int64 [cycles], place in broadcast order of the column that entered the queues, or -1
-    columns          int32 [broadcasts], which column that is; the bias is column `layer.columns`
-    queue_columns    int64 [cycles, num_pes], columns in each queue
-    pointer_read     int64 [cycles, num_pes], place in broadcast order of the column in the stage, or -1
-    entries_sent     int64 [cycles, num_pes], entries that have left the pointer read so far
-    entries_written  int64 [cycles, num_pes], entries that have gone through the activation write so far
-                     (padding, which writes nothing, included)
+    Attributes
+    ----------
+    columns : numpy.ndarray
+        Columns in broadcast order, int32 [broadcasts]; the bias is column `layer.columns`.
+    broadcast : numpy.ndarray
+        Place in `columns` of the column that entered the queues, or -1, int64 [cycles].
+    queue_columns : numpy.ndarray
+        Columns in each queue, int64 [cycles, num_pes].
+    pointer_read : numpy.ndarray
+        Place in `columns` of the column in each pointer read, or -1, int64 [cycles, num_pes].
+    entries_sent : numpy.ndarray
+        Entries that have left each pointer read so far, int64 [cycles, num_pes].
+    entries_written : numpy.ndarray
+        Entries that have passed each activation write so far, int64 [cycles, num_pes]; padding counts, though it
+        writes nothing.
     """
 
-    columns: npt.NDArray[np.int32]
-    broadcast: npt.NDArray[np.int64]
-    queue_columns: npt.NDArray[np.int64]
-    pointer_read: npt.NDArray[np.int64]
-    entries_sent: npt.NDArray[np.int64]
-    entries_written: npt.NDArray[np.int64]
+    columns: Integers32
+    broadcast: Integers64
+    queue_columns: Integers64
+    pointer_read: Integers64
+    entries_sent: Integers64
+    entries_written: Integers64
 
 
 def timeline(
@@ -42,9 +51,28 @@ def timeline(
     config: ArrayConfig | None = None,
     number_format: FixedPoint | None = None,
 ) -> Timeline:
-    """The state of the array after each cycle, of what `simulate` runs. Takes 32 bytes a cycle and PE.
+    """Compute the state of the array after each cycle; it takes 32 bytes per cycle and PE.
 
-    Raises InputError as `simulate` does, and if the layer is run in blocks: each of them has a timeline of its own.
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to this layer and this input.
+
+    Returns
+    -------
+    Timeline
+        State after each cycle.
+
+    Raises
+    ------
+    InputError
+        As `simulate` does, and if the layer runs in blocks.
     """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)
@@ -84,6 +112,6 @@ def check_runs_at_once(packed: PackedLayer, config: ArrayConfig) -> None:
     blocks = blocks_of(packed, config)
     if len(blocks) > 1 or blocks[0].load_bytes:
         raise InputError(
-            f"layer {packed.layer.name!r} runs in {len(blocks)} block(s) loaded from DRAM; what happens in "
-            f"each cycle can be shown of a layer that stays on the array; look at it with memory_mode='unlimited'"
+            f"layer {packed.layer.name!r} runs in {len(blocks)} block(s) loaded from DRAM; the state in each cycle is "
+            f"known for a layer that stays on the array; use memory_mode='unlimited'"
         )

@@ -1,10 +1,9 @@
-"""How busy the array is over time: a few numbers a cycle, whatever the number of PEs, and the file that keeps them."""
+"""Load of the array over time: a few numbers per cycle for any number of PEs, and the file that holds them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,38 +13,46 @@ from sim.config import ArrayConfig
 from sim.observe.timeline import check_runs_at_once
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
+from traces.arrays import Booleans, Floats64, Integers, Integers32, Integers64, Numbers
 from traces.files.npz import read_npz, write_npz
-
-Edges = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class TimelineSummary:
-    """What the array as a whole does over time; the arrays are [cycles], cycle t being the one that ends with edge t.
+    """Load of the whole array over time; the arrays are [cycles], and cycle t ends with clock edge t.
 
-    name                what the layer is called
-    num_pes, queue_depth, clock_mhz   of the array; `queue_depth` columns fill a queue
-
-    busy_pes            int32, PEs whose pointer read holds, after edge t, a column with entries left to send out;
-                        they add up to all entries gone through
-    queue_columns_mean  float64, columns in a queue after edge t, mean of all PEs
-    queue_columns_max   int32, columns in the fullest queue after edge t
-    full_queues         int32, queues that are full after edge t
-    broadcast           bool, a column enters all queues with edge t
-    blocked             bool, in cycle t the scan has a column, and waits with it for a full queue; they add up to
-                        the blocked cycles
+    Attributes
+    ----------
+    name : str
+        Name of the layer.
+    num_pes, queue_depth : int
+        PEs of the array, and columns that fill a queue.
+    clock_mhz : float
+        Clock frequency.
+    busy_pes : numpy.ndarray
+        PEs whose pointer read has entries left to send out after edge t, int32. The sum is the processed entries.
+    queue_columns_mean : numpy.ndarray
+        Columns in a queue after edge t, mean of all PEs, float64.
+    queue_columns_max : numpy.ndarray
+        Columns in the fullest queue after edge t, int32.
+    full_queues : numpy.ndarray
+        Queues that are full after edge t, int32.
+    broadcast : numpy.ndarray
+        True if a column enters all queues with edge t, bool.
+    blocked : numpy.ndarray
+        True if the scan waits for a full queue in cycle t, bool. The sum is the blocked cycles.
     """
 
     name: str
     num_pes: int
     queue_depth: int
     clock_mhz: float
-    busy_pes: npt.NDArray[np.int32]
-    queue_columns_mean: npt.NDArray[np.float64]
-    queue_columns_max: npt.NDArray[np.int32]
-    full_queues: npt.NDArray[np.int32]
-    broadcast: npt.NDArray[np.bool_]
-    blocked: npt.NDArray[np.bool_]
+    busy_pes: Integers32
+    queue_columns_mean: Floats64
+    queue_columns_max: Integers32
+    full_queues: Integers32
+    broadcast: Booleans
+    blocked: Booleans
 
     @property
     def cycles(self) -> int:
@@ -54,12 +61,14 @@ class TimelineSummary:
 
     @property
     def latency_us(self) -> float:
+        """Latency in microseconds."""
         return self.cycles / self.clock_mhz
 
-    def bins(self, most: int) -> tuple[npt.NDArray[np.int64], dict[str, npt.NDArray[np.float64]]]:
-        """Edges of at most so many bins, int64 [bins + 1], and the mean of each bin, float64 [bins] by name of BINNED.
+    def bins(self, most: int) -> tuple[Integers64, dict[str, Floats64]]:
+        """Return the edges of at most `most` bins, int64 [bins + 1], and the means of the arrays, float64 [bins].
 
-        Bin i is from edges[i] on, until edges[i + 1]; bins are whole cycles wide, all the same but the last one.
+        The means are by the names in BINNED. Bin i begins at edges[i] and ends before edges[i + 1]. All bins but the
+        last one have the same whole number of cycles.
         """
         edges = np.append(np.arange(0, self.cycles, -(-self.cycles // most)), self.cycles)
         sums = {name: np.add.reduceat(getattr(self, name).astype(np.float64), edges[:-1]) for name in BINNED}
@@ -69,19 +78,39 @@ class TimelineSummary:
 def timeline_summary(
     layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
 ) -> TimelineSummary:
-    """What the array does over time, from the closed form.
+    """Compute the load of the array over time, in closed form.
 
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
+
+    Returns
+    -------
+    TimelineSummary
+        Load in each cycle.
+
+    Raises
+    ------
+    InputError
+        As `simulate` does, and if the layer runs in blocks.
+
+    Notes
+    -----
     With b[j] and s[k, j], the edges at which column j enters the queues and PE k takes it out, n[k, j] its entries
     in PE k, g[j] the bubble cycles before it and D the depth of a queue:
 
-        PE k is busy                                   from s[k, j] on, until s[k, j] + n[k, j]
-        column j is in PE k's queue                    from b[j] on, until s[k, j]
-        it is in some queue, the last one's            from b[j] on, until max_k s[k, j]
-        PE k's queue is full, column j its oldest      from b[j+D-1] on, until s[k, j], if that is later
-        the broadcast of column j is blocked           from b[j-1] + 1 + g[j] on, until b[j]
+        PE k is busy                                       from s[k, j] to s[k, j] + n[k, j]
+        column j is in PE k's queue                        from b[j] to s[k, j]
+        column j is in some queue                          from b[j] to max_k s[k, j]
+        PE k's queue is full, and column j is the oldest   from b[j+D-1] to s[k, j], if that is later
+        the broadcast of column j is blocked               from b[j-1] + 1 + g[j] to b[j]
 
-    so every array is a count of intervals, and takes memory for the cycles and, once, for every column and PE.
-    Raises InputError as `simulate` does, and if the layer is run in blocks.
+    So every array counts open intervals. This takes memory for the cycles, and once for every column and PE.
     """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config)
@@ -109,15 +138,15 @@ def timeline_summary(
     )
 
 
-def _num_open(begin: Edges, end: Edges, cycles: int) -> npt.NDArray[np.int64]:
-    """How many of the intervals, each from an edge on until another, are open after each edge, int64 [cycles].
+def _num_open(begin: Integers, end: Integers, cycles: int) -> Integers64:
+    """Count the intervals, from `begin` to before `end`, that are open after each edge, int64 [cycles].
 
-    What lies beyond the layer's last edge does not count: columns without entries may be taken after it.
+    Edges beyond the layer's last one do not count; columns without entries may be taken there.
     """
     steps = np.zeros(cycles + 1, dtype=np.int64)
     for edges, sign in ((begin, 1), (end, -1)):
         steps += sign * np.bincount(np.minimum(edges, cycles).ravel(), minlength=cycles + 1)
-    opened: npt.NDArray[np.int64] = np.cumsum(steps[:cycles])
+    opened: Integers64 = np.cumsum(steps[:cycles])
     return opened
 
 
@@ -136,34 +165,58 @@ _FIELDS = (*_SCALARS, *_ARRAYS)
 
 
 def write_timeline(path: str | os.PathLike[str], summary: TimelineSummary) -> None:
-    """Write an `.npz` file that `read_timeline` reads back: one array for each field. It is whole or absent."""
+    """Write a file that `read_timeline` reads; it is complete or absent.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        `.npz` file to write: one array for each field.
+    summary : TimelineSummary
+        Load in each cycle.
+    """
     write_npz(path, {field: np.asarray(getattr(summary, field)) for field in _FIELDS})
 
 
 def read_timeline(path: str | os.PathLike[str]) -> TimelineSummary:
-    """Read a file of `write_timeline`. Raises InputError if it is missing, damaged, or no timeline of an array."""
-    found = read_npz(path)
-    missing = [field for field in _FIELDS if field not in found]
+    """Read a file that `write_timeline` wrote.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        `.npz` file.
+
+    Returns
+    -------
+    TimelineSummary
+        Load in each cycle.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or holds no timeline of an array.
+    """
+    arrays = read_npz(path)
+    missing = [field for field in _FIELDS if field not in arrays]
     if missing:
         raise InputError(
-            f"{path}: a timeline file must hold the arrays {', '.join(_FIELDS)}; {', '.join(missing)} missing; make "
-            f"it with sim.observe.timeline_summary.write_timeline"
+            f"{path}: a timeline file must hold the arrays {', '.join(_FIELDS)}; {', '.join(missing)} missing; write "
+            f"it with sim.write_timeline"
         )
-    for field, what in _SCALARS.items():
-        if found[field].shape != () or found[field].dtype.kind != _DTYPE_KINDS[what]:
-            raise InputError(f"{path}: {field} must be {what}; found {_described(found[field])}")
+    for field, kind in _SCALARS.items():
+        if arrays[field].shape != () or arrays[field].dtype.kind != _DTYPE_KINDS[kind]:
+            raise InputError(f"{path}: {field} must be {kind}; found {_described(arrays[field])}")
     for field, dtype in _ARRAYS.items():
-        cycles = found["busy_pes"].size
-        if found[field].shape != (cycles,) or found[field].dtype != dtype or cycles == 0:
+        cycles = arrays["busy_pes"].size
+        if arrays[field].shape != (cycles,) or arrays[field].dtype != dtype or cycles == 0:
             raise InputError(
                 f"{path}: {field} must be {np.dtype(dtype)} [cycles], as many as in busy_pes and at least one; "
-                f"found {_described(found[field])}"
+                f"found {_described(arrays[field])}"
             )
-    name, num_pes, queue_depth, clock_mhz = (found[field].item() for field in _SCALARS)
+    name, num_pes, queue_depth, clock_mhz = (arrays[field].item() for field in _SCALARS)
     if not name or not name.isprintable():
         raise InputError(f"{path}: name must be printable text, not empty; found {name!r}")
     ranges: dict[str, tuple[float, float]] = {
-        "num_pes": (1, 65_536),  # as ArrayConfig has it
+        "num_pes": (1, 65_536),  # as in ArrayConfig
         "queue_depth": (1, 1_048_575),
         "clock_mhz": (0.001, 1_000_000),
         "busy_pes": (0, num_pes),
@@ -172,11 +225,11 @@ def read_timeline(path: str | os.PathLike[str]) -> TimelineSummary:
         "full_queues": (0, num_pes),
     }
     for field, (lowest, highest) in ranges.items():
-        low, high = found[field].min(), found[field].max()
-        if not (lowest <= low and high <= highest):  # so that NaN is out of range, too
+        low, high = arrays[field].min(), arrays[field].max()
+        if not (lowest <= low and high <= highest):  # NaN is out of range, too
             raise InputError(f"{path}: {field} must be {lowest:,} to {highest:,}; found {low:,} to {high:,}")
-    return TimelineSummary(name, num_pes, queue_depth, clock_mhz, **{field: found[field] for field in _ARRAYS})
+    return TimelineSummary(name, num_pes, queue_depth, clock_mhz, **{field: arrays[field] for field in _ARRAYS})
 
 
-def _described(array: npt.NDArray[Any]) -> str:
+def _described(array: Numbers) -> str:
     return f"{array.dtype} {list(array.shape)}"

@@ -1,4 +1,4 @@
-"""The tick machine's run as a waveform: a Value Change Dump (IEEE 1364) for GTKWave, Surfer and the like."""
+"""Waveform of a run of the tick machine: a Value Change Dump (IEEE 1364) for GTKWave, Surfer and the like."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ from traces.shell.progress import progress_bar
 UNDEFINED = "x"
 REAL = 0  # bits of a signal that is a real number
 
-Value = int | float | str | None  # None: as it was
+Value = int | float | str | None  # None: unchanged
 Blocks = dict[str, list["Signal"]]
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One variable of the dump: its name in the scope of its block, its width, and how to look it up.
+    """One variable of the dump.
 
-    bits   width of a whole number, or REAL. The dump knows no undefined real: it keeps its last value
-           (0.0 at first), and a strobe beside it tells whether it counts.
-    look   the value after the clock edge just passed
+    Attributes
+    ----------
+    name : str
+        Name in the scope of its block.
+    bits : int
+        Width of a whole number, or REAL. A real number cannot be undefined in a dump: it keeps its last value (0.0 at
+        first), and a strobe beside it tells whether it is valid.
+    look : callable
+        Returns the value after the last clock edge.
     """
 
     name: str
@@ -48,29 +54,50 @@ def write_waveform(
     activations: npt.ArrayLike,
     config: ArrayConfig | None = None,
 ) -> SimulationResult:
-    """Run the tick machine, and write what every block holds after each clock edge t = 0, 1, ..., cycles - 1.
+    """Run the tick machine, and write the state of every block after each clock edge t = 0, 1, ..., cycles - 1.
 
-    Edge t is at time t / clock, in the coarsest of nanosecond, picosecond and femtosecond in which half a period is
-    a whole number; if it is none in any, in femtoseconds, to the nearest. The scopes are the blocks of `sim.datapath`:
+    Parameters
+    ----------
+    path : str or os.PathLike
+        `.vcd` file to write. It is complete or absent.
+    layer : CompressedLayer or PackedLayer
+        Layer to run.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig, optional
+        Array. The default is the EIE paper's design point.
 
-        array                     clock, which rises at each edge; edge, its number t
-        array.activation_scan     broadcast: a column enters all queues at this edge; which column, and its value.
+    Returns
+    -------
+    SimulationResult
+        The result of `simulate`.
+
+    Raises
+    ------
+    InputError
+        As `simulate` does, if the layer runs in blocks, and if `path` cannot be written.
+
+    Notes
+    -----
+    Edge t is at time t / clock. The unit of time is the coarsest of nanosecond, picosecond and femtosecond in which
+    half a period is a whole number; otherwise times are rounded to femtoseconds. The scopes are the blocks of
+    `sim.datapath`:
+
+        array                     clock rises at each edge; edge is its number t
+        array.activation_scan     broadcast: a column enters all queues at this edge; its column and value.
                                   blocked, bubble: in the cycle that ends with this edge, the scan waited for a full
-                                  queue, or left a row. finished: it has nothing more to give
-        array.pe<k>.              k with zeros in front, so that every viewer sorts the PEs
-          activation_queue        columns, how many are waiting; full
-          pointer_read            busy: it holds a column; which one, entries left of it, address of the next of them
+                                  queue, or left a row. finished: the scan has no column left
+        array.pe<k>.              k with leading zeros, so that every viewer sorts the PEs
+          activation_queue        columns: number of waiting columns; full
+          pointer_read            busy: it holds a column; its number, entries left, address of the next entry
           sparse_matrix_read      line_read: a line was fetched in the cycle that ends with this edge; the line held
-          arithmetic              entry: one has come to be decoded; its code; whether it is padding.
-                                  multiply: one has come to be multiplied; its row, numbered within the PE
+          arithmetic              entry: one is there to be decoded; its code; whether it is padding.
+                                  multiply: one is there to be multiplied; its row, numbered within the PE
           activation_write        write: in the cycle that ends with this edge; the row, numbered within the PE, and
                                   its new value
 
-    What is undefined is x. Values are reals of 16 digits, in fixed point those of the codes. Equal runs give equal
-    bytes, and the file is whole or absent: 40 MB and some seconds for an Alex-8 on 64 PEs.
-
-    Returns what `simulate` does. Raises InputError as it does, if the layer is run in blocks, and where `path` cannot
-    be written.
+    Undefined values are x. Values are reals of 16 digits, in fixed point those of the codes. Equal runs give equal
+    bytes. The file of an Alex-8 on 64 PEs has 40 MB and takes some seconds.
     """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config)
@@ -95,7 +122,7 @@ def write_waveform(
                 looks.append((dump.register_var(scope, signal.name, kind, signal.bits or None), signal.look))
 
         def record(array: Array) -> None:
-            if array.edge >= cycles:  # columns without entries, taken after the layer's last write
+            if array.edge >= cycles:  # columns without entries are taken after the layer's last write
                 return
             time = round(2 * array.edge * half_period)
             dump.change(clock, time, 1)
@@ -113,8 +140,8 @@ def write_waveform(
 
 
 def _half_period(clock_mhz: float) -> tuple[str, Fraction]:
-    """A unit of time, and half a clock period in it."""
-    half_period = 500 / Fraction(repr(clock_mhz))  # the decimal number that was given
+    """Return a unit of time, and half a clock period in it."""
+    half_period = 500 / Fraction(repr(clock_mhz))  # the decimal number that the user wrote
     for unit in ("ns", "ps"):
         if half_period.denominator == 1:
             return unit, half_period
@@ -123,11 +150,11 @@ def _half_period(clock_mhz: float) -> tuple[str, Fraction]:
 
 
 def _comment(packed: PackedLayer, config: ArrayConfig) -> str:
-    return f"{packed.layer.name!a} on {config}".replace("$", r"\x24")  # a dollar would begin a keyword
+    return f"{packed.layer.name!a} on {config}".replace("$", r"\x24")  # a dollar begins a keyword
 
 
 def _signals(array: Array, cycles: int) -> Blocks:
-    """Every signal of an array, by scope."""
+    """Return all signals of an array by scope."""
     packed, config = array.packed, array.config
     most_stored = int(packed.pointers[-1].max())
     bits = _Widths(
@@ -151,13 +178,13 @@ def _signals(array: Array, cycles: int) -> Blocks:
 
 
 def _bits(largest: int) -> int:
-    """Bits that hold 0 to `largest`."""
+    """Return the bits that hold 0 to `largest`."""
     return max(1, largest.bit_length())
 
 
 @dataclass(frozen=True)
 class _Widths:
-    """Bits of what the blocks hold, the same in all PEs."""
+    """Bits of the values in the blocks, the same in all PEs."""
 
     column: int
     waiting: int
@@ -218,7 +245,7 @@ def _pe_signals(pe: ProcessingElement, bits: _Widths) -> Blocks:
 
 
 def _goes_up(counter: Callable[[], int]) -> Callable[[], Value]:
-    """Whether a counter went up since it was last looked at."""
+    """Return a function that tells whether a counter went up since its last call."""
     before = counter()
 
     def look() -> Value:

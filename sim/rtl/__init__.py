@@ -1,4 +1,4 @@
-"""The array in SystemVerilog, synthesizable, cycle for cycle the machine that `simulate` runs.
+"""The array in synthesizable SystemVerilog; it agrees with `simulate` cycle by cycle.
 
     array.sv                      the PEs, the scan that serves them all, the central control
       activation_scan.sv          leading non-zero detection, over a tree of leading_nonzero.sv and lnzd_unit.sv
@@ -11,7 +11,7 @@
         activation_write.sv       source and destination registers
       sram.sv                     every memory: one write port, one registered read port
 
-`model` builds them with Verilator, `bench` runs packed layers on what was built, `agreement` compares that with the
-tick machine and the closed form, on the layers of `cases`; `mutations` plants faults that this must find; `synthesis`
-counts cells with Yosys.
+`model` builds these files with Verilator, and `bench` runs packed layers on the result. `agreement` compares the runs
+with the tick machine and the closed form, on the layers of `cases`. `mutations` plants faults that the comparison must
+find. `synthesis` counts cells with Yosys.
 """

@@ -1,4 +1,4 @@
-// The activation queue of one PE: a ring of slots that tells full from empty by its two positions, so one stays free.
+// Activation queue of one PE: a ring of slots; equal positions mean empty, so one slot stays free.
 module activation_queue #(
     parameter int QUEUE_SLOTS = 8,
     parameter int COLUMN_BITS = 14,
@@ -31,7 +31,7 @@ module activation_queue #(
   assign is_empty = read_position == write_position;
   assign is_full = after_write == read_position;
   assign {oldest_column, oldest_value} = slots[read_position];
-  // modulo the number of slots: one more than LAST is added where the writer has come round and the reader has not
+  // modulo the number of slots: LAST + 1 is added if the writer has wrapped around and the reader has not
   assign num_columns = write_position - read_position + (write_position < read_position ? LAST + ONE_SLOT : '0);
 
   always_ff @(posedge clock) begin

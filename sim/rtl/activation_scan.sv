@@ -1,8 +1,8 @@
-// Leading non-zero detection: picks the non-zero activations, one a cycle, in index order.
+// Leading non-zero detection: picks one non-zero activation per cycle, in the order of the index.
 //
-// The activations of a row lie in the source registers of the PEs, one in each, and come out of them in the cycle after
-// `row_read`. Leaving a row takes a cycle of its own, unless the value just picked was in the row's last lane: then the
-// next row is read in that same cycle. The bias is the first lane of a row of its own, after all others.
+// The source registers of each PE hold one activation of a row and put it out in the cycle after `row_read`. Leaving a
+// row takes a cycle of its own, unless the last value picked was in the row's last lane: then the next row is read in
+// the same cycle. The bias is the first lane of a row of its own, after all others.
 module activation_scan #(
     parameter int NUM_PES = 64,
     parameter int COLUMN_BITS = 14,
@@ -27,7 +27,7 @@ module activation_scan #(
     output logic [            COLUMN_BITS-1:0] broadcast_column,
     output logic [        ACTIVATION_BITS-1:0] broadcast_value,
     output logic                               finished,
-    // for those who count
+    // for counters
     output logic                               bubble,
     output logic                               blocked
 );
@@ -83,7 +83,7 @@ module activation_scan #(
   assign broadcast_column = is_bias_row ? columns : first_column + COLUMN_BITS'(lane);
   assign broadcast_value = is_bias_row ? one : value;
 
-  // The last row need not be left once it has nothing more to give.
+  // The last row need not be left once its last value is broadcast.
   assign leaves_row = bubble || (broadcast && (lane == LAST_LANE || (is_last_row && !more)));
   assign next_row = start ? '0 : current_row + ONE_ROW;
   assign row_read = start || (leaves_row && !is_last_row);

@@ -1,6 +1,6 @@
-// Activation write: two register files, one activation for each row of the PE in each.
+// Activation write: two register files, each with one activation for each row of the PE.
 //
-// One is the source, which the scan reads row by row; the other one is the destination and holds the accumulators. They
+// One is the source, which the scan reads row by row. The other one is the destination and holds the accumulators. They
 // swap from layer to layer. A value written in a cycle can be read in that cycle.
 module activation_write #(
     parameter int ACTIVATIONS = 512,
@@ -18,7 +18,7 @@ module activation_write #(
     input  logic                       accumulator_read,
     input  logic [       ROW_BITS-1:0] accumulator_row,
     output logic [ACTIVATION_BITS-1:0] accumulator,
-    // from the arithmetic: what arrives at the end of the cycle, and what is being written in it
+    // from the arithmetic: the sum that arrives at the end of the cycle, and the one that is written in it
     input  logic                       sum,
     input  logic [       ROW_BITS-1:0] sum_row,
     input  logic [ACTIVATION_BITS-1:0] sum_value,
@@ -33,7 +33,7 @@ module activation_write #(
 );
   logic [2*ACTIVATION_BITS-1:0] words;  // read from each file
   logic [ACTIVATION_BITS-1:0] read_accumulator;
-  logic was_written;  // what is read was being written in the cycle in which it was read
+  logic was_written;  // the word read was written in the cycle of the read
   logic [ACTIVATION_BITS-1:0] value_written;
 
   generate

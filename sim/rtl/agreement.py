@@ -1,4 +1,4 @@
-"""The array in SystemVerilog beside the tick machine and the closed form: what they disagree on."""
+"""Comparison of the array in SystemVerilog with the tick machine and the closed form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sim.result import SimulationResult
 from sim.rtl.bench import FLAGS, Job, NeverEndsError, RtlRun, Trace, run_jobs
 from sim.rtl.cases import Case
 
-# What is compared, in the order in which a disagreement is told: the counts of a result by their names there
+# Counts of a result that are compared, in the order in which a disagreement is reported.
 TOTALS = ("cycles", "broadcasts", "bubble_cycles", "blocked_cycles", "pointer_reads", "overflows")
 PER_PE = ("line_reads_per_pe", "entries_per_pe", "padding_per_pe", "finish_edge_per_pe")
 
@@ -26,26 +26,40 @@ PER_PE = ("line_reads_per_pe", "entries_per_pe", "padding_per_pe", "finish_edge_
 def disagreements(
     cases: Sequence[Case], config: ArrayConfig, program: Path | None = None, ticked: bool = True
 ) -> dict[str, list[str]]:
-    """Run cases, all of one array; by the name of each case, on what the machines disagree: nothing, if all is well.
+    """Run the cases of one array, and list by case the quantities on which the machines disagree.
 
-    program   the array in SystemVerilog, if it is not the one that `build` makes of `config`
-    ticked    compare with the tick machine, too, which takes most of the time
+    Parameters
+    ----------
+    cases : sequence of Case
+        Cases, all for one array.
+    config : ArrayConfig
+        The array.
+    program : pathlib.Path, optional
+        Array in SystemVerilog. By default `build` makes it from `config`.
+    ticked : bool
+        Compare with the tick machine, too; this takes most of the time.
+
+    Returns
+    -------
+    dict
+        Quantities by the name of the case; an empty list if all machines agree.
     """
     prepared = [prepare(case.layer, case.activations, config, case.number_format) for case in cases]
     jobs = [Job(packed, operands) for packed, operands in prepared]
     try:
         runs: list[RtlRun | None] = list(run_jobs(jobs, config, traced=True, program=program))
-    except NeverEndsError:  # which of them it was, one by one
+    except NeverEndsError:  # run them one by one to find the one that never ends
         runs = [_run_alone(job, config, program) for job in jobs]
-    found = {}
+    by_case = {}
     for case, (packed, operands), run in zip(cases, prepared, runs, strict=True):
-        found[case.name] = (
+        by_case[case.name] = (
             ["end of the layer"] if run is None else _compare(case, packed, operands, config, run, ticked)
         )
-    return found
+    return by_case
 
 
 def _run_alone(job: Job, config: ArrayConfig, program: Path | None) -> RtlRun | None:
+    """Run one job; return None if it never ends."""
     try:
         return run_jobs([job], config, traced=True, program=program)[0]
     except NeverEndsError:
@@ -55,33 +69,34 @@ def _run_alone(job: Job, config: ArrayConfig, program: Path | None) -> RtlRun | 
 def _compare(
     case: Case, packed: PackedLayer, operands: Operands, config: ArrayConfig, run: RtlRun, ticked: bool
 ) -> list[str]:
+    """List the quantities of a run that differ from the other machines."""
     closed = simulate(packed, case.activations, config, number_format=operands.number_format)
-    found = _different_results(run, closed, "closed form")
-    found += _different_from_timeline(case, packed, config, run)
+    differences = _different_results(run, closed, "closed form")
+    differences += _different_from_timeline(case, packed, config, run)
     if ticked:
         result, trace = traced_tick_machine(packed, operands, config)
-        found += _different_results(run, result, "tick machine")
-        found += _different_traces(run, trace)
-    return found
+        differences += _different_results(run, result, "tick machine")
+        differences += _different_traces(run, trace)
+    return differences
 
 
 def _different_results(run: RtlRun, expected: SimulationResult, engine: str) -> list[str]:
-    """Outputs and counts that differ."""
-    found = []
+    """List the outputs and counts that differ."""
+    differences = []
     result = run.result
     if not np.array_equal(result.output_codes, expected.output_codes):  # type: ignore[arg-type]
-        found.append("output")
-    found += [name for name in TOTALS if getattr(result, name) != getattr(expected, name)]
+        differences.append("output")
+    differences += [name for name in TOTALS if getattr(result, name) != getattr(expected, name)]
     if (run.pointer_reads_per_pe != expected.broadcasts).any():
-        found.append("pointer_reads_per_pe")
-    found += [name for name in PER_PE if not np.array_equal(getattr(result, name), getattr(expected, name))]
+        differences.append("pointer_reads_per_pe")
+    differences += [name for name in PER_PE if not np.array_equal(getattr(result, name), getattr(expected, name))]
     if not np.array_equal(run.writes_per_pe, expected.entries_per_pe - expected.padding_per_pe):
-        found.append("writes_per_pe")
-    return [f"{name} ({engine})" for name in found]
+        differences.append("writes_per_pe")
+    return [f"{name} ({engine})" for name in differences]
 
 
 def _different_from_timeline(case: Case, packed: PackedLayer, config: ArrayConfig, run: RtlRun) -> list[str]:
-    """What differs in some cycle from the closed form."""
+    """List the states that differ in some cycle from the closed form."""
     states = timeline(packed, case.activations, config, case.number_format)
     cycles, trace = len(states.broadcast), run.trace
     assert trace is not None
@@ -99,7 +114,7 @@ def _different_from_timeline(case: Case, packed: PackedLayer, config: ArrayConfi
 
 
 def _different_traces(run: RtlRun, expected: Trace) -> list[str]:
-    """What differs in some cycle from the tick machine, until no column is on its way any more."""
+    """List the states that differ in some cycle from the tick machine, until no column is on its way."""
     trace = run.trace
     assert trace is not None
     if run.edges + 1 != len(expected.broadcast):
@@ -111,7 +126,7 @@ def _different_traces(run: RtlRun, expected: Trace) -> list[str]:
 
 
 def traced_tick_machine(packed: PackedLayer, operands: Operands, config: ArrayConfig) -> tuple[SimulationResult, Trace]:
-    """The tick machine's result, and what is seen at each of its clock edges."""
+    """Run the tick machine; return its result and its trace."""
     broadcast: list[int] = [-1]
     queue_columns: list[list[int]] = [[0] * config.num_pes]
     flags: list[list[list[bool]]] = [[[False] * len(FLAGS)] * config.num_pes]

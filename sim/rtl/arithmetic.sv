@@ -1,8 +1,8 @@
 // Arithmetic, three stages: decode and address; multiply while the accumulator is read; add.
 //
-// An entry on the accumulator of the entry just before it would read it too early: the sum that is being written in
-// that cycle is bypassed to the adder, so that nothing stalls. Numbers are two's complement; a product is rounded to the
-// nearest by `shift` bits, ties upwards, and a sum that leaves the range is saturated.
+// If two successive entries have the same accumulator, the second one reads it too early. The sum that is written in
+// that cycle is bypassed to the adder, so that nothing stalls. Numbers are two's complement. A product is rounded to
+// the nearest by `shift` bits, ties upwards, and a sum that leaves the range is saturated.
 module arithmetic #(
     parameter int WEIGHT_BITS = 4,
     parameter int INDEX_BITS = 4,
@@ -18,11 +18,11 @@ module arithmetic #(
     input  logic [     INDEX_BITS-1:0] entry_gap,
     input  logic                       entry_starts_column,
     input  logic [ACTIVATION_BITS-1:0] entry_activation,
-    // the accumulator, read in this cycle and there in the next one
+    // the accumulator: read in this cycle, available in the next one
     output logic                       accumulator_read,
     output logic [       ROW_BITS-1:0] accumulator_row,
     input  logic [ACTIVATION_BITS-1:0] accumulator,
-    // what is being written in this cycle
+    // the sum that is written in this cycle
     input  logic                       written,
     input  logic [       ROW_BITS-1:0] written_row,
     input  logic [ACTIVATION_BITS-1:0] written_value,
@@ -30,7 +30,7 @@ module arithmetic #(
     output logic                       sum,
     output logic [       ROW_BITS-1:0] sum_row,
     output logic [ACTIVATION_BITS-1:0] sum_value,
-    // for those who count
+    // for counters
     output logic                       padding,
     output logic                       overflow,
     // from the host
@@ -79,7 +79,7 @@ module arithmetic #(
       .word         (weight)
   );
 
-  // A gap skips so many rows; for the first entry of a column the row before is number -1.
+  // A gap is the number of rows skipped; the row before a column's first entry is -1.
   assign row = (entry_starts_column ? '1 : last_row) + ROW_BITS'(entry_gap) + ONE_ROW;
   assign padding = entry && entry_code == '0;  // takes its cycle and goes no further
 

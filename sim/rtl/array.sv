@@ -5,8 +5,8 @@
 //          ^                     +-> the same in every PE          |
 //          +------------------- a lane from every PE --------------+
 //
-// While no layer runs, the host loads the memories, a word at a time into those PEs that `load_pes` picks, and reads the
-// source registers row by row: after a swap, the outputs of the layer before.
+// While no layer runs, the host loads the memories, one word at a time into the PEs that `load_pes` selects, and reads
+// the source registers row by row. After a swap, these are the outputs of the last layer.
 module array #(
     parameter int NUM_PES = 64,
     parameter int QUEUE_SLOTS = 8,
@@ -18,7 +18,7 @@ module array #(
     parameter int POINTERS_PER_BANK = 8192,
     parameter int POINTER_BITS = 16,
     parameter int ACTIVATIONS = 512,       // in each of the two register files of a PE
-    // what follows from these
+    // derived from these
     parameter int COLUMN_BITS = $clog2(2 * POINTERS_PER_BANK),
     parameter int ROW_BITS = ACTIVATIONS > 1 ? $clog2(ACTIVATIONS) : 1,
     parameter int POSITION_BITS = $clog2(QUEUE_SLOTS),
@@ -42,7 +42,7 @@ module array #(
     input  logic [                        5:0] shift,
     output logic                               running,
     output logic [                       31:0] cycles,
-    // the host's way to the memories
+    // loads of the memories
     input  logic [                NUM_PES-1:0] load_pes,
     input  logic [                        5:0] load_memory,        // one bit for each, see below
     input  logic [      LOAD_ADDRESS_BITS-1:0] load_address,
@@ -50,7 +50,7 @@ module array #(
     input  logic                               host_row_read,
     input  logic [               ROW_BITS-1:0] host_row_number,
     output logic [NUM_PES*ACTIVATION_BITS-1:0] row,
-    // for those who count
+    // for counters
     output logic                               broadcast,
     output logic [            COLUMN_BITS-1:0] broadcast_column,
     output logic                               bubble,

@@ -1,5 +1,5 @@
-// The host of the array: carries out the commands on standard input, writes what they find out to standard output.
-// Both are streams of 32-bit words, least significant byte first; `bench.py` says what is in them.
+// Host of the array: runs the commands on standard input and writes the answers to standard output.
+// Both are streams of 32-bit words, least significant byte first; `bench.py` describes them.
 
 #include <chrono>
 #include <cstdint>

@@ -1,15 +1,15 @@
-"""Runs packed layers on the array in SystemVerilog: the host's side of `bench.cpp`.
+"""Runs of packed layers on the array in SystemVerilog: the host's side of `bench.cpp`.
 
 Both talk in words of 32 bits, least significant byte first. To the bench:
 
     LOAD  memory, PE (or ALL_PES), count, words each, then the words; the memories are CODEBOOK to DESTINATION
-    RUN   columns, input rows, whether there is a bias, its activation, shift, most edges, whether to trace
-    SWAP  of source and destination registers
+    RUN   columns, input rows, 1 if there is a bias, its activation, shift, most edges, 1 to trace
+    SWAP  source and destination registers
     READ  rows of the source registers
 
-It answers RUN with whether the layer ended, cycles, edges, microseconds, broadcasts, bubble and blocked cycles, seven
-counts for each PE (pointer reads, entries, padding, line reads, overflows, writes, finish edge) and, if asked, for each
-edge the column broadcast and a word for each PE; READ with the activations.
+The answer to RUN is: 1 if the layer ended, cycles, edges, microseconds, broadcasts, bubble and blocked cycles; seven
+counts for each PE (pointer reads, entries, padding, line reads, overflows, writes, finish edge); and, with a trace, for
+each edge the broadcast column and a word for each PE. The answer to READ is the activations.
 """
 
 from __future__ import annotations
@@ -31,38 +31,43 @@ from sim.result import SimulationResult
 from sim.rtl.model import build
 from sim.rtl.parameters import RtlParameters
 from traces import CompressedLayer, InputError
+from traces.arrays import Booleans, Integers64, Numbers
 
 LOAD, RUN, SWAP, READ = 1, 2, 3, 4
 CODEBOOK, EVEN_POINTERS, ODD_POINTERS, LINES, SOURCE, DESTINATION = range(6)
 ALL_PES = 2**32 - 1
 
 Words = npt.NDArray[np.uint32]
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What is seen at each clock edge t = 0, 1, ... until no column is on its way any more.
+    """States and events at each clock edge t = 0, 1, ... until no column is on its way.
 
-    broadcast      int64 [edges], the column that enters the queues, or -1
-    queue_columns  int64 [edges, num_pes], columns in each queue after the edge
-    is_busy        bool [edges, num_pes]: the pointer read holds a column after the edge
-    pops, sends, line_reads, entries, padding, writes, overflows
-                   bool [edges, num_pes]: in the cycle that ends with the edge, pointers were read, an entry left the
-                   pointer read, a line was read, an entry was decoded, it was padding, an accumulator was written, a
-                   sum left its range
+    Attributes
+    ----------
+    broadcast : numpy.ndarray
+        Column that enters the queues, or -1, int64 [edges].
+    queue_columns : numpy.ndarray
+        Columns in each queue after the edge, int64 [edges, num_pes].
+    is_busy : numpy.ndarray
+        True if the pointer read holds a column after the edge, bool [edges, num_pes].
+    pops, sends, line_reads, entries, padding, writes, overflows : numpy.ndarray
+        True if, in the cycle that ends with the edge, pointers were read, an entry left the pointer read, a line was
+        read, an entry was decoded, it was padding, an accumulator was written, or a sum left its range; bool
+        [edges, num_pes].
     """
 
-    broadcast: npt.NDArray[np.int64]
-    queue_columns: npt.NDArray[np.int64]
-    is_busy: Flags
-    pops: Flags
-    sends: Flags
-    line_reads: Flags
-    entries: Flags
-    padding: Flags
-    writes: Flags
-    overflows: Flags
+    broadcast: Integers64
+    queue_columns: Integers64
+    is_busy: Booleans
+    pops: Booleans
+    sends: Booleans
+    line_reads: Booleans
+    entries: Booleans
+    padding: Booleans
+    writes: Booleans
+    overflows: Booleans
 
 
 FLAGS = ("pops", "sends", "line_reads", "entries", "padding", "writes", "overflows", "is_busy")  # from bit 0 on
@@ -72,29 +77,37 @@ FLAGS = ("pops", "sends", "line_reads", "entries", "padding", "writes", "overflo
 class RtlRun:
     """One layer with one input on the array in SystemVerilog.
 
-    result                  what `simulate` gives; stored and padding entries are those of the packed layer
-    pointer_reads_per_pe    int64 [num_pes], pairs
-    writes_per_pe           int64 [num_pes], accumulators written
-    edges                   clock edges after edge 0, until no column was on its way any more
-    seconds                 that the run took, without loading
-    trace                   if it was asked for
+    Attributes
+    ----------
+    result : SimulationResult
+        Result as of `simulate`; stored and padding entries are those of the packed layer.
+    pointer_reads_per_pe : numpy.ndarray
+        Pointer pairs that each PE read, int64 [num_pes].
+    writes_per_pe : numpy.ndarray
+        Accumulators that each PE wrote, int64 [num_pes].
+    edges : int
+        Clock edges after edge 0, until no column was on its way.
+    seconds : float
+        Time of the run, without loading.
+    trace : Trace or None
+        Trace, if one was requested.
     """
 
     result: SimulationResult
-    pointer_reads_per_pe: npt.NDArray[np.int64]
-    writes_per_pe: npt.NDArray[np.int64]
+    pointer_reads_per_pe: Integers64
+    writes_per_pe: Integers64
     edges: int
     seconds: float
     trace: Trace | None
 
 
 class NeverEndsError(RuntimeError):
-    """The array in SystemVerilog was stopped: the layer had not ended in many more cycles than it can take."""
+    """Error of a layer that had not ended after more cycles than any layer takes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A packed layer and what enters it, or, `chained`, the outputs of the job before, as the registers hold them."""
+    """Packed layer and its operands; a `chained` job takes the outputs of the job before from the registers."""
 
     packed: PackedLayer
     operands: Operands
@@ -107,11 +120,30 @@ def simulate_rtl(
     config: ArrayConfig,
     number_format: FixedPoint | None = None,
 ) -> SimulationResult:
-    """As `simulate`, on the array in SystemVerilog, which is built on first use.
+    """Run one layer with one input on the array in SystemVerilog, which is built on first use.
 
-    Raises InputError as `simulate` and `build` do, and if the layer does not fit or `config` is in floating point.
+    Parameters
+    ----------
+    layer : CompressedLayer or PackedLayer
+        Layer to run. It must fit the memories.
+    activations : array_like
+        Input, float32 [columns], finite.
+    config : ArrayConfig
+        Array in fixed point.
+    number_format : FixedPoint, optional
+        Fixed-point format. By default it is fitted to this layer and this input.
+
+    Returns
+    -------
+    SimulationResult
+        The result of `simulate`.
+
+    Raises
+    ------
+    InputError
+        As `simulate` does, if a program is missing, if the layer does not fit, or if `config` is in floating point.
     """
-    RtlParameters.of(config)  # before anything else is found wrong
+    RtlParameters.of(config)  # checks the array first
     (run,) = run_jobs([Job(*prepare(layer, activations, config, number_format))], config)
     return run.result
 
@@ -121,9 +153,8 @@ def run_jobs(
 ) -> list[RtlRun]:
     """Run layers one after the other on one array, which is not reset between them.
 
-    program   the array, if it is not the one that `build` makes of `config`
-
-    Raises NeverEndsError if a layer does not end, InputError as `simulate_rtl` does.
+    By default `build` makes the `program` from `config`. Raises NeverEndsError if a layer does not end, and InputError
+    as `simulate_rtl` does.
     """
     parameters = RtlParameters.of(config)
     for job in jobs:
@@ -142,13 +173,13 @@ def run_jobs(
 
 
 def most_edges(job: Job) -> int:
-    """More clock edges than any right array takes: one PE after the other, each column and each row of its own."""
+    """Return a number of clock edges that no correct array needs: all entries one by one, and all columns."""
     packed = job.packed
     return int(packed.stored_entries + 4 * (packed.layer.columns + len(packed.pointers)) + 64)
 
 
 def line_image(packed: PackedLayer, pe: int, config: ArrayConfig) -> Words:
-    """The sparse-matrix SRAM of one PE, uint32 [lines, words of a line]: first entry lowest, its code below its gap."""
+    """Return the sparse-matrix SRAM of one PE, uint32 [lines, words of a line]; the first entry is lowest."""
     codes, gaps = packed.sparse_matrix_image(pe)
     per_line, entry_bits = config.entries_per_line, config.entry_bits
     lines = -(-codes.size // per_line)
@@ -164,15 +195,15 @@ def _words(bits: int) -> int:
     return -(-bits // 32)
 
 
-def _load(memory: int, pe: int, words: npt.NDArray[Any]) -> Words:
-    """A command that fills a memory from address 0 on with words [count] or [count, words each]."""
+def _load(memory: int, pe: int, words: Numbers) -> Words:
+    """Return a command that fills a memory from address 0 on with words [count] or [count, words each]."""
     table = words if words.ndim == 2 else words[:, np.newaxis]
     head = np.array([LOAD, memory, pe, *table.shape], dtype=np.uint32)
     return np.concatenate([head, table.ravel().astype(np.uint32)])
 
 
 def _commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: bool) -> Iterator[Words]:
-    """All that the host says to run one layer."""
+    """Yield the commands that run one layer."""
     packed, operands, num_pes = job.packed, job.operands, parameters.num_pes
     layer = packed.layer
     input_rows = -(-layer.columns // num_pes)
@@ -203,20 +234,22 @@ def _commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: 
 
 
 class _Answer:
-    """The words that the bench gave back, taken one after the other."""
+    """Words that the bench wrote, taken one after the other."""
 
     def __init__(self, words: npt.NDArray[np.uint32]) -> None:
         self.words = words
         self.place = 0
 
-    def take(self, *shape: int) -> npt.NDArray[np.int64]:
+    def take(self, *shape: int) -> Integers64:
+        """Return the next words as int64 of this shape."""
         count = int(np.prod(shape))
-        found = self.words[self.place : self.place + count].reshape(shape).astype(np.int64)
+        words = self.words[self.place : self.place + count].reshape(shape).astype(np.int64)
         self.place += count
-        return found
+        return words
 
 
 def _run_of(job: Job, answer: _Answer, parameters: RtlParameters, config: ArrayConfig, traced: bool) -> RtlRun:
+    """Read the answer to one job."""
     packed, operands, num_pes = job.packed, job.operands, parameters.num_pes
     has_ended, cycles, edges, microseconds, broadcasts, bubbles, blocked = answer.take(7).tolist()
     pops, entries, padding, line_reads, overflows, writes, finish_edges = answer.take(7, num_pes)
@@ -249,8 +282,8 @@ def _run_of(job: Job, answer: _Answer, parameters: RtlParameters, config: ArrayC
     return RtlRun(result, pops, writes, edges - 1, microseconds * 1e-6, trace)
 
 
-def _trace_of(words: npt.NDArray[np.int64]) -> Trace:
-    """From what was seen at edges 1, 2, ...; the last of them only said that the layer was over."""
+def _trace_of(words: Integers64) -> Trace:
+    """Return the trace from the words of edges 1, 2, ...; the last edge only ended the layer."""
     seen = np.zeros((len(words), words.shape[1]), dtype=np.int64)
     seen[1:] = words[:-1]
     columns, states = seen[:, 0], seen[:, 1:]

@@ -1,6 +1,6 @@
-"""Layers on which the array in SystemVerilog is held to the other two machines: corner cases, and random ones.
+"""Layers on which the array in SystemVerilog is compared with the other two machines: corner cases and random ones.
 
-All run on five small arrays, which are built once. Rows, columns, densities and numbers differ from case to case.
+All run on five small arrays, which are built once.
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint
 from traces import CompressedLayer
+from traces.arrays import Floats32, Integers64
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One layer with one input; the format is fitted to both where none is given."""
+    """One layer with one input; without a number format, it is fitted to both."""
 
     name: str
     layer: CompressedLayer
-    activations: npt.NDArray[np.float32]
+    activations: Floats32
     number_format: FixedPoint | None = None
 
 
-# One PE, one entry a line; the shortest queue, and a ring whose length is no power of two; lines with bits left over,
-# as wide as a word of C++ and wider; all widths of numbers; codes of one bit and of nine, gaps of one bit to eight.
+# The arrays cover: one PE, and one entry per line; the shortest queue, and a ring whose length is no power of two;
+# lines with unused bits, as wide as a word of C++ and wider; all widths of numbers; codes of 1 to 9 bits, and gaps of
+# 1 to 8 bits.
 ONE_PE = ArrayConfig(num_pes=1, queue_slots=4, line_bits=8, weight_bits=4, index_bits=4, precision="fixed-16")
 BYTES = ArrayConfig(num_pes=4, queue_slots=3, line_bits=10, weight_bits=2, index_bits=1, precision="fixed-8")
 SEVEN_PES = ArrayConfig(num_pes=7, queue_slots=2, line_bits=64, weight_bits=4, index_bits=3, precision="fixed-16")
@@ -40,7 +41,7 @@ ARRAYS = {"one PE": ONE_PE, "bytes": BYTES, "seven PEs": SEVEN_PES, "sixteen PEs
 
 
 def layer_of(config: ArrayConfig, codes: Any, bias: Any = None) -> CompressedLayer:
-    """A layer of these codes; code c stands for the weight c, the upper half of the codes for -1, -2, ..."""
+    """Return a layer of these codes: code c is the weight c, and the upper half of the codes are -1, -2, ..."""
     count = 2**config.weight_bits
     codebook = np.arange(count, dtype=np.float32)
     if count > 2:
@@ -52,7 +53,7 @@ def layer_of(config: ArrayConfig, codes: Any, bias: Any = None) -> CompressedLay
 
 
 def random_cases(config: ArrayConfig, count: int, seed: int) -> list[Case]:
-    """Small layers at random for one array: fewer rows than PEs, empty columns, no activation, narrow formats."""
+    """Draw small layers for one array, with few rows, empty columns, no activations and narrow formats among them."""
     stream = np.random.default_rng(seed)
     cases = []
     for number in range(count):
@@ -68,7 +69,7 @@ def random_cases(config: ArrayConfig, count: int, seed: int) -> list[Case]:
         activations = stream.normal(size=columns).astype(np.float32)
         activations[stream.random(columns) >= stream.choice([0.0, 0.1, 0.5, 0.9, 1.0])] = 0
         bits = config.activation_bits
-        # too many fraction bits: sums saturate; too few: products round to little
+        # with many fraction bits sums saturate, with few ones products lose most of their digits
         weight_bits, input_bits = stream.integers(bits // 2, bits - 2, size=2).tolist()
         shift = int(stream.integers(0, bits))
         number_format = None
@@ -80,7 +81,7 @@ def random_cases(config: ArrayConfig, count: int, seed: int) -> list[Case]:
 
 
 def corner_cases() -> dict[str, list[Case]]:
-    """By the name of an array, cases in which machines could disagree, each named after what it is about."""
+    """Return cases in which machines could disagree, by the name of their array; each is named after its subject."""
     return {
         "one PE": list(_one_pe()),
         "bytes": list(_bytes()),
@@ -101,8 +102,8 @@ def _case(
     return Case(name, layer_of(config, codes, bias), np.array(activations, dtype=np.float32), number_format)
 
 
-def _order(rows: Iterable[int], num_rows: int) -> npt.NDArray[np.int64]:
-    """Codes in which column j has one entry, in the given row."""
+def _order(rows: Iterable[int], num_rows: int) -> Integers64:
+    """Return codes in which column j has one entry, in the j-th of the given rows."""
     places = list(rows)
     codes = np.zeros((num_rows, len(places)), dtype=np.int64)
     codes[places, np.arange(len(places))] = 1 + np.arange(len(places)) % 6

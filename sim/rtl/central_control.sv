@@ -1,8 +1,8 @@
-// Central control: starts a layer, knows when it is over, and which register files are the source.
+// Central control: starts a layer, detects its end, and selects the register files of the source.
 //
-// Edge 0 ends the cycle in which `start` is given, which loads the first row of activations. The layer is over once its
-// scan is and its last entry is written. Columns without entries that are still in a queue then have their pointers read
-// before `running` falls, but cost no `cycles`.
+// Edge 0 ends the cycle with `start`, which loads the first row of activations. The layer is over when its scan has
+// finished and its last entry is written. The queues may then still hold columns without entries. Their pointers are
+// read before `running` falls, but they cost no `cycles`.
 module central_control #(
     parameter int EDGE_BITS = 32
 ) (
@@ -13,8 +13,8 @@ module central_control #(
     input  logic                 swap,
     // from the array
     input  logic                 scan_is_finished,
-    input  logic                 is_drained,        // no column is on its way any more
-    input  logic                 an_entry_leaves,   // some pointer read in this cycle
+    input  logic                 is_drained,        // no column is on its way
+    input  logic                 an_entry_leaves,   // a pointer read in this cycle
     output logic                 running,
     output logic                 source_file,
     output logic [EDGE_BITS-1:0] cycles             // of the layer that ran last

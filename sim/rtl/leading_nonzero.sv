@@ -1,4 +1,4 @@
-// The tree of leading non-zero detection units over any number of lanes: one level, then the tree over its units.
+// Tree of leading non-zero detection units over any number of lanes: one level, and a tree over its units.
 module leading_nonzero #(
     parameter int LANES = 64,
     parameter int PAYLOAD_BITS = 16

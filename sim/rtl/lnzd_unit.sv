@@ -1,12 +1,12 @@
-// One unit of the leading non-zero detection: the first valid one of four inputs, with what travels along.
+// One unit of the leading non-zero detection: selects the first valid one of four inputs, with its payload.
 module lnzd_unit #(
     parameter int PAYLOAD_BITS = 16
 ) (
     input  logic [               3:0] valids,
-    input  logic [               3:0] mores,     // behind this input there are others
+    input  logic [               3:0] mores,     // this input has further valid lanes
     input  logic [4*PAYLOAD_BITS-1:0] payloads,
     output logic                      valid,
-    output logic                      more,      // there are others than the one that is passed on
+    output logic                      more,      // there are valid lanes besides the selected one
     output logic [  PAYLOAD_BITS-1:0] payload
 );
   always_comb begin

@@ -1,4 +1,4 @@
-"""Builds the array in SystemVerilog into a program, with Verilator and a C++ compiler."""
+"""Build of the array in SystemVerilog into a program, with Verilator and a C++ compiler."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ TOP = "array.sv"
 
 Sources = Mapping[str, str]  # text by file name
 
-# What is compiled once and run for seconds: functions short enough for the compiler, what runs once not optimised.
+# A program that runs for seconds: short functions compile fast, and code that runs once is not optimised.
 VERILATOR = "verilator --cc --exe -O3 --x-initial unique --prefix Model --output-split 20000 --output-split-cfuncs 200"
 MAKE = "make -j 2 -f Model.mk OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 
 
 @cache
 def sources() -> Sources:
-    """The SystemVerilog files and the bench, as they are shipped."""
+    """Return the SystemVerilog files and the bench of this package."""
     folder = resources.files("sim.rtl")
     return {
-        each.name: each.read_text()
-        for each in sorted(folder.iterdir(), key=lambda each: each.name)
-        if each.name.endswith(".sv") or each.name == BENCH
+        file.name: file.read_text()
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sv") or file.name == BENCH
     }
 
 
 def missing_program(*programs: str) -> str | None:
-    """The first of `programs` that is not there, or None."""
+    """Return the first of `programs` that is not installed, or None."""
     return next((program for program in programs if shutil.which(program) is None), None)
 
 
 def require(*programs: str) -> None:
-    """Raise InputError if one of `programs` is not there."""
+    """Raise InputError if one of `programs` is not installed."""
     missing = missing_program(*programs)
     if missing is not None:
         raise InputError(
@@ -55,14 +55,29 @@ def require(*programs: str) -> None:
 
 
 def build(parameters: RtlParameters, files: Sources | None = None, synthesized: bool = False) -> Path:
-    """The program that runs the array with these parameters, built unless it is kept from an earlier time.
+    """Build the program that runs the array with these parameters, or find it in the cache.
 
-    files         `sources()` if none are given
-    synthesized   the files have these parameters in them, and take no others
+    The cache is in the user's cache folder, or in a temporary folder of this process if that cannot be written. The
+    program's name is a hash of the files, the parameters and the versions of the tools.
 
-    It is kept in the user's cache folder, named after a hash of the files, the parameters and the versions of the
-    programs; where no folder can be written, in a temporary one of this process. Raises InputError if Verilator, make
-    or a C++ compiler is missing, or if they fail.
+    Parameters
+    ----------
+    parameters : RtlParameters
+        Parameters of the array.
+    files : mapping, optional
+        Text by file name. The default is `sources()`.
+    synthesized : bool
+        True if the files come out of a synthesis with these parameters and have no others.
+
+    Returns
+    -------
+    pathlib.Path
+        The program.
+
+    Raises
+    ------
+    InputError
+        If Verilator, make or a C++ compiler is missing or fails.
     """
     require("verilator", "make", "g++")
     files = sources() if files is None else files
@@ -89,7 +104,7 @@ def build(parameters: RtlParameters, files: Sources | None = None, synthesized: 
 
 
 def lint(parameters: RtlParameters, files: Sources | None = None) -> str:
-    """What `verilator --lint-only -Wall` says; nothing, if the files are clean."""
+    """Return the output of `verilator --lint-only -Wall`, which is empty for clean files."""
     require("verilator")
     with tempfile.TemporaryDirectory(prefix="rtl-") as name:
         folder = Path(name)
@@ -102,6 +117,7 @@ def lint(parameters: RtlParameters, files: Sources | None = None) -> str:
 
 
 def _run(command: list[str], folder: Path) -> None:
+    """Run a tool; raise InputError with its first error if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]

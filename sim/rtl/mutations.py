@@ -1,7 +1,7 @@
-"""Faults planted in the SystemVerilog files, each of which the corner cases must find.
+"""Faults planted in the SystemVerilog files; the corner cases must find each of them.
 
-A fault replaces one passage of one file. The array is built with it, and runs the corner cases of one of the arrays of
-`cases`; what it then disagrees on, in which case, is what has caught it.
+A fault replaces one passage of one file. The array is built with the fault and runs the corner cases of one of the
+arrays in `cases`. A case catches the fault if the machines then disagree on it.
 """
 
 from __future__ import annotations
@@ -18,26 +18,50 @@ from sim.rtl.parameters import RtlParameters
 
 @dataclass(frozen=True)
 class Fault:
-    """One passage of a block replaced; `array` names the array on which its corner cases are run."""
+    """Replacement of one passage of a block.
+
+    Attributes
+    ----------
+    block : str
+        Name of the block's file, without `.sv`.
+    effect : str
+        Effect of the fault in words.
+    passage, replacement : str
+        Text that is replaced, and its replacement.
+    array : str
+        Name of the array in `cases.ARRAYS` whose corner cases are run.
+    """
 
     block: str
-    what: str
+    effect: str
     passage: str
     replacement: str
     array: str = "bytes"
 
     def planted(self) -> Sources:
-        """The files with the fault in them."""
+        """Return the files with the fault in them."""
         files = dict(sources())
         name = f"{self.block}.sv"
-        assert files[name].count(self.passage) == 1, (self.block, self.what)
+        assert files[name].count(self.passage) == 1, (self.block, self.effect)
         files[name] = files[name].replace(self.passage, self.replacement)
         return files
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What caught a fault: the first case and all that differed there; nothing, if it survived."""
+    """Cases that caught a fault.
+
+    Attributes
+    ----------
+    fault : Fault
+        The fault.
+    cases : int
+        Number of cases that were run.
+    caught_in : tuple of str
+        Names of the cases on which the machines disagree; empty if the fault survived.
+    differing : tuple of str
+        Quantities that differ in the first of them.
+    """
 
     fault: Fault
     cases: int
@@ -244,18 +268,17 @@ def verdict_on(fault: Fault) -> Verdict:
     """Build the array with a fault, and run the corner cases of its array."""
     config, cases = ARRAYS[fault.array], corner_cases()[fault.array]
     program = build(RtlParameters.of(config), fault.planted())
-    found = {name: tuple(said) for name, said in disagreements(cases, config, program).items() if said}
-    first = next(iter(found.values()), ())
-    return Verdict(fault, len(cases), tuple(found), first)
+    caught = {name: tuple(names) for name, names in disagreements(cases, config, program).items() if names}
+    return Verdict(fault, len(cases), tuple(caught), next(iter(caught.values()), ()))
 
 
 def mutation_run(faults: Sequence[Fault] = FAULTS, advance: Callable[[], None] = lambda: None) -> list[Verdict]:
-    """The verdicts on `faults`, in their order, two at a time; `advance` is called after each."""
+    """Return the verdicts on `faults` in their order; run two at a time, and call `advance` after each."""
 
     def verdict(fault: Fault) -> Verdict:
-        found = verdict_on(fault)
+        result = verdict_on(fault)
         advance()
-        return found
+        return result
 
     with ThreadPoolExecutor(max_workers=2) as pool:
         return list(pool.map(verdict, faults))

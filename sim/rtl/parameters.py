@@ -1,4 +1,4 @@
-"""The parameters of the array in SystemVerilog, from those of `ArrayConfig`."""
+"""Parameters of the array in SystemVerilog, derived from an `ArrayConfig`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_LINE_BITS = 4096
 
 @dataclass(frozen=True)
 class RtlParameters:
-    """The parameters of `array.sv`, by their names in lower case; what is derived from them below."""
+    """Parameters of `array.sv`, by their names in lower case; derived ones are properties."""
 
     num_pes: int
     queue_slots: int
@@ -32,10 +32,9 @@ class RtlParameters:
 
     @classmethod
     def of(cls, config: ArrayConfig) -> RtlParameters:
-        """The parameters that `config` stands for: memories of its capacities, halves of the activation SRAM as files.
+        """Return the parameters of an array; each half of the activation SRAM is one register file.
 
-        Raises InputError if the array calculates in floating point, is larger than what is built, or a memory holds
-        nothing.
+        Raises InputError if the array is in floating point or too large to be built, or a memory holds nothing.
         """
         if config.precision == "float":
             raise InputError(
@@ -70,7 +69,7 @@ class RtlParameters:
 
     @property
     def column_bits(self) -> int:
-        """Bits of a column's number."""
+        """Bits of a column number."""
         return (POINTER_BANKS * self.pointers_per_bank - 1).bit_length()
 
     @property
@@ -84,17 +83,17 @@ class RtlParameters:
         return max(self.line_bits, self.activation_bits, self.pointer_bits)
 
     def definitions(self) -> dict[str, int]:
-        """The parameters by their names in SystemVerilog."""
+        """Return the parameters by their names in SystemVerilog."""
         return {field.name.upper(): getattr(self, field.name) for field in fields(self)}
 
     def check_holds(self, packed: PackedLayer, config: ArrayConfig) -> None:
-        """Raise InputError if a layer does not fit: memories of hardware have an end."""
-        lacking = [str(each) for each in shortfalls(packed, config)]
-        for what, count in (("inputs", packed.layer.columns), ("outputs", packed.layer.rows)):
+        """Raise InputError if a layer does not fit the memories."""
+        lacking = [str(shortfall) for shortfall in shortfalls(packed, config)]
+        for values, count in (("inputs", packed.layer.columns), ("outputs", packed.layer.rows)):
             needed = -(-count // self.num_pes)
             if needed > self.activations:
                 lacking.append(
-                    f"a register file of a PE: {needed:,} {what} needed, {self.activations:,} available, which is "
+                    f"a register file of a PE: {needed:,} {values} needed, {self.activations:,} available, which is "
                     f"half of the activation SRAM"
                 )
         if lacking:

@@ -1,7 +1,7 @@
 // Pointer read: holds one column for max(1, entries) cycles and sends out the address of one entry in each.
 //
-// Pointers lie in two banks, those of even and those of odd columns, so that the begin of a column and the begin of the
-// next one, which is its end, are read in the same cycle: that in which the column leaves the queue.
+// The pointers of even and of odd columns lie in two banks. So the begin of a column and its end, the begin of the next
+// column, are read in the same cycle, in which the column leaves the queue.
 module pointer_read #(
     parameter int COLUMN_BITS = 14,
     parameter int ACTIVATION_BITS = 16,
@@ -32,8 +32,8 @@ module pointer_read #(
   localparam logic [POINTER_BITS-1:0] ONE_ENTRY = POINTER_BITS'(1);
 
   logic is_odd;  // the column held
-  logic is_fresh;  // no entry of it has been sent
-  logic [POINTER_BITS-1:0] next_address;  // of an entry, once it is not fresh any more
+  logic is_fresh;  // none of its entries has been sent
+  logic [POINTER_BITS-1:0] next_address;  // of an entry; valid once the column is not fresh
   logic [POINTER_BITS-1:0] even_word;
   logic [POINTER_BITS-1:0] odd_word;
   logic [POINTER_BITS-1:0] begin_address;

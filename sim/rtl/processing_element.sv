@@ -31,7 +31,7 @@ module processing_element #(
     input  logic [  ACTIVATION_BITS-1:0] broadcast_value,
     output logic                         queue_is_full,
     output logic                         is_drained,
-    // for those who count
+    // for counters
     output logic [    POSITION_BITS-1:0] queue_columns,
     output logic                         is_busy,
     output logic                         pop,

@@ -1,6 +1,6 @@
-// Sparse-matrix read: one entry a cycle, out of a line that is fetched only when it changes.
+// Sparse-matrix read: takes one entry per cycle out of a line that is fetched only when it changes.
 //
-// The register that keeps the line read last is the output register of the SRAM. Entry i lies in line
+// The output register of the SRAM keeps the last line read. Entry i lies in line
 // i / ENTRIES_PER_LINE at place i mod ENTRIES_PER_LINE, the first place in the lowest bits, the code below the gap.
 module sparse_matrix_read #(
     parameter int LINES = 16384,
@@ -25,7 +25,7 @@ module sparse_matrix_read #(
     output logic [       INDEX_BITS-1:0] entry_gap,
     output logic                         entry_starts_column,
     output logic [  ACTIVATION_BITS-1:0] entry_activation,
-    // for those who count
+    // for counters
     output logic                         line_read,
     // from the host
     input  logic                         load,

@@ -1,7 +1,6 @@
 // A memory with one write port and one registered read port, as memory compilers and FPGAs have it.
 //
-// What is written in a cycle is not what is read in that cycle: the word as it was is. The word read stays until the
-// next read.
+// A read in the cycle of a write to the same address gives the old word. The word read stays until the next read.
 module sram #(
     parameter int WORDS = 1024,
     parameter int WORD_BITS = 16,

@@ -1,4 +1,4 @@
-"""What the array in SystemVerilog takes when it is synthesized, block by block, with Yosys."""
+"""Synthesis of the array in SystemVerilog with Yosys: cells of each block."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from sim.rtl.model import BENCH, TOP, Sources, require, sources
 from sim.rtl.parameters import RtlParameters
 from traces import InputError
 
-# Memories stay as they are, all else becomes gates of two inputs, inverters, multiplexers and flip-flops. Gates that
-# Yosys 0.23 makes with `abc -fast` calculate other sums in Verilator 5.006 than the files, but not in Icarus 11.
+# Memories stay as they are; the rest becomes gates of two inputs, inverters, multiplexers and flip-flops. No
+# `abc -fast`: the gates that Yosys 0.23 makes with it compute wrong sums in Verilator 5.006, though not in Icarus 11.
 SCRIPT = (
     "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; abc -g AND,OR,XOR,MUX; opt_clean"
 )
@@ -29,13 +29,22 @@ SHARED_BLOCKS = ("activation_scan", "central_control")
 
 @dataclass(frozen=True)
 class BlockCells:
-    """One block, with all that is in it.
+    """Cells of one block, with all blocks inside it.
 
-    gates            of two inputs, inverters and multiplexers of two
-    flip_flops       bits
-    memory_bits      of its memories
-    assumed_bits     of memory that `sim.cost.area` assumes; None where it takes the area of the block from the paper
-    lnzd_units       leading non-zero detection units in it
+    Attributes
+    ----------
+    block : str
+        Name of the block.
+    gates : int
+        Gates of two inputs, inverters and multiplexers of two.
+    flip_flops : int
+        Flip-flops.
+    memory_bits : int
+        Bits of its memories.
+    assumed_bits : int or None
+        Bits of memory that `sim.cost.area` assumes; None if it takes the area of the block from the paper.
+    lnzd_units : int
+        Leading non-zero detection units in it.
     """
 
     block: str
@@ -47,9 +56,9 @@ class BlockCells:
 
 
 def synthesize(config: ArrayConfig) -> list[BlockCells]:
-    """Synthesize `config`'s array: a row for each block, those of one PE first, then those that all PEs share.
+    """Synthesize an array; return the cells of each block, first those of one PE, then those that all PEs share.
 
-    Raises InputError if Yosys is missing or fails, or this array is not built.
+    Raises InputError if Yosys is missing or fails, or the array cannot be built in SystemVerilog.
     """
     modules = json.loads(_synthesized(RtlParameters.of(config), "write_json"))["modules"]
     by_block = {_block_of(module): module for module in modules}
@@ -71,7 +80,7 @@ def synthesize(config: ArrayConfig) -> list[BlockCells]:
 
 
 def netlist(config: ArrayConfig) -> Sources:
-    """`config`'s array as it comes out of the synthesis, and the bench: files for `sim.rtl.model.build`.
+    """Synthesize an array; return its netlist and the bench, files for `sim.rtl.model.build`.
 
     Raises InputError as `synthesize` does.
     """
@@ -80,7 +89,7 @@ def netlist(config: ArrayConfig) -> Sources:
 
 
 def _synthesized(parameters: RtlParameters, write: str) -> str:
-    """What Yosys writes of the array."""
+    """Return the file that Yosys writes."""
     require("yosys")
     with tempfile.TemporaryDirectory(prefix="rtl-") as name:
         folder = Path(name)
@@ -97,7 +106,7 @@ def _synthesized(parameters: RtlParameters, write: str) -> str:
 
 
 def assumed_bits(config: ArrayConfig) -> dict[str, int]:
-    """Bits of memory in the blocks of one PE, where the area of a block depends on them (`sim.cost.area`)."""
+    """Return the bits of memory in the blocks of one PE whose area depends on them (`sim.cost.area`)."""
     return {
         "activation_queue": config.queue_slots * (config.activation_bits + COLUMN_INDEX_BITS),
         "pointer_read": POINTER_BANKS * (config.pointer_bytes // POINTER_BANKS) * 8,
@@ -107,29 +116,29 @@ def assumed_bits(config: ArrayConfig) -> dict[str, int]:
 
 
 def assumed_lnzd_units(config: ArrayConfig) -> int:
-    """Leading non-zero detection units of the array, as `sim.cost.area` counts them."""
+    """Return the leading non-zero detection units of the array, as `sim.cost.area` counts them."""
     return num_lnzd_units(config.num_pes)
 
 
 def _block_of(module: str) -> str:
-    """The file's name: Yosys puts parameters before it, or after it."""
+    """Return the name of a module's file; Yosys puts parameters before or after it."""
     parts = module.removeprefix("$paramod").split("\\")
     return parts[1] if len(parts) > 1 else module
 
 
 def _cells_in(module: str, modules: Mapping[str, Any]) -> Counter[str]:
-    """Cells of a module, and of what is in it."""
-    found: Counter[str] = Counter()
+    """Count the cells of a module with all modules inside it."""
+    cells: Counter[str] = Counter()
     for cell in modules[module]["cells"].values():
         kind = cell["type"]
         if kind in modules:
-            found += _cells_in(kind, modules)
-            found["lnzd units"] += _block_of(kind) == "lnzd_unit"
+            cells += _cells_in(kind, modules)
+            cells["lnzd units"] += _block_of(kind) == "lnzd_unit"
         elif kind.startswith("$mem"):
             size, width = (int(cell["parameters"][name], 2) for name in ("SIZE", "WIDTH"))
-            found["memory bits"] += size * width
+            cells["memory bits"] += size * width
         elif "DFF" in kind:
-            found["flip-flops"] += 1
+            cells["flip-flops"] += 1
         else:
-            found["gates"] += 1
-    return found
+            cells["gates"] += 1
+    return cells

@@ -221,7 +221,7 @@ def test_every_block_has_a_fault_that_can_be_planted() -> None:
 
 @needs_verilator
 def test_a_planted_fault_is_caught() -> None:
-    fault = next(fault for fault in mutations.FAULTS if fault.what == "no bypass")
+    fault = next(fault for fault in mutations.FAULTS if fault.effect == "no bypass")
     verdict = mutations.verdict_on(fault)
     assert verdict.caught_in[0] == "back to back on one accumulator"
     assert verdict.differing == ("output (closed form)", "output (tick machine)")
@@ -231,7 +231,7 @@ def test_a_planted_fault_is_caught() -> None:
 @needs_verilator
 def test_every_planted_fault_is_caught() -> None:
     verdicts = mutations.mutation_run()
-    assert [(verdict.fault.block, verdict.fault.what) for verdict in verdicts if not verdict.caught_in] == []
+    assert [(verdict.fault.block, verdict.fault.effect) for verdict in verdicts if not verdict.caught_in] == []
 
 
 def test_floating_point_is_refused() -> None:
