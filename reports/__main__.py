@@ -168,9 +168,7 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
     networks = [name for name in pages.NETWORKS if (folder / name).is_dir()] or list(pages.NETWORKS)
     results = {
         part: [
-            row
-            for network in networks
-            for row in read_rows(planning_file(folder, network, part), columns, "planning")
+            row for network in networks for row in read_rows(planning_file(folder, network, part), columns, "planning")
         ]
         for part, columns in PLANNING_COLUMNS.items()
     }

@@ -129,18 +129,16 @@ def compare(
         trials: designs to try in each run
         out: folder of the results
     """
-    from designs.codesigns.comparison import SEARCH
     from designs.codesigns.comparison import compare as run_comparison
-    from designs.codesigns.loop import analysed
     from designs.commands.networks import open_network
+    from designs.experiments.comparison import SEARCH, SPACE
     from designs.file_names import file_name
     from designs.screens.comparison import print_comparison
 
     search = dataclasses.replace(SEARCH, trials=trials)
     trained = open_network(network, data_folder(data), weights)
     name = file_name("the network's name", network.replace(":", "."), "give its function another name")
-    choices = analysed(trained, search)
-    print_comparison(run_comparison(choices, out / name, range(seeds), search=search))
+    print_comparison(run_comparison(trained, SPACE, search, out / name, range(seeds)))
     print(f"Results are in {out}.")
 
 

@@ -17,13 +17,13 @@ from designs.result_files import BENCHMARK_COLUMNS
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, count_all, pack
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats32
 from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
 from traces.files.npz import read_layer_and_input
-from traces.layer import FloatVector
 from traces.shell.progress import progress_bar
 
 BATCH_INPUTS = 4096  # EIE, section IV: a longer vector is split into batches of this length
-Source = tuple[CompressedLayer, FloatVector]
+Source = tuple[CompressedLayer, Floats32]
 _COUNTS = [
     "stored_entries",
     "padding_entries",
@@ -122,7 +122,7 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
     return table
 
 
-def _cycles_in_batches(layer: CompressedLayer, activations: FloatVector, config: ArrayConfig, cycles: int) -> int:
+def _cycles_in_batches(layer: CompressedLayer, activations: Floats32, config: ArrayConfig, cycles: int) -> int:
     """Return the cycles of running the inputs batch after batch; `cycles` if all fit one batch."""
     if layer.columns <= BATCH_INPUTS:
         return cycles

@@ -21,7 +21,7 @@ from designs.result_files import LINE_WIDTH_COLUMNS
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, PackedLayer, count_all, pack
 from sim.cost.energy import ENERGY_PRESETS
-from traces.layer import FloatVector
+from traces.arrays import Floats32
 from traces.shell.progress import progress_bar
 
 LINE_WIDTHS = (16, 32, 64, 128, 256, 512)
@@ -58,7 +58,7 @@ def run_line_widths(path: Path, data: Path | None = None) -> pa.Table:
     return table
 
 
-def _reads_without_keeping(packed: PackedLayer, activations: FloatVector, entries_per_line: int) -> tuple[int, int]:
+def _reads_without_keeping(packed: PackedLayer, activations: Floats32, entries_per_line: int) -> tuple[int, int]:
     """Return the line reads if each column reads its lines anew, and if it also begins a line of its own."""
     columns = np.flatnonzero(activations)
     if packed.layer.bias is not None:

@@ -25,7 +25,10 @@ def print_main_job(result: MainJobResult) -> None:
     shown = without_near_ties(front, recommended(points))
     out.print(_front_table(shown))
     merged = len(front) - len(shown)
-    print(f"{merged} more Pareto-optimal designs differ from one of these by at most {TOLERANCE:.0%} in every cost.")
+    if merged:
+        print(
+            f"{merged} more Pareto-optimal designs differ from one of these by at most {TOLERANCE:.0%} in every cost."
+        )
 
 
 def recommendation(result: MainJobResult) -> str:

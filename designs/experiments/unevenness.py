@@ -24,11 +24,11 @@ from compress import CompressedModel
 from designs.paper_sources import CONTAINERS, SQUEEZENET
 from sim import ArrayConfig, count
 from traces import CompressedLayer
+from traces.arrays import Floats32
 from traces.eie_benchmark import REAL_LAYERS
 from traces.files.atomic_file import write_atomically
 from traces.files.deep_compression_net import read_net
 from traces.files.npz import read_layer
-from traces.layer import FloatVector
 from traces.network import LayerStep
 from traces.shell.progress import progress_bar
 from traces.synthetic import draw_uneven_layer
@@ -216,7 +216,7 @@ def regularities(rows: Sequence[Mapping[str, Any]]) -> list[Regularity]:
     return correlations
 
 
-def active_columns_gain(layer: CompressedLayer, activations: FloatVector) -> float:
+def active_columns_gain(layer: CompressedLayer, activations: Floats32) -> float:
     """Return the relative excess density of the columns of active inputs over all columns."""
     kept = np.count_nonzero(layer.codes, axis=0)
     return float(kept[activations != 0].mean() / kept.mean()) - 1

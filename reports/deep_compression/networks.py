@@ -1,6 +1,6 @@
-"""Tables 1 to 3 and Figs 6 to 8 of Deep Compression, ours beside the paper's.
+"""Tables 1 to 3 and Figs 6 to 8 of Deep Compression, our results beside the paper's.
 
-Source: Han, Mao, Dally, "Deep Compression", ICLR 2016. Its Figs 6 and 8 are of AlexNet; ours are of the LeNets.
+Source: Han, Mao, Dally, "Deep Compression", ICLR 2016. Its Figs 6 and 8 show AlexNet; ours show the LeNets.
 """
 
 from __future__ import annotations
@@ -43,7 +43,19 @@ PAPER_LAYERS = {
 
 
 def networks_markdown(rows: Sequence[Row], folder: Path) -> str:
-    """Table 1: error and size of each network; ratios are bytes of the file over fp32 bytes of the same parameters."""
+    """Return Table 1: error and size of each network.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of the containers, with CONTAINER_COLUMNS.
+    folder : Path
+        Folder of the containers.
+
+    Notes
+    -----
+    The ratio is the fp32 bytes of the parameters over the bytes of the file.
+    """
     cells = []
     for name, (before, after, original, compressed) in PAPER_NETWORKS.items():
         ratio = f"{original / compressed:.0f}x"
@@ -58,39 +70,48 @@ def networks_markdown(rows: Sequence[Row], folder: Path) -> str:
 
 
 def layers_markdown(model: CompressedModel, network: str) -> str:
-    """Tables 2 and 3: one container layer by layer; bits of a code and of a gap are bytes of the file over entries.
+    """Return Table 2 or 3: one container layer by layer.
 
-    The last line is of the whole file, with biases and headers; of the layers the paper's, without. How far Huffman
-    coding is above the entropy of the same symbols is the last column.
+    Parameters
+    ----------
+    model : CompressedModel
+        The container.
+    network : str
+        Name of the network, a key of PAPER_LAYERS.
+
+    Notes
+    -----
+    Bits of a code and of a gap are bytes of the file over kept weights. The last row includes biases and headers in
+    ours, but not in the paper's. The last column is the excess of the coded size over the symbols' entropy.
     """
     headings = ["layer", "weights", "kept", "code bits", "gap bits", "size"]
     cells = []
     for name, parameters, own, above in layer_figures(model):
         cells.append(_layer_cells(name, parameters, own, PAPER_LAYERS[network][name]))
         cells[-1].append("" if above is None else f"{above:+.1%}")
-    both = [f"{each}, paper / ours" for each in headings[2:]]
-    return markdown([headings[0], headings[1], *both, "above entropy, ours"], cells)
+    pairs = [f"{heading}, paper / ours" for heading in headings[2:]]
+    return markdown([headings[0], headings[1], *pairs, "above entropy, ours"], cells)
 
 
 def layer_figures(model: CompressedModel) -> list[tuple[str, int, list[float], float | None]]:
-    """Of each layer, and of the whole file ("all"): name, weights, what PAPER_LAYERS has, and how far above entropy."""
+    """List, for each layer and the whole file ("all"), name, weights, the values of PAPER_LAYERS, and the excess."""
     report = model.size_report
-    found: list[tuple[str, int, list[float], float | None]] = []
+    figures: list[tuple[str, int, list[float], float | None]] = []
     for size in report.layers:
         own = [size.kept / size.parameters, 8 * size.codes / size.kept, 8 * size.gaps / size.kept]
-        found.append((size.name, size.parameters, [*own, size.total / (4 * size.parameters)], size.above_entropy))
+        figures.append((size.name, size.parameters, [*own, size.total / (4 * size.parameters)], size.above_entropy))
     kept = sum(size.kept for size in report.layers)
-    codes, gaps = (sum(getattr(size, what) for size in report.layers) for what in ("codes", "gaps"))
+    codes, gaps = (sum(getattr(size, part) for size in report.layers) for part in ("codes", "gaps"))
     parameters = model.parameter_bytes // 4
     own = [kept / parameters, 8 * codes / kept, 8 * gaps / kept, model.size_bytes / model.parameter_bytes]
     coded, entropy_bytes = codes + gaps, sum(size.entropy_bytes for size in report.layers)
     coded += sum(size.fillers for size in report.layers)
-    found.append(("all", parameters, own, coded / entropy_bytes - 1 if entropy_bytes else None))
-    return found
+    figures.append(("all", parameters, own, coded / entropy_bytes - 1 if entropy_bytes else None))
+    return figures
 
 
 def accuracy_markdown(network: str, before: float, after: float, model: CompressedModel) -> str:
-    """One network of ours: accuracy and size."""
+    """Show accuracy and size of one of our networks."""
     cells = [network, f"{before:.2%}", f"{after:.2%}", f"{model.size_bytes:,}", f"{model.compression_ratio:.1f}x"]
     return markdown(["network", "accuracy before", "accuracy after", "bytes", "ratio"], [cells])
 
@@ -102,12 +123,12 @@ def _layer_cells(name: str, parameters: int, ours: Sequence[float], paper: Seque
 
 
 def draw_curves(rows: Sequence[Row]) -> dict[str, Figure]:
-    """A figure by file name for each figure of the paper: error against size (6) and against bits (7, 8)."""
-    of_figure = {number: [row for row in rows if row["figure"] == number] for number in (6, 7, 8)}
+    """Draw Fig 6, error against size, and Figs 7 and 8, error against bits; return them by file name."""
+    by_figure = {number: [row for row in rows if row["figure"] == number] for number in (6, 7, 8)}
     return {
-        "fig6_pruning_and_sharing": _size_figure(of_figure[6]),
-        "fig7_bits": _bits_figure(of_figure[7], "shared once, not tuned"),
-        "fig8_initialisations": _bits_figure(of_figure[8], "pruned, shared once, not tuned"),
+        "fig6_pruning_and_sharing": _size_figure(by_figure[6]),
+        "fig7_bits": _bits_figure(by_figure[7], "shared once, not tuned"),
+        "fig8_initialisations": _bits_figure(by_figure[8], "pruned, shared once, not tuned"),
     }
 
 
@@ -123,26 +144,26 @@ def _size_figure(rows: Sequence[Row]) -> Figure:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
-    axes.set_xlabel("bytes of the container over fp32 bytes")
+    axes.set_xlabel("container size / fp32 size")
     _finish(axes, "LeNet-300-100 on MNIST")
     return figure
 
 
-def _bits_figure(rows: Sequence[Row], how: str) -> Figure:
+def _bits_figure(rows: Sequence[Row], treatment: str) -> Figure:
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
     axes = figure.subplots()
     series = list(dict.fromkeys(row["series"] for row in rows))
-    bases = list(dict.fromkeys(each.split(",")[0] for each in series))
-    for each in series:
-        points = sorted((row["weight_bits"], row["error"]) for row in rows if row["series"] == each)
-        colour, marker = STYLES[bases.index(each.split(",")[0])]
-        line = "--" if each.endswith("pruned") else "-"
+    bases = list(dict.fromkeys(name.split(",")[0] for name in series))
+    for name in series:
+        points = sorted((row["weight_bits"], row["error"]) for row in rows if row["series"] == name)
+        colour, marker = STYLES[bases.index(name.split(",")[0])]
+        line = "--" if name.endswith("pruned") else "-"
         axes.plot(
-            [x for x, _ in points], [y for _, y in points], color=colour, marker=marker, linestyle=line, label=each
+            [x for x, _ in points], [y for _, y in points], color=colour, marker=marker, linestyle=line, label=name
         )
     axes.set_xlabel("bits of a shared weight")
     network = {"lenet_5": "LeNet-5", "lenet_300_100": "LeNet-300-100"}[rows[0]["network"]]
-    _finish(axes, f"{network} on MNIST: {how}")
+    _finish(axes, f"{network} on MNIST: {treatment}")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Deep Compression's Tables 2, 3 and 6 and Figs 5 and 11, and its trends, for `python -m reports paper`.
+"""Deep Compression's Tables 2, 3 and 6 and Figs 5 and 11, and its tested statements, for the report on papers.
 
 Source: Han, Mao, Dally, "Deep Compression", ICLR 2016.
 """
@@ -23,15 +23,25 @@ from traces import CompressedLayer
 from traces.network import LayerStep, Network
 
 Row = Mapping[str, Any]
-# Table 6, of AlexNet: bits of convolutions and of fully connected layers, more top-1 and top-5 error than with 32
+# Table 6, AlexNet: bits of convolutions and of fully connected layers; added top-1 and top-5 error over 32 bits
 PAPER_BITS = {(8, 5): (0.0000, -0.0003), (8, 4): (0.0001, 0.0000), (4, 2): (0.0199, 0.0260)}
-FAR_GAP = 20  # section 4: gaps are rarely above
+FAR_GAP = 20  # section 4: gaps are rarely larger
 GAP_BITS = 5
 KINDS = ("weights", "indices", "codebooks", "other")
 
 
 def layer_table(models: Mapping[tuple[str, str], CompressedModel], network: str, number: int) -> PaperTable:
-    """Table 2 or 3; `models` by network and recipe."""
+    """Return Table 2 or 3.
+
+    Parameters
+    ----------
+    models : mapping of (str, str) to CompressedModel
+        Containers by network and recipe.
+    network : str
+        Name of the network.
+    number : int
+        Number of the table.
+    """
     cells: list[list[Any]] = []
     for (name, recipe), model in models.items():
         if name != network:
@@ -43,19 +53,19 @@ def layer_table(models: Mapping[tuple[str, str], CompressedModel], network: str,
                 cells[-1] += [published, mine]
             cells[-1].append(ours[-1] / theirs[-1] - 1)
     columns = [("layer", ""), ("weights", "{:,}"), ("container", "")]
-    for what, form in (("kept", PERCENT), ("code bits", "{:.1f}"), ("gap bits", "{:.1f}"), ("size", "{:.2%}")):
-        columns += [(f"{what}, paper", form), (f"{what}, ours", form)]
+    for quantity, form in (("kept", PERCENT), ("code bits", "{:.1f}"), ("gap bits", "{:.1f}"), ("size", "{:.2%}")):
+        columns += [(f"{quantity}, paper", form), (f"{quantity}, ours", form)]
     return PaperTable(
         f"deep_compression_table_{number}_{network}",
         f"Deep Compression Table {number}: {network}",
         [*columns, ("size, difference", DIFFERENCE)],
         cells,
-        ["Bits are after Huffman coding, bytes of the file over kept weights; the last line is of the whole file."],
+        ["Bits are bytes of the file over kept weights, after Huffman coding. The last row is the whole file."],
     )
 
 
 def bits_table(rows: Sequence[Row]) -> PaperTable:
-    """Table 6."""
+    """Return Table 6."""
     exact = {row["network"]: row["accuracy"] for row in rows if row["convolution_bits"] == 32}
     cells: list[list[Any]] = []
     for row in rows:
@@ -70,10 +80,10 @@ def bits_table(rows: Sequence[Row]) -> PaperTable:
             ("network, ours", ""),
             ("convolution bits", "{}"),
             ("connected bits", "{}"),
-            ("top-1 error more, paper", "{:+.2%}"),
-            ("top-5 error more, paper", "{:+.2%}"),
+            ("added top-1 error, paper", "{:+.2%}"),
+            ("added top-5 error, paper", "{:+.2%}"),
             ("error, ours", "{:.2%}"),
-            ("more, ours", "{:+.2%}"),
+            ("added error, ours", "{:+.2%}"),
         ],
         cells,
         ["The paper's network is AlexNet, tuned after sharing; ours are shared once and not tuned."],
@@ -81,8 +91,8 @@ def bits_table(rows: Sequence[Row]) -> PaperTable:
 
 
 def bits_trends(rows: Sequence[Row]) -> list[Trend]:
-    """Table 6."""
-    found = []
+    """Test Table 6."""
+    trends = []
     for network in dict.fromkeys(row["network"] for row in rows):
         accuracy = {
             (row["convolution_bits"], row["connected_bits"]): row["accuracy"]
@@ -90,19 +100,19 @@ def bits_trends(rows: Sequence[Row]) -> list[Trend]:
             if row["network"] == network
         }
         more = {bits: accuracy[32, 32] - accuracy[bits] for bits in PAPER_BITS}
-        found.append(
+        trends.append(
             Trend(
                 f"Deep Compression Table 6, {network}",
-                "8/5 and 8/4 bits lose next to nothing (ours, untuned: half a point), 4/2 bits clearly",
+                "8/5 and 8/4 bits lose almost nothing (ours, not tuned: at most half a point), 4/2 bits clearly more",
                 max(more[8, 5], more[8, 4]) <= 0.005 < more[4, 2],
                 ", ".join(f"{bits[0]}/{bits[1]}: {lost:+.2%}" for bits, lost in more.items()),
             )
         )
-    return found
+    return trends
 
 
-def draw_distributions(layer: CompressedLayer, what: str) -> Figure:
-    """Fig 5: how often each shared weight and each gap occurs."""
+def draw_distributions(layer: CompressedLayer, name: str) -> Figure:
+    """Draw Fig 5: the share of each shared weight and of each gap in the kept weights of a layer."""
     figure = Figure(figsize=(10, 4), layout="constrained")
     weights, gaps = figure.subplots(1, 2)
     kept = np.bincount(layer.codes.ravel(), minlength=layer.codebook.size)[1:].astype(float)
@@ -115,18 +125,18 @@ def draw_distributions(layer: CompressedLayer, what: str) -> Figure:
     skipped = skipped_zeros(layer.codes.ravel())[1]
     counts = np.bincount(np.minimum(skipped, FAR_GAP + 10)) / len(skipped)
     gaps.bar(range(len(counts)), counts, color=STYLES[1][0])
-    gaps.set_xlabel(f"zeros skipped ({FAR_GAP + 10}: so many or more)")
+    gaps.set_xlabel(f"zeros skipped ({FAR_GAP + 10}: or more)")
     for axes in (weights, gaps):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylabel("share of the kept weights")
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)
-    figure.suptitle(f"Deep Compression Fig 5: shared weights and gaps of {what}", fontsize=11)
+    figure.suptitle(f"Deep Compression Fig 5: shared weights and gaps of {name}", fontsize=11)
     return figure
 
 
-def distribution_table(layer: CompressedLayer, what: str) -> PaperTable:
-    """Fig 5's bars: shared weights, then gaps."""
+def distribution_table(layer: CompressedLayer, name: str) -> PaperTable:
+    """Return the bars of Fig 5: shared weights, then gaps."""
     kept = np.bincount(layer.codes.ravel(), minlength=layer.codebook.size)
     skipped = skipped_zeros(layer.codes.ravel())[1]
     counts = np.bincount(skipped)
@@ -140,14 +150,14 @@ def distribution_table(layer: CompressedLayer, what: str) -> PaperTable:
     cells.append(["gap", f"above {FAR_GAP}", far, far / total])
     return PaperTable(
         "deep_compression_figure_5",
-        f"Deep Compression Fig 5: shared weights and gaps of {what}",
-        [("of", ""), ("value", "{:.4g}"), ("kept weights", "{:,}"), ("share", "{:.2%}")],
+        f"Deep Compression Fig 5: shared weights and gaps of {name}",
+        [("quantity", ""), ("value", "{:.4g}"), ("kept weights", "{:,}"), ("share", "{:.2%}")],
         cells,
     )
 
 
-def distribution_trends(layer: CompressedLayer, what: str) -> list[Trend]:
-    """Fig 5 and section 4."""
+def distribution_trends(layer: CompressedLayer, name: str) -> list[Trend]:
+    """Test Fig 5 and section 4."""
     kept = np.bincount(layer.codes.ravel(), minlength=layer.codebook.size)[1:]
     in_order = kept[np.argsort(layer.codebook[1:])]
     values = np.sort(layer.codebook[1:])
@@ -157,7 +167,7 @@ def distribution_trends(layer: CompressedLayer, what: str) -> list[Trend]:
     entry_codes, gaps = encode_relative(layer.codes.ravel(), GAP_BITS)
     plain = len(gaps) * (layer.weight_bits + GAP_BITS)
     saved = 1 - (coded_bits(np.bincount(entry_codes)) + coded_bits(np.bincount(gaps))) / plain
-    source = f"Deep Compression Fig 5, {what}"
+    source = f"Deep Compression Fig 5, {name}"
     peaks = [
         float(part_values[part.argmax()])
         for part, part_values in ((below, values[values < 0]), (above, values[values > 0]))
@@ -169,18 +179,18 @@ def distribution_trends(layer: CompressedLayer, what: str) -> list[Trend]:
             all(inside),
             f"most frequent shared weights {peaks[0]:.4f} and {peaks[1]:.4f}",
         ),
-        Trend(source, f"gaps are rarely above {FAR_GAP} (ours: under 5 %)", far < 0.05, f"{far:.2%} of the gaps"),
+        Trend(source, f"gaps are rarely larger than {FAR_GAP} (ours: under 5 %)", far < 0.05, f"{far:.2%} of the gaps"),
         Trend(
             source,
             "Huffman coding saves 20 % to 30 %",
             0.2 <= saved <= 0.3,
-            f"{saved:.1%} of {layer.weight_bits} + {GAP_BITS} bits an entry",
+            f"{saved:.1%} of {layer.weight_bits} + {GAP_BITS} bits per entry",
         ),
     ]
 
 
 def storage_of(model: CompressedModel) -> dict[str, int]:
-    """Bytes of a container by KINDS."""
+    """Return the bytes of a container by KINDS."""
     report = model.size_report
     parts = {
         "weights": sum(layer.codes for layer in report.layers),
@@ -191,7 +201,7 @@ def storage_of(model: CompressedModel) -> dict[str, int]:
 
 
 def storage_of_net(network: Network) -> dict[str, int]:
-    """Bytes of a `.net` file of Deep Compression's author by KINDS (`traces.files.deep_compression_net`)."""
+    """Return the bytes of a `.net` file of Deep Compression's author by KINDS."""
     parts = dict.fromkeys(KINDS, 0)
     for step in network.steps:
         if isinstance(step, LayerStep):
@@ -204,39 +214,39 @@ def storage_of_net(network: Network) -> dict[str, int]:
 
 
 def storage_table(storages: Mapping[str, Mapping[str, int]]) -> PaperTable:
-    """Fig 11."""
+    """Return the numbers of Fig 11."""
     cells = [
         [name, *(parts[kind] for kind in KINDS), *(parts[kind] / sum(parts.values()) for kind in KINDS)]
         for name, parts in storages.items()
     ]
     return PaperTable(
         "deep_compression_figure_11",
-        "Deep Compression Fig 11: what the bytes are",
+        "Deep Compression Fig 11: contents of the containers",
         [("network", ""), *((f"{kind}, bytes", "{:,}") for kind in KINDS), *((kind, PERCENT) for kind in KINDS)],
         cells,
-        ["Indices are gaps; other: biases, tables of codes, headers, and whatever is not compressed."],
+        ["Indices are gaps. Other: biases, code tables, headers, and uncompressed parameters."],
     )
 
 
 def storage_trends(storages: Mapping[str, Mapping[str, int]]) -> list[Trend]:
-    """Fig 11."""
-    found = []
+    """Test Fig 11."""
+    trends = []
     for name, parts in storages.items():
         both = parts["weights"] + parts["indices"]
         share, codebooks = parts["weights"] / both, parts["codebooks"] / sum(parts.values())
-        found.append(
+        trends.append(
             Trend(
                 f"Deep Compression Fig 11, {name}",
-                "weights and indices take about half each (40 % to 60 %), codebooks next to nothing (under 5 %)",
+                "weights and indices take about half each (40 % to 60 %), codebooks almost nothing (under 5 %)",
                 0.4 <= share <= 0.6 and codebooks < 0.05,
                 f"weights {share:.0%} of both, codebooks {codebooks:.1%} of all",
             )
         )
-    return found
+    return trends
 
 
 def draw_storage(storages: Mapping[str, Mapping[str, int]]) -> Figure:
-    """Fig 11."""
+    """Draw Fig 11."""
     figure = Figure(figsize=(8, 0.9 + 0.55 * len(storages)), layout="constrained")
     axes = figure.subplots()
     names = list(storages)[::-1]
@@ -248,55 +258,55 @@ def draw_storage(storages: Mapping[str, Mapping[str, int]]) -> Figure:
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlim(0, 1)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9)
-    axes.set_title("Deep Compression Fig 11: what the bytes are", fontsize=11)
+    axes.set_title("Deep Compression Fig 11: contents of the containers", fontsize=11)
     return figure
 
 
 def curve_trends(points: Sequence[Row]) -> list[Trend]:
-    """Figs 6 to 8, of the LeNets; `points` are those of the study's curves."""
+    """Test Figs 6 to 8 on the LeNets' curves, rows with CURVE_COLUMNS."""
     return [_combined(points), *_bits(points), _initialisation(points)]
 
 
 def _combined(points: Sequence[Row]) -> Trend:
-    """Fig 6: at the smallest sizes, both together lose less than each alone."""
-    of: dict[str, list[tuple[int, float]]] = {}
+    """Test Fig 6: at the smallest sizes, both together lose less than each alone."""
+    curves: dict[str, list[tuple[int, float]]] = {}
     for point in points:
         if point["figure"] == 6:
-            of.setdefault(point["series"], []).append((point["size_bytes"], point["error"]))
-    both = of["pruning and sharing"]
-    alone = [pair for series in ("pruning alone", "sharing alone") for pair in of[series]]
+            curves.setdefault(point["series"], []).append((point["size_bytes"], point["error"]))
+    both = curves["pruning and sharing"]
+    alone = [pair for series in ("pruning alone", "sharing alone") for pair in curves[series]]
     smallest = min(size for size, _ in alone)
     ours = min(error for size, error in both if size <= max(smallest, min(size for size, _ in both)))
     theirs = min(error for size, error in alone if size <= 1.2 * smallest)
     return Trend(
         "Deep Compression Fig 6, LeNet-300-100",
-        "pruning and sharing together are smaller at less error than each alone",
+        "pruning and sharing together give a smaller size and less error than each alone",
         min(size for size, _ in both) < smallest and ours <= theirs,
-        f"{ours:.2%} error in at most {smallest:,} bytes, alone {theirs:.2%} at their smallest",
+        f"{ours:.2%} error in at most {smallest:,} bytes; each alone {theirs:.2%} at its smallest size",
     )
 
 
 def _bits(points: Sequence[Row]) -> list[Trend]:
-    """Fig 7: with how few bits the error stays within half a point of 8 bits'."""
-    of: dict[str, dict[int, float]] = {}
+    """Test Fig 7, with the fewest bits whose error stays within half a point of that with 8 bits."""
+    curves: dict[str, dict[int, float]] = {}
     for point in points:
         if point["figure"] == 7:
-            of.setdefault(point["series"], {})[point["weight_bits"]] = point["error"]
-    least = {series: _least_bits(errors) for series, errors in of.items()}
+            curves.setdefault(point["series"], {})[point["weight_bits"]] = point["error"]
+    least = {series: _least_bits(errors) for series, errors in curves.items()}
     pruned, dense = least["all layers, pruned"], least["all layers, dense"]
     convolutions, connected = least["convolutions, pruned"], least["fully connected, pruned"]
     return [
         Trend(
             "Deep Compression Fig 7, LeNet-5",
-            "error begins to rise at the same number of bits, pruned or not (to one bit)",
+            "error begins to rise at the same number of bits, pruned or not (within one bit)",
             abs(pruned - dense) <= 1,
-            f"within half a point from {pruned} bits on, pruned; {dense}, dense",
+            f"within half a point from {pruned} bits if pruned, from {dense} bits if dense",
         ),
         Trend(
             "Deep Compression Fig 7, LeNet-5",
             "convolutions need at least as many bits as fully connected layers",
             convolutions >= connected,
-            f"{convolutions} bits and {connected}",
+            f"{convolutions} bits and {connected} bits",
         ),
     ]
 
@@ -311,16 +321,20 @@ def _least_bits(errors: Mapping[int, float]) -> int:
 
 
 def _initialisation(points: Sequence[Row]) -> Trend:
-    """Fig 8."""
-    of: dict[str, dict[int, float]] = {}
+    """Test Fig 8."""
+    curves: dict[str, dict[int, float]] = {}
     for point in points:
         if point["figure"] == 8:
-            of.setdefault(point["series"], {})[point["weight_bits"]] = point["error"]
-    others = [series for series in ("density", "random") if series in of]
-    bits = [each for each in of["linear"] if all(of["linear"][each] <= of[series][each] for series in others)]
+            curves.setdefault(point["series"], {})[point["weight_bits"]] = point["error"]
+    others = [series for series in ("density", "random") if series in curves]
+    bits = [
+        number
+        for number in curves["linear"]
+        if all(curves["linear"][number] <= curves[series][number] for series in others)
+    ]
     return Trend(
         "Deep Compression Fig 8, LeNet-300-100",
-        "of the paper's three initialisations, linear is best but at 3 bits",
-        set(bits) >= set(of["linear"]) - {3},
-        f"linear is best or equal at {', '.join(map(str, sorted(bits))) or 'no'} bits; none is tuned afterwards",
+        "of the paper's three initialisations, linear is best except at 3 bits",
+        set(bits) >= set(curves["linear"]) - {3},
+        f"linear is best or equal at {', '.join(map(str, sorted(bits))) or 'no'} bits; no network is tuned afterwards",
     )

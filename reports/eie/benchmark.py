@@ -1,4 +1,4 @@
-"""The EIE benchmark beside the paper, as Markdown."""
+"""Tables of the EIE benchmark beside the paper, as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def benchmark_markdown(rows: Sequence[Row]) -> str:
-    """All layers: time as published (Table IV, actual) and simulated, with the difference."""
+    """Show the published (Table IV, actual) and simulated time of each layer, and the difference."""
     cells = [
         [
             row["layer"],
@@ -30,7 +30,7 @@ def benchmark_markdown(rows: Sequence[Row]) -> str:
 
 
 def alex8_markdown(rows: Sequence[Row]) -> str:
-    """Alex-8 line by line; the paper's figures, ours for each kind of weights, and the difference."""
+    """Show the quantities of Alex-8: the paper's, ours for each kind of weights, and the difference."""
     cells = []
     for row in rows:
         if row["layer"] != "Alex-8":
@@ -65,20 +65,20 @@ def alex8_markdown(rows: Sequence[Row]) -> str:
     return markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
 
 
-# EIE's Table II, mW of one PE's modules, and the column of the benchmark that holds ours
+# EIE's Table II: mW of each module of one PE, and the column of the benchmark with our energy
 MODULES = {
     "queue": (energy.QUEUE_MW, "queue_pj"),
     "pointer read": (energy.POINTER_READ_MW, "pointer_read_pj"),
     "sparse-matrix read": (energy.SPARSE_MATRIX_READ_MW, "sparse_matrix_read_pj"),
     "arithmetic": (energy.ARITHMETIC_MW, "arithmetic_pj"),
     "activation read and write": (energy.ACTIVATION_READ_WRITE_MW, "activation_write_pj"),
-    "one PE": (energy.PE_MW, "energy_pj"),  # ours with its share of the scan, and leakage
+    "one PE": (energy.PE_MW, "energy_pj"),  # ours includes its share of the scan, and leakage
 }
 PAPER_WATT, PAPER_MM2 = 0.59, 40.8  # section VI, 64 PEs
 
 
 def power_markdown(rows: Sequence[Row]) -> str:
-    """Power of each module while Alex-8 runs (the real weights, if they are there), and area, beside Table II."""
+    """Show power of each module on Alex-8 (real weights if available), and area, beside Table II."""
     row = max((row for row in rows if row["layer"] == "Alex-8"), key=lambda row: row["weights"] == "real")
     mw_per_pj = 1e-3 / row["latency_us"] / row["num_pes"]
     cells = []

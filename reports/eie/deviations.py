@@ -1,4 +1,4 @@
-"""Where ours and the EIE paper differ, or the paper from itself, and why: computed from the results."""
+"""Deviations of our results from the EIE paper, and of the paper from itself, computed from the results."""
 
 from __future__ import annotations
 
@@ -26,23 +26,28 @@ Row = Mapping[str, Any]
 def deviations(
     rows: Sequence[Row], queues: Mapping[str, Sequence[Row]], pes: Mapping[str, Sequence[Row]], widths: Sequence[Row]
 ) -> PaperTable:
-    """The table of deviations.
+    """Return the table of deviations and their reasons.
 
-    rows      of the benchmark
-    queues, pes   of the sweeps over queue slots and PEs, by kind of masks
-    widths    of line widths
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of the benchmark.
+    queues, pes : mapping of str to rows
+        Rows of the sweeps over queue slots and over PEs, by kind of masks.
+    widths : sequence of dict
+        Rows of the line widths.
     """
     cells = [*_paper_with_itself(), *_work(rows), *_machine(rows, queues, pes, widths)]
     return PaperTable(
         "deviations",
-        "What differs, and why",
-        [("topic", ""), ("paper", ""), ("ours, or recomputed", ""), ("why", "")],
+        "Deviations and their reasons",
+        [("topic", ""), ("paper", ""), ("ours, or recomputed", ""), ("reason", "")],
         cells,
     )
 
 
 def _paper_with_itself() -> list[list[str]]:
-    """What the paper's own numbers say of each other."""
+    """List the paper's numbers that disagree with each other."""
     actual = [layer.paper_actual_us for layer in EIE_BENCHMARK.values()]
     recomputed = speedups(actual)
     differing = [
@@ -65,54 +70,54 @@ def _paper_with_itself() -> list[list[str]]:
         for platform, mean in paper.SPEEDUP_MEANS.items()
         if platform != "CPU"
     ]
-    found = [
+    cells = [
         [
             "mean of Fig 6",
             f"{paper.SPEEDUP_MEANS['CPU']}x",
             f"{geometric_mean(recomputed):.0f}x from Table IV, {geometric_mean(paper.SPEEDUPS):.0f}x from Fig 6's "
             f"bars; from Table IV {', '.join(others)}",
-            f"bars that do not follow from Table IV: {'; '.join(differing)}",
+            f"these bars do not follow from Table IV: {'; '.join(differing)}",
         ],
         [
             "power in Fig 7",
             "energy efficiency layer by layer",
             f"with {paper.FIG_7_WATT:.3f} W in every layer, the CPU takes {min(cpu):.1f} to {max(cpu):.1f} W, whole "
             f"tenths in {len(tenths)} of {len(cpu)} layers ({', '.join(tenths)})",
-            "the figure follows from one flat power, not from what each layer takes",
+            "the figure assumes the same power of EIE in every layer",
         ],
         [
-            "AlexNet a second",
+            "AlexNet per second",
             f"{paper.ALEXNET_FRAMES_PER_S:,.0f}",
             f"{alexnet:,.0f} from Table IV's actual times",
-            "the three layers one after the other; nothing between them is counted",
+            "the three layers run one after the other; the time between them is not counted",
         ],
         [
             "256 PEs over 64",
             f"{paper.SCALING_256_OVER_64}x (section VIII)",
-            f"{per_clock:.2f}x a clock cycle from Table V",
-            "Table V's frames a second and clocks do not give the figure in the text",
+            f"{per_clock:.2f}x per clock cycle from Table V",
+            "Table V's frames per second and clocks do not give the number in the text",
         ],
         [
             "actual over theoretical time",
-            "around 10 % more",
+            "about 10 % more",
             f"{slower:.0%} more in the geometric mean of Table IV",
-            "small layers (NT-We) wait most",
+            "small layers such as NT-We wait most",
         ],
     ]
     if same:
-        found.append(
+        cells.append(
             [
                 "theoretical time of VGG-6",
                 f"{EIE_BENCHMARK['VGG-6'].paper_theoretical_us} us",
-                "the very number of Alex-6",
-                "its size and densities do not give that much work (below)",
+                "the same number as Alex-6",
+                "its size and densities give less work (see below)",
             ]
         )
-    return found
+    return cells
 
 
 def _work(rows: Sequence[Row]) -> list[list[str]]:
-    """Table IV: how much of a difference is work, how much waiting."""
+    """Split the differences from Table IV into work and waiting."""
     uneven = with_real(rows, "uneven")
     cells = []
     padded = [entries_us(row) / row["paper_theoretical_us"] - 1 for row in uneven.values()]
@@ -120,10 +125,10 @@ def _work(rows: Sequence[Row]) -> list[list[str]]:
     with_padding, without = (sum(map(abs, each)) / len(each) for each in (padded, plain))
     cells.append(
         [
-            "what theoretical time counts",
+            "work in the theoretical time",
             "workload over peak throughput",
-            f"with padding, ours differs by {with_padding:.1%} in the mean, without by {without:.1%}",
-            "the paper's workload has the padding in it, so its theoretical over actual time is no useful share",
+            f"with padding, ours differs by {with_padding:.1%} on average, without padding by {without:.1%}",
+            "the paper's workload includes padding, so theoretical over actual time is not the share of useful work",
         ]
     )
     for layer in paper.LAYERS:
@@ -135,15 +140,15 @@ def _work(rows: Sequence[Row]) -> list[list[str]]:
         work = entries_us(row) / theirs.paper_theoretical_us - 1
         waiting = (row["latency_us"] / entries_us(row)) / (theirs.paper_actual_us / theirs.paper_theoretical_us) - 1
         rounding = 0.005 / theirs.weight_density
-        why = f"a density rounded to {theirs.weight_density:.0%} may be off by {rounding:.0%} of the weights"
+        reason = f"a density rounded to {theirs.weight_density:.0%} may differ by {rounding:.0%} of the weights"
         if abs(work) > rounding + 0.02:
-            why = f"more than the rounding of the density explains ({rounding:.0%} of the weights)"
+            reason = f"more than the rounding of the density explains ({rounding:.0%} of the weights)"
         cells.append(
             [
                 f"{layer}, uneven masks",
                 f"{theirs.paper_actual_us} us",
                 f"{row['latency_us']:.2f} us ({difference:+.1%}): {work:+.1%} from work, {waiting:+.1%} from waiting",
-                why,
+                reason,
             ]
         )
     for masks in ("random", "uneven"):
@@ -157,9 +162,10 @@ def _work(rows: Sequence[Row]) -> list[list[str]]:
             [
                 f"inputs longer than 4K, {masks} masks",
                 "in batches of 4K (section IV)",
-                f"in one go; in batches {', '.join(longer) or 'none is'}, mean absolute difference "
-                f"{mean_absolute_difference(batched):.1%} instead of {mean_absolute_difference(of_kind):.1%}",
-                "the authors' simulator runs a layer in one go, and so does ours",
+                f"without batches; batches change the time of {', '.join(longer) or 'no layer'}; with them, the mean "
+                f"absolute difference is {mean_absolute_difference(batched):.1%}, without them "
+                f"{mean_absolute_difference(of_kind):.1%}",
+                "the authors' simulator runs a layer without batches, and so does ours",
             ]
         )
     return cells
@@ -168,7 +174,7 @@ def _work(rows: Sequence[Row]) -> list[list[str]]:
 def _machine(
     rows: Sequence[Row], queues: Mapping[str, Sequence[Row]], pes: Mapping[str, Sequence[Row]], widths: Sequence[Row]
 ) -> list[list[str]]:
-    """Queue, lines, energy, PEs."""
+    """List the deviations in queue, lines, energy and PEs."""
     alex8 = with_real(rows, "random")["Alex-8"]
     at = {row["queue_slots"]: row for row in queues["random"] if row["layer"] == "Alex-8"}
     changes = {}
@@ -188,64 +194,64 @@ def _machine(
         of_layer = {row["num_pes"]: row["cycles"] for row in of_masks if row["layer"] == "Alex-7"}
         scaled.append(f"{of_layer[64] / of_layer[256]:.2f}x with {masks} masks")
     even = {row["layer"]: balance(row) for row in queues["random"] if row["queue_slots"] == 8}
-    found = [
+    cells = [
         [
             f"{row[0]}, Table II",
             f"{row[1]:.3f} mW, {row[4]:,} um2",
             f"{row[2]:.3f} mW ({row[3]:+.1%}), {row[5]:,.0f} um2 ({row[6]:+.1%})",
-            "SRAM figures of CACTI, as they are",
+            "CACTI's SRAM numbers, not adjusted",
         ]
         for row in power_and_area(rows).rows
         if row[0].endswith("read") and max(abs(row[3]), abs(row[6])) >= 0.02
     ]
     if alex8["weights"] == "real":
         active, published = alex8["active_inputs"] / alex8["columns"], EIE_BENCHMARK["Alex-8"].activation_density
-        found.append(
+        cells.append(
             [
                 "active inputs of Alex-8",
                 f"{published:.1%} (Table III)",
-                f"{active:.1%} in the recorded input, whose time is Table IV's",
-                "Table III has means, Table IV the time of one input; other layers may differ alike",
+                f"{active:.1%} in the recorded input, which takes Table IV's time",
+                "Table III has means, Table IV the time of one input; other layers may differ, too",
             ]
         )
     return [
-        *found,
+        *cells,
         [
             "queue depth of Fig 8",
             "FIFO depth 8",
-            f"a ring of 8 slots, which holds 7: {at[8]['cycles']:,.0f} cycles on Alex-8 ({alex8['weights']}); one that "
-            f"holds 8: {at[9]['cycles']:,.0f}; all layers {held}",
-            "a ring keeps one slot unused, so labels may be off by one; 1 cannot be the slots of one",
+            f"a ring of 8 slots holds 7 columns: {at[8]['cycles']:,.0f} cycles on Alex-8 ({alex8['weights']}); a ring "
+            f"that holds 8: {at[9]['cycles']:,.0f}; all layers {held}",
+            "a ring keeps one slot free, so labels may differ by one; depth 1 cannot mean a ring of one slot",
         ],
         [
-            "entries a line in steady state",
-            f"{paper.STEADY_STATE_ENTRIES}, a read every 8 cycles (section VI)",
+            "entries per line in steady state",
+            f"{paper.STEADY_STATE_ENTRIES}, one read every 8 cycles (section VI)",
             f"{own['entries'] / own['reads_kept']:.1f} on Alex-8 ({own['weights']}); {min(a_line):.1f} to "
             f"{max(a_line):.1f}, mean {sum(a_line) / len(a_line):.1f}, over the layers",
-            "columns begin and end within lines, and columns in between are skipped",
+            "columns begin and end within lines, and columns of idle inputs are skipped",
         ],
         [
             "best line of Fig 9",
             "64 bits",
             "; ".join(f"{best} bits: {rule}" for rule, best in best_widths(widths).items()),
-            "the paper does not say when a line is read anew; the machine keeps the line it read last",
+            "the paper does not state when a line is read again; the machine keeps the line that it read last",
         ],
         [
             "power by layer",
-            f"{paper.FIG_7_WATT:.2f} W throughout",
+            f"{paper.FIG_7_WATT:.2f} W in every layer",
             f"{powers[least]:.3f} W ({least}) to {powers[most]:.3f} W ({most})",
-            "energy follows what each layer does; Table II is of Alex-8 alone",
+            "energy depends on the work of each layer; Table II shows Alex-8 alone",
         ],
         [
             "256 PEs over 64, Alex-7",
             f"{paper.SCALING_256_OVER_64}x",
             "; ".join(scaled),
-            "fewer entries of a column in each PE are less even",
+            "fewer entries of a column in each PE have a worse load balance",
         ],
         [
             "NT-We in Fig 8",
             "11 % of weights (text), 10 % (Table III)",
-            f"10 % taken: load balance {even['NT-We']:.1%}",
-            "about one entry of a column in each PE",
+            f"10 % is used: load balance {even['NT-We']:.1%}",
+            "each PE has about one entry of a column",
         ],
     ]

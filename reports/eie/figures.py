@@ -1,4 +1,4 @@
-"""EIE's Figs 6 to 8 and 10 to 13, and Table IV as bars, ours beside the paper's where it prints numbers."""
+"""Figures of EIE's Figs 6 to 13 and of Table IV, our results beside the paper's where it prints numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MASKS = {"random": "random masks", "uneven": "uneven masks"}
 
 
 def draw_times(rows: Sequence[Row]) -> Figure:
-    """Table IV: actual times of the paper, and ours with random, uneven and real masks."""
+    """Draw Table IV: the paper's actual times, and ours with random, uneven and real masks."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots()
     series = {"paper, actual": {row["layer"]: row["paper_actual_us"] for row in rows}}
@@ -33,16 +33,16 @@ def draw_times(rows: Sequence[Row]) -> Figure:
 
 
 def draw_speedups(rows: Sequence[Row]) -> Figure:
-    """Fig 6."""
+    """Draw Fig 6."""
     series: dict[str, dict[str, float]] = {"paper": dict(zip(paper.LAYERS, map(float, paper.SPEEDUPS), strict=True))}
     for weights, label in _MASKS.items():
-        found = speedups(times_of(with_real(rows, weights)))
-        series[f"ours, {label}"] = dict(zip(paper.LAYERS, found, strict=True))
+        ours = speedups(times_of(with_real(rows, weights)))
+        series[f"ours, {label}"] = dict(zip(paper.LAYERS, ours, strict=True))
     return _log_bars(series, "EIE Fig 6: speedup over the CPU, dense, without batching")
 
 
 def draw_energy(table: PaperTable) -> Figure:
-    """Fig 7, from its table."""
+    """Draw Fig 7 from its table."""
     headings = [heading for heading, _ in table.columns]
     series = {
         heading: {row[0]: row[headings.index(heading)] for row in table.rows if row[0] in paper.LAYERS}
@@ -51,11 +51,11 @@ def draw_energy(table: PaperTable) -> Figure:
     return _log_bars(series, "EIE Fig 7: energy efficiency over the CPU, dense")
 
 
-def draw_queues(studies: Mapping[str, Sequence[Row]], depths: Sequence[int]) -> Figure:
-    """Fig 8, for both kinds of masks; depths read as the columns that a queue holds."""
+def draw_queues(queues: Mapping[str, Sequence[Row]], depths: Sequence[int]) -> Figure:
+    """Draw Fig 8 for both kinds of masks; depths count the columns that a queue holds."""
     figure = Figure(figsize=(11, 7), layout="constrained")
     all_axes = figure.subplots(2, 1)
-    for axes, (weights, rows) in zip(all_axes, studies.items(), strict=True):
+    for axes, (weights, rows) in zip(all_axes, queues.items(), strict=True):
         series = {
             str(depth): {row["layer"]: balance(row) for row in rows if row["queue_slots"] == depth + 1}
             for depth in depths
@@ -66,17 +66,17 @@ def draw_queues(studies: Mapping[str, Sequence[Row]], depths: Sequence[int]) -> 
     return figure
 
 
-def draw_scaling(studies: Mapping[str, Sequence[Row]], figure_number: int) -> Figure:
-    """Figs 11 to 13, for both kinds of masks."""
+def draw_scaling(scaled: Mapping[str, Sequence[Row]], figure_number: int) -> Figure:
+    """Draw Fig 11, 12 or 13 for both kinds of masks."""
     titles = {
         11: ("speedup over one PE", "EIE Fig 11: speedup against PEs"),
-        12: ("real work in all work", "EIE Fig 12: padding falls with PEs"),
+        12: ("share of real work", "EIE Fig 12: more PEs need less padding"),
         13: ("load balance", "EIE Fig 13: load balance against PEs"),
     }
     label, title = titles[figure_number]
     figure = Figure(figsize=(11, 7), layout="constrained")
     all_axes = figure.subplots(2, 1)
-    for axes, (weights, rows) in zip(all_axes, studies.items(), strict=True):
+    for axes, (weights, rows) in zip(all_axes, scaled.items(), strict=True):
         of_layer = {layer: scaling(rows, layer, figure_number) for layer in paper.LAYERS}
         counts = list(of_layer[paper.LAYERS[0]])
         series = {str(pes): {layer: of[pes] for layer, of in of_layer.items()} for pes in counts}
@@ -92,7 +92,7 @@ def draw_scaling(studies: Mapping[str, Sequence[Row]], figure_number: int) -> Fi
 
 
 def draw_widths(table: PaperTable) -> Figure:
-    """Fig 9, from its table: reads and the energy of one, and energy in all."""
+    """Draw Fig 9 from its table: reads with the energy per read, and the total energy."""
     figure = Figure(figsize=(10.5, 4.2), layout="constrained")
     reads, energy = figure.subplots(1, 2)
     one = reads.twinx()
@@ -108,10 +108,10 @@ def draw_widths(table: PaperTable) -> Figure:
             one.plot(places, [row[3] for row in of_rule], color="0.45", linestyle="--")
             for axes in (reads, energy):
                 axes.set_xticks(list(places), [f"{row[1]}" for row in of_rule])
-    one.set_ylabel("pJ a read (dashed)")
+    one.set_ylabel("pJ per read (dashed)")
     one.set_ylim(bottom=0)
     reads.set_ylabel("reads, thousands")
-    energy.set_ylabel("nJ of all reads (o: least)")
+    energy.set_ylabel("nJ of all reads (o: minimum)")
     for axes in (reads, energy):
         axes.set_xlabel("bits of a line")
         axes.set_ylim(bottom=0)
@@ -124,7 +124,7 @@ def draw_widths(table: PaperTable) -> Figure:
 
 
 def draw_precision(rows: Sequence[Row]) -> Figure:
-    """Fig 10: the paper's AlexNet beside networks of ours."""
+    """Draw Fig 10: the paper's AlexNet beside our networks."""
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     names = list(dict.fromkeys(row["precision"] for row in rows))
@@ -141,7 +141,7 @@ def _log_bars(series: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     axes = figure.subplots()
     _bars(axes, paper.LAYERS, series, [STYLES[number][0] for number in (6, 0, 1)])
     axes.set_yscale("log")
-    axes.set_ylabel("times")
+    axes.set_ylabel("ratio")
     axes.set_title(title, fontsize=11)
     return figure
 
@@ -153,13 +153,13 @@ def _bars(
     colours: Sequence[Any],
     legend: str | None = None,
 ) -> None:
-    """Bars side by side for each group; a series need not have all groups."""
+    """Draw bars side by side for each group; a series need not have all groups."""
     width = 0.84 / len(series)
     for number, ((label, values), colour) in enumerate(zip(series.items(), colours, strict=False)):
-        there = [(place, values[group]) for place, group in enumerate(groups) if group in values]
-        places = [place + (number - (len(series) - 1) / 2) * width for place, _ in there]
+        present = [(place, values[group]) for place, group in enumerate(groups) if group in values]
+        places = [place + (number - (len(series) - 1) / 2) * width for place, _ in present]
         axes.bar(
-            places, [value for _, value in there], width, color=colour, label=label, edgecolor="white", linewidth=0.3
+            places, [value for _, value in present], width, color=colour, label=label, edgecolor="white", linewidth=0.3
         )
     axes.set_xticks(range(len(groups)), groups)
     axes.grid(axis="y", alpha=0.3)
@@ -175,6 +175,6 @@ def _share(axes: Axes, label: str, title: str) -> None:
 
 
 def _shades(number: int) -> list[Any]:
-    """From dark to light in lightness alone, too, so that they can be told apart without colours."""
+    """Return colours from dark to light, which remain distinct without hue."""
     colours = mpl.colormaps["viridis"]
     return [colours(0.95 * place / max(1, number - 1)) for place in range(number)]

@@ -1,4 +1,4 @@
-"""Line reads, their energy and their product against the width of a line, as EIE's Fig 9 has them."""
+"""Line reads, energy per read and total energy against the line width, as in EIE's Fig 9."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reports.markdown import markdown
 Row = dict[str, Any]
 
 RULES = {
-    "reads_kept": "line kept from column to column (the machine)",
+    "reads_kept": "the last line is kept (the machine)",
     "reads_anew": "each column reads its lines anew",
     "reads_own_lines": "each column begins a line of its own",
 }
@@ -23,9 +23,12 @@ PAPER_BEST_BITS = 64  # Fig 9
 
 
 def draw_line_widths(rows: Sequence[Row]) -> Figure:
-    """A row of two panels for Alex-7 and for Alex-8: reads under each rule with the energy of one, and their product.
+    """Draw line reads under each rule with the energy per read, and the total energy, of Alex-7 and Alex-8.
 
-    rows   of the result file; the real Alex-8 is drawn if it is there
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of the result file, with LINE_WIDTH_COLUMNS; the real Alex-8 is drawn if it is available.
     """
     figure = Figure(figsize=(10.5, 7.2), layout="constrained")
     axes = figure.subplots(2, 2)
@@ -35,7 +38,7 @@ def draw_line_widths(rows: Sequence[Row]) -> Figure:
         of_layer.sort(key=lambda row: row["line_bits"])
         _draw_layer(axes[number, 0], axes[number, 1], of_layer, f"{layer}, {of_layer[0]['weights']} weights")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    figure.suptitle("Width of a sparse-matrix line on 64 PEs; EIE's Fig 9 finds 64 bits best (o: least energy)")
+    figure.suptitle("Width of a sparse-matrix line on 64 PEs (o: least energy); EIE's Fig 9 finds 64 bits best")
     return figure
 
 
@@ -49,8 +52,8 @@ def _draw_layer(reads: Axes, energy: Axes, rows: Sequence[Row], title: str) -> N
         best = min(range(len(rows)), key=total_nj.__getitem__)
         energy.plot(widths[best], total_nj[best], "o", markersize=15, fillstyle="none", color=colour)
     one = reads.twinx()
-    one.plot(widths, [row["read_pj"] for row in rows], color="0.45", linestyle="--", label="energy of one read (right)")
-    one.set_ylabel("pJ a read (dashed)")
+    one.plot(widths, [row["read_pj"] for row in rows], color="0.45", linestyle="--", label="energy per read (right)")
+    one.set_ylabel("pJ per read (dashed)")
     one.set_ylim(bottom=0)
     reads.set_ylabel("line reads, thousands")
     energy.set_ylabel("energy of all line reads, nJ")
@@ -67,20 +70,20 @@ def _draw_layer(reads: Axes, energy: Axes, rows: Sequence[Row], title: str) -> N
 
 
 def line_width_markdown(rows: Sequence[Row]) -> str:
-    """For each layer and rule, the width of least energy, with the energy at 64 bits over it; both presets."""
+    """Show, for each layer, rule and preset, the width of least energy, and the excess energy at 64 bits."""
     cells = []
     layers = dict.fromkeys((row["layer"], row["weights"]) for row in rows)
     for layer, weights in layers:
         of_layer = [row for row in rows if (row["layer"], row["weights"]) == (layer, weights)]
         at_64 = next(row for row in of_layer if row["line_bits"] == PAPER_BEST_BITS)
-        found = [layer, weights, f"{at_64['entries'] / at_64['reads_kept']:.1f}"]
+        row_cells = [layer, weights, f"{at_64['entries'] / at_64['reads_kept']:.1f}"]
         for energy in ("read_pj", "read_horowitz_pj"):
             for rule in RULES:
                 best = min(of_layer, key=lambda row: row[rule] * row[energy])
                 excess = at_64[rule] * at_64[energy] / (best[rule] * best[energy]) - 1
-                found.append(f"{best['line_bits']} ({excess:+.0%})")
-        cells.append(found)
+                row_cells.append(f"{best['line_bits']} ({excess:+.0%})")
+        cells.append(row_cells)
     rules = ("kept", "anew", "own lines")
-    headings = ["layer", "weights", "entries a read, 64 bits"]
+    headings = ["layer", "weights", "entries per read, 64 bits"]
     headings += [f"{preset}: {rule}" for preset in ("CACTI", "Horowitz") for rule in rules]
     return markdown(headings, cells)

@@ -1,4 +1,4 @@
-"""EIE's Tables II to V and the numbers behind its Figs 6 to 13, ours beside the paper's."""
+"""Tables of EIE's Tables II to V and of the numbers behind its Figs 6 to 13, our results beside the paper's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from designs.paper_sources import MASKS
 from reports.eie import published as paper
 from reports.eie.benchmark import MODULES, PAPER_MM2, PAPER_WATT
 from reports.paper_table import DIFFERENCE, PERCENT, TIMES, PaperTable
@@ -16,19 +17,31 @@ from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, spa
 from traces.eie_benchmark import EIE_BENCHMARK, BenchmarkLayer
 
 Row = Mapping[str, Any]
-MASKS = ("random", "uneven")
 _NUMBER = "{:,.2f}"
 _NEUTRAL = ("layer", "weights", "draw")
 
 
 def by_layer(rows: Sequence[Row], weights: str) -> dict[str, dict[str, Any]]:
-    """The rows of one kind of weights by layer, means over the draws, with `draws`, all latencies in us."""
-    found: dict[str, list[Row]] = {}
+    """Return the benchmark's rows of one kind of weights by layer, as means over the draws.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of the benchmark.
+    weights : str
+        Kind of weights: random, uneven or real.
+
+    Returns
+    -------
+    dict of str to dict
+        Mean of each column by layer; `draws` lists the latencies of the draws in us.
+    """
+    by_name: dict[str, list[Row]] = {}
     for row in rows:
         if row["weights"] == weights:
-            found.setdefault(row["layer"], []).append(row)
+            by_name.setdefault(row["layer"], []).append(row)
     means = {}
-    for layer, draws in found.items():
+    for layer, draws in by_name.items():
         numbers = [name for name, value in draws[0].items() if isinstance(value, int | float) and name not in _NEUTRAL]
         means[layer] = {
             **draws[0],
@@ -39,41 +52,42 @@ def by_layer(rows: Sequence[Row], weights: str) -> dict[str, dict[str, Any]]:
 
 
 def with_real(rows: Sequence[Row], weights: str) -> dict[str, dict[str, Any]]:
-    """As `by_layer`, with the real layers where there are some."""
+    """Return the same as `by_layer`, with real layers instead of drawn ones where available."""
     return by_layer(rows, weights) | by_layer(rows, "real")
 
 
 def entries_us(row: Row) -> float:
-    """Entries gone through, padding included, at one per PE and cycle."""
+    """Return the time of all processed entries, padding included, at one per PE and cycle."""
     return float(row["processed_entries"] / row["num_pes"] / row["clock_mhz"])
 
 
 def mean_absolute_difference(rows: Mapping[str, Row], column: str = "latency_us") -> float:
-    """Of our times from Table IV's actual ones, over the layers."""
+    """Return the mean absolute difference of our times from Table IV's actual ones."""
     return float(sum(abs(row[column] / row["paper_actual_us"] - 1) for row in rows.values())) / len(rows)
 
 
 def geometric_mean(values: Sequence[float]) -> float:
+    """Return the geometric mean."""
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def speedups(times_us: Sequence[float], platform: str = "CPU") -> list[float]:
-    """Over a platform's dense matrices without batching, layer by layer."""
+    """Return the speedup of each layer over a platform's dense matrices without batching."""
     return [theirs / ours for theirs, ours in zip(paper.PLATFORM_TIMES_US[platform, 1, "dense"], times_us, strict=True)]
 
 
 def times_of(rows: Mapping[str, Row], column: str = "latency_us") -> list[float]:
-    """In the order of the paper's layers."""
+    """Return the times in the order of the paper's layers."""
     return [float(rows[layer][column]) for layer in paper.LAYERS]
 
 
 def watts(row: Row) -> float:
-    """Mean power of the whole array while the layer runs."""
+    """Return the mean power of the whole array while the layer runs."""
     return float(row["energy_pj"] * 1e-6 / row["latency_us"])
 
 
 def power_and_area(rows: Sequence[Row]) -> PaperTable:
-    """Table II."""
+    """Return Table II."""
     row = with_real(rows, "random")["Alex-8"]
     mw_per_pj = 1e-3 / row["latency_us"] / row["num_pes"]
     areas, array = area.module_areas_um2(ArrayConfig()), ArrayConfig()
@@ -108,14 +122,14 @@ def power_and_area(rows: Sequence[Row]) -> PaperTable:
         ],
         cells,
         [
-            "Power of queue, arithmetic and activation read and write is calibrated to the paper's; areas without SRAM "
-            "are the paper's. Clock network and registers are not separate in ours."
+            "Power of queue, arithmetic and activation read and write is calibrated to the paper's. Areas without SRAM "
+            "are the paper's. Our model does not separate clock network and registers."
         ],
     )
 
 
 def benchmark_layers(rows: Sequence[Row]) -> PaperTable:
-    """Table III."""
+    """Return Table III."""
     cells: list[list[Any]] = []
     for layer, flop in zip(paper.LAYERS, paper.FLOP_PERCENT, strict=True):
         for weights in ("random", "uneven", "real"):
@@ -146,12 +160,12 @@ def benchmark_layers(rows: Sequence[Row]) -> PaperTable:
             ("FLOP, difference", "{:+.2%}"),
         ],
         cells,
-        ["Drawn masks take the paper's densities, which it rounds to whole percents."],
+        ["Drawn masks have the paper's densities, which are rounded to whole percents."],
     )
 
 
 def wall_clock(rows: Sequence[Row]) -> PaperTable:
-    """Table IV, EIE's own lines."""
+    """Return Table IV's times of EIE."""
     kinds = {weights: by_layer(rows, weights) for weights in ("random", "uneven", "real")}
     cells: list[list[Any]] = []
     for layer in paper.LAYERS:
@@ -187,25 +201,25 @@ def wall_clock(rows: Sequence[Row]) -> PaperTable:
             ("actual, paper", "{:.1f}"),
             ("actual, ours", "{:.2f}"),
             ("actual, difference", DIFFERENCE),
-            ("least draw", "{:.2f}"),
+            ("smallest draw", "{:.2f}"),
             ("largest draw", "{:.2f}"),
         ],
         cells,
-        ["Our theoretical time is that of all entries, padding included, at one per PE and cycle.", *notes],
+        ["Our theoretical time counts all entries, padding included, at one per PE and cycle.", *notes],
     )
 
 
 def platform_times(rows: Sequence[Row]) -> PaperTable:
-    """Table IV, the other platforms: the paper's times, and their ratio to EIE's, the paper's and ours."""
+    """Return Table IV's times of the other platforms, and their ratios to the paper's and our times of EIE."""
     actual = [_published(layer).paper_actual_us for layer in paper.LAYERS]
     ours = [times_of(with_real(rows, weights)) for weights in MASKS]
     cells: list[list[Any]] = []
     for (platform, batch, matrix), times in paper.PLATFORM_TIMES_US.items():
-        over = [geometric_mean([a / b for a, b in zip(times, each, strict=True)]) for each in (actual, *ours)]
+        over = [geometric_mean([a / b for a, b in zip(times, eie, strict=True)]) for eie in (actual, *ours)]
         cells.append([platform, batch, matrix, *times, *over, over[2] / over[0] - 1])
     return PaperTable(
         "table_4_platforms",
-        "EIE Table IV: the paper's times of other platforms, us an input, and their ratio to EIE's",
+        "EIE Table IV: the paper's times of other platforms, us per input, and their ratio to EIE's",
         [
             ("platform", ""),
             ("batch", "{}"),
@@ -222,7 +236,15 @@ def platform_times(rows: Sequence[Row]) -> PaperTable:
 
 
 def platforms(rows: Sequence[Row], scaling: Mapping[str, Sequence[Row]]) -> PaperTable:
-    """Table V: Alex-7 on several platforms. `scaling` has the rows of the sweeps over PEs by kind of masks."""
+    """Return Table V: Alex-7 on several platforms.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of the benchmark.
+    scaling : mapping of str to rows
+        Rows of the sweeps over PEs, by kind of masks.
+    """
     headings = ("mm2", "W", "frames/s", "frames/s/mm2", "frames/J")
     cells: list[list[Any]] = []
     for name, (_, mm2, watt, frames) in paper.PLATFORMS.items():
@@ -249,29 +271,29 @@ def platforms(rows: Sequence[Row], scaling: Mapping[str, Sequence[Row]]) -> Pape
         "EIE Table V: Alex-7 on several platforms",
         [
             ("platform", ""),
-            ("whose", ""),
-            *((each, "{:,.2f}" if each in ("mm2", "W") else "{:,.0f}") for each in headings),
+            ("source", ""),
+            *((heading, "{:,.2f}" if heading in ("mm2", "W") else "{:,.0f}") for heading in headings),
             ("frames/s, difference", DIFFERENCE),
         ],
         cells,
         [
-            "Area and power at 28 nm are the paper's projection; there is no such technology here.",
+            "Area and power at 28 nm are the paper's projection; our model has no 28 nm technology.",
             f"Parameters held at 10 % density, millions: {', '.join(held)}.",
         ],
     )
 
 
 def speedup_table(rows: Sequence[Row]) -> PaperTable:
-    """Fig 6."""
+    """Return the numbers of Fig 6."""
     ours = {weights: speedups(times_of(with_real(rows, weights))) for weights in MASKS}
     cells: list[list[Any]] = []
     for number, layer in enumerate(paper.LAYERS):
         theirs = paper.SPEEDUPS[number]
-        each = [ours[weights][number] for weights in MASKS]
-        cells.append([layer, theirs, each[0], each[0] / theirs - 1, each[1], each[1] / theirs - 1])
+        random, uneven = (ours[weights][number] for weights in MASKS)
+        cells.append([layer, theirs, random, random / theirs - 1, uneven, uneven / theirs - 1])
     for platform, mean in paper.SPEEDUP_MEANS.items():
-        each = [geometric_mean(speedups(times_of(with_real(rows, weights)), platform)) for weights in MASKS]
-        cells.append([f"geometric mean, {platform}", mean, each[0], each[0] / mean - 1, each[1], each[1] / mean - 1])
+        random, uneven = (geometric_mean(speedups(times_of(with_real(rows, weights)), platform)) for weights in MASKS)
+        cells.append([f"geometric mean, {platform}", mean, random, random / mean - 1, uneven, uneven / mean - 1])
     return PaperTable(
         "figure_6_speedup",
         "EIE Fig 6: speedup over the CPU, dense, without batching",
@@ -284,12 +306,12 @@ def speedup_table(rows: Sequence[Row]) -> PaperTable:
             ("uneven, difference", DIFFERENCE),
         ],
         cells,
-        ["Ours: the paper's times of the platforms over our times of EIE (Alex-8 real, where it is there)."],
+        ["Ours: the paper's times of the platforms over our times of EIE (with the real Alex-8 if available)."],
     )
 
 
 def implied_cpu_watts() -> list[float]:
-    """The CPU's power in each layer, if Fig 7 takes FIG_7_WATT for EIE and Table IV's times."""
+    """Return the CPU's power in each layer, if Fig 7 assumes FIG_7_WATT for EIE and Table IV's times."""
     return [
         gain * paper.FIG_7_WATT / faster
         for gain, faster in zip(
@@ -301,7 +323,7 @@ def implied_cpu_watts() -> list[float]:
 
 
 def energy_table(rows: Sequence[Row]) -> PaperTable:
-    """Fig 7: with the flat power of the paper, and with the power that each layer has in ours."""
+    """Return the numbers of Fig 7 with the paper's constant power, and with our power of each layer."""
     of_kind = with_real(rows, "uneven")
     cpu = implied_cpu_watts()
     cells: list[list[Any]] = []
@@ -323,46 +345,62 @@ def energy_table(rows: Sequence[Row]) -> PaperTable:
             ("paper", "{:,.0f}x"),
             ("CPU, W, implied", "{:.2f}"),
             (f"ours at {paper.FIG_7_WATT:.3f} W", "{:,.0f}x"),
-            ("at flat power, difference", DIFFERENCE),
+            ("at constant power, difference", DIFFERENCE),
             ("ours, W", "{:.3f}"),
             ("ours at our power", "{:,.0f}x"),
             ("at our power, difference", DIFFERENCE),
         ],
         cells,
         [
-            "The paper does not print the CPU's power by layer; what Fig 7 implies with a flat "
-            f"{paper.FIG_7_WATT:.3f} W for EIE is taken (Table V: 73 W). Uneven masks, Alex-8 real where it is there."
+            "The paper does not print the CPU's power by layer. We use the power that Fig 7 implies with a constant "
+            f"{paper.FIG_7_WATT:.3f} W for EIE (Table V: 73 W). Masks are uneven; Alex-8 is real if available."
         ],
     )
 
 
-def queue_table(studies: Mapping[str, Sequence[Row]], depths: Sequence[int]) -> PaperTable:
-    """Fig 8: load balance; a depth read as slots of the ring, and as the columns it holds."""
+def queue_table(queues: Mapping[str, Sequence[Row]], depths: Sequence[int]) -> PaperTable:
+    """Return the numbers of Fig 8, with depths as slots of the ring, and as the columns that it holds.
+
+    Parameters
+    ----------
+    queues : mapping of str to rows
+        Rows of the sweeps over queue slots, by kind of masks.
+    depths : sequence of int
+        Depths of Fig 8.
+    """
     cells: list[list[Any]] = []
-    for weights, rows in studies.items():
+    for weights, rows in queues.items():
         for layer in paper.LAYERS:
             of_layer = {row["queue_slots"]: balance(row) for row in rows if row["layer"] == layer}
-            for reading, add in (("slots of the ring", 0), ("columns it holds", 1)):
+            for reading, add in (("slots of the ring", 0), ("columns held", 1)):
                 cells.append([layer, weights, reading, *(of_layer.get(depth + add) for depth in depths)])
     return PaperTable(
         "figure_8_queue_depth",
         "EIE Fig 8: load balance against queue depth",
-        [("layer", ""), ("weights", ""), ("a depth is", ""), *((str(depth), PERCENT) for depth in depths)],
+        [("layer", ""), ("weights", ""), ("depth counts", ""), *((str(depth), PERCENT) for depth in depths)],
         cells,
-        ["A ring of one slot holds nothing. The paper prints no numbers; its trends are tested above."],
+        ["A ring of one slot holds no column. The paper prints no numbers; its trends are tested above."],
     )
 
 
-def scaling_table(studies: Mapping[str, Sequence[Row]], figure: int) -> PaperTable:
-    """Figs 11 to 13: speedup over one PE, real work in all work, load balance."""
+def scaling_table(scaled: Mapping[str, Sequence[Row]], figure: int) -> PaperTable:
+    """Return the numbers of Fig 11, 12 or 13: speedup over one PE, share of real work, load balance.
+
+    Parameters
+    ----------
+    scaled : mapping of str to rows
+        Rows of the sweeps over PEs, by kind of masks.
+    figure : int
+        Number of the figure.
+    """
     stem, title, form = {
         11: ("figure_11_speedup", "EIE Fig 11: speedup over one PE", TIMES),
-        12: ("figure_12_padding", "EIE Fig 12: real work in all work (the rest is padding)", PERCENT),
+        12: ("figure_12_padding", "EIE Fig 12: share of real work (the rest is padding)", PERCENT),
         13: ("figure_13_load_balance", "EIE Fig 13: load balance", PERCENT),
     }[figure]
     cells: list[list[Any]] = []
-    columns = sorted({row["num_pes"] for row in next(iter(studies.values()))})
-    for weights, rows in studies.items():
+    columns = sorted({row["num_pes"] for row in next(iter(scaled.values()))})
+    for weights, rows in scaled.items():
         for layer in paper.LAYERS:
             cells.append([layer, weights, *scaling(rows, layer, figure).values()])
     return PaperTable(
@@ -375,49 +413,49 @@ def scaling_table(studies: Mapping[str, Sequence[Row]], figure: int) -> PaperTab
 
 
 def scaling(rows: Sequence[Row], layer: str, figure: int) -> dict[int, float]:
-    """What Fig 11, 12 or 13 shows of one layer, by number of PEs."""
+    """Return the values of Fig 11, 12 or 13 for one layer, by number of PEs."""
     of_layer = sorted((row for row in rows if row["layer"] == layer), key=lambda row: row["num_pes"])
     first = of_layer[0]["cycles"] * of_layer[0]["num_pes"]
-    what = {
+    value = {
         11: lambda row: first / row["cycles"],
         12: lambda row: row["useful_macs"] / row["processed_entries"],
         13: balance,
     }[figure]
-    return {row["num_pes"]: what(row) for row in of_layer}
+    return {row["num_pes"]: value(row) for row in of_layer}
 
 
 def balance(row: Row) -> float:
-    """Entries gone through per PE and cycle: one less the share of cycles in which a PE has none."""
+    """Return the processed entries per PE and cycle: one minus the share of cycles in which a PE is idle."""
     return float(row["processed_entries"] / (row["cycles"] * row["num_pes"]))
 
 
 def width_table(rows: Sequence[Row]) -> PaperTable:
-    """Fig 9: line reads of AlexNet's layers, energy of one, and of all, under each rule of reading."""
+    """Return the numbers of Fig 9: line reads of AlexNet's layers, energy per read and in total, by rule."""
     cells: list[list[Any]] = []
     widths = sorted({row["line_bits"] for row in rows if row["line_bits"] >= 32})
     layers = {(row["layer"], row["weights"]) for row in rows if row["layer"].startswith("Alex")}
     layers -= {(layer, "random") for layer, weights in layers if weights == "real"}
-    for rule, what in (
-        ("reads_kept", "the line read last is kept (the machine)"),
+    for rule, description in (
+        ("reads_kept", "the last line is kept (the machine)"),
         ("reads_anew", "each column reads its lines anew"),
         ("reads_own_lines", "each column begins a line of its own"),
     ):
         for width in widths:
-            of_width = [x for x in rows if x["line_bits"] == width and (x["layer"], x["weights"]) in layers]
+            of_width = [row for row in rows if row["line_bits"] == width and (row["layer"], row["weights"]) in layers]
             reads = sum(row[rule] for row in of_width)
             pj = of_width[0]["read_pj"]
-            cells.append([what, width, reads, pj, reads * pj / 1e3])
+            cells.append([description, width, reads, pj, reads * pj / 1e3])
     return PaperTable(
         "figure_9_line_width",
-        "EIE Fig 9: SRAM reads and their energy against the width of a line, AlexNet's three layers",
-        [("rule", ""), ("bits", "{}"), ("reads", "{:,}"), ("pJ a read", "{:.1f}"), ("nJ in all", "{:,.0f}")],
+        "EIE Fig 9: SRAM reads and their energy against the line width, AlexNet's three layers",
+        [("rule", ""), ("bits", "{}"), ("reads", "{:,}"), ("pJ per read", "{:.1f}"), ("nJ in total", "{:,.0f}")],
         cells,
-        ["The paper prints no numbers; it finds 64 bits best. reports/eie/line_widths.py has all nine layers."],
+        ["The paper prints no numbers; it finds 64 bits best. `python -m reports` shows all nine layers."],
     )
 
 
 def best_widths(rows: Sequence[Row]) -> dict[str, int]:
-    """Bits of the line that costs AlexNet's layers the least energy, by rule of reading."""
+    """Return the line width in bits that costs AlexNet's layers the least energy, by rule."""
     least: dict[str, tuple[float, int]] = {}
     for rule, bits, _, _, total_nj in width_table(rows).rows:
         least[rule] = min(least.get(rule, (math.inf, 0)), (total_nj, bits))
@@ -425,7 +463,7 @@ def best_widths(rows: Sequence[Row]) -> dict[str, int]:
 
 
 def precision_table(rows: Sequence[Row]) -> PaperTable:
-    """Fig 10."""
+    """Return the numbers of Fig 10."""
     cells: list[list[Any]] = []
     exact = {row["network"]: row["accuracy"] for row in rows if row["precision"] == "float"}
     for row in rows:
@@ -437,8 +475,8 @@ def precision_table(rows: Sequence[Row]) -> PaperTable:
         "32-bit fixed": MULTIPLY_PJ[32] / MULTIPLY_PJ[16],
         "32-bit float": paper.FLOAT_MULTIPLY_PJ / MULTIPLY_PJ[16],
     }
-    said = "; ".join(
-        f"than {name} {value:.1f}x (paper {paper.MULTIPLIER_SAVINGS[name]}x)" for name, value in savings.items()
+    ratios = "; ".join(
+        f"{name} {value:.1f}x (paper {paper.MULTIPLIER_SAVINGS[name]}x)" for name, value in savings.items()
     )
     return PaperTable(
         "figure_10_precision",
@@ -454,9 +492,10 @@ def precision_table(rows: Sequence[Row]) -> PaperTable:
         ],
         cells,
         [
-            "AlexNet and ImageNet are not here; the networks are ours. Each layer's number format is fitted to what "
-            "enters it, so 8 bits lose less than with one format for all.",
-            f"A 16-bit multiplication takes less energy {said}; the first is the paper's own figure.",
+            "AlexNet and ImageNet are not available here; the networks are ours. Each layer's number format is fitted "
+            "to its inputs, so 8 bits lose less than with one format for all layers.",
+            f"Energy of a multiplication over that of 16-bit fixed point: {ratios}. "
+            "The first number is the paper's own.",
         ],
     )
 

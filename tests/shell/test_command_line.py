@@ -333,7 +333,10 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["reports", "planning"], "make it with python -m designs experiment planning"),
         (["reports", "paper", "absent"], "make it with python -m designs experiment paper"),
         (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
-        (["compress", "pack", "net.npz", "out.dc", "--config", "x.yaml"], "x.yaml: a config is a .toml or a .json"),
+        (
+            ["compress", "pack", "net.npz", "out.dc", "--config", "x.yaml"],
+            "x.yaml: a config must be a .toml or a .json",
+        ),
         (["compress", "pack", "net.npz", "out.dc", "--config", "absent.toml"], "absent.toml: cannot be read: No such"),
         (["compress", "pack", "net.npz", "out.dc", "--config", "x.toml", "--density", "0.5"], "not both"),
         (["compress", "pack", "flat.npz", "out.dc", "--coder", "range", "--index-bits", "4"], "have no effect with"),
@@ -347,7 +350,10 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),
         (["compress", "pack", "flat.npz", "out.dc"], "error: there is no parameter NAME.weight of two dimensions"),
         (["sim", "absent.npz"], "error: absent.npz: there is no such file"),
-        (["sim", "layer.npz", "--prototxt", "x"], "--prototxt describes a .net file, which layer.npz is not; leave it out"),
+        (
+            ["sim", "layer.npz", "--prototxt", "x"],
+            "--prototxt describes a .net file, which layer.npz is not; leave it out",
+        ),
         (["sim", "layer.npz"], "error: layer.npz: holds no recorded input (act); give one with --activations"),
         (["sim", "layer.npz", "--activations", "nan.npy"], "every activation must be a finite float32; found nan"),
         (["sim", "layer.npz", "--activations", "long.npy"], "has 2 columns, so activations must be [2]; found"),

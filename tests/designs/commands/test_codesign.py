@@ -54,9 +54,7 @@ def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) 
     (tmp_path / "space.toml").write_text(SPACE)
     arguments = ["--trials", "6", "--verify", "3", "--out", "out"]
     done = run_command("designs", "codesign", "space.toml", *SMALL, *arguments, folder=tmp_path)
-    assert "3 designs were compressed and measured, of which 3 are feasible; " in done.stdout, (
-        done.stderr
-    )
+    assert "3 designs were compressed and measured, of which 3 are feasible; " in done.stdout, done.stderr
     assert "As measured, and as predicted" in done.stdout
     objectives = ["--objectives", "accuracy_loss", "latency_us", "energy_nj", "area_mm2"]
     again = run_command("designs", "front", "out", *objectives, folder=tmp_path)

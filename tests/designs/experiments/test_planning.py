@@ -126,10 +126,10 @@ def test_the_cost_of_a_layer_is_what_the_array_takes_for_its_recorded_inputs(net
     found = cost(CompressedLayer("0", layer.codes, layer.codebook), 4)
     assert found["latency_us"] == pytest.approx(np.mean([each.latency_us for each in results]))
     assert found["energy_uj"] == pytest.approx(np.mean([each.energy.total_pj for each in results]) / 1e6)
-    with pytest.raises(InputError, match="there are no recorded activations of 1; there are those of 0, 2"):
+    with pytest.raises(InputError, match="1: the layer must be one of the recorded ones, 0, 2"):
         cost(CompressedLayer("1", layer.codes, layer.codebook), 4)
     recurrent = torch.nn.Sequential(torch.nn.Conv1d(64, 4, 1))
-    with pytest.raises(InputError, match="0: the cost of Conv1d on an array is not known; only that of Linear and of"):
+    with pytest.raises(InputError, match="0: a layer on the array must be Linear, or Conv2d of one group .*; found Conv1d"):
         ArrayCost(recurrent, inputs)
 
 
