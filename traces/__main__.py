@@ -7,9 +7,9 @@ from traces.shell.completion import Shell, completion_script
 
 
 def completion(shell: Shell = "bash") -> None:
-    """Print a script that lets the Tab key complete commands, options and their values.
+    """Print a script that makes the Tab key complete commands, options and their values.
 
-    In this shell, and, as a line of ~/.bashrc, in all to come.
+    Source it in a shell, or in ~/.bashrc for all shells.
 
     For instance:
 
@@ -18,15 +18,16 @@ def completion(shell: Shell = "bash") -> None:
       source <(python -m traces completion --shell zsh)
 
     Args:
-        shell: bash, or zsh, which reads the same script in its own way
+        shell: bash or zsh; zsh reads the same script with a different head
     """
     print(completion_script(shell))
 
 
 def main() -> None:
+    """Run the command line."""
     run_commands(
         "python -m traces",
-        "The other packages' programs, completed by the Tab key.",
+        "Completion of the other packages' programs by the Tab key.",
         {"completion": completion},
     )
 

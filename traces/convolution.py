@@ -1,43 +1,55 @@
-"""Convolutions as matrix products: one vector for each output position."""
+"""Convolutions as matrix products, with one vector for each output position."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats32
 from traces.errors import InputError
 
-Images = npt.NDArray[np.float32]  # [inputs, channels, height, width]
+Images = Floats32  # [inputs, channels, height, width]
 
 
 @dataclass(frozen=True)
 class Convolution:
-    """How a convolution goes over an image; pairs are of height and width.
+    """Geometry of a convolution; the pairs are height and width.
 
-    Raises InputError if a value is not a whole number in its range.
+    Attributes
+    ----------
+    kernel : (int, int)
+        Size of the kernel.
+    stride : (int, int)
+        Distance of the output positions.
+    padding : (int, int)
+        Zeros at each side of the image.
+    groups : int
+        Parts of the channels that are convolved separately.
+
+    Raises
+    ------
+    InputError
+        If a value is not a whole number in its range.
     """
 
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int] = (0, 0)
-    """zeros around the image"""
     groups: int = 1
-    """parts of the channels that are convolved by themselves"""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             lowest = 0 if field.name == "padding" else 1
             value = getattr(self, field.name)
             values = (value,) if field.name == "groups" else value
-            good = isinstance(values, tuple) and len(values) == (1 if field.name == "groups" else 2)
-            if not good or not all(isinstance(each, int | np.integer) and each >= lowest for each in values):
-                what = "a whole number" if field.name == "groups" else "a pair of whole numbers (height, width)"
-                raise InputError(f"{field.name} of a convolution must be {what}, {lowest} or more; found {value!r}")
+            valid = isinstance(values, tuple) and len(values) == (1 if field.name == "groups" else 2)
+            if not valid or not all(isinstance(number, int | np.integer) and number >= lowest for number in values):
+                kind = "a whole number" if field.name == "groups" else "a pair of whole numbers (height, width)"
+                raise InputError(f"{field.name} of a convolution must be {kind}, {lowest} or more; found {value!r}")
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the output. Raises InputError if the kernel is larger than the padded image."""
+        """Return height and width of the output; raise InputError if the kernel exceeds the padded image."""
         sizes = []
         for size, kernel, stride, padding in zip((height, width), self.kernel, self.stride, self.padding, strict=True):
             if size + 2 * padding < kernel:
@@ -48,13 +60,20 @@ class Convolution:
             sizes.append((size + 2 * padding - kernel) // stride + 1)
         return sizes[0], sizes[1]
 
-    def unroll(self, images: Images) -> npt.NDArray[np.float32]:
-        """The vectors that the rows of the unrolled weights are multiplied with, padded with zeros.
+    def unroll(self, images: Images) -> Floats32:
+        """Return the vectors that the rows of the unrolled weights are multiplied with, padded with zeros.
 
-        images   float32 [inputs, channels, height, width]
+        Parameters
+        ----------
+        images : numpy.ndarray
+            float32 [inputs, channels, height, width].
 
-        Returns float32 [groups, inputs, positions, channels / groups * kernel height * kernel width], positions row by
-        row, and columns in the order channel, height, width: that of a weight [out, in / groups, height, width].
+        Returns
+        -------
+        numpy.ndarray
+            float32 [groups, inputs, positions, channels / groups * kernel height * kernel width]. The positions are row
+            by row. The columns are in the order channel, height, width, as in a weight [out, in / groups, height,
+            width].
         """
         inputs, channels, height, width = images.shape
         rows, columns = self.output_size(height, width)

@@ -5,15 +5,30 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from traces.arrays import Floats32
 from traces.errors import InputError
-from traces.layer import CompressedLayer, FloatVector
+from traces.layer import CompressedLayer
 from traces.synthetic import draw_layer, draw_uneven_layer
 from traces.unevenness import measured_unevenness
 
 
 @dataclass(frozen=True)
 class BenchmarkLayer:
-    """Shape, densities (shares of non-zeros) and published times of one benchmark layer."""
+    """Shape, densities and published times of one benchmark layer.
+
+    Attributes
+    ----------
+    name : str
+        Name in the paper.
+    columns, rows : int
+        Shape of the weights.
+    weight_density, activation_density : float
+        Shares of non-zeros.
+    paper_theoretical_us, paper_actual_us : float
+        Times in Table IV, with perfect load balance and as simulated.
+    seed : int
+        Seed of the random layer.
+    """
 
     name: str
     columns: int
@@ -24,12 +39,12 @@ class BenchmarkLayer:
     paper_actual_us: float
     seed: int
 
-    def draw(self) -> tuple[CompressedLayer, FloatVector]:
-        """A random layer and input at the published densities, the same at every call."""
+    def draw(self) -> tuple[CompressedLayer, Floats32]:
+        """Draw a layer and an input at the published densities, the same at every call."""
         return draw_layer(self.name, self.rows, self.columns, self.weight_density, self.activation_density, self.seed)
 
-    def draw_uneven(self, draw: int = 0) -> tuple[CompressedLayer, FloatVector]:
-        """The same with a mask as uneven as those of pruned layers; each number `draw` gives one of its own."""
+    def draw_uneven(self, draw: int = 0) -> tuple[CompressedLayer, Floats32]:
+        """Draw a layer with a mask as uneven as those of pruned layers, and an input; `draw` numbers the draws."""
         return draw_uneven_layer(
             *(self.name, self.rows, self.columns, self.weight_density, self.activation_density),
             *(self.seed + 1000 * (draw + 1), measured_unevenness()),
@@ -53,11 +68,27 @@ EIE_BENCHMARK: dict[str, BenchmarkLayer] = {
 
 
 def benchmark_layer(name: str) -> BenchmarkLayer:
-    """Look a benchmark layer up by the paper's name. Raises InputError if there is none of that name."""
+    """Return a benchmark layer by its name in the paper.
+
+    Parameters
+    ----------
+    name : str
+        One of the names in EIE_BENCHMARK.
+
+    Returns
+    -------
+    BenchmarkLayer
+        Shape, densities and published times.
+
+    Raises
+    ------
+    InputError
+        If there is no layer of that name.
+    """
     try:
         return EIE_BENCHMARK[name]
     except KeyError:
         raise InputError(f"there is no EIE benchmark layer {name!r}; the nine are {', '.join(EIE_BENCHMARK)}") from None
 
 
-REAL_LAYERS = {"Alex-8": Path("alex8") / "alex8.npz"}  # where they lie in the data folder
+REAL_LAYERS = {"Alex-8": Path("alex8") / "alex8.npz"}  # paths in the data folder

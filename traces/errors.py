@@ -1,5 +1,5 @@
-"""The one error that is the user's to mend."""
+"""Error that the user can correct."""
 
 
 class InputError(ValueError):
-    """Input that cannot be used. Its sentence says what must hold, what was found and what to do."""
+    """Error of invalid input; its sentence states the requirement, the value found and the remedy."""

@@ -1,4 +1,4 @@
-"""Compiled kernels, kept between processes and never stale."""
+"""Cache of compiled kernels between processes, which is never stale."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Function = TypeVar("Function", bound=Callable[..., object])
 def kernel(function: Function) -> Function:
     """Compile an arithmetic-only function with Numba (`nogil`, no `fastmath`) and cache the machine code.
 
-    Numba's own cache looks at the time stamp of the kernel's file alone. Here the cache folder is named after
-    a hash of every source file of the kernel's package, Numba's version and the `NUMBA_*` environment, so an
-    edit anywhere in the package, another Numba or another flag compiles anew. A kernel may call kernels of
-    its own package only. Where no folder can be written, kernels are compiled in every process.
+    Numba's own cache compares only the time stamp of the kernel's file. Here the name of the cache folder is a hash of
+    all source files of the kernel's package, Numba's version and the `NUMBA_*` environment. So kernels are compiled
+    again after an edit anywhere in the package, with another Numba or with another flag. A kernel may call only kernels
+    of its own package. If no folder can be written, kernels are compiled in every process.
     """
     import numba
 

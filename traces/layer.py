@@ -1,22 +1,19 @@
-"""The hardware-neutral form of one compressed layer: codes, a codebook and a bias."""
+"""Hardware-neutral form of one compressed layer: codes, a codebook and a bias."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats32, Integers, Integers64, Numbers
 from traces.errors import InputError
 
-Codes = npt.NDArray[Any]  # uint8 or uint16
-FloatVector = npt.NDArray[np.float32]
-MOST_WEIGHTS = 2**30  # that a file may state for one layer: a GiB of codes
+MOST_WEIGHTS = 2**30  # of a layer in a file: a GiB of codes
 
 
 def check_size(name: str, rows: int, columns: int) -> None:
-    """Raise InputError if a file states a layer of more than MOST_WEIGHTS weights, before any memory is taken."""
+    """Raise InputError if a file states more than MOST_WEIGHTS weights for a layer, before memory is allocated."""
     if rows * columns > MOST_WEIGHTS:
         raise InputError(
             f"layer {name!r}: a layer may have at most {MOST_WEIGHTS:,} weights; found {rows:,} x {columns:,}; the "
@@ -24,8 +21,8 @@ def check_size(name: str, rows: int, columns: int) -> None:
         )
 
 
-def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same values, in memory that nobody can write to; a file mapped for reading is shared, not copied."""
+def _read_only(array: Numbers) -> Numbers:
+    """Return the values in read-only memory; a file mapped for reading is shared, not copied."""
     owner = array
     while isinstance(owner.base, np.ndarray):
         owner = owner.base
@@ -38,29 +35,40 @@ def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True, eq=False)
 class CompressedLayer:
-    """A weight matrix whose entries are indices into a table of shared weights.
+    """Weight matrix whose entries are indices into a codebook of shared weights.
 
-    name      what the layer is called in reports and in a container
-    codes     uint8 or uint16 [rows, columns]; index into `codebook`, 0 = pruned
-    codebook  float32 [2**weight_bits]; entry 0 is 0.0, the value of a pruned weight
-    bias      same type as `codes`, [rows], indices into `codebook`, or None
-    free_bias   float32 [rows], a bias outside of the codebook, or None; a layer has one of the two at most
+    Attributes
+    ----------
+    name : str
+        Name of the layer in reports and in a container.
+    codes : numpy.ndarray
+        Indices into `codebook`, uint8 or uint16 [rows, columns]; 0 is a pruned weight.
+    codebook : numpy.ndarray
+        Shared weights, float32 [2**weight_bits]; entry 0 is 0.0, the value of a pruned weight.
+    bias : numpy.ndarray, optional
+        Indices into `codebook`, of the type of `codes`, [rows].
+    free_bias : numpy.ndarray, optional
+        Bias outside of the codebook, float32 [rows]. A layer has at most one of the two biases.
 
+    Raises
+    ------
+    InputError
+        If a type or shape is wrong, a value of the codebook or of a free bias is not finite, a code has no entry in the
+        codebook, or there are two biases.
+
+    Notes
+    -----
     The layer computes `weights() @ activations + bias_values()`. A convolution is stored unrolled, as
-    [out, in * kernel_height * kernel_width]. The arrays of a layer are its own and read-only.
-
-    Raises InputError if a type or shape is wrong, a value of the codebook or of a free bias is not finite, a code has
-    no entry in the codebook, or there are two biases.
-
-    Source: weight sharing, Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3; the encoded weight
-    matrix of Han et al., "EIE", ISCA 2016, section III-B.
+    [out, in * kernel_height * kernel_width]. The layer owns its arrays, which are read-only. Source: weight sharing of
+    Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3; encoded weight matrix of Han et al., "EIE", ISCA 2016,
+    section III-B.
     """
 
     name: str
-    codes: Codes
-    codebook: FloatVector
-    bias: Codes | None = None
-    free_bias: FloatVector | None = None
+    codes: Integers
+    codebook: Floats32
+    bias: Integers | None = None
+    free_bias: Floats32 | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -106,7 +114,8 @@ class CompressedLayer:
         object.__setattr__(self, "codes", _read_only(codes))
         object.__setattr__(self, "codebook", _read_only(codebook))
 
-    def _index_array(self, field: str, value: object, dimensions: int) -> Codes:
+    def _index_array(self, field: str, value: object, dimensions: int) -> Integers:
+        """Return codebook indices in native byte order, or raise InputError."""
         array = np.asarray(value)
         if array.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or array.ndim != dimensions:
             raise InputError(
@@ -115,7 +124,7 @@ class CompressedLayer:
             )
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
-    def _checked_free_bias(self, rows: int) -> FloatVector:
+    def _checked_free_bias(self, rows: int) -> Floats32:
         given = np.asarray(self.free_bias)
         if given.shape != (rows,) or given.dtype.kind not in "fiu":
             raise InputError(
@@ -133,7 +142,7 @@ class CompressedLayer:
             raise InputError(f"layer {self.name!r}: every value of free_bias must be finite as float32")
         return values
 
-    def _check_codes_in_codebook(self, field: str, codes: Codes, length: int) -> None:
+    def _check_codes_in_codebook(self, field: str, codes: Integers, length: int) -> None:
         largest = int(codes.max())
         if largest >= length:
             raise InputError(
@@ -153,32 +162,32 @@ class CompressedLayer:
 
     @property
     def weight_bits(self) -> int:
-        """Bits of one code: log2 of the codebook's length."""
+        """Bits of one code, log2 of the codebook's length."""
         return int(self.codebook.size).bit_length() - 1
 
     @property
     def density(self) -> float:
-        """Kept weights over all weights."""
+        """Share of weights that are kept."""
         return float(np.count_nonzero(self.codes)) / self.codes.size
 
     @property
     def num_parameters(self) -> int:
-        """Weights of the layer before pruning, and biases that its codebook serves: a free bias does not count."""
+        """Weights before pruning, and biases in the codebook; a free bias does not count."""
         return int(self.codes.size) + (0 if self.bias is None else self.rows)
 
-    def weights(self) -> FloatVector:
-        """The decoded weight matrix, float32 [rows, columns]."""
+    def weights(self) -> Floats32:
+        """Return the decoded weight matrix, float32 [rows, columns]."""
         return self.codebook[self.codes]
 
-    def bias_values(self) -> FloatVector:
-        """The bias, decoded or as it is, float32 [rows]; zeros where the layer has none."""
+    def bias_values(self) -> Floats32:
+        """Return the bias as values, float32 [rows]; zeros if the layer has none."""
         if self.free_bias is not None:
             return self.free_bias.copy()
         if self.bias is None:
             return np.zeros(self.rows, dtype=np.float32)
         return self.codebook[self.bias]
 
-    def part(self, rows: npt.NDArray[np.int64] | slice) -> CompressedLayer:
-        """Some rows of the layer, each with its bias."""
-        bias, free_bias = (None if each is None else each[rows] for each in (self.bias, self.free_bias))
+    def part(self, rows: Integers64 | slice) -> CompressedLayer:
+        """Return a layer of some rows, each with its bias."""
+        bias, free_bias = (None if values is None else values[rows] for values in (self.bias, self.free_bias))
         return CompressedLayer(self.name, self.codes[rows], self.codebook, bias, free_bias)

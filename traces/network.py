@@ -1,53 +1,59 @@
-"""What runs, as a whole: the layers of a feed-forward network and what lies between them."""
+"""Feed-forward networks: matrix products, and the steps between them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats, Floats32
 from traces.convolution import Convolution, Images
 from traces.errors import InputError
-from traces.layer import CompressedLayer, FloatVector
+from traces.layer import CompressedLayer
 
 Shape = tuple[int, ...]  # of one input: [features], or [channels, height, width]
-Floats = npt.NDArray[Any]
-INPUT = "input"  # the name of what enters the network
+INPUT = "input"  # name of the network's input among the sources
 
 
 @dataclass(frozen=True, eq=False)
 class LayerStep:
-    """A matrix product: a fully connected layer, which flattens what enters it, or a convolution.
+    """Matrix product: a convolution, or a fully connected layer, which flattens its input.
 
-    layer        its rows are outputs, or output channels; its columns as `Convolution.unroll` orders them
-    source       the step whose output enters
-    convolution  None for a fully connected layer
-    bias         float32 [rows], added to the outputs off the array; besides the layer's own, `layer.bias_values()`
-    rectified    whether negative outputs become zero (ReLU)
+    Attributes
+    ----------
+    layer : CompressedLayer
+        Weights. The rows are outputs, or output channels; the columns are in the order of `Convolution.unroll`.
+    source : str
+        Name of the step whose output enters.
+    convolution : Convolution, optional
+        Geometry; None for a fully connected layer.
+    bias : numpy.ndarray, optional
+        float32 [rows], added to the outputs off the array, besides the layer's own `bias_values()`.
+    rectified : bool
+        True if negative outputs become zero (ReLU).
     """
 
     layer: CompressedLayer
     source: str = INPUT
     convolution: Convolution | None = None
-    bias: FloatVector | None = None
+    bias: Floats32 | None = None
     rectified: bool = False
 
     @property
     def name(self) -> str:
-        """That of the layer."""
+        """Name of the layer."""
         return self.layer.name
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The step whose output enters."""
+        """Name of the step whose output enters, as a tuple."""
         return (self.source,)
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output. Raises InputError if the layer does not take what enters."""
+        """Return the shape of the output; raise InputError if the input does not fit the layer."""
         convolution, layer = self.convolution, self.layer
         if self.bias is not None and self.bias.shape != (layer.rows,):
             raise InputError(f"bias must be [{layer.rows}], one value a row; found {list(self.bias.shape)}")
@@ -70,35 +76,48 @@ class LayerStep:
             )
         return (layer.rows, *convolution.output_size(*shape[1:]))
 
-    def vectors(self, images: Floats) -> npt.NDArray[np.float32]:
-        """What is multiplied: float32 [groups, inputs, positions, columns]."""
+    def vectors(self, images: Floats) -> Floats32:
+        """Return the vectors that are multiplied, float32 [groups, inputs, positions, columns]."""
         if self.convolution is not None:
             return self.convolution.unroll(images)
         return images.reshape(1, len(images), 1, -1)
 
     def group_layers(self) -> list[CompressedLayer]:
-        """The matrix of each group, all of its rows."""
+        """Return the matrix of each group, with all of its rows."""
         layer, groups = self.layer, 1 if self.convolution is None else self.convolution.groups
         if groups == 1:
             return [layer]
         parts = np.array_split(np.arange(layer.rows), groups)
         return [layer.part(rows) for rows in parts]
 
-    def finish(self, products: Floats, shape: Shape) -> npt.NDArray[np.float32]:
-        """From products [groups, inputs, positions, rows / groups] to outputs float32 [inputs, *shape]."""
+    def finish(self, products: Floats, shape: Shape) -> Floats32:
+        """Turn products [groups, inputs, positions, rows / groups] into outputs, float32 [inputs, *shape]."""
         outputs = products.transpose(1, 0, 3, 2).reshape(products.shape[1], self.layer.rows, -1)
         if self.bias is not None:
             outputs = outputs + self.bias[:, np.newaxis]
         outputs = np.maximum(outputs, 0) if self.rectified else outputs
-        found: npt.NDArray[np.float32] = outputs.reshape(-1, *shape).astype(np.float32)
-        return found
+        shaped: Floats32 = outputs.reshape(-1, *shape).astype(np.float32)
+        return shaped
 
 
 @dataclass(frozen=True)
 class PoolStep:
-    """The maximum or the mean of windows, as Caffe has it: windows are clipped at the border, sizes rounded up.
+    """Maximum or mean over windows, as in Caffe: windows are clipped at the border, and sizes are rounded up.
 
-    kernel   None for one window over the whole image
+    Attributes
+    ----------
+    name : str
+        Name of the step.
+    source : str
+        Name of the step whose output enters.
+    kind : {"max", "mean"}
+        Value of a window.
+    kernel : (int, int), optional
+        Height and width of a window; None for one window over the whole image.
+    stride : (int, int)
+        Distance of the windows.
+    padding : (int, int)
+        Border around the image.
     """
 
     name: str
@@ -110,11 +129,11 @@ class PoolStep:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The step whose output enters."""
+        """Name of the step whose output enters, as a tuple."""
         return (self.source,)
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Shape of the output. Raises InputError if what enters is no image, or smaller than the kernel."""
+        """Return the shape of the output; raise InputError if the input is no image, or smaller than the kernel."""
         if len(shape) != 3:
             raise InputError(f"pooling takes [channels, height, width]; found {list(shape)}")
         if self.kernel is None:
@@ -124,7 +143,7 @@ class PoolStep:
             if size + 2 * padding < kernel or padding >= kernel:
                 raise InputError(f"a window of {kernel} with padding {padding} does not fit an image of {size}")
             windows = -(-(size + 2 * padding - kernel) // stride) + 1
-            # a window that begins in the padding after the image is left out
+            # no window begins in the padding after the image
             sizes.append(windows - 1 if padding and (windows - 1) * stride >= size + padding else windows)
         return (shape[0], *sizes)
 
@@ -141,7 +160,7 @@ class PoolStep:
         around = ((0, 0), (0, 0), (top, bottom), (left, right))
 
         def windows(padded: Floats) -> list[Floats]:
-            """For each place in the kernel, what lies there in every window."""
+            """Return, for each place in the kernel, the values of all windows at that place."""
             return [
                 padded[:, :, i : i + (rows - 1) * down + 1 : down, j : j + (columns - 1) * across + 1 : across]
                 for i in range(self.kernel[0] if self.kernel else 0)
@@ -151,7 +170,7 @@ class PoolStep:
         if self.kind == "max":
             largest: Images = np.maximum.reduce(windows(np.pad(images, around, constant_values=-np.inf)))
             return largest
-        # the mean is over the window as far as the padded image goes, but not over what rounding up adds to it
+        # the mean is over the part of a window inside the padded image, without the columns that rounding up adds
         inside = np.pad(np.ones((1, 1, images.shape[2] + 2 * top, images.shape[3] + 2 * left)), around)
         inside = inside[:, :, top:, left:][:, :, : images.shape[2] + top + bottom, : images.shape[3] + left + right]
         sums = np.add.reduce(windows(np.pad(images.astype(np.float64), around)))
@@ -161,13 +180,21 @@ class PoolStep:
 
 @dataclass(frozen=True)
 class ConcatenateStep:
-    """The channels of several steps, one after the other."""
+    """Concatenation of the channels of several steps.
+
+    Attributes
+    ----------
+    name : str
+        Name of the step.
+    sources : tuple of str
+        Names of the steps whose outputs enter, in order.
+    """
 
     name: str
     sources: tuple[str, ...]
 
     def output_shape(self, *shapes: Shape) -> Shape:
-        """Shape of the output. Raises InputError if the images are not of one size."""
+        """Return the shape of the output; raise InputError if the images differ in size."""
         if len({shape[1:] for shape in shapes}) != 1:
             raise InputError(f"images of one size are needed; found {', '.join(str(list(shape)) for shape in shapes)}")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
@@ -182,23 +209,36 @@ Step = LayerStep | PoolStep | ConcatenateStep
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Steps in an order in which each comes after its sources; the last one's output is the network's.
+    """Feed-forward network: steps, each after its sources; the output of the last one is the network's.
 
-    Raises InputError if a name is there twice, a source is no earlier step, or a step does not take what enters it.
+    Attributes
+    ----------
+    name : str
+        Name of the network.
+    input_shape : tuple of int
+        Shape of one input: [features], or [channels, height, width].
+    steps : tuple of LayerStep, PoolStep or ConcatenateStep
+        The steps in order.
+    output_shapes : dict
+        Shape of one input's output by the name of the step; derived from the others.
+
+    Raises
+    ------
+    InputError
+        If two steps have one name, a source is no earlier step, or an input does not fit its step.
     """
 
     name: str
     input_shape: Shape
     steps: tuple[Step, ...]
     output_shapes: dict[str, Shape] = field(init=False)
-    """of one input, by step"""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_shapes", self._output_shapes())
 
     @classmethod
     def of_layers(cls, name: str, layers: Sequence[CompressedLayer]) -> Network:
-        """Fully connected layers one after the other, each but the last one rectified."""
+        """Make a network of fully connected layers, all but the last one rectified."""
         if not layers:
             raise InputError(f"network {name!r} must have at least one layer")
         sources = [INPUT, *(layer.name for layer in layers[:-1])]
@@ -210,7 +250,7 @@ class Network:
 
     @property
     def layers(self) -> list[CompressedLayer]:
-        """The layers, in order."""
+        """The layers in order."""
         return [step.layer for step in self.steps if isinstance(step, LayerStep)]
 
     def _output_shapes(self) -> dict[str, Shape]:
@@ -220,7 +260,7 @@ class Network:
         for step in self.steps:
             if step.name in shapes:
                 raise InputError(
-                    f"network {self.name!r}: every step needs a name of its own; {step.name!r} is there twice"
+                    f"network {self.name!r}: every step needs a name of its own; found {step.name!r} twice"
                 )
             unknown = [source for source in step.sources if source not in shapes]
             if unknown or not step.sources:

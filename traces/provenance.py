@@ -1,4 +1,4 @@
-"""What made a result: versions of the software, and a digest of its sources."""
+"""Provenance of a result: versions of the software, and a digest of its sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 @cache
 def source_digest(*folders: Path) -> str:
-    """A hash of all Python sources in `folders`, 16 hexadecimal digits."""
+    """Return a hash of all Python sources in `folders`, 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for folder in folders:
         for source in sorted(folder.rglob("*.py")):
@@ -20,11 +20,11 @@ def source_digest(*folders: Path) -> str:
 
 
 def versions(*distributions: str) -> dict[str, str]:
-    """Versions of Python, this project and the named distributions; those not installed are left out."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python, this project and the named distributions, as far as they are installed."""
+    numbers = {"python": platform.python_version()}
     for name in ("eie-codesign", "numpy", *distributions):
         try:
-            found[name] = importlib.metadata.version(name)
+            numbers[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return numbers

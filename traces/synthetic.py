@@ -1,22 +1,47 @@
-"""Layers and inputs drawn at random, the same for everyone: `numpy.random.RandomState` streams are frozen."""
+"""Random layers and inputs, the same on every machine: the streams of `numpy.random.RandomState` are frozen."""
 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats32, Integers64
 from traces.errors import InputError
-from traces.layer import CompressedLayer, FloatVector
+from traces.layer import CompressedLayer
 from traces.unevenness import Unevenness
 
 
 def draw_layer(
     name: str, rows: int, columns: int, weight_density: float, activation_density: float, seed: int
-) -> tuple[CompressedLayer, FloatVector]:
-    """Draw a 4-bit layer with a bias, and one input, at the given densities (shares of non-zeros, 0 to 1).
+) -> tuple[CompressedLayer, Floats32]:
+    """Draw a layer of 4-bit codes with a bias, and one input.
 
-    Draws in this order: the mask of kept weights, their codes 1 to 15, the bias codes 0 to 15, the mask of
-    active inputs, their values from [0, 1). The codebook is 0 and 15 values evenly from -0.7 to 0.7.
+    Parameters
+    ----------
+    name : str
+        Name of the layer.
+    rows, columns : int
+        Shape of the weights.
+    weight_density, activation_density : float
+        Expected shares of non-zeros, 0 to 1.
+    seed : int
+        Seed of the random stream.
+
+    Returns
+    -------
+    layer : CompressedLayer
+        The layer.
+    activations : numpy.ndarray
+        The input, float32 [columns].
+
+    Raises
+    ------
+    InputError
+        If the layer is empty or a density is out of range.
+
+    Notes
+    -----
+    The draws are in this order: mask of kept weights, their codes 1 to 15, bias codes 0 to 15, mask of active inputs,
+    their values from [0, 1). The codebook is 0 and 15 values evenly spaced from -0.7 to 0.7.
     """
     _check(rows, columns, weight_density, activation_density)
     stream = np.random.RandomState(seed)
@@ -41,11 +66,38 @@ def draw_uneven_layer(
     activation_density: float,
     seed: int,
     unevenness: Unevenness,
-) -> tuple[CompressedLayer, FloatVector]:
-    """As `draw_layer`, with a mask as uneven as those of pruned layers, and both densities exact, to one of each.
+) -> tuple[CompressedLayer, Floats32]:
+    """Draw a layer with a mask as uneven as those of pruned layers, and one input, at exact densities.
 
-    Draws in this order: logarithms of the scales of rows and of columns, weights, of which the largest are kept, their
-    codes, the bias codes, which inputs are active, whatever their column holds, and their values from (0, 1].
+    Parameters
+    ----------
+    name : str
+        Name of the layer.
+    rows, columns : int
+        Shape of the weights.
+    weight_density, activation_density : float
+        Shares of non-zeros, 0 to 1, rounded to whole weights and inputs.
+    seed : int
+        Seed of the random stream.
+    unevenness : Unevenness
+        Spread of the scales of rows and columns.
+
+    Returns
+    -------
+    layer : CompressedLayer
+        The layer.
+    activations : numpy.ndarray
+        The input, float32 [columns].
+
+    Raises
+    ------
+    InputError
+        If the layer is empty or a density is out of range.
+
+    Notes
+    -----
+    The draws are in this order: logarithms of the scales of rows and of columns; weights, the largest of which are
+    kept; their codes; bias codes; active inputs, independent of their columns; their values from (0, 1].
     """
     _check(rows, columns, weight_density, activation_density)
     stream = np.random.RandomState(seed)
@@ -66,12 +118,12 @@ def draw_uneven_layer(
     return CompressedLayer(name, codes.reshape(rows, columns), _codebook(), bias), activations
 
 
-def _largest(magnitudes: FloatVector, number: int) -> npt.NDArray[np.int64]:
-    """Where the largest of these numbers, none negative, are; of equal ones, the first."""
+def _largest(magnitudes: Floats32, number: int) -> Integers64:
+    """Return the places of the `number` largest magnitudes; of equal ones, those of the first."""
     if number == 0:
         return np.zeros(0, dtype=np.int64)
-    bits = magnitudes.view(np.uint32)  # in the order of the numbers; nothing is copied, as sorting would
-    low, high = 0, int(bits.max())  # the largest threshold that `number` of them reach
+    bits = magnitudes.view(np.uint32)  # have the order of the magnitudes; nothing is copied
+    low, high = 0, int(bits.max())  # bounds of the largest threshold that `number` of them reach
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if np.count_nonzero(bits >= middle) >= number else (low, middle - 1)
@@ -80,12 +132,12 @@ def _largest(magnitudes: FloatVector, number: int) -> npt.NDArray[np.int64]:
 
 
 def _row_blocks(rows: int, columns: int) -> list[slice]:
-    """Blocks of rows draw the same numbers as one call would, without arrays of 8 bytes a weight."""
+    """Cut the rows into blocks: they draw the same numbers as one call, without arrays of 8 bytes per weight."""
     block = max(1, 2**18 // columns)
     return [slice(first, min(first + block, rows)) for first in range(0, rows, block)]
 
 
-def _codebook() -> FloatVector:
+def _codebook() -> Floats32:
     return np.concatenate([[0.0], np.linspace(-0.7, 0.7, 15)]).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What a PyTorch network feeds to its layers. The one module here that knows PyTorch."""
+"""Recording of a PyTorch network's activations; no other module here needs PyTorch."""
 
 from __future__ import annotations
 
@@ -6,27 +6,44 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from traces.arrays import Floats32
 from traces.errors import InputError
 
 
 def record_activations(
-    module: torch.nn.Module, inputs: npt.NDArray[np.float32], layers: Sequence[str], all_called: bool = True
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Run `inputs` [batch, ...] through `module` and record what enters each named submodule.
+    module: torch.nn.Module, inputs: Floats32, layers: Sequence[str], all_called: bool = True
+) -> dict[str, Floats32]:
+    """Run inputs through a network and record the inputs of some of its layers.
 
-    Returns float32 [batch, ...] by layer name. The module is put in evaluation mode for the run and left as
-    it was found. Raises InputError if a name is no submodule, or, with `all_called`, a submodule is never called;
-    without it, such a submodule is left out.
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Network. It runs in evaluation mode, and its mode is restored.
+    inputs : numpy.ndarray
+        Inputs, float32 [batch, ...].
+    layers : sequence of str
+        Names of submodules.
+    all_called : bool
+        True to require that the network calls all of them; otherwise those not called are left out.
+
+    Returns
+    -------
+    dict
+        Inputs of each layer by name, float32 [batch, ...].
+
+    Raises
+    ------
+    InputError
+        If a name is no submodule, or a submodule is never called.
     """
     submodules = dict(module.named_modules())
     unknown = [name for name in layers if name not in submodules]
     if unknown:
         known = ", ".join(name for name in submodules if name)
         raise InputError(f"the network has no layer {', '.join(unknown)}; its layers are {known}")
-    recorded: dict[str, npt.NDArray[np.float32]] = {}
+    recorded: dict[str, Floats32] = {}
 
     def recorder(name: str) -> Any:
         def record(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:

@@ -1,7 +1,7 @@
-"""How uneven the masks of pruned layers are, as measured on real ones (`mask_unevenness.csv`).
+"""Unevenness of the masks of pruned layers, measured on real ones (`mask_unevenness.csv`).
 
-Weights are taken to be normal, with a scale of their own for each row and each column, and the smallest of a layer to
-be pruned. The logarithms of the scales are normal; their standard deviations are the two parameters:
+In the model, weights are normal with a scale for each row and each column, and the smallest weights of a layer are
+pruned. The logarithms of the scales are normal; their standard deviations are the two parameters:
 
     weight[i, j] = exp(row_spread * r[i] + column_spread * c[j]) * w[i, j]          r, c, w from N(0, 1)
 
@@ -13,6 +13,7 @@ tend to be less uneven; six are too few to model that. The spreads are not fitte
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -26,9 +27,17 @@ FIELDS = ("network", "layer", "kind", "rows", "columns", "density", "row_spread"
 
 @dataclass(frozen=True)
 class Unevenness:
-    """Standard deviations of the logarithm of the weights' scale, over rows and over columns.
+    """Standard deviations of the logarithms of the weights' scales.
 
-    Raises InputError if one is not a number from 0 to 3.
+    Attributes
+    ----------
+    row_spread, column_spread : float
+        Standard deviation over rows and over columns, 0 (even) to 3.
+
+    Raises
+    ------
+    InputError
+        If a value is out of range.
     """
 
     row_spread: float
@@ -40,10 +49,23 @@ class Unevenness:
                 raise InputError(f"{name}={value} must be 0 (even) to 3, the deviation of a logarithm of scales")
 
 
-def measured_unevenness(path: Path = MEASURED_FILE) -> Unevenness:
-    """The median of the fully connected layers that were measured.
+def measured_unevenness(path: str | os.PathLike[str] = MEASURED_FILE) -> Unevenness:
+    """Return the median of the measured fully connected layers.
 
-    Raises InputError if the file is missing, damaged or has no such layer.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Table of measured layers; by default the one of this package.
+
+    Returns
+    -------
+    Unevenness
+        The two spreads.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or has no such layer.
     """
     rows = [row for row in read_measured(path) if row["kind"] == FULLY_CONNECTED]
     if not rows:
@@ -53,10 +75,10 @@ def measured_unevenness(path: Path = MEASURED_FILE) -> Unevenness:
     return Unevenness(*(median(float(row[name]) for row in rows) for name in ("row_spread", "column_spread")))
 
 
-def read_measured(path: Path = MEASURED_FILE) -> list[dict[str, str]]:
-    """All layers that were measured, a value for each of FIELDS. Raises InputError if the file is none of this kind."""
+def read_measured(path: str | os.PathLike[str] = MEASURED_FILE) -> list[dict[str, str]]:
+    """Read the measured layers, with a value for each of FIELDS, or raise InputError."""
     try:
-        with path.open(newline="") as stream:
+        with Path(path).open(newline="") as stream:
             rows = list(csv.DictReader(stream))
         wrong = not rows or any(tuple(row) != FIELDS or None in row.values() for row in rows)
         wrong = wrong or any(not float(row[name]) >= 0 for row in rows for name in FIELDS[-3:])

@@ -159,14 +159,14 @@ def test_a_container_is_shown_simulated_and_unpacked(finished: tuple[Path, str])
     shown = run_command("compress", "show", container, folder=folder).stdout
     assert f"{container.stat().st_size:,} bytes; the same parameters in fp32 take 202,440" in shown
     simulated = run_command("designs", "simulate", container, "--num-pes", 16, folder=folder)
-    assert "Right answers on these inputs: 9" in simulated.stdout, simulated.stderr
+    assert "Accuracy on these inputs: 9" in simulated.stdout, simulated.stderr
     run_command("compress", "unpack", container, "weights.npz", folder=folder)
     layer = CompressedModel.load(container).layers[0]
     assert np.array_equal(read_npz(folder / "weights.npz")["fc1.weight"], layer.weights())
     write_npy(folder / "inputs.npy", np.ones((2, 64)))
     done = run_command("designs", "simulate", container, "--activations", "inputs.npy", folder=folder)
     assert "mean of 2" in done.stdout
-    assert "Right answers" not in done.stdout
+    assert "Accuracy" not in done.stdout
 
 
 def test_weights_are_packed_and_what_is_left_alone_is_said(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import pytest
 from sim import ArrayConfig, SimulationResult, simulate
 from tests.conftest import PROJECT, real_file
 from traces import CompressedLayer
+from traces.arrays import Floats32
 from traces.eie_benchmark import benchmark_layer
 from traces.files.npz import read_layer_and_input
-from traces.layer import FloatVector
 from traces.synthetic import draw_layer
 
 # the golden counts know no capacities
@@ -39,7 +39,7 @@ def array_of(row: Row) -> ArrayConfig:
     )
 
 
-def check(row: Row, layer: CompressedLayer, activations: FloatVector, result: SimulationResult) -> None:
+def check(row: Row, layer: CompressedLayer, activations: Floats32, result: SimulationResult) -> None:
     found = {
         "rows": layer.rows,
         "columns": layer.columns,

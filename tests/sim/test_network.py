@@ -201,7 +201,7 @@ def test_a_convolution_that_does_not_stay_on_the_array_is_refused() -> None:
     ("steps", "sentence"),
     [
         ([], "network 'odd' must have at least one step"),
-        ([PoolStep(INPUT, INPUT, "max")], "every step needs a name of its own; 'input' is there twice"),
+        ([PoolStep(INPUT, INPUT, "max")], "every step needs a name of its own; found 'input' twice"),
         ([PoolStep("pool", "absent", "max")], "sources must be 'input' or earlier steps; found absent"),
         ([ConcatenateStep("all", ())], "sources must be 'input' or earlier steps; found none"),
         ([PoolStep("pool", INPUT, "max", (9, 9))], "step 'pool': a window of 9 with padding 0 does not fit an image"),

@@ -1,1 +1,1 @@
-"""Readers and writers of the files that layers, networks, images and matrices come in."""
+"""Readers and writers of files of layers, networks, images and matrices."""

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 from traces.errors import InputError
 
-PARTIAL_SUFFIX = ".partial"  # of a file that is being written; left behind only by a writer that was killed
+PARTIAL_SUFFIX = ".partial"  # of a file that is being written; only a killed writer leaves one behind
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` if the block ends well, remove it if not.
+    """Yield a temporary path beside `path`, which is renamed to `path` if the block succeeds, and removed otherwise.
 
-    Missing folders are made and links followed. Raises InputError where `path` cannot be written: it is a
-    folder or a device, a folder is closed to us, the disk is full.
+    Missing folders are made and links are followed. Raises InputError if `path` cannot be written: it is a folder or a
+    device, a folder is read-only, or the disk is full.
     """
     try:
         target = Path(path).resolve()
@@ -55,6 +55,6 @@ def _umask() -> int:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `content` to `path`: all of it, or nothing."""
+    """Write `content` to `path` completely, or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)

@@ -1,10 +1,15 @@
-"""Networks as the author of Deep Compression published them: a `.net` file beside Caffe's description (`.prototxt`).
+"""Networks in the format of the author of Deep Compression: a `.net` file beside Caffe's description (`.prototxt`).
 
-The `.net` file, little endian: one uint32 for each layer, its stored entries; then for each layer, in the order of the
-description, its codebook, float32 [256] for a convolution and [16] for any other layer; its bias, float32 [outputs];
-the codes of its entries, a byte each, or half a byte, low half first, with 16 shared weights; and their gaps, half a
-byte each, low half first. Entries lie in the flattened weight [out, in, height, width], each after a gap of zeros;
-code 0 with gap 15 is padding. Source: github.com/songhan/SqueezeNet-Deep-Compression.
+The `.net` file is little endian. It begins with one uint32 for each layer, the number of its stored entries. Then it
+has for each layer, in the order of the description:
+
+* the codebook, float32 [256] for a convolution and [16] for any other layer;
+* the bias, float32 [outputs];
+* the codes of the entries: a byte each, or, with 16 shared weights, half a byte each, low half first;
+* the gaps of the entries: half a byte each, low half first.
+
+Each entry of the flattened weight [out, in, height, width] comes after a gap of zeros. Code 0 with gap 15 is padding.
+Source: github.com/songhan/SqueezeNet-Deep-Compression.
 """
 
 from __future__ import annotations
@@ -17,23 +22,40 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from traces.arrays import Floats32, Numbers
 from traces.convolution import Convolution
 from traces.errors import InputError
 from traces.files.prototxt import Message, parse_prototxt
-from traces.layer import CompressedLayer, FloatVector, check_size
+from traces.layer import CompressedLayer, check_size
 from traces.network import INPUT, ConcatenateStep, LayerStep, Network, PoolStep, Shape, Step
 
 MAX_GAP = 15
 
 
 def read_net(path: str | os.PathLike[str], prototxt: str | os.PathLike[str] | None = None) -> Network:
-    """Read a `.net` file; layers of 8-bit codes, or 4-bit ones where they are no convolutions.
+    """Read a `.net` file.
 
-    prototxt   Caffe's description of the network; if none is given, the only one in the same folder
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The `.net` file.
+    prototxt : str or os.PathLike, optional
+        Caffe's description of the network. By default it is the only one in the same folder.
 
-    A bias is plain float32 there, and so it is kept, as `LayerStep.bias`. Dropout does nothing in a network that is
-    not being trained, and a last softmax changes no answer: both are left out. Raises InputError if a file is
-    missing, cut off or too long, or the two do not go together.
+    Returns
+    -------
+    Network
+        Convolutions of 8-bit codes, and fully connected layers of 4-bit codes. A bias is a `LayerStep.bias`.
+
+    Raises
+    ------
+    InputError
+        If a file is missing, cut off or too long, or the two do not match.
+
+    Notes
+    -----
+    Dropout and a last softmax are left out: the first has no effect in inference, the second does not change the order
+    of the outputs.
     """
     path = Path(path)
     description = _read(_description_beside(path) if prototxt is None else Path(prototxt)).decode("utf-8", "replace")
@@ -58,17 +80,17 @@ def _read(path: Path) -> bytes:
 
 
 def _description_beside(path: Path) -> Path:
-    found = sorted(path.parent.glob("*.prototxt"))
-    if len(found) != 1:
+    paths = sorted(path.parent.glob("*.prototxt"))
+    if len(paths) != 1:
         raise InputError(
-            f"{path}: the shapes of its layers are in a Caffe description; found {len(found)} .prototxt files beside "
-            f"it; give one"
+            f"{path}: the shapes of its layers are in a Caffe description; found {len(paths)} .prototxt files beside "
+            f"it; give one as prototxt"
         )
-    return found[0]
+    return paths[0]
 
 
 class _Blobs:
-    """The bytes of a `.net` file, taken from the front."""
+    """Bytes of a `.net` file, taken from the front."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -77,31 +99,35 @@ class _Blobs:
 
     @property
     def left(self) -> int:
+        """Bytes that have not been taken."""
         return len(self.content) - self.at
 
-    def take(self, dtype: str, count: int, what: str) -> npt.NDArray[Any]:
+    def take(self, dtype: str, count: int, content: str) -> Numbers:
+        """Return the next values; `content` names them in the error of a file that is cut off."""
         size = np.dtype(dtype).itemsize * count
         if size > self.left:
-            raise InputError(f"the file is cut off: {what} takes {size:,} bytes, {self.left:,} are left")
+            raise InputError(f"the file is cut off: {content} takes {size:,} bytes, {self.left:,} are left")
         self.at += size
         return np.frombuffer(self.content, dtype, count, self.at - size)
 
-    def half_bytes(self, count: int, what: str) -> npt.NDArray[np.uint8]:
-        packed = self.take("u1", -(-count // 2), what)
+    def half_bytes(self, count: int, content: str) -> npt.NDArray[np.uint8]:
+        """Return the next values of half a byte each."""
+        packed = self.take("u1", -(-count // 2), content)
         return np.stack([packed & 15, packed >> 4], axis=1).ravel()[:count]
 
 
 class _Builder:
-    """Goes through Caffe's layers and takes the blobs of those that have weights."""
+    """Builder of a network: it visits Caffe's layers and takes the blobs of those with weights."""
 
     def __init__(self, description: Message, blobs: _Blobs) -> None:
         self.description = description
         self.blobs = blobs
         self.steps: list[Step] = []
-        self.tops: dict[str, str] = {}  # the step that last wrote each of Caffe's blobs
+        self.tops: dict[str, str] = {}  # last step that wrote each of Caffe's blobs
         self.shapes: dict[str, Shape] = {}
 
     def network(self, name: str) -> Network:
+        """Build the network."""
         caffe_layers = _messages(self.description, "layer")
         weighted = [layer for layer in caffe_layers if _text(layer, "type") in ("Convolution", "InnerProduct")]
         if not weighted:
@@ -128,14 +154,14 @@ class _Builder:
         sources = []
         for bottom in _texts(caffe, "bottom"):
             if bottom not in self.tops:
-                raise InputError(f"layer {name!r} of the description takes {bottom!r}, which no earlier layer makes")
+                raise InputError(f"layer {name!r} of the description takes {bottom!r}, which no earlier layer puts out")
             sources.append(self.tops[bottom])
         if kind in ("Dropout", "Softmax", "Data", "Input"):
             for top in _texts(caffe, "top"):
                 self.tops[top] = sources[0] if sources else INPUT
             return
         if not sources:
-            raise InputError(f"layer {name!r} of the description takes nothing (no bottom)")
+            raise InputError(f"layer {name!r} of the description must have an input (bottom); found none")
         step: Step
         if kind == "ReLU":
             last = self.steps[-1] if self.steps else None
@@ -154,7 +180,7 @@ class _Builder:
         elif kind == "Concat":
             step = ConcatenateStep(name, tuple(sources))
         else:
-            raise InputError(f"layer {name!r} of the description is of type {kind!r}, which is not known here")
+            raise InputError(f"layer {name!r} of the description is of type {kind!r}, which is not supported")
         try:
             self.shapes[name] = step.output_shape(*(self.shapes[source] for source in sources))
         except InputError as error:
@@ -172,20 +198,20 @@ class _Builder:
         layer, bias = self._blobs_of(name, outputs, columns, 256 if convolution else 16)
         return LayerStep(layer, source, convolution, bias)
 
-    def _blobs_of(self, name: str, rows: int, columns: int, shared: int) -> tuple[CompressedLayer, FloatVector]:
+    def _blobs_of(self, name: str, rows: int, columns: int, shared: int) -> tuple[CompressedLayer, Floats32]:
         blobs = self.blobs
         count = blobs.entry_counts.pop(0)
         codebook = blobs.take("<f4", shared, f"the codebook of layer {name!r}").astype(np.float32)
         bias = blobs.take("<f4", rows, f"the bias of layer {name!r}").astype(np.float32)
-        what = f"codes or gaps of the {count:,} entries of layer {name!r}"
-        codes = blobs.take("u1", count, what) if shared == 256 else blobs.half_bytes(count, what)
-        gaps = blobs.half_bytes(count, what)
+        content = f"codes or gaps of the {count:,} entries of layer {name!r}"
+        codes = blobs.take("u1", count, content) if shared == 256 else blobs.half_bytes(count, content)
+        gaps = blobs.half_bytes(count, content)
         positions = np.cumsum(gaps.astype(np.int64) + 1) - 1
         check_size(name, rows, columns)
         if count and positions[-1] >= rows * columns:
             raise InputError(
                 f"layer {name!r} has {rows:,} x {columns:,} weights; an entry lies at {positions[-1]:,}: the file does "
-                f"not go with the description"
+                f"not match the description"
             )
         kept = codes != 0
         if (gaps[~kept] != MAX_GAP).any():
@@ -215,7 +241,7 @@ def _pooling(name: str, source: str, part: Message) -> PoolStep:
     kinds: dict[str, Any] = {"MAX": "max", "AVE": "mean"}
     kind = str(part.get("pool", ["MAX"])[0])
     if kind not in kinds:
-        raise InputError(f"layer {name!r} of the description pools by {kind!r}; MAX and AVE are known")
+        raise InputError(f"layer {name!r} of the description must pool by MAX or AVE; found {kind!r}")
     if part.get("global_pooling", [False])[0]:
         return PoolStep(name, source, kinds[kind])
     kernel, stride = _pair(part, "kernel", name, None), _pair(part, "stride", name, 1)
@@ -227,17 +253,17 @@ def _part(caffe: Message, field: str) -> Message:
 
 
 def _messages(message: Message, field: str) -> list[Message]:
-    found = message.get(field, [])
-    if not all(isinstance(each, dict) for each in found):
-        raise InputError(f"{field} of the description must be a message, in braces; found {found}")
-    return found
+    values = message.get(field, [])
+    if not all(isinstance(value, dict) for value in values):
+        raise InputError(f"{field} of the description must be a message, in braces; found {values}")
+    return values
 
 
 def _texts(caffe: Message, field: str) -> list[str]:
-    found = caffe.get(field, [])
-    if not all(isinstance(each, str) for each in found):
-        raise InputError(f"{field} of a layer of the description must be a name in quotation marks; found {found}")
-    return found
+    values = caffe.get(field, [])
+    if not all(isinstance(value, str) for value in values):
+        raise InputError(f"{field} of a layer of the description must be a name in quotation marks; found {values}")
+    return values
 
 
 def _text(caffe: Message, field: str) -> str:
@@ -255,7 +281,7 @@ def _number(part: Message, field: str, name: str) -> int:
 
 
 def _pair(part: Message, field: str, name: str, otherwise: int | None) -> tuple[int, int]:
-    """Height and width of `kernel_size`, `stride` or `pad`, stated once, twice, or as `_h` and `_w`."""
+    """Return height and width of `kernel_size`, `stride` or `pad`, stated once, twice, or as `_h` and `_w`."""
     both = part.get("kernel_size" if field == "kernel" else field, [])
     sides = part.get(f"{field}_h", []) + part.get(f"{field}_w", [])
     values = sides or (both * 2 if len(both) == 1 else both)

@@ -1,12 +1,12 @@
-"""A layer as the EIE authors' simulator reads it: a directory of SRAM images.
+"""Layers in the format of the EIE authors' simulator: a directory of SRAM images.
 
     act.dat          float32 activations
     arithm.dat       float32 codebook
-    ptr/ptr<k>.dat   uint32 offsets of PE k: where each column's entries begin, and where the last one's end
+    ptr/ptr<k>.dat   uint32 offsets of PE k: begin of each column's entries, and end of the last column's
     spm/spm<k>.dat   uint32 pairs (code, gap) of PE k, column by column
 
-little endian, for k = 0, 1, ... PE k of N owns the rows k, k + N, ...; in a column, an entry lies `gap` of these rows
-after the one before it, and code 0 is padding.
+All files are little endian, and k is 0, 1, ... PE k of N owns the rows k, k + N, ... In a column, an entry comes after
+`gap` skipped rows of its PE. Code 0 is padding.
 """
 
 from __future__ import annotations
@@ -14,34 +14,46 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from traces.arrays import Floats32, Integers64, Numbers
 from traces.errors import InputError
-from traces.layer import CompressedLayer, FloatVector, check_size
+from traces.layer import CompressedLayer, check_size
 
 
 @dataclass(frozen=True, eq=False)
 class _Entries:
-    """The entries of one PE that are not padding: row in the layer, column and code, and the number of columns."""
+    """Entries of one PE without padding (row in the layer, column and code), and the number of columns."""
 
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
+    rows: Integers64
+    columns: Integers64
     codes: npt.NDArray[np.uint32]
     num_columns: int
 
 
-def read_eie_directory(
-    folder: str | os.PathLike[str], num_rows: int | None = None
-) -> tuple[CompressedLayer, FloatVector]:
-    """Read a directory: the layer, named after it, and its activations.
+def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = None) -> tuple[CompressedLayer, Floats32]:
+    """Read a layer and its input from a directory of the EIE authors' simulator.
 
-    num_rows   of the layer; if none is given, up to the last row with an entry
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        The directory; the layer gets its name.
+    num_rows : int, optional
+        Rows of the layer. By default the last row is the last one with an entry.
 
-    Where the pointers have one column more than there are activations, the last column is the bias. Raises InputError
-    if a file is missing or cut off, or the files do not go together.
+    Returns
+    -------
+    layer : CompressedLayer
+        The layer. If the pointers have one column more than there are activations, the last column is the bias.
+    activations : numpy.ndarray
+        The input, float32 [columns].
+
+    Raises
+    ------
+    InputError
+        If a file is missing or cut off, or the files do not match.
     """
     folder = Path(folder)
     activations = _read(folder / "act.dat", "<f4").astype(np.float32)
@@ -57,10 +69,10 @@ def read_eie_directory(
         raise InputError(f"{folder}: all PEs must have as many columns; found {sorted({pe.num_columns for pe in pes})}")
     if num_columns not in (activations.size, activations.size + 1) or not activations.size:
         raise InputError(
-            f"{folder}: {num_columns:,} columns must have as many activations, or one less where the last column is "
+            f"{folder}: {num_columns:,} columns must have as many activations, or one less if the last column is "
             f"the bias; act.dat holds {activations.size:,}"
         )
-    rows, columns, codes = (np.concatenate([getattr(pe, what) for pe in pes]) for what in ("rows", "columns", "codes"))
+    rows, columns, codes = (np.concatenate([getattr(pe, name) for pe in pes]) for name in ("rows", "columns", "codes"))
     if codes.max(initial=0) >= codebook.size:
         raise InputError(f"{folder}: arithm.dat holds {codebook.size} shared weights; found code {codes.max()}")
     needed = int(rows.max(initial=0)) + 1
@@ -72,8 +84,8 @@ def read_eie_directory(
     bias = dense[:, -1].copy() if num_columns > activations.size else None
     length = 2 ** max(1, (codebook.size - 1).bit_length())
     name = folder.resolve().name
-    filled_up = np.pad(codebook, (0, length - codebook.size))
-    return CompressedLayer(name, dense[:, : activations.size], filled_up, bias), activations
+    codebook = np.pad(codebook, (0, length - codebook.size))
+    return CompressedLayer(name, dense[:, : activations.size], codebook, bias), activations
 
 
 def _entries(folder: Path, pe: int, num_pes: int) -> _Entries:
@@ -98,7 +110,7 @@ def _entries(folder: Path, pe: int, num_pes: int) -> _Entries:
     return _Entries(rows[kept], columns[kept], codes[kept], steps.size)
 
 
-def _read(path: Path, dtype: str) -> npt.NDArray[Any]:
+def _read(path: Path, dtype: str) -> Numbers:
     try:
         content = path.read_bytes()
     except FileNotFoundError:

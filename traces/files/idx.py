@@ -1,4 +1,4 @@
-"""Reader of IDX files, the form of MNIST (LeCun, Cortes, Burges), plain or gzip."""
+"""Reader of IDX files, the format of MNIST (LeCun, Cortes, Burges), plain or gzip."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Numbers
 from traces.errors import InputError
 
 # third byte of the magic number -> type of the values, big endian
 _VALUE_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """Read one IDX file: an array of the shape and type its header states, in native byte order.
+def read_idx(path: str | os.PathLike[str]) -> Numbers:
+    """Read one IDX file.
 
-    Raises InputError if the file is missing, is no IDX file, or is shorter or longer than its header says.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file, plain or gzip.
+
+    Returns
+    -------
+    numpy.ndarray
+        Array of the shape and type in the file's header, in native byte order.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no IDX file, or has another length than its header states.
     """
     path = Path(path)
     try:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats32, Integers64
 from traces.errors import InputError
 from traces.files.idx import read_idx
 
@@ -18,17 +18,27 @@ _DIGITS_TEST_IMAGES = 360  # of 1,797: one in five
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images as float32 [images, pixels] from 0 to 1, labels as int64 [images]; training and test apart."""
+    """Labelled images for training and for testing.
+
+    Attributes
+    ----------
+    name : str
+        Name of the set.
+    train_images, test_images : numpy.ndarray
+        Pixels from 0 to 1, float32 [images, pixels].
+    train_labels, test_labels : numpy.ndarray
+        Classes, int64 [images].
+    """
 
     name: str
-    train_images: npt.NDArray[np.float32]
-    train_labels: npt.NDArray[np.int64]
-    test_images: npt.NDArray[np.float32]
-    test_labels: npt.NDArray[np.int64]
+    train_images: Floats32
+    train_labels: Integers64
+    test_images: Floats32
+    test_labels: Integers64
 
     @property
     def digest(self) -> str:
-        """A checksum of all images and labels, 8 hexadecimal digits."""
+        """Checksum of all images and labels, 8 hexadecimal digits."""
         checksum = 0
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
@@ -36,20 +46,39 @@ class ImageSet:
 
     @property
     def num_pixels(self) -> int:
+        """Pixels of an image."""
         return int(self.train_images.shape[1])
 
     @property
     def num_classes(self) -> int:
+        """Number of classes."""
         return int(max(self.train_labels.max(), self.test_labels.max())) + 1
 
 
 def load_images(data: str | os.PathLike[str] | None = None) -> ImageSet:
-    """The digits that ship with scikit-learn, or, where a folder is given, the IDX files in it."""
+    """Load the digits that ship with scikit-learn, or the IDX files in a folder.
+
+    Parameters
+    ----------
+    data : str or os.PathLike, optional
+        Folder of IDX files; None for the digits.
+
+    Returns
+    -------
+    ImageSet
+        Labelled images.
+    """
     return load_digits() if data is None else load_idx_folder(data)
 
 
 def load_digits() -> ImageSet:
-    """1,797 handwritten digits of 8 x 8 pixels (scikit-learn, from UCI), 360 of them held out for testing."""
+    """Load 1,797 handwritten digits of 8 x 8 pixels (scikit-learn, from UCI), 360 of them for testing.
+
+    Returns
+    -------
+    ImageSet
+        Labelled images.
+    """
     from sklearn.datasets import load_digits as sklearn_digits
     from sklearn.model_selection import train_test_split
 
@@ -63,10 +92,23 @@ def load_digits() -> ImageSet:
 
 
 def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
-    """Read training and test images and labels from IDX files, plain or gzip, with 8-bit pixels.
+    """Load training and test images with 8-bit pixels from IDX files, plain or gzip.
 
-    The files are `train*-images-idx*`, `train*-labels-idx1*`, `t10k-images-idx*` and `t10k-labels-idx1*`, in
-    `folder` or in its subfolder `mnist`. Raises InputError if one is missing, damaged or does not fit.
+    Parameters
+    ----------
+    folder : str or os.PathLike
+        Folder, or parent of a folder `mnist`, with the files `train*-images-idx*`, `train*-labels-idx1*`,
+        `t10k-images-idx*` and `t10k-labels-idx1*`.
+
+    Returns
+    -------
+    ImageSet
+        Labelled images.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged, or the files do not match.
     """
     folder = Path(folder)
     try:
@@ -78,7 +120,7 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
     if not any(folder.glob("train*-images-idx*")) and (folder / "mnist").is_dir():
         folder = folder / "mnist"
 
-    def load(part: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    def load(part: str) -> tuple[Floats32, Integers64]:
         images_path, labels_path = (_one_file(folder, f"{part}-{kind}-idx*") for kind in ("images", "labels"))
         images, labels = read_idx(images_path), read_idx(labels_path)
         if images.dtype != np.uint8 or images.ndim < 2 or images.size == 0:
@@ -105,10 +147,10 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
 
 
 def _one_file(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if not found:
+    paths = sorted(folder.glob(pattern))
+    if not paths:
         raise InputError(f"{folder}: must hold an IDX file named {pattern}; found none")
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
+    if len(paths) > 1:
+        names = ", ".join(path.name for path in paths)
         raise InputError(f"{folder}: must hold one IDX file named {pattern}; found {names}; keep one of them")
-    return found[0]
+    return paths[0]

@@ -1,23 +1,38 @@
-"""One layer from whatever holds it: a layer file, a matrix, a directory of the EIE simulator."""
+"""Reader of one layer from a layer file, a matrix or a directory of the EIE simulator."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
+from traces.arrays import Floats32
 from traces.errors import InputError
 from traces.files.eie_directory import read_eie_directory
 from traces.files.matrix import read_matrix
 from traces.files.npz import read_layer, read_npz
-from traces.layer import CompressedLayer, FloatVector
+from traces.layer import CompressedLayer
 
 
-def open_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVector | None]:
-    """Read a layer, and the input that is recorded with it, or None.
+def open_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32 | None]:
+    """Read a layer and its recorded input from a file of any supported format.
 
-    A directory is read as the EIE authors' simulator does (`read_eie_directory`), `.npy` as dense weights and `.npz`
-    as `scipy.sparse.save_npz` wrote it (`read_matrix`), if that is what it holds; any other `.npz` as a layer file
-    (`read_layer`). Raises InputError as they do, and on a file of another kind.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Directory of the EIE authors' simulator (`read_eie_directory`); dense weights in an `.npy` file, or sparse ones
+        in an `.npz` file of `scipy.sparse.save_npz` (`read_matrix`); or a layer file (`read_layer`).
+
+    Returns
+    -------
+    layer : CompressedLayer
+        The layer.
+    activations : numpy.ndarray or None
+        The recorded input, float32 [columns], or None.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another format.
     """
     path = Path(path)
     if path.is_dir():

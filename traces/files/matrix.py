@@ -1,4 +1,4 @@
-"""Layers from matrices of plain weights: dense arrays, SciPy's sparse ones, and files of them."""
+"""Layers from plain weights: dense arrays, SciPy's sparse matrices, and files of either."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
 from traces.files.npz import read_npy
 from traces.layer import CompressedLayer, check_size
@@ -21,16 +22,30 @@ MOST_SHARED_WEIGHTS = 2**16 - 1  # besides the zero
 
 def layer_from_matrix(
     name: str,
-    weights: npt.NDArray[Any] | scipy.sparse.sparray | scipy.sparse.spmatrix,
+    weights: Numbers | scipy.sparse.sparray | scipy.sparse.spmatrix,
     bias: npt.ArrayLike | None = None,
 ) -> CompressedLayer:
-    """A layer with exactly these weights, as float32: their distinct values become its codebook.
+    """Make a layer with exactly these weights in float32; their distinct values are its codebook.
 
-    weights   real numbers [rows, columns]: an array, or any of SciPy's sparse matrices, CSC above all
-    bias      real numbers [rows], or None
+    Parameters
+    ----------
+    name : str
+        Name of the layer.
+    weights : numpy.ndarray or SciPy sparse matrix
+        Real numbers [rows, columns].
+    bias : array_like, optional
+        Real numbers [rows].
 
-    Raises InputError if they are no such arrays, hold NaN or infinity, or have more than 65,535 different values
-    besides zero.
+    Returns
+    -------
+    CompressedLayer
+        The layer.
+
+    Raises
+    ------
+    InputError
+        If an array has a wrong shape or type, holds NaN or infinity, or there are more than 65,535 different values
+        besides zero.
     """
     import scipy.sparse
 
@@ -66,8 +81,8 @@ def layer_from_matrix(
     codebook[1 : distinct.size + 1] = distinct
     dtype = np.uint8 if codebook.size <= 256 else np.uint16
 
-    def codes_of(found: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
-        return np.where(found == 0, 0, np.searchsorted(distinct, found) + 1).astype(dtype)
+    def codes_of(numbers: Floats32) -> Numbers:
+        return np.where(numbers == 0, 0, np.searchsorted(distinct, numbers) + 1).astype(dtype)
 
     if scipy.sparse.issparse(weights):
         codes = np.zeros(shape, dtype=dtype)
@@ -77,20 +92,33 @@ def layer_from_matrix(
     return CompressedLayer(name, codes, codebook, None if bias is None else codes_of(biases))
 
 
-def _as_float32(name: str, what: str, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _as_float32(name: str, field: str, values: Numbers) -> Floats32:
     if values.dtype.kind not in "fiub":
-        raise InputError(f"layer {name!r}: {what} must be real numbers; found {values.dtype}")
+        raise InputError(f"layer {name!r}: {field} must be real numbers; found {values.dtype}")
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if not np.isfinite(narrow).all():
-        raise InputError(f"layer {name!r}: {what} must be finite as float32; found NaN, infinity or a larger number")
+        raise InputError(f"layer {name!r}: {field} must be finite as float32; found NaN, infinity or a larger number")
     return narrow
 
 
 def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:
-    """A layer from `.npy` (dense weights) or `.npz` (as `scipy.sparse.save_npz` writes it), named after the file.
+    """Read a layer from a file of plain weights; it gets the name of the file.
 
-    Raises InputError as `layer_from_matrix` does, and if the file is missing, damaged or of another kind.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        `.npy` file of dense weights, or `.npz` file of `scipy.sparse.save_npz`.
+
+    Returns
+    -------
+    CompressedLayer
+        The layer.
+
+    Raises
+    ------
+    InputError
+        As `layer_from_matrix` does, and if the file is missing, damaged or of another format.
     """
     import scipy.sparse
 
@@ -101,6 +129,6 @@ def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:
         matrix = scipy.sparse.load_npz(path)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
-    except Exception as error:  # whatever SciPy meets in the arrays of a damaged file
+    except Exception as error:  # SciPy raises errors of many types on a damaged file
         raise InputError(f"{path}: must be a sparse matrix as scipy.sparse.save_npz writes it: {error}") from error
     return layer_from_matrix(name, matrix)

@@ -1,7 +1,7 @@
-"""Layer files: one compressed layer, and optionally one recorded input, in NumPy's `.npz` form.
+"""Layer files in NumPy's `.npz` format: one compressed layer, and optionally one recorded input.
 
-Arrays: `codes` uint8 or uint16 [rows, columns], `codebook` float32 [2**weight_bits], optionally `bias`
-(type of codes) [rows] or `free_bias` float32 [rows], and `act` float32 [columns].
+The arrays are `codes`, uint8 or uint16 [rows, columns]; `codebook`, float32 [2**weight_bits]; optionally `bias`, of the
+type of `codes` [rows], or `free_bias`, float32 [rows]; and optionally `act`, float32 [columns].
 """
 
 from __future__ import annotations
@@ -10,33 +10,64 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
 from traces.files.atomic_file import atomic_file
-from traces.layer import CompressedLayer, FloatVector
+from traces.layer import CompressedLayer
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an `.npz` file by name. Raises InputError if it is missing, damaged or holds objects."""
-    found = _load(path)
-    if not isinstance(found, dict):
+def read_npz(path: str | os.PathLike[str]) -> dict[str, Numbers]:
+    """Read all arrays of an `.npz` file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    dict
+        Arrays by name.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or holds Python objects.
+    """
+    content = _load(path)
+    if not isinstance(content, dict):
         raise InputError(f"{path}: must be an .npz file of named arrays; found a single array (.npy)")
-    return found
+    return content
 
 
-def read_npy(path: str | os.PathLike[str]) -> npt.NDArray[Any]:
-    """The array of an `.npy` file. Raises InputError if it is missing, damaged or holds objects."""
-    found = _load(path)
-    if isinstance(found, dict):
+def read_npy(path: str | os.PathLike[str]) -> Numbers:
+    """Read the array of an `.npy` file.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+
+    Returns
+    -------
+    numpy.ndarray
+        The array.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, or holds Python objects.
+    """
+    content = _load(path)
+    if isinstance(content, dict):
         raise InputError(f"{path}: must be an .npy file of one array; found named arrays (.npz)")
-    return found
+    return content
 
 
-def _load(path: str | os.PathLike[str]) -> npt.NDArray[Any] | dict[str, npt.NDArray[Any]]:
+def _load(path: str | os.PathLike[str]) -> Numbers | dict[str, Numbers]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
@@ -54,11 +85,25 @@ def _load(path: str | os.PathLike[str]) -> npt.NDArray[Any] | dict[str, npt.NDAr
         ) from error
 
 
-def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVector | None]:
-    """Read a layer file: the layer, named after the file, and its recorded input or None.
+def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32 | None]:
+    """Read a layer file.
 
-    Raises InputError if the file is missing or damaged, lacks `codes` or `codebook`, or its arrays make no
-    valid layer.
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; the layer gets its name.
+
+    Returns
+    -------
+    layer : CompressedLayer
+        The layer.
+    activations : numpy.ndarray or None
+        The recorded input, float32 [columns], or None.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged, lacks `codes` or `codebook`, or its arrays make no valid layer.
     """
     arrays = read_npz(path)
     missing = [name for name in ("codes", "codebook") if name not in arrays]
@@ -72,8 +117,26 @@ def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVect
     return layer, arrays.get("act")
 
 
-def read_layer_and_input(path: str | os.PathLike[str]) -> tuple[CompressedLayer, FloatVector]:
-    """As `read_layer`, for a file that must hold a recorded input, too."""
+def read_layer_and_input(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32]:
+    """Read a layer file that must hold a recorded input.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; the layer gets its name.
+
+    Returns
+    -------
+    layer : CompressedLayer
+        The layer.
+    activations : numpy.ndarray
+        The recorded input, float32 [columns].
+
+    Raises
+    ------
+    InputError
+        As `read_layer` does, and if there is no recorded input.
+    """
     layer, activations = read_layer(path)
     if activations is None:
         raise InputError(
@@ -82,9 +145,19 @@ def read_layer_and_input(path: str | os.PathLike[str]) -> tuple[CompressedLayer,
     return layer, activations
 
 
-def write_layer(path: str | os.PathLike[str], layer: CompressedLayer, activations: FloatVector | None = None) -> None:
-    """Write a layer file that `read_layer` reads back. The file is whole or absent."""
-    arrays: dict[str, npt.NDArray[Any]] = {"codes": layer.codes, "codebook": layer.codebook}
+def write_layer(path: str | os.PathLike[str], layer: CompressedLayer, activations: Floats32 | None = None) -> None:
+    """Write a layer file that `read_layer` reads; it is complete or absent.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    layer : CompressedLayer
+        The layer.
+    activations : numpy.ndarray, optional
+        Input to record with it, float32 [columns].
+    """
+    arrays: dict[str, Numbers] = {"codes": layer.codes, "codebook": layer.codebook}
     biases = {"bias": layer.bias, "free_bias": layer.free_bias}
     arrays |= {name: values for name, values in biases.items() if values is not None}
     if activations is not None:
@@ -92,13 +165,29 @@ def write_layer(path: str | os.PathLike[str], layer: CompressedLayer, activation
     write_npz(path, arrays)
 
 
-def write_npz(path: str | os.PathLike[str], arrays: dict[str, npt.NDArray[Any]]) -> None:
-    """Write arrays by name to an `.npz` file, whole or not at all."""
+def write_npz(path: str | os.PathLike[str], arrays: dict[str, Numbers]) -> None:
+    """Write arrays to an `.npz` file, completely or not at all.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    arrays : dict
+        Arrays by name.
+    """
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
 
-def write_npy(path: str | os.PathLike[str], array: npt.NDArray[Any]) -> None:
-    """Write one array to an `.npy` file, whole or not at all."""
+def write_npy(path: str | os.PathLike[str], array: Numbers) -> None:
+    """Write one array to an `.npy` file, completely or not at all.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    array : numpy.ndarray
+        The array.
+    """
     with atomic_file(path) as temporary, temporary.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)

@@ -1,4 +1,4 @@
-"""The text form of protocol buffers, as Caffe's network descriptions use it; no schema is needed."""
+"""Parser of the text format of protocol buffers, as in Caffe's network descriptions; it needs no schema."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from traces.errors import InputError
 
-Message = dict[str, list[Any]]  # every field is repeated; messages, text, numbers, booleans
+Message = dict[str, list[Any]]  # values of each field: messages, text, numbers, booleans
 
 DEEPEST = 100  # messages in messages
 
@@ -22,20 +22,20 @@ _TOKEN = re.compile(
 
 
 def parse_prototxt(text: str) -> Message:
-    """Fields of the outermost message by name, each a list.
+    """Return the fields of the outermost message by name, each a list.
 
-    Raises InputError, with the line, on text of another form.
+    Raises InputError, with the line, on text of another format.
     """
     tokens: list[tuple[str, str, int]] = []
     at, line = 0, 1
     while at < len(text):
-        found = _TOKEN.match(text, at)
-        if not found:
+        token = _TOKEN.match(text, at)
+        if not token:
             raise InputError(f"line {line}: {text[at : at + 20].splitlines()[0]!r} is no field of a text-form message")
-        if found.lastgroup != "space":
-            tokens.append((found.lastgroup or "", found.group(), line))
-        line += found.group().count("\n")
-        at = found.end()
+        if token.lastgroup != "space":
+            tokens.append((token.lastgroup or "", token.group(), line))
+        line += token.group().count("\n")
+        at = token.end()
     message, rest = _message(tokens, 0, line, depth=0)
     if rest < len(tokens):
         raise InputError(f"line {tokens[rest][2]}: '}}' closes no message")
@@ -43,7 +43,7 @@ def parse_prototxt(text: str) -> Message:
 
 
 def _message(tokens: list[tuple[str, str, int]], at: int, last_line: int, depth: int) -> tuple[Message, int]:
-    """The fields from token `at` on, and where the message ends."""
+    """Return the fields from token `at` on, and the token that ends the message."""
     if depth > DEEPEST:
         raise InputError(f"line {tokens[at - 1][2]}: messages are nested in one another more than {DEEPEST} times")
     message: Message = {}

@@ -1,7 +1,7 @@
-"""Completion of `python -m PACKAGE ...` by the Tab key: a script that a shell reads once.
+"""Completion of `python -m PACKAGE ...` by the Tab key, through a script that a shell reads once.
 
-tyro writes a shell function for each program; programs named `python -m PACKAGE` are not ones that a shell can be told
-about, so one function for `python` looks at what follows `-m` and calls the package's.
+tyro writes a shell function for each program. A shell cannot complete programs named `python -m PACKAGE`, so one
+function for `python` reads the word after `-m` and calls the function of that package.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ complete -F _eie_codesign_python python python3
 
 
 def completion_script(shell: Shell) -> str:
-    """What the shell is to read; every program is asked for its commands and options. Raises InputError as it says."""
-    written = {}
+    """Return the script for a shell; raise InputError if a program does not start."""
+    scripts = {}
     for name in PROGRAMS:
         command = [sys.executable, "-m", name, "--tyro-print-completion", "bash"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise InputError(f"python -m {name} does not start, so nothing completes it: {done.stderr.strip()}")
-        written[name] = done.stdout
-    return _together(written, shell)
+        scripts[name] = done.stdout
+    return _together(scripts, shell)
 
 
 def _together(scripts: Mapping[str, str], shell: Shell) -> str:
-    """The functions of all programs, and the one that calls them; zsh reads those of bash."""
+    """Join the functions of all programs and the one that calls them; zsh reads those of bash."""
     functions = [re.split(r"^complete -F", script, maxsplit=1, flags=re.MULTILINE)[0] for script in scripts.values()]
     head = "autoload -U +X compinit bashcompinit\ncompinit\nbashcompinit\n" if shell == "zsh" else ""
     return head + "".join(functions) + _DISPATCH.format(programs=" ".join(scripts))

@@ -165,7 +165,7 @@ def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
         "must hold ptr/ptr<k>.dat and spm/spm<k>.dat for each PE k; found 2 and 1",
         "arithm.dat: there is no such file",
         "act.dat holds 0",
-        "4 columns must have as many activations, or one less where the last column is the bias; act.dat holds 2",
+        "4 columns must have as many activations, or one less if the last column is the bias; act.dat holds 2",
         "ptr0.dat: must hold values of 4 bytes; its 5 bytes are cut off",
         "all PEs must have as many columns; found [3, 4]",
         "ptr0.dat: offsets must rise from 0 to the 2 entries of spm0.dat; found 5 offsets, [0] to [3]",
@@ -256,15 +256,15 @@ def replaced(old: str, new: str) -> str:
         (b"\xff" * 8 + NET[8:], PROTOTXT, "the 4,294,967,295 entries of layer 'conv' takes 4,294,967,295 bytes"),
         (NET.replace(bytes([7, 0, 255, 242]), bytes([7, 0, 255, 82])), PROTOTXT, "must have gap 15"),
         (NET[:1032] + b"\xff" * 4 + NET[1036:], PROTOTXT, "layer 'conv': every bias must be finite"),
-        (NET, replaced("num_output: 3", "num_output: 1"), "the file does not go with the description"),
+        (NET, replaced("num_output: 3", "num_output: 1"), "the file does not match the description"),
         (NET, replaced("kernel_size: 3 pad: 1", "kernel_size: 90000 pad: 90000"), "at most 1,073,741,824 weights"),
         (NET, replaced("kernel_size: 3", "kernel_size: 9"), "a kernel of 9 x 9 must fit the padded image"),
         (NET, replaced("pad: 1", "pad: x"), "pad must be one or two whole numbers; found ['x', 'x']"),
         (NET, replaced("num_output: 3", ""), "layer 'conv' of the description needs one num_output, a whole number"),
         (NET, replaced('type: "ReLU"', 'type: "LRN"'), "layer 'relu' of the description is of type 'LRN'"),
-        (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer makes"),
+        (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer puts out"),
         (NET, replaced('bottom: "conv" top: "conv"', 'bottom: "data"'), "a ReLU must follow the layer it rectifies"),
-        (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "pools by 'STOCHASTIC'; MAX and AVE are known"),
+        (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "must pool by MAX or AVE; found 'STOCHASTIC'"),
         (NET, replaced("input_dim: 4", "input_dim: -4"), "must state input_dim, the inputs and their shape; found"),
         (NET, replaced('name: "conv"', ""), "every layer of the description needs one name; found []"),
         (NET, replaced("convolution_param {", "convolution_param: 3 other {"), "convolution_param of the description"),
@@ -291,7 +291,7 @@ def test_files_that_are_missing_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent.prototxt: there is no such file"):
         read_net(path, tmp_path / "absent.prototxt")
     (tmp_path / "second.prototxt").write_text(PROTOTXT)
-    with pytest.raises(InputError, match=r"found 2 \.prototxt files beside it; give one"):
+    with pytest.raises(InputError, match=r"found 2 \.prototxt files beside it; give one as prototxt"):
         read_net(path)
     assert len(read_net(path, tmp_path / "second.prototxt").layers) == 2
     with pytest.raises(InputError, match=r"absent.net: there is no such file"):
