@@ -1,4 +1,4 @@
-"""One screen about a network on an array: how fast, how much energy, what holds it up, what to try next."""
+"""Screen about a network on an array: latency, energy, bottleneck, and changes to try."""
 
 from __future__ import annotations
 
@@ -16,12 +16,20 @@ from sim.observe.screen import print_shortfalls
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
-_WORTH_A_TRY = 1.02  # in energy x delay
-_MUCH_BLOCKED = 0.5  # of the share of starved cycles
+_WORTH_A_TRY = 1.02  # gain in energy x delay
+_MUCH_BLOCKED = 0.5  # share of the starved cycles
 
 
 def print_network_run(run: NetworkRun, advice: Advice) -> None:
-    """Latency, energy and answers; each layer; the bottleneck; changes of the array, as simulated."""
+    """Print latency, energy and accuracy, each layer, the bottleneck, and simulated changes of the array.
+
+    Parameters
+    ----------
+    run : NetworkRun
+        The network on the array.
+    advice : Advice
+        Classes of its cycles, and changes of the array.
+    """
     result, array = run.result, run.result.config
     inputs = len(result.output)
     rows = "" if run.row_assignment == "interleaved" else f", rows balanced by {run.row_assignment}"
@@ -32,13 +40,13 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     low, high = np.percentile(result.latency_us, (5, 95))
     latency_us = result.latency_us.mean()
     print(
-        f"How fast:   {latency_us:,.2f} us an input, {low:,.2f} to {high:,.2f} for nine in ten; "
-        f"{result.cycles.mean():,.0f} cycles; {1e6 / latency_us:,.0f} inputs a second"
+        f"Latency:    {latency_us:,.2f} us per input ({low:,.2f} to {high:,.2f} for nine in ten); "
+        f"{result.cycles.mean():,.0f} cycles; {1e6 / latency_us:,.0f} inputs per second"
     )
-    print(f"How much:   {result.energy_pj.mean() / 1e3:,.1f} nJ an input ({_energy_shares(result)})")
-    print(f"            {advice.area_mm2:,.2f} mm2, {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
+    print(f"Energy:     {result.energy_pj.mean() / 1e3:,.1f} nJ per input ({_energy_shares(result)})")
+    print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     if run.accuracy is not None:
-        print(f"Right answers on these inputs: {run.accuracy:.1%}.")
+        print(f"Accuracy on these inputs: {run.accuracy:.1%}.")
     print()
     console().print(_layers(result, advice))
     print(f"\nBottleneck: {_bottleneck(result, advice)}\n")
@@ -49,7 +57,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
 
 
 def _energy_shares(result: NetworkResult) -> str:
-    """The blocks that take most energy."""
+    """Return the blocks of the largest energy, with their shares."""
     by_block = {
         field.name: sum(float(getattr(layer.mean_energy, field.name)) for layer in result.layers)
         for field in fields(Energy)
@@ -64,7 +72,7 @@ def _energy_shares(result: NetworkResult) -> str:
 
 
 def _layers(result: NetworkResult, advice: Advice) -> Table:
-    table = Table(title="Layer by layer, and what the PEs do in these cycles", title_justify="left")
+    table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left")
     table.add_column("layer")
     headings = ("rows x columns", "entries", "non-zero", "cycles", "time", "nJ", *CYCLE_CLASSES)
     for heading in headings:
@@ -98,25 +106,25 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
 
 
 def _bottleneck(result: NetworkResult, advice: Advice) -> str:
-    """The class of cycles that takes most from computing, and what it comes from."""
+    """Return the largest class of cycles without computation, and its cause."""
     array = result.config
     taken = sum(float((layer.broadcasts * array.num_pes).sum()) for layer in result.layers)
-    entries_a_column = sum(float(layer.processed_entries.sum()) for layer in result.layers) / taken
-    few = f"a broadcast column has {entries_a_column:.2f} entries for each of {array.num_pes} PEs"
+    entries_per_column = sum(float(layer.processed_entries.sum()) for layer in result.layers) / taken
+    few = f"a broadcast column has {entries_per_column:.2f} entries for each of {array.num_pes} PEs"
     shares = advice.total
     if advice.bottleneck == "starved" and advice.blocked_share < _MUCH_BLOCKED * shares["starved"]:
-        why = f"the PEs have no column to work on: at most one column a cycle is broadcast, and {few}"
+        cause = f"the PEs have no column to process: at most one column per cycle is broadcast, and {few}"
     else:
-        why = {
-            "padding": f"the PEs go through padding: gaps of {array.index_bits} bits are too short for columns as "
-            f"sparse as these on {array.num_pes} PEs",
-            "empty_columns": f"the PEs take columns that hold no entry of theirs: {few}",
-            "starved": f"the PEs have no column to work on, while one full queue holds the broadcast up "
-            f"({advice.blocked_share:.0%} of all cycles): the work is uneven",
-            "drained": "the PEs are done and wait for the one that ends last: the work is uneven, or the layers short",
+        cause = {
+            "padding": f"the PEs process padding: gaps of {array.index_bits} bits are too short for such sparse "
+            f"columns on {array.num_pes} PEs",
+            "empty_columns": f"the PEs take columns without entries of their own: {few}",
+            "starved": f"the PEs have no column to process, while one full queue blocks the broadcast "
+            f"({advice.blocked_share:.0%} of all cycles): the load is unbalanced",
+            "drained": "the PEs have finished and wait for the last one: the load is unbalanced, or layers are short",
             "waiting": f"the PEs wait for DRAM ({array.dram_gb_per_s:g} GB/s)",
         }[advice.bottleneck]
-    return f"{shares[advice.bottleneck]:.0%} of the PEs' cycles, {why}. They compute in {shares['computing']:.0%}."
+    return f"{shares[advice.bottleneck]:.0%} of the PEs' cycles, {cause}. They compute in {shares['computing']:.0%}."
 
 
 def _changes(advice: Advice) -> Table:
@@ -141,21 +149,21 @@ def _changes(advice: Advice) -> Table:
 
 
 def _advice(advice: Advice) -> str:
-    """What to try next."""
-    worthy = [each for each in advice.changes if each.energy_delay_gain >= _WORTH_A_TRY]
-    if not worthy:
+    """Return the change to try next."""
+    worthwhile = [change for change in advice.changes if change.energy_delay_gain >= _WORTH_A_TRY]
+    if not worthwhile:
         return (
-            "Try next:   none of these changes gains anything worth its while; try a smaller network, or another clock."
+            "Try next:   none of these changes gains 2 % or more; try a smaller network, or another clock."
         )
-    best = max(worthy, key=lambda change: change.energy_delay_gain)
+    best = max(worthwhile, key=lambda change: change.energy_delay_gain)
     fastest = max(advice.changes, key=lambda change: change.speedup)
     words = (
-        f"Try next:   {best.what}: {best.energy_delay_gain:.2f} times less energy x delay, at "
-        f"{best.area_ratio - 1:+.1%} of the area."
+        f"Try next:   {best.what}: {best.energy_delay_gain:.2f} times less energy x delay, "
+        f"{best.area_ratio - 1:+.1%} area."
     )
     if fastest.what != best.what and fastest.speedup > best.speedup:
         words += (
-            f"\n            For latency alone, {fastest.what}: {fastest.speedup:.2f} times as fast, at "
-            f"{fastest.area_ratio - 1:+.1%} of the area."
+            f"\n            For latency alone, {fastest.what}: {fastest.speedup:.2f} times as fast, "
+            f"{fastest.area_ratio - 1:+.1%} area."
         )
     return words

@@ -88,7 +88,7 @@ def uneven(rows: int = 64, columns: int = 64) -> CompressedLayer:
 @pytest.mark.parametrize(
     ("layer", "array", "bottleneck", "parameter", "words"),
     [
-        (uneven(), SMALL, "starved", "row_assignment", "one full queue holds the broadcast up"),
+        (uneven(), SMALL, "starved", "row_assignment", "one full queue blocks the broadcast"),
         (
             drawn("sparse", 400, 60, 0.03),
             dataclasses.replace(SMALL, num_pes=2, index_bits=1),
@@ -103,7 +103,7 @@ def uneven(rows: int = 64, columns: int = 64) -> CompressedLayer:
             "dram_gb_per_s",
             "wait for DRAM (0.1 GB/s)",
         ),
-        (drawn("small", 4, 60, 0.5), SMALL, "empty_columns", "num_pes", "no entry of theirs"),
+        (drawn("small", 4, 60, 0.5), SMALL, "empty_columns", "num_pes", "take columns without entries of their own"),
     ],
     ids=["uneven", "padding", "DRAM", "too many PEs"],
 )
@@ -130,8 +130,8 @@ def test_the_screen_answers_how_fast_how_much_what_and_what_next(
     run, advice = ran
     print_network_run(run, advice)
     printed = capsys.readouterr().out
-    assert f"How fast:   {run.result.latency_us.mean():,.2f} us an input" in printed
-    assert f"How much:   {run.result.energy_pj.mean() / 1e3:,.1f} nJ an input" in printed
+    assert f"Latency:    {run.result.latency_us.mean():,.2f} us per input" in printed
+    assert f"Energy:     {run.result.energy_pj.mean() / 1e3:,.1f} nJ per input" in printed
     assert f"Bottleneck: {advice.total[advice.bottleneck]:.0%} of the PEs' cycles" in printed
     assert f"Try next:   {advice.changes[-1].what}" in printed
     assert len(printed.splitlines()) <= 40
