@@ -1,19 +1,18 @@
-"""Sweep arrays for a layer, and choose one: the fastest, and the one of least energy x delay, of at most so much area.
+"""Sweep of arrays for one layer, and the choice of three arrays within a limit on area.
 
     python examples/sweep_arrays.py
 
-PyTorch is not needed. With `folder=` the sweep keeps what it has finished, and goes on where it was stopped.
+PyTorch is not needed. With `folder=`, the sweep stores finished points and continues after an interruption.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from designs import Constraints, Range, Sampling, Space, Workload, network_totals, sweep
-from designs.pareto import front_of
-from traces.synthetic import draw_layer
+from designs import Constraints, Range, Sampling, Space, Workload, front_of, network_totals, sweep
+from traces import draw_layer
 
-MOST_MM2 = 10.0
+MAX_AREA_MM2 = 10.0
 
 
 def main() -> None:
@@ -32,21 +31,21 @@ def main() -> None:
             "activation_bytes": (1024,),
             "row_assignment": ("interleaved", "entries"),
         },
-        constraints=Constraints(max_area_mm2=MOST_MM2, must_fit=True),
+        constraints=Constraints(max_area_mm2=MAX_AREA_MM2, must_fit=True),
     )
     table = sweep(workload, space, Sampling("sobol", points=400, seed=1))
     points = [point for point in network_totals(table) if point.runs]
-    print(f"{len(points)} arrays of at most {MOST_MM2:g} mm2 hold and run the layer")
+    print(f"{len(points)} arrays of at most {MAX_AREA_MM2:g} mm2 hold and run the layer")
     front = front_of(points, ("latency_us", "energy_nj", "area_mm2"))
-    print(f"{len(front)} of them are beaten by none in latency, energy and area; the best")
-    for what, best in (
+    print(f"{len(front)} of them are Pareto-optimal in latency, energy and area; the best")
+    for objective, best in (
         ("in latency", min(front, key=lambda point: point.latency_us)),
         ("in energy x delay", min(points, key=lambda point: point.energy_delay_nj_us)),
         ("in area", min(front, key=lambda point: point.area_mm2)),
     ):
         array = best.design.array
         print(
-            f"  {what:<18}{array.num_pes:>3} PEs, {array.queue_slots:>2} slots, {array.line_bits:>3}-bit lines, "
+            f"  {objective:<18}{array.num_pes:>3} PEs, {array.queue_slots:>2} slots, {array.line_bits:>3}-bit lines, "
             f"gaps of {array.index_bits} bits, rows {best.design.row_assignment}: "
             f"{best.latency_us:.2f} us, {best.energy_nj:.1f} nJ, {best.area_mm2:.2f} mm2"
         )

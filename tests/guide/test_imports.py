@@ -1,4 +1,4 @@
-"""Imports of README, guide and examples: only what the packages' roots export."""
+"""Imports and file names in README, guide and examples."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ PAGES = [PROJECT / "README.md", *sorted((PROJECT / "guide").glob("*.md"))]
 EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
 INNER_MODULES = {"guide/extend.md": {"sim.array", "sim.datapath", "sim.datapath.activation_queue"}}
 """Inner modules that a page may import, because it is about them."""
+_PATH = re.compile(r"`((?:traces|sim|compress|designs|reports|tests|examples)/[\w/.]+)`")
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -46,6 +47,11 @@ def test_only_package_roots_are_imported(path: Path) -> None:
 @pytest.mark.parametrize("path", [*PAGES, *EXAMPLES], ids=lambda path: path.name)
 def test_no_page_needs_pandas(path: Path) -> None:
     assert "to_pandas" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_every_named_file_exists(path: Path) -> None:
+    assert [name for name in _PATH.findall(path.read_text()) if not (PROJECT / name).exists()] == []
 
 
 def test_a_submodule_is_recognised() -> None:
