@@ -1,25 +1,30 @@
-"""What outputs must be so that a divergence after a softmax measures them, and what labels must be beside them."""
+"""Checks of class scores, whose divergence after a softmax is measured, and of their labels."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from traces import InputError
+from traces.arrays import Floats, Integers64
 
-Floats = npt.NDArray[Any]
 _SUMS_TO_ONE, _UNIT_LENGTH = 1e-4, 1e-3  # how far sums of probabilities and lengths of embeddings may be from 1
 _NO_VARIATION = 1e-6  # of the largest output: rounding alone
 _SCORES = "must be class scores, floats [inputs, classes], as before a softmax"
 
 
 def check_form(what: str, outputs: Any, inputs: int) -> None:
-    """Raise InputError unless outputs are an array or a tensor in the form of class scores: two or more for an input.
+    """Raise InputError unless outputs are an array or a tensor [inputs, classes] with at least two classes.
 
-    what     the outputs, as the user knows them
-    inputs   how many there were
+    Parameters
+    ----------
+    what : str
+        Name of the outputs in errors.
+    outputs : array or tensor
+        Outputs of a network.
+    inputs : int
+        Number of inputs.
     """
     if not hasattr(outputs, "shape"):
         raise InputError(f"{what} {_SCORES}; found {type(outputs).__name__}; give one tensor alone")
@@ -43,34 +48,40 @@ def check_form(what: str, outputs: Any, inputs: int) -> None:
 
 
 def check_scores(what: str, outputs: Floats, inputs: Floats) -> None:
-    """Raise InputError unless outputs are class scores, as far as that can be told from them.
-
-    what     the outputs, as the user knows them
-    inputs   [inputs, ...] that the outputs are of
+    """Raise InputError unless outputs are class scores, as far as their values show.
 
     Logarithms of probabilities are class scores: softmax gives the probabilities back. Outputs of a regression, and
-    embeddings whose lengths differ, cannot be told from class scores.
+    embeddings whose lengths differ, look like class scores.
+
+    Parameters
+    ----------
+    what : str
+        Name of the outputs in errors.
+    outputs : array
+        Outputs of a network.
+    inputs : array [inputs, ...]
+        Inputs of these outputs.
     """
     check_form(what, outputs, len(inputs))
     check_finite(what, outputs)
-    found = outputs.astype(np.float64)
-    centred = found - found.mean(axis=1, keepdims=True)
-    if np.ptp(centred, axis=0).max() <= _NO_VARIATION * np.abs(found).max() and (inputs != inputs[:1]).any():
+    scores = outputs.astype(np.float64)
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    if np.ptp(centred, axis=0).max() <= _NO_VARIATION * np.abs(scores).max() and (inputs != inputs[:1]).any():
         raise InputError(
             f"{what} must differ from input to input, as a softmax sees them; found the same, to rounding, for all "
             f"{len(inputs):,} inputs; check that the network has its trained parameters, and the scale of the inputs"
         )
-    sums, lengths = found.sum(axis=1), np.sqrt(np.square(found).sum(axis=1))
-    if found.min() >= 0 and np.abs(sums - 1).max() <= _SUMS_TO_ONE:
+    sums, lengths = scores.sum(axis=1), np.sqrt(np.square(scores).sum(axis=1))
+    if scores.min() >= 0 and np.abs(sums - 1).max() <= _SUMS_TO_ONE:
         raise InputError(
             f"{what} {_SCORES}; found probabilities: none is negative, and those of each input add up to 1; leave the "
             f"softmax out of the network, or end it in a log_softmax"
         )
-    if found.min() >= 0 and found.max() <= 1:
+    if scores.min() >= 0 and scores.max() <= 1:
         raise InputError(
-            f"{what} {_SCORES}; found nothing but values from {found.min():.3g} to {found.max():.3g}, which look like "
-            f"probabilities; leave the sigmoid or softmax out of the network; if they are class scores all the same, "
-            f"subtract 1 from all of them, which no softmax sees"
+            f"{what} {_SCORES}; found only values from {scores.min():.3g} to {scores.max():.3g}, which look like "
+            f"probabilities; leave the sigmoid or softmax out of the network; if they are class scores nevertheless, "
+            f"subtract 1 from all of them, which does not change a softmax"
         )
     if np.abs(lengths - 1).max() <= _UNIT_LENGTH:
         raise InputError(
@@ -89,45 +100,52 @@ def check_finite(what: str, outputs: Floats) -> None:
         )
 
 
-def check_labels(what: str, labels: Any, inputs: int, classes: int | None = None) -> npt.NDArray[np.int64]:
-    """Make labels int64 [inputs]. Raises InputError unless they are whole numbers, each the place of an output.
+def check_labels(what: str, labels: Any, inputs: int, classes: int | None = None) -> Integers64:
+    """Return labels as int64 [inputs]. Raises InputError unless they are whole numbers, each the place of an output.
 
-    what      the labels, as the user knows them
-    inputs    how many there must be
-    classes   outputs of the network, if they are known: each label is below
+    Parameters
+    ----------
+    what : str
+        Name of the labels in errors.
+    labels : array [inputs]
+        Labels of any integer or floating-point type.
+    inputs : int
+        Number of inputs.
+    classes : int or None
+        Number of the network's outputs, if known.
     """
     must = f"{what} must be whole numbers [inputs], for each input the place of its class among the outputs, from 0 on"
     try:
-        found = np.asarray(labels)
+        values = np.asarray(labels)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise InputError(f"{must}; found {type(labels).__name__}, of which there is no array: {error}") from None
-    if found.ndim != 1:
-        shape = f"shape {list(found.shape)}"
-        if found.ndim == 2 and found.shape[1] == 1:
+        raise InputError(f"{must}; found {type(labels).__name__}, which is no array: {error}") from None
+    if values.ndim != 1:
+        shape = f"shape {list(values.shape)}"
+        if values.ndim == 2 and values.shape[1] == 1:
             raise InputError(f"{must}; found a column, {shape}; give its numbers alone, labels[:, 0]")
-        if found.ndim == 2:
+        if values.ndim == 2:
             raise InputError(f"{must}; found {shape}; if they are one-hot, give labels.argmax(axis=1)")
         raise InputError(f"{must}; found {shape}; give one label for each input")
-    if len(found) != inputs:
-        raise InputError(f"{what}: there must be a label for each input; found {len(found):,} for {inputs:,} inputs")
-    if found.dtype.kind not in "iuf":
-        kind = {"b": "booleans", "U": "text", "S": "text", "T": "text"}.get(found.dtype.kind, str(found.dtype))
-        example = f", like {found[0]!s:.20}" if inputs else ""
+    if len(values) != inputs:
+        raise InputError(f"{what}: there must be a label for each input; found {len(values):,} for {inputs:,} inputs")
+    if values.dtype.kind not in "iuf":
+        kind = {"b": "booleans", "U": "text", "S": "text", "T": "text"}.get(values.dtype.kind, str(values.dtype))
+        example = f", like {values[0]!s:.20}" if inputs else ""
         raise InputError(
             f"{must}; found {kind}{example}; number the classes in the order of the network's outputs, as int64"
         )
-    if found.dtype.kind == "f":
-        broken = ~np.isfinite(found) | (found != np.trunc(found))
+    if values.dtype.kind == "f":
+        broken = ~np.isfinite(values) | (values != np.trunc(values))
         if broken.any():
             raise InputError(
-                f"{must}; found {found[broken][0]:.6g} ({found.dtype}); what a regression is to give is no class"
+                f"{must}; found {values[broken][0]:.6g} ({values.dtype}); targets of a regression are no classes"
             )
-    if len(found) and found.min() < 0:
-        raise InputError(f"{must}; found {found.min():.20g}; leave inputs without a label out")
-    if classes is not None and len(found) and found.max() >= classes:
-        begin = "; they seem to begin at 1: subtract 1" if found.min() >= 1 and found.max() == classes else ""
+    if len(values) and values.min() < 0:
+        raise InputError(f"{must}; found {values.min():.20g}; leave inputs without a label out")
+    if classes is not None and len(values) and values.max() >= classes:
+        begin = "; they seem to begin at 1: subtract 1" if values.min() >= 1 and values.max() == classes else ""
         raise InputError(
-            f"{must}, to {classes - 1} for the network's {classes} outputs; found {found.max():.20g}"
+            f"{must}, to {classes - 1} for the network's {classes} outputs; found {values.max():.20g}"
             f"{begin or '; check that they are of this network'}"
         )
-    return found.astype(np.int64)
+    return values.astype(np.int64)

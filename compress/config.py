@@ -1,4 +1,4 @@
-"""How a network is compressed, as data: for all layers, for those of a type, and for those of a name."""
+"""Settings for the compression of a network, as data: for all layers, for layers of a type, for named layers."""
 
 from __future__ import annotations
 
@@ -26,28 +26,47 @@ _NO_INTERLEAVING = "num_pes has no effect unless the scan order can be interleav
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """How one layer is compressed. Raises InputError if a value is out of its range."""
+    """Settings for the compression of one layer.
+
+    Attributes
+    ----------
+    density : float
+        Share of weights to keep; of the whole network if the criterion compares all layers.
+    weight_bits : int
+        Bits of a code, 1 to 8.
+    share_bias : bool
+        If true, the bias is looked up in the layer's codebook; if false, it is stored as it is.
+    initialisation : str
+        Of the shared weights: "optimal", "linear", "density" or "random" (`compress.weight_sharing`).
+    balanced_over : int
+        PEs that all keep equally many weights, plus or minus one, rows interleaved; 0 for no balance.
+    codebook_bits : int
+        Bits of a shared weight in the file: 32, or 16, to which it is rounded.
+    index_bits : int or None
+        Bits of a gap in the file, 1 to 8; None for the fewest bytes.
+    scan_order : str or None
+        Order of the weights in the file: "rows", "columns" or "interleaved"; None for the fewest bytes.
+    num_pes : int
+        PEs of the interleaved order.
+    coder : str
+        Entropy coder of the file: "huffman", or "range", which needs the package constriction.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range.
+    """
 
     density: float = 0.1
-    """share of weights to keep; of the whole network, where the criterion looks at all layers together"""
     weight_bits: int = 4
-    """bits of a code, 1 to 8"""
     share_bias: bool = True
-    """the bias is looked up in the codebook of its layer; if not, it stays free and is stored as it is"""
     initialisation: Initialisation = "optimal"
-    """of the shared weights, see `compress.weight_sharing`"""
     balanced_over: int = 0
-    """PEs that all keep equally many weights (to one), rows interleaved; 0: not balanced"""
     codebook_bits: int = 32
-    """of a shared weight in the file: 32, or 16, to which it is then rounded"""
     index_bits: int | None = None
-    """bits of a gap in the file, 1 to 8; None: what takes the fewest bytes"""
     scan_order: ScanOrder | None = None
-    """in which the file has the weights; None: what takes the fewest bytes"""
     num_pes: int = 64
-    """of the interleaved order"""
     coder: Coder = "huffman"
-    """of the file; "range" needs the package constriction"""
 
     def __post_init__(self) -> None:
         if isinstance(self.density, bool) or not isinstance(self.density, int | float):
@@ -70,38 +89,53 @@ class LayerSettings:
 
     @property
     def coding(self) -> CodingChoice:
-        """How the layer is written."""
+        """How the layer is written in the file."""
         return CodingChoice(self.index_bits, self.scan_order, self.num_pes, self.coder)
 
 
 @dataclass(frozen=True)
 class CompressionConfig:
-    """How a network is compressed: `layers` stands before `types`, `types` before `every`.
+    """Settings for the compression of a network: `layers` overrides `types`, which overrides `every`.
 
-    Raises InputError if a value is out of its range, an option is unknown, or one has no effect.
+    Attributes
+    ----------
+    every : LayerSettings
+        Settings of all layers.
+    types : Mapping[str, Mapping[str, Any]]
+        Options of `LayerSettings` by the type of module: {"Conv2d": {"density": 0.5}}.
+    layers : Mapping[str, Mapping[str, Any]]
+        Options of `LayerSettings` by the name of the layer: {"fc3": {"weight_bits": 5}}.
+    criterion : str
+        Weights that are pruned: the smallest of each layer ("layer"), of all layers together ("global"), or of all
+        layers after each squared weight is divided by the sum of those in its layer that are as large or larger
+        ("lamp": Lee et al., "Layer-adaptive sparsity", ICLR 2021).
+    pruning_steps : int
+        Stages of gradual pruning, at least 1; the density falls along a cubic.
+    sharing : str
+        What is trained after sharing: the centroids, by summed gradients ("centroids"); or the weights, which are
+        assigned to new centroids again and again, gradients passing straight through ("joint").
+    reassign_every : int
+        Forward passes between two assignments to new centroids if sharing is joint.
+    tensor_bits : int
+        Bits of the other tensors in the file: 32, or 16, to which they are rounded.
+    seed : int
+        Of random initialisation, and of PyTorch at the start of each stage.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range, or an option is unknown or has no effect.
     """
 
     every: LayerSettings = LayerSettings()
-    """of all layers"""
     types: Overrides = field(default_factory=dict)
-    """options of `LayerSettings` by the type of module: {"Conv2d": {"density": 0.5}}"""
     layers: Overrides = field(default_factory=dict)
-    """options of `LayerSettings` by the name of the layer: {"fc3": {"weight_bits": 5}}"""
     criterion: Criterion = "layer"
-    """which weights are pruned: the smallest of each layer, of all layers together ("global"), or of all layers after
-    dividing each squared weight by the sum of those in its layer that are as large or larger ("lamp": Lee et al.,
-    "Layer-adaptive sparsity", ICLR 2021)"""
     pruning_steps: int = 3
-    """stages of gradual pruning, from 1 on: the share of weights to keep falls like a cubic"""
     sharing: Sharing = "centroids"
-    """what is trained once weights are shared: the centroids, by summed gradients; or the weights, of which the nearest
-    centroid is taken again and again, gradients passing straight through ("joint")"""
     reassign_every: int = 4
-    """forward passes between two assignments to new centroids, where sharing is joint"""
     tensor_bits: int = 32
-    """of the other tensors in the file: 32, or 16, to which they are then rounded"""
     seed: int = 0
-    """of random initialisation, and of PyTorch at the start of each stage"""
 
     def __post_init__(self) -> None:
         for name, choices in (("criterion", Criterion), ("sharing", Sharing)):
@@ -132,7 +166,7 @@ class CompressionConfig:
                 if self.criterion != "layer" and {"density", "balanced_over"} & set(options):
                     raise InputError(
                         f"{where}.{name}: density and balanced_over have no effect with criterion={self.criterion!r}, "
-                        f"which looks at all layers together; leave them out"
+                        f"which compares all layers; leave them out"
                     )
             frozen = {name: MappingProxyType(dict(options)) for name, options in getattr(self, where).items()}
             object.__setattr__(self, where, MappingProxyType(frozen))
@@ -144,7 +178,7 @@ class CompressionConfig:
             raise InputError(f"balanced_over has no effect with criterion={self.criterion!r}; leave it out")
 
     def settings_of(self, name: str, kind: str) -> LayerSettings:
-        """The settings of the layer of this name, whose module is of this type."""
+        """Return the settings of the layer of this name, whose module is of type `kind`."""
         of_type = _settings(f"types.{kind}", self.every, self.types.get(kind, {}))
         return _settings(f"layers.{name}", of_type, self.layers.get(name, {}))
 
@@ -155,10 +189,16 @@ class CompressionConfig:
         return CompressionConfig.from_dict, (self.to_dict(),)  # a view of a mapping cannot be pickled or copied
 
     def check_effect(self, kinds: Mapping[str, str], biased: Set[str], has_tensors: bool) -> None:
-        """Raise InputError if an override is of no layer, or an option changes nothing of this network.
+        """Raise InputError if an override names no layer of this network, or an option has no effect on it.
 
-        kinds        the type of each layer, by its name; `biased`, the layers whose bias can be in their codebook
-        has_tensors  whether there are floating-point numbers that are stored as they are
+        Parameters
+        ----------
+        kinds : Mapping[str, str]
+            Type of each layer, by its name.
+        biased : set of str
+            Layers whose bias can be in their codebook.
+        has_tensors : bool
+            True if floating-point tensors are stored as they are.
         """
         for where, known in (("layers", set(kinds)), ("types", set(kinds.values()))):
             unknown = sorted(set(getattr(self, where)) - known)
@@ -183,19 +223,19 @@ class CompressionConfig:
             raise InputError("tensor_bits has no effect, since no tensor is stored as it is; leave it out")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes the same config."""
-        found = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
-        found["every"] = dataclasses.asdict(self.every)
+        """Return plain values, from which `from_dict` makes the same config."""
+        values = {option.name: getattr(self, option.name) for option in dataclasses.fields(self)}
+        values["every"] = dataclasses.asdict(self.every)
         for where in ("types", "layers"):
-            found[where] = {name: dict(options) for name, options in found[where].items()}
-        return found
+            values[where] = {name: dict(options) for name, options in values[where].items()}
+        return values
 
     def to_json(self) -> str:
-        """As JSON text."""
+        """Return the config as JSON text."""
         return json.dumps(self.to_dict(), indent=2)
 
     def to_toml(self) -> str:
-        """As TOML text. Raises InputError if an override sets an option to None, for which TOML has no word."""
+        """Return the config as TOML text. Raises InputError if an override is None, which TOML cannot state."""
         values = self.to_dict()
         every = {name: value for name, value in values.pop("every").items() if value is not None}
         tables = {"every": every}
@@ -211,10 +251,10 @@ class CompressionConfig:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> CompressionConfig:
-        """Read a .toml or .json file. Raises InputError if it is missing, of another kind, or as the class does."""
+        """Load a .toml or .json file. Raises InputError if it is missing, of another kind, or as the class does."""
         path = Path(path)
         if path.suffix not in (".toml", ".json"):
-            raise InputError(f"{path}: a config is a .toml or a .json file")
+            raise InputError(f"{path}: a config must be a .toml or a .json file")
         try:
             content = path.read_text()
         except (OSError, UnicodeDecodeError) as error:
@@ -226,17 +266,17 @@ class CompressionConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CompressionConfig:
-        """A config from plain values; what is left out has its default. Raises InputError as the class does."""
+        """Return the config of plain values; missing options have their defaults."""
         known = [each.name for each in dataclasses.fields(cls)]
         _check_keys("the config", values, known)
         every = values.get("every", {})
         if not isinstance(every, Mapping):
-            raise InputError(f"every must be options of a layer; found {every!r}")
+            raise InputError(f"every must be the options of a layer by name; found {every!r}")
         return cls(**{**values, "every": _settings("every", LayerSettings(), every)})
 
     @classmethod
     def from_json(cls, text: str) -> CompressionConfig:
-        """A config from JSON text."""
+        """Return the config of JSON text."""
         try:
             return cls.from_dict(json.loads(text, object_pairs_hook=_each_once))
         except (json.JSONDecodeError, RecursionError) as error:
@@ -244,7 +284,7 @@ class CompressionConfig:
 
     @classmethod
     def from_toml(cls, text: str) -> CompressionConfig:
-        """A config from TOML text."""
+        """Return the config of TOML text."""
         try:
             return cls.from_dict(tomllib.loads(text))
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -252,7 +292,7 @@ class CompressionConfig:
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises InputError if it gives a name twice."""
+    """Return a JSON object. Raises InputError if it has a name twice."""
     names = [name for name, _ in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -261,8 +301,9 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _settings(where: str, before: LayerSettings, options: Any) -> LayerSettings:
+    """Return settings with these options replaced. Raises InputError, which names `where`, if one is invalid."""
     if not isinstance(options, Mapping):
-        raise InputError(f"{where} must be options of a layer; found {options!r}")
+        raise InputError(f"{where} must be the options of a layer by name; found {options!r}")
     _check_keys(where, options, [each.name for each in dataclasses.fields(LayerSettings)])
     try:
         return dataclasses.replace(before, **options)
@@ -275,9 +316,9 @@ def _check_keys(where: str, values: Any, known: list[str]) -> None:
         raise InputError(f"{where} must be options by name; found {values!r}")
     unknown = sorted(str(name) for name in set(values) - set(known))
     if unknown:
-        raise InputError(f"{where}: there is no option {', '.join(unknown)}; there are {', '.join(known)}")
+        raise InputError(f"{where}: unknown option {', '.join(unknown)}; known are {', '.join(known)}")
 
 
 def _toml(value: Any) -> str:
-    """A value that is JSON's as TOML's: the same but for one character."""
+    """Return a value in TOML's notation, which is JSON's but for one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

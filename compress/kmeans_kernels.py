@@ -1,16 +1,11 @@
-"""The loops of one-dimensional k-means."""
+"""Loops of one-dimensional k-means."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Floats, Integers
 from traces.kernel_cache import kernel
-
-Floats = npt.NDArray[Any]
-Integers = npt.NDArray[Any]
 
 
 @kernel
@@ -19,8 +14,17 @@ def fill_histogram(
 ) -> None:
     """Add up importance, and importance times value, of the kept values in each bin of one width.
 
-    values        float [n]; `kept` bool [n], or empty: all of them
-    importances   float [n], or empty: 1 each
+    Parameters
+    ----------
+    values : float [n]
+    importances : float [n]
+        Empty for 1 each.
+    kept : bool [n]
+        Empty to keep all values.
+    lowest, bins_per_unit : float
+        Lower end of the first bin, and the reciprocal of a bin's width.
+    mass, sums : float64 [bins]
+        Filled.
     """
     last = mass.shape[0] - 1
     for i in range(values.shape[0]):
@@ -36,10 +40,16 @@ def fill_histogram(
 def best_borders(mass: Floats, sums: Floats, squares: Floats, borders: Integers) -> None:
     """Cut ascending points into runs with the least sum of squared distances to the means of the runs.
 
-    mass, sums, squares   float64 [n + 1], running totals over the points of importance, importance times value, and
-                          importance times squared value, each from 0 on
-    borders               int64 [k + 1], filled: run c is the points from borders[c] to borders[c + 1]
+    Parameters
+    ----------
+    mass, sums, squares : float64 [n + 1]
+        Running totals over the points, from 0 on, of importance, importance times value, and importance times squared
+        value.
+    borders : int64 [k + 1]
+        Filled; run c is the points from borders[c] to borders[c + 1].
 
+    Notes
+    -----
     D[c, j], the least error of the first j points in c runs, is min over i of D[c - 1, i] + error(i, j); the best i
     does not fall as j grows, so each c takes n log n steps. Source: Wu, "Optimal quantization by matrix searching",
     J. Algorithms 1991; divide and conquer in place of the matrix search.
@@ -97,11 +107,20 @@ def nearest_codes(
     mass: Floats,
     sums: Floats,
 ) -> None:
-    """The code, from 1 on, of the centroid nearest to each kept value; 0 for a value that is not kept.
+    """Fill in the code of the centroid nearest to each kept value, from 1 on; 0 for a value that is not kept.
 
-    midpoints      float64 [k - 1], between ascending centroids
-    code_of_bin    int [bins], the lowest code of the values in a bin (from 0 on); the search goes up from there
-    mass, sums     float64 [k], filled: importance, and importance times value, of each code's values
+    Parameters
+    ----------
+    values, importances, kept, lowest, bins_per_unit
+        As `fill_histogram` takes them.
+    midpoints : float64 [k - 1]
+        Between ascending centroids.
+    code_of_bin : int [bins]
+        Lowest code of the values in a bin, from 0 on; the search goes up from there.
+    codes : uint8 [n]
+        Filled.
+    mass, sums : float64 [k]
+        Filled with importance, and importance times value, of each code's values.
     """
     last = code_of_bin.shape[0] - 1
     for i in range(values.shape[0]):

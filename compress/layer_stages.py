@@ -1,29 +1,28 @@
-"""Pruning and sharing of layers as their settings say: what compression in one step and stage by stage both do."""
+"""Pruning and sharing of layers by their settings, for compression in one step and stage by stage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
 from compress.weight_sharing import nearest_codes, share_weights
 from traces import InputError
+from traces.arrays import Booleans, Floats32, Integers, Numbers
 
 FREE_BIAS = "a bias that is not shared"
 
 
 def pruning_masks(
-    weights: Sequence[npt.NDArray[Any]],
+    weights: Sequence[Numbers],
     settings: Sequence[LayerSettings],
     config: CompressionConfig,
     step: int = 1,
     steps: int = 1,
-) -> list[npt.NDArray[np.bool_]]:
-    """What each layer keeps after a step of gradual pruning: True, in the shape of its weights."""
+) -> list[Booleans]:
+    """Return the mask of the weights that each layer keeps after a step of gradual pruning."""
     if config.criterion != "layer":
         return global_masks(weights, cubic_schedule(config.every.density, steps)[step - 1], config.criterion)
     masks = []
@@ -35,13 +34,13 @@ def pruning_masks(
 
 
 def share_layer(
-    weights: npt.NDArray[Any],
-    kept: npt.NDArray[np.bool_],
-    bias: npt.NDArray[Any] | None,
+    weights: Numbers,
+    kept: Booleans,
+    bias: Numbers | None,
     settings: LayerSettings,
     seed: int = 0,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[Any] | None]:
-    """Codes, codebook and codes of the bias, see `share_weights`; the codebook in the precision of the file."""
+) -> tuple[Integers, Floats32, Integers | None]:
+    """Return codes, codebook and codes of the bias (`share_weights`), the codebook in the precision of the file."""
     codes, codebook, bias_codes = share_weights(
         weights, kept, settings.weight_bits, bias, settings.initialisation, seed=seed
     )
@@ -51,15 +50,15 @@ def share_layer(
     return codes, codebook, bias_codes
 
 
-def in_bits(values: npt.NDArray[Any], bits: int) -> npt.NDArray[Any]:
-    """Floating-point values rounded to what a number of 16 bits, or of 32, can be; others as they are.
+def in_bits(values: Numbers, bits: int) -> Numbers:
+    """Round floating-point values to 16 or 32 bits; return other values as they are.
 
-    Raises InputError if one is too large for 16 bits.
+    Raises InputError if a value is too large for 16 bits.
     """
     if bits == 32 or values.dtype.kind != "f":
         return values
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float16)
     if (np.isinf(narrow) & np.isfinite(values)).any():
-        raise InputError(f"a number of 16 bits is at most 65,504; found {np.abs(values).max():,.0f}; use 32 bits")
+        raise InputError(f"values in 16 bits must be at most 65,504; found {np.abs(values).max():,.0f}; use 32 bits")
     return narrow.astype(np.float32)

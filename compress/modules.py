@@ -1,4 +1,4 @@
-"""Which of a network's parameters can be compressed, and why the others are left alone (PyTorch needed)."""
+"""Parameters of a network that can be compressed, and the reasons why others are left alone (PyTorch needed)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,20 @@ NOT_STORED = "not stored: it counts training"
 class WeightUnit:
     """One weight that is compressed, and its bias.
 
-    name     of the layer: the module's, or the module's and the parameter's where it has several weights
-    kind     the module's type: Linear, Conv2d, LSTM, ...
-    owners   modules and attributes that hold the weight; more than one where it is tied
-    names    the parameter's name under each owner
-    bias     module and attribute of the bias, or None; `bias_name`, its parameter's name
+    Attributes
+    ----------
+    name : str
+        Of the layer: the module's name, followed by the parameter's if the module has several weights.
+    kind : str
+        Type of the module: Linear, Conv2d, LSTM, ...
+    owners : tuple of (torch.nn.Module, str)
+        Modules and attributes that hold the weight; more than one if it is tied.
+    names : tuple of str
+        Name of the parameter under each owner.
+    bias : (torch.nn.Module, str) or None
+        Module and attribute of the bias.
+    bias_name : str
+        Name of the bias parameter.
     """
 
     name: str
@@ -33,14 +42,14 @@ class WeightUnit:
 
     @property
     def weight(self) -> torch.Tensor:
-        """As the forward pass sees it."""
+        """The weight as the forward pass sees it."""
         module, attribute = self.owners[0]
         weight: torch.Tensor = getattr(module, attribute)
         return weight
 
     @property
     def bias_values(self) -> torch.Tensor | None:
-        """As the forward pass sees it, or None."""
+        """The bias as the forward pass sees it, or None."""
         return None if self.bias is None else getattr(*self.bias)
 
 
@@ -49,11 +58,11 @@ _SEVERAL_WEIGHTS = (torch.nn.RNNBase, torch.nn.MultiheadAttention)
 
 
 def weight_units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, str]]:
-    """The weights to compress, in order, and for each other parameter or buffer the reason why not.
+    """Return the weights to compress, in order, and for each other parameter or buffer the reason to leave it alone.
 
-    Weights of Linear, Conv1d, Conv2d, Embedding, LSTM, GRU, RNN and MultiheadAttention; a tied weight is one unit.
-    Left alone is also a weight or bias that is tied to a parameter of another kind, as compressing would untie them.
-    Raises InputError if there is none, or the module is itself one layer, which has no name.
+    Weights of Linear, Conv1d, Conv2d, Embedding, LSTM, GRU, RNN and MultiheadAttention are compressed; a tied weight
+    is one unit. A weight or bias that is tied to a parameter of another kind is left alone, because compression would
+    untie them. Raises InputError if there is no such weight, or the module is itself one layer, which has no name.
     """
     places = _places(module)
     found: dict[int, WeightUnit] = {}
@@ -112,7 +121,7 @@ def check_parameters(module: torch.nn.Module) -> None:
 
 
 def _places(module: torch.nn.Module) -> dict[int, list[str]]:
-    """All names of each parameter, by its id."""
+    """Return all names of each parameter, by its id."""
     places: dict[int, list[str]] = {}
     for path, part in module.named_modules():
         for name, parameter in part._parameters.items():
@@ -122,7 +131,7 @@ def _places(module: torch.nn.Module) -> dict[int, list[str]]:
 
 
 def _weights_of(part: torch.nn.Module) -> list[tuple[str, str | None]]:
-    """Names of the weights of one module, each with that of its bias."""
+    """Return the names of the weights of one module, each with that of its bias."""
     if isinstance(part, _ONE_WEIGHT):
         return [("weight", "bias")]
     if isinstance(part, torch.nn.RNNBase):
@@ -142,7 +151,7 @@ def _weights_of(part: torch.nn.Module) -> list[tuple[str, str | None]]:
 
 
 def _left_alone(module: torch.nn.Module, taken: set[str], reasons: dict[str, str]) -> dict[str, str]:
-    """Why each parameter that is not taken is left alone, and each buffer; `reasons` says so where it is not plain."""
+    """Return why each parameter that is not taken, and each buffer, is left alone; `reasons` has the special ones."""
     found = {}
     for path, part in module.named_modules():
         prefix = f"{path}." if path else ""

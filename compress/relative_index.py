@@ -1,25 +1,25 @@
-"""Relative index: a sparse vector as entries (code, gap), a gap too long bridged by fillers.
+"""Relative index: a sparse vector as entries (code, gap); padding entries bridge gaps that are too long.
 
 Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, section 2 and Fig 2.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
+
+from traces.arrays import Integers, Integers64
 
 ScanOrder = Literal["rows", "columns", "interleaved"]
 SCAN_ORDERS: tuple[ScanOrder, ...] = get_args(ScanOrder)
-Codes = npt.NDArray[Any]
 
 
-def scanned(codes: Codes, order: ScanOrder, num_pes: int = 1) -> Codes:
-    """A matrix of codes as one vector.
+def scanned(codes: Integers, order: ScanOrder, num_pes: int = 1) -> Integers:
+    """Return a matrix of codes as one vector.
 
-    "rows" row after row; "columns" column after column; "interleaved" as the SRAMs of an EIE-like array hold it: PE
-    after PE, each with the rows k, k + num_pes, ..., column after column.
+    The order is "rows", "columns" or "interleaved": PE after PE, each with the rows k, k + num_pes, and so on, column
+    after column, as the SRAMs of an EIE-like array hold it.
     """
     if order == "rows":
         return codes.ravel()
@@ -28,8 +28,8 @@ def scanned(codes: Codes, order: ScanOrder, num_pes: int = 1) -> Codes:
     return np.concatenate([np.ascontiguousarray(codes[pe::num_pes].T).ravel() for pe in range(num_pes)])
 
 
-def unscanned(vector: Codes, rows: int, columns: int, order: ScanOrder, num_pes: int = 1) -> Codes:
-    """The matrix [rows, columns] of a vector as `scanned` makes it."""
+def unscanned(vector: Integers, rows: int, columns: int, order: ScanOrder, num_pes: int = 1) -> Integers:
+    """Return the matrix [rows, columns] of a vector that `scanned` made."""
     if order == "rows":
         return vector.reshape(rows, columns)
     if order == "columns":
@@ -43,16 +43,16 @@ def unscanned(vector: Codes, rows: int, columns: int, order: ScanOrder, num_pes:
     return codes
 
 
-def skipped_zeros(codes: Codes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where a vector's non-zeros are, and how many zeros come before each of them."""
+def skipped_zeros(codes: Integers) -> tuple[Integers64, Integers64]:
+    """Return the positions of a vector's non-zeros, and the number of zeros before each of them."""
     positions = np.flatnonzero(codes)
     return positions, np.diff(positions, prepend=-1) - 1
 
 
-def encode_relative(codes: Codes, index_bits: int) -> tuple[Codes, npt.NDArray[np.uint8]]:
-    """Entries of a flat vector of codes: for each non-zero its code and the zeros skipped before it.
+def encode_relative(codes: Integers, index_bits: int) -> tuple[Integers, Integers]:
+    """Return the entries of a flat vector of codes: for each non-zero its code and its gap, the zeros before it.
 
-    A gap is 0 to 2**index_bits - 1. A filler (code 0, gap 2**index_bits - 1) skips 2**index_bits positions.
+    A gap is 0 to 2**index_bits - 1. A padding entry (code 0, gap 2**index_bits - 1) skips 2**index_bits positions.
     Zeros after the last non-zero are not stored.
     """
     max_gap = 2**index_bits
@@ -67,8 +67,8 @@ def encode_relative(codes: Codes, index_bits: int) -> tuple[Codes, npt.NDArray[n
     return entry_codes, gaps
 
 
-def decode_relative(entry_codes: Codes, gaps: npt.NDArray[np.uint8], length: int) -> Codes:
-    """The flat vector of `length` codes. Raises ValueError if an entry lies past its end."""
+def decode_relative(entry_codes: Integers, gaps: Integers, length: int) -> Integers:
+    """Return the flat vector of `length` codes. Raises ValueError if an entry lies past its end."""
     from compress.relative_index_kernels import place_entries
 
     codes = np.zeros(length, dtype=entry_codes.dtype)
@@ -78,10 +78,15 @@ def decode_relative(entry_codes: Codes, gaps: npt.NDArray[np.uint8], length: int
     return codes
 
 
-def gap_counts(skipped: npt.NDArray[np.int64], index_bits: int) -> tuple[npt.NDArray[np.int64], int]:
-    """How often each gap occurs among the entries that `encode_relative` would make, and how many of these are fillers.
+def gap_counts(skipped: Integers64, index_bits: int) -> tuple[Integers64, int]:
+    """Count each gap among the entries that `encode_relative` makes, and the padding entries among them.
 
-    skipped   zeros before each non-zero
+    Parameters
+    ----------
+    skipped : int64 [non-zeros]
+        Zeros before each non-zero.
+    index_bits : int
+        Bits of a gap.
     """
     max_gap = 2**index_bits
     fillers = int((skipped // max_gap).sum())

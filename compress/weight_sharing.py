@@ -1,18 +1,17 @@
-"""Weight sharing: one-dimensional k-means over the kept weights of a layer, the zero reserved."""
+"""Weight sharing: one-dimensional k-means over the kept weights of a layer; entry 0 is reserved for zero."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from traces import InputError
+from traces.arrays import Booleans, Floats, Floats32, Floats64, Integers, Numbers
 
 Initialisation = Literal["optimal", "linear", "density", "random"]
-Floats = npt.NDArray[Any]
 
-MOST_POINTS = 2**16  # distinct values that are cut exactly; more of them go into a histogram
+MOST_POINTS = 2**16  # distinct values that are cut exactly; more go into a histogram
 HISTOGRAM_BINS = 2**14
 _MOST_ITERATIONS = 1000
 _NOTHING = np.zeros(0, dtype=np.bool_)
@@ -20,26 +19,44 @@ _NO_FLOATS = np.zeros(0, dtype=np.float32)
 
 
 def share_weights(
-    weights: npt.NDArray[Any],
-    kept: npt.NDArray[np.bool_],
+    weights: Numbers,
+    kept: Booleans,
     weight_bits: int,
-    bias: npt.NDArray[Any] | None = None,
+    bias: Numbers | None = None,
     initialisation: Initialisation = "optimal",
-    importances: npt.NDArray[Any] | None = None,
+    importances: Numbers | None = None,
     seed: int = 0,
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.float32], npt.NDArray[Any] | None]:
-    """Codes and codebook of a layer, and the codes of its bias.
+) -> tuple[Integers, Floats32, Integers | None]:
+    """Return codes and codebook of a layer, and the codes of its bias.
 
-    weights         any shape; `kept`, of the same shape, is False where a weight has been pruned
-    weight_bits     bits of a code, 1 to 8: 2**weight_bits - 1 shared weights and the reserved zero
-    bias            [rows] or None; it shares the codebook with the weights, and may take the zero
-    initialisation  "optimal", or where Lloyd's iterations begin, see `shared_values`
-    importances     of each weight's squared error, positive, shape of `weights`; 1 each if none are given
-    seed            of the random initialisation
+    Parameters
+    ----------
+    weights : array of any shape
+        Of the layer.
+    kept : bool, shape of `weights`
+        False where a weight is pruned.
+    weight_bits : int
+        Bits of a code, 1 to 8: 2**weight_bits - 1 shared weights and the reserved zero.
+    bias : float [rows] or None
+        It shares the codebook with the weights, and may take the zero.
+    initialisation : str
+        "optimal", or the start of Lloyd's iterations (`shared_values`).
+    importances : float, shape of `weights`, or None
+        Weight of each squared error, positive; 1 each by default.
+    seed : int
+        Of the random initialisation.
 
-    A pruned weight has code 0 and a kept one a code from 1 on, whatever its value. Codes are uint8; the
-    codebook is float32 [2**weight_bits] with entry 0 = 0.0, the rest ascending.
+    Returns
+    -------
+    codes : uint8, shape of `weights`
+        0 for a pruned weight, from 1 on for a kept one, also if its value is 0.
+    codebook : float32 [2**weight_bits]
+        Entry 0 is 0.0; the others ascend.
+    bias_codes : uint8 [rows] or None
+        Codes of the bias.
 
+    Notes
+    -----
     Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3.
     """
     if not 1 <= weight_bits <= 8:
@@ -67,8 +84,8 @@ def share_weights(
     return codes, codebook, None if bias is None else nearest_codes(bias, codebook)
 
 
-def nearest_codes(values: npt.NDArray[Any], codebook: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """The code of the shared weight nearest to each value, the reserved zero included."""
+def nearest_codes(values: Numbers, codebook: Floats32) -> Integers:
+    """Return the code of the shared weight nearest to each value, the reserved zero included."""
     order = np.argsort(codebook, kind="stable")
     ascending = codebook[order].astype(np.float64)
     return order[np.searchsorted(_midpoints(ascending), values.astype(np.float64))].astype(np.uint8)
@@ -77,19 +94,33 @@ def nearest_codes(values: npt.NDArray[Any], codebook: npt.NDArray[np.float32]) -
 def shared_values(
     values: Floats,
     num_centroids: int,
-    kept: npt.NDArray[np.bool_] = _NOTHING,
+    kept: Booleans = _NOTHING,
     importances: Floats = _NO_FLOATS,
     initialisation: Initialisation = "optimal",
     seed: int = 0,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.uint8]]:
-    """k-means on a line: ascending centroids float64 [num_centroids], and uint8 codes from 1 on, 0 if not kept.
+) -> tuple[Floats64, Integers]:
+    """Cluster values on a line by k-means.
 
-    "optimal" has the least possible sum of squared errors where there are at most MOST_POINTS distinct values; of
-    more, at most the least that borders between HISTOGRAM_BINS bins can give. The others are Lloyd's iterations from
-    evenly spaced centroids ("linear"), from centroids between which equally many values lie ("density"), and from
-    values drawn at random ("random", Forgy's). A centroid that loses all its values stays where it is. No values give
-    centroids of 0. Raises InputError if a value is not finite, or there is no such initialisation.
+    "optimal" has the least possible sum of squared errors if there are at most MOST_POINTS distinct values; otherwise
+    at most the least that borders between HISTOGRAM_BINS bins can give. The others are Lloyd's iterations, from evenly
+    spaced centroids ("linear"), from centroids with equally many values between them ("density"), or from values drawn
+    at random ("random", Forgy's). A centroid that loses all its values stays where it is. Without values, all centroids
+    are 0.
 
+    Returns
+    -------
+    centroids : float64 [num_centroids]
+        Ascending.
+    codes : uint8, shape of `values`
+        From 1 on; 0 for a value that is not kept.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite, or the initialisation is unknown.
+
+    Notes
+    -----
     Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3.2.
     """
     from compress import kmeans_kernels
@@ -138,12 +169,12 @@ def _optimal(
     values: Floats,
     used: Floats,
     num_centroids: int,
-    kept: npt.NDArray[np.bool_],
+    kept: Booleans,
     importances: Floats,
     lowest: float,
     bins_per_unit: float,
-) -> npt.NDArray[np.float64]:
-    """Centroids of the best cut of the distinct values, or of the bins of a histogram of many of them."""
+) -> Floats64:
+    """Return the centroids of the best cut of the distinct values, or of a histogram of many values."""
     from compress import kmeans_kernels
 
     points = np.zeros(0)
@@ -171,5 +202,5 @@ def _optimal(
     return np.concatenate([means, np.full(num_centroids - means.size, means[-1])])
 
 
-def _midpoints(ascending: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _midpoints(ascending: Floats64) -> Floats64:
     return (ascending[1:] + ascending[:-1]) / 2

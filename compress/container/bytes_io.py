@@ -1,4 +1,4 @@
-"""Bytes taken off the front, and numbers of as few bytes as they need."""
+"""Reader of bytes from the front, and numbers written in as few bytes as they need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def varint(value: int) -> bytes:
-    """A whole number, 0 or more, in groups of 7 bits, lowest first; the highest bit of a byte says that more follow."""
+    """Return a whole number in groups of 7 bits, lowest first; the highest bit of a byte says that more follow."""
     content = bytearray()
     while value > 127:
         content.append(value & 127 | 128)
@@ -17,13 +17,13 @@ def varint(value: int) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """A text: a varint, its bytes, and these in UTF-8."""
+    """Return a text as its number of bytes, a varint, and these bytes in UTF-8."""
     encoded = value.encode()
     return varint(len(encoded)) + encoded
 
 
 class ByteReader:
-    """Takes bytes off the front. Raises ValueError where they end too early."""
+    """Reader that takes bytes from the front. Raises ValueError if they end too early."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -31,11 +31,11 @@ class ByteReader:
 
     @property
     def left(self) -> int:
-        """Bytes that have not been taken."""
+        """Number of bytes that have not been taken."""
         return len(self.content) - self.position
 
     def take(self, num_bytes: int) -> bytes:
-        """The next bytes."""
+        """Take the next bytes."""
         if not 0 <= num_bytes <= self.left:
             raise ValueError(f"{num_bytes:,} bytes must follow byte {self.position:,}; found {self.left:,}")
         taken = self.content[self.position : self.position + num_bytes]
@@ -43,11 +43,11 @@ class ByteReader:
         return taken
 
     def unpack(self, form: str) -> tuple[Any, ...]:
-        """Numbers as `struct.unpack` reads them."""
+        """Take numbers as `struct.unpack` reads them."""
         return struct.unpack(form, self.take(struct.calcsize(form)))
 
     def varint(self) -> int:
-        """A number as `varint` writes it, up to 63 bits."""
+        """Take a number that `varint` wrote, up to 63 bits."""
         value = 0
         for place in range(9):
             (byte,) = self.take(1)
@@ -57,7 +57,7 @@ class ByteReader:
         raise ValueError("a number has more than 63 bits")
 
     def text(self, most_bytes: int) -> str:
-        """A text as `text` writes it, up to so many bytes."""
+        """Take a text that `text` wrote, up to `most_bytes` bytes."""
         num_bytes = self.varint()
         if num_bytes > most_bytes:
             raise ValueError(f"a name of {num_bytes:,} bytes; up to {most_bytes:,} are possible")

@@ -1,21 +1,21 @@
 """Canonical Huffman coding of bytes, with code words of limited length, in several streams.
 
-Words are counted up in the order of (length, symbol), as in RFC 1951, section 3.2.2; the streams of one code are
-decoded at the same time: a look-up in one need not wait for that in another. The bytes are described in
-`guide/container.md`.
+Words are counted up in the order of (length, symbol), as in RFC 1951, section 3.2.2. The streams of one code are
+decoded at the same time, so that a look-up in one does not wait for that in another. `guide/container.md` describes
+the bytes.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from compress.container.bytes_io import ByteReader, varint
+from traces.arrays import Integers, Integers64
 
-MAX_LENGTH = 12  # bits of the longest code word: the decoder's table then stays in the nearest cache
+MAX_LENGTH = 12  # bits of the longest code word; the decoder's table then stays in the nearest cache
 SYMBOLS_A_STREAM = 2**14  # fewer are not worth the bytes of another stream
 MOST_STREAMS = 8
 
@@ -23,12 +23,24 @@ Lengths = npt.NDArray[np.uint8]
 Symbols = npt.NDArray[np.uint8]
 
 
-def code_lengths(counts: npt.NDArray[Any], max_length: int = MAX_LENGTH) -> Lengths:
-    """The best length of each symbol's code word, at most `max_length`; 0 for a symbol that never occurs.
+def code_lengths(counts: Integers, max_length: int = MAX_LENGTH) -> Lengths:
+    """Return the optimal length of each symbol's code word, at most `max_length`; 0 for a symbol that never occurs.
 
-    counts: how often each symbol occurs, integers [up to 256]. Package-merge: Larmore and Hirschberg, "A Fast
-    Algorithm for Optimal Length-Limited Huffman Codes", JACM 1990. Raises ValueError if `max_length` bits
-    cannot tell the symbols apart.
+    Parameters
+    ----------
+    counts : int [up to 256]
+        Occurrences of each symbol.
+    max_length : int
+        Bits of the longest code word.
+
+    Raises
+    ------
+    ValueError
+        If there are more symbols than code words of `max_length` bits.
+
+    Notes
+    -----
+    Package-merge: Larmore and Hirschberg, "A Fast Algorithm for Optimal Length-Limited Huffman Codes", JACM 1990.
     """
     used = np.flatnonzero(counts)
     lengths = np.zeros(len(counts), dtype=np.uint8)
@@ -59,15 +71,15 @@ def code_lengths(counts: npt.NDArray[Any], max_length: int = MAX_LENGTH) -> Leng
     return lengths
 
 
-def coded_bits(counts: npt.NDArray[Any]) -> int:
-    """Bits of the code words of symbols that occur so often; one stream."""
+def coded_bits(counts: Integers) -> int:
+    """Return the bits of one stream of symbols with these occurrences."""
     if np.count_nonzero(counts) <= 1:
         return 0
     return int((counts.astype(np.int64) * code_lengths(counts)).sum())
 
 
 def encode(symbols: Symbols, lengths: Lengths) -> bytes:
-    """The streams of `symbols`. Every symbol must have a code word."""
+    """Return the streams of `symbols`. Every symbol must have a code word."""
     if symbols.size == 0 or np.count_nonzero(lengths) <= 1:
         return b""
     from compress.container import huffman_kernels
@@ -85,7 +97,7 @@ def encode(symbols: Symbols, lengths: Lengths) -> bytes:
 
 
 def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
-    """Read `num_symbols` symbols back. Raises ValueError if `lengths` is no code or `content` does not fit."""
+    """Read `num_symbols` symbols back. Raises ValueError if `lengths` is no code, or `content` does not fit."""
     used = np.flatnonzero(lengths)
     if used.size <= 1:
         if content or (num_symbols and not used.size):
@@ -120,15 +132,15 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
     return symbols
 
 
-def _begins(num_symbols: int) -> npt.NDArray[np.int64]:
-    """Where each stream's run begins, and the last one's ends."""
+def _begins(num_symbols: int) -> Integers64:
+    """Return the begin of each stream's run of symbols, and the end of the last."""
     streams = int(np.clip(num_symbols // SYMBOLS_A_STREAM, 1, MOST_STREAMS))
     run = -(-num_symbols // streams)
     return np.minimum(np.arange(streams + 1) * run, num_symbols)
 
 
 def _reversed_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
-    """The code word of each symbol, its first bit lowest; 0 where a symbol has none."""
+    """Return the code word of each symbol, its first bit lowest; 0 if a symbol has none."""
     used = np.flatnonzero(lengths)
     order = used[np.argsort(lengths[used], kind="stable")]
     in_order = lengths[order].astype(np.int64)
@@ -139,6 +151,6 @@ def _reversed_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
     for bit in range(MAX_LENGTH):
         inside = bit < in_order
         reversed_words[inside] |= ((words[inside] >> bit) & 1) << (in_order[inside] - 1 - bit)
-    found = np.zeros(len(lengths), dtype=np.uint32)
-    found[order] = reversed_words
-    return found
+    words_of_symbols = np.zeros(len(lengths), dtype=np.uint32)
+    words_of_symbols[order] = reversed_words
+    return words_of_symbols

@@ -1,21 +1,18 @@
-"""The loops of Huffman coding."""
+"""Loops of Huffman coding."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
+from traces.arrays import Integers
 from traces.kernel_cache import kernel
 
-Integers = npt.NDArray[Any]
-SYMBOLS_A_LOOKUP = 6  # a table entry holds at most so many symbols
+SYMBOLS_A_LOOKUP = 6  # most symbols of a table entry
 
 
 @kernel
 def load_uint64(content: Integers, place: int) -> np.uint64:
-    """Eight bytes of a uint8 array from `place` on, as a number whose lowest byte comes first; compiled to one load."""
+    """Return eight bytes of a uint8 array from `place` on as a number, lowest byte first; compiled to one load."""
     at = np.uint64(place)
     value = np.uint64(content[at])
     value |= np.uint64(content[at + np.uint64(1)]) << np.uint64(8)
@@ -60,14 +57,14 @@ def write_stream(symbols: Integers, lengths: Integers, reversed_words: Integers,
     stream[place] = np.uint32(waiting)
 
 
-# An entry of a table, uint64: bits that its symbols take, 6 bits; their number, 10 bits; from bit 16 on the symbols, a
+# Entry of a table, uint64: the bits of its symbols, in 6 bits; their number, in 10 bits; from bit 16 on the symbols, a
 # byte each.
 ONE = np.uint64(1 << 6)
 
 
 @kernel
 def fill_table(lengths: Integers, reversed_words: Integers, single: Integers) -> None:
-    """For every run of bits, the one symbol that it begins with: uint64 [2**bits]."""
+    """Fill in, for every run of bits, the one symbol that it begins with: uint64 [2**bits]."""
     size = single.shape[0]
     for symbol in range(lengths.shape[0]):
         if lengths[symbol]:
@@ -78,7 +75,7 @@ def fill_table(lengths: Integers, reversed_words: Integers, single: Integers) ->
 
 @kernel
 def fill_table_of_several(single: Integers, bits: int, table: Integers) -> None:
-    """For every run of bits, as many symbols as end in it, up to SYMBOLS_A_LOOKUP."""
+    """Fill in, for every run of bits, all symbols that end in it, up to SYMBOLS_A_LOOKUP."""
     for place in range(table.shape[0]):
         entry = single[place]
         used = np.int64(entry & np.uint64(63))
@@ -106,13 +103,24 @@ def read_streams(
     symbols: Integers,
     bits_read: Integers,
 ) -> None:
-    """Read all streams at the same time, so that one's look-up need not wait for another's.
+    """Read all streams at the same time, so that a look-up in one does not wait for that in another.
 
-    content         uint8, all streams and, after the last byte of the last, 8 more
-    first_bytes     int64 [streams]
-    single, table   uint64 [2**bits], of one symbol an entry, and of several; bits up to 12
-    begins          int64 [streams + 1], the place of each stream's first symbol in `symbols`, uint8, which is filled
-    bits_read       int64 [streams], filled; a stream that is damaged may seem to end anywhere
+    Parameters
+    ----------
+    content : uint8
+        All streams, and 8 more bytes after the last.
+    first_bytes : int64 [streams]
+        Place of each stream's first byte.
+    single, table : uint64 [2**bits]
+        Entries of one symbol, and of several.
+    bits : int
+        Bits of a look-up, up to 12.
+    begins : int64 [streams + 1]
+        Place of each stream's first symbol in `symbols`.
+    symbols : uint8
+        Filled.
+    bits_read : int64 [streams]
+        Filled; a damaged stream may seem to end anywhere.
     """
     num_streams = first_bytes.shape[0]
     mask = np.uint64((1 << bits) - 1)
@@ -130,7 +138,7 @@ def read_streams(
                 bit, place = at[stream], places[stream]
                 buffer = load_uint64(content, min(bit >> 3, last)) >> np.uint64(bit & 7)
                 taken = np.uint64(0)
-                for _lookup in range(4):  # of up to 12 bits each, of the 57 that are there
+                for _lookup in range(4):  # of up to 12 bits each; the buffer has at least 57
                     entry = table[buffer & mask]
                     store_uint64(symbols, place, entry >> np.uint64(16))
                     place += np.int64((entry >> np.uint64(6)) & np.uint64(7))

@@ -1,13 +1,13 @@
-"""One layer in bytes: its matrix of codes in the order, width of gaps and entropy code that take the fewest.
+"""One layer's matrix of codes in bytes, in the scan order and width of gaps that take the fewest.
 
-The bytes are described in `guide/container.md`; what gaps and fillers are, in `compress.relative_index`.
+`guide/container.md` describes the bytes, `compress.relative_index` gaps and padding entries.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,22 +25,32 @@ from compress.relative_index import (
     unscanned,
 )
 from traces import InputError
+from traces.arrays import Integers, Integers64
 
 Coder = Literal["huffman", "range"]
-Codes = npt.NDArray[Any]
 RANGE_CODER = 254
 INDEX_BITS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @dataclass(frozen=True)
 class CodingChoice:
-    """How a layer is written; what is None is chosen so that the layer takes the fewest bytes.
+    """Options for writing a layer; an option that is None is chosen so that the layer takes the fewest bytes.
 
-    index_bits   bits of a gap in the file, 1 to 8 (the array's own gaps are a matter of its packing)
-    scan_order   "rows", "columns" or "interleaved"; the last is for the SRAMs of `num_pes` PEs
-    coder        "huffman", or "range", which needs the package constriction, and takes neither order nor width
+    Attributes
+    ----------
+    index_bits : int or None
+        Bits of a gap in the file, 1 to 8; the array has its own (`ArrayConfig.index_bits`).
+    scan_order : str or None
+        "rows", "columns" or "interleaved", the order of the SRAMs of `num_pes` PEs.
+    num_pes : int
+        PEs of the interleaved order.
+    coder : str
+        "huffman", or "range", which needs the package constriction and has neither order nor width.
 
-    Raises InputError if there is no such choice.
+    Raises
+    ------
+    InputError
+        If an option is out of its range or has no effect.
     """
 
     index_bits: int | None = None
@@ -64,25 +74,40 @@ class CodingChoice:
 
     @property
     def can_interleave(self) -> bool:
-        """Whether `num_pes` has an effect."""
+        """True if `num_pes` has an effect."""
         return self.coder == "huffman" and self.scan_order in (None, "interleaved")
 
 
 def check_whole(name: str, value: object) -> None:
-    """Raise InputError if an option is no whole number."""
+    """Raise InputError if an option is not a whole number."""
     if type(value) is not int:
         raise InputError(f"{name} must be a whole number; found {value!r}")
 
 
 @dataclass(frozen=True)
 class CodedMatrix:
-    """The bytes of a matrix of codes, and what they are.
+    """Bytes of a matrix of codes, by their use.
 
-    fillers          bits of the entries that only bridge a gap, code and gap, rounded down to bytes
-    codes, gaps      bytes of the other entries' codes and gaps
-    code_tables      bytes of the code tables
-    overhead         the rest: counts and choices
-    entropy_bytes    what an ideal coder would take for the same symbols, each by its frequency alone
+    Attributes
+    ----------
+    content : bytes
+        The coded matrix.
+    scan_order : str
+        Order of the weights.
+    index_bits : int
+        Bits of a gap.
+    entries, num_fillers : int
+        All entries, and the padding entries among them.
+    codes, gaps : int
+        Bytes of the codes and gaps of entries that are no padding.
+    fillers : int
+        Bytes of codes and gaps of padding entries, rounded down.
+    code_tables : int
+        Bytes of the code tables.
+    overhead : int
+        Other bytes: counts and choices.
+    entropy_bytes : float
+        Bytes of an ideal coder of the same symbols, each by its frequency alone.
     """
 
     content: bytes
@@ -98,11 +123,11 @@ class CodedMatrix:
     entropy_bytes: float
 
 
-def encode_matrix(codes: Codes, weight_bits: int, choice: CodingChoice) -> CodedMatrix:
+def encode_matrix(codes: Integers, weight_bits: int, choice: CodingChoice) -> CodedMatrix:
     """Write a matrix of codes, uint8 or uint16 [rows, columns], below 2**weight_bits."""
     orders: Sequence[ScanOrder] = SCAN_ORDERS if choice.scan_order is None else (choice.scan_order,)
     widths = INDEX_BITS if choice.index_bits is None else (choice.index_bits,)
-    best: tuple[int, ScanOrder, int, Codes] | None = None
+    best: tuple[int, ScanOrder, int, Integers] | None = None
     for order in orders:
         vector = scanned(codes, order, choice.num_pes)
         positions, skipped = skipped_zeros(vector)
@@ -158,15 +183,15 @@ def encode_matrix(codes: Codes, weight_bits: int, choice: CodingChoice) -> Coded
     )
 
 
-def _planes(codes: Codes) -> list[npt.NDArray[np.uint8]]:
-    """Codes as bytes: themselves, or the lower and the higher bytes of uint16."""
+def _planes(codes: Integers) -> list[Integers]:
+    """Return codes as bytes: uint8 as they are, uint16 as their lower and their higher bytes."""
     if codes.dtype == np.uint8:
         return [codes]
     return [(codes & 255).astype(np.uint8), (codes >> 8).astype(np.uint8)]
 
 
-def _symbols_bits(counts: npt.NDArray[np.int64]) -> int:
-    """Bits of symbols that occur so often, and of their code table."""
+def _symbols_bits(counts: Integers64) -> int:
+    """Return the bits of symbols with these occurrences, and of their code table."""
     if np.count_nonzero(counts) <= 1:
         return 0
     lengths = huffman.code_lengths(counts)
@@ -175,8 +200,8 @@ def _symbols_bits(counts: npt.NDArray[np.int64]) -> int:
 
 def decode_matrix(
     content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike
-) -> tuple[Codes, CodingChoice]:
-    """Read a matrix back, and how it was written. Raises ValueError if the bytes are not those of such a matrix."""
+) -> tuple[Integers, CodingChoice]:
+    """Read a matrix and its coding choice. Raises ValueError if the bytes are invalid for its shape."""
     reader = ByteReader(content)
     (way,) = reader.take(1)
     if way == RANGE_CODER:
@@ -184,7 +209,7 @@ def decode_matrix(
 
         return decode_range(reader.take(reader.left), rows, columns, weight_bits, dtype), CodingChoice(coder="range")
     if way >= len(SCAN_ORDERS):
-        raise ValueError(f"no scan order is numbered {way}")
+        raise ValueError(f"unknown scan order {way}")
     order = SCAN_ORDERS[way]
     num_pes = reader.varint() if order == "interleaved" else CodingChoice.num_pes
     if not 1 <= num_pes <= 65_536:
@@ -195,7 +220,7 @@ def decode_matrix(
     num_entries = reader.varint()
     if num_entries > rows * columns:
         raise ValueError(f"{num_entries:,} entries in {rows * columns:,} weights")
-    planes: list[Codes] = []
+    planes: list[Integers] = []
     for num_symbols in (2**width, *([min(256, 2**weight_bits)] * np.dtype(dtype).itemsize)):
         lengths = read_code_table(reader, num_symbols)
         planes.append(huffman.decode(reader.take(reader.varint()), num_entries, lengths))
@@ -207,8 +232,8 @@ def decode_matrix(
     return unscanned(vector, rows, columns, order, num_pes), CodingChoice(width, order, num_pes)
 
 
-def code_table(lengths: npt.NDArray[np.uint8]) -> bytes:
-    """The lengths of code words, as bytes."""
+def code_table(lengths: Integers) -> bytes:
+    """Return the lengths of code words as bytes."""
     halves: list[int] = []
     symbol = 0
     while symbol < len(lengths):
@@ -224,8 +249,8 @@ def code_table(lengths: npt.NDArray[np.uint8]) -> bytes:
     return bytes(low | high << 4 for low, high in zip(halves[0::2], halves[1::2], strict=True))
 
 
-def read_code_table(reader: ByteReader, num_symbols: int) -> npt.NDArray[np.uint8]:
-    """Lengths that `code_table` wrote. Raises ValueError if they are of more symbols."""
+def read_code_table(reader: ByteReader, num_symbols: int) -> Integers:
+    """Read lengths that `code_table` wrote. Raises ValueError if they are of more symbols."""
     lengths = np.zeros(num_symbols, dtype=np.uint8)
     halves = _halves(reader)
     symbol = 0
@@ -244,7 +269,7 @@ def _halves(reader: ByteReader) -> Iterator[int]:
         yield byte >> 4
 
 
-def _entropy_bits(counts: npt.NDArray[np.int64]) -> float:
-    """Bits for symbols that occur so often, each coded by its frequency at no loss."""
+def _entropy_bits(counts: Integers64) -> float:
+    """Return the entropy of symbols with these occurrences, in bits."""
     used = counts[counts > 0]
     return float(-(used * np.log2(used / used.sum())).sum())

@@ -1,19 +1,18 @@
-"""A second entropy coder: range coding of where the weights are, in contexts that adapt, and then of their codes.
+"""Second entropy coder: range coding of the non-zeros' positions in adaptive contexts, and then of their codes.
 
 It needs the optional package constriction (Bamler, "Understanding Entropy Coding", 2022). Rows are coded one after the
-other, each in four passes: every eighth column; those in the middle between two of these; and twice again. With n[c]
-non-zeros in column c of the r rows before, and density d of the whole matrix, a weight of a row that is not empty is
-non-zero with probability
+other, each in four passes: every eighth column; the columns in the middle between two of these; and twice again. Let
+n[c] be the non-zeros in column c of the r rows before that are not empty, and d the density of the whole matrix. The
+base probability that a weight of a row that is not empty is non-zero is
 
-    base = (n[c] + prior * d') / (r + prior),    d' = d over the share of rows that are not empty
+    base = (n[c] + prior * d') / (r + prior),    d' = d / share of rows that are not empty
 
-where r counts rows that are not empty, times how much more often than their bases said the weights before it were
-non-zero that were seen in the same pass and context: how many of its two neighbours of earlier passes are non-zero,
-and whether the row's earlier passes held far fewer, fewer, as many or more non-zeros than their bases said.
-Probabilities are whole numbers over 2**16, made by sums, products and quotients alone, so that every machine computes
-the same ones. Codes are coded by their frequencies.
+It is multiplied by the ratio of seen to expected non-zeros among the weights before it of the same pass and context.
+The context is the number of non-zeros among its two neighbours of earlier passes, and whether the row's earlier passes
+held far fewer, fewer, as many or more non-zeros than expected. Probabilities are whole numbers over 2**16, made by
+sums, products and quotients alone, so that every machine computes the same. Codes are coded by their frequencies.
 
-The bytes are described in `guide/container.md`.
+`guide/container.md` describes the bytes.
 """
 
 from __future__ import annotations
@@ -27,24 +26,22 @@ import numpy.typing as npt
 
 from compress.container.bytes_io import ByteReader, varint
 from traces import InputError
+from traces.arrays import Booleans, Floats64, Integers, Integers64
 
-Codes = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[Any]
 PRIORS = (1, 2, 4, 8, 16, 32)
 _ONE = 2**16  # probabilities are whole numbers over this
-_SMALLEST = 1 / _ONE  # what has never been seen is still possible
+_SMALLEST = 1 / _ONE  # a symbol that was never seen is still possible
 _LARGEST = 0.98
 _MOST_PER_BYTE = 300  # weights: one of probability _LARGEST takes 0.029 bits
 _AT_ONCE = 2**20  # flags of rows
 _DISTANCES = (4, 2, 1)  # of the neighbours in the passes after the first
-_BUSY = (0.4, 0.9, 1.8)  # non-zeros of a row over what was expected: the borders between its contexts
+_BUSY = (0.4, 0.9, 1.8)  # ratios of a row's non-zeros to the expected: borders between its contexts
 _CONTEXTS = 3 * (len(_BUSY) + 1)
-_DOUBT = 2 * _ONE  # what counts as seen, as expected, before anything is
+_DOUBT = 2 * _ONE  # counted as seen and as expected at the start
 
 
-def encode_range(codes: Codes, weight_bits: int) -> bytes:
-    """Write a matrix of codes, uint8 or uint16 [rows, columns], in the way that takes the fewest bytes."""
+def encode_range(codes: Integers, weight_bits: int) -> bytes:
+    """Write a matrix of codes, uint8 or uint16 [rows, columns], in as few bytes as possible."""
     ways = []
     for transposed in (False, True):
         turned = codes.T if transposed else codes
@@ -54,7 +51,7 @@ def encode_range(codes: Codes, weight_bits: int) -> bytes:
     return min(ways, key=len)
 
 
-def _encode(codes: Codes, weight_bits: int, transposed: bool, prior: int) -> bytes:
+def _encode(codes: Integers, weight_bits: int, transposed: bool, prior: int) -> bytes:
     stream = _constriction().stream
     mask = codes != 0
     filled = mask.any(axis=1)
@@ -64,7 +61,7 @@ def _encode(codes: Codes, weight_bits: int, transposed: bool, prior: int) -> byt
     context = _Context(codes.shape[1], int(counts.sum()), int(filled.sum()), len(codes), PRIORS[prior])
     encoder.encode(filled.astype(np.int32), stream.model.Bernoulli(context.share_of_filled_rows, perfect=False))
 
-    def write(row: Integers, columns: Integers, probabilities: Floats) -> Integers:
+    def write(row: Integers, columns: Integers, probabilities: Floats64) -> Integers:
         bits: Integers = row[columns].astype(np.int32)
         encoder.encode(bits, bernoulli, probabilities)
         return bits
@@ -78,13 +75,13 @@ def _encode(codes: Codes, weight_bits: int, transposed: bool, prior: int) -> byt
     return head + b"".join(varint(int(count)) for count in counts) + words
 
 
-def decode_range(content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike) -> Codes:
-    """Read a matrix back. Raises ValueError if the bytes are not those of such a matrix."""
+def decode_range(content: bytes, rows: int, columns: int, weight_bits: int, dtype: npt.DTypeLike) -> Integers:
+    """Read a matrix. Raises ValueError if the bytes are invalid for its shape."""
     reader = ByteReader(content)
     (way,) = reader.take(1)
     transposed, prior = way & 1, way >> 1
     if prior >= len(PRIORS):
-        raise ValueError(f"no prior is numbered {prior}")
+        raise ValueError(f"unknown prior {prior}")
     if transposed:
         rows, columns = columns, rows
     num_kept, num_filled = reader.varint(), reader.varint()
@@ -97,7 +94,7 @@ def decode_range(content: bytes, rows: int, columns: int, weight_bits: int, dtyp
         raise ValueError(f"{num_kept:,} weights are more than {reader.left:,} bytes can hold")
     try:
         return _decode(reader, rows, columns, transposed, PRIORS[prior], num_filled, counts, dtype)
-    except AssertionError as error:  # constriction's word for data that no encoder writes
+    except AssertionError as error:  # constriction raises it for data that no encoder writes
         raise ValueError(str(error)) from None
 
 
@@ -108,9 +105,9 @@ def _decode(
     transposed: int,
     prior: int,
     num_filled: int,
-    counts: npt.NDArray[np.int64],
+    counts: Integers64,
     dtype: npt.DTypeLike,
-) -> Codes:
+) -> Integers:
     stream = _constriction().stream
     num_kept = int(counts.sum())
     decoder = stream.queue.RangeDecoder(np.frombuffer(reader.take(reader.left), dtype="<u4").astype(np.uint32))
@@ -133,7 +130,7 @@ def _decode(
 
 
 class _Context:
-    """What the rows so far say of the next one."""
+    """Statistics of the rows so far, which predict the next one."""
 
     def __init__(self, columns: int, num_kept: int, num_filled: int, rows: int, prior: int) -> None:
         self.density = num_kept / (max(1, num_filled) * columns)
@@ -146,13 +143,13 @@ class _Context:
         self.seen = np.zeros((len(self.passes), _CONTEXTS), dtype=np.int64)
         self.expected = np.zeros((len(self.passes), _CONTEXTS), dtype=np.int64)
 
-    def bases(self) -> Floats:
-        """Of each weight of the next row that is not empty: its probability by its column alone."""
-        found = (self.in_column + self.prior * self.density) / (self.rows + self.prior)
-        return np.clip(found, _SMALLEST, 1 - _SMALLEST)
+    def bases(self) -> Floats64:
+        """Return the base probability of each weight of the next row that is not empty."""
+        bases = (self.in_column + self.prior * self.density) / (self.rows + self.prior)
+        return np.clip(bases, _SMALLEST, 1 - _SMALLEST)
 
-    def code_row(self, code: Callable[[Integers, Floats], Integers]) -> Integers:
-        """Take the next row, pass by pass: `code`, given columns and probabilities of a pass, returns its bits."""
+    def code_row(self, code: Callable[[Integers, Floats64], Integers]) -> Integers:
+        """Code the next row, pass by pass: `code` takes columns and probabilities of a pass and returns its bits."""
         reach = max(_DISTANCES)
         row = np.zeros(len(self.in_column) + 2 * reach, dtype=np.int64)
         bases = self.bases()
@@ -178,8 +175,8 @@ class _Context:
         return found
 
 
-def _cost_bits(mask: npt.NDArray[np.bool_], prior: int) -> float:
-    """Bits that an ideal coder takes for a mask, were the bases its probabilities."""
+def _cost_bits(mask: Booleans, prior: int) -> float:
+    """Return the bits of an ideal coder for a mask, with the bases as probabilities."""
     filled = mask[mask.any(axis=1)]
     context = _Context(mask.shape[1], int(mask.sum()), len(filled), len(mask), prior)
     seen = np.cumsum(filled, axis=0, dtype=np.int32) - filled
@@ -191,7 +188,7 @@ def _cost_bits(mask: npt.NDArray[np.bool_], prior: int) -> float:
     return float(of_flags - np.log2(np.where(filled, probabilities, 1 - probabilities)).sum())
 
 
-def _categorical(stream: Any, counts: npt.NDArray[np.int64]) -> Any:
+def _categorical(stream: Any, counts: Integers64) -> Any:
     return stream.model.Categorical(counts / counts.sum(), perfect=False)
 
 

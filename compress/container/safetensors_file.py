@@ -1,15 +1,15 @@
-"""Export to safetensors files, and import: other tools read codes, codebook and pointers there.
+"""Export to safetensors files for other tools, and import.
 
-Of each layer, named NAME:
+Each layer, named NAME, has the arrays
 
-    NAME.codes      uint8 or uint16 [entries], codes of the entries, column by column, fillers (code 0) included
+    NAME.codes      uint8 or uint16 [entries], codes of the entries, column by column, padding entries (code 0) included
     NAME.gaps       uint8 [entries], zeros before each, within its column
     NAME.pointers   int32 [columns + 1], where each column's entries begin: compressed sparse columns, as EIE has them
     NAME.codebook   float32 [2**weight_bits]
     NAME.bias       as codes [rows], where the layer has one
 
-and the other tensors by their own names. The metadata `eie-codesign` says the rest, as JSON: shapes, names,
-and how the container codes each layer, so that it comes out the same, byte for byte.
+Other tensors have their own names. The metadata `eie-codesign` is JSON with shapes, names and each layer's coding
+choice, so that the container is the same, byte for byte, after an import.
 """
 
 from __future__ import annotations
@@ -20,22 +20,35 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
 from compress.relative_index import encode_relative
 from traces import CompressedLayer, InputError
+from traces.arrays import Integers, Integers64, Numbers
 from traces.files.atomic_file import write_atomically
 from traces.layer import check_size
 
 GAP_BITS = 8
 _METADATA = "eie-codesign"
-Arrays = dict[str, npt.NDArray[Any]]
+Arrays = dict[str, Numbers]
 
 
 def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> None:
-    """Write a model, whole or not at all. Raises InputError if `path` cannot be written, or a name is there twice."""
+    """Write a model to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        The file to write.
+    model : CompressedModel
+        The model.
+
+    Raises
+    ------
+    InputError
+        If `path` cannot be written, or two arrays have one name.
+    """
     arrays: Arrays = {}
     described = []
     for number, layer in enumerate(model.layers):
@@ -58,11 +71,27 @@ def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> 
         raise InputError(f"{path}: {', '.join(twice)} would be there twice, of a layer and of another tensor")
     others = {"tensors": list(model.tensors), "buffers": sorted(model.buffers)}
     metadata = {_METADATA: json.dumps({"layers": described, **others})}
-    write_atomically(path, _safetensors().numpy.save(arrays | model.tensors, metadata))
+    write_atomically(path, _safetensors().numpy.save(arrays | dict(model.tensors), metadata))
 
 
 def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
-    """Read what `export_safetensors` wrote. Raises InputError if the file is missing, damaged or another one."""
+    """Return the model that `export_safetensors` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file to read.
+
+    Returns
+    -------
+    CompressedModel
+        The model, whose container is the same, byte for byte.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged or of another kind.
+    """
     safetensors = _safetensors()
     if not Path(path).is_file():
         raise InputError(f"{path}: there is no such file")
@@ -88,10 +117,10 @@ def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise InputError(f"{path}: holds what no export does: {what}") from error
+        raise InputError(f"{path}: is no valid export: {what}") from error
 
 
-def _columns(codes: npt.NDArray[Any]) -> Arrays:
+def _columns(codes: Integers) -> Arrays:
     entries = [encode_relative(column, GAP_BITS) for column in codes.T]
     lengths = [len(column_codes) for column_codes, _ in entries]
     return {
@@ -106,7 +135,7 @@ def _layer(arrays: Arrays, name: str, shape: list[int], has_bias: bool) -> Compr
     bias = arrays[f"{name}.bias"] if has_bias else None
     rows, columns = int(shape[0]), int(np.prod(shape[1:], dtype=object))
     check_size(name, rows, columns)
-    lengths: npt.NDArray[np.int64] = pointers[1:].astype(np.int64) - pointers[:-1]
+    lengths: Integers64 = pointers[1:].astype(np.int64) - pointers[:-1]
     if pointers.shape != (columns + 1,) or pointers[0] or (lengths < 0).any() or pointers[-1] != len(entry_codes):
         raise InputError(f"layer {name!r}: pointers must rise from 0 to {len(entry_codes):,}, one for each column")
     if gaps.shape != entry_codes.shape or gaps.dtype != np.uint8 or entry_codes.dtype not in (np.uint8, np.uint16):

@@ -1,4 +1,4 @@
-"""What the bytes of a container are."""
+"""Bytes of a container by their use."""
 
 from __future__ import annotations
 
@@ -7,12 +7,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class LayerSize:
-    """Bytes of one layer in the file, by what they are; with the range coder, gaps and codes are one, under `gaps`.
+    """Bytes of one layer in the file by their use; with the range coder, `gaps` has both gaps and codes.
 
-    parameters      weights and biases before pruning; `kept`, weights after it
-    fillers         codes and gaps of entries that only bridge a gap
-    header          names, shape, counts and choices; of these, `matrix_header` come with the matrix of codes
-    entropy_bytes   what codes and gaps would take if each symbol cost the logarithm of its frequency, and nothing else
+    Attributes
+    ----------
+    name : str
+        Of the layer.
+    parameters, kept : int
+        Weights and biases before pruning; weights after it.
+    codes, gaps : int
+        Bytes of the codes and gaps of entries that are no padding.
+    fillers : int
+        Bytes of the codes and gaps of padding entries.
+    codebook, code_tables, bias : int
+        Bytes of the shared weights, of the tables of the entropy code, and of the bias.
+    header : int
+        Bytes of names, shape, counts and choices.
+    matrix_header : int
+        Bytes of `header` that come with the matrix of codes.
+    entropy_bytes : float
+        Bytes of an ideal coder of codes and gaps, each symbol by its frequency alone.
+    scan_order, index_bits, coder
+        As chosen for the file.
     """
 
     name: str
@@ -38,12 +54,12 @@ class LayerSize:
 
     @property
     def matrix(self) -> int:
-        """Bytes of the matrix of codes and of the codebook: what density and bits decide."""
+        """Bytes of the matrix of codes and of the codebook, which density and bits decide."""
         return self.codes + self.gaps + self.fillers + self.code_tables + self.codebook + self.matrix_header
 
     @property
     def above_entropy(self) -> float:
-        """How far the coded entries are above what `entropy_bytes` says, as a share of it; below it, where negative."""
+        """Excess of the coded entries over `entropy_bytes`, as a share of it; negative below it."""
         coded = self.codes + self.gaps + self.fillers
         return coded / self.entropy_bytes - 1 if self.entropy_bytes else 0.0
 
@@ -52,9 +68,14 @@ class LayerSize:
 class SizeReport:
     """Bytes of a container.
 
-    layers    of each layer's section
-    tensors   of what is not compressed
-    header    of the file's header and directory
+    Attributes
+    ----------
+    layers : tuple of LayerSize
+        Of each layer's section.
+    tensors : int
+        Bytes of the other tensors.
+    header : int
+        Bytes of the file's header and directory.
     """
 
     layers: tuple[LayerSize, ...]

@@ -59,7 +59,7 @@ def test_weights_of_a_training_that_diverged_are_refused() -> None:
 def test_gradual_pruning_is_fast_at_first_and_ends_at_the_target() -> None:
     assert np.allclose(cubic_schedule(0.2, 2), [0.3, 0.2])
     assert cubic_schedule(0.1, 1) == [0.1]
-    with pytest.raises(InputError, match="at least one step; found 0"):
+    with pytest.raises(InputError, match="steps must be at least 1; found 0"):
         cubic_schedule(0.1, 0)
 
 

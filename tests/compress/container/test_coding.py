@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from compress.container import huffman
 from compress.container.layer_coding import INDEX_BITS, CodingChoice, decode_matrix, encode_matrix
-from compress.relative_index import SCAN_ORDERS, Codes, decode_relative, encode_relative, scanned, unscanned
+from compress.relative_index import SCAN_ORDERS, decode_relative, encode_relative, scanned, unscanned
 from traces import CompressedLayer
+from traces.arrays import Integers
 
 
 @settings(deadline=None)
@@ -157,7 +158,7 @@ def test_damaged_codes_are_refused() -> None:
 
 
 @st.composite
-def matrices(draw: st.DrawFn) -> tuple[Codes, int]:
+def matrices(draw: st.DrawFn) -> tuple[Integers, int]:
     rows, columns, weight_bits = draw(st.integers(1, 50)), draw(st.integers(1, 50)), draw(st.integers(1, 10))
     stream = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     codes = stream.integers(0, 2**weight_bits, (rows, columns)).astype(np.uint8 if weight_bits <= 8 else np.uint16)
@@ -175,7 +176,7 @@ def matrices(draw: st.DrawFn) -> tuple[Codes, int]:
     st.sampled_from(["huffman", "huffman", "range"]),
 )
 def test_a_matrix_is_read_back_in_every_order_and_width(
-    drawn: tuple[Codes, int], index_bits: Any, scan_order: Any, num_pes: int, coder: Any
+    drawn: tuple[Integers, int], index_bits: Any, scan_order: Any, num_pes: int, coder: Any
 ) -> None:
     if coder == "range":
         pytest.importorskip("constriction", reason="needs the extra 'range'")

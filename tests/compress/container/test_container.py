@@ -239,7 +239,7 @@ def put(place: int, *values: int) -> bytes:
         (container((1, b"fc", put(5, 0))), "weights of shape [0, 3]"),
         (container((1, b"fc", LAYER[:4] + b"\2" + b"\xff" * 4 + b"\x7f" + LAYER[6:])), "up to 1,073,741,824 are"),
         (container((1, b"fc", LAYER[:5] + b"\xff" * 10 + LAYER[6:])), "a number has more than 63 bits"),
-        (container((1, b"fc", put(13, 3))), "no scan order is numbered 3"),
+        (container((1, b"fc", put(13, 3))), "unknown scan order 3"),
         (container((1, b"fc", put(14, 9))), "gaps of 9 bits"),
         (container((1, b"fc", put(15, 7))), "7 entries in 6 weights"),
         (container((1, b"fc", put(6, 1))), "3 entries in 2 weights"),

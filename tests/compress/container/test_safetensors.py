@@ -106,9 +106,9 @@ def test_what_is_no_export_gets_a_sentence(tmp_path: Path) -> None:
         ("bias_name", 3, "must be text of 1 to 4,096 bytes"),
         ("shape", [6.5, 9], "weights' shape must be whole numbers"),
         ("shape", [-6, -9], "pointers must rise from 0 to"),
-        ("shape", 6, "holds what no export does"),
+        ("shape", 6, "is no valid export"),
         ("coding", {"index_bits": 9}, "index_bits must be a whole number from 1 to 8; found 9"),
-        ("coding", {"width": 9}, "holds what no export does"),
+        ("coding", {"width": 9}, "is no valid export"),
         ("name", "cone", "'cone.codes' is missing"),
     ):
         first = {**described["layers"][0], key: value}
@@ -119,10 +119,10 @@ def test_what_is_no_export_gets_a_sentence(tmp_path: Path) -> None:
     for key in described["layers"][0]:
         changed = {**described, "layers": [{k: v for k, v in described["layers"][0].items() if k != key}]}
         numpy_files.save_file(arrays, path, {"eie-codesign": json.dumps(changed)})
-        with pytest.raises(InputError, match=f"holds what no export does: '{key}' is missing"):
+        with pytest.raises(InputError, match=f"is no valid export: '{key}' is missing"):
             import_safetensors(path)
     numpy_files.save_file(arrays, path, {"eie-codesign": "[]"})
-    with pytest.raises(InputError, match="holds what no export does"):
+    with pytest.raises(InputError, match="is no valid export"):
         import_safetensors(path)
     clash = CompressedModel(drawn_model().layers, tensors={"conv.codes": np.ones(2)})
     with pytest.raises(InputError, match=r"conv\.codes would be there twice"):

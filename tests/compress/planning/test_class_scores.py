@@ -22,7 +22,8 @@ from compress.planning.watch import watch
 from compress.training.compressor import compress
 from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
-from designs.codesigns.compressions import CompressionChoices, TrainedNetwork
+from designs.codesigns.compressions import analyse_compression
+from designs.codesigns.trained_network import TrainedNetwork
 from traces import InputError
 
 CLOSE = Tolerance(divergence=0.01)
@@ -64,15 +65,15 @@ def doors(module: Any, pool: np.ndarray, labels: Any = None) -> dict[str, Callab
         "plan of a committee": lambda: plan(module, pool, tolerance=CLOSE, labels=labels, committee=30),
         "Planner": lambda: make_planner(module, pool, labels),
         "watch": lambda: watch(module, model, pool, CLOSE, labels=labels),
-        "codesign": lambda: CompressionChoices(TrainedNetwork("n", module, pool, labels)),
+        "codesign": lambda: analyse_compression(TrainedNetwork("n", module, pool, labels)),
     }
     if labels is None:
         return found | {"committee": lambda: choose_inputs(module, pool, 20, CLOSE)}
     judged: dict[str, Any] = {"evaluation": pool, "evaluation_labels": labels}
     tested: dict[str, Any] = {"test": pool, "test_labels": labels}
     return found | {
-        "evaluation": lambda: CompressionChoices(TrainedNetwork("n", module, pool, **judged)),
-        "test": lambda: CompressionChoices(TrainedNetwork("n", module, pool, **tested)),
+        "evaluation": lambda: analyse_compression(TrainedNetwork("n", module, pool, **judged)),
+        "test": lambda: analyse_compression(TrainedNetwork("n", module, pool, **tested)),
         "accuracy": lambda: accuracy(module, pool, labels),
         "train": lambda: train(module, pool, labels, epochs=1, learning_rate=0.0),
     }
@@ -161,7 +162,7 @@ NO_LABELS = [
     (lambda labels: labels.astype(bytes), "found text, like "),
     (lambda labels: labels > 1, "found booleans, like "),
     (lambda labels: labels.astype(object), "found object, like "),
-    (lambda labels: labels + 0.25, r"found \d\.25 \(float64\); what a regression is to give is no class"),
+    (lambda labels: labels + 0.25, r"found \d\.25 \(float64\); targets of a regression are no classes"),
     (lambda labels: one_wrong(labels, np.nan, np.float32), r"found nan \(float32\)"),
     (lambda labels: one_wrong(labels, np.inf, float), r"found inf \(float64\)"),
     (lambda labels: one_wrong(labels, -1), "found -1; leave inputs without a label out"),

@@ -317,7 +317,7 @@ def test_a_state_dict_of_what_is_no_plain_array_is_refused(tmp_path: Path) -> No
 def test_a_value_too_large_for_16_bits_is_refused() -> None:
     network = two_layers()
     torch.nn.init.constant_(network[2].weight, 70_000.0)
-    with pytest.raises(InputError, match="a number of 16 bits is at most 65,504; found 70,000; use 32 bits"):
+    with pytest.raises(InputError, match="values in 16 bits must be at most 65,504; found 70,000; use 32 bits"):
         compress(network, CompressionConfig(LayerSettings(codebook_bits=16)))
 
 
@@ -601,7 +601,7 @@ def test_a_name_stands_before_a_type_and_a_type_before_everything() -> None:
         ({"every": {"codebook_bits": 8}}, "every: codebook_bits=8 must be 16 or 32"),
         ({"every": {"balanced_over": -1}}, "every: balanced_over=-1 must be 0 to 65,536 PEs"),
         ({"every": {"initialisation": "best"}}, "initialisation must be one of optimal, linear, density, random"),
-        ({"every": {"sparsity": 0.9}}, "every: there is no option sparsity; there are density, weight_bits"),
+        ({"every": {"sparsity": 0.9}}, "every: unknown option sparsity; known are density, weight_bits"),
         ({"every": {"density": "much"}}, "every: density must be a number; found 'much'"),
         ({"every": {"density": True}}, "every: density must be a number; found True"),
         ({"every": {"density": float("nan")}}, "must be above 0 and at most 1; found nan"),
@@ -612,12 +612,12 @@ def test_a_name_stands_before_a_type_and_a_type_before_everything() -> None:
         ({"every": {"num_pes": 2.5}}, "every: num_pes must be a whole number; found 2.5"),
         ({"every": {"index_bits": 4.0}}, "every: index_bits must be a whole number from 1 to 8; found 4.0"),
         ({"every": {"share_bias": "no"}}, "every: share_bias must be true or false; found 'no'"),
-        ({"every": 3}, "every must be options of a layer; found 3"),
-        ({"layers": {"fc": 3}}, "layers.fc must be options of a layer; found 3"),
+        ({"every": 3}, "every must be the options of a layer by name; found 3"),
+        ({"layers": {"fc": 3}}, "layers.fc must be the options of a layer by name; found 3"),
         ({"types": 3}, "types must be options by name; found 3"),
         ({"layers": ["fc"]}, "layers must be options by name; found ['fc']"),
-        ({"layers": {"fc": {3: 4}}}, "layers.fc: there is no option 3; there are density"),
-        ({"steps": 3}, "the config: there is no option steps; there are every, types, layers"),
+        ({"layers": {"fc": {3: 4}}}, "layers.fc: unknown option 3; known are density"),
+        ({"steps": 3}, "the config: unknown option steps; known are every, types, layers"),
         ({"criterion": "best"}, "criterion must be one of layer, global, lamp; found 'best'"),
         ({"sharing": "all"}, "sharing must be one of centroids, joint; found 'all'"),
         ({"pruning_steps": 0}, "pruning_steps=0 and reassign_every=4 must be at least 1"),
