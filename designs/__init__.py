@@ -1,50 +1,100 @@
-"""Co-design of a network's compression and the array that runs it: the one place that knows both sides."""
+"""Co-design of a network's compression and its array: sweeps, searches, fleets and advice."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from designs.codesigns.search import Search
-from designs.design import Design, LayerCompression
-from designs.space import Constraints, Range, Space
-from designs.sweeps.sampling import Sampling, sample
-from designs.sweeps.sweep import read_sweep, sweep
-from designs.sweeps.totals import network_totals
-from designs.sweeps.workload import Workload
-
 if TYPE_CHECKING:
-    from designs.codesigns.compressions import TrainedNetwork
-    from designs.codesigns.fleet import fleet
+    from designs.codesigns.array_cost import ArrayCost
+    from designs.codesigns.comparison import compare
+    from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
+    from designs.codesigns.fleet import Target, fleet, read_fleet
+    from designs.codesigns.folder import read_study
     from designs.codesigns.loop import codesign
+    from designs.codesigns.search import Search
+    from designs.codesigns.trained_network import TrainedNetwork
+    from designs.codesigns.verification import Distillation
+    from designs.design import Design, LayerCompression
+    from designs.space import Constraints, Range, Space
+    from designs.sweeps.advice import Advice, advise
+    from designs.sweeps.dask_workers import Cluster
+    from designs.sweeps.network_run import NetworkRun, run_container
+    from designs.sweeps.sampling import Sample, Sampling, sample
+    from designs.sweeps.sweep import read_sweep, sweep
+    from designs.sweeps.totals import DesignPoint, front_of, network_totals
+    from designs.sweeps.workload import Workload, WorkloadLayer
+    from designs.sweeps.workload_source import open_workload
 
 __all__ = [
+    "Advice",
+    "ArrayCost",
+    "Cluster",
+    "CompressionAnalysis",
     "Constraints",
     "Design",
+    "DesignPoint",
+    "Distillation",
     "LayerCompression",
+    "NetworkRun",
     "Range",
+    "Sample",
     "Sampling",
     "Search",
     "Space",
+    "Target",
     "TrainedNetwork",
     "Workload",
+    "WorkloadLayer",
+    "advise",
+    "analyse_compression",
     "codesign",
+    "compare",
     "fleet",
+    "front_of",
     "network_totals",
+    "open_workload",
+    "read_fleet",
+    "read_study",
     "read_sweep",
+    "run_container",
     "sample",
     "sweep",
 ]
 
-_NEEDS_TORCH = {
-    "TrainedNetwork": "designs.codesigns.compressions",
-    "codesign": "designs.codesigns.loop",
-    "fleet": "designs.codesigns.fleet",
+_NAMES = {
+    "designs.codesigns.array_cost": ("ArrayCost",),
+    "designs.codesigns.comparison": ("compare",),
+    "designs.codesigns.compressions": ("CompressionAnalysis", "analyse_compression"),
+    "designs.codesigns.fleet": ("Target", "fleet", "read_fleet"),
+    "designs.codesigns.folder": ("read_study",),
+    "designs.codesigns.loop": ("codesign",),
+    "designs.codesigns.search": ("Search",),
+    "designs.codesigns.trained_network": ("TrainedNetwork",),
+    "designs.codesigns.verification": ("Distillation",),
+    "designs.design": ("Design", "LayerCompression"),
+    "designs.space": ("Constraints", "Range", "Space"),
+    "designs.sweeps.advice": ("Advice", "advise"),
+    "designs.sweeps.dask_workers": ("Cluster",),
+    "designs.sweeps.network_run": ("NetworkRun", "run_container"),
+    "designs.sweeps.sampling": ("Sample", "Sampling", "sample"),
+    "designs.sweeps.sweep": ("read_sweep", "sweep"),
+    "designs.sweeps.totals": ("DesignPoint", "front_of", "network_totals"),
+    "designs.sweeps.workload": ("Workload", "WorkloadLayer"),
+    "designs.sweeps.workload_source": ("open_workload",),
 }
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """What needs PyTorch is imported when it is asked for."""
-    if name not in _NEEDS_TORCH:
+    """Import an exported name at its first use: PyTorch, Optuna and pyarrow are slow to import."""
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_NEEDS_TORCH[name]), name)
+    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return all names, also of those that are not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from compress.training.fine_tuning import train
-from designs.codesigns.compressions import TrainedNetwork
+from designs import TrainedNetwork
 from tests.made_once import made_once
 from traces.files.images import load_digits
 

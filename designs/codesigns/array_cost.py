@@ -1,43 +1,52 @@
-"""What compressed layers of a network cost on an array: the cost function of a plan, by simulation (PyTorch needed)."""
+"""Costs of compressed layers on an array, simulated; a cost function for plans (PyTorch needed)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from compress.modules import weight_units
 from designs.codesigns.entering_vectors import entering_vectors
 from sim import ArrayConfig, count_all, pack
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats
 
 
 class ArrayCost:
-    """Latency, energy and SRAM of each layer of a network on one array; called as `compress.planning.planner.Cost`.
+    """Latency, energy and SRAM of each layer of a network on one array; a `compress.planning.planner.Cost`.
 
-    module    the trained network: what its layers see is recorded once, on `inputs` [inputs, ...]
-    array     the array; a layer whose codes or gaps have other widths than it says is run on the same with those
-    vectors   vectors that are simulated for each layer, at most: of a convolution's positions, evenly spaced ones
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network. The vectors that enter its layers are recorded once.
+    inputs : array [inputs, ...]
+        Inputs to record.
+    array : ArrayConfig, optional
+        The array. A layer with wider codes or other gaps is simulated on the same array with these widths.
+    vectors : int
+        Largest number of vectors to simulate per layer. A convolution has one vector per output position, of which
+        evenly spaced ones are simulated.
 
-    A convolution is one vector for each output position, one after the other. Raises InputError if a layer is neither
-    Linear nor Conv2d of one group, or has padding by name.
+    Raises
+    ------
+    InputError
+        If a layer is neither Linear nor Conv2d of one group, or has padding by name.
     """
 
     def __init__(
-        self, module: torch.nn.Module, inputs: npt.NDArray[Any], array: ArrayConfig | None = None, vectors: int = 24
+        self, module: torch.nn.Module, inputs: Floats, array: ArrayConfig | None = None, vectors: int = 24
     ) -> None:
         self.array = array or ArrayConfig()
         names = [unit.name for unit in weight_units(module)[0]]
         self._entering = entering_vectors(module, inputs, names, vectors)
 
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
-        """latency_us and energy_uj of the layer for one input, in the mean, and sram_bytes_per_pe of its entries."""
+        """Return mean latency_us and energy_uj per input, and the sram_bytes_per_pe of the entries, of a layer."""
         if layer.name not in self._entering:
             known = ", ".join(self._entering)
-            raise InputError(f"there are no recorded activations of {layer.name}; there are those of {known}")
+            raise InputError(f"{layer.name}: the layer must be one of the recorded ones, {known}")
         entering = self._entering[layer.name]
         weight_bits = max(self.array.weight_bits, layer.weight_bits)
         array = replace(self.array, weight_bits=weight_bits, index_bits=index_bits)

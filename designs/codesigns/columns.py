@@ -1,40 +1,58 @@
-"""The result files of a co-design: its trials, and its front, verified."""
+"""Columns of the result files of a co-design: its trials, and its verified front."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pyarrow as pa
 
+from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.search import FIGURES
-from designs.design import DESIGN_COLUMNS
+from designs.design import HARDWARE_COLUMNS
 from designs.results import Column
 
 FRONT_FILE, TRIALS_FILE = "front.parquet", "trials.parquet"
 _FIGURE_UNITS = {
-    "accuracy_loss": ("1", "share of right answers that is lost; without labels, of answers that change"),
+    "accuracy_loss": ("1", "share of right answers that is lost; without labels, share of answers that change"),
     "latency_us": ("us/input", "all layers one after the other, mean"),
     "energy_nj": ("nJ/input", "energy at 45 nm, of all blocks and layers, mean"),
     "area_mm2": ("mm2", "area at 45 nm"),
-    "file_bytes": ("bytes", "of the container"),
+    "file_bytes": ("bytes", "size of the container"),
 }
-FRONT_COLUMNS = [
-    Column("trial", pa.int64(), "", "number of the trial that found the design"),
-    Column("digest", pa.string(), "", "of design and choices; the container is front/DIGEST.dc"),
-    *DESIGN_COLUMNS[:-1],
+VERIFIED_COLUMNS = [
+    *HARDWARE_COLUMNS,
     Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
     *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
     *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
-    Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of answers as before"),
-    Column("test_accuracy", pa.float64(), "1", "the same on test images, by which nothing was chosen; nan without any"),
-    Column("keeps_bounds", pa.bool_(), "", "whether all bounds are kept, as measured"),
-    Column("on_front", pa.bool_(), "", "whether no other verified design beats it, as measured"),
+]
+"""Columns of every verified design; `verified_row` gives their values."""
+FRONT_COLUMNS = [
+    Column("trial", pa.int64(), "", "number of the trial that found the design"),
+    Column("digest", pa.string(), "", "hash of design and choices; the container is front/DIGEST.dc"),
+    *VERIFIED_COLUMNS,
+    Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of unchanged answers"),
+    Column("test_accuracy", pa.float64(), "1", "the same on test images, which no choice depends on; nan without any"),
+    Column("keeps_bounds", pa.bool_(), "", "true if all bounds are kept, as measured"),
+    Column("on_front", pa.bool_(), "", "true if no other verified design dominates it, as measured"),
 ]
 TRIAL_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial"),
-    Column("digest", pa.string(), "", "of design and choices; empty where there is no such design"),
-    Column("refused", pa.string(), "", "why there is no such design"),
-    Column("feasible", pa.bool_(), "", "whether all bounds are kept, as predicted"),
-    Column("repeats", pa.bool_(), "", "whether an earlier trial has the same design"),
+    Column("digest", pa.string(), "", "hash of design and choices; empty if the design is invalid"),
+    Column("refused", pa.string(), "", "the reason why the design is invalid"),
+    Column("feasible", pa.bool_(), "", "true if all bounds are kept, as predicted"),
+    Column("repeats", pa.bool_(), "", "true if an earlier trial has the same design"),
     *(Column(name, pa.float64(), unit, f"predicted: {what}") for name, (unit, what) in _FIGURE_UNITS.items()),
-    Column("design", pa.string(), "", "array, row assignment and choices as JSON; empty where there is no such design"),
-    Column("hypervolume", pa.float64(), "1", "share of the box around all costs that is beaten so far"),
+    Column("design", pa.string(), "", "array, row assignment and choices as JSON; empty if the design is invalid"),
+    Column("hypervolume", pa.float64(), "1", "share of the box around all costs that is dominated so far"),
 ]
+
+
+def verified_row(predicted: CodesignPoint, measured: CodesignPoint) -> dict[str, Any]:
+    """Return the values of VERIFIED_COLUMNS for a design as predicted and as measured."""
+    return {
+        **measured.design.hardware,
+        "choices": json.dumps(plain_choices(predicted.choices)),
+        **{f"predicted_{name}": predicted.figures[name] for name in FIGURES},
+        **{f"measured_{name}": measured.figures[name] for name in FIGURES},
+    }

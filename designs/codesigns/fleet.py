@@ -1,4 +1,4 @@
-"""One analysis, many chips: for each target of a fleet, how to compress the network and which array to build.
+"""Fleets: one network, compressed for each of several target chips, with an array for each, from one analysis.
 
 A fleet is a TOML file with a table for each target:
 
@@ -17,7 +17,6 @@ A fleet is a TOML file with a table for each target:
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -29,14 +28,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from designs.codesigns.compressions import CompressionChoices, TrainedNetwork
+from designs.codesigns.columns import VERIFIED_COLUMNS, verified_row
+from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.loop import remove_study, run_study
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.search import FIGURES, Figure, Search
+from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import StudyTrial, feasible_points
 from designs.codesigns.verification import FineTune, Verification
-from designs.design import DESIGN_COLUMNS, Design, design_row
+from designs.design import Design
 from designs.file_names import file_name, one_file
 from designs.results import Column, provenance, table_of, write_results
 from designs.space import Space
@@ -44,28 +45,46 @@ from traces import InputError
 
 FLEET_FILE = "fleet.parquet"
 _OWN_FILES = (FLEET_FILE, "*.dc")
-_MOST_VERIFIED = 8  # of one target, the best first, until one keeps its budget as measured
+_MOST_VERIFIED = 8  # designs per target, the best first, until one keeps its budget as measured
 FLEET_COLUMNS = [
     Column("target", pa.string(), "", "name of the target"),
     Column("container", pa.string(), "", "file of the compressed network in the folder of the results"),
-    *DESIGN_COLUMNS[:-1],
-    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
-    *(Column(f"predicted_{name}", pa.float64(), "", "as of a co-design") for name in FIGURES),
-    *(Column(f"measured_{name}", pa.float64(), "", "as of a co-design") for name in FIGURES),
-    Column("test_accuracy", pa.float64(), "1", "on test images, by which nothing was chosen; nan without any"),
-    Column("sram_bytes_per_pe", pa.float64(), "bytes", "of all SRAMs of one PE"),
-    Column("minimised", pa.string(), "", "what is least among the designs that keep the budget"),
-    Column("keeps_budget", pa.bool_(), "", "whether all of it is kept, as measured"),
-    Column("exceeds", pa.string(), "", "what is not kept, and by how much; empty if all is"),
+    *VERIFIED_COLUMNS,
+    Column("test_accuracy", pa.float64(), "1", "accuracy on test images, which no choice depends on; nan without any"),
+    Column("sram_bytes_per_pe", pa.float64(), "bytes", "all SRAMs of one PE"),
+    Column("minimised", pa.string(), "", "figure that is minimised within the budget"),
+    Column("keeps_budget", pa.bool_(), "", "true if the whole budget is kept, as measured"),
+    Column("exceeds", pa.string(), "", "exceeded bounds, and by how much; empty if none"),
 ]
 
 
 @dataclass(frozen=True)
 class Target:
-    """What one chip may cost; None: anything. Raises InputError if a bound is not positive, or no file can be so named.
+    """Budget of one chip; a bound of None is no bound.
 
-    name       of its folder, too, and of its container
-    minimise   what is made as small as the others allow
+    Attributes
+    ----------
+    name : str
+        Name of the target, of its folder and of its container.
+    max_accuracy_loss : float, optional
+        Largest accuracy loss.
+    max_latency_us, max_energy_nj : float, optional
+        Largest latency and energy per input.
+    max_area_mm2 : float, optional
+        Largest area of the array.
+    max_file_bytes : float, optional
+        Largest size of the container.
+    max_sram_bytes_per_pe : float, optional
+        Largest sum of the SRAMs of one PE.
+    max_num_pes : int, optional
+        Largest number of PEs.
+    minimise : {"accuracy_loss", "latency_us", "energy_nj", "area_mm2", "file_bytes"}
+        Figure to minimise within the budget.
+
+    Raises
+    ------
+    InputError
+        If a bound is not positive, or the name is no valid file name.
     """
 
     name: str
@@ -90,59 +109,77 @@ class Target:
 
     @property
     def bounds(self) -> dict[str, float]:
-        """What each figure may be at most."""
-        found = {name: getattr(self, f"max_{name}") for name in FIGURES}
-        return {name: float(bound) for name, bound in found.items() if bound is not None}
+        """Upper bounds by figure, of those that have one."""
+        given = {name: getattr(self, f"max_{name}") for name in FIGURES}
+        return {name: float(bound) for name, bound in given.items() if bound is not None}
 
     def space(self, space: Space) -> Space:
-        """The part of a space that has no more PEs. Raises InputError if it has none."""
+        """Return the part of a space with at most max_num_pes PEs; raise InputError if it is empty."""
         if self.max_num_pes is None:
             return space
         values = space.hardware_parameters()["num_pes"].values or ()
         allowed = tuple(value for value in values if value <= self.max_num_pes)
         if not allowed:
-            raise InputError(f"{self.name}: max_num_pes={self.max_num_pes}; the space has {min(values)} PEs or more")
+            raise InputError(
+                f"{self.name}: max_num_pes={self.max_num_pes} must be at least the space's fewest PEs, {min(values)}"
+            )
         return dataclasses.replace(space, hardware={**space.hardware, "num_pes": allowed})
 
 
 class _TargetProblem(CodesignProblem):
-    """A co-design of one target: its bounds, and besides them that on the SRAMs of a PE."""
+    """Co-design of one target: its bounds, and the bound on the SRAMs of a PE."""
 
-    def __init__(self, choices: CompressionChoices, space: Space, search: Search, target: Target) -> None:
-        super().__init__(choices, space, search)
+    def __init__(self, analysis: CompressionAnalysis, space: Space, search: Search, target: Target) -> None:
+        super().__init__(analysis, space, search)
         self.target = target
 
     def excesses(self, figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
-        """Of the target, too."""
-        found = super().excesses(figures, lacking, design)
+        """Return the violations, with that of the target's SRAM bound."""
+        excesses = super().excesses(figures, lacking, design)
         if self.target.max_sram_bytes_per_pe is not None:
-            found["sram_bytes_per_pe"] = sram_bytes_per_pe(design) / self.target.max_sram_bytes_per_pe - 1
-        return found
+            excesses["sram_bytes_per_pe"] = sram_bytes_per_pe(design) / self.target.max_sram_bytes_per_pe - 1
+        return excesses
 
     def origin(self) -> dict[str, Any]:
-        """With the target."""
+        """Return the origin of the study, with the target."""
         return super().origin() | {"target": dataclasses.asdict(self.target)}
 
 
 def sram_bytes_per_pe(design: Design) -> float:
-    """All SRAMs of one PE: entries, pointers, activations."""
+    """Return the bytes of all SRAMs of one PE."""
     array = design.array
     return float(array.sparse_matrix_bytes + array.pointer_bytes + array.activation_bytes)
 
 
 def read_fleet(path: str | os.PathLike[str]) -> tuple[Target, ...]:
-    """The targets of a TOML file. Raises InputError if it is missing, has none, or a name or value does not exist."""
+    """Read the targets of a fleet.
+
+    Parameters
+    ----------
+    path : path
+        TOML file with a table for each target; its keys are the fields of `Target`.
+
+    Returns
+    -------
+    tuple of Target
+        The targets, in the order of the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has no target, or a name or value is invalid.
+    """
     try:
         tables = tomllib.loads(Path(path).read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: a fleet must be TOML: {error}") from error
-    known = [each.name for each in dataclasses.fields(Target) if each.name != "name"]
+    known = [field.name for field in dataclasses.fields(Target) if field.name != "name"]
     targets = []
     for name, options in tables.items():
         if not isinstance(options, Mapping):
-            raise InputError(f"{path}: {name} must be a table of a target's budget; found {options!r}")
+            raise InputError(f"{path}: {name} must be a table with a target's budget; found {options!r}")
         unknown = sorted(set(options) - set(known))
         if unknown:
             raise InputError(f"{path}: {name}: there is no {', '.join(unknown)}; there are {', '.join(known)}")
@@ -160,46 +197,71 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Target, ...]:
 
 
 def _check_names(targets: Sequence[Target]) -> None:
-    """Raise InputError if there is no target, or two have names that a file system may take for one."""
+    """Raise InputError if there is no target, or two names are one file on some system."""
     names = [target.name for target in targets]
     if not names or len({one_file(name) for name in names}) < len(names):
         raise InputError(
             f"a fleet needs targets of different names; found {', '.join(names) or 'none'}; give each target a name "
-            f"that differs from the others' by more than case"
+            f"that differs from the others by more than case"
         )
 
 
 def fleet(
-    network: TrainedNetwork | CompressionChoices,
-    targets: tuple[Target, ...],
+    network: TrainedNetwork | CompressionAnalysis,
+    targets: Sequence[Target],
     space: Space,
     search: Search | None = None,
     folder: str | os.PathLike[str] = "results/fleet",
     fine_tune: FineTune | None = None,
     fresh: bool = False,
 ) -> pa.Table:
-    """One container and one array for each target, from one analysis of the network: FLEET_COLUMNS, a row a target.
+    """Find a compressed network and an array for each target, from one analysis.
 
-    Each target has a study of `search.trials` trials in a folder of its own, which goes on where it stopped; designs
-    that were tried for one target count for all. The best few are compressed and measured, until one keeps its budget.
-    Where none does, the row is of the one that comes nearest, and says what it exceeds.
+    Each target has its own study, which continues after an interruption; designs that were tried for one target count
+    for all. For each target, the best designs are compressed and measured until one keeps the budget.
 
-    Raises InputError as `codesign` does, or if two targets have one name, or names that differ by case only.
+    Parameters
+    ----------
+    network : TrainedNetwork or CompressionAnalysis
+        The trained network, or its analysis.
+    targets : sequence of Target
+        The targets, such as those of `read_fleet`.
+    space : Space
+        Space of the arrays.
+    search : Search, optional
+        Trials per target, sampler and seed; the targets give objectives and bounds.
+    folder : path
+        Folder of the results, with a folder for each target.
+    fine_tune : callable, optional
+        As of `codesign`.
+    fresh : bool
+        Begin anew: remove the studies in the folder.
+
+    Returns
+    -------
+    pyarrow.Table
+        FLEET_COLUMNS: one row per target. If no design keeps a budget, the row is the nearest design, and its column
+        `exceeds` states the violation.
+
+    Raises
+    ------
+    InputError
+        As `codesign` does, or if the names of two targets are equal except for case.
     """
     folder, search = Path(folder), search or Search()
     _check_names(targets)
     if search.bounds or search.objectives != Search().objectives:
-        raise InputError("each target of a fleet says its own bounds and what is least; leave them out of the search")
+        raise InputError("the targets of a fleet have their own bounds and objectives; leave both out of the search")
     losses = [target.max_accuracy_loss for target in targets if target.max_accuracy_loss is not None]
-    if isinstance(network, CompressionChoices):
-        choices = network
+    if isinstance(network, CompressionAnalysis):
+        analysis = network
     else:
-        choices = CompressionChoices(network, 1.5 * max(losses, default=0.1), search.seed)
+        analysis = analyse_compression(network, 1.5 * max(losses, default=0.1), search.seed)
     problems, tried = [], []
     for target in targets:
-        aims: tuple[Figure, ...] = (target.minimise,)
-        each = dataclasses.replace(search, objectives=aims, bounds=target.bounds)
-        problem = _TargetProblem(choices, target.space(space), each, target)
+        objectives: tuple[Figure, ...] = (target.minimise,)
+        of_target = dataclasses.replace(search, objectives=objectives, bounds=target.bounds)
+        problem = _TargetProblem(analysis, target.space(space), of_target, target)
         if fresh:
             remove_study(folder / target.name, None, target.name)
         tried += run_study(problem, folder / target.name, None, target.name)
@@ -216,29 +278,26 @@ def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tu
     judged = [_judged(problem, trial) for trial in tried]
     points = [point for _, point in feasible_points(judged).values()]
     points.sort(key=lambda point: point.figures[target.minimise])
-    if not points:  # then what comes nearest
-        known = {each.point.digest: each.point for each in judged if each.point is not None}
-        points = sorted(known.values(), key=lambda point: max(point.excesses.values(), default=0.0))
+    if not points:  # the nearest designs instead
+        by_digest = {each.point.digest: each.point for each in judged if each.point is not None}
+        points = sorted(by_digest.values(), key=lambda point: max(point.excesses.values(), default=0.0))
     if not points:
-        raise InputError(f"{target.name}: no design of the space can be simulated: {tried[0].refused}")
+        raise InputError(f"{target.name}: no design of the space can be simulated: {tried[0].refused}; widen the space")
     verification = Verification(problem, folder / target.name / "front", fine_tune)
-    found = []
+    verified = []
     for point in points[:_MOST_VERIFIED]:
         record = verification(point)
-        found.append((point, CodesignPoint.from_dict(record), record["test_accuracy"]))
-        if found[-1][1].feasible:
+        verified.append((point, CodesignPoint.from_dict(record), record["test_accuracy"]))
+        if verified[-1][1].feasible:
             break
-    point, measured, accuracy = min(found, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
+    point, measured, accuracy = min(verified, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
     container = f"{target.name}.dc"
     shutil.copyfile(verification.container(point), folder / container)
     over = {name: excess for name, excess in measured.excesses.items() if excess > 0}
     return {
         "target": target.name,
         "container": container,
-        **{name: value for name, value in design_row(measured.design).items() if name != "area_mm2"},
-        "choices": json.dumps({name: [each.density, each.weight_bits] for name, each in point.choices.items()}),
-        **{f"predicted_{name}": point.figures[name] for name in FIGURES},
-        **{f"measured_{name}": measured.figures[name] for name in FIGURES},
+        **verified_row(point, measured),
         "test_accuracy": accuracy,
         "sram_bytes_per_pe": sram_bytes_per_pe(measured.design),
         "minimised": target.minimise,
@@ -252,7 +311,7 @@ def _excess(point: CodesignPoint) -> float:
 
 
 def _judged(problem: _TargetProblem, trial: StudyTrial) -> StudyTrial:
-    """A trial of any target, by the bounds of this one."""
+    """Return a trial of any target, judged by the bounds of this target."""
     if trial.point is None:
         return trial
     point, target = trial.point, problem.target

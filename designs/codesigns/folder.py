@@ -1,7 +1,8 @@
-"""What the folder of a co-design holds, finished or not; PyTorch is not needed to look at it."""
+"""Reading the folder of a co-design, finished or not; PyTorch is not needed."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,20 @@ from traces import InputError
 
 @dataclass(frozen=True, eq=False)
 class StudyResults:
-    """What a study has found so far.
+    """Results of a study so far.
 
-    trials    TRIAL_COLUMNS, of the journal where there is one, so that trials of a killed or a running process count
-    front     FRONT_COLUMNS; None: nothing is verified yet
-    layers    LAYER_COLUMNS, of the members of the front; None: no result file has them
-    origin    settings, versions and digest of the sources of the newest result file; of a study without any, the
-              settings that its journal has
+    Attributes
+    ----------
+    folder : Path
+        Folder of the results.
+    trials : pyarrow.Table
+        TRIAL_COLUMNS, from the journal if there is one, so that the trials of a killed or running process count.
+    front : pyarrow.Table, optional
+        FRONT_COLUMNS. None: no design is verified yet.
+    layers : pyarrow.Table, optional
+        LAYER_COLUMNS of the members of the front. None: no file has them.
+    origin : dict
+        Settings, versions and digest of the sources of the newest result file; without one, the journal's settings.
     """
 
     folder: Path
@@ -36,12 +44,29 @@ class StudyResults:
 
     @property
     def objectives(self) -> list[str]:
-        """What the study minimises."""
+        """Names of the objectives."""
         return list(self.origin["settings"]["search"]["objectives"])
 
 
-def read_study(folder: Path) -> StudyResults:
-    """Read what is there. Raises InputError if that is no finished trial, or a file is damaged or of another kind."""
+def read_study(folder: str | os.PathLike[str]) -> StudyResults:
+    """Read the folder of a co-design, finished or not.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of the results.
+
+    Returns
+    -------
+    StudyResults
+        Trials, front and layers so far.
+
+    Raises
+    ------
+    InputError
+        If there is no finished trial, or a file is damaged or of another kind.
+    """
+    folder = Path(folder)
     origin: dict[str, Any] = {}
     trials = front = layers = None
     if (folder / TRIALS_FILE).exists():
@@ -51,20 +76,20 @@ def read_study(folder: Path) -> StudyResults:
     if front is not None and (folder / LAYERS_FILE).exists():
         layers, _ = read_results(folder / LAYERS_FILE, LAYER_COLUMNS)
     if (folder / JOURNAL_FILE).exists():
-        kept, settings = _of_journal(folder)
+        finished, settings = _of_journal(folder)
         origin = origin or {"settings": settings, "versions": {}, "sources": ""}
-        if kept:
-            trials = trials_table(kept, settings["search"]["objectives"])
+        if finished:
+            trials = trials_table(finished, settings["search"]["objectives"])
     if trials is None:
         raise InputError(
-            f"{folder}: holds no trial of a co-design, neither {TRIALS_FILE} nor a {JOURNAL_FILE} with a finished one; "
-            f"make it with python -m designs codesign SPACE.toml --out {folder}"
+            f"{folder}: must hold a finished trial of a co-design, in {TRIALS_FILE} or {JOURNAL_FILE}; found none; "
+            f"run a co-design first (designs.codesign, or python -m designs codesign)"
         )
     return StudyResults(folder, trials, front, layers, origin)
 
 
 def _of_journal(folder: Path) -> tuple[list[StudyTrial], dict[str, Any]]:
-    """Finished trials and settings of the study in the journal of a folder."""
+    """Return the finished trials and the settings of the study in the journal of a folder."""
     path = folder / JOURNAL_FILE
     try:
         storage = open_storage(folder)
@@ -76,5 +101,5 @@ def _of_journal(folder: Path) -> tuple[list[StudyTrial], dict[str, Any]]:
         return (read_trials(ours[0]), ours[0].user_attrs[ORIGIN]) if ours else ([], {})
     except InputError:
         raise
-    except Exception as error:  # whatever Optuna raises where a journal is damaged
-        raise InputError(f"{path}: must be a study as python -m designs codesign keeps it; found: {error}") from error
+    except Exception as error:  # Optuna may raise anything if a journal is damaged
+        raise InputError(f"{path}: must be the study of a co-design; found: {error}") from error

@@ -1,4 +1,4 @@
-"""What each layer of a verified design is, costs and does over time, beside what was predicted of it."""
+"""Layers of a verified design: size, costs and timeline as measured, beside the predictions."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _CLASS_MEANINGS = (
 )
 LAYER_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial that found the design"),
-    Column("digest", pa.string(), "", "of design and choices, as in the front"),
+    Column("digest", pa.string(), "", "hash of design and choices, as in the front"),
     Column("layer", pa.string(), "", "layer of the network"),
     Column("rows", pa.int64(), "rows", "output activations"),
     Column("columns", pa.int64(), "columns", "input activations"),
-    Column("vectors", pa.float64(), "vectors/input", "that enter the layer: the positions of a convolution, else 1"),
-    Column("chosen_density", pa.float64(), "1", "share of weights to keep"),
+    Column("vectors", pa.float64(), "vectors/input", "vectors that enter: positions of a convolution, else 1"),
+    Column("chosen_density", pa.float64(), "1", "share of weights that the choice keeps"),
     Column("density", pa.float64(), "1", "share of weights and biases that are not zero in the container"),
-    Column("weight_bits", pa.int64(), "bit", "code, the index of a shared weight: what the codebook is made for"),
+    Column("weight_bits", pa.int64(), "bit", "code, the index of a shared weight"),
     Column("array_index_bits", pa.int64(), "bit", "gap on the array"),
     Column("file_index_bits", pa.int64(), "bit", "gap in the container"),
     Column("scan_order", pa.string(), "", "order of the entries in the container"),
-    Column("predicted_change", pa.float64(), "1", "expected squared change of the outputs, were this layer alone so"),
-    Column("predicted_matrix_bytes", pa.float64(), "bytes", "of codes, gaps, their tables and codebook in the file"),
+    Column("predicted_change", pa.float64(), "1", "expected squared change of the outputs by this layer alone"),
+    Column("predicted_matrix_bytes", pa.float64(), "bytes", "codes, gaps, their tables and codebook in the file"),
     Column("matrix_bytes", pa.float64(), "bytes", "the same, measured"),
     *(Column(f"{name}_bytes", pa.int64(), "bytes", "of the container") for name in BYTE_KINDS),
     Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
@@ -54,7 +54,7 @@ LAYER_COLUMNS = [
     *(
         Column(name, pa.float64(), "1/input", f"{name.replace('_', ' ')}, mean, measured")
         for name in COUNTS
-        if name != "waiting_cycles"  # which are the class of that name, the same in every PE
+        if name != "waiting_cycles"  # equal to the class of that name
     ),
     *(
         Column(f"{name}_cycles", pa.float64(), "cycles/input", f"of a PE, mean of all PEs, in which {meaning}")
@@ -75,21 +75,27 @@ def layer_rows(
     measured: ArrayFigures,
     sizes: Sequence[LayerSize],
 ) -> list[dict[str, Any]]:
-    """The LAYER_COLUMNS but trial and digest, as plain values, a row for each layer in order.
+    """Return LAYER_COLUMNS except trial and digest, as plain values, one row per layer in order.
 
-    candidates   what was chosen for each layer, by name
-    predicted    of the design, from the layers as the planner makes them
-    measured     of the design, from the layers of the container
-    sizes        of the layers in the container, in the same order
+    Parameters
+    ----------
+    candidates : mapping of str to Candidate
+        The choice of each layer with its predictions.
+    predicted, measured : ArrayFigures
+        Costs of the design: of the layers as the planner makes them, and of the layers of the container.
+    sizes : sequence of LayerSize
+        Sizes of the layers in the container, in order.
 
-    The cycles of the classes add up to the layer's. The timeline is that of the vector whose cycles are nearest to the
-    mean; it is empty where the layer runs in blocks. Classes are not numbers where the design does not run the layer.
+    Notes
+    -----
+    The cycles of the classes add up to the layer's cycles; they are nan if the design does not run the layer. The
+    timeline belongs to the vector whose cycles are nearest to the mean; it is empty if the layer runs in blocks.
     """
     rows = []
     for number, ((name, run), size) in enumerate(zip(measured.runs.items(), sizes, strict=True)):
         candidate, before = candidates[name], list(predicted.runs).index(name)
         array = measured.design.array
-        of_kinds = {f"{kind}_bytes": getattr(size, kind) for kind in BYTE_KINDS}
+        bytes_by_kind = {f"{kind}_bytes": getattr(size, kind) for kind in BYTE_KINDS}
         rows.append(
             {
                 "layer": name,
@@ -105,7 +111,7 @@ def layer_rows(
                 "predicted_change": candidate.change,
                 "predicted_matrix_bytes": candidate.costs["file_bytes"],
                 "matrix_bytes": float(size.matrix),
-                **of_kinds,
+                **bytes_by_kind,
                 "stored_entries": run.packed.stored_entries,
                 "padding_entries": run.packed.padding_entries,
                 "predicted_cycles": float(predicted.counts[before, COUNTS.index("cycles")]),
@@ -120,18 +126,18 @@ def layer_rows(
 
 
 def _over_time(run: LayerRuns, array: ArrayConfig, per_input: float, runs: bool) -> dict[str, Any]:
-    """Cycles by class, of one input, and the timeline of one vector."""
+    """Return the cycles by class per input, and the timeline of one vector."""
     if not runs:
         classes = dict.fromkeys((f"{name}_cycles" for name in CYCLE_CLASSES), float("nan"))
         return classes | {f"timeline_{name}": [] for name in ("cycles", *BINNED)}
     vectors = run.work.activations
-    one_format = operands(run.packed.layer, vectors, array).number_format
-    found = [cycle_breakdown(run.packed, vector, array, one_format) for vector in vectors]
+    number_format = operands(run.packed.layer, vectors, array).number_format
+    breakdowns = [cycle_breakdown(run.packed, vector, array, number_format) for vector in vectors]
     means = {
-        f"{name}_cycles": float(np.mean([getattr(each, name).mean() for each in found]) * per_input)
+        f"{name}_cycles": float(np.mean([getattr(each, name).mean() for each in breakdowns]) * per_input)
         for name in CYCLE_CLASSES
     }
-    cycles = np.array([each.cycles for each in found])
+    cycles = np.array([each.cycles for each in breakdowns])
     typical = vectors[int(np.abs(cycles - cycles.mean()).argmin())]
     timeline: dict[str, Any] = {name: [] for name in ("cycles", *BINNED)}
     if run.stays_on(array):

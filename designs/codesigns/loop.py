@@ -1,18 +1,17 @@
-"""Co-design: compression and array searched together, the front verified for real (PyTorch needed).
+"""Co-design: search of compression and array together, and verification of the front (PyTorch needed).
 
-In the folder of a study:
+Files in the folder of a study:
 
-    study.journal      the study in Optuna's own storage, unless a URL says another one; opens in optuna-dashboard
-    trials.parquet     every trial, what was predicted of it, and the share of all costs that is beaten so far
-    front/*.dc, .json  containers of the members that were verified, and what was measured
-    front.parquet      these members, predicted and measured side by side
-    layers.parquet     each layer of these members: bytes, cycles and energy by what they are, and a timeline
+    study.journal      the study in Optuna's storage, unless it is in a database; optuna-dashboard opens it
+    trials.parquet     every trial with its predicted figures, and the hypervolume so far
+    front/*.dc, .json  containers and measurements of the verified members of the front
+    front.parquet      these members, predicted and measured
+    layers.parquet     each layer of these members: bytes, cycles and energy by kind, and a timeline
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import time
@@ -23,19 +22,19 @@ from typing import Any
 
 import filelock
 import numpy as np
-import numpy.typing as npt
 import optuna
 import pyarrow as pa
 from optuna.trial import TrialState
 
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
-from designs.codesigns.compressions import CompressionChoices, TrainedNetwork
+from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE, verified_row
+from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.progress import StudyProgress
-from designs.codesigns.search import FIGURES, Search
+from designs.codesigns.search import Search
 from designs.codesigns.storage import WORKER, StudyWorker, open_storage
+from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import (
     DONE,
     ORIGIN,
@@ -49,19 +48,20 @@ from designs.codesigns.trials import (
     trials_table,
 )
 from designs.codesigns.verification import FineTune, Verification
-from designs.design import design_row
 from designs.hypervolume import LOGARITHMIC, CostBox, scaled
 from designs.pareto import non_dominated
 from designs.results import provenance, table_of, write_results
+from designs.results_folder import check_origin, unwritable
 from designs.space import Space
 from traces import InputError
+from traces.arrays import Floats64
 from traces.shell.progress import progress_bar
 
-_STARTUP = 5  # trials at random for each parameter; with fewer, TPE may settle on a value that it saw do well once
+_STARTUP = 5  # random trials per parameter; with fewer, TPE may settle too early
 
 
 def codesign(
-    network: TrainedNetwork | CompressionChoices,
+    network: TrainedNetwork | CompressionAnalysis,
     space: Space,
     search: Search | None = None,
     folder: str | os.PathLike[str] = "results/codesign",
@@ -70,29 +70,49 @@ def codesign(
     fine_tune: FineTune | None = None,
     fresh: bool = False,
 ) -> pa.Table:
-    """Search compression and array together; the verified front: FRONT_COLUMNS, a row for each member verified.
+    """Search compression and array together, and verify the front.
 
-    network    a trained network; or the analysis of one, where several searches share it
-    space      arrays to choose from; and compression, layer by layer, unless the planner is to choose it
-    search     what is minimised, bounded, and how
-    folder     of the results; the same call goes on where an earlier one stopped, several processes at once may
-    storage    of the study: a URL, or a journal file; None: a journal file in the folder
-    name       of the study in its storage
-    fine_tune  trains members of the front after compressing them, see `designs.codesigns.verification`
-    fresh      begin anew, whatever folder and storage hold
+    Parameters
+    ----------
+    network : TrainedNetwork or CompressionAnalysis
+        The trained network; or its analysis, if several searches share one.
+    space : Space
+        Space of the arrays. If it has compression, each layer is searched on its own; otherwise the planner
+        compresses all layers together.
+    search : Search, optional
+        Objectives, bounds, trials and sampler.
+    folder : path
+        Folder of the results. The same call continues an interrupted search; several processes may work at once.
+    storage : str, optional
+        URL of a database, or path of a journal file, that holds the study. None: a journal file in the folder.
+    name : str
+        Name of the study in its storage.
+    fine_tune : callable, optional
+        Trains each verified design after pruning and after weight sharing, such as
+        `designs.codesigns.verification.Distillation`.
+    fresh : bool
+        Begin anew: remove the results in the folder and the study in its storage.
 
-    The table is Arrow's: `.to_pandas()`, Polars and others take it as a data frame. Raises InputError if the space does
-    not fit the network, the folder or the storage holds another study or cannot be written, or no design of the study
-    keeps all bounds.
+    Returns
+    -------
+    pyarrow.Table
+        FRONT_COLUMNS: one row per verified design. `table.to_pylist()` gives the rows as dicts; Polars and pandas, if
+        installed, read the table, too.
+
+    Raises
+    ------
+    InputError
+        If the space does not fit the network, the folder or the storage holds another study or cannot be written, or
+        no design of the study keeps all bounds.
     """
     search, folder = search or Search(), Path(folder)
-    choices = network if isinstance(network, CompressionChoices) else analysed(network, search)
-    problem = CodesignProblem(choices, space, search)
+    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search)
+    problem = CodesignProblem(analysis, space, search)
     if fresh:
         remove_study(folder, storage, name)
     try:
         trials = run_study(problem, folder, storage, name)
-    except KeyboardInterrupt:  # so that what is there can be looked at
+    except KeyboardInterrupt:  # so that the trials so far can be read
         write_trials(folder, problem, finished_trials(folder, storage, name))
         raise
     with _one_at_a_time(folder):
@@ -100,13 +120,13 @@ def codesign(
         return verified_front(problem, folder, trials, fine_tune)
 
 
-def analysed(network: TrainedNetwork, search: Search) -> CompressionChoices:
-    """The analysis that a search needs: its limits go half as far again as the bound on the loss of accuracy."""
-    return CompressionChoices(network, 1.5 * search.bounds.get("accuracy_loss", 0.1), search.seed)
+def analysed(network: TrainedNetwork, search: Search) -> CompressionAnalysis:
+    """Return the analysis for a search; its limits go up to 1.5 times the bound on the accuracy loss."""
+    return analyse_compression(network, 1.5 * search.bounds.get("accuracy_loss", 0.1), search.seed)
 
 
 def remove_study(folder: Path, storage: str | None, name: str) -> None:
-    """Forget a study and its results. Raises InputError if the storage cannot be opened."""
+    """Remove a study and its results; raise InputError if the storage cannot be opened."""
     with contextlib.suppress(KeyError):
         optuna.delete_study(study_name=name, storage=open_storage(folder, storage))
     for result in (FRONT_FILE, LAYERS_FILE, TRIALS_FILE):
@@ -117,17 +137,34 @@ def remove_study(folder: Path, storage: str | None, name: str) -> None:
 def run_study(
     problem: CodesignProblem, folder: Path, storage: str | None = None, name: str = "codesign"
 ) -> list[StudyTrial]:
-    """Try designs until the study has as many finished trials as the search asks for; all of them, in order.
+    """Try designs until the study has `search.trials` finished trials.
 
-    Raises InputError if folder or storage holds another study, or cannot be written.
+    Parameters
+    ----------
+    problem : CodesignProblem
+        The problem.
+    folder : Path
+        Folder of the results.
+    storage, name : str, optional
+        Storage of the study and its name there, as of `codesign`.
+
+    Returns
+    -------
+    list of StudyTrial
+        All finished trials of the study, in order.
+
+    Raises
+    ------
+    InputError
+        If folder or storage holds another study, or cannot be written.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         return _run_study(problem, folder, storage, name)
     except OSError as error:
         raise InputError(
-            f"{folder}: the study cannot be written: {error.strerror or error}; finished trials are kept: make room "
-            f"and run the same command again to go on"
+            f"{folder}: the study cannot be written: {error.strerror or error}; finished trials are kept; make room "
+            f"and run the same search again to continue"
         ) from error
 
 
@@ -144,20 +181,20 @@ def _run_study(problem: CodesignProblem, folder: Path, storage: str | None, name
             for trial in done:
                 _show(progress, read_trial(trial), search)
             while len(study.get_trials(deepcopy=False, states=DONE)) < search.trials:
-                if _unfinished(study) < search.trials:
+                if _begun(study) < search.trials:
                     _show(progress, _run_trial(study, problem, worker), search)
                     progress.advance_to(len(study.get_trials(deepcopy=False, states=DONE)))
                 elif worker.others_at_work(study):
                     time.sleep(0.1)
-                else:  # they were killed meanwhile, or just before they had said who they are
+                else:  # their processes were killed
                     worker.take_over(study)
         while worker.others_at_work(study):
             time.sleep(0.1)
         return read_trials(study)
 
 
-def _unfinished(study: optuna.Study) -> int:
-    """Trials that are finished, and those that some process works on."""
+def _begun(study: optuna.Study) -> int:
+    """Return the number of finished trials and of those that some process works on."""
     return len(study.get_trials(deepcopy=False, states=(*DONE, TrialState.RUNNING)))
 
 
@@ -176,26 +213,19 @@ def _open_study(
                 study.set_metric_names([f"log10 {name}" if name in LOGARITHMIC else name for name in objectives])
             study.set_user_attr(ORIGIN, origin)
             return study
-    different = sorted(key for key in {*found, *origin} if found.get(key) != origin.get(key))
-    if different:
-        raise InputError(
-            f"{folder} holds another study, of which {' and '.join(different)} differ; give another folder with --out, "
-            f"or --fresh to begin anew"
-        )
+    check_origin(folder, "study", found, origin)
     return study
 
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Any:
-    """One process of this folder at a time; the others wait."""
+    """Let one process of this folder in at a time; the others wait."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".study.lock"):
             yield
     except OSError as error:
-        raise InputError(
-            f"{folder}: results cannot be written there: {error.strerror or error}; choose another folder with --out"
-        ) from error
+        raise unwritable(folder, error) from error
 
 
 def _sampler(search: Search, parameters: int, seeds: Sequence[int]) -> optuna.samplers.BaseSampler:
@@ -203,14 +233,14 @@ def _sampler(search: Search, parameters: int, seeds: Sequence[int]) -> optuna.sa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if search.sampler == "tpe":
-            # Each parameter by itself: together, a few hundred trials are too few to tell which of them did well.
+            # Univariate: a few hundred trials are too few for a joint model of all parameters.
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP * parameters)
         kind = optuna.samplers.NSGAIISampler if search.sampler == "nsga2" else optuna.samplers.NSGAIIISampler
         return kind(seed=seed)
 
 
 def _run_trial(study: optuna.Study, problem: CodesignProblem, worker: StudyWorker) -> StudyTrial:
-    """One trial, from asking to telling; where it is broken off, its design goes back to the queue."""
+    """Run one trial; if it is interrupted, its design is enqueued again."""
     trial = study.ask()
     try:
         trial.set_user_attr(WORKER, worker.name)
@@ -226,7 +256,7 @@ def _run_trial(study: optuna.Study, problem: CodesignProblem, worker: StudyWorke
         study.tell(trial, scaled(problem.search.objectives, costs_of([point], problem.search.objectives))[0].tolist())
         return StudyTrial(trial.number, point)
     except BaseException:
-        with contextlib.suppress(Exception):  # what stopped it is what is to be seen
+        with contextlib.suppress(Exception):  # the first error is the one to show
             study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             if trial.params:
                 study.enqueue_trial(trial.params)
@@ -239,14 +269,14 @@ def _show(progress: StudyProgress, trial: StudyTrial, search: Search) -> None:
 
 
 def finished_trials(folder: Path, storage: str | None = None, name: str = "codesign") -> list[StudyTrial]:
-    """All finished trials of the study of a folder, in order. Raises InputError if the storage cannot be opened."""
+    """Return the finished trials of a folder's study, in order; raise InputError if the storage cannot be opened."""
     return read_trials(optuna.load_study(study_name=name, storage=open_storage(folder, storage)))
 
 
 def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyTrial]) -> pa.Table:
-    """Write all trials with the hypervolume after each; the table, TRIAL_COLUMNS."""
+    """Write TRIAL_COLUMNS of all trials, and return the table."""
     table = trials_table(trials, problem.search.objectives)
-    if trials:  # a result file has some
+    if trials:  # a result file needs a row
         write_results(folder / TRIALS_FILE, table, provenance(problem.settings()))
     return table
 
@@ -254,46 +284,66 @@ def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyT
 def verified_front(
     problem: CodesignProblem, folder: Path, trials: Sequence[StudyTrial], fine_tune: FineTune | None = None
 ) -> pa.Table:
-    """Compress and measure members of the predicted front, and write them: FRONT_COLUMNS.
+    """Compress and measure members of the predicted front, and write them.
 
-    Raises InputError if no design keeps all bounds.
+    Parameters
+    ----------
+    problem : CodesignProblem
+        The problem.
+    folder : Path
+        Folder of the results.
+    trials : sequence of StudyTrial
+        All finished trials.
+    fine_tune : callable, optional
+        As of `codesign`.
+
+    Returns
+    -------
+    pyarrow.Table
+        FRONT_COLUMNS, the measured front first.
+
+    Raises
+    ------
+    InputError
+        If no design keeps all bounds.
     """
     objectives = problem.search.objectives
     numbered = list(feasible_points(trials).values())
     if not numbered:
         raise InputError(
-            f"none of {len(trials):,} designs keeps all bounds{_nearest(trials)}; widen the bounds or the space, or "
-            f"give more trials"
+            f"none of {len(trials):,} designs keeps all bounds{_nearest(trials)}; relax the bounds, widen the space "
+            f"or give more trials"
         )
     costs = costs_of([point for _, point in numbered], objectives)
     on_front = np.flatnonzero(non_dominated(costs))
     box = CostBox.around(objectives, costs[on_front])
     members = [numbered[on_front[at]] for at in spread_out(box.places(costs[on_front]), problem.search.verify)]
     verification = Verification(problem, folder / "front", fine_tune)
-    rows, of_layers = [], {}
+    rows, layers_by_digest = [], {}
     with progress_bar("verifying designs", len(members)) as advance:
         for number, point in members:
-            found = verification(point)
-            rows.append(_front_row(number, point, found))
-            named = {"trial": number, "digest": point.digest}
-            of_layers[point.digest] = [named | of_layer for of_layer in found["layers"]]
+            record = verification(point)
+            rows.append(_front_row(number, point, record))
+            key = {"trial": number, "digest": point.digest}
+            layers_by_digest[point.digest] = [key | layer for layer in record["layers"]]
             advance()
-    kept = np.array([row["keeps_bounds"] for row in rows])
+    feasible = np.array([row["keeps_bounds"] for row in rows])
     measured = np.array([[row[f"measured_{name}"] for name in objectives] for row in rows])
-    best = np.zeros(len(rows), dtype=bool)
-    best[kept] = non_dominated(measured[kept])
-    for row, each in zip(rows, best, strict=True):
-        row["on_front"] = bool(each)
+    optimal = np.zeros(len(rows), dtype=bool)
+    optimal[feasible] = non_dominated(measured[feasible])
+    for row, on_measured_front in zip(rows, optimal, strict=True):
+        row["on_front"] = bool(on_measured_front)
     rows.sort(key=lambda row: (not row["on_front"], row[f"measured_{objectives[0]}"]))
     table = table_of(FRONT_COLUMNS, rows)
     origin = provenance(problem.settings() | {"fine_tuned": fine_tune is not None})
-    listed = [of_layer for row in rows for of_layer in of_layers[row["digest"]]]
-    write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, listed), origin)
+    layer_rows = [layer for row in rows for layer in layers_by_digest[row["digest"]]]
+    write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, layer_rows), origin)
     write_results(folder / FRONT_FILE, table, origin)
     return table
 
 
 def _nearest(trials: Sequence[StudyTrial]) -> str:
+    """Return, in words, the smallest violation of the bounds by any trial, for an error."""
     points = [trial.point for trial in trials if trial.point is not None]
     if not points:
         reasons = sorted({trial.refused for trial in trials})
@@ -303,14 +353,14 @@ def _nearest(trials: Sequence[StudyTrial]) -> str:
     return "; the nearest exceeds " + " and ".join(f"{name} by {excess:.0%}" for name, excess in over.items())
 
 
-def spread_out(places: npt.NDArray[np.float64], most: int) -> list[int]:
-    """At most so many rows of `places` [designs, objectives], each as far as can be from those before it.
+def spread_out(places: Floats64, most: int) -> list[int]:
+    """Choose at most `most` rows of `places` [designs, objectives] that lie far apart.
 
-    The first ones are the best in each objective.
+    The rows of the best value in each objective come first; each further row is the farthest from those before it.
     """
     if len(places) <= most:
         return list(range(len(places)))
-    chosen = list(dict.fromkeys(int(each) for each in places.argmin(axis=0)))[:most]
+    chosen = list(dict.fromkeys(places.argmin(axis=0).tolist()))[:most]
     distances = np.min([np.abs(places - places[at]).sum(axis=1) for at in chosen], axis=0)
     while len(chosen) < most:
         chosen.append(int(distances.argmax()))
@@ -318,17 +368,14 @@ def spread_out(places: npt.NDArray[np.float64], most: int) -> list[int]:
     return chosen
 
 
-def _front_row(number: int, point: CodesignPoint, found: dict[str, Any]) -> dict[str, Any]:
-    measured = CodesignPoint.from_dict(found)
+def _front_row(number: int, point: CodesignPoint, record: dict[str, Any]) -> dict[str, Any]:
+    measured = CodesignPoint.from_dict(record)
     return {
         "trial": number,
         "digest": point.digest,
-        **{name: value for name, value in design_row(measured.design).items() if name != "area_mm2"},
-        "choices": json.dumps({name: [each.density, each.weight_bits] for name, each in point.choices.items()}),
-        **{f"predicted_{name}": point.figures[name] for name in FIGURES},
-        **{f"measured_{name}": measured.figures[name] for name in FIGURES},
-        "accuracy": found["accuracy"],
-        "test_accuracy": found["test_accuracy"],
+        **verified_row(point, measured),
+        "accuracy": record["accuracy"],
+        "test_accuracy": record["test_accuracy"],
         "keeps_bounds": measured.feasible,
         "on_front": False,
     }

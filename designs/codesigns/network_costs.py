@@ -1,4 +1,4 @@
-"""What compressed layers of a network cost on any array: simulated once for each layer, choice and packing."""
+"""Costs of compressed layers on any array, simulated once per layer, choice and packing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from designs.design import Design, Packing
@@ -18,6 +17,7 @@ from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim.cost.area import area_mm2
 from traces import CompressedLayer, InputError
+from traces.arrays import Floats64
 
 if TYPE_CHECKING:
     from designs.codesigns.entering_vectors import EnteringVectors
@@ -28,7 +28,7 @@ _CYCLES = COUNTS.index("cycles")
 
 @dataclass(frozen=True)
 class ChosenLayer:
-    """A compressed layer, and what tells it from the same layer compressed otherwise."""
+    """A compressed layer, and a key for its choice, which differs between compressions of the layer."""
 
     layer: CompressedLayer
     key: Hashable
@@ -36,15 +36,24 @@ class ChosenLayer:
 
 @dataclass(frozen=True, eq=False)
 class ArrayFigures:
-    """What a network costs on one design, one input in the mean.
+    """Costs of a network on one design, mean per input; latency and energy are nan if a layer does not run.
 
-    design    the design, its SRAMs fitted if that was asked for
-    lacking   what it lacks to hold each layer whole, by layer; empty if nothing
-    runs      the layers, packed, with the vectors that they were run on, in order
-    per_input   how many such vectors there are for one input of the network, by layer
-    counts    of one input, float64 [layers, counts], what COUNTS names
-    energies_pj   of one input, float64 [blocks, layers]
-    Latency and energy are not numbers where the design does not run every layer.
+    Attributes
+    ----------
+    design : Design
+        The design, with fitted SRAMs if these were requested.
+    latency_us, energy_nj, area_mm2 : float
+        Latency and energy per input, and area.
+    lacking : mapping of str to str
+        Exceeded capacities by layer, of the layers that do not fit.
+    runs : mapping of str to LayerRuns
+        The packed layers with their vectors, in order.
+    per_input : mapping of str to float
+        Vectors per input of the network, by layer.
+    counts : array [layers, counts]
+        COUNTS per input.
+    energies_pj : array [blocks, layers]
+        Energy of each block per input, in pJ.
     """
 
     design: Design
@@ -54,15 +63,19 @@ class ArrayFigures:
     lacking: Mapping[str, str]
     runs: Mapping[str, LayerRuns]
     per_input: Mapping[str, float]
-    counts: npt.NDArray[np.float64]
-    energies_pj: npt.NDArray[np.float64]
+    counts: Floats64
+    energies_pj: Floats64
 
 
 class NetworkOnArrays:
-    """A network's layers, in any compression, on any array, by what enters each of them.
+    """Simulation of a network's layers, in any compression, on any array.
 
-    What is counted for a layer is kept, so that designs that differ in another layer, in SRAMs or in the clock cost
-    next to nothing.
+    The counts of a layer are kept, so a design that differs in another layer, in SRAMs or in the clock costs little.
+
+    Parameters
+    ----------
+    entering : mapping of str to EnteringVectors
+        Recorded vectors that enter each layer.
     """
 
     def __init__(self, entering: Mapping[str, EnteringVectors]) -> None:
@@ -70,11 +83,21 @@ class NetworkOnArrays:
         self._runs: OrderedDict[Hashable, LayerRuns] = OrderedDict()
 
     def figures(self, layers: Mapping[str, ChosenLayer], design: Design, fit_srams: bool) -> ArrayFigures:
-        """Latency, energy and area of one design.
+        """Return the costs of one design.
 
-        fit_srams   give every PE the smallest SRAMs that hold each layer whole, see `designs.sweeps.fitting.fitted`
+        Parameters
+        ----------
+        layers : mapping of str to ChosenLayer
+            The compressed layers by name.
+        design : Design
+            The design.
+        fit_srams : bool
+            Give every PE the smallest SRAMs that hold each layer whole (`designs.sweeps.fitting.fitted`).
 
-        Raises InputError if an SRAM is outside of the tables.
+        Raises
+        ------
+        InputError
+            If an SRAM is outside the SRAM tables.
         """
         runs = {name: self._layer(name, chosen, design.packing) for name, chosen in layers.items()}
         if fit_srams:
@@ -88,7 +111,7 @@ class NetworkOnArrays:
             for number, (name, run) in enumerate(runs.items()):
                 try:
                     counts[number] = run.counts(array) * self.entering[name].per_input
-                except InputError as error:  # it cannot be cut into blocks that fit
+                except InputError as error:  # no blocks of the layer fit
                     lacking[name] = str(error)
         cycles = float(counts[:, _CYCLES].sum())
         energies = energies_pj(array, counts)

@@ -1,4 +1,4 @@
-"""One design of compression and array together, with what is predicted or measured of it."""
+"""Design points of a co-design: compression and array together, with predicted or measured figures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,18 @@ from sim import ArrayConfig
 
 @dataclass(frozen=True, eq=False)
 class CodesignPoint:
-    """One design of compression and array together, and what is predicted of it.
+    """One design of compression and array together, with its figures.
 
-    figures     by name of FIGURES
-    excesses    by how much of itself each bound or need is not kept, above 0; nothing where all are
+    Attributes
+    ----------
+    design : Design
+        The hardware.
+    choices : mapping of str to Choice
+        Compression of each layer by name.
+    figures : mapping of str to float
+        Predicted or measured value of each of FIGURES.
+    excesses : mapping of str to float
+        Relative violation of each bound or constraint; <= 0 if it is kept.
     """
 
     design: Design
@@ -28,27 +36,27 @@ class CodesignPoint:
 
     @property
     def feasible(self) -> bool:
-        """Whether it keeps all bounds."""
+        """True if all bounds and constraints are kept."""
         return all(each <= 0 for each in self.excesses.values())
 
     @property
     def digest(self) -> str:
-        """Of the design and the choices, 16 hexadecimal digits."""
+        """Hash of the design and the choices, 16 hexadecimal digits."""
         return design_digest(self.design, self.choices)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, from which `from_dict` makes the same point."""
+        """Return plain values, from which `from_dict` makes the same point."""
         return {
             "array": vars(self.design.array),
             "row_assignment": self.design.row_assignment,
-            "choices": {name: [each.density, each.weight_bits] for name, each in self.choices.items()},
+            "choices": plain_choices(self.choices),
             "figures": dict(self.figures),
             "excesses": dict(self.excesses),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> CodesignPoint:
-        """A point from plain values."""
+        """Return the point of plain values."""
         return cls(
             Design(ArrayConfig(**values["array"]), values["row_assignment"]),
             {name: Choice(density, bits) for name, (density, bits) in values["choices"].items()},
@@ -57,11 +65,12 @@ class CodesignPoint:
         )
 
 
+def plain_choices(choices: Mapping[str, Choice]) -> dict[str, list[float]]:
+    """Return [density, bits of a code] by layer, as result files hold the choices in JSON."""
+    return {name: [each.density, each.weight_bits] for name, each in choices.items()}
+
+
 def design_digest(design: Design, choices: Mapping[str, Choice]) -> str:
-    """Of a design and the choices for its layers, 16 hexadecimal digits."""
-    content = [
-        vars(design.array),
-        design.row_assignment,
-        {name: [each.density, each.weight_bits] for name, each in choices.items()},
-    ]
+    """Return a hash of a design and the choices for its layers, 16 hexadecimal digits."""
+    content = [vars(design.array), design.row_assignment, plain_choices(choices)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

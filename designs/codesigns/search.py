@@ -1,4 +1,4 @@
-"""What a co-design searches for, and how."""
+"""Settings of a search: objectives, bounds, trials and sampler."""
 
 from __future__ import annotations
 
@@ -16,28 +16,44 @@ Sampler = Literal["tpe", "nsga2", "nsga3"]
 
 @dataclass(frozen=True)
 class Search:
-    """How designs are searched for. Raises InputError if a value is out of its range, or a name is none."""
+    """Settings of the search for designs.
+
+    Attributes
+    ----------
+    objectives : tuple of str
+        Figures to minimise: accuracy_loss, latency_us, energy_nj, area_mm2, file_bytes.
+    bounds : mapping of str to float
+        Upper bounds on figures; they need not be objectives.
+    trials : int
+        Designs to try, all processes together.
+    sampler : {"tpe", "nsga2", "nsga3"}
+        Sampler of Optuna: tpe for a few hundred trials; nsga2 and nsga3, which take less time per trial, for thousands.
+    seed : int
+        Seed of the sampler and of the analysis.
+    fit_srams : bool
+        Give every PE the smallest SRAMs that hold each compressed layer whole. False: the space gives the SRAMs.
+    verify : int
+        Largest number of members of the front to compress and measure.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range, or a name is unknown.
+    """
 
     objectives: tuple[Figure, ...] = ("accuracy_loss", "latency_us", "energy_nj", "area_mm2")
-    """what designs are judged by, less is better"""
     bounds: Mapping[str, float] = field(default_factory=dict)
-    """what a figure may be at most, also of one that is no objective"""
     trials: int = 300
-    """designs to try, all processes together"""
     sampler: Sampler = "tpe"
-    """of Optuna: tpe, for a few hundred trials; nsga2 and nsga3 take less time a trial, for thousands"""
     seed: int = 0
-    """of the sampler and of the analysis"""
     fit_srams: bool = True
-    """every PE gets the smallest SRAMs that hold each compressed layer whole; if not, the space says them"""
     verify: int = 40
-    """members of the front that are compressed and measured, at most"""
 
     def __post_init__(self) -> None:
         objectives = tuple(self.objectives)
         if not objectives or len(set(objectives)) < len(objectives) or set(objectives) - set(FIGURES):
             raise InputError(
-                f"objectives must be one or more different ones of {', '.join(FIGURES)}; found "
+                f"objectives must be one or more of {', '.join(FIGURES)}, each once; found "
                 f"{', '.join(map(str, objectives)) or 'none'}"
             )
         for name, bound in self.bounds.items():

@@ -1,4 +1,4 @@
-"""Where studies are kept, in Optuna's own storages; and what becomes of the trials of a process that was killed."""
+"""Storages of studies, which are Optuna's, and the processes that work on a study; some may have been killed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,30 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from designs.file_names import file_name
+from designs.results_folder import unwritable
 from traces import InputError
 
 JOURNAL_FILE = "study.journal"
 WORKER = "worker"
-STALE_SECONDS = 600.0  # of a trial of another machine, which takes seconds at most
+STALE_SECONDS = 600.0  # then a trial of another machine counts as abandoned; trials take seconds
 _UNNAMED_SECONDS = 30.0
 _MOST_WORKERS = 1000
 
 
 def open_storage(folder: Path, storage: str | None = None) -> optuna.storages.BaseStorage:
-    """A journal file in the folder; or the storage of a URL (sqlite:///, postgresql://, ...), or a journal file's path.
+    """Open the storage of a study.
 
-    Raises InputError if it cannot be opened.
+    Parameters
+    ----------
+    folder : Path
+        Folder of the results; by default it holds the journal file.
+    storage : str, optional
+        URL of a database (sqlite:///, postgresql://, ...), or path of a journal file.
+
+    Raises
+    ------
+    InputError
+        If the storage cannot be opened.
     """
     try:
         if storage is not None and "://" in storage:
@@ -38,16 +49,16 @@ def open_storage(folder: Path, storage: str | None = None) -> optuna.storages.Ba
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), _JournalLock(path)))
     except InputError:
         raise
-    except Exception as error:  # whatever a database's driver raises
+    except Exception as error:  # a database's driver may raise anything
         where = storage or folder / JOURNAL_FILE
         raise InputError(f"{where}: the study's storage cannot be opened: {' '.join(str(error).split())}") from error
 
 
 class _JournalLock(JournalFileOpenLock):
-    """One writer to a journal; the system releases it where a writer is killed.
+    """Lock for one writer to a journal; the system releases it when the writer ends.
 
-    A line that a killed writer, or a full disk, left unfinished is taken away before the next one is written: with it,
-    nothing after it could be read.
+    An unfinished line, left by a killed writer or a full disk, is removed before the next one is written; otherwise no
+    later line could be read.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -56,6 +67,7 @@ class _JournalLock(JournalFileOpenLock):
         self._lock = filelock.FileLock(journal.with_name(f".{journal.name}.lock"))
 
     def acquire(self) -> bool:
+        """Take the lock and remove an unfinished last line."""
         self._lock.acquire()
         with self._journal.open("r+b") as stream:
             end = stream.seek(0, os.SEEK_END)
@@ -67,13 +79,24 @@ class _JournalLock(JournalFileOpenLock):
         return True
 
     def release(self) -> None:
+        """Release the lock."""
         self._lock.release()
 
 
 class StudyWorker:
-    """This process among those that work on a study; its place is free again as soon as the process ends, however.
+    """The calling process as one of those that work on a study. Use as a context manager.
 
-    Use as a context manager. number: 0 for the first one in this folder, and so on.
+    A file lock holds its number, so the number is free again as soon as the process ends, even if it is killed.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the results.
+
+    Attributes
+    ----------
+    number : int
+        Number among the processes of the folder, from 0.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -92,7 +115,7 @@ class StudyWorker:
                 self.number, self._lock = number, lock
                 return self
         except OSError as error:
-            raise InputError(f"{self._folder} cannot be written: {error.strerror or error}") from error
+            raise unwritable(self._folder, error) from error
         raise InputError(f"{self._folder}: at most {_MOST_WORKERS:,} processes work on one study")
 
     def __exit__(
@@ -102,7 +125,7 @@ class StudyWorker:
 
     @property
     def name(self) -> str:
-        """Of this process, in the trials that it works on."""
+        """Name of this process in the trials that it works on."""
         return self._name(self.number)
 
     def _name(self, number: int) -> str:
@@ -112,7 +135,7 @@ class StudyWorker:
         return self._folder / f"{name}.lock"
 
     def take_over(self, study: optuna.Study) -> int:
-        """Call trials of processes that are gone failed, and put their designs in the queue again; how many."""
+        """Mark the trials of ended processes as failed and enqueue their designs again; return their number."""
         taken = 0
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if self._lives(trial):
@@ -124,19 +147,19 @@ class StudyWorker:
         return taken
 
     def others_at_work(self, study: optuna.Study) -> bool:
-        """Whether another process still works on a trial."""
+        """Return True if another process works on a trial."""
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return any(self._lives(trial) for trial in running)
 
     def _lives(self, trial: optuna.trial.FrozenTrial) -> bool:
-        """Whether the process that works on a trial may be alive: on another machine, as long as it is not late."""
+        """Return True if the process of a trial may be alive; on another machine, as long as the trial is not stale."""
         name = trial.user_attrs.get(WORKER)
         if name == self.name:
             return False
         age_seconds = _seconds_since(trial.datetime_start)
-        if name is None:  # which is said as soon as a trial begins
+        if name is None:  # a trial gets the name as soon as it begins
             return age_seconds < _UNNAMED_SECONDS
-        file_name("the worker of a trial, as the study's storage has it,", name, "begin the study anew with --fresh")
+        file_name("the worker of a trial in the study's storage", name, "give fresh=True to begin the study anew")
         if not self._path(name).exists():
             return age_seconds < STALE_SECONDS
         lock = filelock.FileLock(self._path(name))

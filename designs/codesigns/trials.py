@@ -1,4 +1,4 @@
-"""The trials of a study: as Optuna keeps them, as designs, and as a table."""
+"""Trials of a study: as Optuna keeps them, as design points, and as a table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import optuna
 import pyarrow as pa
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +17,7 @@ from designs.codesigns.point import CodesignPoint
 from designs.codesigns.search import FIGURES
 from designs.hypervolume import CostBox, Hypervolume
 from designs.results import table_of
+from traces.arrays import Floats64
 
 POINT, REFUSED, ORIGIN = "point", "refused", "origin"
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -25,7 +25,17 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 @dataclass(frozen=True, eq=False)
 class StudyTrial:
-    """A finished trial: its number, its point or why there is none."""
+    """Finished trial.
+
+    Attributes
+    ----------
+    number : int
+        Number of the trial.
+    point : CodesignPoint, optional
+        The design with its predicted figures. None: the design is invalid.
+    refused : str
+        The reason why it is invalid.
+    """
 
     number: int
     point: CodesignPoint | None
@@ -33,34 +43,34 @@ class StudyTrial:
 
 
 def read_trials(study: optuna.Study) -> list[StudyTrial]:
-    """All finished trials of a study, in order."""
+    """Return all finished trials of a study, in order."""
     return [read_trial(trial) for trial in study.get_trials(deepcopy=False, states=DONE)]
 
 
 def read_trial(trial: FrozenTrial) -> StudyTrial:
-    """A finished trial as it was told."""
+    """Return a finished trial of Optuna's as ours."""
     if trial.state != TrialState.COMPLETE:
         return StudyTrial(trial.number, None, trial.user_attrs.get(REFUSED, ""))
     return StudyTrial(trial.number, CodesignPoint.from_dict(trial.user_attrs[POINT]))
 
 
 def feasible_points(trials: Sequence[StudyTrial]) -> dict[str, tuple[int, CodesignPoint]]:
-    """The designs that keep all bounds as predicted, each once, with the number of its first trial, by digest."""
-    found: dict[str, tuple[int, CodesignPoint]] = {}
+    """Return the feasible designs, as predicted, by digest, each with the number of its first trial."""
+    points: dict[str, tuple[int, CodesignPoint]] = {}
     for trial in trials:
         if trial.point is not None and trial.point.feasible:
-            found.setdefault(trial.point.digest, (trial.number, trial.point))
-    return found
+            points.setdefault(trial.point.digest, (trial.number, trial.point))
+    return points
 
 
-def costs_of(points: Sequence[CodesignPoint], objectives: Sequence[str]) -> npt.NDArray[np.float64]:
-    """[points, objectives], as predicted."""
+def costs_of(points: Sequence[CodesignPoint], objectives: Sequence[str]) -> Floats64:
+    """Return the figures of points, [points, objectives]."""
     costs = [[point.figures[name] for name in objectives] for point in points]
     return np.array(costs, dtype=np.float64).reshape(len(points), len(objectives))
 
 
 def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.Table:
-    """All trials, with the hypervolume after each: TRIAL_COLUMNS."""
+    """Return TRIAL_COLUMNS: all trials, with the hypervolume after each."""
     points = [point for _, point in feasible_points(trials).values()]
     volume = Hypervolume(CostBox.around(objectives, costs_of(points, objectives))) if points else None
     rows: list[dict[str, Any]] = []

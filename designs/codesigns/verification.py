@@ -1,4 +1,4 @@
-"""What a design found by a search really is: compressed, fine-tuned if asked, run, and simulated (PyTorch needed)."""
+"""Verification of designs: each is compressed, fine-tuned on request, run and simulated (PyTorch needed)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from compress import CompressedModel
@@ -19,13 +17,14 @@ from compress.config import CompressionConfig, LayerSettings
 from compress.planning.outputs import run_batches
 from compress.training.compressor import Stage, compress
 from compress.training.distillation import Batch, distil
-from designs.codesigns.compressions import TrainedNetwork
 from designs.codesigns.entering_vectors import entering_vectors
 from designs.codesigns.layer_costs import layer_rows
 from designs.codesigns.network_costs import ChosenLayer, NetworkOnArrays
 from designs.codesigns.point import CodesignPoint
-from designs.codesigns.problem import CodesignProblem
+from designs.codesigns.problem import CodesignProblem, all_figures
+from designs.codesigns.trained_network import TrainedNetwork
 from traces import InputError
+from traces.arrays import Floats32
 from traces.files.atomic_file import write_atomically
 
 FineTune = Callable[[torch.nn.Module, Stage], object]
@@ -34,67 +33,75 @@ _BATCH, _TEMPERATURE, _RATE = 125, 2.0, 3e-4
 
 
 class Verification:
-    """Measures designs of one problem; each that is done is kept in a folder at once, beside its container.
+    """Measurement of the designs of one problem; each result is kept in a folder, beside its container.
 
-    fine_tune   called with the module after it was pruned, and after its weights were shared, as `train` of
-                `compress.training.compressor.compress`; None: nothing is trained, and layers are as the planner makes them
+    Parameters
+    ----------
+    problem : CodesignProblem
+        The problem.
+    folder : Path
+        Folder of records and containers.
+    fine_tune : callable, optional
+        Trains the module after pruning and after weight sharing, as `train` of
+        `compress.training.compressor.compress`. None: nothing is trained, and the planner compresses the layers.
     """
 
     def __init__(self, problem: CodesignProblem, folder: Path, fine_tune: FineTune | None = None) -> None:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
-        self.network: TrainedNetwork = problem.choices.network
+        self.network: TrainedNetwork = problem.analysis.network
         self._inputs, self._labels = self.network.judged_on
         self._tuning = "" if fine_tune is None else _name_of(fine_tune)
-        self._before = run_batches(problem.choices.planner.module, self._inputs)
+        self._before = run_batches(problem.analysis.planner.module, self._inputs)
 
     def __call__(self, point: CodesignPoint) -> dict[str, Any]:
-        """Figures as measured, whether all bounds are kept, and the design, its SRAMs fitted anew, as plain values.
+        """Measure a design, unless the folder has its record.
 
-        Under `layers`, what `designs.codesigns.layer_costs.layer_rows` says of each.
+        Returns
+        -------
+        dict
+            The measured point as plain values (`CodesignPoint.to_dict`), its SRAMs fitted anew; accuracy,
+            test_accuracy, and under "layers" the rows of `designs.codesigns.layer_costs.layer_rows`.
 
-        Raises InputError if the result cannot be written.
+        Raises
+        ------
+        InputError
+            If the record cannot be written.
         """
         record = self.folder / f"{point.digest}.json"
         try:
-            found: dict[str, Any] = json.loads(record.read_text())
-            if found["fine_tune"] == self._tuning and "layers" in found and self.container(point).exists():
-                return found
+            kept: dict[str, Any] = json.loads(record.read_text())
+            if kept["fine_tune"] == self._tuning and "layers" in kept and self.container(point).exists():
+                return kept
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # it was not measured, or with other fine-tuning, or the record is no record
-        found = self._measured(point)
-        write_atomically(record, json.dumps(found, indent=1).encode())
-        return found
+            pass  # it was not measured, or the record is damaged
+        measured = self._measured(point)
+        write_atomically(record, json.dumps(measured, indent=1).encode())
+        return measured
 
     def container(self, point: CodesignPoint) -> Path:
-        """Where the compressed network of a design is kept."""
+        """Return the file of a design's compressed network."""
         return self.folder / f"{point.digest}.dc"
 
     def _measured(self, point: CodesignPoint) -> dict[str, Any]:
-        choices, search = self.problem.choices, self.problem.search
+        analysis, search = self.problem.analysis, self.problem.search
         model = self._compressed(point)
         model.save(self.container(point))
-        changed = choices.planner.changed(model)
+        changed = analysis.planner.changed(model)
         outputs = run_batches(changed, self._inputs)
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
         entering = entering_vectors(changed, self._inputs[:_INPUTS], list(layers), _VECTORS)
-        found = NetworkOnArrays(entering).figures(layers, point.design, search.fit_srams)
-        figures = {
-            "accuracy_loss": self._loss(outputs),
-            "latency_us": found.latency_us,
-            "energy_nj": found.energy_nj,
-            "area_mm2": found.area_mm2,
-            "file_bytes": float(model.size_bytes),
-        }
-        excesses = self.problem.excesses(figures, bool(found.lacking), found.design)
-        measured = CodesignPoint(found.design, point.choices, figures, excesses)
+        costs = NetworkOnArrays(entering).figures(layers, point.design, search.fit_srams)
+        figures = all_figures(self._loss(outputs), costs, float(model.size_bytes))
+        excesses = self.problem.excesses(figures, bool(costs.lacking), costs.design)
+        measured = CodesignPoint(costs.design, point.choices, figures, excesses)
         accuracies = {"accuracy": self._accuracy(outputs), "test_accuracy": self._test_accuracy(changed)}
-        predicted = self.problem.arrays.figures(choices.layers(point.choices), point.design, search.fit_srams)
-        candidates = {name: choices.candidate(name, each) for name, each in point.choices.items()}
-        of_layers = layer_rows(candidates, predicted, found, model.size_report.layers)
-        return measured.to_dict() | accuracies | {"layers": of_layers, "fine_tune": self._tuning}
+        predicted = self.problem.arrays.figures(analysis.layers(point.choices), point.design, search.fit_srams)
+        candidates = {name: analysis.candidate(name, each) for name, each in point.choices.items()}
+        rows = layer_rows(candidates, predicted, costs, model.size_report.layers)
+        return measured.to_dict() | accuracies | {"layers": rows, "fine_tune": self._tuning}
 
     def _compressed(self, point: CodesignPoint) -> CompressedModel:
-        planner = self.problem.choices.planner
+        planner = self.problem.analysis.planner
         if self.fine_tune is None:
             return planner.compress(self.network.module, point.choices)
         config = CompressionConfig(
@@ -106,19 +113,19 @@ class Verification:
         )
         return compress(copy.deepcopy(planner.module), config, self.fine_tune)
 
-    def _loss(self, outputs: npt.NDArray[np.float32]) -> float:
-        """Share of right answers that is lost; without labels, share of answers that changed."""
+    def _loss(self, outputs: Floats32) -> float:
+        """Return the share of right answers that is lost; without labels, of answers that changed."""
         if self._labels is None:
             return float((outputs.argmax(axis=1) != self._before.argmax(axis=1)).mean())
         return self._accuracy() - self._accuracy(outputs)
 
-    def _accuracy(self, outputs: npt.NDArray[np.float32] | None = None) -> float:
-        """Share of right answers; without labels, of answers as before."""
-        wanted = self._before.argmax(axis=1) if self._labels is None else self._labels
-        return float(((self._before if outputs is None else outputs).argmax(axis=1) == wanted).mean())
+    def _accuracy(self, outputs: Floats32 | None = None) -> float:
+        """Return the share of right answers; without labels, of unchanged answers."""
+        right = self._before.argmax(axis=1) if self._labels is None else self._labels
+        return float(((self._before if outputs is None else outputs).argmax(axis=1) == right).mean())
 
     def _test_accuracy(self, changed: torch.nn.Module) -> float:
-        """Only to be reported; not a number without test images."""
+        """Return the accuracy on the test images, only for the report; nan without any."""
         if self.network.test is None:
             return float("nan")
         return float((run_batches(changed, self.network.test).argmax(axis=1) == self.network.test_labels).mean())
@@ -130,9 +137,23 @@ def _name_of(fine_tune: FineTune) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Distillation:
-    """Fine-tuning on the pool, towards what the network answered before it was compressed; labels are not needed.
+    """Fine-tuning by distillation on the pool, towards the outputs of the original network; labels are not needed.
 
-    Each design is tuned alike, whichever were tuned before it. Raises InputError if there is no epoch.
+    The result does not depend on the designs that were tuned before.
+
+    Attributes
+    ----------
+    network : TrainedNetwork
+        The original network.
+    epochs : int
+        Epochs after pruning, and again after weight sharing.
+    seed : int
+        Seed of the order of the inputs.
+
+    Raises
+    ------
+    InputError
+        If epochs is below 1.
     """
 
     network: TrainedNetwork
@@ -141,7 +162,7 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise InputError(f"fine-tuning takes at least 1 epoch; found {self.epochs}")
+            raise InputError(f"epochs must be at least 1; found {self.epochs}")
 
     def __str__(self) -> str:
         return f"distillation, {self.epochs} epochs, seed {self.seed}"

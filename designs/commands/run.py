@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from designs.design import RowAssignment
 from designs.experiments.grid import Grid
 from designs.experiments.main_job import MainJobSettings
 from sim import ArrayConfig
+from sim.row_assignment import RowAssignment
 from traces.shell.command_line import data_folder
 
 

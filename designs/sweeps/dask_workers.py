@@ -39,6 +39,8 @@ class Cluster:
         Address of the scheduler, such as tcp://HOST:8786. None: a LocalCluster is started for the sweep.
     number : int
         Processes of the LocalCluster, 1 to 1,024.
+    apart : bool
+        True: the workers are other processes than this one.
 
     Raises
     ------

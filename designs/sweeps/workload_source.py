@@ -43,6 +43,11 @@ def open_workload(
     inputs : int
         Largest number of inputs of a container.
 
+    Returns
+    -------
+    Workload
+        The layers with their recorded inputs.
+
     Raises
     ------
     InputError

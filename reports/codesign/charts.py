@@ -1,4 +1,4 @@
-"""The charts of a co-design, in Vega-Lite: the page and the figures for papers are drawn from the same ones."""
+"""Charts of a co-design in Vega-Lite, the same for the page and for the figures for papers."""
 
 from __future__ import annotations
 
@@ -7,38 +7,39 @@ from typing import Any
 
 import altair as alt
 
-from designs.codesigns.layer_costs import BYTE_KINDS, CYCLE_CLASSES
+from designs.codesigns.layer_costs import BYTE_KINDS
 from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
-    BEATEN,
-    BEST,
-    BREAKS,
+    DOMINATED,
+    PREDICTED_FRONT,
+    INFEASIBLE,
     FRONT,
     KINDS,
     LABELS,
-    OUTSIDE,
+    TRIED_INFEASIBLE,
     TRIED,
     is_logarithmic,
     stairs,
     words,
 )
+from sim.observe.cycles import CYCLE_CLASSES
 
 Spec = dict[str, Any]
 Row = dict[str, Any]
-# After Okabe and Ito, told apart by colour-blind readers; as bright as can be seen on white and on black
+# After Okabe and Ito, which colour-blind readers can distinguish, on a white and on a black ground
 COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
 BAR_PIXELS = 24
-_KINDS = {  # colour and shape, so that neither is needed
+_KINDS = {  # each kind differs in colour and in shape
     FRONT: ("#2589CC", "circle"),
-    BEATEN: ("#C98A00", "square"),
-    BREAKS: ("#D55E00", "triangle-up"),
-    BEST: ("#009E73", "diamond"),
+    DOMINATED: ("#C98A00", "square"),
+    INFEASIBLE: ("#D55E00", "triangle-up"),
+    PREDICTED_FRONT: ("#009E73", "diamond"),
     TRIED: ("#8A929C", "cross"),
-    OUTSIDE: ("#8A929C", "triangle-down"),
+    TRIED_INFEASIBLE: ("#8A929C", "triangle-down"),
 }
 PARTS: dict[str, tuple[str, str, Sequence[str]]] = {
-    "cycles": ("cycles an input, mean of all PEs", "_cycles", CYCLE_CLASSES),
-    "energy": ("energy an input, pJ", "_pj", [name.removesuffix("_pj") for name in ENERGIES]),
+    "cycles": ("cycles per input, mean of all PEs", "_cycles", CYCLE_CLASSES),
+    "energy": ("energy per input, nJ", "_nj", [name.removesuffix("_pj") for name in ENERGIES]),
     "bytes": ("bytes in the container", "_bytes", BYTE_KINDS),
 }
 PANELS = {
@@ -47,15 +48,22 @@ PANELS = {
         "columns in a queue",
         {"queue_columns_mean": "mean of all queues", "queue_columns_max": "fullest queue"},
     ),
-    "scan": ("share of cycles", {"broadcast": "broadcasts", "blocked": "waits for a queue"}),
+    "scan": ("share of cycles", {"broadcast": "broadcasts", "blocked": "waits for a full queue"}),
 }
 _FONT = "system-ui, 'DejaVu Sans', sans-serif"
 
 
 def theme(ink: str, faint: str, ground: str) -> Spec:
-    """Colours and type of all charts: of text, of lines behind, of what is between two parts of a bar.
+    """Return the configuration of all charts.
 
-    Legends are above, in four columns, unless who draws has room for fewer.
+    Parameters
+    ----------
+    ink, faint, ground : str
+        Colours of text, of grid lines, and of the gaps between parts of a bar.
+
+    Notes
+    -----
+    Legends are above the chart, in four columns; the page reduces them where it is narrow.
     """
     text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600}
     return {
@@ -76,9 +84,21 @@ DARK = theme("#e8eaed", "#3a4048", "#191c20")
 
 
 def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: str) -> Spec:
-    """Designs by two figures. Takes the data `designs` (of `flat_designs`) and `picked`: the same rows, with a letter.
+    """Draw designs by two figures.
 
-    The line joins what none is beyond in these two; dashed lines are bounds, which are kept below and left of them.
+    Parameters
+    ----------
+    designs : sequence of dict
+        Designs of a CodesignData, for scales and legends.
+    bounds : mapping of str to float
+        Bounds by figure, drawn as dashed lines.
+    x, y : str
+        Figures of the axes.
+
+    Notes
+    -----
+    The chart takes the data `designs`, from `flat_designs`, and `picked`, some of the same rows with a letter. The line
+    is the staircase of the front.
     """
     base = alt.Chart(alt.NamedData("designs")).encode(
         x=alt.X(f"{x}:Q", **_axis(designs, x)),
@@ -91,27 +111,37 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
             *(alt.Tooltip(f"{name}:Q", title=_title(name), format=_format(name)) for name in LABELS),
         ],
     )
-    tried = base.transform_filter(_one_of(TRIED, OUTSIDE))
-    found = base.transform_filter(_one_of(FRONT, BEATEN, BREAKS, BEST))
+    tried = base.transform_filter(_one_of(TRIED, TRIED_INFEASIBLE))
+    verified = base.transform_filter(_one_of(FRONT, DOMINATED, INFEASIBLE, PREDICTED_FRONT))
     picked = alt.Chart(alt.NamedData("picked")).encode(x=f"{x}:Q", y=f"{y}:Q")
     corners = alt.Chart(alt.InlineData(values=stairs(designs, x, y))).encode(x=f"{x}:Q", y=f"{y}:Q")
     layers = [
         tried.mark_point(size=36, opacity=0.6, cursor="pointer", strokeWidth=1.2),
         corners.mark_line(interpolate="step-after", color=_KINDS[FRONT][0], strokeWidth=1.5, opacity=0.6),
-        *(_bound(name, bounds[name], way) for way, name in (("x", x), ("y", y)) if name in bounds),
-        found.mark_point(size=95, filled=True, opacity=0.95, cursor="pointer"),
-        picked.mark_point(size=420, strokeWidth=2.5, shape="circle", color=_KINDS[BREAKS][0]),
+        *(_bound(bounds[name], axis) for axis, name in (("x", x), ("y", y)) if name in bounds),
+        verified.mark_point(size=95, filled=True, opacity=0.95, cursor="pointer"),
+        picked.mark_point(size=420, strokeWidth=2.5, shape="circle", color=_KINDS[INFEASIBLE][0]),
         picked.mark_text(dy=-20, fontSize=14, fontWeight="bold").encode(text="letter:N"),
     ]
     return _spec(alt.layer(*layers).properties(height=420))
 
 
-def parts_chart(what: str, as_shares: bool) -> Spec:
-    """What each layer consists of, as bars: `what` is cycles, energy or bytes.
+def parts_chart(quantity: str, as_shares: bool) -> Spec:
+    """Draw the cycles, energy or bytes of each layer as bars of parts.
 
-    Takes the data `layers`: rows of LAYER_COLUMNS, with the letter of their design; a row takes BAR_PIXELS of height.
+    Parameters
+    ----------
+    quantity : str
+        cycles, energy or bytes.
+    as_shares : bool
+        Draw shares of each layer instead of absolute values.
+
+    Notes
+    -----
+    The chart takes the data `layers`: rows of LAYER_COLUMNS with the letter of their design. Each row needs BAR_PIXELS
+    of height.
     """
-    title, ending, parts = PARTS[what]
+    title, ending, parts = PARTS[quantity]
     names = {f"{part}{ending}": words(part) for part in parts}
     base = (
         alt.Chart(alt.NamedData("layers"))
@@ -138,9 +168,9 @@ def parts_chart(what: str, as_shares: bool) -> Spec:
             tooltip=[
                 alt.Tooltip("layer:N"),
                 alt.Tooltip("letter:N", title="design"),
-                alt.Tooltip("part:N", title=what),
+                alt.Tooltip("part:N", title=quantity),
                 alt.Tooltip("value:Q", title=title, format=",.5~g"),
-                alt.Tooltip("share:Q", title="of the layer", format=".1%"),
+                alt.Tooltip("share:Q", title="share of the layer", format=".1%"),
             ],
         )
     )
@@ -150,7 +180,7 @@ def parts_chart(what: str, as_shares: bool) -> Spec:
         sort=list(names.values()),
         scale=alt.Scale(domain=list(names.values())),
     )
-    # A part that is wide enough says its name, in letters of some 6.5 pixels
+    # A part shows its name if it is wide enough for letters of about 6.5 pixels
     wide = "datum.of_axis * width > 6.5 * length(datum.part) + 6"
     label = base.transform_calculate(word=f"{wide} ? datum.part : ''").encode(
         text="word:N",
@@ -168,10 +198,10 @@ def parts_chart(what: str, as_shares: bool) -> Spec:
 
 
 def timeline_chart(panel: str) -> Spec:
-    """One panel of a layer's timeline: `panel` is pes, queues or scan. Takes the data `bins`, of `timeline_bins`."""
+    """Draw the panel pes, queues or scan of a layer's timeline, from the data `bins` of `timeline_bins`."""
     title, names = PANELS[panel]
     shown = list(names.values())
-    colours = [_KINDS[FRONT][0], _KINDS[BREAKS][0]]
+    colours = [_KINDS[FRONT][0], _KINDS[INFEASIBLE][0]]
     chart = (
         alt.Chart(alt.NamedData("bins"))
         .transform_fold(list(names), as_=["series", "value"])
@@ -198,7 +228,7 @@ def timeline_chart(panel: str) -> Spec:
 
 
 def hypervolume_chart() -> Spec:
-    """What the search has found after each trial. Takes the data `trials`: trial, hypervolume."""
+    """Draw the hypervolume after each trial, from the data `trials`: trial, hypervolume."""
     chart = alt.Chart(alt.NamedData("trials")).encode(
         x=alt.X("trial:Q", title="trials", scale=alt.Scale(nice=False)),
         y=alt.Y("hypervolume:Q", title="hypervolume", scale=alt.Scale(zero=False)),
@@ -210,14 +240,14 @@ def hypervolume_chart() -> Spec:
 
 
 def _spec(chart: Any) -> Spec:
-    """As wide as the place it is drawn in."""
-    found: Spec = chart.properties(width="container").to_dict()
-    found.pop("config", None)
-    return found
+    """Return the specification of a chart that fills its container."""
+    spec: Spec = chart.properties(width="container").to_dict()
+    spec.pop("config", None)
+    return spec
 
 
 def _axis(designs: Sequence[Row], figure: str) -> dict[str, Any]:
-    """Title, scale and numbers of the axis of a figure."""
+    """Return title, scale and number format of the axis of a figure."""
     logarithmic = is_logarithmic(designs, figure)
     kind: dict[str, Any] = {"type": "log"} if logarithmic else {"zero": False}
     return {
@@ -227,14 +257,14 @@ def _axis(designs: Sequence[Row], figure: str) -> dict[str, Any]:
     }
 
 
-def _bound(name: str, bound: float, way: str) -> Any:
-    encoding: dict[str, Any] = {way: alt.XDatum(bound) if way == "x" else alt.YDatum(bound)}
+def _bound(bound: float, axis: str) -> Any:
+    encoding: dict[str, Any] = {axis: alt.XDatum(bound) if axis == "x" else alt.YDatum(bound)}
     return alt.Chart(alt.InlineData(values=[{}])).mark_rule(strokeDash=[6, 4], opacity=0.7).encode(**encoding)
 
 
 def _kinds(designs: Sequence[Row], place: int) -> alt.Scale:
-    """Colours (place 0) or shapes (1) of the kinds that there are."""
-    present = {each["kind"] for each in designs}
+    """Return the colours (place 0) or shapes (place 1) of the kinds of these designs."""
+    present = {design["kind"] for design in designs}
     shown = [kind for kind in KINDS if kind in present]
     return alt.Scale(domain=shown, range=[_KINDS[kind][place] for kind in shown])
 

@@ -31,9 +31,15 @@ from designs import (  # noqa: E402
 )
 from designs.codesigns import storage as study_storage  # noqa: E402
 from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
-from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices  # noqa: E402
+from designs.codesigns.compressions import (  # noqa: E402
+    LARGEST_LAYERS,
+    LIMITS,
+    WORK_WEIGHTS,
+    CompressionAnalysis,
+    analyse_compression,
+)
 from designs.codesigns.entering_vectors import entering_vectors  # noqa: E402
-from designs.codesigns.layer_costs import BYTE_KINDS, CYCLE_CLASSES, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
+from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.codesigns.loop import run_study, spread_out  # noqa: E402
 from designs.codesigns.network_costs import NetworkOnArrays  # noqa: E402
 from designs.codesigns.point import CodesignPoint  # noqa: E402
@@ -47,6 +53,7 @@ from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from designs.sweeps.evaluation import ENERGIES  # noqa: E402
 from sim import ArrayConfig, simulate_batch  # noqa: E402
+from sim.observe.cycles import CYCLE_CLASSES  # noqa: E402
 from tests.commands import environment_with  # noqa: E402
 from tests.conftest import PROJECT  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
@@ -69,28 +76,28 @@ SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from designs import Search, codesign
-from designs.codesigns.compressions import CompressionChoices
+from designs.codesigns.compressions import analyse_compression
 from tests.small_network import small_network
 from tests.designs.codesigns.test_codesign import SPACE
 if __name__ == "__main__":
     folder, trials, together = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    choices = CompressionChoices(small_network())
+    analysis = analyse_compression(small_network())
     (folder / f"{os.getpid()}.ready").touch()
     while len(list(folder.glob("*.ready"))) < together:
         time.sleep(0.01)
-    codesign(choices, SPACE, Search(trials=trials, verify=2), folder)
+    codesign(analysis, SPACE, Search(trials=trials, verify=2), folder)
 """
 
 
 @pytest.fixture(scope="module")
-def choices() -> CompressionChoices:
-    return CompressionChoices(small_network())
+def analysis() -> CompressionAnalysis:
+    return analyse_compression(small_network())
 
 
 @pytest.fixture(scope="module")
-def finished(choices: CompressionChoices, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def finished(analysis: CompressionAnalysis, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     folder = tmp_path_factory.mktemp("study")
-    return folder, codesign(choices, SPACE, SMALL, folder)
+    return folder, codesign(analysis, SPACE, SMALL, folder)
 
 
 def start(folder: Path, trials: int, together: int = 1) -> subprocess.Popen[str]:
@@ -118,8 +125,9 @@ def finished_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> None:
     network = small_network()
     inputs = network.pool[:3]
-    choices = CompressionChoices(network).planned(20, 4, LARGEST_LAYERS - 1, 4)
-    layers = CompressionChoices(network).layers(choices)
+    analysis = analyse_compression(network)
+    choices = analysis.planned(20, 4, LARGEST_LAYERS - 1, 4)
+    layers = analyse_compression(network).layers(choices)
     array = ArrayConfig(num_pes=3, queue_slots=4, index_bits=3)
     found = NetworkOnArrays(entering_vectors(network.module, inputs, list(layers), 10_000)).figures(
         layers, Design(array), fit_srams=False
@@ -141,27 +149,27 @@ def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> N
     assert not found.lacking
 
 
-def test_fitted_srams_hold_every_layer_and_take_less_area(choices: CompressionChoices) -> None:
-    layers = choices.layers(choices.planned(LIMITS - 1, 0, LARGEST_LAYERS - 1, 4))
-    arrays = NetworkOnArrays(choices.entering)
+def test_fitted_srams_hold_every_layer_and_take_less_area(analysis: CompressionAnalysis) -> None:
+    layers = analysis.layers(analysis.planned(LIMITS - 1, 0, LARGEST_LAYERS - 1, 4))
+    arrays = NetworkOnArrays(analysis.entering)
     whole, fitted = (arrays.figures(layers, Design(ArrayConfig(num_pes=4)), fit) for fit in (False, True))
     assert fitted.area_mm2 < whole.area_mm2
     assert not fitted.lacking
     assert fitted.latency_us == whole.latency_us
 
 
-def test_a_looser_limit_gives_a_smaller_file_and_never_less_change(choices: CompressionChoices) -> None:
-    found = [choices.compressed(choices.planned(limit, 0, LARGEST_LAYERS - 1, 4)) for limit in range(0, LIMITS, 4)]
+def test_a_looser_limit_gives_a_smaller_file_and_never_less_change(analysis: CompressionAnalysis) -> None:
+    found = [analysis.predict(analysis.planned(limit, 0, LARGEST_LAYERS - 1, 4)) for limit in range(0, LIMITS, 4)]
     sizes = [each.file_bytes for each in found]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]
     assert [each.accuracy_loss for each in found] == sorted(each.accuracy_loss for each in found)
 
 
-def test_weight_on_work_trades_bytes_for_multiplications(choices: CompressionChoices) -> None:
+def test_weight_on_work_trades_bytes_for_multiplications(analysis: CompressionAnalysis) -> None:
     def work_and_bytes(weight: int) -> tuple[float, float]:
-        chosen = choices.planned(16, weight, LARGEST_LAYERS - 1, 4)
-        found = [choices.candidate(name, chosen[name]).costs for name in choices.names]
+        chosen = analysis.planned(16, weight, LARGEST_LAYERS - 1, 4)
+        found = [analysis.candidate(name, chosen[name]).costs for name in analysis.names]
         return sum(each["macs"] for each in found), sum(each["file_bytes"] for each in found)
 
     (most_work, fewest_bytes), (least_work, most_bytes) = work_and_bytes(0), work_and_bytes(WORK_WEIGHTS - 1)
@@ -170,15 +178,15 @@ def test_weight_on_work_trades_bytes_for_multiplications(choices: CompressionCho
 
 
 def test_no_code_is_wider_than_the_arrays_and_no_layer_smaller_than_the_limit_allows(
-    choices: CompressionChoices,
+    analysis: CompressionAnalysis,
 ) -> None:
-    narrow = choices.planned(8, 0, LARGEST_LAYERS - 1, 2)
+    narrow = analysis.planned(8, 0, LARGEST_LAYERS - 1, 2)
     assert {each.weight_bits for each in narrow.values()} == {2}
-    plans = [choices.planned(4, 0, largest, 4) for largest in (0, LARGEST_LAYERS // 2, LARGEST_LAYERS - 1)]
-    entries = [max(int((each.layer.codes != 0).sum()) for each in choices.layers(plan).values()) for plan in plans]
+    plans = [analysis.planned(4, 0, largest, 4) for largest in (0, LARGEST_LAYERS // 2, LARGEST_LAYERS - 1)]
+    entries = [max(int((each.layer.codes != 0).sum()) for each in analysis.layers(plan).values()) for plan in plans]
     assert entries == sorted(entries)
-    looser = choices.compressed(choices.planned(8, 0, LARGEST_LAYERS - 1, 4))
-    assert choices.compressed(plans[0]).accuracy_loss <= looser.accuracy_loss
+    looser = analysis.predict(analysis.planned(8, 0, LARGEST_LAYERS - 1, 4))
+    assert analysis.predict(plans[0]).accuracy_loss <= looser.accuracy_loss
 
 
 def test_members_of_the_front_are_what_their_containers_are(finished: tuple[Path, Any]) -> None:
@@ -256,43 +264,45 @@ def test_a_study_opens_with_optuna_alone(finished: tuple[Path, Any]) -> None:
     ]
 
 
-def test_the_same_call_does_nothing_again_and_more_trials_go_on(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_the_same_call_does_nothing_again_and_more_trials_go_on(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     search = Search(trials=5, verify=2)
-    first = codesign(choices, SPACE, search, tmp_path)
+    first = codesign(analysis, SPACE, search, tmp_path)
     containers = {path: path.stat().st_mtime_ns for path in (tmp_path / "front").glob("*.dc")}
-    assert codesign(choices, SPACE, search, tmp_path).to_pylist() == first.to_pylist()
+    assert codesign(analysis, SPACE, search, tmp_path).to_pylist() == first.to_pylist()
     assert {path: path.stat().st_mtime_ns for path in containers} == containers
     before = [trial.params for trial in finished_trials(tmp_path)]
-    codesign(choices, SPACE, dataclasses.replace(search, trials=8), tmp_path)
+    codesign(analysis, SPACE, dataclasses.replace(search, trials=8), tmp_path)
     after = [trial.params for trial in finished_trials(tmp_path)]
     assert after[:5] == before
     assert len(after) == 8
-    codesign(choices, SPACE, search, tmp_path, fresh=True)
+    codesign(analysis, SPACE, search, tmp_path, fresh=True)
     assert len(finished_trials(tmp_path)) == 5
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
-def test_one_process_finds_the_same_again(sampler: Any, choices: CompressionChoices, tmp_path: Path) -> None:
+def test_one_process_finds_the_same_again(sampler: Any, analysis: CompressionAnalysis, tmp_path: Path) -> None:
     search = Search(trials=6, verify=1, sampler=sampler, seed=3)
-    runs = [run_study(CodesignProblem(choices, SPACE, search), tmp_path / each) for each in ("a", "b")]
+    runs = [run_study(CodesignProblem(analysis, SPACE, search), tmp_path / each) for each in ("a", "b")]
     assert [trial.point.to_dict() for trial in runs[0] if trial.point] == [
         trial.point.to_dict() for trial in runs[1] if trial.point
     ]
 
 
-def test_any_storage_url_keeps_a_study(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_any_storage_url_keeps_a_study(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'studies.db'}"
-    codesign(choices, SPACE, Search(trials=3, verify=1), tmp_path / "out", storage=url, name="mine")
+    codesign(analysis, SPACE, Search(trials=3, verify=1), tmp_path / "out", storage=url, name="mine")
     assert len(optuna.load_study(study_name="mine", storage=url).trials) == 3
     assert not (tmp_path / "out" / JOURNAL_FILE).exists()
 
 
-def test_density_and_bits_of_each_layer_may_be_searched_one_by_one(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_density_and_bits_of_each_layer_may_be_searched_one_by_one(
+    analysis: CompressionAnalysis, tmp_path: Path
+) -> None:
     space = Space(
         {"num_pes": (2, 4)},
         {"density": Range(0.2, 0.6), "weight_bits": (3, 4), "layers": {"fc2": {"density": 0.5, "weight_bits": 4}}},
     )
-    table = codesign(choices, space, Search(trials=4, verify=4), tmp_path)
+    table = codesign(analysis, space, Search(trials=4, verify=4), tmp_path)
     for row in table.to_pylist():
         chosen = json.loads(row["choices"])
         assert chosen["fc2"] == [0.5, 4]
@@ -300,10 +310,10 @@ def test_density_and_bits_of_each_layer_may_be_searched_one_by_one(choices: Comp
         assert row["predicted_file_bytes"] == pytest.approx(row["measured_file_bytes"], abs=8)
 
 
-def test_bounds_and_constraints_hold_in_what_is_reported(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_bounds_and_constraints_hold_in_what_is_reported(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     space = dataclasses.replace(SPACE, constraints=Constraints(max_area_mm2=1.0, must_fit=True))
     search = Search(objectives=("latency_us",), bounds={"file_bytes": 2500.0}, trials=25, verify=3)
-    table = codesign(choices, space, search, tmp_path)
+    table = codesign(analysis, space, search, tmp_path)
     for row in table.to_pylist():
         assert row["predicted_area_mm2"] <= 1.0
         assert row["predicted_file_bytes"] <= 2500
@@ -311,22 +321,22 @@ def test_bounds_and_constraints_hold_in_what_is_reported(choices: CompressionCho
 
 
 def test_bounds_that_no_design_keeps_are_said_with_what_comes_nearest(
-    choices: CompressionChoices, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path
 ) -> None:
     search = Search(bounds={"latency_us": 1e-3}, trials=3)
     with pytest.raises(
-        InputError, match=r"none of 3 designs keeps all bounds; the nearest exceeds latency_us by [\d,.]+%; widen the"
+        InputError, match=r"none of 3 designs keeps all bounds; the nearest exceeds latency_us by [\d,.]+%; relax the"
     ):
-        codesign(choices, SPACE, search, tmp_path)
+        codesign(analysis, SPACE, search, tmp_path)
 
 
 def test_fine_tuning_changes_what_is_measured_and_keeps_the_density(
-    choices: CompressionChoices, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path
 ) -> None:
     search = Search(trials=4, verify=1)
-    plain = codesign(choices, SPACE, search, tmp_path / "plain").to_pylist()[0]
+    plain = codesign(analysis, SPACE, search, tmp_path / "plain").to_pylist()[0]
     tuning = Distillation(small_network(), 1)
-    tuned = codesign(choices, SPACE, search, tmp_path / "plain", fine_tune=tuning).to_pylist()[0]
+    tuned = codesign(analysis, SPACE, search, tmp_path / "plain", fine_tune=tuning).to_pylist()[0]
     assert tuned["digest"] == plain["digest"]
     assert tuned["measured_file_bytes"] != plain["measured_file_bytes"]
     model = CompressedModel.load(tmp_path / "plain/front" / f"{tuned['digest']}.dc")
@@ -336,7 +346,7 @@ def test_fine_tuning_changes_what_is_measured_and_keeps_the_density(
 
 
 def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(
-    choices: CompressionChoices, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path
 ) -> None:
     process = start(tmp_path, 40)
     try:
@@ -349,7 +359,7 @@ def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     before = [trial.params for trial in finished_trials(tmp_path)]
-    codesign(choices, SPACE, Search(trials=len(before) + 3, verify=1), tmp_path)
+    codesign(analysis, SPACE, Search(trials=len(before) + 3, verify=1), tmp_path)
     after = [trial.params for trial in finished_trials(tmp_path)]
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3
@@ -358,9 +368,9 @@ def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(
 
 
 def test_a_trial_whose_process_was_killed_before_it_said_who_it_is_is_tried_again(
-    choices: CompressionChoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    problem = CodesignProblem(choices, SPACE, Search(trials=2))
+    problem = CodesignProblem(analysis, SPACE, Search(trials=2))
     run_study(problem, tmp_path)
     study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
     study.ask()
@@ -381,9 +391,9 @@ def test_two_processes_work_on_one_study(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_puts_the_trial_back_and_shows_how_far_the_study_came(
-    choices: CompressionChoices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    problem = CodesignProblem(choices, SPACE, Search(trials=6))
+    problem = CodesignProblem(analysis, SPACE, Search(trials=6))
     whole, seen = problem.point, []
 
     def interrupted(values: Any) -> CodesignPoint:
@@ -401,7 +411,7 @@ def test_an_interrupt_puts_the_trial_back_and_shows_how_far_the_study_came(
     assert seen[4] == seen[3]
 
 
-def test_a_full_disk_gets_a_sentence_and_loses_no_finished_trial(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_a_full_disk_gets_a_sentence_and_loses_no_finished_trial(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     script = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "from designs.codesigns import storage as study_storage\n"
@@ -414,10 +424,10 @@ def test_a_full_disk_gets_a_sentence_and_loses_no_finished_trial(choices: Compre
     command = [sys.executable, "-c", script + SCRIPT, str(tmp_path), "60", "1"]
     done = subprocess.run(command, env=environment_with(), cwd=PROJECT, capture_output=True, text=True, check=False)
     assert "InputError" in done.stderr
-    assert "the study cannot be written: File too large; finished trials are kept: make room and run" in done.stderr
+    assert "the study cannot be written: File too large; finished trials are kept; make room and run" in done.stderr
     before = [trial.params for trial in finished_trials(tmp_path)]
     assert len(before) > 3
-    codesign(choices, SPACE, Search(trials=len(before) + 2, verify=1), tmp_path)
+    codesign(analysis, SPACE, Search(trials=len(before) + 2, verify=1), tmp_path)
     assert [trial.params for trial in finished_trials(tmp_path)][: len(before)] == before
 
 
@@ -471,15 +481,15 @@ def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.Capt
         progress.add([1.0, 2.0])
         progress.add([4.0, 4.0])
         progress.advance_to(5)
-        assert progress.best == "front of 2, each alone at best: latency_us 1, area_mm2 1"
+        assert progress.best == "front of 2; best of each objective: latency_us 1, area_mm2 1"
         assert "s left" in progress.line()
 
 
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"objectives": ()}, "objectives must be one or more different ones of accuracy_loss, latency_us, energy_nj"),
-        ({"objectives": ("speed",)}, "objectives must be one or more different ones of .*; found speed"),
+        ({"objectives": ()}, "objectives must be one or more of accuracy_loss, latency_us, energy_nj"),
+        ({"objectives": ("speed",)}, "objectives must be one or more of .*; found speed"),
         ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, latency_us"),
         ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a number above 0; found 0"),
         ({"sampler": "grid"}, "sampler must be one of tpe, nsga2, nsga3; found 'grid'"),
@@ -497,11 +507,11 @@ def test_a_search_that_there_cannot_be_is_refused(values: dict[str, Any], senten
     [
         (
             Space({}, {"density": 0.1}),
-            "a space with compression must say density and weight_bits of every layer; found",
+            "a space with compression must give density and weight_bits of every layer; found",
         ),
         (
             Space({}, {"density": 0.1, "weight_bits": 4, "index_bits": 4}),
-            "compression.index_bits: the file's gaps are as wide as takes the fewest bytes; leave it out",
+            "compression.index_bits has no effect: the file's gaps have the width that takes the fewest bytes; leave",
         ),
         (
             Space({"pointer_bytes": 1024}),
@@ -513,38 +523,44 @@ def test_a_search_that_there_cannot_be_is_refused(values: dict[str, Any], senten
         ),
     ],
 )
-def test_a_space_without_effect_is_refused(choices: CompressionChoices, space: Space, sentence: str) -> None:
+def test_a_space_without_effect_is_refused(analysis: CompressionAnalysis, space: Space, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
-        CodesignProblem(choices, space, Search())
+        CodesignProblem(analysis, space, Search())
 
 
-def test_a_design_that_there_cannot_be_is_refused_and_counted(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_a_design_that_there_cannot_be_is_refused_and_counted(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     space = Space({"line_bits": (4, 64), "num_pes": (1, 2)})
-    trials = run_study(CodesignProblem(choices, space, Search(trials=12)), tmp_path)
+    trials = run_study(CodesignProblem(analysis, space, Search(trials=12)), tmp_path)
     assert len(trials) == 12
     assert {trial.refused for trial in trials if trial.point is None} == {"a line does not hold one entry"}
-    problem = CodesignProblem(choices, Space({"weight_bits": 2}), Search())
-    wide = {name: Choice(0.5, 4) for name in choices.names}
+    problem = CodesignProblem(analysis, Space({"weight_bits": 2}), Search())
+    wide = {name: Choice(0.5, 4) for name in analysis.names}
     with pytest.raises(InputError, match="codes of 4 bits are wider than the array's, 2"):
         problem.predict(Design(ArrayConfig(weight_bits=2)), wide)
 
 
-def test_a_folder_that_holds_another_study_is_refused(finished: tuple[Path, Any], choices: CompressionChoices) -> None:
+def test_a_folder_that_holds_another_study_is_refused(
+    finished: tuple[Path, Any], analysis: CompressionAnalysis
+) -> None:
     folder = finished[0]
     other = dataclasses.replace(SMALL, bounds={"area_mm2": 2.0})
-    with pytest.raises(InputError, match="holds another study, of which search differ; give another folder with --out"):
-        codesign(choices, SPACE, other, folder)
+    with pytest.raises(
+        InputError, match="holds another study, of which search differ; give another folder, or fresh=True"
+    ):
+        codesign(analysis, SPACE, other, folder)
     fewer = dataclasses.replace(SMALL, objectives=("area_mm2",))
-    with pytest.raises(InputError, match="holds another study, of which search differ; give another folder with --out"):
-        codesign(choices, SPACE, fewer, folder)
+    with pytest.raises(
+        InputError, match="holds another study, of which search differ; give another folder, or fresh=True"
+    ):
+        codesign(analysis, SPACE, fewer, folder)
 
 
-def test_storages_and_folders_that_cannot_be_used_get_a_sentence(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_storages_and_folders_that_cannot_be_used_get_a_sentence(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the study's storage cannot be opened: "):
-        codesign(choices, SPACE, SMALL, tmp_path, storage="nothing://there")
+        codesign(analysis, SPACE, SMALL, tmp_path, storage="nothing://there")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be written: "):
-        codesign(choices, SPACE, SMALL, tmp_path / "file")
+        codesign(analysis, SPACE, SMALL, tmp_path / "file")
 
 
 def test_networks_that_do_not_fit_together_are_refused() -> None:
@@ -557,9 +573,9 @@ def test_networks_that_do_not_fit_together_are_refused() -> None:
         dataclasses.replace(network, test_labels=None)
     recurrent = torch.nn.Sequential()
     recurrent.add_module("cell", torch.nn.LSTM(4, 4))
-    with pytest.raises(InputError, match="cell: the cost of LSTM on an array is not known; only that of Linear and"):
-        CompressionChoices(TrainedNetwork("r", recurrent, np.zeros((2, 4), dtype=np.float32)))
-    with pytest.raises(InputError, match="fine-tuning takes at least 1 epoch; found 0"):
+    with pytest.raises(InputError, match=r"cell: a layer on the array must be Linear, or Conv2d of .*; found LSTM"):
+        analyse_compression(TrainedNetwork("r", recurrent, np.zeros((2, 4), dtype=np.float32)))
+    with pytest.raises(InputError, match="epochs must be at least 1; found 0"):
         Distillation(network, 0)
 
 

@@ -11,8 +11,8 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
 
-from designs import Search, codesign
-from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionChoices, TrainedNetwork
+from designs import Search, TrainedNetwork, codesign
+from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, analyse_compression
 from tests.compress.planning.test_planning import Sides
 from tests.designs.codesigns.test_codesign import SPACE
 
@@ -28,16 +28,16 @@ def trained(module: torch.nn.Module, blank: int = 0) -> TrainedNetwork:
 @pytest.mark.parametrize("kind", ["zeros", "zeros behind", "dead units"])
 def test_a_layer_without_effect_takes_its_smallest_choice(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    choices = CompressionChoices(trained(Sides(kind).eval()))
+    analysis = analyse_compression(trained(Sides(kind).eval()))
     names = ("side",) if kind == "zeros" else ("side", "other_head")
     for limit, work_weight in ((0, 0), (LIMITS // 2, WORK_WEIGHTS // 2), (LIMITS - 1, WORK_WEIGHTS - 1)):
-        chosen = choices.planned(limit, work_weight, LARGEST_LAYERS - 1, 4)
-        assert np.isfinite(choices.compressed(chosen).accuracy_loss)
+        chosen = analysis.planned(limit, work_weight, LARGEST_LAYERS - 1, 4)
+        assert np.isfinite(analysis.predict(chosen).accuracy_loss)
         for name in names:
-            of_layer = choices.planner.candidates[choices.names.index(name)]
+            of_layer = analysis.planner.candidates[analysis.names.index(name)]
             least = min(each.costs["file_bytes"] for each in of_layer)
-            assert choices.candidate(name, chosen[name]).costs["file_bytes"] == least
-    table = codesign(choices, SPACE, Search(trials=4, verify=1), tmp_path)
+            assert analysis.candidate(name, chosen[name]).costs["file_bytes"] == least
+    table = codesign(analysis, SPACE, Search(trials=4, verify=1), tmp_path)
     assert np.isfinite(table.column("measured_accuracy_loss").to_numpy()).all()
 
 
@@ -55,18 +55,18 @@ class UnusedHead(torch.nn.Module):
 
 def test_a_layer_that_is_never_called_costs_nothing_on_the_array(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    choices = CompressionChoices(trained(UnusedHead().eval()))
-    assert choices.entering["unused"].per_input == 0
-    table = codesign(choices, SPACE, Search(trials=4, verify=1), tmp_path)
+    analysis = analyse_compression(trained(UnusedHead().eval()))
+    assert analysis.entering["unused"].per_input == 0
+    table = codesign(analysis, SPACE, Search(trials=4, verify=1), tmp_path)
     assert np.isfinite(table.column("measured_latency_us").to_numpy()).all()
 
 
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_blank_inputs_that_give_an_array_no_work_are_no_division_by_nothing() -> None:
     torch.manual_seed(0)
-    choices = CompressionChoices(trained(torch.nn.Sequential(torch.nn.Linear(16, 4)), blank=8))
-    assert {each.costs["macs"] for each in choices.planner.candidates[0]} == {0.0}
+    analysis = analyse_compression(trained(torch.nn.Sequential(torch.nn.Linear(16, 4)), blank=8))
+    assert {each.costs["macs"] for each in analysis.planner.candidates[0]} == {0.0}
     sizes = [
-        choices.compressed(choices.planned(limit, 0, LARGEST_LAYERS - 1, 4)).file_bytes for limit in (0, LIMITS - 1)
+        analysis.predict(analysis.planned(limit, 0, LARGEST_LAYERS - 1, 4)).file_bytes for limit in (0, LIMITS - 1)
     ]
     assert sizes[0] > sizes[1]

@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from compress import CompressedModel
 from designs import Search, Space, Workload, fleet
-from designs.codesigns.compressions import CompressionChoices
+from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.fleet import FLEET_COLUMNS, Target, read_fleet
 from designs.codesigns.storage import WORKER, StudyWorker
 from designs.commands.networks import open_network
@@ -27,19 +27,19 @@ from traces.files.images import ImageSet
 
 
 @pytest.fixture(scope="module")
-def choices() -> CompressionChoices:
-    return CompressionChoices(small_network())
+def analysis() -> CompressionAnalysis:
+    return analyse_compression(small_network())
 
 
 def test_each_target_gets_a_container_and_an_array_within_its_budget(
-    choices: CompressionChoices, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path
 ) -> None:
     targets = (
         Target("small", max_area_mm2=0.4, max_num_pes=2, max_accuracy_loss=0.1, minimise="area_mm2"),
         Target("fast", max_latency_us=60.0, max_accuracy_loss=0.1, minimise="energy_nj"),
         Target("lean", max_file_bytes=2000.0, max_sram_bytes_per_pe=8192, minimise="latency_us"),
     )
-    rows = fleet(choices, targets, SPACE, Search(trials=15), tmp_path).to_pylist()
+    rows = fleet(analysis, targets, SPACE, Search(trials=15), tmp_path).to_pylist()
     assert [row["target"] for row in rows] == ["small", "fast", "lean"]
     for row, target in zip(rows, targets, strict=True):
         model = CompressedModel.load(tmp_path / row["container"])
@@ -55,9 +55,9 @@ def test_each_target_gets_a_container_and_an_array_within_its_budget(
 
 
 def test_a_target_out_of_reach_gets_what_comes_nearest_and_what_it_exceeds(
-    choices: CompressionChoices, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path
 ) -> None:
-    (row,) = fleet(choices, (Target("tiny", max_file_bytes=10),), SPACE, Search(trials=4), tmp_path).to_pylist()
+    (row,) = fleet(analysis, (Target("tiny", max_file_bytes=10),), SPACE, Search(trials=4), tmp_path).to_pylist()
     assert not row["keeps_budget"]
     assert row["exceeds"].startswith("file_bytes by ")
     assert (tmp_path / row["container"]).exists()
@@ -68,11 +68,11 @@ def test_a_fleet_is_analysed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     analysed = []
 
-    def counted(*arguments: object) -> CompressionChoices:
+    def counted(*arguments: object) -> CompressionAnalysis:
         analysed.append(arguments)
-        return CompressionChoices(*arguments)  # type: ignore[arg-type]
+        return analyse_compression(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(fleets, "CompressionChoices", type("Counted", (), {"__new__": lambda _, *each: counted(*each)}))
+    monkeypatch.setattr(fleets, "analyse_compression", counted)
     targets = tuple(Target(name, max_accuracy_loss=0.05) for name in ("a", "b", "c"))
     fleet(small_network(), targets, SPACE, Search(trials=2), tmp_path)
     assert len(analysed) == 1
@@ -128,14 +128,14 @@ def test_names_that_some_file_system_takes_for_one_are_refused(pair: tuple[str, 
         read_fleet(tmp_path / "fleet.toml")
 
 
-def test_a_fleet_begun_anew_leaves_what_lies_beside_its_folder(choices: CompressionChoices, tmp_path: Path) -> None:
+def test_a_fleet_begun_anew_leaves_what_lies_beside_its_folder(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     beside = tmp_path / "front" / "kept.json"
     beside.parent.mkdir()
     for path in (beside, tmp_path / "front.parquet", tmp_path / "trials.parquet"):
         path.write_text("kept")
     (tmp_path / "fleet.toml").write_text('[".."]\nmax_area_mm2 = 1.0\n')
     with pytest.raises(InputError, match="a target's name must be a valid file name"):
-        fleet(choices, read_fleet(tmp_path / "fleet.toml"), SPACE, Search(trials=1), tmp_path / "fleet", fresh=True)
+        fleet(analysis, read_fleet(tmp_path / "fleet.toml"), SPACE, Search(trials=1), tmp_path / "fleet", fresh=True)
     assert {path.name for path in tmp_path.iterdir()} == {"front", "front.parquet", "trials.parquet", "fleet.toml"}
     assert beside.read_text() == "kept"
 
@@ -149,11 +149,13 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
     images = ImageSet("..", pixels, np.zeros(2, dtype=np.int64), pixels, np.zeros(2, dtype=np.int64))
     monkeypatch.setattr("designs.experiments.main_job.load_images", lambda _: images)
     with pytest.raises(
-        InputError, match=r"images' folder must be fit .*; found '\.\.'; give the folder of the results"
+        InputError, match=r"images' folder must be a valid .*; found '\.\.'; give the folder of the results"
     ):
         run_main_job(Path(".."))
     monkeypatch.setattr("designs.commands.networks.load_images", lambda _: images)
-    with pytest.raises(InputError, match=r"images' folder must be fit .*; found '\.\.'; give the trained network with"):
+    with pytest.raises(
+        InputError, match=r"images' folder must be a valid .*; found '\.\.'; give the trained network with"
+    ):
         open_network("main", Path(".."))
     assert not list(Path().iterdir())
 
@@ -163,7 +165,7 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
     with (
         StudyWorker(tmp_path / "work") as worker,
         pytest.raises(
-            InputError, match=r"worker of a trial, .*must be fit .*; found '\.\./\.\./other'; begin the study"
+            InputError, match=r"worker of a trial .*must be a valid .*; found '\.\./\.\./other'; give fresh=True"
         ),
     ):
         worker.take_over(study)
@@ -171,7 +173,8 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
 
     Path("workload.json").write_text('{"layers": [{"arrays": ["/../../x"]}]}')
     with pytest.raises(
-        InputError, match=r"holds no whole workload: an array's name must be fit .*; write the workload ag"
+        InputError,
+        match=r"must hold a complete workload: an array's name must be a valid file name.*; write the workload ag",
     ):
         Workload.open(Path())
 
@@ -180,7 +183,7 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
     ("text", "sentence"),
     [
         ("", "a fleet has a table for each target; found none"),
-        ("a = 3", "a must be a table of a target's budget; found 3"),
+        ("a = 3", "a must be a table with a target's budget; found 3"),
         ("[a]\nmax_arae = 3", "a: there is no max_arae; there are max_accuracy_loss, max_latency_us"),
         ("[a]\nmax_area_mm2 = 0", "a: max_area_mm2 must be a number above 0; found 0"),
         ("[a]\nmax_area_mm2 = true", "a: max_area_mm2 must be a number above 0; found True"),
@@ -207,17 +210,15 @@ def test_a_fleet_as_a_file_is_one_in_python(tmp_path: Path) -> None:
 
 
 def test_targets_and_searches_that_contradict_each_other_are_refused(
-    choices: CompressionChoices, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path
 ) -> None:
     target = Target("a")
     with pytest.raises(InputError, match="a fleet needs targets of different names; found a, a"):
-        fleet(choices, (target, target), SPACE, None, tmp_path)
+        fleet(analysis, (target, target), SPACE, None, tmp_path)
     with pytest.raises(InputError, match="a fleet needs targets of different names; found a, A; give each target a na"):
-        fleet(choices, (target, Target("A")), SPACE, None, tmp_path)
+        fleet(analysis, (target, Target("A")), SPACE, None, tmp_path)
     assert not list(tmp_path.iterdir())
-    with pytest.raises(
-        InputError, match="each target of a fleet says its own bounds and what is least; leave them out"
-    ):
-        fleet(choices, (target,), SPACE, Search(bounds={"area_mm2": 1.0}), tmp_path)
-    with pytest.raises(InputError, match="b: max_num_pes=2; the space has 4 PEs or more"):
-        fleet(choices, (Target("b", max_num_pes=2),), Space({"num_pes": (4, 8)}), Search(trials=1), tmp_path)
+    with pytest.raises(InputError, match="the targets of a fleet have their own bounds and objectives; leave both out"):
+        fleet(analysis, (target,), SPACE, Search(bounds={"area_mm2": 1.0}), tmp_path)
+    with pytest.raises(InputError, match="b: max_num_pes=2 must be at least the space's fewest PEs, 4"):
+        fleet(analysis, (Target("b", max_num_pes=2),), Space({"num_pes": (4, 8)}), Search(trials=1), tmp_path)

@@ -129,7 +129,7 @@ def test_the_cost_of_a_layer_is_what_the_array_takes_for_its_recorded_inputs(net
     with pytest.raises(InputError, match="1: the layer must be one of the recorded ones, 0, 2"):
         cost(CompressedLayer("1", layer.codes, layer.codebook), 4)
     recurrent = torch.nn.Sequential(torch.nn.Conv1d(64, 4, 1))
-    with pytest.raises(InputError, match="0: a layer on the array must be Linear, or Conv2d of one group .*; found Conv1d"):
+    with pytest.raises(InputError, match=r"0: a layer on the array must be Linear, or Conv2d of .*; found Conv1d"):
         ArrayCost(recurrent, inputs)
 
 

@@ -587,7 +587,7 @@ def test_what_a_sweep_cannot_do_gets_a_sentence(tmp_path: Path) -> None:
         sweep(WORKLOAD, Space(compression={"density": 0.5}))
     with pytest.raises(InputError, match="has codes of 4 bits, and a design reads weight_bits=2; give every array"):
         sweep(WORKLOAD, Space({"weight_bits": [2, 4]}))
-    with pytest.raises(InputError, match="workers in other processes share arrays through files; give the sweep a folder"):
+    with pytest.raises(InputError, match="workers in other processes share arrays through files; give the sweep"):
         sweep(WORKLOAD, SPACE, workers=2)
     with pytest.raises(InputError, match="workers must be 1 to 1,024 processes; found 0"):
         sweep(WORKLOAD, SPACE, workers=0, folder=tmp_path)

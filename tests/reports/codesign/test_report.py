@@ -23,12 +23,13 @@ from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.search import FIGURES
 from designs.results import read_results
+from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
-    BEATEN,
-    BEST,
-    BREAKS,
+    DOMINATED,
+    PREDICTED_FRONT,
+    INFEASIBLE,
     FRONT,
-    OUTSIDE,
+    TRIED_INFEASIBLE,
     TRIED,
     codesign_data,
     design_name,
@@ -149,6 +150,11 @@ def test_a_click_on_the_front_shows_a_design_with_the_numbers_of_the_result_file
                 if layer["digest"] == design["id"]:
                     expected = [float(layer[f"{kind}_bytes"]) for kind in BYTE_KINDS]
                     assert exact(table[f"A: {layer['layer']}"]) == [*expected, sum(expected)]
+            energies = reader.rows("#table-energy")
+            for layer in layers:
+                if layer["digest"] == design["id"]:
+                    total_nj = float(energies[f"A: {layer['layer']}"][-1])
+                    assert total_nj == pytest.approx(sum(layer[name] for name in ENERGIES) / 1e3)
         settings = reader.rows("#table-settings")
         assert settings["num PEs"] == [str(rows[second["id"]]["num_pes"])]
 
@@ -193,12 +199,12 @@ def test_the_page_needs_no_mouse_and_an_address_opens_two_designs(study: Path, b
     with Reader(browser, study / "report.html", opened=f"#{one['id']},{other['id']}") as reader:
         assert reader.page.input_value("#pick-a") == one["id"]
         assert reader.page.input_value("#pick-b") == other["id"]
-        button = reader.page.get_by_label(f"Look at {design_name(other)} as A")
+        button = reader.page.get_by_label(f"Show {design_name(other)} as A")
         button.focus()
         reader.page.keyboard.press("Enter")
         assert reader.page.input_value("#pick-a") == other["id"]
-        assert reader.page.get_by_label(f"Look at {design_name(other)} as A").get_attribute("aria-pressed") == "true"
-        assert reader.page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Look at")
+        assert reader.page.get_by_label(f"Show {design_name(other)} as A").get_attribute("aria-pressed") == "true"
+        assert reader.page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Show")
         unlabelled = "[...document.querySelectorAll('select,input')].filter(each => !each.labels.length).length"
         assert reader.page.evaluate(unlabelled) == 0
 
@@ -247,7 +253,7 @@ def test_five_thousand_trials_are_a_page_that_opens(tmp_path: Path, browser: Any
 
 def test_an_unfinished_study_is_shown_as_predicted(tmp_path: Path, browser: Any) -> None:
     write_journal(tmp_path, 25)
-    best = [each for each in codesign_data(read_study(tmp_path)).designs if each["kind"] == BEST]
+    best = [each for each in codesign_data(read_study(tmp_path)).designs if each["kind"] == PREDICTED_FRONT]
     with Reader(browser, page_of(tmp_path)) as reader:
         assert "None is verified yet: every number here is a prediction." in reader.page.inner_text("header")
         assert len(reader.rows("#table-designs")) == len(best)
@@ -307,8 +313,8 @@ def test_figures_show_the_design_that_is_asked_for(tmp_path: Path) -> None:
 def test_kinds_of_designs_and_the_line_that_none_is_beyond(tmp_path: Path) -> None:
     write_study(tmp_path, 20, 6)
     data = codesign_data(read_study(tmp_path))
-    assert [each["kind"] for each in data.designs[:6]] == [FRONT, BEATEN, BREAKS] * 2
-    assert {each["kind"] for each in data.designs[6:]} == {TRIED, OUTSIDE}
+    assert [each["kind"] for each in data.designs[:6]] == [FRONT, DOMINATED, INFEASIBLE] * 2
+    assert {each["kind"] for each in data.designs[6:]} == {TRIED, TRIED_INFEASIBLE}
     assert data.opened["kind"] == FRONT
     corners = stairs(data.designs, "latency_us", "area_mm2")
     assert [each["latency_us"] for each in corners] == sorted(each["latency_us"] for each in corners)
@@ -336,7 +342,7 @@ def test_pytorch_is_not_needed() -> None:
 
 def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = tmp_path / "empty"
-    with pytest.raises(InputError, match=r"empty: holds no trial of a co-design, neither trials.parquet nor a st"):
+    with pytest.raises(InputError, match=r"empty: must hold a finished trial of a co-design, in trials.parquet or st"):
         write_codesign_report(empty)
     assert not empty.exists()
     (tmp_path / "broken").mkdir()
