@@ -28,7 +28,7 @@ apidoc_modules = [
     {
         "path": str(PROJECT / package),
         "destination": f"reference/{package}",
-        "exclude_patterns": [str(PROJECT / package / "__main__.py"), str(PROJECT / package / "*_kernels.py")],
+        "exclude_patterns": [str(PROJECT / package / name) for name in ("__main__.py", "*_kernels.py", "commands")],
         "module_first": True,
         "automodule_options": {"members"},
     }
@@ -48,25 +48,27 @@ toc_object_entries_show_parents = "hide"
 _ROW = re.compile(r"^(?P<names>\S+(?: \S+)*?)(?:  +|: )(?P<words>\S.*)$")  # a table row: names, text
 _CODE = re.compile(r"(?<![`:\w])`([^`]+)`(?![`_])")
 _UNDERLINE = re.compile(r"\s*-{3,}$")
+FREE_TEXT = ("", "Notes", "Examples")  # sections of a docstring; "" is the text before the first
 BEFORE_NAPOLEON = 400  # Sphinx calls handlers in the order of their priority; napoleon has 500
 
 
 def as_restructured_text(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Convert a docstring to reStructuredText, leaving its NumPy sections to napoleon.
 
-    Before the first section, table rows become definitions and indented text becomes literal.
+    In free text, table rows become definitions and indented text becomes literal.
     """
-    underlines = (place for place, line in enumerate(lines) if _UNDERLINE.match(line))
-    sections = max(next(underlines, len(lines) + 1) - 1, 0)
     written: list[str] = []
     paragraph: list[str] = []
-    for line in [*lines[:sections], ""]:
+    section = FREE_TEXT[0]
+    for line in [*lines, ""]:
         if line.strip():
+            if _UNDERLINE.match(line) and len(paragraph) == 1:
+                section = paragraph[0].strip()
             paragraph.append(line)
             continue
-        written += [*_paragraph(paragraph), ""]
+        written += [*(_paragraph(paragraph) if section in FREE_TEXT else map(_marked, paragraph)), ""]
         paragraph = []
-    lines[:] = [*written, *(_marked(line) for line in lines[sections:])]
+    lines[:] = written
 
 
 def _paragraph(lines: list[str]) -> list[str]:

@@ -7,7 +7,7 @@ PE k, g[j] bubble cycles of the scan before broadcast j, and a queue that holds 
     s[k, j] = max( b[j] + 1,  s[k, j-1] + max(1, n[k, j-1]) )       edge at which PE k takes it out
 
 Only the largest s[., j] of a column is needed again, so the state is one number per PE and D for the array. The loops
-are in `sim.engine_kernels`. `sim.datapath` is the same machine, one clock tick at a time.
+are in `sim/engine_kernels.py`. `sim.datapath` is the same machine, one clock tick at a time.
 """
 
 from __future__ import annotations
