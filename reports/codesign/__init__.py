@@ -1,1 +1,1 @@
-"""The report of a co-design: page, charts and tables."""
+"""Report of a co-design: page, charts and tables."""

@@ -11,13 +11,13 @@ from designs.codesigns.layer_costs import BYTE_KINDS
 from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
     DOMINATED,
-    PREDICTED_FRONT,
-    INFEASIBLE,
     FRONT,
+    INFEASIBLE,
     KINDS,
     LABELS,
-    TRIED_INFEASIBLE,
+    PREDICTED_FRONT,
     TRIED,
+    TRIED_INFEASIBLE,
     is_logarithmic,
     stairs,
     words,

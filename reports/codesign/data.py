@@ -1,4 +1,4 @@
-"""A co-design's results as the plain values that its page and its figures are made of."""
+"""Results of a co-design as plain values for its page and its figures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import numpy as np
 
 from designs.codesigns.folder import StudyResults
 from designs.codesigns.search import FIGURES
-from designs.design import ARRAY_FIELDS
+from designs.design import ARRAY_FIELDS, HARDWARE
 from designs.hypervolume import LOGARITHMIC, CostBox
 from designs.pareto import non_dominated
 
 Row = dict[str, Any]
-SETTINGS = (*ARRAY_FIELDS, "row_assignment")
 LABELS = {
     "accuracy_loss": ("accuracy lost", "%"),
     "latency_us": ("latency", "us"),
@@ -27,23 +26,33 @@ LABELS = {
     "file_bytes": ("container", "bytes"),
 }
 _SPELT = {"pes": "PEs", "mhz": "MHz", "dram": "DRAM", "srams": "SRAMs", "eie-codesign": "this project"}
-# What becomes of a design: of verified ones as measured, of the others as predicted
-FRONT, BEATEN, BREAKS = "front", "beaten", "breaks a bound"
-BEST, TRIED, OUTSIDE = "front, predicted", "tried", "tried, breaks a bound"
-KINDS = (FRONT, BEATEN, BREAKS, BEST, TRIED, OUTSIDE)
+# Kinds of designs: verified ones as measured, the others as predicted
+FRONT, DOMINATED, INFEASIBLE = "front", "dominated", "infeasible"
+PREDICTED_FRONT, TRIED, TRIED_INFEASIBLE = "front, predicted", "tried", "tried, infeasible"
+KINDS = (FRONT, DOMINATED, INFEASIBLE, PREDICTED_FRONT, TRIED, TRIED_INFEASIBLE)
 
 
 @dataclass(frozen=True, eq=False)
 class CodesignData:
-    """Designs of a study, each once: the verified ones first, in the order of their result file, then those tried.
+    """Designs of a study, each once: verified designs in the order of their result file, then those only tried.
 
-    figures    of every design, objectives first
-    varied     settings in which designs differ; `fixed` are those in which they all agree
-    designs    id, trial, kind, predicted, measured, accuracy (both None: not verified), test_accuracy (None: nor any
-               test images), settings and choices; predicted and measured by figure, settings by name, choices
-               [density, bits] by layer
-    layers     rows of LAYER_COLUMNS by id of the design; empty where none are stored
-    refused    trials that are no designs, by the reason
+    Attributes
+    ----------
+    study : StudyResults
+        Result files of the study.
+    figures : tuple of str
+        Costs of every design, objectives first.
+    varied : tuple of str
+        Settings in which designs differ.
+    fixed : dict
+        Values of the other settings.
+    designs : list of dict
+        Each has id, trial, kind, predicted, measured and accuracy (None: not verified), test_accuracy (None: no test
+        images), settings and choices. Costs are by figure, settings by name, choices [density, bits] by layer.
+    layers : dict of str to list of dict
+        Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
+    refused : dict of str to int
+        Number of trials that are no designs, by reason.
     """
 
     study: StudyResults
@@ -56,33 +65,34 @@ class CodesignData:
 
     @property
     def opened(self) -> Row:
-        """The design that is looked at first: of the front, the one whose worst cost is the least bad."""
-        best = [each for each in self.designs if each["kind"] in (FRONT, BEST)] or self.designs
-        costs = np.array([[costs_of(each)[name] for name in self.study.objectives] for each in best], dtype=np.float64)
+        """The design to show first: the one on the front with the smallest largest cost, as place in the cost box."""
+        front = [design for design in self.designs if design["kind"] in (FRONT, PREDICTED_FRONT)] or self.designs
+        objectives = self.study.objectives
+        costs = np.array([[costs_of(design)[name] for name in objectives] for design in front], dtype=np.float64)
         finite = np.isfinite(costs).all(axis=1)
         if not finite.any():
-            return best[0]
-        places = CostBox.around(self.study.objectives, costs[finite]).places(costs[finite])
-        return best[int(np.flatnonzero(finite)[places.max(axis=1).argmin()])]
+            return front[0]
+        places = CostBox.around(objectives, costs[finite]).places(costs[finite])
+        return front[int(np.flatnonzero(finite)[places.max(axis=1).argmin()])]
 
 
 def costs_of(design: Row) -> Row:
-    """By figure: as measured, where the design was verified, else as predicted."""
-    found: Row = design["measured"] or design["predicted"]
-    return found
+    """Return the costs of a design by figure: as measured if it was verified, else as predicted."""
+    costs: Row = design["measured"] or design["predicted"]
+    return costs
 
 
 def codesign_data(study: StudyResults) -> CodesignData:
-    """Everything that is shown of a study."""
+    """Collect everything that the report shows of a study."""
     designs = _verified(study)
-    known = {each["id"] for each in designs}
+    known = {design["id"] for design in designs}
     for row in study.trials.to_pylist():
         if row["digest"] and row["digest"] not in known:
             known.add(row["digest"])
             designs.append(_tried(row))
     if study.front is None:
-        _mark_best(designs, study.objectives)
-    varied = tuple(name for name in SETTINGS if len({each["settings"][name] for each in designs}) > 1)
+        _mark_front(designs, study.objectives)
+    varied = tuple(name for name in HARDWARE if len({design["settings"][name] for design in designs}) > 1)
     layers: dict[str, list[Row]] = {}
     if study.layers is not None:
         for row in study.layers.to_pylist():
@@ -91,7 +101,7 @@ def codesign_data(study: StudyResults) -> CodesignData:
         study,
         tuple(sorted(FIGURES, key=lambda name: (name not in study.objectives, FIGURES.index(name)))),
         varied,
-        {name: designs[0]["settings"][name] for name in SETTINGS if name not in varied} if designs else {},
+        {name: designs[0]["settings"][name] for name in HARDWARE if name not in varied} if designs else {},
         designs,
         layers,
         dict(Counter(reason for reason in study.trials["refused"].to_pylist() if reason).most_common()),
@@ -105,12 +115,12 @@ def _verified(study: StudyResults) -> list[Row]:
         {
             "id": row["digest"],
             "trial": row["trial"],
-            "kind": FRONT if row["on_front"] else BEATEN if row["keeps_bounds"] else BREAKS,
+            "kind": FRONT if row["on_front"] else DOMINATED if row["keeps_bounds"] else INFEASIBLE,
             "predicted": {name: row[f"predicted_{name}"] for name in FIGURES},
             "measured": {name: row[f"measured_{name}"] for name in FIGURES},
             "accuracy": row["accuracy"],
             "test_accuracy": None if math.isnan(row["test_accuracy"]) else row["test_accuracy"],
-            "settings": {name: row[name] for name in SETTINGS},
+            "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
         }
         for row in study.front.to_pylist()
@@ -122,7 +132,7 @@ def _tried(row: Row) -> Row:
     return {
         "id": row["digest"],
         "trial": row["trial"],
-        "kind": TRIED if row["feasible"] else OUTSIDE,
+        "kind": TRIED if row["feasible"] else TRIED_INFEASIBLE,
         "predicted": {name: row[name] for name in FIGURES},
         "measured": None,
         "accuracy": None,
@@ -135,64 +145,64 @@ def _tried(row: Row) -> Row:
     }
 
 
-def _mark_best(designs: Sequence[Row], objectives: Sequence[str]) -> None:
-    kept = [each for each in designs if each["kind"] == TRIED]
-    costs = np.array([[each["predicted"][name] for name in objectives] for each in kept], dtype=np.float64)
-    for each, best in zip(kept, non_dominated(costs.reshape(len(kept), len(objectives))), strict=True):
-        if best:
-            each["kind"] = BEST
+def _mark_front(designs: Sequence[Row], objectives: Sequence[str]) -> None:
+    tried = [design for design in designs if design["kind"] == TRIED]
+    costs = np.array([[design["predicted"][name] for name in objectives] for design in tried], dtype=np.float64)
+    for design, on_front in zip(tried, non_dominated(costs.reshape(len(tried), len(objectives))), strict=True):
+        if on_front:
+            design["kind"] = PREDICTED_FRONT
 
 
 def default_axes(data: CodesignData) -> tuple[str, str]:
-    """What is shown across and up at first: the two first objectives besides accuracy, if there are two."""
+    """Return the first axes of the chart, x and y: the first two objectives besides accuracy, if there are two."""
     hardware = [name for name in data.study.objectives if name != "accuracy_loss"]
     return (hardware[0], hardware[1]) if len(hardware) > 1 else (data.figures[1], data.figures[0])
 
 
 def bounds_of(data: CodesignData) -> dict[str, float]:
-    """The bounds of the search, by figure."""
+    """Return the bounds of the search by figure."""
     return dict(data.study.origin["settings"]["search"]["bounds"])
 
 
 def flat_designs(designs: Sequence[Row]) -> list[Row]:
-    """What charts of designs are drawn from: id, name, kind, and the figures; None for what is no finite number."""
+    """Return id, name, kind and figures of each design for charts; None stands for numbers that are not finite."""
     return [
         {
-            "id": each["id"],
-            "name": design_name(each),
-            "kind": each["kind"],
-            **{name: value if math.isfinite(value) else None for name, value in costs_of(each).items()},
+            "id": design["id"],
+            "name": design_name(design),
+            "kind": design["kind"],
+            **{name: value if math.isfinite(value) else None for name, value in costs_of(design).items()},
         }
-        for each in designs
+        for design in designs
     ]
 
 
 def design_name(design: Row) -> str:
-    """What a design is called: the trial that found it, and its array in short."""
+    """Return the name of a design: its trial, and its array in short."""
     settings = design["settings"]
     bits = f"{settings['weight_bits']} + {settings['index_bits']} bits"
     return f"trial {design['trial']}: {settings['num_pes']} PEs, {bits}, {settings['clock_mhz']:.4g} MHz"
 
 
 def is_logarithmic(designs: Sequence[Row], figure: str) -> bool:
-    """Whether an axis of this figure is logarithmic: one that spans decades, and is positive for every design."""
-    values = [costs_of(each)[figure] for each in designs]
+    """Return True if the axis of a figure is logarithmic: its costs span decades and are all positive."""
+    values = [costs_of(design)[figure] for design in designs]
     return figure in LOGARITHMIC and all(value > 0 for value in values if math.isfinite(value))
 
 
 def stairs(designs: Sequence[Row], x: str, y: str) -> list[Row]:
-    """Corners of the line that no design of the front is beyond, in two figures: less is better in both."""
-    best: list[Row] = []
-    points = [costs_of(each) for each in designs if each["kind"] in (FRONT, BEST)]
-    points = [each for each in points if math.isfinite(each[x]) and math.isfinite(each[y])]
-    for point in sorted(points, key=lambda each: (each[x], each[y])):
-        if not best or point[y] < best[-1][y]:
-            best.append({x: point[x], y: point[y]})
-    return best
+    """Return the corners of the staircase below which no design of the front lies, in two figures to minimise."""
+    corners: list[Row] = []
+    points = [costs_of(design) for design in designs if design["kind"] in (FRONT, PREDICTED_FRONT)]
+    points = [point for point in points if math.isfinite(point[x]) and math.isfinite(point[y])]
+    for point in sorted(points, key=lambda point: (point[x], point[y])):
+        if not corners or point[y] < corners[-1][y]:
+            corners.append({x: point[x], y: point[y]})
+    return corners
 
 
 def timeline_columns(layer: Row) -> Row:
-    """The stored timeline of a layer: `cycle`, where each bin begins and the last one ends, and the means by name."""
+    """Return the stored timeline of a layer: `cycle`, the edges of the bins, and the mean values by name."""
     names = [name.removeprefix("timeline_") for name in layer if name.startswith("timeline_")]
     ends = layer["timeline_cycles"]
     means = {name: layer[f"timeline_{name}"] for name in names if name != "cycles"}
@@ -200,29 +210,38 @@ def timeline_columns(layer: Row) -> Row:
 
 
 def timeline_bins(layer: Row) -> list[Row]:
-    """The same as rows."""
+    """Return the stored timeline of a layer as rows."""
     columns = timeline_columns(layer)
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
 def without_timeline(layer: Row) -> Row:
-    """A row of LAYER_COLUMNS without the stored timeline."""
+    """Return a row of LAYER_COLUMNS without the stored timeline."""
     return {name: value for name, value in layer.items() if not name.startswith("timeline_")}
 
 
+def shown_layer(layer: Row) -> Row:
+    """Return a row of LAYER_COLUMNS without the stored timeline, with energies in nJ instead of pJ."""
+    shown = without_timeline(layer)
+    nanojoules = {
+        f"{name.removesuffix('_pj')}_nj": value / 1e3 for name, value in shown.items() if name.endswith("_pj")
+    }
+    return {name: value for name, value in shown.items() if not name.endswith("_pj")} | nanojoules
+
+
 def words(name: str) -> str:
-    """A field's name for a reader."""
-    return " ".join(_SPELT.get(each, each) for each in name.replace("gb_per_s", "GB/s").split("_"))
+    """Return a field's name in words."""
+    return " ".join(_SPELT.get(word, word) for word in name.replace("gb_per_s", "GB/s").split("_"))
 
 
 def plain(value: Any) -> Any:
-    """The same with text for numbers that are not finite, which JSON does not have."""
+    """Return the value with text instead of numbers that are not finite, which JSON lacks."""
     if isinstance(value, float):
         return (
             value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         )
     if isinstance(value, dict):
-        return {name: plain(each) for name, each in value.items()}
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
+        return [plain(item) for item in value]
     return value

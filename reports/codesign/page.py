@@ -1,4 +1,4 @@
-"""A co-design as one HTML file that needs no network: template, style, script and charts' library are inside."""
+"""Page of a co-design: one HTML file that works offline, with style, script and the charts' library inside."""
 
 from __future__ import annotations
 
@@ -13,41 +13,47 @@ from markupsafe import Markup
 
 from reports.codesign import charts as charts
 from reports.codesign.data import (
-    BEST,
     FRONT,
     LABELS,
-    OUTSIDE,
+    PREDICTED_FRONT,
     TRIED,
+    TRIED_INFEASIBLE,
     CodesignData,
     Row,
     bounds_of,
     default_axes,
     design_name,
     plain,
+    shown_layer,
     timeline_columns,
-    without_timeline,
     words,
 )
 
-_MOST_LISTED = 300  # designs of a table
+_MOST_LISTED = 300  # designs in the table
 _CAPTIONS = {
-    "cycles": "Cycles by class: what a PE does, mean of all PEs",
+    "cycles": "Cycles by class, mean of all PEs",
     "energy": "Energy by block",
-    "bytes": "Bytes in the container, by what they are",
+    "bytes": "Bytes in the container by content",
 }
 _PLAN_HEADS = (
     *("layer", "rows x columns", "density, chosen", "density, in the file", "codebook bits"),
     *("gap bits, array", "gap bits, file"),
     *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
-    *("pJ predicted", "measured", "off by"),
+    *("nJ predicted", "measured", "off by"),
 )
 
 
 def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
-    """The page.
+    """Return the page.
 
-    opened   the design that is looked at first
-    beside   name of the folder that holds figures and tables
+    Parameters
+    ----------
+    data : CodesignData
+        Designs of the study.
+    opened : dict
+        Design to show first.
+    beside : str
+        Name of the folder of figures and tables.
     """
     source = {name: (resources.files("reports.codesign") / "page" / name).read_text() for name in _FILES}
     environment = Environment(loader=DictLoader(source), autoescape=True, trim_blocks=True, lstrip_blocks=True)
@@ -60,7 +66,7 @@ def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
         summary=_summary(data),
         tiles=_tiles(data),
         front_note=_front_note(data),
-        num_tried=f"{sum(each['measured'] is None for each in data.designs):,}",
+        num_tried=f"{sum(design['measured'] is None for design in data.designs):,}",
         num_listed=len(listed),
         verified=study.front is not None,
         no_layers=_no_layers(data),
@@ -81,7 +87,7 @@ _FILES = ("codesign.html.jinja", "codesign.css", "codesign.js")
 
 @cache
 def _library() -> str:
-    """Vega, Vega-Lite and Vega-Embed, for a script element."""
+    """Return Vega, Vega-Lite and Vega-Embed for a script element."""
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -89,15 +95,15 @@ def _library() -> str:
 
 
 def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
-    """What the script of the page works on."""
+    """Return the data of the page's script."""
     layers = {digest: [_layer_values(row) for row in rows] for digest, rows in data.layers.items()}
-    of_opened = data.layers.get(opened["id"], [])
+    opened_layers = data.layers.get(opened["id"], [])
     return {
         "opened": opened["id"],
         "listed": listed,
-        "only_tried": [TRIED, OUTSIDE],
+        "only_tried": [TRIED, TRIED_INFEASIBLE],
         "axes": default_axes(data),
-        "layer": max(range(len(of_opened)), key=lambda place: _cycles(of_opened[place]), default=0),
+        "layer": max(range(len(opened_layers)), key=lambda place: _cycles(opened_layers[place]), default=0),
         "figures": [
             {"name": name, "label": ", ".join(LABELS[name]), "kind": "share" if name == "accuracy_loss" else ""}
             for name in data.figures
@@ -106,14 +112,14 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
         "layer_names": list(opened["choices"]),
         "designs": [
             {
-                **{name: each[name] for name in ("id", "trial", "kind", "accuracy", "test_accuracy")},
-                "name": design_name(each),
-                "predicted": [each["predicted"][name] for name in data.figures],
-                "measured": each["measured"] and [each["measured"][name] for name in data.figures],
-                "settings": [each["settings"][name] for name in data.varied],
-                "choices": [each["choices"][name] for name in opened["choices"]],
+                **{name: design[name] for name in ("id", "trial", "kind", "accuracy", "test_accuracy")},
+                "name": design_name(design),
+                "predicted": [design["predicted"][name] for name in data.figures],
+                "measured": design["measured"] and [design["measured"][name] for name in data.figures],
+                "settings": [design["settings"][name] for name in data.varied],
+                "choices": [design["choices"][name] for name in opened["choices"]],
             }
-            for each in data.designs
+            for design in data.designs
         ],
         "layers": layers,
         "parts": {
@@ -140,81 +146,83 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
 
 
 def _layer_values(row: Row) -> Row:
-    """A row of LAYER_COLUMNS with its timeline as columns."""
-    return without_timeline(row) | {"bins": timeline_columns(row)}
+    """Return a row of LAYER_COLUMNS with its timeline as columns."""
+    return shown_layer(row) | {"bins": timeline_columns(row)}
 
 
 def _cycles(layer: Row) -> float:
-    return float(layer["cycles"]) if layer["cycles"] == layer["cycles"] else 0.0  # not a number where it does not run
+    return float(layer["cycles"]) if layer["cycles"] == layer["cycles"] else 0.0  # nan if the layer does not run
 
 
 def _listed(data: CodesignData, opened: Row) -> list[str]:
-    """The designs of the table: the verified ones; where there are none, the predicted front."""
-    wanted = [each["id"] for each in data.designs if each["measured"] is not None or each["kind"] == BEST]
+    """Return the ids of the table's designs: the verified ones, or the predicted front if there are none."""
+    wanted = [
+        design["id"] for design in data.designs if design["measured"] is not None or design["kind"] == PREDICTED_FRONT
+    ]
     return wanted[:_MOST_LISTED] or [opened["id"]]
 
 
 def _count(data: CodesignData, *kinds: str) -> int:
-    return sum(each["kind"] in kinds for each in data.designs)
+    return sum(design["kind"] in kinds for design in data.designs)
 
 
 def _summary(data: CodesignData) -> str:
     search = data.study.origin["settings"]["search"]
     aims = [LABELS[name][0] for name in search["objectives"]]
     listed = ", ".join(aims[:-1]) + f" and {aims[-1]}" if len(aims) > 1 else aims[0]
-    verified = sum(each["measured"] is not None for each in data.designs)
-    found = (
-        f"{verified:,} of them were compressed, run and simulated for real; no other one beats {_count(data, FRONT):,}."
+    verified = sum(design["measured"] is not None for design in data.designs)
+    outcome = (
+        f"{verified:,} of them were compressed, run and simulated; {_count(data, FRONT):,} of these are Pareto-optimal."
         if data.study.front is not None
-        else "None is verified yet: every number here is a prediction. Go on with the same python -m designs codesign."
+        else "None is verified yet: every number here is a prediction. The same python -m designs codesign continues."
     )
-    tried = f"{len(data.designs):,} designs of a compressed network and its array were tried"
-    return f"{tried}, for the least {listed}. {found}"
+    tried = f"{len(data.designs):,} designs of a compressed network and its array were tried to minimise {listed}"
+    return f"{tried}. {outcome}"
 
 
 def _tiles(data: CodesignData) -> list[Row]:
-    """The best of the front in each objective."""
-    kind = FRONT if data.study.front is not None else BEST
-    best = [each for each in data.designs if each["kind"] == kind]
+    """Return the smallest and the largest value on the front for each objective."""
+    kind = FRONT if data.study.front is not None else PREDICTED_FRONT
+    front = [design for design in data.designs if design["kind"] == kind]
     tiles = []
     for name in data.study.objectives:
-        values = [(each["measured"] or each["predicted"])[name] for each in best]
+        values = [(design["measured"] or design["predicted"])[name] for design in front]
         values = [value for value in values if value == value]
         if values:
             label, unit = LABELS[name]
             lowest, highest = (_short(value, name) for value in (min(values), max(values)))
-            tiles.append({"label": f"least {label}, {unit}", "value": lowest, "of": f"up to {highest} on the front"})
+            tiles.append({"label": f"smallest {label}, {unit}", "value": lowest, "of": f"up to {highest} on the front"})
     return tiles
 
 
 def _front_note(data: CodesignData) -> str:
     bounds = bounds_of(data)
     shown = [f"{LABELS[name][0]} {_short(bound, name)} {LABELS[name][1]}" for name, bound in bounds.items()]
-    return f"Dashed lines are bounds: {', '.join(shown)} at most." if shown else ""
+    return f"Dashed lines are upper bounds: {', '.join(shown)}." if shown else ""
 
 
 def _no_layers(data: CodesignData) -> str:
     if data.study.front is None:
-        return "No design is verified yet, so that nothing is known layer by layer; only verified designs have layers."
+        return "No design is verified yet. Only verified designs have layers."
     if not data.layers:
         return (
-            "The folder holds no layers.parquet: it was made before verified designs kept it. Run the same python -m "
-            "designs codesign again; trials are kept, and the front is measured anew."
+            "The folder holds no layers.parquet, because an earlier version made it. Run the same python -m designs "
+            "codesign again: it keeps the trials and measures the front again."
         )
-    return "This design was only tried; layers are known of verified designs. Pick one of them."
+    return "This design was only tried. Only verified designs have layers: pick one of them."
 
 
 def _volume_words(data: CodesignData) -> str:
     trials = data.study.trials
     share = trials["hypervolume"].to_pylist()[-1]
     return (
-        f"Hypervolume: of the box around the costs of all designs that keep the bounds, as predicted, {share:.1%} is "
-        f"beaten by some design after {trials.num_rows:,} trials."
+        f"Hypervolume: {share:.1%} of the box around the predicted costs of all feasible designs is dominated by some "
+        f"design after {trials.num_rows:,} trials."
     )
 
 
 def _made(data: CodesignData) -> list[Row]:
-    """Tables of settings and versions; text as it is, anything else as JSON."""
+    """Return the tables of settings and versions."""
     settings, origin = data.study.origin["settings"], data.study.origin
     blocks = [
         ("Search", settings["search"]),
@@ -223,7 +231,7 @@ def _made(data: CodesignData) -> list[Row]:
             {f"{table}.{name}": value for table, values in settings["space"].items() for name, value in _items(values)},
         ),
         ("Network", settings["network"]),
-        ("Settings in which all designs agree", data.fixed),
+        ("Settings that all designs share", data.fixed),
         ("Versions", {**origin["versions"], **({"sources": origin["sources"]} if origin["sources"] else {})}),
         ("Trials that are no designs", {reason: f"{number:,}" for reason, number in data.refused.items()}),
     ]
@@ -242,7 +250,7 @@ def _items(values: Any) -> Sequence[tuple[str, Any]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name}: {_text(each)}" for name, each in value.items())
+        return ", ".join(f"{name}: {_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(map(_text, value))
     return value if isinstance(value, str) else json.dumps(value)

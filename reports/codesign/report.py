@@ -1,4 +1,4 @@
-"""The report of a co-design: a page, and beside it the same as figures and tables for papers."""
+"""Report of a co-design: a page, and the same content as figures and tables for papers."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from reports.codesign.data import (
     default_axes,
     flat_designs,
     plain,
+    shown_layer,
     timeline_bins,
     without_timeline,
 )
@@ -38,20 +39,33 @@ _EXTRA = ("altair", "vl_convert", "jinja2")
 
 
 def write_codesign_report(folder: Path, out: Path | None = None, design: str | None = None) -> list[Path]:
-    """Write the page, and figures (SVG, PNG, PDF) and tables (CSV) into a folder beside it that has its name.
+    """Write the page, and figures (SVG, PNG, PDF) and tables (CSV) into a folder of the same name beside it.
 
-    folder   of a co-design, finished or not
-    out      the page; report.html in the folder of the co-design if not given
-    design   beginning of the digest of the design that the page opens with and the figures show; if not given, the
-             member of the front whose worst cost is the least bad
+    Parameters
+    ----------
+    folder : Path
+        Folder of a co-design, finished or not.
+    out : Path, optional
+        The page; default: report.html in that folder.
+    design : str, optional
+        Beginning of the digest of the design that page and figures show first; default: the design of the front whose
+        largest cost is smallest.
 
-    Returns the files, the page first. Raises InputError if there is nothing to report, no such design, a file cannot be
-    written, or the packages of the extra `report` are missing.
+    Returns
+    -------
+    list of Path
+        The files, the page first.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to report, the design is unknown, a file cannot be written, or a package of the extra
+        `report` is missing.
     """
     page = out or folder / PAGE_FILE
     if page.suffix != ".html":
         raise InputError(
-            f"the page's name must end in .html, and its figures go into a folder without it; found {page}"
+            f"the page's name must end in .html, because its figures go into a folder without it; found {page}"
         )
     for name in _EXTRA:
         try:
@@ -74,28 +88,28 @@ def write_codesign_report(folder: Path, out: Path | None = None, design: str | N
 
 
 def _chosen(data: CodesignData, beginning: str) -> Row:
-    found = [each for each in data.designs if beginning and each["id"].startswith(beginning)]
-    if len(found) != 1:
-        few = ", ".join(each["id"] for each in (found or data.designs)[:4])
+    matching = [design for design in data.designs if beginning and design["id"].startswith(beginning)]
+    if len(matching) != 1:
+        few = ", ".join(design["id"] for design in (matching or data.designs)[:4])
         raise InputError(
             f"design must be the beginning of the digest of one design; found {beginning!r}, with which "
-            f"{len(found) or 'none'} of {len(data.designs):,} begin; choose one such as {few}"
+            f"{len(matching) or 'none'} of {len(data.designs):,} begin; choose one such as {few}"
         )
-    return found[0]
+    return matching[0]
 
 
 def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
-    """designs.csv, layers.csv and trials.csv, with the names and the exact numbers of the result files."""
+    """Write designs.csv, layers.csv and trials.csv with the names and exact numbers of the result files."""
     designs = [
         {
-            **{name: each[name] for name in ("trial", "id", "kind")},
-            **{f"predicted_{name}": each["predicted"][name] for name in FIGURES},
-            **{f"measured_{name}": (each["measured"] or {}).get(name, "") for name in FIGURES},
-            **{name: "" if each[name] is None else each[name] for name in ("accuracy", "test_accuracy")},
-            **each["settings"],
-            "choices": json.dumps(each["choices"]),
+            **{name: design[name] for name in ("trial", "id", "kind")},
+            **{f"predicted_{name}": design["predicted"][name] for name in FIGURES},
+            **{f"measured_{name}": (design["measured"] or {}).get(name, "") for name in FIGURES},
+            **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
+            **design["settings"],
+            "choices": json.dumps(design["choices"]),
         }
-        for each in data.designs
+        for design in data.designs
     ]
     layers = [without_timeline(row) for rows in data.layers.values() for row in rows]
     trials = data.study.trials.select(["trial", "digest", "feasible", "repeats", "hypervolume"]).to_pylist()
@@ -117,7 +131,7 @@ def _write_figures(data: CodesignData, opened: Row, beside: Path) -> list[Path]:
 
     from reports.codesign.charts import LIGHT
 
-    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"  # so that a figure looks the same everywhere
+    fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"  # figures look the same on every machine
     vl_convert.register_font_directory(str(fonts))
     config = {**LIGHT, "background": "white", "font": "DejaVu Sans"}
     charts = _charts(data, opened)
@@ -139,29 +153,32 @@ def _write_figures(data: CodesignData, opened: Row, beside: Path) -> list[Path]:
 
 
 def _charts(data: CodesignData, opened: Row) -> dict[str, tuple[Spec, Mapping[str, Any]]]:
-    """By name, each with its data: the front in each pair of objectives, the search; the layers of one design, and the
-    slowest of them over time."""
-    from reports.codesign import charts as charts
+    """Return the charts by name, each with its data.
+
+    They show the front for each pair of objectives, the search, the layers of one design, and the slowest of these over
+    time.
+    """
+    from reports.codesign import charts
 
     flat = flat_designs(data.designs)
     picked = [row | {"letter": "A"} for row in flat if row["id"] == opened["id"]]
     aims = data.study.objectives
     pairs = [(x, y) for number, y in enumerate(aims) for x in aims[number + 1 :]] or [default_axes(data)]
-    found: dict[str, tuple[Spec, Mapping[str, Any]]] = {
+    named: dict[str, tuple[Spec, Mapping[str, Any]]] = {
         f"front_{y}_{x}": (charts.front_chart(data.designs, bounds_of(data), x, y), {"designs": flat, "picked": picked})
         for x, y in pairs
     }
     trials = data.study.trials.select(["trial", "hypervolume"]).to_pylist()
-    found["hypervolume"] = charts.hypervolume_chart(), {"trials": trials}
+    named["hypervolume"] = charts.hypervolume_chart(), {"trials": trials}
     layers = data.layers.get(opened["id"], [])
     if layers:
-        rows = [without_timeline(row) | {"letter": "A"} for row in layers]
+        rows = [shown_layer(row) | {"letter": "A"} for row in layers]
         height = {"height": charts.BAR_PIXELS * len(rows)}
-        for what in charts.PARTS:
-            found[f"layers_{what}"] = {**charts.parts_chart(what, False), **height}, {"layers": rows}
+        for quantity in charts.PARTS:
+            named[f"layers_{quantity}"] = {**charts.parts_chart(quantity, False), **height}, {"layers": rows}
     timed = [row for row in layers if row["timeline_cycles"]]
     if timed:
         bins = timeline_bins(max(timed, key=lambda row: row["cycles"]))
         for panel in charts.PANELS:
-            found[f"timeline_{panel}"] = charts.timeline_chart(panel), {"bins": bins}
-    return found
+            named[f"timeline_{panel}"] = charts.timeline_chart(panel), {"bins": bins}
+    return named

@@ -1,12 +1,12 @@
 "use strict";
-// What the page does: a design is picked as A, another one as B; every chart and table is drawn of these two.
+// Behaviour of the page: one design is picked as A, another one as B; charts and tables show these two.
 
 const page = JSON.parse(document.getElementById("data").textContent);
 const by_id = new Map(page.designs.map((design) => [design.id, design]));
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const state = { a: page.opened, b: "", x: page.axes[0], y: page.axes[1], layer: page.layer, shares: false, tried: true };
 const views = {};
-const ONLY_ERRORS = 1; // of what Vega says on the console
+const ONLY_ERRORS = 1; // level of Vega's messages on the console
 
 const find = (id) => document.getElementById(id);
 const costs = (design) => design.measured || design.predicted;
@@ -34,7 +34,7 @@ function element(tag, attributes, ...children) {
   return made;
 }
 
-// A cell that shows a number keeps it, exact, as its value
+// A cell keeps the exact number as its value
 function cell(value, kind) {
   if (value instanceof Node) return element("td", {}, value);
   const made = element("data", { value: value === null || value === undefined ? "" : String(value) }, show(value, kind));
@@ -57,7 +57,7 @@ function relative(value, base) {
   return Number.isFinite(change) ? change : null;
 }
 
-// Accuracy lost may be 0, so that a ratio says nothing: points it is
+// Lost accuracy may be 0, so its change is in points instead of a ratio
 function difference(value, base, kind) {
   if (value === null || base === null) return [null];
   if (kind !== "share") return [relative(value, base), "change"];
@@ -146,10 +146,10 @@ function draw_timelines() {
 // ---- Tables
 
 function show_designs() {
-  const heads = ["design", "look", "kind", ...page.figures.map((figure) => figure.label), "on test images"];
+  const heads = ["design", "show", "kind", ...page.figures.map((figure) => figure.label), "on test images"];
   const rows = page.designs.filter((design) => page.listed.includes(design.id)).map((design) => {
     const buttons = ["a", "b"].map((letter) => {
-      const label = `Look at ${design.name} as ${letter.toUpperCase()}`;
+      const label = `Show ${design.name} as ${letter.toUpperCase()}`;
       const pressed = String(state[letter] === design.id);
       const button = element("button", { type: "button", "aria-label": label, "aria-pressed": pressed }, letter.toUpperCase());
       button.addEventListener("click", () => pick(design.id, letter === "b", `button[aria-label="${CSS.escape(label)}"]`));
@@ -192,7 +192,7 @@ function show_costs() {
   });
   find("compare-words").textContent = b
     ? `B (${b.name}) against A (${a.name}): ${words.filter(Boolean).join("; ")}.`
-    : `A is ${a.name}. Pick a second design as B to compare the two.`;
+    : `A is ${a.name}. Pick a second design as B to compare both.`;
 }
 
 function show_plans() {
@@ -211,7 +211,7 @@ function show_plans() {
 }
 
 function plan_row(layer) {
-  const pairs = [["matrix_bytes", "predicted_matrix_bytes"], ["cycles", "predicted_cycles"], ["energy_pj", "predicted_energy_pj"]];
+  const pairs = [["matrix_bytes", "predicted_matrix_bytes"], ["cycles", "predicted_cycles"], ["energy_nj", "predicted_energy_nj"]];
   const costs = pairs.flatMap(([measured, predicted]) => [
     layer[predicted], layer[measured], [relative(layer[predicted], layer[measured]), "change"]]);
   const shape = `${layer.rows} x ${layer.columns}`;
@@ -219,7 +219,7 @@ function plan_row(layer) {
   return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits, ...costs] };
 }
 
-// ---- What a reader does
+// ---- Actions of the reader
 
 function fill(id, options, chosen) {
   find(id).replaceChildren(...options.map(([value, label]) => element("option", { value }, label)));
@@ -266,7 +266,7 @@ function start() {
   });
   for (const [id, mine, other] of [["axis-x", "x", "y"], ["axis-y", "y", "x"]]) {
     find(id).addEventListener("change", (event) => {
-      if (state[other] === event.target.value) state[other] = state[mine]; // the two change places
+      if (state[other] === event.target.value) state[other] = state[mine]; // swap the axes
       state[mine] = event.target.value;
       find("axis-x").value = state.x;
       find("axis-y").value = state.y;

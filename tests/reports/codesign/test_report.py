@@ -26,11 +26,11 @@ from designs.results import read_results
 from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
     DOMINATED,
-    PREDICTED_FRONT,
-    INFEASIBLE,
     FRONT,
-    TRIED_INFEASIBLE,
+    INFEASIBLE,
+    PREDICTED_FRONT,
     TRIED,
+    TRIED_INFEASIBLE,
     codesign_data,
     design_name,
     stairs,
@@ -187,7 +187,7 @@ def test_other_axes_and_a_design_that_was_only_tried(study: Path, browser: Any) 
         assert reader.rows("#table-costs")["latency, us"] == ["", str(tried["predicted"]["latency_us"]), ""]
         assert reader.page.is_visible("#no-layers")
         said = reader.page.inner_text("#no-layers")
-        assert said == "This design was only tried; layers are known of verified designs. Pick one of them."
+        assert said == "This design was only tried. Only verified designs have layers: pick one of them."
         reader.page.uncheck("#show-tried")
         reader.page.wait_for_function(
             f"!document.querySelector('#chart-front path[aria-label*=\"{design_name(tried)};\"]')"
@@ -354,7 +354,7 @@ def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path, monkeypatch: py
         write_codesign_report(tmp_path / "refused")
     folder = tmp_path / "study"
     write_study(folder, 3, 1)
-    with pytest.raises(InputError, match=r"must end in \.html, and its figures go into a folder without it; found"):
+    with pytest.raises(InputError, match=r"must end in \.html, because its figures go into a folder without it; found"):
         write_codesign_report(folder, tmp_path / "page")
     with pytest.raises(InputError, match="beginning of the digest of one design; found 'zz', with which none of 3"):
         write_codesign_report(folder, design="zz")
