@@ -170,12 +170,12 @@ def energy_delay_products(table: pa.Table) -> Any:
 def _steps(workload: Workload, sizes: pa.Table, best: Design) -> tuple[tuple[str, float], ...]:
     """List the changes from the paper's array to the best one, with the gain after each."""
     array, rows = PAPER.array, PAPER.row_assignment
-    taken: list[tuple[str, Design]] = [("the paper's array", PAPER)]
+    steps: list[tuple[str, Design]] = [("the paper's array", PAPER)]
 
-    def take(what: str, row_assignment: RowAssignment = rows, **changes: Any) -> None:
+    def take(change: str, row_assignment: RowAssignment = rows, **changes: Any) -> None:
         nonlocal array, rows
         array, rows = dataclasses.replace(array, **changes), row_assignment
-        taken.append((what, fitted(Design(array, rows), sizes)))
+        steps.append((change, fitted(Design(array, rows), sizes)))
 
     take("SRAMs as large as the layers need")
     take(f"lines of {best.array.line_bits} bits", line_bits=best.array.line_bits)
@@ -183,10 +183,10 @@ def _steps(workload: Workload, sizes: pa.Table, best: Design) -> tuple[tuple[str
     take(f"gaps of {best.array.index_bits} bits", index_bits=best.array.index_bits)
     take(f"{best.array.num_pes} PEs", num_pes=best.array.num_pes)
     take(f"rows: {best.row_assignment}", best.row_assignment)
-    different = list(dict.fromkeys(design for _, design in taken))
+    different = list(dict.fromkeys(design for _, design in steps))
     products = energy_delay_products(sweep(workload, different))
     means = dict(zip(different, np.exp(np.log(products).mean(axis=1)), strict=True))
-    return tuple((what, float(means[PAPER] / means[design])) for what, design in taken)
+    return tuple((change, float(means[PAPER] / means[design])) for change, design in steps)
 
 
 def verify(workload: Workload, design: Design) -> tuple[str, ...]:

@@ -226,22 +226,22 @@ def recommended(points: Sequence[DesignPoint]) -> DesignPoint:
     return min(close, key=lambda point: (point.area_mm2, point.energy_delay_nj_us))
 
 
-def without_near_ties(front: Sequence[DesignPoint], taken: DesignPoint) -> list[DesignPoint]:
-    """Drop each design whose costs all differ by at most TOLERANCE from those of `taken` or of a design kept before.
+def without_near_ties(front: Sequence[DesignPoint], preferred: DesignPoint) -> list[DesignPoint]:
+    """Drop each design whose costs all differ by at most TOLERANCE from those of `preferred` or a design kept before.
 
     Parameters
     ----------
     front : sequence of DesignPoint
         Pareto-optimal designs.
-    taken : DesignPoint
-        Design that is kept in any case, if it is on the front.
+    preferred : DesignPoint
+        Design that is kept if it is on the front.
 
     Returns
     -------
     list of DesignPoint
         The designs kept, in the order of `front`.
     """
-    kept = [point for point in front if point == taken]
+    kept = [point for point in front if point == preferred]
     for point in front:
         if all(_distance(point, other) > TOLERANCE for other in kept):
             kept.append(point)

@@ -79,32 +79,32 @@ _FIGURES: dict[str, list[tuple[str, Callable[[Row, Row], str]]]] = {
 }
 
 
-def print_found(found: FoundArray, verified: Sequence[str]) -> None:
+def print_found(best: FoundArray, verified: Sequence[str]) -> None:
     """Print the array found, the gain of each change, and the layers that the tick machine verified."""
     table = Table(title="From the paper's array to the array found", title_justify="left")
     table.add_column("one change after the other")
     table.add_column("energy-delay product", justify="right")
-    for change, gain in found.steps:
+    for change, gain in best.steps:
         table.add_row(change, f"{gain:.2f}x less")
     console().print(table)
     table = Table(title="Energy-delay product, nJ us", title_justify="left")
     for heading in ("layer", "paper's", "found", "less"):
         table.add_column(heading, justify="left" if heading == "layer" else "right")
-    for layer, (before, after) in found.by_layer.items():
+    for layer, (before, after) in best.by_layer.items():
         table.add_row(layer, f"{before:,.0f}", f"{after:,.0f}", f"{before / after:.2f}x")
-    table.add_row("geometric mean", "", "", f"{found.gain:.2f}x")
+    table.add_row("geometric mean", "", "", f"{best.gain:.2f}x")
     console().print(table)
-    array, same = found.design.array, found.same_entries.array
+    array, same = best.design.array, best.same_entries.array
     print(
-        f"Best of {found.searched} arrays: {array.num_pes} PEs, {array.queue_slots} queue slots, "
-        f"{array.line_bits}-bit lines, gaps of {array.index_bits} bits, rows {found.design.row_assignment}. Each PE "
+        f"Best of {best.searched} arrays: {array.num_pes} PEs, {array.queue_slots} queue slots, "
+        f"{array.line_bits}-bit lines, gaps of {array.index_bits} bits, rows {best.design.row_assignment}. Each PE "
         f"has {array.sparse_matrix_bytes // 1024} KiB for entries, {array.pointer_bytes // 1024} KiB for pointers of "
         f"{array.pointer_bits} bits and {array.activation_bytes // 1024} KiB for activations; the array takes "
-        f"{area_mm2(array):.1f} mm2. It stores the network in {found.network_bits[1]:,} bits, the paper's array in "
-        f"{found.network_bits[0]:,}."
+        f"{area_mm2(array):.1f} mm2. It stores the network in {best.network_bits[1]:,} bits, the paper's array in "
+        f"{best.network_bits[0]:,}."
     )
     print(
-        f"With the paper's entries of 4 + 4 bits, the best gain is {found.same_entries_gain:.2f}x: {same.num_pes} PEs, "
+        f"With the paper's entries of 4 + 4 bits, the best gain is {best.same_entries_gain:.2f}x: {same.num_pes} PEs, "
         f"{same.queue_slots} queue slots, {same.line_bits}-bit lines."
     )
     print(f"The tick machine gives the same cycles, counters, energy and output on {', '.join(verified)}.")

@@ -108,8 +108,8 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
 def _bottleneck(result: NetworkResult, advice: Advice) -> str:
     """Return the largest class of cycles without computation, and its cause."""
     array = result.config
-    taken = sum(float((layer.broadcasts * array.num_pes).sum()) for layer in result.layers)
-    entries_per_column = sum(float(layer.processed_entries.sum()) for layer in result.layers) / taken
+    columns = sum(float((layer.broadcasts * array.num_pes).sum()) for layer in result.layers)
+    entries_per_column = sum(float(layer.processed_entries.sum()) for layer in result.layers) / columns
     few = f"a broadcast column has {entries_per_column:.2f} entries for each of {array.num_pes} PEs"
     shares = advice.total
     if advice.bottleneck == "starved" and advice.blocked_share < _MUCH_BLOCKED * shares["starved"]:
@@ -152,9 +152,7 @@ def _advice(advice: Advice) -> str:
     """Return the change to try next."""
     worthwhile = [change for change in advice.changes if change.energy_delay_gain >= _WORTH_A_TRY]
     if not worthwhile:
-        return (
-            "Try next:   none of these changes gains 2 % or more; try a smaller network, or another clock."
-        )
+        return "Try next:   none of these changes gains 2 % or more; try a smaller network, or another clock."
     best = max(worthwhile, key=lambda change: change.energy_delay_gain)
     fastest = max(advice.changes, key=lambda change: change.speedup)
     words = (

@@ -52,9 +52,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
         images, labels = rng.random((20, 784), dtype=np.float32), rng.integers(0, 10, 20)
         labelled = LabelledNetwork(Network.of_layers("random images", model.layers), images, labels)
         patch.setattr(eie_paper, "_labelled_networks", lambda sources, folder: [labelled])
-        folders = {"deep_compression": out / "none", "containers": CONTAINERS}
-        experiment_command(out=out, **folders)
-        report_command(out, **folders)
+        experiment_command(out=out, deep_compression=out / "none", containers=CONTAINERS)
+        report_command(out, deep_compression=out / "none", containers=CONTAINERS)
         drawn = {name: [layer.draw_uneven(draw) for draw in range(3)] for name, layer in EIE_BENCHMARK.items()}
         before = {path: path.stat().st_mtime_ns for path in out.rglob("*.parquet")}
         run_paper(PaperSources(None, CONTAINERS, out / "none"), out)
