@@ -1,19 +1,20 @@
-"""Command line: `python -m compress pack | show | unpack | export | import | plan | watch`."""
+"""Command line `python -m compress`: pack, show, unpack, export, import, plan, watch."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from compress import CompressedModel
-from compress.config import CompressionConfig, LayerSettings
-from compress.planning.plan import Budget, Plan, Tolerance
+from compress import Budget, CompressedModel, CompressionConfig, LayerSettings, Plan, Tolerance
 from traces import InputError
 from traces.shell.command_line import console, run, run_commands
+
+if TYPE_CHECKING:
+    from compress import ApplicablePlan
 
 
 def pack(
@@ -23,9 +24,9 @@ def pack(
     layer_density: dict[str, float] | None = None,
     config: Path | None = None,
 ) -> None:
-    """Compress trained weights once, without data and fine-tuning, into a container.
+    """Compress trained weights into a container in one step, without data and fine-tuning.
 
-    To compress with fine-tuning, call compress.training.compressor.compress from a script.
+    To compress with fine-tuning, call `compress.compress` from a script.
 
     For instance:
 
@@ -36,30 +37,30 @@ def pack(
     Args:
         weights: .npz file of parameters by name, or a PyTorch state dict (.pt, .pth)
         container: the file to write
-        settings: of all layers
+        settings: settings of all layers
         layer_density: share of weights to keep in named layers: NAME SHARE NAME SHARE ...
         config: TOML or JSON file of settings, for all layers and by name, instead of the options
     """
     from compress.one_shot import compress_parameters, read_parameters
 
     if config is None:
-        chosen = CompressionConfig(
+        compression = CompressionConfig(
             settings, layers={name: {"density": share} for name, share in (layer_density or {}).items()}
         )
     elif settings == LayerSettings() and not layer_density:
-        chosen = CompressionConfig.load(config)
+        compression = CompressionConfig.load(config)
     else:
         raise InputError("give either --config or the options of layers, not both")
-    model, left_alone = compress_parameters(read_parameters(weights), chosen)
+    model, left_alone = compress_parameters(read_parameters(weights), compression)
     model.save(container)
     show(container)
     for reason in dict.fromkeys(left_alone.values()):
-        names = [name for name, its_reason in left_alone.items() if its_reason == reason]
+        names = [name for name, other in left_alone.items() if other == reason]
         print(f"stored as they are ({reason}): {', '.join(names)}")
 
 
 def show(container: tyro.conf.Positional[Path]) -> None:
-    """Print what a container holds, and how much smaller it is.
+    """Print the layers of a container and its bytes by their use.
 
     For instance:
 
@@ -80,7 +81,7 @@ def show(container: tyro.conf.Positional[Path]) -> None:
         "bits",
         "codes",
         "gaps",
-        "fillers",
+        "padding",
         "codebook",
         "tables",
         "bias",
@@ -176,36 +177,36 @@ def plan(
     cost: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Compress a trained network as far as a tolerance and a budget allow, without training it; PyTorch needed.
+    """Compress a trained network as far as a tolerance and a budget allow, without training it. Needs PyTorch.
 
     The plan is written beside the container, as NAME.plan.json.
 
     For instance:
 
-      python -m compress plan designs.experiments.resnet:ResNet20 images.npy resnet.dc --weights resnet20.npz --divergence 0.02
+      python -m compress plan my_network:build inputs.npy my.dc --weights my_network.npz --divergence 0.02
 
     Args:
         network: package.module:function that builds the network
         inputs: .npy file of inputs like those to come, float [inputs, ...]
         container: the file to write
-        budget: what the compressed network may cost
+        budget: upper bounds on the costs of the compressed network
         weights: .npz file of its parameters by name, or a PyTorch state dict (.pt, .pth)
         labels: .npy file of the inputs' labels, int [inputs]
-        accuracy_drop: how much the share of right answers may fall (without labels: of answers that change)
-        divergence: how far the outputs may diverge, in nats
-        confidence: probability with which the tolerance is to be kept by all inputs like these
-        committee: plan on so many inputs that a committee chooses
-        cost: package.module:function that is called with the network and inputs and gives the cost function, like
-            designs.codesigns.array_cost:ArrayCost; for budgets of latency, energy and SRAM
-        seed: of what is drawn at random
+        accuracy_drop: largest fall of the share of right answers; without labels, largest share of answers that change
+        divergence: largest mean divergence of the outputs, in nats
+        confidence: confidence level at which the tolerance holds for all inputs like these
+        committee: plan on at most this many inputs, which a committee chooses; 0 for all inputs
+        cost: package.module:function that takes the network and inputs and returns the cost function, like
+            designs:ArrayCost; needed for budgets of latency, energy and SRAM
+        seed: seed of everything drawn at random
     """
     from compress.network_source import build_network
-    from compress.planning.pipeline import plan as make
+    from compress.planning.pipeline import plan as make_plan
     from traces.files.npz import read_npy
 
     _check_suffix(container)
     module, pool = build_network(network, weights), read_npy(inputs)
-    found = make(
+    made = make_plan(
         module,
         pool,
         labels=None if labels is None else read_npy(labels),
@@ -215,7 +216,7 @@ def plan(
         committee=committee,
         seed=seed,
     )
-    _keep_plan(found, module, container)
+    _save_plan(made, module, container)
 
 
 def watch(
@@ -231,54 +232,54 @@ def watch(
     replan: Path | None = None,
     cost: str | None = None,
 ) -> None:
-    """Compare a deployed container with the original network on new inputs; PyTorch needed.
+    """Compare a deployed container with the original network on new inputs. Needs PyTorch.
 
-    Says what of the tolerance they use up, with 95 % confidence intervals, and whether it drifts. With --replan, a new
-    container is planned on these inputs if the tolerance is broken, or a budget is given. Ends with status 1 if the
-    tolerance is broken and nothing was planned that keeps it.
+    Prints the use of the tolerance with 95 % confidence intervals, and whether it drifts. With --replan, a new
+    container is planned on these inputs if the tolerance is broken or a budget is given. The exit status is 1 if the
+    tolerance is broken and no new plan keeps it.
 
     For instance:
 
-      python -m compress watch resnet.dc designs.experiments.resnet:ResNet20 new.npy --weights resnet20.npz --plan resnet.plan.json
+      python -m compress watch my.dc my_network:build new.npy --weights my_network.npz --plan my.plan.json
 
     Args:
         container: the deployed container
         network: package.module:function that builds the original network
         inputs: .npy file of new inputs, in the order in which they came, float [inputs, ...]
-        budget: what the compressed network may cost from now on
+        budget: upper bounds on the costs of the compressed network from now on
         weights: .npz file of the original's parameters by name, or a PyTorch state dict (.pt, .pth)
         labels: .npy file of the inputs' labels, int [inputs]
-        accuracy_drop: how much the share of right answers may fall (without labels: of answers that change)
-        divergence: how far the outputs may diverge, in nats
+        accuracy_drop: largest fall of the share of right answers; without labels, largest share of answers that change
+        divergence: largest mean divergence of the outputs, in nats
         plan: the .plan.json file of the container; without it, give the tolerance
-        replan: the container to write where a new plan is needed
-        cost: as of the command plan
+        replan: the container to write if a new plan is needed
+        cost: as for the command plan
     """
     from compress.network_source import build_network
-    from compress.planning.pipeline import plan as make
+    from compress.planning.pipeline import plan as make_plan
     from compress.planning.watch import watch as compare
     from traces.files.npz import read_npy
 
     if plan is None:
-        made, tolerance = None, Tolerance(accuracy_drop, divergence)
+        original, tolerance = None, Tolerance(accuracy_drop, divergence)
     elif accuracy_drop is None and divergence is None:
-        made = Plan.load(plan)
-        tolerance = made.tolerance
+        original = Plan.load(plan)
+        tolerance = original.tolerance
     else:
         raise InputError("the tolerance comes from --plan, or from --accuracy-drop or --divergence; give one of them")
     if replan is not None:
         _check_suffix(replan)
     module, values = build_network(network, weights), read_npy(inputs)
-    its_labels = None if labels is None else read_npy(labels)
-    report = compare(module, CompressedModel.load(container), values, tolerance, labels=its_labels, plan=made)
+    answers = None if labels is None else read_npy(labels)
+    report = compare(module, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
     needed = report.verdict == "broken" or bool(budget.bounds)
     kept = report.verdict != "broken"
     if replan is not None and needed:
-        again = make(
-            module, values, labels=its_labels, tolerance=tolerance, budget=budget, cost=_cost(cost, module, values)
+        again = make_plan(
+            module, values, labels=answers, tolerance=tolerance, budget=budget, cost=_cost(cost, module, values)
         )
-        _keep_plan(again, module, replan)
+        _save_plan(again, module, replan)
         kept = again.feasible
     elif needed:
         print("Give --replan CONTAINER for a new plan.")
@@ -293,40 +294,41 @@ def _check_suffix(container: Path) -> None:
 
 
 def _cost(name: str | None, module: Any, inputs: Any) -> Any:
+    """Return the cost function of this name, or None."""
     from compress.network_source import named_function
 
     return None if name is None else named_function(name)(module, inputs[:4])
 
 
-def _keep_plan(found: Plan, module: Any, container: Path) -> None:
-    """Write the container and its plan, and print what was planned."""
+def _save_plan(plan: ApplicablePlan, module: Any, container: Path) -> None:
+    """Write the container and its plan, and print the plan."""
     from rich.table import Table
 
-    model = found.apply(module)
+    model = plan.apply(module)
     model.save(container)
     written = container.with_suffix(".plan.json")
-    found.save(written)
+    plan.save(written)
     table = Table(title="The plan, layer by layer", title_justify="left")
-    rows = found.rows
+    rows = plan.rows
     for heading in rows[0]:
         table.add_column(heading, justify="left" if heading == "layer" else "right")
     for row in rows:
         table.add_row(*(f"{value:,.4g}" if isinstance(value, float) else str(value) for value in row.values()))
     console().print(table)
-    costs = ", ".join(f"{name} {value:,.6g}" for name, value in found.costs.items())
+    costs = ", ".join(f"{name} {value:,.6g}" for name, value in plan.costs.items())
     print(f"{model.compression_ratio:.1f}x smaller; {costs}")
-    kind = "accuracy_drop" if found.tolerance.divergence is None else "divergence"
-    assert found.measured is not None
-    assert found.confidence is not None
+    kind = "accuracy_drop" if plan.tolerance.divergence is None else "divergence"
+    assert plan.measured is not None
+    assert plan.confidence is not None
     print(
-        f"{kind} {found.measured:.4g}, standard error {found.standard_error:.2g}, of {found.tolerance.bound:g}: "
-        f"kept by all inputs like these with a probability of {found.confidence:.0%}"
+        f"{kind} {plan.measured:.4g}, standard error {plan.standard_error:.2g}, of {plan.tolerance.bound:g}: "
+        f"bound holds for inputs like these at a confidence level of {plan.confidence:.0%}"
     )
-    if not found.feasible:
-        nearest = "".join(f"; the nearest {name} is {value:,.6g}" for name, value in found.nearest.items())
-        print(f"Not kept: {', '.join(found.binding)}{nearest}")
-    if found.inputs:
-        print(f"Planned on {len(found.inputs)} inputs: {', '.join(map(str, found.inputs))}")
+    if not plan.feasible:
+        nearest = "".join(f"; the nearest {name} is {value:,.6g}" for name, value in plan.nearest.items())
+        print(f"Not kept: {', '.join(plan.binding)}{nearest}")
+    if plan.inputs:
+        print(f"Planned on {len(plan.inputs)} inputs: {', '.join(map(str, plan.inputs))}")
     print(f"wrote {container} and {written}")
 
 
@@ -350,6 +352,7 @@ def _print_watch(report: Any) -> None:
 
 
 def main() -> None:
+    """Run the command line."""
     commands: dict[str, Callable[..., None]] = {
         "pack": pack,
         "show": show,

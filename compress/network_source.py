@@ -19,7 +19,7 @@ def named_function(name: str) -> Callable[..., Any]:
     """Return the function named `package.module:function`. Raises InputError if it cannot be called."""
     module_name, _, attribute = name.partition(":")
     if not module_name or not attribute:
-        raise InputError(f"{name!r} must be package.module:function, like designs.experiments.resnet:ResNet20")
+        raise InputError(f"{name!r} must be package.module:function, like my_network:build")
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
     except ImportError as error:

@@ -1,11 +1,11 @@
-"""What a few inputs say of every weight of a network: the analysis that plans are made from (PyTorch needed).
+"""Analysis of a network on a few inputs: the effect of every weight on the outputs, from which plans are made.
 
-For each input, the derivative of the outputs along one random direction is kept, for all weights at once. Its product
-with any change of weights is that change's effect on the outputs, to first order, along that direction; the mean square
-over the inputs is the expected squared change of the outputs, effects of several layers on one another included. This
-is the Gauss-Newton form, seen through a random projection, with nothing assumed of its blocks. Divergences of softmax
-outputs are no such measure: where the network is sure of itself, their curvature is almost zero, and says nothing of
-changes that are not small.
+For each input, the derivatives of the outputs along one random direction by all weights are kept. Their product with a
+change of weights is the effect of that change on the outputs along that direction, to first order. The mean square over
+the inputs is the expected squared change of the outputs, with the effects of layers on one another included. This is
+the Gauss-Newton form under a random projection; its blocks need not be independent. Divergences of softmax outputs
+cannot replace it: if the network is sure of its answers, their curvature is almost zero and does not predict changes
+that are not small. (PyTorch needed.)
 """
 
 from __future__ import annotations
@@ -15,67 +15,86 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from compress.modules import WeightUnit, weight_units
 from traces import InputError
+from traces.arrays import Floats, Floats32, Floats64
 from traces.shell.progress import progress_bar
 
-Floats = npt.NDArray[Any]
-_NO_DERIVATIVE = 1e-30  # one that is smaller has no effect, and no scale in 32 bits
+_NO_DERIVATIVE = 1e-30  # a smaller one has no effect, and no scale in 32 bits
 
 
 @dataclass(frozen=True, eq=False)
 class UnitAnalysis:
-    """One weight of the network.
+    """Analysis of one weight of the network.
 
-    name          of the layer
-    weights       float32 [rows, columns]; a convolution's unrolled, [out, in * kernel_height * kernel_width]
-    shape         of the weights in the network
-    derivatives   float16 [inputs, rows * columns]: of the outputs along each input's random direction, over `scale`
-    scale         what the derivatives are to be multiplied by
-    moment        float64 [columns, columns]: mean of x x^T over what the layer sees; None where it is not a matrix
-                  product of its input (a recurrent cell, an embedding, attention)
-    positions     how many x that mean is over
+    Attributes
+    ----------
+    name : str
+        Of the layer.
+    weights : float32 [rows, columns]
+        A convolution is unrolled to [out, in * kernel_height * kernel_width].
+    shape : tuple of int
+        Of the weights in the network.
+    derivatives : float16 [inputs, rows * columns]
+        Derivatives of the outputs along each input's random direction, divided by `scale`.
+    scale : float
+        Factor of the derivatives.
+    moment : float64 [columns, columns] or None
+        Mean of x x^T over the layer's input vectors x; None if the layer is no matrix product of its input (a
+        recurrent cell, an embedding, attention).
+    positions : int
+        Number of vectors x in that mean.
     """
 
     name: str
-    weights: npt.NDArray[np.float32]
+    weights: Floats32
     shape: tuple[int, ...]
-    derivatives: npt.NDArray[np.float16]
+    derivatives: Floats
     scale: float
-    moment: npt.NDArray[np.float64] | None
+    moment: Floats64 | None
     positions: int
 
     @property
-    def curvatures(self) -> npt.NDArray[np.float64]:
-        """[rows, columns]: the expected squared change of the outputs is curvature times squared change of a weight."""
+    def curvatures(self) -> Floats64:
+        """Expected squared change of the outputs per squared change of a weight, [rows, columns]."""
         squares = np.square(self.derivatives, dtype=np.float32).mean(axis=0, dtype=np.float64)
-        found: npt.NDArray[np.float64] = squares.reshape(self.weights.shape) * self.scale**2
-        return found
+        curvatures: Floats64 = squares.reshape(self.weights.shape) * self.scale**2
+        return curvatures
 
-    def effects(self, weights: Floats) -> npt.NDArray[np.float64]:
-        """[..., inputs]: change of the outputs along each input's direction if the weights become these.
+    def effects(self, weights: Floats) -> Floats64:
+        """Return the change of the outputs along each input's direction if the weights become these, [..., inputs].
 
-        weights   [rows, columns], or several such
+        Parameters
+        ----------
+        weights : float [..., rows, columns]
+            New weights, or several sets of them.
         """
         changes = (weights - self.weights).astype(np.float32)
         flat = changes.reshape(-1, self.weights.size)
         parts = [flat @ part.astype(np.float32).T for part in np.array_split(self.derivatives, 16)]
-        found = np.concatenate(parts, axis=1).astype(np.float64) * self.scale
-        return found.reshape(*changes.shape[:-2], len(self.derivatives))
+        effects = np.concatenate(parts, axis=1).astype(np.float64) * self.scale
+        return effects.reshape(*changes.shape[:-2], len(self.derivatives))
 
 
 @dataclass(frozen=True, eq=False)
 class Analysis:
-    """All weights of a network, and the directions [inputs, ...] in which its outputs were looked at."""
+    """Analysis of all weights of a network.
+
+    Attributes
+    ----------
+    units : list of UnitAnalysis
+        One for each weight.
+    directions : float32 [inputs, ...]
+        Random direction of the outputs, for each input.
+    """
 
     units: list[UnitAnalysis]
-    directions: npt.NDArray[np.float32]
+    directions: Floats32
 
     def predicted_change(self, weights: Mapping[str, Floats]) -> float:
-        """Expected squared change of the outputs if these layers' weights, by name, become [rows, columns]."""
+        """Return the expected squared change of the outputs if layers, by name, have these weights [rows, columns]."""
         known = {unit.name: unit for unit in self.units}
         unknown = sorted(set(weights) - set(known))
         if unknown:
@@ -85,17 +104,35 @@ class Analysis:
 
 
 def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
-    """Analyse a network on inputs [inputs, ...]: one pass forward and one back for each.
+    """Analyse a network on inputs, with one pass forward and one back for each.
 
-    Takes two bytes for each weight and input. Raises InputError if there are no inputs, or the network gives no tensor,
-    or outputs or their derivatives are not finite.
+    The analysis takes two bytes for each weight and input.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network; it is left as it is.
+    inputs : array [inputs, ...]
+        At least one input.
+    seed : int
+        Of the random directions.
+
+    Returns
+    -------
+    Analysis
+        Of all weights that can be compressed.
+
+    Raises
+    ------
+    InputError
+        If there are no inputs, the network does not give one tensor, or outputs or derivatives are not finite.
     """
     units = weight_units(module)[0]
     if len(inputs) == 0:
         raise InputError("an analysis needs inputs; found none")
     draw = torch.Generator().manual_seed(seed)
     moments = _Moments(units)
-    derivatives: list[list[npt.NDArray[np.float32]]] = [[] for _ in units]
+    derivatives: list[list[Floats32]] = [[] for _ in units]
     directions = []
     was_training = module.training
     weights = [unit.weight for unit in units]
@@ -105,20 +142,20 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
         for weight in frozen:
             weight.requires_grad_(True)
         with moments, progress_bar("analysing inputs", len(inputs)) as advance:
-            for each in inputs:
-                found = _checked(module(torch.as_tensor(each)[None]))
-                direction = torch.randn(found.shape, generator=draw)
-                direction -= direction.mean(dim=-1, keepdim=True)  # what softmax does not see
+            for single in inputs:
+                outputs = _checked(module(torch.as_tensor(single)[None]))
+                direction = torch.randn(outputs.shape, generator=draw)
+                direction -= direction.mean(dim=-1, keepdim=True)  # softmax ignores the mean
                 directions.append(direction.numpy())
-                gradients = torch.autograd.grad((found * direction).sum(), weights, allow_unused=True)
-                for kept, gradient, weight in zip(derivatives, gradients, weights, strict=True):
-                    kept.append((torch.zeros_like(weight) if gradient is None else gradient).numpy().ravel())
+                gradients = torch.autograd.grad((outputs * direction).sum(), weights, allow_unused=True)
+                for of_unit, gradient, weight in zip(derivatives, gradients, weights, strict=True):
+                    of_unit.append((torch.zeros_like(weight) if gradient is None else gradient).numpy().ravel())
                 advance()
     finally:
         for weight in frozen:
             weight.requires_grad_(False)
         module.train(was_training)
-    found_units = []
+    analysed = []
     for number, unit in enumerate(units):
         largest = float(np.max([np.abs(each).max() for each in derivatives[number]]))
         if not np.isfinite(largest):
@@ -132,31 +169,31 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
         values = unit.weight.detach().numpy().copy()
         matrix = values.reshape(len(values), -1)
         moment, positions = moments.of(number)
-        found_units.append(UnitAnalysis(unit.name, matrix, values.shape, scaled, scale, moment, positions))
-    return Analysis(found_units, np.concatenate(directions))
+        analysed.append(UnitAnalysis(unit.name, matrix, values.shape, scaled, scale, moment, positions))
+    return Analysis(analysed, np.concatenate(directions))
 
 
 def centred(outputs: Floats) -> Floats:
-    """Outputs without what softmax does not see: the mean over the last axis."""
-    found: Floats = outputs - outputs.mean(axis=-1, keepdims=True)
-    return found
+    """Return outputs without their mean over the last axis, which softmax ignores."""
+    differences: Floats = outputs - outputs.mean(axis=-1, keepdims=True)
+    return differences
 
 
-def _checked(found: object) -> torch.Tensor:
-    if not isinstance(found, torch.Tensor):
+def _checked(outputs: object) -> torch.Tensor:
+    if not isinstance(outputs, torch.Tensor):
         raise InputError(
-            f"the network must give one tensor; found {type(found).__name__}; wrap it in a module that does"
+            f"the network must give one tensor; found {type(outputs).__name__}; wrap it in a module that does"
         )
-    if not bool(found.isfinite().all()):
+    if not bool(outputs.isfinite().all()):
         raise InputError("the network's outputs must be finite; found NaN or infinity; check its parameters and inputs")
-    return found
+    return outputs
 
 
 class _Moments:
-    """Collects mean x x^T of what matrix products see, while the network runs."""
+    """Collector of the mean x x^T of matrix products' inputs, while the network runs."""
 
     def __init__(self, units: list[WeightUnit]) -> None:
-        self.sums: list[npt.NDArray[np.float64] | None] = [None] * len(units)
+        self.sums: list[Floats64 | None] = [None] * len(units)
         self.positions = [0] * len(units)
         self._owners = [(number, owner) for number, unit in enumerate(units) for owner, _ in unit.owners]
         self._hooks: list[Any] = []
@@ -172,24 +209,24 @@ class _Moments:
 
     def _hook(self, number: int) -> Any:
         def add(part: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            seen = _seen(part, arguments[0].detach()).double()
-            moment = (seen.T @ seen).numpy()
+            vectors = _input_vectors(part, arguments[0].detach()).double()
+            moment = (vectors.T @ vectors).numpy()
             before = self.sums[number]
             self.sums[number] = moment if before is None else before + moment
-            self.positions[number] += len(seen)
+            self.positions[number] += len(vectors)
 
         return add
 
-    def of(self, number: int) -> tuple[npt.NDArray[np.float64] | None, int]:
+    def of(self, number: int) -> tuple[Floats64 | None, int]:
         total, positions = self.sums[number], self.positions[number]
         return (None if total is None else total / positions), positions
 
 
-def _seen(part: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """What the rows of the weight matrix are multiplied with: [positions, columns]."""
+def _input_vectors(part: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    """Return the vectors that the weight matrix is multiplied with, [positions, columns]."""
     if not isinstance(part, torch.nn.Conv2d):
         return inputs.reshape(-1, inputs.shape[-1])
     if isinstance(part.padding, str):
-        raise InputError("padding by name is not analysed; give the convolution its padding in numbers")
+        raise InputError(f"a convolution's padding must be numbers; found {part.padding!r}; give it in numbers")
     patches = torch.nn.functional.unfold(inputs, part.kernel_size, part.dilation, part.padding, part.stride)
     return patches.transpose(1, 2).reshape(-1, patches.shape[1])

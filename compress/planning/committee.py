@@ -106,6 +106,11 @@ def choose_inputs(
     seed : int
         Of everything drawn at random.
 
+    Returns
+    -------
+    ChosenInputs
+        Places in the pool, and weights.
+
     Raises
     ------
     InputError

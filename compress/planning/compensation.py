@@ -1,32 +1,34 @@
-"""Pruning and sharing that make good their own errors: where a weight moves, those after it in its row move, too.
+"""Pruning and sharing with error compensation: if a weight moves, those after it in its row move, too.
 
 Source: Frantar and Alistarh, "SparseGPT", ICML 2023, and Frantar et al., "GPTQ", ICLR 2023, after Hassibi and Stork,
-"Second order derivatives for network pruning: optimal brain surgeon", NIPS 1992. Here shared weights are taken in place
-of evenly spaced ones: they are the optimal ones of the weights after pruning.
+"Second order derivatives for network pruning: optimal brain surgeon", NIPS 1992. Here the levels are not evenly spaced:
+they are the optimal shared weights of the weights after pruning.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from compress.planning.kernels import sweep_rows
 from compress.weight_sharing import share_weights
 from traces import InputError
+from traces.arrays import Booleans, Floats, Floats32, Floats64, Integers
 
-Floats = npt.NDArray[Any]
 _DAMPING = 0.01
 _NOTHING = np.zeros(0)
 
 
-def error_spread(moment: Floats, positions: int) -> npt.NDArray[np.float64]:
-    """Upper triangular [columns, columns]: how an error of one weight of a row is made good by those after it.
-
-    moment      mean of x x^T over `positions` inputs x of the layer; the fewer they are, the less it is believed
+def error_spread(moment: Floats, positions: int) -> Floats64:
+    """Return how the weights after a weight of a row compensate its error, upper triangular [columns, columns].
 
     It is the factor U of the damped moment's inverse U^T U.
+
+    Parameters
+    ----------
+    moment : float64 [columns, columns]
+        Mean of x x^T over inputs x of the layer.
+    positions : int
+        Number of these inputs; the fewer they are, the stronger is the damping.
     """
     columns = len(moment)
     damping = max(_DAMPING, columns / (columns + positions)) * max(float(np.trace(moment)) / columns, 1e-30)
@@ -34,8 +36,8 @@ def error_spread(moment: Floats, positions: int) -> npt.NDArray[np.float64]:
     return np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T)
 
 
-def pruned_weights(weights: Floats, kept: npt.NDArray[np.bool_], spread: Floats | None) -> npt.NDArray[np.float64]:
-    """Weights [rows, columns] after pruning; those that are kept have moved to make good what is lost."""
+def pruned_weights(weights: Floats, kept: Booleans, spread: Floats | None) -> Floats64:
+    """Return the weights [rows, columns] after pruning; kept ones have moved to compensate the loss."""
     if weights.shape != kept.shape:
         raise InputError(f"weights and kept must have one shape; found {list(weights.shape)} and {list(kept.shape)}")
     moved = weights.astype(np.float64)
@@ -47,17 +49,35 @@ def pruned_weights(weights: Floats, kept: npt.NDArray[np.bool_], spread: Floats 
 
 def shared_weights(
     weights: Floats,
-    kept: npt.NDArray[np.bool_],
+    kept: Booleans,
     spread: Floats | None,
     weight_bits: int,
     curvatures: Floats,
     after_pruning: Floats | None = None,
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-    """Codes uint8 [rows, columns] and codebook float32, exact in 16 bits, of weights that are pruned and shared.
+) -> tuple[Integers, Floats32]:
+    """Return codes and codebook, exact in 16 bits, of weights that are pruned and shared.
 
-    spread          of `error_spread`; None: nothing is made good
-    curvatures      what a weight's squared error counts in the choice of the shared weights; [rows, columns]
-    after_pruning   of `pruned_weights`, where it is known
+    Parameters
+    ----------
+    weights : float [rows, columns]
+        Of the layer.
+    kept : bool [rows, columns]
+        False where a weight is pruned.
+    spread : float64 [columns, columns] or None
+        Of `error_spread`; None for no compensation.
+    weight_bits : int
+        Bits of a code.
+    curvatures : float [rows, columns]
+        Weight of each squared error in the choice of the shared weights.
+    after_pruning : float64 [rows, columns] or None
+        Of `pruned_weights`, if it is known.
+
+    Returns
+    -------
+    codes : uint8 [rows, columns]
+        0 for a pruned weight.
+    codebook : float32 [2**weight_bits]
+        Entry 0 is 0.0.
     """
     pruned = pruned_weights(weights, kept, spread) if after_pruning is None else after_pruning
     counts = curvatures + max(float(curvatures.mean()), 1e-30) * 1e-3

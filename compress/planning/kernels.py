@@ -1,22 +1,23 @@
-"""Loops of planning: intervals that are stabbed, errors that are made good."""
+"""Loops of planning: stabbing of intervals, and compensation of errors."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
-
+from traces.arrays import Floats, Integers
 from traces.kernel_cache import kernel
-
-Floats = npt.NDArray[Any]
-Integers = npt.NDArray[Any]
 
 
 @kernel
 def stab_intervals(lowest: Floats, highest: Floats, order: Integers, chosen: Integers) -> int:
-    """Fill `chosen` with the number of the point that stabs each interval; returns how many points there are.
+    """Fill `chosen` with the number of the point that stabs each interval, and return the number of points.
 
-    order   of the intervals by their right ends, ascending
+    Parameters
+    ----------
+    lowest, highest : float64 [intervals]
+        Ends of the intervals.
+    order : int64 [intervals]
+        The intervals by ascending right ends.
+    chosen : int64 [intervals]
+        Filled.
     """
     count = 0
     point = 0.0
@@ -31,12 +32,18 @@ def stab_intervals(lowest: Floats, highest: Floats, order: Integers, chosen: Int
 
 @kernel
 def sweep_rows(weights: Floats, kept: Integers, spread: Floats, shared: Floats) -> None:
-    """Take each row's weights to zero, or to the nearest shared one, and spread the error over the weights after it.
+    """Set each weight to zero or to the nearest shared weight, and spread its error over those after it in its row.
 
-    weights   float64 [rows, columns], changed
-    kept      bool [rows, columns]; what is not kept becomes zero
-    spread    float64 [columns, columns], upper triangular
-    shared    ascending; empty: what is kept stays as it has become
+    Parameters
+    ----------
+    weights : float64 [rows, columns]
+        Changed.
+    kept : bool [rows, columns]
+        False where a weight becomes zero.
+    spread : float64 [columns, columns]
+        Upper triangular (`error_spread`).
+    shared : float64
+        Shared weights, ascending; if empty, kept weights are only moved.
     """
     for begin in range(0, weights.shape[0], 8):  # a row of `spread` is read once for eight rows
         end = min(begin + 8, weights.shape[0])

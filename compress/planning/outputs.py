@@ -25,6 +25,11 @@ def run_batches(module: torch.nn.Module, inputs: Floats, batch: int = 125) -> Fl
     batch : int
         Inputs run at once.
 
+    Returns
+    -------
+    float32 [inputs, ...]
+        The outputs.
+
     Raises
     ------
     InputError

@@ -490,6 +490,11 @@ def make_planner(
     checked : bool
         True if the outputs are known to be class scores, as those of a larger pool that includes this one.
 
+    Returns
+    -------
+    Planner
+        The analysed network.
+
     Raises
     ------
     InputError

@@ -1,41 +1,42 @@
-"""How far each parameter may move, in closed form, and the fewest shared values such tolerances allow.
+"""Tolerances of parameters in closed form, and the fewest shared values within them.
 
-The form, tolerances that are together as wide as a bound on the outputs lets them be, is after Khoram and Li, "Adaptive
-quantization of neural networks", ICLR 2018. The second-order form, its solution with a trust region and the sharing of
-values by intervals are ours.
+Tolerances that are together as wide as a bound on the outputs allows are from Khoram and Li, "Adaptive quantization of
+neural networks", ICLR 2018. The second-order form, its solution with a trust region and the sharing of values by
+intervals are ours.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from compress.planning.kernels import stab_intervals
 from traces import InputError
+from traces.arrays import Floats, Floats64, Integers64
 
-Floats = npt.NDArray[Any]
 
+def first_order_tolerances(gradients: Floats, bound: float, largest: float) -> Floats64:
+    """Return tolerances tau, shape of `gradients`, for a bound on the change of a loss.
 
-def first_order_tolerances(gradients: Floats, bound: float, largest: float) -> npt.NDArray[np.float64]:
-    """Tolerances tau, shape of `gradients`, for a bound on the change of a loss: labels are needed for the gradients.
-
-    They minimise -sum log2 tau subject to sum |gradient| tau <= bound and 0 < tau <= largest, the trust region; so
-    tau = min(largest, lambda / |gradient|). Raises InputError if bound or trust region is not positive, or a gradient
-    is not finite.
+    They minimise -sum log2 tau subject to sum |gradient| tau <= bound and 0 < tau <= largest, the trust region. The
+    solution is tau = min(largest, lambda / |gradient|). Raises InputError if bound or trust region is not positive, or
+    a gradient is not finite.
     """
     return _widest(np.abs(np.asarray(gradients, dtype=np.float64)), bound, largest)
 
 
-def second_order_tolerances(curvatures: Floats, bound: float, largest: float) -> npt.NDArray[np.float64]:
-    """Tolerances tau, shape of `curvatures`, for a bound on the mean squared change of the outputs: no labels.
+def second_order_tolerances(curvatures: Floats, bound: float, largest: float) -> Floats64:
+    """Return tolerances tau, shape of `curvatures`, for a bound on the mean squared change of the outputs.
 
-    curvatures   diagonal of the Gauss-Newton matrix: what a change d of one parameter alone costs is curvature d**2
+    They minimise -sum log2 tau subject to sum curvature tau**2 <= bound and 0 < tau <= largest, the trust region. The
+    solution is tau = min(largest, sqrt(lambda / curvature)). No labels are needed. Raises InputError if bound or trust
+    region is not positive, or a curvature is negative or not finite.
 
-    They minimise -sum log2 tau subject to sum curvature tau**2 <= bound and 0 < tau <= largest, the trust region; so
-    tau = min(largest, sqrt(lambda / curvature)). Raises InputError if bound or trust region is not positive, or a
-    curvature is negative or not finite.
+    Parameters
+    ----------
+    curvatures : float
+        Diagonal of the Gauss-Newton matrix: a change d of one parameter alone costs curvature * d**2.
+    bound, largest : float
+        Bound on the cost, and largest tolerance.
     """
     costs = np.asarray(curvatures, dtype=np.float64)
     if costs.size and costs.min() < 0:
@@ -43,32 +44,46 @@ def second_order_tolerances(curvatures: Floats, bound: float, largest: float) ->
     return np.sqrt(_widest(costs, bound, largest**2))
 
 
-def _widest(costs: npt.NDArray[np.float64], bound: float, largest: float) -> npt.NDArray[np.float64]:
-    """u that minimise -sum log u subject to sum costs u <= bound, 0 < u <= largest."""
+def _widest(costs: Floats64, bound: float, largest: float) -> Floats64:
+    """Return u that minimises -sum log u subject to sum costs u <= bound, 0 < u <= largest."""
     if not bound > 0 or not largest > 0:
         raise InputError(f"bound and trust region must be positive; found {bound:g} and {largest:g}")
     if not np.isfinite(costs).all():
         raise InputError("gradients and curvatures must be finite; check the inputs they were taken on")
     ascending = np.sort(costs, axis=None)
-    capped = np.concatenate([[0.0], np.cumsum(ascending)]) * largest  # what the k cheapest take at the trust region
+    capped = np.concatenate([[0.0], np.cumsum(ascending)]) * largest  # cost of the k cheapest at the trust region
     if capped[-1] <= bound:
         return np.full(costs.shape, largest)
     free = np.arange(costs.size, 0, -1)
-    level = (bound - capped[:-1]) / free  # what each of the others takes, if the k cheapest are capped
-    first = int(np.argmax(level < ascending * largest))  # the first that it would not let reach the trust region
+    level = (bound - capped[:-1]) / free  # cost of each other one if the k cheapest are capped
+    first = int(np.argmax(level < ascending * largest))  # the first that does not reach the trust region
     with np.errstate(divide="ignore"):
-        found: npt.NDArray[np.float64] = np.minimum(largest, level[first] / costs)
-    return found
+        widest: Floats64 = np.minimum(largest, level[first] / costs)
+    return widest
 
 
-def fewest_shared_values(values: Floats, tolerances: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """The fewest numbers such that each value has one within its tolerance: ascending, and which one each value takes.
+def fewest_shared_values(values: Floats, tolerances: Floats) -> tuple[Floats64, Integers64]:
+    """Return the fewest numbers such that each value has one within its tolerance.
 
-    values, tolerances   one shape; the second result has it, too
+    Intervals are stabbed from the left: the next number is the first right end that no number so far reaches. No
+    smaller set exists. Each number then moves to the mean of its values, as far as all their intervals allow.
 
-    Intervals are stabbed from the left: a number is needed at the first right end that no number so far reaches;
-    no set of fewer exists. Each number then goes to the mean of its values, as far as all their intervals allow it.
-    Raises InputError if a tolerance is negative or the shapes differ.
+    Parameters
+    ----------
+    values, tolerances : float
+        Of one shape.
+
+    Returns
+    -------
+    shared : float64
+        The numbers, ascending.
+    chosen : int64, shape of `values`
+        Place of the number that each value takes.
+
+    Raises
+    ------
+    InputError
+        If a tolerance is negative or the shapes differ.
     """
     flat = np.asarray(values, dtype=np.float64).ravel()
     reach = np.asarray(tolerances, dtype=np.float64).ravel()
@@ -88,11 +103,11 @@ def fewest_shared_values(values: Floats, tolerances: Floats) -> tuple[npt.NDArra
     return np.clip(means, least, most), chosen.reshape(np.shape(values))
 
 
-def share_within(weights: Floats, tolerances: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The smallest codebook that keeps every weight within its tolerance: codes, shape of `weights`, and the codebook.
+def share_within(weights: Floats, tolerances: Floats) -> tuple[Integers64, Floats64]:
+    """Return codes and the smallest codebook that keeps every weight within its tolerance.
 
-    A weight whose tolerance reaches zero is pruned, code 0; the others take the fewest shared values that there are,
-    codes from 1 on. Raises InputError as `fewest_shared_values`.
+    A weight whose tolerance reaches zero is pruned, code 0; the others take the fewest shared values, codes from 1 on.
+    Raises InputError as `fewest_shared_values` does.
     """
     values, reach = np.asarray(weights, dtype=np.float64), np.asarray(tolerances, dtype=np.float64)
     kept = np.abs(values) > reach if values.shape == reach.shape else np.ones(values.shape, dtype=np.bool_)

@@ -1,9 +1,8 @@
-"""Watching a deployed container: does it still answer as the original does, on later inputs? (PyTorch needed.)
+"""Comparison of a deployed container with the original network on later inputs (PyTorch needed).
 
-What the tolerance allows is compared with what new inputs use up, with its confidence interval: the bound is kept or
-broken only where the whole interval says so. Drift is told from the inputs' own order: whether what they use up, or how
-sure the original is of its answers, has moved from the first half of them to the second, or from what it was when the
-plan was made.
+The use of the tolerance by new inputs has a confidence interval; the bound is kept or broken only if the whole interval
+says so. Drift is a change of the use, or of the entropy of the original's outputs, from the first half of the inputs to
+the second, or of the use since the plan was made.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import copy
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from compress.class_scores import check_finite, check_labels
@@ -23,8 +21,8 @@ from compress.container.model import CompressedModel
 from compress.planning.outputs import class_scores, run_batches
 from compress.planning.plan import Plan, Tolerance, log_softmax
 from traces import InputError
+from traces.arrays import Floats, Numbers
 
-Floats = npt.NDArray[Any]
 Verdict = Literal["kept", "broken", "undecided"]
 LEVEL = 0.95
 _UNLIKELY = 3.0  # standard errors
@@ -33,7 +31,13 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and the interval that holds it with `LEVEL` confidence."""
+    """Mean and its confidence interval at the confidence level `LEVEL`.
+
+    Attributes
+    ----------
+    mean, low, high : float
+        The mean, and the ends of the interval.
+    """
 
     mean: float
     low: float
@@ -42,15 +46,23 @@ class Interval:
 
 @dataclass(frozen=True)
 class WatchReport:
-    """What new inputs say of a container.
+    """Result of watching a container on new inputs.
 
-    inputs        how many there were
-    tolerance     that was to be kept
-    used          what of it is used up
-    disagreement  share of the inputs that are answered otherwise than by the original
-    divergence    mean divergence of the outputs, in nats
-    drift         by what was looked at, how far the second half of the inputs lies from the first (or the inputs
-                  from the plan), in standard errors of the difference: beyond 3 is hardly chance
+    Attributes
+    ----------
+    inputs : int
+        Number of inputs.
+    tolerance : Tolerance
+        Bound on the outputs.
+    used : Interval
+        Use of the tolerance.
+    disagreement : Interval
+        Share of the inputs whose answer differs from the original's.
+    divergence : Interval
+        Mean divergence of the outputs, in nats.
+    drift : dict of str to float
+        By quantity: difference of the second half of the inputs from the first, or of the inputs from the plan, in
+        standard errors. Chance hardly explains more than 3.
     """
 
     inputs: int
@@ -62,14 +74,14 @@ class WatchReport:
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the bound is kept: undecided as long as it lies within the interval."""
+        """Verdict on the bound: "kept", "broken", or "undecided" if it lies within the interval."""
         if self.used.high <= self.tolerance.bound:
             return "kept"
         return "broken" if self.used.low > self.tolerance.bound else "undecided"
 
     @property
     def drifting(self) -> list[str]:
-        """What has moved by more than chance would explain."""
+        """Quantities whose drift chance hardly explains."""
         return [name for name, errors in self.drift.items() if abs(errors) > _UNLIKELY]
 
 
@@ -79,16 +91,36 @@ def watch(
     inputs: Floats,
     tolerance: Tolerance,
     *,
-    labels: npt.NDArray[Any] | None = None,
+    labels: Numbers | None = None,
     plan: Plan | None = None,
 ) -> WatchReport:
-    """Compare a container with the original network on inputs [inputs, ...] that came later, in their order.
+    """Compare a container with the original network on later inputs.
 
-    labels     of the inputs, where the tolerance is an accuracy drop and they are known: whole numbers [inputs]
-    plan       that the container was made by: what it measured is what drift is told from
+    Parameters
+    ----------
+    original : torch.nn.Module
+        The network that was compressed.
+    model : CompressedModel
+        The deployed container.
+    inputs : array [inputs, ...]
+        Later inputs, in the order in which they came.
+    tolerance : Tolerance
+        Bound on the outputs.
+    labels : int [inputs] or None
+        Places of the right outputs, if the tolerance is an accuracy drop and they are known.
+    plan : Plan or None
+        The container's plan; drift from its measurement is reported, too.
 
-    Raises InputError if there are fewer than two inputs, the original's outputs are no class scores
-    (`compress.class_scores`), the labels are not theirs, or the container does not belong to the network.
+    Returns
+    -------
+    WatchReport
+        Intervals, verdict and drift.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two inputs, the original's outputs are no class scores (`compress.class_scores`), the
+        labels do not fit, or the container belongs to another network.
     """
     if len(inputs) < 2:
         raise InputError(f"watching needs at least two inputs; found {len(inputs)}")
@@ -106,7 +138,7 @@ def watch(
     logarithms = log_softmax(before)
     entropy = -(np.exp(logarithms) * logarithms).sum(axis=-1)
     halves = {"used": used, "entropy of the original's outputs": entropy}
-    drift = {f"{name}, second half from first": _apart(*np.array_split(each, 2)) for name, each in halves.items()}
+    drift = {f"{name}, second half from first": _apart(*np.array_split(values, 2)) for name, values in halves.items()}
     if plan is not None and plan.measured is not None and plan.standard_error is not None:
         error = math.hypot(plan.standard_error, tolerance.standard_error(used))
         drift["used, from the plan"] = (float(used.mean()) - plan.measured) / error
@@ -122,7 +154,7 @@ def watch(
 
 
 def share_interval(happened: Floats) -> Interval:
-    """Of the share of ones among zeros and ones (Wilson, "Probable inference", 1927)."""
+    """Return the interval of the share of ones among zeros and ones (Wilson, "Probable inference", 1927)."""
     count, mean = len(happened), float(happened.mean())
     z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     middle = (mean + z**2 / (2 * count)) / (1 + z**2 / count)
@@ -131,7 +163,7 @@ def share_interval(happened: Floats) -> Interval:
 
 
 def mean_interval(values: Floats) -> Interval:
-    """Of the mean of values whose distribution may be lopsided: bootstrapped, percentile-t with few resamples.
+    """Return the interval of the mean of values whose distribution may be skewed, by the bootstrap-t.
 
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, section 12.5.
     """
@@ -151,7 +183,7 @@ def mean_interval(values: Floats) -> Interval:
 
 
 def _apart(first: Floats, second: Floats) -> float:
-    """Difference of two means in its standard errors; infinite where neither varies and they differ."""
+    """Return the difference of two means in standard errors; infinite if neither varies and they differ."""
     error = math.sqrt(float(first.var()) / len(first) + float(second.var()) / len(second))
     apart = float(second.mean() - first.mean())
     if error == 0:

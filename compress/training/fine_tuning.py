@@ -91,6 +91,11 @@ def accuracy(module: torch.nn.Module, images: Floats32, labels: Integers64) -> f
     labels : int [samples]
         Places of the right outputs.
 
+    Returns
+    -------
+    float
+        Share from 0 to 1.
+
     Raises
     ------
     InputError

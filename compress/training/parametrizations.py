@@ -29,6 +29,7 @@ class MaskedWeight(torch.nn.Module):
         self.register_buffer("mask", torch.from_numpy(mask))
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight with its pruned entries zero."""
         return weight * self.mask
 
 
@@ -62,6 +63,7 @@ class SharedWeight(torch.nn.Module):
         self.centroids = centroids
 
     def forward(self, original: torch.Tensor) -> torch.Tensor:
+        """Return the values of the codes."""
         codebook = torch.cat([torch.zeros(1), self.centroids])
         return _Lookup.apply(codebook, self.codes)  # type: ignore[no-any-return, no-untyped-call]
 
@@ -85,6 +87,7 @@ class StraightThrough(torch.nn.Module):
         self.latest: Assignment | None = None
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the nearest centroids; gradients pass straight through."""
         if self.latest is None or (self.training and int(self.passes) % self.reassign_every == 0):
             self.assign()
         if self.training:
@@ -111,6 +114,7 @@ class StraightThroughBias(torch.nn.Module):
         self.of = [of]  # a list, so that it is not registered in this module
 
     def forward(self, bias: torch.Tensor) -> torch.Tensor:
+        """Return the nearest centroids; gradients pass straight through."""
         if self.of[0].latest is None:
             return bias
         _, codebook, codes = self.of[0].latest

@@ -157,7 +157,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
         "compress", "plan", "mine:network", "pool.npy", "small.dc", "--divergence", "0.01", folder=tmp_path
     )
     assert made.returncode == 0, made.stderr
-    assert "kept by all inputs like these with a probability of" in made.stdout
+    assert "bound holds for inputs like these at a confidence level of" in made.stdout
     assert json.loads((tmp_path / "small.plan.json").read_text())["feasible"]
     watched = run_command(
         "compress", "watch", "small.dc", "mine:network", "pool.npy", "--plan", "small.plan.json", folder=tmp_path
@@ -186,7 +186,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("plan", "mine", "pool.npy", "s.dc"), "'mine' must be package.module:function, like designs.experiments.resnet:ResNet20"),
+        (("plan", "mine", "pool.npy", "s.dc"), "'mine' must be package.module:function, like my_network:build"),
         (("plan", "no_such:network", "pool.npy", "s.dc"), "no_such:network: the module cannot be imported"),
         (("plan", "mine:nothing", "pool.npy", "s.dc"), "mine:nothing must be a function or a class; found int"),
         (("plan", "mine:other", "pool.npy", "s.dc"), "mine:other: the module has no other"),
