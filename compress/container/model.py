@@ -133,8 +133,8 @@ class CompressedModel:
         for layer, of_layer in zip(layers, self.weight_names, strict=True):
             _store_free_bias(layer, of_layer, stored)
             with_biases.append(with_free_bias(layer, of_layer, stored))
-        for values in stored.values():
-            values.flags.writeable = False
+        for tensor in stored.values():
+            tensor.flags.writeable = False
         vars(self).update(_layers=tuple(with_biases), _tensors=stored)
         parameters = self._parameter_names() + list(stored)
         twice = sorted(name for name, count in Counter(parameters).items() if count > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 import pickle
 import re
@@ -136,7 +137,7 @@ def test_a_model_does_not_change_with_what_its_caller_holds() -> None:
         shapes[0].clear,
         tensors.clear,
         lambda: coding.append(CodingChoice(index_bits=1)),
-        lambda: [values.fill(0) for values in tensors.values()],
+        *(functools.partial(values.fill, 0) for values in tensors.values()),
         lambda: model.decoded_parameters()["bn.weight"].fill(0),
     ]
     for change in reversed(changes):

@@ -191,7 +191,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
         (("plan", "mine:nothing", "pool.npy", "s.dc"), "mine:nothing must be a function or a class; found int"),
         (("plan", "mine:other", "pool.npy", "s.dc"), "mine:other: the module has no other"),
         (("plan", "builtins:dict", "pool.npy", "s.dc"), "builtins:dict must give a torch.nn.Module; found dict"),
-        (("plan", "mine:network", "pool.npy", "s.dc"), "a tolerance needs exactly one positive bound, accuracy_drop or"),
+        (("plan", "mine:network", "pool.npy", "s.dc"), "a tolerance needs exactly one positive bound, accuracy_drop"),
         (
             ("plan", "mine:network", "pool.npy", "s.dc", "--divergence", "1", "--latency-us", "3"),
             "the budget bounds latency_us, which neither the file nor a cost function gives; give a",
