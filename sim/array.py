@@ -187,7 +187,7 @@ def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer) -> None:
     """Warn of a layer that was simulated as if it fitted."""
     if lacking:
         warnings.warn(
-            f"layer {packed.layer.name!r} was simulated as if it fitted, but lacks {'; '.join(map(str, lacking))}; "
+            f"layer {packed.layer.name!r} was simulated as if it fitted, but exceeds {'; '.join(map(str, lacking))}; "
             f"memory_mode='resident' refuses such a layer, 'passes' and 'streamed' run it in blocks that fit",
             DoesNotFitWarning,
             stacklevel=3,

@@ -53,8 +53,8 @@ class FixedPoint:
             raise InputError(f"bits must be 8, 16 or 32; found {self.bits!r}")
         if not 0 <= self.shift <= 62:
             raise InputError(
-                f"a product must be shifted by 0 to 62 bits, weight_fraction_bits + activation_fraction_bits - "
-                f"accumulator_fraction_bits; found {self.shift}"
+                f"weight_fraction_bits + activation_fraction_bits - accumulator_fraction_bits must be 0 to 62, the "
+                f"shift of a product; found {self.shift}"
             )
 
     @property

@@ -263,8 +263,8 @@ def _cannot_be_cut(
     halved = ", of which a streamed block has one half" if buffers == 2 else ""
     other = "rows" if axis == "columns" else "columns"
     return InputError(
-        f"layer {layer.name!r} cannot be cut into blocks of {axis} that fit: even {smallest} lack {_listed(lacking)}"
-        f"{halved}; enlarge it, use more PEs, or try block_axis={other!r}"
+        f"layer {layer.name!r} cannot be cut into blocks of {axis} that fit, since even {smallest} exceed "
+        f"{_listed(lacking)}{halved}; enlarge it, use more PEs, or try block_axis={other!r}"
     )
 
 

@@ -180,7 +180,7 @@ def _packed_network(
             layers = list(network)
         except TypeError:
             raise InputError(
-                f"network must be a traces.Network or a list of layers; found {type(network).__name__}; of a "
+                f"network must be a traces.Network or a list of layers; found {type(network).__name__}; for a "
                 f"container, give its layers"
             ) from None
         plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]

@@ -213,6 +213,6 @@ def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> Integers
     if order.shape != (layer.rows,) or order.dtype.kind not in "iu" or (np.sort(order) != np.arange(layer.rows)).any():
         raise InputError(
             f"layer {layer.name!r}: row_order must hold each of the rows 0 to {layer.rows - 1} once; found "
-            f"{order.dtype} {list(order.shape)} that does not"
+            f"{order.dtype} {list(order.shape)} with other values"
         )
     return order.astype(np.int64)

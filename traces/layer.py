@@ -105,7 +105,7 @@ class CompressedLayer:
             if bias.shape != (codes.shape[0],) or bias.dtype != codes.dtype:
                 raise InputError(
                     f"layer {self.name!r}: bias must be {codes.dtype} [{codes.shape[0]}], one codebook index "
-                    f"a row, of the type of codes; found {bias.dtype} {list(bias.shape)}"
+                    f"per row, of the type of codes; found {bias.dtype} {list(bias.shape)}"
                 )
             self._check_codes_in_codebook("bias", bias, length)
             object.__setattr__(self, "bias", _read_only(bias))
@@ -128,7 +128,7 @@ class CompressedLayer:
         given = np.asarray(self.free_bias)
         if given.shape != (rows,) or given.dtype.kind not in "fiu":
             raise InputError(
-                f"layer {self.name!r}: free_bias must be real numbers [{rows}], one value a row; found {given.dtype} "
+                f"layer {self.name!r}: free_bias must be real numbers [{rows}], one value per row; found {given.dtype} "
                 f"{list(given.shape)}"
             )
         if self.bias is not None:
@@ -147,7 +147,7 @@ class CompressedLayer:
         if largest >= length:
             raise InputError(
                 f"layer {self.name!r}: every value of {field} must be below {length}, the length of the "
-                f"codebook; found {largest}; give a longer codebook or mend {field}"
+                f"codebook; found {largest}; give a longer codebook or correct {field}"
             )
 
     @property

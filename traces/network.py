@@ -56,23 +56,25 @@ class LayerStep:
         """Return the shape of the output; raise InputError if the input does not fit the layer."""
         convolution, layer = self.convolution, self.layer
         if self.bias is not None and self.bias.shape != (layer.rows,):
-            raise InputError(f"bias must be [{layer.rows}], one value a row; found {list(self.bias.shape)}")
+            raise InputError(f"bias must be [{layer.rows}], one value per row; found {list(self.bias.shape)}")
         if convolution is None:
             if math.prod(shape) != layer.columns:
                 raise InputError(
-                    f"{layer.columns:,} columns do not take {math.prod(shape):,} activations of shape {list(shape)}"
+                    f"an input of shape {list(shape)} needs {math.prod(shape):,} columns; found {layer.columns:,}"
                 )
             return (layer.rows,)
         if len(shape) != 3:
-            raise InputError(f"a convolution takes [channels, height, width]; found {list(shape)}")
+            raise InputError(f"the input of a convolution must be [channels, height, width]; found {list(shape)}")
         groups = convolution.groups
         if shape[0] % groups or layer.rows % groups:
-            raise InputError(f"{groups} groups must divide {shape[0]} channels and {layer.rows} rows")
+            raise InputError(
+                f"groups must divide channels and rows; found {groups} groups, {shape[0]} channels, {layer.rows} rows"
+            )
         columns = shape[0] // groups * math.prod(convolution.kernel)
         if columns != layer.columns:
             raise InputError(
-                f"{layer.columns:,} columns do not take {columns:,} activations a position: {shape[0]} channels in "
-                f"{groups} group(s), kernel {convolution.kernel[0]} x {convolution.kernel[1]}"
+                f"{shape[0]} channels in {groups} group(s) and a kernel of {convolution.kernel[0]} x "
+                f"{convolution.kernel[1]} need {columns:,} columns; found {layer.columns:,}"
             )
         return (layer.rows, *convolution.output_size(*shape[1:]))
 
@@ -135,7 +137,7 @@ class PoolStep:
     def output_shape(self, shape: Shape) -> Shape:
         """Return the shape of the output; raise InputError if the input is no image, or smaller than the kernel."""
         if len(shape) != 3:
-            raise InputError(f"pooling takes [channels, height, width]; found {list(shape)}")
+            raise InputError(f"the input of a pooling must be [channels, height, width]; found {list(shape)}")
         if self.kernel is None:
             return (shape[0], 1, 1)
         sizes = []
@@ -196,7 +198,7 @@ class ConcatenateStep:
     def output_shape(self, *shapes: Shape) -> Shape:
         """Return the shape of the output; raise InputError if the images differ in size."""
         if len({shape[1:] for shape in shapes}) != 1:
-            raise InputError(f"images of one size are needed; found {', '.join(str(list(shape)) for shape in shapes)}")
+            raise InputError(f"the images must have one size; found {', '.join(str(list(shape)) for shape in shapes)}")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
     def apply(self, *images: Images) -> Images:

@@ -143,7 +143,7 @@ def _codebook() -> Floats32:
 
 def _check(rows: int, columns: int, weight_density: float, activation_density: float) -> None:
     if rows < 1 or columns < 1:
-        raise InputError(f"a layer has at least one row and one column; found {rows} x {columns}")
+        raise InputError(f"a layer must have at least one row and one column; found {rows} x {columns}")
     for field, density in (("weight_density", weight_density), ("activation_density", activation_density)):
         if not 0 <= density <= 1:
             raise InputError(f"{field} is a share of non-zeros and must be 0 to 1; found {density}")

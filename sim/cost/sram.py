@@ -69,7 +69,7 @@ def sparse_matrix_sram(config: ArrayConfig) -> Sram:
     """
     if config.line_bits > MAX_PORT_BITS:
         raise InputError(
-            f"line_bits must be at most {MAX_PORT_BITS} for energy and area to be known; found {config.line_bits}"
+            f"line_bits must be at most {MAX_PORT_BITS}, the widest port in the SRAM tables; found {config.line_bits}"
         )
     return sram(config.sparse_matrix_bytes, max(config.line_bits, 8))
 

@@ -165,8 +165,8 @@ def run_jobs(
     done = subprocess.run([program], input=commands.astype("<u4").tobytes(), capture_output=True)
     if done.returncode:
         raise InputError(
-            f"{program} ended with {done.returncode} and said {done.stderr.decode(errors='replace').strip()!r}; remove "
-            f"it, so that it is built again"
+            f"{program} failed with exit status {done.returncode}: {done.stderr.decode(errors='replace').strip()!r}; "
+            f"remove it to build it again"
         )
     answer = _Answer(np.frombuffer(done.stdout, dtype="<u4"))
     return [_run_of(job, answer, parameters, config, traced) for job in jobs]

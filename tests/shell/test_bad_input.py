@@ -61,7 +61,7 @@ def test_configs_of_equal_arrays_are_one_key() -> None:
         ((CODES, np.array([0, np.nan])), "every codebook value must be finite"),
         ((CODES, np.array(["a", "b"])), "codebook must be real numbers; found <U1"),
         ((CODES, CODEBOOK + 0j), "codebook must be real numbers; found complex64"),
-        ((CODES, CODEBOOK, CODES[0, :1]), "bias must be uint8 [2], one codebook index a row"),
+        ((CODES, CODEBOOK, CODES[0, :1]), "bias must be uint8 [2], one codebook index per row"),
         ((CODES, CODEBOOK, np.array([0, 3], dtype=np.uint8)), "every value of bias must be below 2"),
     ],
 )
@@ -128,7 +128,7 @@ def test_what_is_no_layer_or_no_engine_is_refused() -> None:
 
 def test_layers_that_do_not_follow_one_another_are_refused() -> None:
     wide = CompressedLayer("wide", np.ones((1, 3), dtype=np.uint8), CODEBOOK)
-    with pytest.raises(InputError, match=r"step 'wide': 3 columns do not take 2 activations of shape \[2\]"):
+    with pytest.raises(InputError, match=r"step 'wide': an input of shape \[2\] needs 2 columns; found 3"):
         simulate_network([LAYER, wide], [[1, 1]])
 
 

@@ -175,8 +175,8 @@ def test_a_layer_keeps_it_in_every_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bias", "free_bias", "sentence"),
     [
-        (None, [1.0, 2.0], "free_bias must be real numbers [3], one value a row; found float64 [2]"),
-        (None, ["a", "b", "c"], "free_bias must be real numbers [3], one value a row; found <U1 [3]"),
+        (None, [1.0, 2.0], "free_bias must be real numbers [3], one value per row; found float64 [2]"),
+        (None, ["a", "b", "c"], "free_bias must be real numbers [3], one value per row; found <U1 [3]"),
         (None, [1, np.inf, 2], "every value of free_bias must be finite as float32"),
         (None, [1, 1e39, 2], "every value of free_bias must be finite as float32"),
         ([1, 1, 1], [1, 2, 3], "a bias must be codes (bias) or values (free_bias); found both; give their sum"),
@@ -290,7 +290,7 @@ def test_a_container_is_simulated_with_its_free_biases(tmp_path: Path) -> None:
 
 def test_a_container_that_holds_more_than_layers_is_refused_by_name(tmp_path: Path) -> None:
     container, _, _ = saved_container(tmp_path, {"1.weight": np.ones(24), "1.running_mean": np.ones(24)})
-    sentence = r"network\.dc: its layers are run one after the other, .* found 1\.weight, 1\.running_mean, which would"
+    sentence = r"network\.dc: its layers run one after the other, .* found 1\.weight, 1\.running_mean, which would"
     for simulated in (
         lambda: run_container(container, ARRAY, activations=tmp_path / "inputs.npy"),
         lambda: open_workload([str(container)], activations=tmp_path / "inputs.npy"),
@@ -298,7 +298,7 @@ def test_a_container_that_holds_more_than_layers_is_refused_by_name(tmp_path: Pa
         with pytest.raises(InputError, match=sentence):
             simulated()
     model: Any = CompressedModel.load(container)
-    with pytest.raises(InputError, match=r"must be a traces\.network\.Network or a list of layers; found Compr"):
+    with pytest.raises(InputError, match=r"must be a traces\.Network or a list of layers; found Compr"):
         simulate_network(model, np.ones((1, 8)), ARRAY)
 
 

@@ -108,7 +108,7 @@ def test_vgg_6_is_said_not_to_fit_and_by_how_much() -> None:
     assert str(pointer_sram) == ("pointer SRAM of a PE: 25,090 pointers needed, 16,384 available, 8,706 (53%) too many")
     assert (pointer_range.memory, pointer_range.available) == ("range of a pointer", 65_535)
     assert pointer_range.needed == packed.stored_per_pe.max() > 65_535
-    with pytest.warns(DoesNotFitWarning, match="layer 'VGG-6' was simulated as if it fitted, but lacks pointer SRAM"):
+    with pytest.warns(DoesNotFitWarning, match="layer 'VGG-6' was simulated as if it fitted, but exceeds pointer SRAM"):
         ideal = simulate(packed, activations, ArrayConfig())
     assert ideal.shortfalls == (pointer_sram, pointer_range)
     with pytest.raises(InputError, match=r"'VGG-6' does not fit: pointer SRAM of a PE: 25,090 .*; enlarge .* or 'str"):
@@ -121,7 +121,7 @@ def test_vgg_6_is_said_not_to_fit_and_by_how_much() -> None:
     assert (passes.blocks, streamed.blocks) == (2, 4)
     assert streamed.cycles < passes.cycles
     with pytest.raises(
-        InputError, match=r"cannot be cut into blocks of rows that fit: even one row in each PE lack po"
+        InputError, match=r"cannot be cut into blocks of rows that fit, since even one row in each PE exceed po"
     ):
         simulate(packed, activations, ArrayConfig(memory_mode="passes", block_axis="rows"))
 
@@ -139,8 +139,8 @@ def test_what_cannot_be_cut_is_refused_with_the_reason() -> None:
     tiny = ArrayConfig(num_pes=4, sparse_matrix_bytes=16, memory_mode="passes")
     with pytest.raises(
         InputError,
-        match=r"columns that fit: even columns 0 to 3 lack sparse-matrix SRAM of a PE: 8 lines needed, 2 available, 6 "
-        r"\(300%\) too many; enlarge it, use more PEs, or try block_axis='rows'",
+        match=r"columns that fit, since even columns 0 to 3 exceed sparse-matrix SRAM of a PE: 8 lines needed, "
+        r"2 available, 6 \(300%\) too many; enlarge it, use more PEs, or try block_axis='rows'",
     ):
         simulate(layer, activations, tiny)
     with pytest.raises(InputError, match="of which a streamed block has one half"):
@@ -202,7 +202,7 @@ def test_arrays_that_cut_a_layer_differently_are_counted_together() -> None:
 def test_a_timeline_of_blocks_is_refused() -> None:
     layer, activations = draw_layer("x", 60, 200, 0.3, 0.5, 0)
     config = ArrayConfig(num_pes=4, sparse_matrix_bytes=300, memory_mode="passes")
-    with pytest.raises(InputError, match=r"'x' runs in \d+ block\(s\) loaded from DRAM; what happens in each cycle"):
+    with pytest.raises(InputError, match=r"'x' runs in \d+ block\(s\) loaded from DRAM; the state in each cycle"):
         timeline(layer, activations, config)
 
 

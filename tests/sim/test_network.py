@@ -207,12 +207,12 @@ def test_a_convolution_that_does_not_stay_on_the_array_is_refused() -> None:
         ([PoolStep("pool", INPUT, "max", (9, 9))], "step 'pool': a window of 9 with padding 0 does not fit an image"),
         (
             [LayerStep(drawn_layer("conv", 4, 10), INPUT, Convolution((3, 3)))],
-            "step 'conv': 10 columns do not take 27 activations a position: 3 channels in 1 group(s), kernel 3 x 3",
+            "step 'conv': 3 channels in 1 group(s) and a kernel of 3 x 3 need 27 columns; found 10",
         ),
-        ([LayerStep(drawn_layer("fc", 4, 10))], "step 'fc': 10 columns do not take 192 activations of shape [3, 8, 8]"),
+        ([LayerStep(drawn_layer("fc", 4, 10))], "step 'fc': an input of shape [3, 8, 8] needs 192 columns; found 10"),
         (
             [LayerStep(drawn_layer("conv", 4, 3), INPUT, Convolution(groups=2))],
-            "step 'conv': 2 groups must divide 3 channels and 4 rows",
+            "step 'conv': groups must divide channels and rows; found 2 groups, 3 channels, 4 rows",
         ),
         (
             [LayerStep(drawn_layer("conv", 4, 243), INPUT, Convolution((9, 9)))],
@@ -220,15 +220,15 @@ def test_a_convolution_that_does_not_stay_on_the_array_is_refused() -> None:
         ),
         (
             [LayerStep(drawn_layer("fc", 4, 192), bias=np.ones(3, dtype=np.float32))],
-            "step 'fc': bias must be [4], one value a row; found [3]",
+            "step 'fc': bias must be [4], one value per row; found [3]",
         ),
         (
             [LayerStep(drawn_layer("fc", 4, 192)), PoolStep("pool", "fc", "max")],
-            "step 'pool': pooling takes [channels, height, width]; found [4]",
+            "step 'pool': the input of a pooling must be [channels, height, width]; found [4]",
         ),
         (
             [PoolStep("pool", INPUT, "max"), ConcatenateStep("both", (INPUT, "pool"))],
-            "step 'both': images of one size are needed; found [3, 8, 8], [3, 1, 1]",
+            "step 'both': the images must have one size; found [3, 8, 8], [3, 1, 1]",
         ),
     ],
 )

@@ -66,7 +66,9 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
     pes = [_entries(folder, pe, num_pes) for pe in range(num_pes)]
     num_columns = pes[0].num_columns
     if any(pe.num_columns != num_columns for pe in pes):
-        raise InputError(f"{folder}: all PEs must have as many columns; found {sorted({pe.num_columns for pe in pes})}")
+        raise InputError(
+            f"{folder}: all PEs must have the same number of columns; found {sorted({pe.num_columns for pe in pes})}"
+        )
     if num_columns not in (activations.size, activations.size + 1) or not activations.size:
         raise InputError(
             f"{folder}: {num_columns:,} columns must have as many activations, or one less if the last column is "
@@ -77,7 +79,9 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
         raise InputError(f"{folder}: arithm.dat holds {codebook.size} shared weights; found code {codes.max()}")
     needed = int(rows.max(initial=0)) + 1
     if num_rows is not None and num_rows < needed:
-        raise InputError(f"{folder}: num_rows={num_rows} must be at least {needed:,}, where the last entry lies")
+        raise InputError(
+            f"{folder}: num_rows={num_rows} must be at least {needed:,}: an entry is in row {needed - 1:,}"
+        )
     check_size(str(folder), num_rows or needed, num_columns)
     dense = np.zeros((num_rows or needed, num_columns), dtype=np.uint8 if codebook.size <= 256 else np.uint16)
     dense[rows, columns] = codes
@@ -105,7 +109,7 @@ def _entries(folder: Path, pe: int, num_pes: int) -> _Entries:
     before = np.concatenate([[0], places])[pointers[:-1]]
     rows = (places - before[columns] - 1) * num_pes + pe
     if (rows >= 2**31).any():
-        raise InputError(f"{folder}/spm/spm{pe}.dat: a gap leads to row {rows.max():,}, which no layer has")
+        raise InputError(f"{folder}/spm/spm{pe}.dat: rows must be below 2**31; a gap leads to row {rows.max():,}")
     kept = codes != 0
     return _Entries(rows[kept], columns[kept], codes[kept], steps.size)
 

@@ -69,7 +69,9 @@ def layer_from_matrix(
     if bias is not None:
         biases = _as_float32(name, "bias", np.asarray(bias))
         if biases.shape != (shape[0],):
-            raise InputError(f"layer {name!r}: bias must be [{shape[0]}], one value a row; found {list(biases.shape)}")
+            raise InputError(
+                f"layer {name!r}: bias must be [{shape[0]}], one value per row; found {list(biases.shape)}"
+            )
     distinct = np.unique(np.concatenate([values, biases]))
     distinct = distinct[distinct != 0]
     if distinct.size > MOST_SHARED_WEIGHTS:

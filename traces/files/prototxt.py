@@ -31,7 +31,9 @@ def parse_prototxt(text: str) -> Message:
     while at < len(text):
         token = _TOKEN.match(text, at)
         if not token:
-            raise InputError(f"line {line}: {text[at : at + 20].splitlines()[0]!r} is no field of a text-form message")
+            raise InputError(
+                f"line {line}: expected a field of a text-format message; found {text[at : at + 20].splitlines()[0]!r}"
+            )
         if token.lastgroup != "space":
             tokens.append((token.lastgroup or "", token.group(), line))
         line += token.group().count("\n")
@@ -45,7 +47,7 @@ def parse_prototxt(text: str) -> Message:
 def _message(tokens: list[tuple[str, str, int]], at: int, last_line: int, depth: int) -> tuple[Message, int]:
     """Return the fields from token `at` on, and the token that ends the message."""
     if depth > DEEPEST:
-        raise InputError(f"line {tokens[at - 1][2]}: messages are nested in one another more than {DEEPEST} times")
+        raise InputError(f"line {tokens[at - 1][2]}: messages may be nested at most {DEEPEST} times")
     message: Message = {}
     while at < len(tokens) and tokens[at][1] != "}":
         kind, name, line = tokens[at]

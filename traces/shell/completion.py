@@ -44,7 +44,7 @@ def completion_script(shell: Shell) -> str:
         command = [sys.executable, "-m", name, "--tyro-print-completion", "bash"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise InputError(f"python -m {name} does not start, so nothing completes it: {done.stderr.strip()}")
+            raise InputError(f"python -m {name} cannot be completed, since it does not start: {done.stderr.strip()}")
         scripts[name] = done.stdout
     return _together(scripts, shell)
 

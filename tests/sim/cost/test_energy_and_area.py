@@ -111,7 +111,9 @@ def test_a_larger_or_wider_sram_is_never_cheaper_to_access(
 def test_an_sram_outside_the_table_is_refused() -> None:
     with pytest.raises(InputError, match="must have 512 to 4,194,304 bytes and a port of 8 to 512 bits; found 100 by"):
         sram(100, 64)
-    with pytest.raises(InputError, match="line_bits must be at most 512 for energy and area to be known; found 1024"):
+    with pytest.raises(
+        InputError, match="line_bits must be at most 512, the widest port in the SRAM tables; found 1024"
+    ):
         energy_of(ArrayConfig(line_bits=1024), 1, 1, 1, 1, 1)
     with pytest.raises(InputError, match="an SRAM of 512 bytes is too small for a port of 512 bits"):
         sram(512, 512)

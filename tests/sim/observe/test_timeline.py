@@ -105,7 +105,7 @@ def assert_same(found: TimelineSummary, expected: TimelineSummary) -> None:
         (
             "blocked",
             None,
-            "must hold the arrays name, num_pes, .*; blocked missing; make it with sim.observe.timeline_summary",
+            "must hold the arrays name, num_pes, .*; blocked missing; write it with sim.write_timeline",
         ),
         ("num_pes", np.float64(64), "num_pes must be a whole number; found float64 \\[\\]"),
         ("num_pes", np.int64(0), "num_pes must be 1 to 65,536; found 0 to 0"),

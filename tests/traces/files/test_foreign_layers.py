@@ -61,7 +61,7 @@ def test_entries_that_are_stored_twice_are_added_up_and_stored_zeros_pruned() ->
         (np.array([[1j]]), None, "found complex128 [1, 1]"),
         (np.array([[np.inf]]), None, "weights must be finite as float32; found NaN, infinity or a larger number"),
         (np.array([[1e39]]), None, "weights must be finite as float32"),
-        (WEIGHTS, [1], "bias must be [2], one value a row; found [1]"),
+        (WEIGHTS, [1], "bias must be [2], one value per row; found [1]"),
         (WEIGHTS, ["a", "b"], "bias must be real numbers; found <U1"),
         (
             np.arange(1, 2**16 + 1).reshape(256, 256),
@@ -167,12 +167,12 @@ def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
         "act.dat holds 0",
         "4 columns must have as many activations, or one less if the last column is the bias; act.dat holds 2",
         "ptr0.dat: must hold values of 4 bytes; its 5 bytes are cut off",
-        "all PEs must have as many columns; found [3, 4]",
+        "all PEs must have the same number of columns; found [3, 4]",
         "ptr0.dat: offsets must rise from 0 to the 2 entries of spm0.dat; found 5 offsets, [0] to [3]",
         "ptr0.dat: offsets must rise from 0",
         "spm0.dat: must hold pairs (code, gap); it is cut off",
         "arithm.dat holds 4 shared weights; found code 9",
-        "spm0.dat: a gap leads to row",
+        "spm0.dat: rows must be below 2**31; a gap leads to row",
         "a layer may have at most 1,073,741,824 weights",
     ]
     for number, ((name, content), sentence) in enumerate(zip(damages.items(), sentences, strict=True)):
@@ -186,7 +186,7 @@ def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=re.escape(sentence)):
             read_eie_directory(folder)
     write_eie_directory(tmp_path / "whole", layer, np.ones(4, dtype=np.float32), whole)
-    with pytest.raises(InputError, match="num_rows=3 must be at least 4, where the last entry lies"):
+    with pytest.raises(InputError, match="num_rows=3 must be at least 4: an entry is in row 3"):
         read_eie_directory(tmp_path / "whole", 3)
     assert read_eie_directory(tmp_path / "whole", 9)[0].rows == 9
 
@@ -262,7 +262,7 @@ def replaced(old: str, new: str) -> str:
         (NET, replaced("pad: 1", "pad: x"), "pad must be one or two whole numbers; found ['x', 'x']"),
         (NET, replaced("num_output: 3", ""), "layer 'conv' of the description needs one num_output, a whole number"),
         (NET, replaced('type: "ReLU"', 'type: "LRN"'), "layer 'relu' of the description is of type 'LRN'"),
-        (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer puts out"),
+        (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer"),
         (NET, replaced('bottom: "conv" top: "conv"', 'bottom: "data"'), "a ReLU must follow the layer it rectifies"),
         (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "must pool by MAX or AVE; found 'STOCHASTIC'"),
         (NET, replaced("input_dim: 4", "input_dim: -4"), "must state input_dim, the inputs and their shape; found"),
@@ -276,8 +276,8 @@ def replaced(old: str, new: str) -> str:
         (NET, PROTOTXT + "name:", "the text ends in the middle of field 'name'"),
         (NET, PROTOTXT + "name 3", "field 'name' must be followed by a value or a message; found '3'"),
         (NET, PROTOTXT + "3", "line 12: a field must begin with its name; found '3'"),
-        (NET, PROTOTXT + "\n\n%", "line 14: '%' is no field of a text-form message"),
-        (NET, "a {" * 5000, "line 1: messages are nested in one another more than 100 times"),
+        (NET, PROTOTXT + "\n\n%", "line 14: expected a field of a text-format message; found '%'"),
+        (NET, "a {" * 5000, "line 1: messages may be nested at most 100 times"),
     ],
 )  # fmt: skip
 def test_a_damaged_net_file_gets_a_sentence(net: bytes, prototxt: str, sentence: str, tmp_path: Path) -> None:
