@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from designs.codesigns.search import Search
     from designs.codesigns.trained_network import TrainedNetwork
     from designs.codesigns.verification import Distillation
-    from designs.design import Design, LayerCompression
+    from designs.design import Design
     from designs.space import Constraints, Range, Space
     from designs.sweeps.advice import Advice, advise
     from designs.sweeps.dask_workers import Cluster
@@ -35,7 +35,6 @@ __all__ = [
     "Design",
     "DesignPoint",
     "Distillation",
-    "LayerCompression",
     "NetworkRun",
     "Range",
     "Sample",
@@ -72,7 +71,7 @@ _NAMES = {
     "designs.codesigns.search": ("Search",),
     "designs.codesigns.trained_network": ("TrainedNetwork",),
     "designs.codesigns.verification": ("Distillation",),
-    "designs.design": ("Design", "LayerCompression"),
+    "designs.design": ("Design",),
     "designs.space": ("Constraints", "Range", "Space"),
     "designs.sweeps.advice": ("Advice", "advise"),
     "designs.sweeps.dask_workers": ("Cluster",),

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 
 import pyarrow as pa
 
+from compress import LayerSettings
 from designs.results import Column
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
@@ -24,40 +25,6 @@ HARDWARE_TYPES: dict[str, Any] = {**get_type_hints(ArrayConfig), "row_assignment
 
 
 @dataclass(frozen=True)
-class LayerCompression:
-    """Compression of one layer.
-
-    Attributes
-    ----------
-    density : float
-        Share of weights that are kept, above 0 and up to 1.
-    weight_bits : int
-        Bits of a code, 1 to 8.
-    index_bits : int, optional
-        Bits of a gap in the file, 1 to 8. None: the width that takes the fewest bytes.
-
-    Raises
-    ------
-    InputError
-        If a value is out of its range.
-    """
-
-    density: float = 0.1
-    weight_bits: int = 4
-    index_bits: int | None = None
-
-    def __post_init__(self) -> None:
-        if isinstance(self.density, bool) or not isinstance(self.density, int | float) or not 0 < self.density <= 1:
-            raise InputError(f"density must be a share of weights to keep, above 0 and up to 1; found {self.density!r}")
-        for name, least in (("weight_bits", 1), ("index_bits", 1)):
-            value = getattr(self, name)
-            if value is None and name == "index_bits":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= 8:
-                raise InputError(f"{name} of a compressed layer must be a whole number of 1 to 8; found {value!r}")
-
-
-@dataclass(frozen=True)
 class Design:
     """One point of a space.
 
@@ -68,7 +35,7 @@ class Design:
     row_assignment : {"interleaved", "entries", "activity", "search"}
         Assignment of the matrix rows to PEs (`sim.row_assignment`): interleaved as in the EIE paper, balanced by
         stored entries, balanced by recorded activity, or searched on recorded inputs with the paper's queue.
-    compression : tuple of (str, LayerCompression)
+    compression : tuple of (str, LayerSettings)
         Compression of each layer by name. Empty if the network comes compressed.
 
     Raises
@@ -79,7 +46,7 @@ class Design:
 
     array: ArrayConfig
     row_assignment: RowAssignment = "interleaved"
-    compression: tuple[tuple[str, LayerCompression], ...] = ()
+    compression: tuple[tuple[str, LayerSettings], ...] = ()
 
     def __post_init__(self) -> None:
         if self.row_assignment not in ROW_ASSIGNMENTS:
@@ -88,7 +55,7 @@ class Design:
 
     @classmethod
     def from_hardware(
-        cls, values: Mapping[str, Any], compression: tuple[tuple[str, LayerCompression], ...] = ()
+        cls, values: Mapping[str, Any], compression: tuple[tuple[str, LayerSettings], ...] = ()
     ) -> Design:
         """Return the design of these hardware parameters; `values` may hold more than HARDWARE names."""
         array = ArrayConfig(**{name: values[name] for name in ARRAY_FIELDS})

@@ -28,13 +28,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_origin, get_type_hints
 
-from designs.design import ARRAY_FIELDS, HARDWARE, HARDWARE_TYPES, Design, LayerCompression
+from compress import LayerSettings
+from designs.design import ARRAY_FIELDS, HARDWARE, HARDWARE_TYPES, Design
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
 from traces import InputError
 
-COMPRESSION = tuple(field.name for field in dataclasses.fields(LayerCompression))
-_TYPES = {**HARDWARE_TYPES, **get_type_hints(LayerCompression)}
+COMPRESSION = ("density", "weight_bits", "index_bits")  # options of LayerSettings that a space varies
+_TYPES = HARDWARE_TYPES | {name: get_type_hints(LayerSettings)[name] for name in COMPRESSION}
 _MOST_VALUES = 1_000_000
 
 
@@ -194,7 +195,7 @@ class Space:
         Fields of `sim.ArrayConfig` and row_assignment by name: each a value, a sequence of values or a `Range`. A
         parameter that is left out has the EIE paper's value.
     compression : mapping
-        Options of `LayerCompression` by name, which each layer varies on its own. "layers" maps names of layers to
+        Options of `LayerSettings` by name, which each layer varies on its own. "layers" maps names of layers to
         options that override these.
     constraints : Constraints
         Constraints on every design.
@@ -271,7 +272,7 @@ class Space:
             if dot:
                 options.setdefault(layer, {})[option] = value
         return Design.from_hardware(
-            values, tuple((layer, LayerCompression(**chosen)) for layer, chosen in options.items())
+            values, tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
         )
 
     def refuses(self, values: Mapping[str, Any]) -> str | None:
@@ -389,4 +390,4 @@ def _check_hardware(name: str, value: Any) -> Any:
 
 
 def _check_compression(name: str, value: Any) -> Any:
-    return getattr(LayerCompression(**{name: value}), name)
+    return getattr(LayerSettings(**{name: value}), name)

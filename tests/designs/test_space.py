@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designs import Constraints, Design, LayerCompression, Range, Sampling, Space, sample
+from compress import LayerSettings
+from designs import Constraints, Design, Range, Sampling, Space, sample
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
 from traces import InputError
@@ -69,7 +70,7 @@ def test_designs_state_their_compression_layer_by_layer() -> None:
     assert len(set(chosen.designs)) == 20
     for design in chosen.designs:
         of_layer = dict(design.compression)
-        assert isinstance(of_layer["fc1"], LayerCompression)
+        assert isinstance(of_layer["fc1"], LayerSettings)
         assert 0.05 <= of_layer["fc1"].density <= 0.5
         assert of_layer["fc3"].weight_bits in (4, 5)
         assert design.array.memory_mode == "resident"
@@ -153,9 +154,9 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
         ("[hardware]\nclock_mhz = { low = 'a', high = 9.0 }\n", "a range's low must be a number; found 'a'"),
         (
             "[compression]\ndensity = 1.5\n",
-            "density must be a share of weights to keep, above 0 and up to 1; found 1.5",
+            "density: the share of weights to keep must be above 0 and at most 1; found 1.5",
         ),
-        ("[compression]\nweight_bits = [4, 9]\n", "weight_bits of a compressed layer must be a whole number of 1 to 8"),
+        ("[compression]\nweight_bits = [4, 9]\n", "weight_bits=9 must be 1 to 8"),
         ("[compression.layers.fc]\nbits = 4\n", "compression.layers.fc: there is no bits; there are density"),
         ("[compression.layers]\nfc = 4\n", "compression.layers.fc must be a table of names; found 4"),
         ("[constraints]\nmax_area = 4\n", "constraints: there is no max_area; there are max_area_mm2, must_fit"),
