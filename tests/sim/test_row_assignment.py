@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import ArrayConfig, pack, simulate
-from sim.row_assignment import rows_balanced_by_activity, rows_balanced_by_entries, rows_found_by_search
+from sim import (
+    ArrayConfig,
+    RowAssignment,
+    assign_rows,
+    pack,
+    rows_balanced_by_activity,
+    rows_balanced_by_entries,
+    rows_found_by_search,
+    simulate,
+)
 from tests.conftest import real_file
 from tests.layers import Case, cases
-from traces import CompressedLayer, InputError
-from traces.files.npz import read_layer_and_input
+from traces import CompressedLayer, InputError, draw_layer, read_layer_and_input
 
 CODEBOOK = np.array([0, 1], dtype=np.float32)
 
@@ -97,6 +105,22 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         rows_balanced_by_entries(layer, 0)
     with pytest.raises(InputError, match="num_trials must be a whole number, 0 or more; found -1"):
         rows_found_by_search(layer, np.ones(2), ArrayConfig(), num_trials=-1)
+
+
+def test_an_assignment_is_chosen_by_its_name() -> None:
+    layer, activations = draw_layer("x", 40, 12, 0.5, 0.5, 0)
+    array = ArrayConfig(num_pes=4)
+    orders = {
+        "entries": rows_balanced_by_entries(layer, 4),
+        "activity": rows_balanced_by_activity(layer, activations, 4),
+        "search": rows_found_by_search(layer, activations, array),
+    }
+    for name in get_args(RowAssignment):
+        np.testing.assert_array_equal(assign_rows(layer, name, array, activations), orders.get(name))
+    with pytest.raises(InputError, match="row_assignment='search' needs recorded inputs; give activations"):
+        assign_rows(layer, "search", array)
+    with pytest.raises(InputError, match=r"row_assignment must be one of 'interleaved', .*; found 'best'"):
+        assign_rows(layer, "best", array)  # type: ignore[arg-type]
 
 
 def test_the_real_alex8_needs_at_most_7400_cycles(data: Path) -> None:
