@@ -221,22 +221,22 @@ def checked_activations(layer: CompressedLayer, activations: npt.ArrayLike) -> F
     """Return one input of a layer as finite float32 [columns], or raise InputError."""
     name, columns = layer.name, layer.columns
     try:
-        given = np.asarray(activations)
+        array = np.asarray(activations)
     except ValueError as error:
         raise InputError(f"layer {name!r}: activations must be one row of numbers; they are ragged") from error
-    if given.dtype.kind not in "fiub":
-        raise InputError(f"layer {name!r}: activations must be real numbers; found {given.dtype}")
-    if given.shape != (columns,):
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"layer {name!r}: activations must be real numbers; found {array.dtype}")
+    if array.shape != (columns,):
         raise InputError(
             f"layer {name!r} has {columns:,} columns, so activations must be [{columns}]; "
-            f"found shape {list(given.shape)}"
+            f"found shape {list(array.shape)}"
         )
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(given, dtype=np.float32)
+        values = np.ascontiguousarray(array, dtype=np.float32)
     finite = np.isfinite(values)
     if not finite.all():
         column = int(np.argmin(finite))
         raise InputError(
-            f"layer {name!r}: every activation must be a finite float32; found {given[column]} at column {column}"
+            f"layer {name!r}: every activation must be a finite float32; found {array[column]} at column {column}"
         )
     return values

@@ -283,20 +283,20 @@ class BatchRun:
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
     """Return inputs of a layer as finite float32 [inputs, columns], or raise InputError."""
     try:
-        given = np.asarray(activations)
+        array = np.asarray(activations)
     except ValueError as error:
         raise InputError(f"layer {layer.name!r}: all inputs must be of one length; they are ragged") from error
-    if given.ndim != 2 or not len(given) or given.shape[1] != layer.columns or given.dtype.kind not in "fiub":
+    if array.ndim != 2 or not len(array) or array.shape[1] != layer.columns or array.dtype.kind not in "fiub":
         raise InputError(
             f"layer {layer.name!r}: activations must be real numbers [inputs, {layer.columns}], at least one input; "
-            f"found {given.dtype} {list(given.shape)}"
+            f"found {array.dtype} {list(array.shape)}"
         )
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(given, dtype=np.float32)
+        values = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(values).all():
         number, column = np.argwhere(~np.isfinite(values))[0]
         raise InputError(
-            f"layer {layer.name!r}: every activation must be a finite float32; found {given[number, column]} at column "
+            f"layer {layer.name!r}: every activation must be a finite float32; found {array[number, column]} at column "
             f"{column} of input {number}"
         )
     return values

@@ -133,18 +133,18 @@ def simulate_network(
     config = config or ArrayConfig()
     network, packed = _packed_network(network, config)
     try:
-        given = np.asarray(inputs)
+        array = np.asarray(inputs)
     except ValueError as error:
         raise InputError(f"network {network.name!r}: all inputs must be of one shape; they are ragged") from error
-    if given.shape[1:] != network.input_shape or not len(given) or given.dtype.kind not in "fiub":
+    if array.shape[1:] != network.input_shape or not len(array) or array.dtype.kind not in "fiub":
         raise InputError(
             f"network {network.name!r}: inputs must be real numbers [inputs, "
-            f"{', '.join(map(str, network.input_shape))}], at least one input; found {given.dtype} {list(given.shape)}"
+            f"{', '.join(map(str, network.input_shape))}], at least one input; found {array.dtype} {list(array.shape)}"
         )
     chunk = _inputs_at_once(network)
     outputs, costs = [], []
-    for begin in range(0, len(given), chunk):
-        part = given[begin : begin + chunk]
+    for begin in range(0, len(array), chunk):
+        part = array[begin : begin + chunk]
         output, layer_costs = _run(network, packed, part, config)
         outputs.append(output)
         costs.append(layer_costs)
@@ -186,8 +186,8 @@ def _packed_network(
         plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
         network = Network.of_layers("layers", plain)
         packed = {
-            layer.name: [given if isinstance(given, PackedLayer) else pack(given, config)]
-            for layer, given in zip(plain, layers, strict=True)
+            layer.name: [either if isinstance(either, PackedLayer) else pack(either, config)]
+            for layer, either in zip(plain, layers, strict=True)
         }
     else:
         steps = [step for step in network.steps if isinstance(step, LayerStep)]

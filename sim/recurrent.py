@@ -140,14 +140,14 @@ def _run(
                 f"layer {packed.layer.name!r} must have {gates} gates of {hidden_size:,} rows, since weight_hh has "
                 f"{hidden_size:,} columns, the hidden state; found {packed.layer.rows:,} rows"
             )
-    given = np.asarray(inputs)
-    if given.ndim != 3 or 0 in given.shape or given.shape[2] != packed_ih.layer.columns:
+    array = np.asarray(inputs)
+    if array.ndim != 3 or 0 in array.shape or array.shape[2] != packed_ih.layer.columns:
         raise InputError(
             f"inputs must be [sequences, steps, {packed_ih.layer.columns}], at least one of each; "
-            f"found {list(given.shape)}"
+            f"found {list(array.shape)}"
         )
-    sequences, steps, columns = given.shape
-    input_products = simulate_batch(packed_ih, checked_inputs(packed_ih.layer, given.reshape(-1, columns)), config)
+    sequences, steps, columns = array.shape
+    input_products = simulate_batch(packed_ih, checked_inputs(packed_ih.layer, array.reshape(-1, columns)), config)
     from_input = input_products.output.reshape(sequences, steps, -1).astype(np.float64)
     hidden, cell = np.zeros((2, sequences, hidden_size))
     hidden_products, states = [], []

@@ -78,10 +78,10 @@ class CompressedLayer:
             raise InputError(
                 f"layer {self.name!r}: codes must have at least one row and one column; found shape {codes.shape}"
             )
-        given = np.asarray(self.codebook)
-        if given.dtype.kind not in "fiu":
-            raise InputError(f"layer {self.name!r}: codebook must be real numbers; found {given.dtype}")
-        codebook = given.astype(np.float32)
+        array = np.asarray(self.codebook)
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"layer {self.name!r}: codebook must be real numbers; found {array.dtype}")
+        codebook = array.astype(np.float32)
         length = codebook.size
         if codebook.ndim != 1 or length < 2 or length & (length - 1):
             raise InputError(
@@ -125,11 +125,11 @@ class CompressedLayer:
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
     def _checked_free_bias(self, rows: int) -> Floats32:
-        given = np.asarray(self.free_bias)
-        if given.shape != (rows,) or given.dtype.kind not in "fiu":
+        array = np.asarray(self.free_bias)
+        if array.shape != (rows,) or array.dtype.kind not in "fiu":
             raise InputError(
-                f"layer {self.name!r}: free_bias must be real numbers [{rows}], one value per row; found {given.dtype} "
-                f"{list(given.shape)}"
+                f"layer {self.name!r}: free_bias must be real numbers [{rows}], one value per row; found {array.dtype} "
+                f"{list(array.shape)}"
             )
         if self.bias is not None:
             raise InputError(
@@ -137,7 +137,7 @@ class CompressedLayer:
                 f"codebook[bias] + free_bias, as free_bias"
             )
         with np.errstate(over="ignore"):
-            values = given.astype(np.float32)
+            values = array.astype(np.float32)
         if not np.isfinite(values).all():
             raise InputError(f"layer {self.name!r}: every value of free_bias must be finite as float32")
         return values

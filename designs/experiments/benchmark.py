@@ -106,7 +106,7 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
                     "active_inputs": np.count_nonzero(active),
                     "layer_macs": np.count_nonzero(layer.codes[:, active]),
                     "cycles_in_batches": _cycles_in_batches(layer, activations, config, counts.cycles),
-                    "processed_entries": int(counts.entries_per_pe.sum()),
+                    "processed_entries": counts.processed_entries,
                     **{field: getattr(counts, field) for field in _COUNTS},
                     "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
                     "energy_pj": counts.energy.total_pj,

@@ -44,7 +44,7 @@ def run_line_widths(path: Path, data: Path | None = None) -> pa.Table:
                         "layer": name,
                         "weights": weights,
                         "line_bits": config.line_bits,
-                        "entries": int(counts.entries_per_pe.sum()),
+                        "entries": counts.processed_entries,
                         "reads_kept": counts.line_reads,
                         "reads_anew": anew,
                         "reads_own_lines": own_lines,

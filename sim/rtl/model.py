@@ -120,8 +120,8 @@ def _run(command: list[str], folder: Path) -> None:
     """Run a tool; raise InputError with its first error if it fails."""
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
-        first = next((line for line in said if line.startswith("%") or "error" in line), said[-1])
+        lines = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
+        first = next((line for line in lines if line.startswith("%") or "error" in line), lines[-1])
         raise InputError(
             f"the array in SystemVerilog could not be built: {command[0]} ended with {done.returncode}: {first}"
         )

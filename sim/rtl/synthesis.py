@@ -100,8 +100,8 @@ def _synthesized(parameters: RtlParameters, write: str) -> str:
         script = f"read_verilog -sv {' '.join(files)}; hierarchy -top array {settings}; {SCRIPT}; {write} written"
         done = subprocess.run(["yosys", "-q", "-p", script], cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            said = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
-            raise InputError(f"the array in SystemVerilog could not be synthesized: yosys said: {said[-1]}")
+            lines = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
+            raise InputError(f"the array in SystemVerilog could not be synthesized: yosys: {lines[-1]}")
         return (folder / "written").read_text()
 
 
