@@ -136,7 +136,7 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
         ("[hardware]\nnum_pes = []\n", r"num_pes must be one or more different values; found \(\)"),
         ("[hardware]\nnum_pes = [4, 4]\n", r"num_pes must be one or more different values; found \(4, 4\)"),
         ("[hardware]\nnum_pes = 4.5\n", "num_pes must be a whole number; found 4.5"),
-        ("[hardware]\nline_bits = 1024\n", "line_bits must be at most 512 for energy and area"),
+        ("[hardware]\nline_bits = 1024\n", "line_bits must be at most 512, the widest port"),
         ("[hardware]\npointer_bytes = 16\n", "an SRAM must have 512 to 4,194,304 bytes"),
         ("[hardware]\nrow_assignment = 'best'\n", "row_assignment must be one of 'interleaved', 'entries', 'activity'"),
         ("[hardware]\nmemory_mode = { low = 1, high = 2 }\n", "memory_mode has names for values, so it takes no range"),

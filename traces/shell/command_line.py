@@ -1,9 +1,10 @@
-"""What the command lines of all packages share: mistakes end in a sentence, not in a traceback."""
+"""Shared parts of all command lines: invalid input ends in a sentence, not in a traceback."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -25,13 +26,13 @@ _INTERRUPTED = "interrupted: files are whole or absent, and steps that the main 
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and one sentence on bad input, with 130 when interrupted or terminated."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that it, too, leaves nothing half-written
+    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if interrupted or terminated."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no incomplete files, either
     try:
         check_packages_belong_together()
         command()
     except InputError as error:
-        sys.exit(_say(f"error: {error}", status=2))
+        sys.exit(_say(f"error: {in_options(str(error))}", status=2))
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -39,7 +40,7 @@ def run(command: Callable[[], object]) -> None:
     except KeyboardInterrupt:
         sys.exit(_say(_INTERRUPTED, status=130))
     except BrokenPipeError:
-        # The reader of our output (a pager, head) has gone; point stdout elsewhere so that exit is silent.
+        # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
@@ -114,8 +115,22 @@ def _union(commands: Commands) -> Any:
         else:
             summary = (command.__doc__ or "").split("\n\n")[0]
             members.append(Annotated[Any, tyro.conf.subcommand(name, constructor=command, description=summary)])
-    # A union needs two members at least.
+    # A union needs at least two members.
     return Union[(*members, Annotated[None, tyro.conf.Suppress])]
+
+
+def in_options(sentence: str) -> str:
+    """Return an error's sentence with command-line options in place of Python's arguments.
+
+    `fresh=True` becomes `--fresh`, `fit_srams=False` becomes `--no-fit-srams`, and a request for another folder names
+    the option `--out`, as the commands call the folder of their results.
+    """
+    sentence = re.sub(r"give another folder\b", "give another folder with --out", sentence)
+    return re.sub(r"\b([a-z_]+)=(True|False)\b", _switch, sentence)
+
+
+def _switch(found: re.Match[str]) -> str:
+    return ("--" if found[2] == "True" else "--no-") + found[1].replace("_", "-")
 
 
 def _say(sentence: str, status: int) -> int:
@@ -124,14 +139,14 @@ def _say(sentence: str, status: int) -> int:
 
 
 def console() -> Console:
-    """Standard output for tables; a file or a pipe gets lines long enough for all of ours."""
+    """Return standard output for tables; in a file or a pipe the lines are long enough for all of them."""
     from rich.console import Console
 
     return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
 
 
 def check_packages_belong_together() -> None:
-    """Make sure that the five packages come from one place: their names exist elsewhere, too."""
+    """Raise InputError unless all packages come from one installation: other projects use these names, too."""
     homes = {}
     for package in PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -145,7 +160,7 @@ def check_packages_belong_together() -> None:
 
 
 def data_folder(argument: Path | None) -> Path | None:
-    """The folder of real data: the argument, else the environment variable CODESIGN_DATA, else None."""
+    """Return the folder of real data: the argument, else the environment variable CODESIGN_DATA, else None."""
     if argument is not None:
         return argument
     value = os.environ.get("CODESIGN_DATA")
