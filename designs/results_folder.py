@@ -43,7 +43,7 @@ def unwritable(folder: Path, error: OSError) -> InputError:
     return InputError(f"{folder}: cannot be written: {error.strerror or error}; give another folder")
 
 
-def check_origin(folder: Path, kind: str, found: Any, wanted: Mapping[str, Any]) -> None:
+def check_origin(folder: Path, kind: str, previous: Any, wanted: Mapping[str, Any]) -> None:
     """Raise InputError unless a folder's record of its origin is the wanted one.
 
     Parameters
@@ -52,14 +52,14 @@ def check_origin(folder: Path, kind: str, found: Any, wanted: Mapping[str, Any])
         The folder, for the error.
     kind : str
         What it holds, such as "sweep".
-    found : Any
+    previous : Any
         The record; anything but a dict is no record.
     wanted : mapping
         The origin of this run.
     """
-    if found == wanted:
+    if previous == wanted:
         return
-    keys = {*found, *wanted} if isinstance(found, dict) else ()
-    different = sorted(key for key in keys if found.get(key) != wanted.get(key))
+    keys = {*previous, *wanted} if isinstance(previous, dict) else ()
+    different = sorted(key for key in keys if previous.get(key) != wanted.get(key))
     words = f", of which {' and '.join(different)} differ" if different else ""
     raise InputError(f"{folder} holds another {kind}{words}; give another folder, or fresh=True to begin anew")

@@ -1,4 +1,4 @@
-"""Folders of co-designs, as a study leaves them, with any names and numbers; nothing is trained or simulated."""
+"""Folders of co-designs with invented names and numbers; nothing is trained or simulated."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import numpy as np
 import optuna
 
 from compress.planning.plan import Choice
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
+from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE, verified_row
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.point import CodesignPoint
-from designs.codesigns.search import FIGURES, Figure, Search
+from designs.codesigns.search import Figure, Search
 from designs.codesigns.storage import open_storage
 from designs.codesigns.trials import ORIGIN, POINT, StudyTrial, trials_table
-from designs.design import Design, design_row
+from designs.design import Design
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig
 
@@ -26,15 +26,15 @@ BINS = 12
 
 
 def settings(name: str, search: Search) -> dict[str, Any]:
-    """What a study says it was made with."""
+    """Return the settings of a study."""
     network = {"name": name, "digest": "0" * 16, "densities": [0.5], "weight_bits": [4]}
     return {"space": {"hardware": {"num_pes": [1, 2, 4]}}, "search": dataclasses.asdict(search), "network": network}
 
 
 def points(number: int, layers: Sequence[str], bounds: dict[str, float]) -> list[CodesignPoint]:
-    """Different designs with some figures, fewer the better against another."""
+    """Return different designs with invented figures that trade off against each other."""
     draw = np.random.default_rng(0)
-    found = []
+    designs = []
     for place in range(number):
         speed = float(draw.uniform(1, 100))
         figures = {
@@ -47,8 +47,8 @@ def points(number: int, layers: Sequence[str], bounds: dict[str, float]) -> list
         array = ArrayConfig(num_pes=2 ** (place % 7), queue_slots=2 + place, clock_mhz=400.0 + place / 3)
         choices = {layer: Choice(round(float(draw.uniform(0.05, 0.5)), 3), 2 + place % 4) for layer in layers}
         excesses = {figure: figures[figure] / bound - 1 for figure, bound in bounds.items()}
-        found.append(CodesignPoint(Design(array), choices, figures, excesses))
-    return found
+        designs.append(CodesignPoint(Design(array), choices, figures, excesses))
+    return designs
 
 
 def write_study(
@@ -61,10 +61,24 @@ def write_study(
     refused: Sequence[str] = (),
     objectives: tuple[Figure, ...] = Search().objectives,
 ) -> list[CodesignPoint]:
-    """Result files of so many trials, of which the first ones are verified; their points.
+    """Write the result files of a study; return the points of its trials.
 
-    measured   by place of a verified design: figures that are something else than a little off the prediction
-    refused    trials after those, that are no designs
+    Parameters
+    ----------
+    folder : Path
+        Folder of the study.
+    trials, verified : int
+        Number of trials, and of verified ones among them; those come first.
+    name : str
+        Name of the network.
+    layers : sequence of str
+        Names of its layers.
+    measured : dict, optional
+        Measured figures of verified designs by number; others are 3 % above the prediction.
+    refused : sequence of str
+        Reasons of invalid trials, which come last.
+    objectives : tuple of str
+        Objectives of the study.
     """
     search = Search(objectives, {"accuracy_loss": 0.08}, max(trials, 1), verify=max(verified, 1))
     found = points(trials, layers, dict(search.bounds))
@@ -82,7 +96,7 @@ def write_study(
 
 
 def write_journal(folder: Path, trials: int) -> None:
-    """The journal that a study leaves when it is killed after so many trials."""
+    """Write the journal of a study that was killed after this number of trials."""
     folder.mkdir(parents=True, exist_ok=True)
     search = Search(("latency_us", "accuracy_loss"), {"accuracy_loss": 0.08})
     study = optuna.create_study(
@@ -99,10 +113,7 @@ def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) ->
     return {
         "trial": number,
         "digest": point.digest,
-        **{name: value for name, value in design_row(point.design).items() if name != "area_mm2"},
-        "choices": json.dumps({name: [each.density, each.weight_bits] for name, each in point.choices.items()}),
-        **{f"predicted_{name}": point.figures[name] for name in FIGURES},
-        **{f"measured_{name}": figures[name] for name in FIGURES},
+        **verified_row(point, dataclasses.replace(point, figures=figures)),
         "accuracy": 0.95 - figures["accuracy_loss"],
         "test_accuracy": float("nan"),
         "keeps_bounds": number % 3 != 2,

@@ -206,14 +206,14 @@ def _open_study(
         study = optuna.create_study(
             storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
         )
-        found = study.user_attrs.get(ORIGIN)
-        if found is None:
+        previous = study.user_attrs.get(ORIGIN)
+        if previous is None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 study.set_metric_names([f"log10 {name}" if name in LOGARITHMIC else name for name in objectives])
             study.set_user_attr(ORIGIN, origin)
             return study
-    check_origin(folder, "study", found, origin)
+    check_origin(folder, "study", previous, origin)
     return study
 
 

@@ -69,9 +69,9 @@ class Verification:
         """
         record = self.folder / f"{point.digest}.json"
         try:
-            kept: dict[str, Any] = json.loads(record.read_text())
-            if kept["fine_tune"] == self._tuning and "layers" in kept and self.container(point).exists():
-                return kept
+            earlier: dict[str, Any] = json.loads(record.read_text())
+            if earlier["fine_tune"] == self._tuning and "layers" in earlier and self.container(point).exists():
+                return earlier
         except (OSError, ValueError, KeyError, TypeError):
             pass  # it was not measured, or the record is damaged
         measured = self._measured(point)

@@ -72,15 +72,15 @@ class Cluster:
                 usual = dask.config.get("distributed.nanny.pre-spawn-environ")
                 environ = {name: value for name, value in usual.items() if name != _TRIM}
                 stack.enter_context(dask.config.set(_QUIET | {"distributed.nanny.pre-spawn-environ": environ}))
-                where: Any = stack.enter_context(
+                scheduler: Any = stack.enter_context(
                     distributed.LocalCluster(
                         n_workers=self.number, threads_per_worker=1, processes=True, dashboard_address=None
                     )
                 )
             else:
-                where = self.address
+                scheduler = self.address
             try:
-                client = stack.enter_context(distributed.Client(where, timeout=_PATIENCE_SECONDS))
+                client = stack.enter_context(distributed.Client(scheduler, timeout=_PATIENCE_SECONDS))
                 client.wait_for_workers(1, timeout=_PATIENCE_SECONDS)
             except (OSError, ValueError, TimeoutError) as error:
                 raise InputError(

@@ -91,10 +91,10 @@ class SweepFolder:
         record = self.folder / "sweep.json"
         if record.exists():
             try:
-                found = json.loads(record.read_text())
+                previous = json.loads(record.read_text())
             except (OSError, ValueError):
-                found = None
-            check_origin(self.folder, "sweep", found, self.origin)
+                previous = None
+            check_origin(self.folder, "sweep", previous, self.origin)
             return
         if self.result.exists() or self.parts.exists():
             raise InputError(

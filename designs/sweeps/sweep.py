@@ -138,8 +138,8 @@ def _sample(workload: Workload, space: Space | Sample | Sequence[Design], sampli
     else:
         chosen = space if isinstance(space, Sample) else Sample(tuple(space), origin={"designs": _listed(space)})
     if not chosen.designs or len(set(chosen.designs)) < len(chosen.designs):
-        found = "a design twice" if chosen.designs else "none"
-        raise InputError(f"a sweep needs one or more designs, each once; found {found}")
+        fault = "a design twice" if chosen.designs else "none"
+        raise InputError(f"a sweep needs one or more designs, each once; found {fault}")
     narrowest = min(chosen.designs, key=lambda design: design.array.weight_bits).array
     for each in workload.layers:
         if each.layer.weight_bits > narrowest.weight_bits:

@@ -1,9 +1,9 @@
-"""How sweeps scale: `python -m tests.bench.bench_sweep` prints ratios taken in one run, then an estimate for a cluster.
+"""Scaling of sweeps: `python -m tests.bench.bench_sweep` prints ratios of one run, then an estimate for a cluster.
 
-The same sweep of 10,080 points over EIE's nine layers goes through one process, and in turns through two processes and
-two workers of a Dask cluster on this machine, each from nothing to the finished table; all tables must be equal. What a
-task costs Dask, what a finished batch costs the process that keeps it, and the bytes either way are measured by
-themselves. From these alone follows how long a million points would take on a thousand cores.
+One sweep of 10,080 points over the nine layers of the EIE benchmark runs in one process, and in turns in two processes
+and on two workers of a local Dask cluster, each from nothing to the finished table. All tables must be equal. Measured
+separately: Dask's cost of a task, the cost of keeping a finished batch, and the bytes sent in both directions. The time
+of a million points on a thousand cores is estimated from these.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ LOOP = 20_000_000
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured, for sweeps of one kind."""
+    """Measurements of sweeps of one kind."""
 
     point_seconds: float  # of a worker, packed matrices and all
     points_per_batch: float
@@ -61,7 +61,7 @@ class Costs:
     received_bytes: float
 
     def rows(self) -> list[tuple[str, str]]:
-        """The estimate, line by line."""
+        """Return the estimate, line by line."""
         tasks = POINTS / self.points_per_batch
         work = POINTS * self.point_seconds / CORES
         scheduling = tasks * self.task_seconds
@@ -82,25 +82,25 @@ class Costs:
 
 
 def timed(workload: Workload, chosen: Sample, workers: Workers, folder: Path) -> tuple[float, float, pa.Table]:
-    """Seconds by the clock and of all processors, and the table."""
+    """Return seconds by the clock, seconds of all processors, and the table."""
     begin, before = time.perf_counter(), processor_seconds()
     table = sweep(workload, chosen, folder=folder, workers=workers, fresh=True)
     return time.perf_counter() - begin, processor_seconds() - before, table
 
 
 def processor_seconds() -> float:
-    """Of this process and of those it started that have ended."""
+    """Return the processor seconds of this process and of its ended child processes."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def ratios(each: Sequence[float], form: str) -> str:
-    """The median, and what it lies between."""
+    """Return the median and the range in words."""
     return f"{statistics.median(each):{form}} ({min(each):{form}} to {max(each):{form}})"
 
 
 def count_up(number: int) -> float:
-    """Seconds for a loop that needs nothing but a processor."""
+    """Return the seconds of a loop that needs only a processor."""
     begin = time.perf_counter()
     for _ in range(number):
         pass
@@ -108,7 +108,7 @@ def count_up(number: int) -> float:
 
 
 def machine_s_two_processors() -> float:
-    """How much faster two loops are done by two processes than by one, now: 2 on a machine that is otherwise idle."""
+    """Return the speedup of two processes over one on two loops now: 2 on an otherwise idle machine."""
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         pool.map(count_up, [1, 1], chunksize=1)
         alone = pool.apply(count_up, (LOOP,))
@@ -159,7 +159,7 @@ def main() -> None:
 
 
 def shared_costs(workload: Workload, designs: Sequence[Design], folder: Path) -> Costs:
-    """Of batches of a packing each, its matrices packed once."""
+    """Measure batches of one packing each, whose matrices are packed once."""
     by_packing: dict[Any, list[Design]] = {}
     for design in designs:
         by_packing.setdefault(design.packing, []).append(design)
@@ -167,7 +167,7 @@ def shared_costs(workload: Workload, designs: Sequence[Design], folder: Path) ->
 
 
 def single_costs(workload: Workload, folder: Path) -> Costs:
-    """Of batches of four packings, a point each."""
+    """Measure batches of four packings with one point each."""
     points = sample(Space({"num_pes": (24, 40, 80, 160), "index_bits": (4, 5)})).designs
     return _costs(workload, [points[0::2], points[1::2]], folder)
 
@@ -200,7 +200,7 @@ def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Pa
 
 
 def _keeping_seconds(part: bytes, folder: Path, parts: int = 20) -> float:
-    """Of one part, written, and later read and put together with the others."""
+    """Return the seconds to write one part, read it and merge it with the others."""
     with tempfile.TemporaryDirectory(dir=folder) as place, SweepFolder(Path(place), {}) as kept:
         begin = time.perf_counter()
         for number in range(parts):
@@ -210,7 +210,7 @@ def _keeping_seconds(part: bytes, folder: Path, parts: int = 20) -> float:
 
 
 def _task_seconds(finished: Finished) -> float:
-    """Of tasks that do nothing but take a batch and give a result, on two workers: the median of three rounds."""
+    """Return Dask's seconds per task without work, on two workers: the median of three rounds."""
     distributed: Any = importlib.import_module("distributed")
     rounds = []
     with (

@@ -1,4 +1,4 @@
-"""Spaces and samples: what may be tried, what must hold, and what is said of a space that cannot be."""
+"""Spaces and samples: values, constraints, and the errors of invalid spaces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Co-design: what is predicted and measured of designs, and studies that are killed, shared and taken up again."""
+"""Co-design: predicted and measured figures, and studies that are killed, shared and continued."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def finished(analysis: CompressionAnalysis, tmp_path_factory: pytest.TempPathFac
 
 
 def start(folder: Path, trials: int, together: int = 1) -> subprocess.Popen[str]:
-    """Start a process that works on a study as soon as `together` processes are ready to."""
+    """Start a process that works on a study as soon as `together` processes are ready."""
     return subprocess.Popen(
         [sys.executable, "-c", SCRIPT, str(folder), str(trials), str(together)],
         env=environment_with(),

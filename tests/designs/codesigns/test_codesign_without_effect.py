@@ -1,4 +1,4 @@
-"""Co-design of networks in which a layer, or the inputs that it is simulated on, come to nothing (PyTorch needed)."""
+"""Co-design of networks with a layer without effect, or with inputs of zeros (PyTorch needed)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_layer_without_effect_takes_its_smallest_choice(kind: str, tmp_path: P
 
 
 class UnusedHead(torch.nn.Module):
-    """A network whose second head is called in training alone."""
+    """Network whose second head is called only in training."""
 
     def __init__(self) -> None:
         super().__init__()

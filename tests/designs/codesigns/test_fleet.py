@@ -1,4 +1,4 @@
-"""A fleet: one analysis, and a container and an array for each target."""
+"""Fleets: a container and an array for each target, from one analysis."""
 
 from __future__ import annotations
 

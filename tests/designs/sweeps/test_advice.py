@@ -1,4 +1,4 @@
-"""What one screen says of a network on an array: where its cycles go, and what changes of the array really gain."""
+"""Advice on an array: its classes of cycles, the gain of changes, and the screen that shows them."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_together_stands_last_and_takes_the_best_of_each_parameter(ran: tuple[Ne
 
 
 def uneven(rows: int = 64, columns: int = 64) -> CompressedLayer:
-    """All entries in the rows of one PE of eight."""
+    """Return a layer with all entries in the rows of one PE of eight."""
     weights = np.zeros((rows, columns))
     weights[::8] = 1.0
     return layer_from_matrix("uneven", weights)

@@ -1,4 +1,4 @@
-"""Sweeps on Dask: real worker processes, one of which is killed, and arrays sent where workers see no common files."""
+"""Sweeps on Dask: real worker processes, one of them killed, and arrays sent to workers without common files."""
 
 from __future__ import annotations
 

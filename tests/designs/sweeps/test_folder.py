@@ -1,4 +1,4 @@
-"""Sweeps on disk and by several processes: killed, interrupted, a full disk, and always the same table."""
+"""Sweeps on disk and by several processes: the table is the same after kills, interrupts and full disks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ ON_DISK_POINTS = 40 * 16 * 2
 
 @dataclass(frozen=True)
 class Counting(Here):
-    """This process, and which points it was given; it stops after so many batches."""
+    """This process as a worker that records its points and stops after a number of batches."""
 
     seen: tuple[list[int], ...] = ()
     stop_after: int = 10**9
@@ -166,14 +166,14 @@ TWO_LAYERS = Workload.of_layers(
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a sweep of two layers that nothing happens to."""
+    """Return the file of an undisturbed sweep of two layers."""
     folder = tmp_path_factory.mktemp("undisturbed")
     sweep(TWO_LAYERS, SPACE, folder=folder)
     return folder / "sweep.parquet"
 
 
 def begun(folder: Path) -> Path:
-    """The only part of a sweep of two layers that was interrupted after its first batch."""
+    """Return the only part of a sweep of two layers that was interrupted after its first batch."""
     with pytest.raises(KeyboardInterrupt):
         sweep(TWO_LAYERS, SPACE, folder=folder, workers=counting(stop_after=1))
     (part,) = (folder / "parts").iterdir()
@@ -181,7 +181,7 @@ def begun(folder: Path) -> Path:
 
 
 def rewrite(path: Path, change: Callable[[pa.Table], pa.Table]) -> pa.Table:
-    """Change the rows of a result file; the table that it now has."""
+    """Change the rows of a result file; return its new table."""
     table, origin = read_results(path, SWEEP_COLUMNS)
     write_results(path, change(table), origin)
     return read_results(path, SWEEP_COLUMNS)[0]
@@ -351,7 +351,7 @@ def test_a_disk_that_is_really_full_loses_no_finished_point(tmp_path: Path) -> N
 
 
 def children_of(pid: int) -> list[int]:
-    """Processes that this one started, the ones that do the work: they have threads of their own."""
+    """Return the process ids of the workers that this process started; they have threads of their own."""
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -376,7 +376,7 @@ def start_sweep(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_parts(tmp_path: Path, job: subprocess.Popen[str], number: int) -> set[str]:
-    """Names of the parts that are there when there are so many."""
+    """Wait for this number of parts; return their names."""
     while job.poll() is None:
         parts = {path.name for path in (tmp_path / "out/parts").glob("[0-9]*.parquet")}
         if len(parts) >= number:
@@ -387,7 +387,7 @@ def wait_for_parts(tmp_path: Path, job: subprocess.Popen[str], number: int) -> s
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The file of a sweep that nothing happens to."""
+    """Return the file of an undisturbed sweep."""
     folder = tmp_path_factory.mktemp("whole")
     said = start_sweep(folder).communicate()
     assert "1,280 designs, of which 1,280 run every layer" in said[0], said
@@ -431,7 +431,7 @@ def test_a_sweep_that_is_killed_or_interrupted_goes_on(
 
 
 class Fatal:
-    """A crew whose worker dies whenever it is given a certain point."""
+    """Crew whose worker dies at a certain point."""
 
     workers, capacity = 2, 4
 
@@ -468,7 +468,7 @@ def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_poi
 
 
 def batches_of(chosen: list[Design], point_seconds: float, packing_seconds: float, workers: int = 2) -> list[Batch]:
-    """All batches, handed out in turn, where points and packings take so long."""
+    """Return all batches, handed out in turn, for these times per point and per packing."""
     batches = Batches(chosen, frozenset({0, 4}), workers)
     seen = []
     through: list[Packing] = []
@@ -505,7 +505,7 @@ def test_packings_of_few_points_go_into_one_batch_that_shares_nothing() -> None:
 
 
 def owners_of(array: npt.NDArray[Any]) -> Iterator[Any]:
-    """Whose memory an array's values lie in."""
+    """Return the object that owns an array's memory."""
     owner: Any = array
     while owner is not None:
         yield owner

@@ -1,4 +1,4 @@
-"""The grid, the sweep, result files, and the points that no other one beats."""
+"""Grids, sweeps, result files and Pareto-optimal points."""
 
 from __future__ import annotations
 
