@@ -223,7 +223,7 @@ def test_a_layer_file_is_simulated(data: Path, tmp_path: Path) -> None:
     assert read_npy(tmp_path / "out.npy").shape == (1000,)
     done = run_command("sim", alex8, "--row-assignment", "entries", folder=tmp_path)
     assert "7,748" in done.stdout, done.stderr
-    assert "takes a table of 10,000 bits" in done.stdout
+    assert "A table of 10,000 bits restores the order" in done.stdout
 
 
 def test_a_plain_matrix_is_simulated_with_its_memories_its_timeline_and_its_waveform(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["designs", "nonsense"], "Unrecognized options: nonsense"),
         (["designs", "--num-pes", "0"], "error: num_pes must be 1 to 65,536: an array has at least one PE; found 0"),
         (["designs", "--queue-slots", "1"], "error: queue_slots must be 2 to 1,048,576"),
-        (["designs", "--line-bits", "1024"], "error: line_bits must be at most 512 for energy"),
+        (["designs", "--line-bits", "1024"], "error: line_bits must be at most 512, the widest port"),
         (["designs", "--weight-bits", "9"], "error: weight_bits=9 must be 1 to 8"),
         (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
         (["designs", "--inputs", "0"], "error: inputs=0 must be at least 1 test image"),
@@ -302,7 +302,7 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         ),
         (
             ["sim", "layer.npz", "--activations", "one.npy", "--memory-mode", "streamed", "--waveform", "x.vcd"],
-            "loaded from DRAM; what happens in each",
+            "loaded from DRAM; the state in each cycle",
         ),
         (["designs", "experiment", "benchmark", "--out", "/proc/none/x"], "error: /proc/none/x cannot be written"),
         (["designs", "experiment", "benchmark", "--data", "absent"], "error: absent: there is no such folder of data"),

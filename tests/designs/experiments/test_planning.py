@@ -94,7 +94,7 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
     assert "black box | 12.0" in content
     assert "| 12           |" in pages.predictions_markdown(results["predictions"])
     assert "from 64 inputs" in pages.budgets_markdown(results["budgets"])
-    assert "committee: bound kept" in pages.committee_markdown(committee)
+    assert "committee: bound holds" in pages.committee_markdown(committee)
     figures = pages.draw_planning({**results, "committee": committee})
     assert set(figures) == {"planned_sizes", "planned_predictions", "planned_search", "planned_committee"}
     commands.planning(tmp_path)
