@@ -51,7 +51,7 @@ def test_a_grid_with_an_impossible_array_is_refused() -> None:
         Grid(queue_slots=(8, 8))
     with pytest.raises(InputError, match="line_bits must be one or more different values"):
         Grid(line_bits=())
-    with pytest.raises(InputError, match=r"must be an array; found a line does not hold one entry \(45\)"):
+    with pytest.raises(InputError, match=r"must be a valid array; found a line does not hold one entry \(45\)"):
         Grid(line_bits=(8, 64)).designs(ArrayConfig(weight_bits=5))
 
 
