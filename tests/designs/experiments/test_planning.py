@@ -99,7 +99,7 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
     assert set(figures) == {"planned_sizes", "planned_predictions", "planned_search", "planned_committee"}
     commands.planning(tmp_path)
     tables = (tmp_path / "tables.md").read_text()
-    assert content.split("\n\n")[0] in tables
+    assert pages.sizes_markdown(curves) in tables
     assert "inputs chosen at random (median over the seeds)" in tables
     assert tables in capsys.readouterr().out
     assert all((tmp_path / f"{name}.svg").exists() for name in figures)
