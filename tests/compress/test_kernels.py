@@ -58,7 +58,7 @@ def cache() -> Path:
 
 def test_kernels_read_nothing_out_of_range_and_are_plain_python(cache: Path, tmp_path: Path) -> None:
     compiled = (cache / "printed").read_text()
-    assert run_small(tmp_path / "checked", NUMBA_BOUNDSCHECK="1") == compiled
+    assert run_small(tmp_path / "checked", NUMBA_BOUNDSCHECK="1", NUMBA_OPT="0") == compiled
     assert run_small(tmp_path / "python", NUMBA_DISABLE_JIT="1") == compiled
 
 
@@ -80,7 +80,7 @@ def test_an_edited_kernel_is_never_run_from_a_stale_cache(tmp_path: Path) -> Non
 
 def test_kernels_run_where_no_folder_can_be_written(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert run_small(tmp_path / "file", script=ONE_SIMULATION) == run_small(cache, script=ONE_SIMULATION)
+    assert run_small(tmp_path / "file", script=ONE_SIMULATION, NUMBA_OPT="0") == run_small(cache, script=ONE_SIMULATION)
 
 
 def test_a_second_process_finds_the_compiled_kernels(cache: Path, tmp_path: Path) -> None:

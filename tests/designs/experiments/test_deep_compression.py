@@ -32,8 +32,8 @@ def large_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("digits")
     digits = load_digits()
     for part, images, labels in (
-        ("train", digits.train_images[:500], digits.train_labels[:500]),
-        ("t10k", digits.test_images, digits.test_labels),
+        ("train", digits.train_images[:300], digits.train_labels[:300]),
+        ("t10k", digits.test_images[:100], digits.test_labels[:100]),
     ):
         large = np.kron(images.reshape(-1, 8, 8), np.ones((1, 3, 3)))
         pixels = np.pad(large * 255, ((0, 0), (2, 2), (2, 2))).astype(np.uint8)

@@ -32,7 +32,7 @@ def network() -> ResNet20:
     found = ResNet20().train()
     with torch.no_grad():
         for _ in range(20):
-            found(blotches(100))
+            found(blotches(30))
     return found.eval()
 
 
@@ -43,10 +43,10 @@ def blotches(number: int) -> Any:
 def image_set(network: ResNet20, labelled: bool = True) -> ImageSet:
     """Blotches that are labelled as the network does, if it is asked to."""
     torch.manual_seed(1)
-    images = blotches(300)
+    images = blotches(120)
     with torch.no_grad():
         labels = network(images).argmax(1).numpy() * labelled
-    return ImageSet("blotches", images[:200].numpy(), labels[:200], images[200:].numpy(), labels[200:])
+    return ImageSet("blotches", images[:80].numpy(), labels[:80], images[80:].numpy(), labels[80:])
 
 
 RECIPE = ResnetRecipe(density=0.3, weight_bits=4, pruning_epochs=1, tuning_epochs=1, sharing_epochs=1)
