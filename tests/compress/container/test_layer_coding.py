@@ -1,0 +1,84 @@
+"""Layer coding: a matrix of codes in its scan order, gap width and coder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.container.layer_coding import INDEX_BITS, CodingChoice, decode_matrix, encode_matrix
+from compress.relative_index import SCAN_ORDERS, scanned, unscanned
+from traces import CompressedLayer
+from traces.arrays import Integers
+
+
+@st.composite
+def matrices(draw: st.DrawFn) -> tuple[Integers, int]:
+    rows, columns, weight_bits = draw(st.integers(1, 50)), draw(st.integers(1, 50)), draw(st.integers(1, 10))
+    stream = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    codes = stream.integers(0, 2**weight_bits, (rows, columns)).astype(np.uint8 if weight_bits <= 8 else np.uint16)
+    codes[stream.random((rows, columns)) > draw(st.sampled_from([0, 0.02, 0.3, 1]))] = 0
+    codes[:, stream.random(columns) > draw(st.sampled_from([0.3, 1]))] = 0
+    return codes, weight_bits
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    matrices(),
+    st.sampled_from([None, *INDEX_BITS]),
+    st.sampled_from([None, *SCAN_ORDERS]),
+    st.integers(1, 9),
+    st.sampled_from(["huffman", "huffman", "range"]),
+)
+def test_a_matrix_is_read_back_in_every_order_and_width(
+    drawn: tuple[Integers, int], index_bits: Any, scan_order: Any, num_pes: int, coder: Any
+) -> None:
+    if coder == "range":
+        pytest.importorskip("constriction", reason="needs the extra 'range'")
+        index_bits = scan_order = None
+    codes, weight_bits = drawn
+    coded = encode_matrix(codes, weight_bits, CodingChoice(index_bits, scan_order, num_pes, coder))
+    found, _ = decode_matrix(coded.content, len(codes), len(codes[0]), weight_bits, codes.dtype)
+    np.testing.assert_array_equal(found, codes)
+    parts = coded.codes + coded.gaps + coded.fillers + coded.code_tables + coded.overhead
+    assert parts == len(coded.content)
+    if coder == "huffman":
+        assert coded.scan_order == scan_order or scan_order is None
+        assert coded.index_bits == index_bits or index_bits is None
+
+
+def test_the_chosen_order_and_width_take_the_fewest_bytes() -> None:
+    stream = np.random.default_rng(0)
+    codes = (stream.integers(1, 16, (64, 96)) * (stream.random((64, 96)) < 0.1)).astype(np.uint8)
+    codes[:, 30:60] = 0
+    sizes = {
+        (order, width): len(encode_matrix(codes, 4, CodingChoice(width, order, 8)).content)
+        for order in SCAN_ORDERS
+        for width in INDEX_BITS
+    }
+    chosen = encode_matrix(codes, 4, CodingChoice(num_pes=8))
+    assert len(chosen.content) <= min(sizes.values()) + 2  # bits are compared, and a stream ends on a byte
+    assert len(set(sizes.values())) > 10
+
+
+def test_the_order_of_an_array_is_that_of_its_srams() -> None:
+    from sim import ArrayConfig, pack
+
+    codes = (np.arange(35).reshape(7, 5) % 6).astype(np.uint8)
+    packed = pack(CompressedLayer("drawn", codes, np.arange(8, dtype=np.float32)), ArrayConfig(num_pes=3))
+    kept = scanned(codes, "interleaved", 3)
+    images = np.concatenate([packed.sparse_matrix_image(pe)[0] for pe in range(3)])
+    assert kept[kept > 0].tolist() == images.tolist()
+    np.testing.assert_array_equal(unscanned(kept, 7, 5, "interleaved", 3), codes)
+
+
+def test_columns_that_are_empty_and_rows_that_are_full_cost_the_range_coder_little() -> None:
+    pytest.importorskip("constriction", reason="needs the extra 'range'")
+    stream = np.random.default_rng(0)
+    codes = (stream.integers(1, 16, (300, 400)) * (stream.random((300, 400)) < 0.1)).astype(np.uint8)
+    codes[:, stream.random(400) < 0.5] = 0
+    sizes = [len(encode_matrix(codes, 4, CodingChoice(coder=coder)).content) for coder in ("huffman", "range")]
+    assert sizes[1] < 0.95 * sizes[0]
