@@ -130,7 +130,7 @@ PLANNING_COLUMNS = {
         Column("measurements", pa.float64(), "", "runs of the network over the pool"),
         Column("size_bytes", pa.float64(), "B", "size of the container"),
         Column("latency_us", pa.float64(), "us", "latency per input on the array"),
-        Column("energy_uj", pa.float64(), "uJ", "energy per input on the array"),
+        Column("energy_nj", pa.float64(), "nJ", "energy per input on the array"),
         Column("used", pa.float64(), "nat", "divergence; measured, or predicted where nothing was run"),
         Column("bound", pa.float64(), "nat", "bound on the divergence"),
         Column("confidence", pa.float64(), "1", "confidence level at which the bound holds per input; -1: not run"),

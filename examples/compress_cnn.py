@@ -87,7 +87,7 @@ def main() -> None:
     result = simulate_network(on_the_array(model), some, ArrayConfig(num_pes=16, weight_bits=5))
     with torch.no_grad():
         expected = decoded(torch.from_numpy(some)).numpy()
-    print(f"on 16 PEs: {result.latency_us.mean():.1f} us and {result.energy_pj.mean() / 1e3:.0f} nJ per image")
+    print(f"on 16 PEs: {result.latency_us.mean():.1f} us and {result.energy_nj.mean():.0f} nJ per image")
     print("same outputs as PyTorch:", np.allclose(result.output, expected, atol=1e-3))
 
 

@@ -59,7 +59,7 @@ def main() -> None:
     result = simulate_lstm(layers["lstm.weight_ih_l0"], layers["lstm.weight_hh_l0"], sequences, array)
     with torch.no_grad():
         expected = network.lstm(torch.from_numpy(sequences))[0].numpy()
-    energy_nj = result.energy_pj.sum(axis=1).mean() / 1e3
+    energy_nj = result.energy_nj.sum(axis=1).mean()
     print(f"on 16 PEs: {result.cycles.sum(axis=1).mean():,.0f} cycles and {energy_nj:.0f} nJ per sequence")
     print("same hidden states as PyTorch:", np.allclose(result.hidden, expected, atol=1e-4))
 

@@ -157,7 +157,7 @@ def budgets_markdown(budgets: Sequence[Row]) -> str:
                 f"{row['measurements']:.1f}",
                 f"{row['size_bytes']:,.0f}",
                 f"{row['latency_us']:,.1f}",
-                f"{1e3 * row['energy_uj']:,.0f}",
+                f"{row['energy_nj']:,.0f}",
                 f"{row['used']:.4f} of {row['bound']:g}",
                 confidence,
                 row["binding"],

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Operands, operands
-from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, schedule
+from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, schedule, shortfalls
 from sim.packing import PackedLayer, pack
 from sim.result import Counts, SimulationResult, counts_in_sequence
 from traces import CompressedLayer, InputError
@@ -179,6 +179,8 @@ def _run_blocks(
             runs[key] = Run(block.packed, block.operands(numbers))
         counts.append(runs[key].counts(config))
         use(runs[key], block)
+    if len(blocks) == 1 and not blocks[0].load_bytes:  # the usual case, and the only one that sweeps repeat
+        return {**vars(counts[0]), "shortfalls": shortfalls(packed, config)}
     times = schedule(blocks, [part.cycles for part in counts], config)
     return counts_in_sequence(packed, blocks, counts, times, config)
 

@@ -103,6 +103,11 @@ class CountsPerInput:
         return energy
 
     @property
+    def energy_nj(self) -> Floats64:
+        """`energy_pj` in nJ, as reports show it."""
+        return self.energy_pj / 1e3
+
+    @property
     def mean_energy(self) -> Energy:
         """Energy by block, mean over inputs."""
         return Energy(**{name: float(values.mean()) for name, values in self.energies_with().items()})

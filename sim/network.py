@@ -87,6 +87,11 @@ class NetworkResult:
         return total
 
     @property
+    def energy_nj(self) -> Floats64:
+        """`energy_pj` in nJ, as reports show it."""
+        return self.energy_pj / 1e3
+
+    @property
     def efficiency(self) -> float:
         """Useful multiply-accumulates per PE and cycle, over all inputs."""
         macs = sum(int(layer.useful_macs.sum()) for layer in self.layers)

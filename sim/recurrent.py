@@ -54,6 +54,11 @@ class RecurrentResult:
     input_products: BatchResult
     hidden_products: list[BatchResult]
 
+    @property
+    def energy_nj(self) -> Floats64:
+        """`energy_pj` in nJ, as reports show it."""
+        return self.energy_pj / 1e3
+
 
 def simulate_lstm(
     weight_ih: Layer, weight_hh: Layer, inputs: npt.ArrayLike, config: ArrayConfig | None = None

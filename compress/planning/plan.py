@@ -33,7 +33,7 @@ class Budget:
         PEs of the array that sram_bytes_per_pe refers to.
     latency_us : float or None
         Longest time of all layers together, per input.
-    energy_uj : float or None
+    energy_nj : float or None
         Most energy of all layers together, per input.
 
     Raises
@@ -46,7 +46,7 @@ class Budget:
     sram_bytes_per_pe: float | None = None
     num_pes: int | None = None
     latency_us: float | None = None
-    energy_uj: float | None = None
+    energy_nj: float | None = None
 
     def __post_init__(self) -> None:
         for name, bound in self.bounds.items():

@@ -480,7 +480,7 @@ def make_planner(
     analysed : sequence of int or None
         Places in the pool of the inputs that are analysed; the first 256 by default.
     cost : Cost or None
-        Costs of a compressed layer on an array: latency_us, energy_uj, sram_bytes_per_pe, or some of them.
+        Costs of a compressed layer on an array: latency_us, energy_nj, sram_bytes_per_pe, or some of them.
     densities, weight_bits : sequence of float, sequence of int
         Choices for each layer.
     index_bits : sequence of int

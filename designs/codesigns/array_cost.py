@@ -43,7 +43,7 @@ class ArrayCost:
         self._entering = entering_vectors(module, inputs, names, vectors)
 
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
-        """Return mean latency_us and energy_uj per input, and the sram_bytes_per_pe of the entries, of a layer."""
+        """Return mean latency_us and energy_nj per input, and the sram_bytes_per_pe of the entries, of a layer."""
         if layer.name not in self._entering:
             known = ", ".join(self._entering)
             raise InputError(f"{layer.name}: the layer must be one of the recorded ones, {known}")
@@ -54,6 +54,6 @@ class ArrayCost:
         counts = [count_all(packed, each, [array])[0] for each in entering.vectors]
         return {
             "latency_us": float(np.mean([each.latency_us for each in counts])) * entering.per_input,
-            "energy_uj": float(np.mean([each.energy.total_pj for each in counts])) * entering.per_input / 1e6,
+            "energy_nj": float(np.mean([each.energy.total_pj for each in counts])) * entering.per_input / 1e3,
             "sram_bytes_per_pe": int(packed.stored_per_pe.max()) * array.entry_bits / 8,
         }

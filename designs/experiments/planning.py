@@ -389,7 +389,7 @@ def _budgets(network: PlannedNetwork, seed: int) -> list[Row]:
                 "measurements": plan.measurements,
                 "size_bytes": plan.costs["file_bytes"],
                 "latency_us": plan.costs["latency_us"],
-                "energy_uj": plan.costs["energy_uj"],
+                "energy_nj": plan.costs["energy_nj"],
                 "used": plan.used,
                 "bound": tolerance.bound,
                 "confidence": -1.0 if plan.confidence is None else plan.confidence,
@@ -409,7 +409,7 @@ def _budgets(network: PlannedNetwork, seed: int) -> list[Row]:
         budget = Budget(latency_us=share * first.costs["latency_us"])
         add(f"latency of {share:.0%}", begin, planner.replan(first, budget))
     begin = time.perf_counter()
-    add("energy of 80 %", begin, planner.replan(first, Budget(energy_uj=0.8 * first.costs["energy_uj"])))
+    add("energy of 80 %", begin, planner.replan(first, Budget(energy_nj=0.8 * first.costs["energy_nj"])))
     begin = time.perf_counter()
     add("half the file", begin, planner.plan(tolerance, Budget(file_bytes=0.5 * first.costs["file_bytes"])))
     begin = time.perf_counter()

@@ -43,7 +43,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
         f"Latency:    {latency_us:,.2f} us per input ({low:,.2f} to {high:,.2f} for nine in ten); "
         f"{result.cycles.mean():,.0f} cycles; {1e6 / latency_us:,.0f} inputs per second"
     )
-    print(f"Energy:     {result.energy_pj.mean() / 1e3:,.1f} nJ per input ({_energy_shares(result)})")
+    print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({_energy_shares(result)})")
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     if run.accuracy is not None:
         print(f"Accuracy on these inputs: {run.accuracy:.1%}.")
@@ -88,7 +88,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
             f"{layer.activation_density:.0%}",
             f"{layer.cycles.mean():,.0f}",
             f"{layer.cycles.mean() / cycles:.0%}",
-            f"{layer.energy_pj.mean() / 1e3:,.1f}",
+            f"{layer.energy_nj.mean():,.1f}",
             *(f"{advice.layers[layer.name][name]:.0%}" for name in classes),
         )
     table.add_section()
@@ -99,7 +99,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         "",
         f"{cycles:,.0f}",
         "",
-        f"{result.energy_pj.mean() / 1e3:,.1f}",
+        f"{result.energy_nj.mean():,.1f}",
         *(f"{advice.total[name]:.0%}" for name in classes),
     )
     return table

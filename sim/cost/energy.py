@@ -74,6 +74,11 @@ class Energy:
         """Energy of all blocks, leakage and DRAM."""
         return float(sum(getattr(self, field.name) for field in fields(self)))
 
+    @property
+    def total_nj(self) -> float:
+        """`total_pj` in nJ, as reports show it."""
+        return self.total_pj / 1e3
+
 
 @dataclass(frozen=True)
 class EventEnergies:

@@ -78,7 +78,7 @@ def print_network(title: str, result: NetworkResult) -> None:
             f"{layer.cycles.mean():,.0f}",
             f"{layer.latency_us.mean():,.2f}",
             f"{layer.useful_macs.sum() / (layer.cycles.sum() * array.num_pes):.1%}",
-            f"{layer.energy_pj.mean() / 1e3:,.1f}",
+            f"{layer.energy_nj.mean():,.1f}",
         )
     table.add_section()
     table.add_row(
@@ -90,14 +90,14 @@ def print_network(title: str, result: NetworkResult) -> None:
         f"{result.cycles.mean():,.0f}",
         f"{result.latency_us.mean():,.2f}",
         f"{result.efficiency:.1%}",
-        f"{result.energy_pj.mean() / 1e3:,.1f}",
+        f"{result.energy_nj.mean():,.1f}",
     )
     console().print(table)
     spread = Table(title=f"The whole network over {inputs} inputs", title_justify="left")
     spread.add_column("")
     for heading in ("least", "5 %", "median", "95 %", "most"):
         spread.add_column(heading, justify="right")
-    for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_pj / 1e3)):
+    for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_nj)):
         spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
     console().print(spread)
     for layer in result.layers:

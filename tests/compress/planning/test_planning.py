@@ -291,9 +291,9 @@ def test_a_budget_that_cannot_be_met_says_what_binds(planner: Planner) -> None:
     assert not nothing.feasible
     assert nothing.binding == ("tolerance",)
     with pytest.raises(
-        InputError, match="the budget bounds energy_uj, which neither the file nor a cost function gives"
+        InputError, match="the budget bounds energy_nj, which neither the file nor a cost function gives"
     ):
-        planner.plan(tolerance, Budget(energy_uj=1))
+        planner.plan(tolerance, Budget(energy_nj=1))
 
 
 def test_what_is_no_budget_tolerance_or_network_is_refused(planner: Planner, network: torch.nn.Module) -> None:

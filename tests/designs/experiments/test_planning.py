@@ -125,7 +125,7 @@ def test_the_cost_of_a_layer_is_what_the_array_takes_for_its_recorded_inputs(net
     results = [simulate(layer, each, array) for each in inputs]
     found = cost(CompressedLayer("0", layer.codes, layer.codebook), 4)
     assert found["latency_us"] == pytest.approx(np.mean([each.latency_us for each in results]))
-    assert found["energy_uj"] == pytest.approx(np.mean([each.energy.total_pj for each in results]) / 1e6)
+    assert found["energy_nj"] == pytest.approx(np.mean([each.energy.total_pj for each in results]) / 1e3)
     with pytest.raises(InputError, match="1: the layer must be one of the recorded ones, 0, 2"):
         cost(CompressedLayer("1", layer.codes, layer.codebook), 4)
     recurrent = torch.nn.Sequential(torch.nn.Conv1d(64, 4, 1))

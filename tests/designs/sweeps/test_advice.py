@@ -131,7 +131,7 @@ def test_the_screen_answers_how_fast_how_much_what_and_what_next(
     print_network_run(run, advice)
     printed = capsys.readouterr().out
     assert f"Latency:    {run.result.latency_us.mean():,.2f} us per input" in printed
-    assert f"Energy:     {run.result.energy_pj.mean() / 1e3:,.1f} nJ per input" in printed
+    assert f"Energy:     {run.result.energy_nj.mean():,.1f} nJ per input" in printed
     assert f"Bottleneck: {advice.total[advice.bottleneck]:.0%} of the PEs' cycles" in printed
     assert f"Try next:   {advice.changes[-1].what}" in printed
     assert len(printed.splitlines()) <= 40
