@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import get_args
 
@@ -57,6 +58,57 @@ def test_every_order_holds_every_row_once_and_no_search_makes_it_slower(case: Ca
         simulate(pack(layer, config, order), activations, config).cycles for order in (by_activity, searched)
     )
     assert after <= before
+
+
+def dealt(work: list[int], num_pes: int) -> list[int]:
+    """Return the balanced order, naively: the row with most work goes to the PE with the least that has room."""
+    places = [len(range(pe, len(work), num_pes)) for pe in range(num_pes)]
+    owned: list[list[int]] = [[] for _ in range(num_pes)]
+    for row in sorted(range(len(work)), key=lambda row: (-work[row], row)):
+        open_pes = [pe for pe in range(num_pes) if len(owned[pe]) < places[pe]]
+        owned[min(open_pes, key=lambda pe: (sum(work[own] for own in owned[pe]), pe))].append(row)
+    return [sorted(owned[place % num_pes])[place // num_pes] for place in range(len(work))]
+
+
+def improved(layer: CompressedLayer, inputs: np.ndarray, config: ArrayConfig, num_trials: int) -> list[int]:
+    """Return the searched order, naively: the whole layer is packed and simulated again for each exchange."""
+
+    def cycles(order: np.ndarray) -> int:
+        packed = pack(layer, config, order)
+        return sum(simulate(packed, values, config).cycles for values in inputs)
+
+    order = rows_balanced_by_activity(layer, inputs, config.num_pes)
+    least = cycles(order)
+    for pair in np.random.default_rng(0).integers(0, layer.rows, (num_trials, 2)):
+        changed = order.copy()
+        changed[pair] = order[pair[::-1]]
+        if pair[0] % config.num_pes != pair[1] % config.num_pes and cycles(changed) <= least:
+            order, least = changed, cycles(changed)
+    return order.tolist()
+
+
+@settings(deadline=None)
+@given(cases())
+def test_balanced_orders_equal_those_of_the_naive_twin(case: Case) -> None:
+    layer, activations, config = case
+    kept = (layer.codes != 0).astype(int)
+    used = kept[:, np.flatnonzero(activations)].sum(axis=1)
+    if layer.bias is not None:
+        kept, used = np.column_stack([kept, layer.bias != 0]), used + (layer.bias != 0)
+    by_entries = rows_balanced_by_entries(layer, config.num_pes)
+    assert by_entries.tolist() == dealt(kept.sum(axis=1).tolist(), config.num_pes)
+    by_activity = rows_balanced_by_activity(layer, activations, config.num_pes)
+    assert by_activity.tolist() == dealt(used.tolist(), config.num_pes)
+
+
+@settings(deadline=None, max_examples=30)
+@given(cases())
+def test_the_searched_order_equals_that_of_the_naive_twin(case: Case) -> None:
+    layer, activations, config = case
+    config = dataclasses.replace(config, index_bits=8, line_bits=64)  # no padding, which the search does not count
+    inputs = np.stack([activations, activations[::-1]])
+    found = rows_found_by_search(layer, inputs, config, num_trials=12)
+    assert found.tolist() == improved(layer, inputs, config, 12)
 
 
 def test_a_heavy_row_gets_a_pe_with_light_ones() -> None:

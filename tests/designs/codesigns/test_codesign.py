@@ -47,7 +47,6 @@ from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
 from designs.codesigns.storage import JOURNAL_FILE, StudyWorker, open_storage  # noqa: E402
 from designs.codesigns.verification import Distillation  # noqa: E402
-from designs.hypervolume import CostBox, Hypervolume  # noqa: E402
 from designs.pareto import non_dominated  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
@@ -457,15 +456,6 @@ def test_a_line_that_a_killed_writer_left_unfinished_does_not_spoil_the_journal(
     study.add_trial(optuna.trial.create_trial(value=2.0))
     found = optuna.load_study(study_name="x", storage=open_storage(tmp_path))
     assert [trial.value for trial in found.trials] == [1.0, 2.0]
-
-
-def test_hypervolume_is_the_share_of_the_box_that_is_beaten() -> None:
-    volume = Hypervolume(CostBox(["accuracy_loss", "latency_us"], [0.0, 1.0], [1.0, 100.0]))
-    assert volume.add([0.5, 10.0]) == pytest.approx(0.25, abs=0.003)  # halfway in each, latency by its logarithm
-    assert volume.add([0.75, 1.0]) == pytest.approx(0.25 + 0.25 * 0.5, abs=0.003)
-    assert volume.add([0.9, 50.0]) == volume.share  # beaten already
-    cube = Hypervolume(CostBox(["latency_us", "energy_nj", "area_mm2"], [1, 1, 1], [math.e, math.e, math.e]))
-    assert cube.add([np.exp(0.2), np.exp(0.5), np.exp(0.1)]) == pytest.approx(0.8 * 0.5 * 0.9, abs=0.003)
 
 
 def test_members_to_verify_are_the_best_in_each_objective_then_far_from_each_other() -> None:
