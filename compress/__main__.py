@@ -364,7 +364,7 @@ def main() -> None:
     }
     run_commands(
         "python -m compress",
-        "Compress networks without training them; look into containers, and write them for other tools.",
+        "Compress networks without training them, show containers, and convert them for other tools.",
         commands,
     )
 

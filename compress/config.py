@@ -89,7 +89,7 @@ class LayerSettings:
 
     @property
     def coding(self) -> CodingChoice:
-        """How the layer is written in the file."""
+        """Options for writing the layer in the file."""
         return CodingChoice(self.index_bits, self.scan_order, self.num_pes, self.coder)
 
 

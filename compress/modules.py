@@ -65,7 +65,7 @@ def weight_units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, s
     untie them. Raises InputError if there is no such weight, or the module is itself one layer, which has no name.
     """
     places = _places(module)
-    found: dict[int, WeightUnit] = {}
+    units: dict[int, WeightUnit] = {}
     taken: set[str] = set()
     reasons: dict[str, str] = {}
     weights = {
@@ -86,7 +86,7 @@ def weight_units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, s
         layer = path if weight == "weight" else name
         bias_name = f"{path}.{bias}" if bias is not None else f"{layer}.bias"
         own_bias = None if bias is None or part._parameters.get(bias) is None else (part, bias)
-        unit = found.get(id(parameter))
+        unit = units.get(id(parameter))
         if own_bias is not None and len(places[id(getattr(*own_bias))]) > 1:
             reasons[bias_name] = "a bias that is tied"
             own_bias = None
@@ -100,12 +100,12 @@ def weight_units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, s
             unit = replace(unit, owners=(*unit.owners, (part, weight)), names=(*unit.names, name))
             if own_bias is not None:
                 unit = replace(unit, bias=own_bias, bias_name=bias_name)
-        found[id(parameter)] = unit
-    if not found:
+        units[id(parameter)] = unit
+    if not units:
         raise InputError(
             "the network has nothing to compress: no Linear, Conv1d, Conv2d, Embedding, LSTM, GRU or MultiheadAttention"
         )
-    return list(found.values()), _left_alone(module, taken, reasons)
+    return list(units.values()), _left_alone(module, taken, reasons)
 
 
 def check_parameters(module: torch.nn.Module) -> None:
@@ -152,7 +152,7 @@ def _weights_of(part: torch.nn.Module) -> list[tuple[str, str | None]]:
 
 def _left_alone(module: torch.nn.Module, taken: set[str], reasons: dict[str, str]) -> dict[str, str]:
     """Return why each parameter that is not taken, and each buffer, is left alone; `reasons` has the special ones."""
-    found = {}
+    left_alone = {}
     for path, part in module.named_modules():
         prefix = f"{path}." if path else ""
         if isinstance(part, parametrize.ParametrizationList):
@@ -163,8 +163,8 @@ def _left_alone(module: torch.nn.Module, taken: set[str], reasons: dict[str, str
             why = f"{type(part).__name__} is not compressed"
         for name, parameter in part._parameters.items():
             if parameter is not None and prefix + name not in taken:
-                found[prefix + name] = reasons.get(prefix + name, why)
+                left_alone[prefix + name] = reasons.get(prefix + name, why)
         for name, values in part._buffers.items():
             if values is not None and name not in part._non_persistent_buffers_set:
-                found[prefix + name] = NOT_STORED if name == "num_batches_tracked" else BUFFER
-    return found
+                left_alone[prefix + name] = NOT_STORED if name == "num_batches_tracked" else BUFFER
+    return left_alone

@@ -113,20 +113,20 @@ def _decode(
     decoder = stream.queue.RangeDecoder(np.frombuffer(reader.take(reader.left), dtype="<u4").astype(np.uint32))
     bernoulli = stream.model.Bernoulli(perfect=False)
     context = _Context(columns, num_kept, num_filled, rows, prior)
-    found = np.zeros((rows, columns), dtype=dtype)
+    codes = np.zeros((rows, columns), dtype=dtype)
     of_flags = stream.model.Bernoulli(context.share_of_filled_rows, perfect=False)
     flags = [decoder.decode(of_flags, min(_AT_ONCE, rows - at)) != 0 for at in range(0, rows, _AT_ONCE)]
     for row in np.flatnonzero(np.concatenate(flags)):
-        found[row] = context.code_row(lambda _, probabilities: decoder.decode(bernoulli, probabilities))
-    if np.count_nonzero(found) != num_kept:
-        raise ValueError(f"{np.count_nonzero(found):,} weights where {num_kept:,} must be")
+        codes[row] = context.code_row(lambda _, probabilities: decoder.decode(bernoulli, probabilities))
+    if np.count_nonzero(codes) != num_kept:
+        raise ValueError(f"{np.count_nonzero(codes):,} weights where {num_kept:,} must be")
     if np.count_nonzero(counts) > 1:
-        found[found != 0] = decoder.decode(_categorical(stream, counts), num_kept) + 1
+        codes[codes != 0] = decoder.decode(_categorical(stream, counts), num_kept) + 1
     elif num_kept:
-        found[found != 0] = 1 + int(counts.argmax())
+        codes[codes != 0] = 1 + int(counts.argmax())
     if not decoder.maybe_exhausted():
         raise ValueError("words are left after the last weight")
-    return np.ascontiguousarray(found.T) if transposed else found
+    return np.ascontiguousarray(codes.T) if transposed else codes
 
 
 class _Context:
@@ -169,10 +169,10 @@ class _Context:
             np.add.at(self.expected[number], contexts, whole[columns])
             in_row += int(bits.sum())
             expected_in_row += int(whole[columns].sum())
-        found = row[reach : len(row) - reach]
-        self.in_column += found
+        bits_of_row = row[reach : len(row) - reach]
+        self.in_column += bits_of_row
         self.rows += 1
-        return found
+        return bits_of_row
 
 
 def _cost_bits(mask: Booleans, prior: int) -> float:
