@@ -20,7 +20,7 @@ from designs.codesigns.storage import WORKER, StudyWorker
 from designs.commands.networks import open_network
 from designs.experiments.main_job import run_main_job
 from designs.results import read_results
-from tests.designs.codesigns.test_codesign import SPACE
+from tests.designs.codesigns.test_studies import SPACE
 from tests.small_network import small_network
 from traces import InputError
 from traces.files.images import ImageSet

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from tests.commands import check_refusal, environment_with, run_command
-from tests.designs.codesigns.test_codesign import finished_trials
+from tests.designs.codesigns.test_studies import finished_trials
 
 SPACE = "[hardware]\nnum_pes = [2, 4]\nqueue_slots = [2, 8]\nline_bits = [16, 64]\n"
 SMALL = ["--network", "tests.small_network:small_network"]

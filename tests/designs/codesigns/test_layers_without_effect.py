@@ -14,7 +14,7 @@ import torch
 from designs import Search, TrainedNetwork, codesign
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, analyse_compression
 from tests.compress.planning.test_planning import Sides
-from tests.designs.codesigns.test_codesign import SPACE
+from tests.designs.codesigns.test_studies import SPACE
 
 
 def trained(module: torch.nn.Module, blank: int = 0) -> TrainedNetwork:

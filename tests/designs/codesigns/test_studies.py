@@ -77,7 +77,7 @@ from pathlib import Path
 from designs import Search, codesign
 from designs.codesigns.compressions import analyse_compression
 from tests.small_network import small_network
-from tests.designs.codesigns.test_codesign import SPACE
+from tests.designs.codesigns.test_studies import SPACE
 if __name__ == "__main__":
     folder, trials, together = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     analysis = analyse_compression(small_network())
