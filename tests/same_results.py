@@ -3,26 +3,31 @@
     python -m tests.same_results OTHER_CHECKOUT [--data DIR]
 
 runs each job of JOBS in this checkout and in the other one, each in a folder of its own, and compares all files that
-both leave: containers, layer files, SVG figures and Markdown byte for byte, Parquet files by their columns and values
-(their footers name the versions of the sources), the text printed line by line. Columns of times are left out.
+both leave: containers and layer files byte for byte, Parquet files by their columns and values, JSON without the digest
+of the sources, Markdown by its numbers, figures by the curves in them. What is printed is shown where it differs.
+Columns of times are left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 HERE = Path(__file__).parent.parent
+RENAMED = {'"energy_uj"': '"energy_nj"'}  # since version 1.0
 COMPARED = (".dc", ".csv", ".svg", ".md", ".json", ".npz", ".txt", ".vcd")
 SKIPPED = ("stages.json", "versions.json")
 SPACE = """
@@ -120,7 +125,38 @@ def _same(one: Path, other: Path) -> bool:
         return False
     if one.suffix == ".parquet":
         return bool(_values(one).equals(_values(other)))
+    if one.suffix in SHOWN:
+        show = SHOWN[one.suffix]
+        return bool(show(one.read_text()) == show(other.read_text()))
     return one.read_bytes() == other.read_bytes()
+
+
+def _settings(text: str) -> Any:
+    """Read JSON without what names the sources."""
+    for before, now in RENAMED.items():
+        text = text.replace(before, now)
+    content = json.loads(text)
+    for name in ("sources", "versions"):
+        content.pop(name, None)
+    return content
+
+
+def _numbers(text: str) -> list[str]:
+    return re.findall(r"\d[\d,.]*", text)
+
+
+def _curves(text: str) -> list[list[tuple[float, float]]]:
+    """Read the data of a figure: each line or area inside the axes, scaled to its own extent."""
+    curves = []
+    for path in re.findall(r'<path d="([^"]*)" clip-path', text):
+        points = np.array(re.findall(r"(-?[\d.]+) (-?[\d.]+)", path), dtype=np.float64)
+        extent = np.ptp(points, axis=0)
+        scaled = (points - points.min(axis=0)) / np.where(extent > 0, extent, 1)
+        curves.append([(round(x, 3), round(y, 3)) for x, y in scaled.tolist()])
+    return curves
+
+
+SHOWN: dict[str, Callable[[str], Any]] = {".json": _settings, ".md": _numbers, ".svg": _curves}
 
 
 def _values(path: Path) -> pa.Table:
