@@ -93,7 +93,7 @@ def check_refusal(sentence: str, *command: object, folder: Path) -> None:
 
 @contextlib.contextmanager
 def _state_kept(folder: Path) -> Iterator[None]:
-    """Undo, at the end, what a process of its own would have taken with it."""
+    """Restore the state that a process of its own would not have changed here."""
     handler = signal.getsignal(signal.SIGTERM)
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else 0

@@ -1,4 +1,4 @@
-"""Where tests find real data, and the main job's results that several tests look at."""
+"""Folders of the project and of real data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROJECT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real data: $CODESIGN_DATA, or shared/data beside the checkout."""
+    """Return the folder of real data: $CODESIGN_DATA, or shared/data beside the checkout."""
     candidates = [os.environ.get("CODESIGN_DATA"), PROJECT.parent / "shared" / "data"]
     for candidate in candidates:
         if candidate and Path(candidate).is_dir():
@@ -21,7 +21,7 @@ def data() -> Path:
 
 
 def real_file(data: Path, *parts: str) -> Path:
-    """A file of the data folder; skips the test where it is absent."""
+    """Return a file of the data folder; skip the test if it is absent."""
     path = data.joinpath(*parts)
     if not path.exists():
         pytest.skip(f"the data folder has no {'/'.join(parts)}")

@@ -43,7 +43,7 @@ def _written(example: Example) -> bool:
 
 
 def run_python(example: Example) -> str | None:
-    """What is wrong with what it prints; nothing if it is as said."""
+    """Run a block; return the difference if it prints anything but its comments say."""
     if _written(example):
         return None
     code = compile("\n" * (example.line + example.parsed.line_offset) + example.parsed, example.path, "exec")
@@ -60,7 +60,7 @@ def run_python(example: Example) -> str | None:
 
 
 def run_shell(example: Example) -> str | None:
-    """The last words of a command that fails; nothing if it ends well."""
+    """Run a command; return its output if it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "CODESIGN_DATA"}
     environment |= {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -74,7 +74,7 @@ def run_shell(example: Example) -> str | None:
 
 
 def check_output(example: Example) -> str | None:
-    """How the command before printed something else."""
+    """Return the difference if the command before printed anything else."""
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     found = example.namespace.pop("printed")
     if _SAME.check_output(example.parsed, found, flags):
@@ -83,13 +83,13 @@ def check_output(example: Example) -> str | None:
 
 
 def check_toml(example: Example) -> None:
-    """TOML that can be read, and a file if it names one."""
+    """Read the TOML, and write the file that it names."""
     tomllib.loads(example.parsed)
     _written(example)
 
 
 def enter(namespace: dict[str, Any]) -> None:
-    """An empty folder for the files of one document."""
+    """Enter an empty folder for the files of one document."""
     namespace["__name__"] = "__main__"
     folder = tempfile.TemporaryDirectory()
     namespace["_folder"], namespace["_before"] = folder, os.getcwd()
@@ -98,7 +98,7 @@ def enter(namespace: dict[str, Any]) -> None:
 
 
 def leave(namespace: dict[str, Any]) -> None:
-    """Back, and away with the folder."""
+    """Return to the folder from before, and remove the document's."""
     os.chdir(namespace["_before"])
     sys.path.remove(namespace["_folder"].name)
     namespace["_folder"].cleanup()

@@ -15,7 +15,7 @@ Case = tuple[CompressedLayer, Any, ArrayConfig]
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """A layer, an input, an array: 1 PE, more PEs than rows, empty columns, all-zero input, short queues."""
+    """Draw a layer, an input and an array: 1 PE, more PEs than rows, empty columns, all-zero input, short queues."""
     num_pes = draw(st.sampled_from([1, 2, 3, 4, 7, 16]))
     rows = draw(st.integers(1, 40))
     columns = draw(st.integers(1, 24))

@@ -62,7 +62,7 @@ class Environment:
 
 
 def pythons() -> dict[tuple[int, int], Path]:
-    """One Python of each minor version that the wheel takes: this one, those on the path, and those of pyenv."""
+    """Return one Python of each minor version that the wheel takes: this one, those on the path and of pyenv."""
     names = [f"python3.{minor}" for minor in range(11, 20)]
     found = [Path(place) for name in names if (place := shutil.which(name))]
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -79,19 +79,19 @@ def pythons() -> dict[tuple[int, int], Path]:
 
 
 def lowest_versions() -> str:
-    """Constraints that hold each dependency to the lowest version that pyproject.toml names."""
+    """Return constraints that hold each dependency to the lowest version that pyproject.toml names."""
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     return "".join(re.sub(r">=(\S+)$", r"==\1.*", each) + "\n" for each in project["dependencies"])
 
 
 def build(folder: Path) -> Path:
-    """The wheel, made from a source distribution, as `python -m build` does."""
+    """Build the wheel from a source distribution, as `python -m build` does."""
     subprocess.run([sys.executable, "-m", "build", "--outdir", folder, PROJECT], check=True, stdout=subprocess.DEVNULL)
     return max(folder.glob("eie_codesign-*.whl"), key=lambda path: path.stat().st_mtime)
 
 
 def check(environment: Environment, wheel: Path, torch: bool) -> str:
-    """Install and use the wheel; the versions of what it was used with. Raises CalledProcessError if a step fails."""
+    """Install and use the wheel; return the versions of its dependencies. Raises CalledProcessError if a step fails."""
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
         subprocess.run([environment.python, "-m", "venv", folder / "venv"], check=True)

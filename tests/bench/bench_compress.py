@@ -1,4 +1,4 @@
-"""How fast compression is beside what others use, as ratios taken in one run: `make bench`."""
+"""Speed of compression beside other tools, as ratios measured in one run: `make bench`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ ENCODING = "encoding 10 million symbols of 4 bits"
 
 @pytest.fixture(scope="module")
 def symbols() -> Any:
-    """What shared weights look like: codes of 15 centroids of a normal distribution."""
+    """Return codes as shared weights have them: of 15 centroids of a normal distribution."""
     shares = np.exp(-0.5 * ((np.arange(16) - 7.5) / 3) ** 2)
     return np.random.default_rng(0).choice(16, SYMBOLS, p=shares / shares.sum()).astype(np.uint8)
 

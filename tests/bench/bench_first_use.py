@@ -1,4 +1,4 @@
-"""How long a newcomer waits, from a fresh clone to the first figure: each wait, measured.
+"""Waits of a newcomer, from a fresh clone to the first figure.
 
     python -m tests.bench.bench_first_use
 

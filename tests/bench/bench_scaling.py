@@ -1,4 +1,4 @@
-"""How the simulator's cost grows, and what memory it takes: `make bench` prints these tables after the ratios.
+"""Growth of the simulator's run time and memory: `make bench` prints these tables after the ratios.
 
 Each row is a process of its own, so that its peak memory is its own. "ns a column and PE" is the time of the whole run,
 without the output, over broadcast columns x PEs: flat where the cost grows with these, whatever the cycles do.
@@ -60,7 +60,7 @@ print(json.dumps([result.cycles, pack_ms, count_ms, count_ms * 1e6 / work, impor
 
 
 def measure(rows: int, columns: int, num_pes: int, density: float, activity: float, checked: bool) -> list[float]:
-    """Cycles, ms of packing, ms of counting, ns a column and PE, MiB after the imports, peak MiB; in a new process."""
+    """Measure cycles, ms of packing and counting, ns per column and PE, MiB after imports and at most."""
     what = json.dumps([rows, columns, num_pes, density, activity, checked])
     done = subprocess.run([sys.executable, "-c", MEASURED, what], capture_output=True, text=True, check=True)
     found: list[float] = json.loads(done.stdout)
@@ -112,7 +112,7 @@ def scaling() -> None:
 
 
 def design_points() -> None:
-    """63 points of 9 PE counts and 7 queues on Alex-8, from the unpacked layer."""
+    """Simulate 63 points of 9 PE counts and 7 queues on Alex-8, from the unpacked layer."""
     import dataclasses
 
     from sim import ArrayConfig, Counts, count_all, pack
@@ -139,7 +139,7 @@ def design_points() -> None:
 
 
 def start() -> None:
-    """What a new process waits for."""
+    """Measure the waits of a new process."""
     import tempfile
 
     script = (
@@ -164,7 +164,7 @@ def start() -> None:
 
 
 def best_of(work: Callable[[], object], rounds: int) -> float:
-    """Seconds of the fastest round."""
+    """Return the seconds of the fastest round."""
     times = []
     for _ in range(rounds):
         begin = time.perf_counter()

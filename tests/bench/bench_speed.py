@@ -1,4 +1,4 @@
-"""How fast the simulator is, as ratios taken in one run: `make bench`.
+"""Speed of the simulator, as ratios measured in one run: `make bench`.
 
 Each group of the printed table is one question, and the numbers in brackets are the ratios to its fastest
 row. Every row is checked before it is timed. Alex-8 is the real one where CODESIGN_DATA holds it, else the drawn one.
@@ -30,7 +30,7 @@ ALEX8 = f"Alex-8, {WEIGHTS} weights, 64 PEs"
 
 @pytest.fixture(scope="module")
 def alex8() -> tuple[Any, Any]:
-    """Alex-8, packed for the paper's array, and its input."""
+    """Return Alex-8, packed for the paper's array, and its input."""
     layer, activations = DRAW()
     return pack(layer, PAPER), activations
 

@@ -58,7 +58,7 @@ def answers(pool: np.ndarray) -> np.ndarray:
 
 
 def doors(module: Any, pool: np.ndarray, labels: Any = None) -> dict[str, Callable[[], object]]:
-    """Every call that compares the outputs of a network, or its answers with labels."""
+    """Return every call that compares outputs of a network, or its answers with labels."""
     model = compress(module, CompressionConfig(LayerSettings(density=0.5), pruning_steps=1))
     found: dict[str, Callable[[], object]] = {
         "plan": lambda: plan(module, pool, tolerance=CLOSE, labels=labels),

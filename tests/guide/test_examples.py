@@ -15,7 +15,7 @@ EXAMPLES = PROJECT / "examples"
 
 
 def run(name: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a script prints; it runs in this process, where PyTorch is already imported."""
+    """Run a script in this process, where PyTorch is already imported; return its output."""
     monkeypatch.chdir(folder)
     runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
     return capsys.readouterr().out

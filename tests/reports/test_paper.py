@@ -40,7 +40,7 @@ CONTAINERS = PROJECT / "tests/containers"
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A whole report, of benchmark layers an eighth as long and wide, and of a network that is not trained."""
+    """Write a whole report of benchmark layers an eighth as long and wide and of an untrained network."""
     out = tmp_path_factory.mktemp("paper")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("CODESIGN_DATA", raising=False)
@@ -201,7 +201,7 @@ def test_the_mean_differences_of_the_guide_are_those_of_the_benchmark(data: Path
 
 
 def curves(combined: float, pruned_from: int, linear: float) -> list[dict[str, Any]]:
-    """Points of Figs 6 to 8 as the study has them; errors rise below a number of bits."""
+    """Return points of Figs 6 to 8 as the experiment has them; errors rise below a number of bits."""
     points = [
         {"figure": 6, "series": series, "weight_bits": 4, "size_bytes": size, "error": error}
         for series, size, error in (

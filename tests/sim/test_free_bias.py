@@ -43,7 +43,7 @@ def drawn(name: str, rows: int, columns: int, seed: int = 0) -> CompressedLayer:
 
 
 def full(name: str, rows: int, code: int, free_bias: list[float]) -> CompressedLayer:
-    """A layer of one column and one weight."""
+    """Return a layer of one column and one weight."""
     return CompressedLayer(
         name, np.full((rows, 1), code, dtype=np.uint8), CODEBOOK, free_bias=np.array(free_bias, dtype=np.float32)
     )
@@ -269,7 +269,7 @@ def test_a_container_refuses_two_biases_and_one_that_it_could_not_give_back(
 
 
 def saved_container(folder: Path, tensors: Any = None) -> tuple[Path, Any, Any]:
-    """A container of two layers, its inputs, and the outputs of both layers."""
+    """Return a container of two layers, its inputs, and the outputs of both layers."""
     first, last = drawn("0", 24, 8), drawn("2", 5, 24, seed=1)
     inputs = np.random.default_rng(2).normal(size=(12, 8)).astype(np.float32)
     CompressedModel([first, last], tensors=tensors or {}).save(folder / "network.dc")
@@ -321,7 +321,7 @@ def test_groups_of_a_convolution_have_each_their_own() -> None:
 
 
 def loaded(module: Any, share_bias: bool, tmp_path: Path) -> tuple[dict[str, CompressedLayer], Any]:
-    """The layers of a compressed network, from its container, and the network with what they decode to."""
+    """Return the layers of a container, and the network with their decoded weights."""
     import copy
 
     from compress.config import CompressionConfig, LayerSettings
@@ -338,7 +338,7 @@ def loaded(module: Any, share_bias: bool, tmp_path: Path) -> tuple[dict[str, Com
 
 
 def assert_close(found: Any, wanted: Any) -> None:
-    """Equality to rounding."""
+    """Assert equality to rounding."""
     wanted = wanted.detach().numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5 * float(np.abs(wanted).max()))
 

@@ -38,7 +38,7 @@ PER_PE = ["entries_per_pe", "padding_per_pe", "line_reads_per_pe", "finish_edge_
 
 
 def assert_same(fast: SimulationResult, ticked: SimulationResult) -> None:
-    """Equality of every counter, in the array and in each PE, and of the output, bit for bit."""
+    """Assert equality of every counter, in the array and in each PE, and of the output, bit for bit."""
     assert {name: getattr(fast, name) for name in COUNTERS} == {name: getattr(ticked, name) for name in COUNTERS}
     for name in PER_PE:
         np.testing.assert_array_equal(getattr(fast, name), getattr(ticked, name), err_msg=name)
@@ -114,7 +114,7 @@ def test_both_engines_agree_on_the_state_after_every_cycle(case: Case) -> None:
 
 
 def _accumulators_entry_by_entry(packed: Any, pe: int, columns: Any, activations: Any) -> list[list[float]]:
-    """The PE's accumulators before the first entry and after each one, in the order of the broadcasts."""
+    """Return the PE's accumulators before the first entry and after each one, in the order of the broadcasts."""
     layer = packed.layer
     now = [0.0] * len(range(pe, layer.rows, packed.num_pes))
     history = [list(now)]

@@ -26,7 +26,7 @@ from traces.synthetic import draw_layer
 
 @st.composite
 def small_memories(draw: st.DrawFn) -> dict[str, Any]:
-    """Memories that many drawn layers do not fit in, and every way to run those."""
+    """Draw memories that many layers exceed, in every memory mode."""
     return {
         "sparse_matrix_bytes": draw(st.sampled_from([16, 40, 100, 1000])),
         "pointer_bytes": draw(st.sampled_from([16, 40, 1000])),

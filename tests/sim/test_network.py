@@ -31,7 +31,7 @@ def drawn_layer(name: str, rows: int, columns: int, seed: int = 0) -> Compressed
 
 
 def convolve(step: LayerStep, images: Any) -> Any:
-    """What PyTorch makes of a convolution step."""
+    """Return PyTorch's output of a convolution step."""
     convolution = step.convolution
     assert convolution is not None
     channels = images.shape[1] // convolution.groups
@@ -117,7 +117,7 @@ def test_pooling_over_the_whole_image() -> None:
 
 
 def small_network() -> Network:
-    """A convolution, two branches on it, their outputs one after the other, pooling, a fully connected layer."""
+    """Return a network: a convolution, two branches that are concatenated, pooling, a fully connected layer."""
     steps = (
         LayerStep(drawn_layer("first", 4, 27), INPUT, Convolution(kernel=(3, 3)), rectified=True),
         LayerStep(drawn_layer("left", 3, 4, 1), "first", Convolution(), rectified=True),
@@ -269,7 +269,7 @@ def test_an_odd_convolution_gets_a_sentence(options: Any, sentence: str) -> None
 
 
 def torch_forward(network: Network, images: Any) -> Any:
-    """A dense forward pass of the decoded weights."""
+    """Compute a dense forward pass of the decoded weights."""
     outputs = {INPUT: torch.from_numpy(images)}
     for step in network.steps:
         entering = [outputs[source] for source in step.sources]
@@ -286,7 +286,7 @@ def torch_forward(network: Network, images: Any) -> Any:
 
 
 def test_the_compressed_squeezenet_runs_as_in_pytorch(data: Any) -> None:
-    """Song Han's file, all 26 layers, in the array's order of additions, against a dense forward pass."""
+    """Compare all 26 layers of Song Han's file, in the array's order of additions, with a dense forward pass."""
     network = read_net(real_file(data, "squeezenet_deep_compression", "compressed_SqueezeNet.net"))
     assert (len(network.layers), network.input_shape) == (26, (3, 227, 227))
     images = (60 * np.random.default_rng(6).normal(size=(1, 3, 227, 227))).astype(np.float32)

@@ -12,7 +12,7 @@ from traces import CompressedLayer, InputError
 
 
 def packed_by_hand(layer: CompressedLayer, num_pes: int, index_bits: int) -> list[list[list[tuple[int, int]]]]:
-    """Entries (code, gap) by PE, then by column, the bias last."""
+    """Return the entries (code, gap) by PE, then by column, the bias last."""
     columns = [list(layer.codes[:, j]) for j in range(layer.columns)]
     if layer.bias is not None:
         columns.append(list(layer.bias))

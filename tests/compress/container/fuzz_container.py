@@ -27,7 +27,7 @@ Section = tuple[int, bytes, bytes]
 
 
 def sections(model: CompressedModel) -> list[Section]:
-    """Kind, name and content of the sections of a container."""
+    """Return kind, name and content of the sections of a container."""
     content, report = model.to_bytes(), model.size_report
     place = report.header
     found: list[Section] = []
@@ -38,7 +38,7 @@ def sections(model: CompressedModel) -> list[Section]:
 
 
 def mutated(content: bytes, stream: np.random.Generator) -> bytes:
-    """Some bytes with one to three changes."""
+    """Return the bytes with one to three changes."""
     for _ in range(stream.integers(1, 4)):
         place, length = int(stream.integers(0, len(content) + 1)), int(stream.integers(1, 9))
         way = stream.integers(0, 6)
@@ -59,7 +59,7 @@ def mutated(content: bytes, stream: np.random.Generator) -> bytes:
 
 
 def fuzz(mutations: int, seed: int = 0) -> Counter[str]:
-    """How the mutations end: refused, unchanged, or another valid model, which only right checksums allow."""
+    """Count how mutations end: refused, unchanged, or another valid model, which only right checksums allow."""
     stream = np.random.default_rng(seed)
     drawn = drawn_model()
     models = [drawn, drawn.coded(CodingChoice(coder="range"))]

@@ -193,7 +193,7 @@ def test_damage_gets_a_sentence_with_the_file_s_name(tmp_path: Path) -> None:
 
 
 def container(*sections: tuple[int, bytes, bytes], version: int = 2) -> bytes:
-    """A container of these sections, kind, name and content, with checksums that are right."""
+    """Return a container of these sections (kind, name, content) with valid checksums."""
     directory = varint(len(sections))
     for kind, name, content in sections:
         directory += bytes([kind]) + varint(len(name)) + name + varint(len(content))
@@ -209,7 +209,7 @@ def test_another_version_is_refused() -> None:
 
 
 def layer_section() -> bytes:
-    """The content of one layer named fc: [[1, 0, 3], [0, 2, 0]], 2 bits a code, gaps of 2 bits, rows."""
+    """Return the content of a layer named fc: [[1, 0, 3], [0, 2, 0]], 2 bits a code, gaps of 2 bits, by rows."""
     codes = np.array([[1, 0, 3], [0, 2, 0]], dtype=np.uint8)
     layer = CompressedLayer("fc", codes, np.array([0, 0.5, 1, 2], dtype=np.float32))
     model = CompressedModel([layer], coding=CodingChoice(index_bits=2, scan_order="rows"))
@@ -222,7 +222,7 @@ LAYER = layer_section()
 
 
 def put(place: int, *values: int) -> bytes:
-    """The layer with other bytes from a place on."""
+    """Return the layer with other bytes from a place on."""
     return LAYER[:place] + bytes(values) + LAYER[place + len(values) :]
 
 

@@ -38,7 +38,7 @@ class Bytes:
 
 
 def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Layers and tensors by name, as `guide/container.md` has them."""
+    """Read layers and tensors by name, as `guide/container.md` describes them."""
     file = Bytes(content)
     start = file.take(14)
     assert start[:8] == bytes.fromhex("89 45 49 45 44 43 0D 0A")
@@ -87,7 +87,7 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
 
 
 def matrix(section: Bytes, rows: int, columns: int, weight_bits: int, wide: bool) -> list[list[int]]:
-    """As `guide/container.md` has it."""
+    """Read a matrix as `guide/container.md` describes it."""
     order = section.u8()
     num_pes = section.varint() if order == 2 else 1
     width, entries = section.u8(), section.varint()
@@ -128,7 +128,7 @@ def code_table(section: Bytes, num_symbols: int) -> list[int]:
 
 
 def symbols(streams: Bytes, number: int, lengths: list[int]) -> list[int]:
-    """As `guide/container.md` has its streams."""
+    """Read the streams of a code as `guide/container.md` describes them."""
     used = [(length, symbol) for symbol, length in enumerate(lengths) if length]
     if len(used) <= 1:
         assert not streams.content
@@ -179,7 +179,7 @@ def wide_model() -> CompressedModel:
 
 
 def large_model() -> CompressedModel:
-    """Of several streams, its bias coded, a row and a column of one weight alone."""
+    """Return a model of several streams: bias coded, one row and one column of a single weight."""
     draw = np.random.default_rng(4)
     codebook = np.arange(16, dtype=np.float32)
     codes = np.minimum(draw.geometric(0.4, (400, 300)), 15) * (draw.random((400, 300)) < 0.4)

@@ -14,7 +14,7 @@ from tests.compress.twins import huffman_content, symbols_of
 
 
 def textbook_cost(counts: list[int]) -> int:
-    """Bits that Huffman's own algorithm needs: the sum of all merged weights."""
+    """Return the bits that Huffman's own algorithm needs: the sum of all merged weights."""
     heap = [count for count in counts if count]
     heapq.heapify(heap)
     cost = 0
@@ -59,7 +59,7 @@ def test_the_longest_code_word_has_12_bits() -> None:
 
 
 def best_limited_cost(counts: tuple[int, ...], limit: int) -> int:
-    """By trying all non-increasing lengths for ascending counts that satisfy Kraft's inequality."""
+    """Return the least bits; try all non-increasing lengths for ascending counts that satisfy Kraft's inequality."""
 
     def best(place: int, longest: int, room: int) -> float:
         if place == len(counts):

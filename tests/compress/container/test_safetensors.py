@@ -41,7 +41,7 @@ def test_odd_layers_are_read_back(tmp_path_factory: Any, case: Case) -> None:
 
 
 def free_and_shared_biases() -> CompressedModel:
-    """Of four layers: in the codebook, free, none, and named otherwise than its layer."""
+    """Return four layers: bias in the codebook, free, none, and with a name unlike its layer's."""
     codebook = np.array([0, 0.5, -1, 2.25], dtype=np.float32)
     codes = np.array([[1, 0, 3], [0, 2, 0]], dtype=np.uint8)
     bias = np.array([3, 0], dtype=np.uint8)

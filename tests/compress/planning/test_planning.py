@@ -104,7 +104,7 @@ class Sides(torch.nn.Module):
 
 
 def entries_cost(layer: CompressedLayer, index_bits: int) -> dict[str, float]:
-    """A stand-in for an array: a microsecond for a thousand entries."""
+    """Stand in for an array: a microsecond for a thousand entries."""
     entries = float(np.count_nonzero(layer.codes))
     return {"latency_us": entries / 1000, "sram_bytes_per_pe": entries}
 

@@ -28,7 +28,7 @@ from traces.files.images import ImageSet, load_digits, load_idx_folder
 
 @pytest.fixture(scope="module")
 def large_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of IDX files: handwritten digits of 8 x 8 pixels, each pixel drawn three by three, with a margin."""
+    """Return a folder of IDX files: digits of 8 x 8 pixels, each pixel repeated three by three, with a margin."""
     folder = tmp_path_factory.mktemp("digits")
     digits = load_digits()
     for part, images, labels in (
@@ -43,7 +43,7 @@ def large_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same steps, with few epochs and points."""
+    """Keep the steps and take few epochs and points."""
     monkeypatch.setattr(lenet, "TEACHER_EPOCHS", 4)
     monkeypatch.setattr(lenet, "TEACHER_BATCH", 20)
     monkeypatch.setattr(lenet, "DISTORTED_COPIES", 2)

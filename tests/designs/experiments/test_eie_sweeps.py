@@ -28,7 +28,7 @@ WORKLOAD = Workload.of_layers(
 
 
 def product(design: Design) -> float:
-    """Geometric mean of the energy-delay products, by simulating each layer by itself; rows interleaved."""
+    """Return the geometric mean of the energy-delay products; simulate each layer by itself, rows interleaved."""
     results = [simulate(layer, values, design.array) for layer, values in DRAWN]
     return float(np.exp(np.mean([np.log(each.energy.total_pj / 1e3 * each.latency_us) for each in results])))
 

@@ -27,7 +27,7 @@ from traces.files.images import ImageSet, load_idx_folder
 
 @pytest.fixture(scope="module")
 def network() -> ResNet20:
-    """Untrained, but its normalisation has seen images: it answers differently to different ones."""
+    """Return an untrained network whose normalisation has seen images: its answers differ from image to image."""
     torch.manual_seed(0)
     found = ResNet20().train()
     with torch.no_grad():
@@ -41,7 +41,7 @@ def blotches(number: int) -> Any:
 
 
 def image_set(network: ResNet20, labelled: bool = True) -> ImageSet:
-    """Blotches that are labelled as the network does, if it is asked to."""
+    """Return blotches, labelled by the network or all with 0."""
     torch.manual_seed(1)
     images = blotches(120)
     with torch.no_grad():

@@ -62,7 +62,7 @@ ON_DISK_POINTS = 40 * 16 * 2
 
 @dataclass(frozen=True)
 class Counting(Here):
-    """This process as a worker that records its points and stops after a number of batches."""
+    """Worker in this process that records its points and stops after a number of batches."""
 
     seen: tuple[list[int], ...] = ()
     stop_after: int = 10**9

@@ -54,7 +54,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with hostile names and a design that was measured to cost no number."""
+    """Return a study with hostile names and a design whose measured costs are not finite."""
     folder = tmp_path_factory.mktemp("study")
     refused = [HOSTILE, "a line is too short"]
     write_study(folder, 40, 8, HOSTILE, ("conv", HOSTILE), {7: INFINITE}, refused, ("accuracy_loss", "latency_us"))
@@ -75,7 +75,7 @@ def browser() -> Iterator[Any]:
 
 
 def page_of(folder: Path) -> Path:
-    """The page alone, which takes less time than the figures beside it."""
+    """Write the page alone, which takes less time than the figures beside it."""
     data = codesign_data(read_study(folder))
     page = folder / "report.html"
     page.write_text(codesign_html(data, data.opened, "report"))
@@ -113,7 +113,7 @@ class Reader:
         assert self.said == []
 
     def rows(self, table: str) -> dict[str, list[str]]:
-        """The exact values of a table's cells, by the text of the row's head."""
+        """Return the exact values of a table's cells by the text of the row's head."""
         found: dict[str, list[str]] = self.page.eval_on_selector_all(
             f"{table} tbody tr",
             "rows => Object.fromEntries(rows.map(row => [row.querySelector('th').textContent, "

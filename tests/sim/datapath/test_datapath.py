@@ -35,7 +35,7 @@ def run(codes: Any, activations: Any, config: ArrayConfig, engine: Engine, bias:
 
 
 def scan_all(activations: list[float], num_pes: int, has_bias: bool = False) -> list[int | None]:
-    """What is broadcast in each cycle of an unblocked scan."""
+    """Return the column that is broadcast in each cycle of an unblocked scan."""
     scan = ActivationScan(activations, num_pes, 1.0 if has_bias else None)
     picked = []
     while not scan.finished:

@@ -138,7 +138,7 @@ def test_a_file_that_is_no_timeline_is_refused(
 
 
 def steps(summary: TimelineSummary) -> dict[str, tuple[Any, Any]]:
-    """What a figure draws, heights and edges of bins, by its entry in a legend."""
+    """Return the curves of a figure, heights and edges of bins, by their entry in the legend."""
     drawn = [patch for axes in draw_timeline(summary).axes for patch in axes.patches if isinstance(patch, StepPatch)]
     return {str(patch.get_label()): patch.get_data()[:2] for patch in drawn}
 

@@ -27,7 +27,7 @@ CHANGES = {TokenKind.CHANGE_SCALAR, TokenKind.CHANGE_VECTOR, TokenKind.CHANGE_RE
 
 
 class Waveform:
-    """What a dump says, replayed: the value of every signal after each rising edge of the clock.
+    """Replayed dump: the value of every signal after each rising edge of the clock.
 
     Whole numbers are ints, undefined ones "x", real numbers floats.
     """
@@ -74,16 +74,16 @@ class Waveform:
         return self.history[f"array.{name}"]
 
     def while_set(self, strobe: str, name: str) -> list[Any]:
-        """The values of a signal after those edges after which another one is 1."""
+        """Return the values of a signal after those edges after which another one is 1."""
         return [value for value, is_set in zip(self[name], self[strobe], strict=True) if is_set == 1]
 
     def defined(self, name: str) -> list[Any]:
-        """The values of a signal without those that are undefined."""
+        """Return the values of a signal without those that are undefined."""
         return [value for value in self[name] if value != "x"]
 
 
 def written(layer: CompressedLayer, activations: Any, config: ArrayConfig) -> tuple[Waveform, SimulationResult, bytes]:
-    """A waveform, read back; the result that it gave; its bytes."""
+    """Return a waveform, read back, with the result of its run and its bytes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "drawn.vcd"
         result = write_waveform(path, layer, activations, config)
@@ -91,7 +91,7 @@ def written(layer: CompressedLayer, activations: Any, config: ArrayConfig) -> tu
 
 
 def scopes(config: ArrayConfig) -> list[str]:
-    """The scope of each PE."""
+    """Return the scope of each PE."""
     digits = len(str(config.num_pes - 1))
     return [f"pe{pe:0{digits}}" for pe in range(config.num_pes)]
 
@@ -170,7 +170,7 @@ def test_equal_runs_give_equal_bytes_and_the_result_of_simulate(case: Case) -> N
 
 
 def small_layer(name: str = "small") -> CompressedLayer:
-    """PE 0 of two has two entries in each of its nine columns, PE 1 has none."""
+    """Return a layer that gives PE 0 two entries in each of nine columns, and PE 1 none."""
     codes = np.zeros((4, 9), dtype=np.uint8)
     codes[0], codes[2] = 1, 3
     return CompressedLayer(name, codes, np.array([0, 1, -2, 0.5], dtype=np.float32))
@@ -258,7 +258,7 @@ def test_any_name_of_a_layer_leaves_the_dump_whole(name: str) -> None:
 
 
 def failing_tick(after: int) -> Callable[[ActivationWrite], None]:
-    """A cycle of the activation write that breaks off after so many."""
+    """Return a cycle of the activation write that breaks off after `after` ticks."""
     tick, ticks = ActivationWrite.tick, 0
 
     def fails(self: ActivationWrite) -> None:

@@ -40,7 +40,7 @@ CORNERS = [(array, case) for array, found in corner_cases().items() for case in 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, dict[str, list[str]]]:
-    """On what the machines disagree: corner cases, then random ones, one after the other without a reset."""
+    """Return the disagreements on corner cases, then random ones, one after the other without a reset."""
     return {
         array: disagreements(corner_cases()[array] + random_cases(config, RANDOM_CASES, seed=1), config)
         for array, config in ARRAYS.items()
@@ -71,7 +71,7 @@ def test_three_machines_agree_on_a_hundred_random_layers_of_each_array(array: st
 
 
 def test_the_corner_cases_are_what_their_names_say() -> None:
-    """A case that does not lead into its corner would agree for nothing."""
+    """Make sure that each case reaches its corner; otherwise its agreement proves nothing."""
     by_name = {case.name: (ARRAYS[array], case) for array, case in CORNERS}
 
     def result_of(name: str) -> Any:
@@ -95,7 +95,7 @@ def test_the_corner_cases_are_what_their_names_say() -> None:
 
 
 def golden_array(row: Row) -> ArrayConfig:
-    """The golden counts know no capacities: memories that hold Alex-8 on 8 PEs, and 16-bit arithmetic."""
+    """Return memories that hold Alex-8 on 8 PEs, and 16-bit arithmetic; golden counts know no capacities."""
     return replace(
         array_of(row),
         precision="fixed-16",
@@ -107,7 +107,7 @@ def golden_array(row: Row) -> ArrayConfig:
 
 
 def golden_rows() -> list[Any]:
-    """Those of 8, 16 and 64 PEs with 2, 8 and 16 slots; each array of 64 PEs takes half a minute to build."""
+    """Return the rows of 8, 16 and 64 PEs with 2, 8 and 16 slots; an array of 64 PEs takes half a minute to build."""
     rows = []
     for row in ALEX8:
         wanted = row["num_pes"] in ("8", "16", "64") and row["queue_slots"] in ("2", "8", "16")

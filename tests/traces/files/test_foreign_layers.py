@@ -116,7 +116,7 @@ def test_what_holds_no_layer_gets_a_sentence(tmp_path: Path) -> None:
 
 
 def write_eie_directory(folder: Path, layer: CompressedLayer, activations: Any, config: ArrayConfig) -> None:
-    """The images of a packed layer, in the form of the EIE authors' simulator."""
+    """Write the images of a packed layer in the form of the EIE authors' simulator."""
     packed = pack(layer, config)
     (folder / "ptr").mkdir(parents=True)
     (folder / "spm").mkdir()

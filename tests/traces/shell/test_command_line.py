@@ -33,7 +33,7 @@ SMALL_GRID = ["--num-pes", "1", "64", "--queue-slots", "2", "8", "--line-bits", 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A folder in which the main job has run on the digits, on a small grid, and what it printed."""
+    """Run the main job on the digits and a small grid; return its folder and its output."""
     folder = tmp_path_factory.mktemp("codesign")
     done = run_command("designs", *SMALL_GRID, folder=folder)
     assert done.returncode == 0, done.stderr

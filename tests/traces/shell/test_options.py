@@ -28,7 +28,7 @@ def script() -> str:
 
 @pytest.fixture(scope="module")
 def options(script: str) -> Options:
-    """Options of each command by name, as the completion script describes them."""
+    """Return the options of each command by name, as the completion script describes them."""
     found: Options = {}
     for line in re.findall(r"^COMPLETION_SPEC = (.*)$", script, flags=re.MULTILINE):
         spec = ast.literal_eval(line)

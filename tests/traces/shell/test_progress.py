@@ -9,7 +9,7 @@ from traces.shell.progress import Progress, progress_bar
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock whose time is the only item of this list."""
+    """Replace the clock by the only item of a list, and return the list."""
     now = [100.0]
     monkeypatch.setattr("traces.shell.progress.time.monotonic", lambda: now[0])
     return now
