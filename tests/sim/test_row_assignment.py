@@ -84,7 +84,7 @@ def improved(layer: CompressedLayer, inputs: np.ndarray, config: ArrayConfig, nu
         changed[pair] = order[pair[::-1]]
         if pair[0] % config.num_pes != pair[1] % config.num_pes and cycles(changed) <= least:
             order, least = changed, cycles(changed)
-    return order.tolist()
+    return [int(row) for row in order]
 
 
 @settings(deadline=None)
