@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ class Progress:
         self._begin = self._last_line = time.monotonic()
         self._bar: Any = None
         self._task: Any = None
+        self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
         self.start()
@@ -46,8 +48,9 @@ class Progress:
             print(f"{self._title} stopped: {self.line()}", file=sys.stderr)
 
     def start(self) -> None:
-        """Show the bar if standard error is a terminal."""
+        """Show the bar if standard error is a terminal; elsewhere make sure that a line comes every ten seconds."""
         if not sys.stderr.isatty():
+            threading.Thread(target=self._report_waiting, daemon=True).start()
             return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -65,7 +68,8 @@ class Progress:
         self._task = self._bar.add_task("", total=self._total, completed=self.done, note=self._note)
 
     def stop(self) -> None:
-        """Remove the bar."""
+        """Remove the bar; print no more lines."""
+        self._stopped.set()
         if self._bar is not None:
             self._bar.stop()
 
@@ -75,8 +79,19 @@ class Progress:
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, note=self._note)
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
-            self._last_line = time.monotonic()
-            print(f"{self._title}: {self.line()}", file=sys.stderr, flush=True)
+            self._print(self.line())
+
+    def _print(self, line: str) -> None:
+        """Print a line and note when."""
+        self._last_line = time.monotonic()
+        print(f"{self._title}: {line}", file=sys.stderr, flush=True)
+
+    def _report_waiting(self) -> None:
+        """Print a line where a single unit takes longer than ten seconds; runs in a thread of its own."""
+        while not self._stopped.wait(LINE_SECONDS / 10):
+            if time.monotonic() - self._last_line >= LINE_SECONDS:
+                running = time.monotonic() - self._begin
+                self._print(f"{self.done:,} of {self._total:,} {self._unit} after {running:,.0f} s")
 
     @property
     def per_second(self) -> float:

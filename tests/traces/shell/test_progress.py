@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from traces.shell.progress import Progress, progress_bar
@@ -28,6 +30,17 @@ def test_a_line_comes_every_ten_seconds_without_a_terminal(
     assert shown == [4, 8, 12, 16, 20, 24, 28, 32, 36, 40]
     assert lines[3] == "training: 4 of 40 steps, 0.4 per second; 90 s left\n"
     assert lines[39] == "training: 40 of 40 steps, 0.4 per second; 0 s left\n"
+
+
+def test_a_line_comes_although_no_unit_is_finished(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("traces.shell.progress.LINE_SECONDS", 0.1)
+    with progress_bar("training", 3):
+        time.sleep(1)
+    lines = capsys.readouterr().err.splitlines()
+    assert 3 <= len(lines) <= 10
+    assert lines[0].startswith("training: 0 of 3 steps after ")
 
 
 def test_a_short_step_prints_nothing(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
