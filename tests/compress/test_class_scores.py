@@ -188,7 +188,7 @@ def test_what_are_no_labels_is_refused_before_any_analysis(
 
 def test_labels_of_any_whole_numbers_give_the_same(pool: np.ndarray, answers: np.ndarray) -> None:
     found = [
-        plan(ending(), pool, labels=labels, tolerance=ALMOST_RIGHT)
+        plan(ending(), pool, labels=labels, tolerance=ALMOST_RIGHT, densities=(1.0, 0.7, 0.4), weight_bits=(3, 4, 6))
         for labels in (answers, answers.astype(np.uint8), answers.astype(float), answers.tolist())
     ]
     assert found[0].feasible

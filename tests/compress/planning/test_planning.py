@@ -436,7 +436,7 @@ def test_means_over_chosen_inputs_are_in_the_mean_those_over_the_pool(
     changed = run_batches(planner.changed(planner.compress(network, planner.plan(tolerance))), pool)
     used = tolerance.used_by_input(original, changed, None)
     estimates = []
-    for seed in range(12):
+    for seed in range(8):
         chosen = choose_inputs(network, pool, 40, tolerance, rounds=2, perturbed=1, seed=seed)
         estimates.append(float((chosen.weights * used[chosen.places]).mean()))
     assert np.mean(estimates) == pytest.approx(used.mean(), rel=0.25)

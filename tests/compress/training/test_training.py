@@ -505,7 +505,7 @@ def end_of(*arguments):  # a process of its own, which need not import PyTorch a
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
-assert end_of("nowhere", 0, "whole.dc") == 0
+run("nowhere", 0, "whole.dc")  # here, so that all processes have the compiled kernels
 Path("state.npz").unlink()
 stages = []
 for where, after in (("training", 1), ("writing", 0), ("writing", 1)):
