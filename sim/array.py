@@ -1,4 +1,4 @@
-"""Entry to the machine: `simulate` one layer on one input, or `count` its events without the output."""
+"""Entry points of the simulator: `simulate` runs a layer on one input, `count` counts its events without the output."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def simulate(
     Parameters
     ----------
     layer : CompressedLayer or PackedLayer
-        Layer to run; one already packed for this array (`pack`) saves the packing.
+        Layer to run. A layer that is already packed for this array (`pack`) saves the packing.
     activations : array_like
         Input, float32 [columns], finite.
     config : ArrayConfig, optional
         Array. The default is the EIE paper's design point.
     engine : {"closed-form", "reference"}
-        "reference" is the tick-by-tick machine, which gives the same result slowly.
+        "closed-form" is the fast engine; "reference" is the tick machine, which gives the same result slowly.
     number_format : FixedPoint, optional
         Format of an array in fixed point. By default it is fitted to this layer and this input.
 
@@ -53,7 +53,7 @@ def simulate(
     Raises
     ------
     InputError
-        If no array could run this input, or the memories of this one refuse the layer.
+        If layer or input are invalid, or `config.memory_mode` refuses a layer that does not fit.
 
     Warns
     -----
@@ -63,8 +63,9 @@ def simulate(
     Notes
     -----
     In floating point, products and sums are float64, in the order in which the PEs compute them. The output is rounded
-    to float32 at the end, and to infinity beyond its range. A bias in the codebook is one more column, the last one. A
-    free bias is the initial value of the accumulators and costs nothing here.
+    to float32 at the end, and to infinity beyond its range. A bias that is stored as codes is one more column,
+    the last one. A bias that is stored as floats (a free bias) is the initial value of the accumulators and costs
+    nothing here.
     """
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)
@@ -125,7 +126,7 @@ def count(
 
 
 def count_all(packed: PackedLayer, activations: npt.ArrayLike, configs: Sequence[ArrayConfig]) -> list[Counts]:
-    """Count the events of one layer with one input on many arrays that share the SRAM images.
+    """Count the events of one packed layer with one input on many arrays.
 
     Parameters
     ----------
@@ -134,7 +135,7 @@ def count_all(packed: PackedLayer, activations: npt.ArrayLike, configs: Sequence
     activations : array_like
         Input, float32 [columns], finite.
     configs : sequence of ArrayConfig
-        Arrays of one precision, since the precision decides which values are broadcast.
+        Arrays that the layer is packed for. They have one precision, since it decides which values are broadcast.
 
     Returns
     -------
@@ -179,14 +180,14 @@ def _run_blocks(
             runs[key] = Run(block.packed, block.operands(numbers))
         counts.append(runs[key].counts(config))
         use(runs[key], block)
-    if len(blocks) == 1 and not blocks[0].load_bytes:  # the usual case, and the only one that sweeps repeat
+    if len(blocks) == 1 and not blocks[0].load_bytes:  # the usual case; sweeps repeat only this one
         return {**vars(counts[0]), "shortfalls": shortfalls(packed, config)}
     times = schedule(blocks, [part.cycles for part in counts], config)
     return counts_in_sequence(packed, blocks, counts, times, config)
 
 
 def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer) -> None:
-    """Warn of a layer that was simulated as if it fitted."""
+    """Warn if a layer was simulated as if it fitted."""
     if lacking:
         warnings.warn(
             f"layer {packed.layer.name!r} was simulated as if it fitted, but exceeds {'; '.join(map(str, lacking))}; "

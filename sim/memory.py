@@ -1,15 +1,16 @@
-"""Capacities of the memories, and the blocks in which a layer runs that is too large for them.
+"""Capacities of the memories, and blocks of a layer that exceeds them.
 
 A block is a range of columns, or of rows, whose own SRAM images fit. It is loaded from DRAM and run, and its outputs
 are stored if they do not stay on the chip. In mode `passes`, a block has the SRAMs for itself. In mode `streamed`, it
 has half of them, and the next block is loaded into the other half while it runs. There is one transfer at a time, and
-each one starts at the beginning of a cycle:
+each transfer starts at the beginning of a cycle:
 
     load_end[i]    = max( the transfer before, run_end[i - buffers] ) + load_cycles[i]
     run_end[i]     = max( load_end[i], run_end[i - 1] ) + run_cycles[i]
     store_end[i]   = max( the transfer before, run_end[i] ) + store_cycles[i]
 
-First come as many loads as there are buffers, then for each block its store and the next load into its buffer.
+The SRAMs are one buffer in mode `passes` and two in mode `streamed`. The first transfers load one block into each
+buffer. Then, for each block, its outputs are stored and the next block is loaded into its buffer.
 `sim.datapath.memory_control` runs the same schedule cycle by cycle.
 """
 
@@ -46,7 +47,7 @@ class Shortfall:
     unit : str
         Unit of the two numbers.
     needed, available : int
-        Need of the layer in some PE, and capacity.
+        What the layer needs in the fullest PE, and what the memory holds.
     """
 
     memory: str
@@ -75,7 +76,7 @@ def shortfalls(packed: PackedLayer, config: ArrayConfig) -> tuple[Shortfall, ...
 def _shortfalls(
     packed: PackedLayer, config: ArrayConfig, buffers: int, streams_inputs: bool, streams_outputs: bool
 ) -> tuple[Shortfall, ...]:
-    """Return the exceeded capacities of a block that has one of `buffers` equal parts of the memories it streams."""
+    """Return the capacities that a block exceeds; of a streamed memory it has one of `buffers` equal parts."""
     entries = int(packed.stored_per_pe.max())
     inputs = _per_pe(packed.layer.columns, config) * (buffers if streams_inputs else 1)
     outputs = _per_pe(packed.layer.rows, config) * (buffers if streams_outputs else 1)
@@ -102,7 +103,7 @@ def _lines(config: ArrayConfig) -> int:
 
 
 def _pointers(config: ArrayConfig, buffers: int) -> int:
-    """Return the pointers that the two banks hold: one has those of even columns, the other those of odd ones."""
+    """Return the number of pointers that both banks hold: one bank is for even columns, the other for odd columns."""
     return 2 * (config.pointer_bytes // 2 * 8 // config.pointer_bits // buffers)
 
 
@@ -140,7 +141,7 @@ class Block:
 def blocks_of(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     """Cut a layer into the blocks in which an array runs it; a layer that stays on the array is one block.
 
-    Raises InputError if the layer does not fit and `config.memory_mode` refuses it, or no blocks fit either.
+    Raises InputError if the layer does not fit and `config.memory_mode` refuses it, or if no blocks fit.
     """
     mode = config.memory_mode
     whole = [Block(packed, slice(None), slice(None))]
@@ -183,7 +184,7 @@ def _image_bytes(packed: PackedLayer, config: ArrayConfig) -> int:
 
 
 def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
-    """Cut a layer into blocks of as many columns as fit, in whole rows of activations; outputs stay in the PEs."""
+    """Cut a layer into blocks of as many whole rows of activations as fit; outputs stay in the PEs."""
     layer, num_pes = packed.layer, config.num_pes
     streams_inputs = not _inputs_and_outputs_fit(packed, config)
     activation_bytes = config.activation_bits // 8
@@ -227,7 +228,7 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
 
 
 def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
-    """Cut a layer into as few blocks as fit, of equally many rows of each PE; all inputs enter every block."""
+    """Cut a layer into blocks of equally many rows of each PE until they fit; all inputs enter every block."""
     layer, num_pes, buffers = packed.layer, config.num_pes, buffers_of(config)
     streams_outputs = not _inputs_and_outputs_fit(packed, config)
     rows_per_pe = _per_pe(layer.rows, config)
@@ -283,14 +284,14 @@ def bytes_per_cycle(config: ArrayConfig) -> Fraction:
 
 
 class Schedule(NamedTuple):
-    """Times of a layer that runs in blocks, each one number or int64 [inputs].
+    """Times of a layer that runs in blocks; each time is one number, or int64 [inputs].
 
     Attributes
     ----------
     cycles
         Cycles of the whole layer.
     begins
-        Cycles before each block begins.
+        Cycle in which each block begins.
     waiting_cycles
         Cycles in which no block runs.
     """
@@ -301,7 +302,7 @@ class Schedule(NamedTuple):
 
 
 def schedule(blocks: Sequence[Block], run_cycles: Sequence[Any], config: ArrayConfig) -> Schedule:
-    """Schedule the blocks by the cycles that each of them runs: one number, or int64 [inputs]."""
+    """Schedule the blocks, each of which runs for these cycles: one number, or int64 [inputs]."""
     zero = np.zeros_like(run_cycles[0])
     if len(blocks) == 1 and not blocks[0].load_bytes and not blocks[0].store_bytes:
         return Schedule(run_cycles[0], [zero], zero)
@@ -327,7 +328,7 @@ def schedule(blocks: Sequence[Block], run_cycles: Sequence[Any], config: ArrayCo
 
 
 def memory_counts(packed: PackedLayer, blocks: Sequence[Block], config: ArrayConfig) -> dict[str, Any]:
-    """Return the counts that depend on the blocks alone, by the names of the fields of `sim.Counts`."""
+    """Return those fields of `sim.Counts` that depend only on the blocks, by name."""
     return {
         "config": config,
         "stored_entries": sum(block.packed.stored_entries for block in blocks),

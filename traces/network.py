@@ -20,7 +20,7 @@ INPUT = "input"  # name of the network's input among the sources
 
 @dataclass(frozen=True, eq=False)
 class LayerStep:
-    """Matrix product: a convolution, or a fully connected layer, which flattens its input.
+    """Matrix product: a convolution, or a fully connected layer. A fully connected layer flattens its input.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class LayerStep:
     convolution : Convolution, optional
         Geometry; None for a fully connected layer.
     bias : numpy.ndarray, optional
-        float32 [rows], added to the outputs off the array, besides the layer's own `bias_values()`.
+        float32 [rows], added to the outputs outside the array, in addition to the layer's `bias_values()`.
     rectified : bool
         True if negative outputs become zero (ReLU).
     """
@@ -113,11 +113,11 @@ class PoolStep:
     source : str
         Name of the step whose output enters.
     kind : {"max", "mean"}
-        Value of a window.
+        How a window becomes one value.
     kernel : (int, int), optional
         Height and width of a window; None for one window over the whole image.
     stride : (int, int)
-        Distance of the windows.
+        Distance between neighbouring windows.
     padding : (int, int)
         Border around the image.
     """
@@ -135,7 +135,7 @@ class PoolStep:
         return (self.source,)
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Return the shape of the output; raise InputError if the input is no image, or smaller than the kernel."""
+        """Return the shape of the output; raise InputError if the input is not an image or is too small."""
         if len(shape) != 3:
             raise InputError(f"the input of a pooling must be [channels, height, width]; found {list(shape)}")
         if self.kernel is None:
@@ -172,7 +172,7 @@ class PoolStep:
         if self.kind == "max":
             largest: Images = np.maximum.reduce(windows(np.pad(images, around, constant_values=-np.inf)))
             return largest
-        # the mean is over the part of a window inside the padded image, without the columns that rounding up adds
+        # a mean is over the part of its window that lies in the padded image; rounding up adds no zeros to it
         inside = np.pad(np.ones((1, 1, images.shape[2] + 2 * top, images.shape[3] + 2 * left)), around)
         inside = inside[:, :, top:, left:][:, :, : images.shape[2] + top + bottom, : images.shape[3] + left + right]
         sums = np.add.reduce(windows(np.pad(images.astype(np.float64), around)))
@@ -211,7 +211,7 @@ Step = LayerStep | PoolStep | ConcatenateStep
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Feed-forward network: steps, each after its sources; the output of the last one is the network's.
+    """Feed-forward network of steps. Each step comes after its sources; the last step gives the network's output.
 
     Attributes
     ----------
@@ -222,12 +222,12 @@ class Network:
     steps : tuple of LayerStep, PoolStep or ConcatenateStep
         The steps in order.
     output_shapes : dict
-        Shape of one input's output by the name of the step; derived from the others.
+        Shape of each step's output for one input, by the name of the step; computed from the other attributes.
 
     Raises
     ------
     InputError
-        If two steps have one name, a source is no earlier step, or an input does not fit its step.
+        If two steps have the same name, a source is not an earlier step, or an input does not fit its step.
     """
 
     name: str
@@ -240,7 +240,7 @@ class Network:
 
     @classmethod
     def of_layers(cls, name: str, layers: Sequence[CompressedLayer]) -> Network:
-        """Make a network of fully connected layers, all but the last one rectified."""
+        """Make a network of fully connected layers, with a ReLU after each layer but the last."""
         if not layers:
             raise InputError(f"network {name!r} must have at least one layer")
         sources = [INPUT, *(layer.name for layer in layers[:-1])]

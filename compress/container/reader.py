@@ -1,4 +1,4 @@
-"""Reader of container files: checks every byte, and decodes only the sections that are asked for."""
+"""Reader of container files: reads, checks and decodes only the sections that are asked for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Place:
 
 
 class ContainerReader:
-    """Open container file, of which only the parts that are asked for are read; a context manager that closes it.
+    """Open container file. Only the sections that are asked for are read. As a context manager, it closes the file.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class ContainerReader:
     Raises
     ------
     InputError
-        On opening, if the file is missing, is no container or is cut off; later, if a checksum does not match.
+        On opening, if the file is missing, is not a container or is cut off; later, if a section is damaged or invalid.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -120,7 +120,7 @@ class ContainerReader:
         return parts
 
     def tensors(self) -> tuple[dict[str, Numbers], list[str]]:
-        """Read the other tensors: tensors by name, and the names of buffers."""
+        """Read the other tensors; return them by name, and the names of those that are buffers."""
         return self._other_tensors
 
     @cached_property
@@ -185,7 +185,7 @@ class ContainerReader:
         return content
 
     def _decoded(self, decode: Callable[[bytes], Decoded], content: bytes, what: str) -> Decoded:
-        """Decode bytes whose checksum is right; if they are invalid, they were written so."""
+        """Decode bytes whose checksum is right; raise InputError if the writer wrote invalid ones."""
         try:
             return decode(content)
         except (ValueError, MemoryError, OverflowError, UnicodeDecodeError) as error:

@@ -1,10 +1,10 @@
 """Plans: how far to compress each layer so that outputs stay within a tolerance and costs within a budget.
 
-Each choice of density and bits is tried once on each layer alone, against the stored analysis
-(`compress.planning.analysis`): its effect on the outputs, its bytes in the file and its cost on an array follow without
-running the network. A plan takes one choice for each layer: the smallest file whose predicted change of the outputs
-stays below a limit, a multiple-choice knapsack. Only plans are run and measured; each measurement corrects the limit
-until the tolerance holds. (PyTorch needed.)
+Each choice of density and bits is tried once on each layer alone. The stored analysis (`compress.planning.analysis`)
+predicts its effect on the outputs; its bytes in the file and its cost on an array follow without running the network. A
+plan takes one choice for each layer. A multiple-choice knapsack finds the smallest file whose predicted change of the
+outputs stays within a limit. Only plans are run and measured; each measurement corrects the limit until the tolerance
+holds. The *use of a tolerance* is the divergence or the accuracy drop that it bounds. (PyTorch needed.)
 
 The method is ours. The idea to derive a plan from tolerances of the parameters, inputs chosen by a committee and the
 budget of a target, without a search by trial, is from Khoram and Li, "TOCO", 2019.
@@ -47,7 +47,7 @@ _WEIGHTS_AT_ONCE = 2**24
 _MOST_MEASUREMENTS = 6
 _MOST_HALVINGS = 12
 _CALIBRATION_RUNS = 2.5  # over the pool, for all layers together
-_CLOSE_ENOUGH = 0.93  # share of the tolerance used
+_CLOSE_ENOUGH = 0.93  # a plan that uses this share of the tolerance needs no better limit
 _TENSOR_BITS = 16
 
 
@@ -60,7 +60,7 @@ class PlanningHistory:
     calibration : Calibration
         Effects of layers that were compressed alone.
     best_plans : dict of Tolerance to Plan
-        For each tolerance, the best plan that no budget stopped.
+        For each tolerance, the best plan that only the tolerance limits.
     """
 
     calibration: Calibration
@@ -69,7 +69,7 @@ class PlanningHistory:
 
 @dataclass(frozen=True, eq=False)
 class Planner:
-    """Analysed network from which plans are made; `make_planner` makes it.
+    """Analysed network from which plans are made; `make_planner` returns it.
 
     Everything that does not depend on tolerance and budget is computed once and stays as it is; only `history` grows.
 
@@ -88,11 +88,11 @@ class Planner:
     outputs : float32 [inputs, classes]
         The network's outputs on the pool.
     labels : int64 [inputs] or None
-        Of the pool.
+        Right classes of the pool.
     analysed : array [inputs, ...]
         The inputs that were analysed.
     layer_compressor : LayerCompressor
-        Holds the analysis.
+        Compressor of the layers, which holds the analysis.
     noise : float32 [samples, inputs, classes]
         Random directions in which outputs may change.
     candidates : list of list of Candidate
@@ -123,11 +123,11 @@ class Planner:
         return self.layer_compressor.analysis
 
     def plan(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
-        """Return the smallest file that keeps the tolerance on the pool and the budget, as far as it is found.
+        """Return the plan of the smallest file found that keeps the tolerance on the pool and the budget.
 
-        At most six plans are run over the pool; after the first of them, each of its layers is run alone over a part
-        of the pool (`compress.planning.calibration`). The first plan follows from the analysis alone; each measurement
-        corrects the limit of the next.
+        At most six plans are run over the pool. After the first run, the network is also run over a part of the pool
+        with one layer compressed at a time (`compress.planning.calibration`). The first plan follows from the analysis
+        alone; each measurement corrects the limit of the next plan.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ class Planner:
             best = min(feasible, key=lambda each: each.costs["file_bytes"])
         else:
             best = min(tried, key=lambda each: (each.used > tolerance.bound, each.excess))
-        if best.binding == ("tolerance",):  # a plan that the budget stopped says nothing of the tolerance's limit
+        if best.binding == ("tolerance",):  # a plan that the budget limits says nothing about the tolerance's limit
             self.history.best_plans[tolerance] = best
         return dataclasses.replace(best, measurements=runs)
 
@@ -239,7 +239,7 @@ class Planner:
         return changed
 
     def calibrate(self, candidates: Sequence[Candidate]) -> float:
-        """Run each layer alone, compressed as its candidate says, over a part of the pool.
+        """Run the network over a part of the pool with one layer compressed at a time, as its candidate says.
 
         Parameters
         ----------
@@ -278,9 +278,9 @@ class Planner:
     def tolerances(self, tolerance: Tolerance, seed: int = 0) -> dict[str, Floats64]:
         """Return how far each weight may move, [rows, columns] by layer, if all move at random within the tolerance.
 
-        The ranges are as wide as the analysis allows (`second_order_tolerances`). The trust region begins at the
-        largest weight and is halved while random moves change the outputs by more than 1.5 times the prediction: a few
-        inputs say little of weights that they do not use.
+        The ranges are as wide as the analysis allows (`second_order_tolerances`). The widest range allowed
+        (the trust region) is at first the largest weight. It is halved while random moves change the outputs by more
+        than 1.5 times the prediction, because a few inputs say little about weights that they do not use.
         """
         bound = self.change_of(tolerance, tolerance.bound)
         draw = np.random.default_rng(seed)
@@ -294,8 +294,9 @@ class Planner:
     def within_tolerances(self, tolerance: Tolerance) -> CompressedModel:
         """Return the network compressed as far as the ranges of its weights alone allow (`share_within`).
 
-        Pruning moves weights not at random but all towards zero. The trust region is therefore halved until the
-        compressed network itself keeps the tolerance on the pool. A plan takes far fewer bytes; this is the baseline.
+        Pruning does not move weights at random: it moves all of them towards zero. The trust region is therefore halved
+        until the compressed network itself keeps the tolerance on the pool. This is a baseline; a plan takes far fewer
+        bytes.
         """
         for ranges in self._shrinking(self.change_of(tolerance, tolerance.bound)):
             layers = []
@@ -311,7 +312,7 @@ class Planner:
         return model
 
     def perturbed(self, tolerance: Tolerance, number: int, draw: np.random.Generator) -> list[torch.nn.Module]:
-        """Return `number` copies of the network, weights perturbed uniformly within their tolerances."""
+        """Return `number` copies of the network whose weights are perturbed uniformly within their tolerances."""
         ranges = self.tolerances(tolerance)
         return [self._moved(ranges, draw) for _ in range(number)]
 
@@ -335,12 +336,12 @@ class Planner:
         return self.counts * tolerance.used_by_input(self.outputs, changed, self.labels)
 
     def _within(self, tolerance: Tolerance, budget: Budget, limit: float, correction: float = 1.0) -> Plan:
-        """Return the smallest file that keeps the budget and whose summed change of the outputs is within the limit.
+        """Return the plan of the smallest file that keeps the budget and the limit on the summed change of the outputs.
 
         Parameters
         ----------
         tolerance, budget : Tolerance, Budget
-            Of the plan.
+            Bounds of the plan.
         limit : float
             Bound on the sum of the layers' predicted changes.
         correction : float
@@ -410,7 +411,7 @@ class Planner:
         return change * (1 + 1e-6), self.change_of(tolerance, best.used) / change
 
     def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance) -> float:
-        """Return the next limit: between two that enclose the tolerance, or as the last measurement corrects it.
+        """Return the next limit: one between two that enclose the tolerance, otherwise the last one, corrected.
 
         Parameters
         ----------
@@ -473,7 +474,7 @@ def make_planner(
     pool : array [inputs, ...]
         Inputs that plans are measured on.
     labels : int [inputs] or None
-        Places of the right outputs.
+        Right class of each input of the pool: the place of its output.
     weights : float [inputs] or None
         Weight of each input of the pool in a mean over it, if it was not drawn evenly (`choose_inputs`); 1 each by
         default.
@@ -484,11 +485,11 @@ def make_planner(
     densities, weight_bits : sequence of float, sequence of int
         Choices for each layer.
     index_bits : sequence of int
-        Bits of a gap on the array to choose from; only the first counts without a cost function.
+        Bits of a gap on the array, to choose from; without a cost function, only the first is used.
     seed : int
-        Of everything drawn at random.
+        Seed of all random draws.
     checked : bool
-        True if the outputs are known to be class scores, as those of a larger pool that includes this one.
+        True if the outputs are known to be class scores, since a larger pool that includes this one was checked.
 
     Returns
     -------
@@ -498,8 +499,8 @@ def make_planner(
     Raises
     ------
     InputError
-        Before any analysis, if the outputs are no class scores (`compress.class_scores`), or the labels or weights do
-        not fit.
+        If the outputs are not class scores (`compress.class_scores`), or the labels or weights do not fit. The check
+        comes before the analysis.
     """
     if labels is not None:
         labels = check_labels("labels", labels, len(pool))
@@ -549,7 +550,7 @@ def _folded(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, str]]:
-    """Return the weights to compress, their biases left alone, and why other parameters are left alone."""
+    """Return the weights to compress, without their biases, and the reason why each other parameter is left alone."""
     units, left_alone = weight_units(module)
     return [free_bias(unit, left_alone) for unit in units], left_alone
 

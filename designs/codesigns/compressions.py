@@ -1,8 +1,8 @@
 """Compression of all layers of a network, from three parameters or from one choice per layer (PyTorch needed).
 
-Three parameters state the aim, and the choices of all layers follow from one analysis, as in a plan
-(`compress.planning.planner`). They minimise a weighted sum of bytes in the file and work on an array; the predicted
-change of the outputs stays within a limit, and so do the entries of each layer.
+The choices of all layers follow from three parameters and one analysis, as in a plan (`compress.planning.planner`). The
+choices minimise a weighted sum of bytes in the file and work (multiply-accumulates) on an array. One parameter is the
+weight of work in this sum. The two others limit the predicted change of the outputs and the entries of each layer.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from traces.shell.progress import progress_bar
 
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12
 """Number of steps of the three parameters."""
-_RECORDED_INPUTS, _RECORDED_VECTORS = 8, 24  # per layer; of a convolution's positions, evenly spaced ones
+_RECORDED_INPUTS, _RECORDED_VECTORS = 8, 24  # vectors per layer, evenly spaced over a convolution's positions
 _CALIBRATED_PLANS = 6
 _STEPS_OF_ENTRIES = 64
 _TRIED_ALONE = 6  # choices of each layer
-_LEAST_LOSS = 0.02  # share of the largest loss, from which on plans may differ
-_FEW_ANSWERS = 5  # of the pool; they damp the ratio of measured to expected losses
+_LEAST_LOSS = 0.02  # share of the largest loss that the smallest limit gives
+_FEW_ANSWERS = 5  # added to measured and expected losses, so that their ratio is damped
 _KEPT_CODES_BYTES = 2**28
 _CHANGE = Tolerance(divergence=1.0)
 _DROP = Tolerance(accuracy_drop=1.0)
@@ -57,7 +57,7 @@ class LayerOptions:
     candidates: list[list[Candidate]]
 
     def plan(self, limit: float, work_weight: int, largest_layer: int, weight_bits: int) -> dict[str, Candidate]:
-        """Return one choice per layer; the parameters are those of `CompressionAnalysis.planned`, `limit` by value."""
+        """Return one choice per layer, as `CompressionAnalysis.planned` does; `limit` is the value of the limit."""
         narrow = [[each for each in of_layer if each.choice.weight_bits <= weight_bits] for of_layer in self.candidates]
         fewest = self._fewest_entries(narrow, limit)
         most_entries = fewest * (self._entries_range[1] / fewest) ** (largest_layer / (LARGEST_LAYERS - 1))
@@ -110,12 +110,12 @@ class LossPrediction:
     Attributes
     ----------
     changes, losses : array [points]
-        Logarithms of changes of the outputs, and the loss expected of random changes of that size; never decreasing.
+        Logarithms of changes of the outputs, and the loss expected of random changes of that size. Neither decreases.
     predicted, corrections : array [plans]
         Logarithms of the predicted changes of measured plans, and of the ratio of measured to predicted change.
     loss_share : float
-        Measured loss of these plans over the loss of random changes of the same size. Compression does not change
-        outputs at random: it makes a network less certain first.
+        Ratio of the measured loss of these plans to the loss of random changes of the same size. The ratio is not 1,
+        because compression does not change outputs at random: it first makes a network less certain.
     """
 
     changes: Floats64
@@ -211,7 +211,7 @@ class CompressionAnalysis:
         Returns
         -------
         dict of str to Choice
-            The choices. If none keep the limits, those that change the outputs least.
+            The choices. If no choices keep the limits, those that change the outputs least.
         """
         bits = max(weight_bits, min(self.network.weight_bits))
         key = (limit, work_weight, largest_layer, bits)
@@ -235,7 +235,7 @@ class CompressionAnalysis:
         }
 
     def candidate(self, name: str, choice: Choice) -> Candidate:
-        """Return the predictions for one layer if it alone is compressed, by this choice."""
+        """Return the predictions for one layer that is compressed alone, by this choice."""
         key = (name, choice.density, choice.weight_bits)
         if key not in self._candidates:
             layer = self._layer(name, choice)
@@ -313,7 +313,7 @@ def _work(layer: CompressedLayer, entering: EnteringVectors) -> dict[str, float]
 
 
 def _calibrated_candidates(planner: Planner, most_loss: float) -> list[list[Candidate]]:
-    """Return all choices for each layer, their changes of the outputs corrected by runs of each layer alone."""
+    """Return all choices for each layer; runs with one layer compressed correct their changes of the outputs."""
     least = planner.change_of(_DROP, most_loss) / 100  # smaller changes of one layer are hardly measurable
     aims = [
         np.geomspace(least, max(least, *(each.change for each in of_layer)), _TRIED_ALONE)
@@ -355,7 +355,7 @@ def _measured_losses(
 
 
 def _limits_within(prediction: LossPrediction, least: float, most: float, most_loss: float) -> Floats64:
-    """Return limits on the predicted change, from a fiftieth of `most_loss` to `most_loss`."""
+    """Return limits on the predicted change whose predicted losses go from a fiftieth of `most_loss` to `most_loss`."""
     changes = np.geomspace(least, most, 512)
     losses = np.array([prediction.accuracy_loss(float(change)) for change in changes])
     within = changes[(losses >= _LEAST_LOSS * most_loss) & (losses <= most_loss)]
@@ -364,7 +364,7 @@ def _limits_within(prediction: LossPrediction, least: float, most: float, most_l
 
 
 def _small(of_layer: Sequence[Candidate], most_entries: float) -> list[Candidate]:
-    """Return the choices with at most so many entries; if there is none, the choice with fewest."""
+    """Return the choices with at most `most_entries` entries; if there is none, the choice with the fewest."""
     small = [each for each in of_layer if each.costs["entries"] <= most_entries * (1 + 1e-9)]
     return small or [min(of_layer, key=lambda each: each.costs["entries"])]
 

@@ -1,6 +1,6 @@
-"""Co-design: search of compression and array together, and verification of the front (PyTorch needed).
+"""Co-design: search of compression and array together, and verification of the Pareto front (PyTorch needed).
 
-Files in the folder of a study:
+The front is the set of Pareto-optimal designs; a member is one of them. Files in the folder of a study:
 
     study.journal      the study in Optuna's storage, unless it is in a database; optuna-dashboard opens it
     trials.parquet     every trial with its predicted figures, and the hypervolume so far
@@ -75,7 +75,7 @@ def codesign(
     Parameters
     ----------
     network : TrainedNetwork or CompressionAnalysis
-        The trained network; or its analysis, if several searches share one.
+        The trained network, or its analysis if several searches share it.
     space : Space
         Space of the arrays. If it has compression, each layer is searched on its own; otherwise the planner
         compresses all layers together.
@@ -88,10 +88,10 @@ def codesign(
     name : str
         Name of the study in its storage.
     fine_tune : callable, optional
-        Trains each verified design after pruning and after weight sharing, such as
+        Function that trains each verified design after pruning and after weight sharing, such as
         `designs.codesigns.verification.Distillation`.
     fresh : bool
-        Begin anew: remove the results in the folder and the study in its storage.
+        True to remove the results in the folder and the study in its storage, and to begin anew.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def run_study(
     folder : Path
         Folder of the results.
     storage, name : str, optional
-        Storage of the study and its name there, as of `codesign`.
+        Storage of the study and its name there, as in `codesign`.
 
     Returns
     -------
@@ -194,7 +194,7 @@ def _run_study(problem: CodesignProblem, folder: Path, storage: str | None, name
 
 
 def _begun(study: optuna.Study) -> int:
-    """Return the number of finished trials and of those that some process works on."""
+    """Return the number of trials that are finished or that some process works on."""
     return len(study.get_trials(deepcopy=False, states=(*DONE, TrialState.RUNNING)))
 
 
@@ -219,7 +219,7 @@ def _open_study(
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Any:
-    """Let one process of this folder in at a time; the others wait."""
+    """Let one process at a time work on this folder; the others wait."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".study.lock"):
@@ -233,7 +233,7 @@ def _sampler(search: Search, parameters: int, seeds: Sequence[int]) -> optuna.sa
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if search.sampler == "tpe":
-            # Univariate: a few hundred trials are too few for a joint model of all parameters.
+            # TPE models each parameter alone: a few hundred trials are too few for a joint model of all parameters.
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP * parameters)
         kind = optuna.samplers.NSGAIISampler if search.sampler == "nsga2" else optuna.samplers.NSGAIIISampler
         return kind(seed=seed)
@@ -284,7 +284,7 @@ def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyT
 def verified_front(
     problem: CodesignProblem, folder: Path, trials: Sequence[StudyTrial], fine_tune: FineTune | None = None
 ) -> pa.Table:
-    """Compress and measure members of the predicted front, and write them.
+    """Compress and measure members of the predicted front, and write the results.
 
     Parameters
     ----------
@@ -295,12 +295,12 @@ def verified_front(
     trials : sequence of StudyTrial
         All finished trials.
     fine_tune : callable, optional
-        As of `codesign`.
+        As in `codesign`.
 
     Returns
     -------
     pyarrow.Table
-        FRONT_COLUMNS, the measured front first.
+        FRONT_COLUMNS, one row per verified design; designs on the measured front come first.
 
     Raises
     ------
@@ -343,7 +343,7 @@ def verified_front(
 
 
 def _nearest(trials: Sequence[StudyTrial]) -> str:
-    """Return, in words, the smallest violation of the bounds by any trial, for an error."""
+    """Describe the smallest violation of the bounds by any trial, as the end of an error sentence."""
     points = [trial.point for trial in trials if trial.point is not None]
     if not points:
         reasons = sorted({trial.refused for trial in trials})
@@ -356,7 +356,7 @@ def _nearest(trials: Sequence[StudyTrial]) -> str:
 def spread_out(places: Floats64, most: int) -> list[int]:
     """Choose at most `most` rows of `places` [designs, objectives] that lie far apart.
 
-    The rows of the best value in each objective come first; each further row is the farthest from those before it.
+    It chooses the row with the best value of each objective first, then always the row farthest from those chosen.
     """
     if len(places) <= most:
         return list(range(len(places)))

@@ -1,4 +1,4 @@
-"""Sweeps: every layer of a compressed network on every design of a sample."""
+"""Sweeps: simulation of every layer of a compressed network on every design (point) of a sample."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ def sweep(
     workload : Workload
         The layers, and the activations that enter them.
     space : Space, Sample or sequence of Design
-        The space to sample; or a sample or designs that are simulated as they are.
+        The space to sample. A sample, or designs, are simulated as they are.
     sampling : Sampling, optional
         Method of sampling a space. None: the whole grid.
     folder : path, optional
-        Folder of the results. It keeps every finished batch of points at once: the same call continues an interrupted
-        sweep, and returns the table of a finished one. None: nothing is kept, and only this process works.
+        Folder of the results, in which every batch of points is saved when it is finished. The same call continues an
+        interrupted sweep, and returns the table of a finished one. None: nothing is kept, and only this process works.
     workers : int or Workers
         Number of processes on this machine, or `designs.sweeps.dask_workers.Cluster`. The rows do not depend on it.
     fresh : bool
-        Begin anew: remove what the folder holds.
+        True to remove what the folder holds and to begin anew.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def sweep(
 
 
 def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
-    """Return the origin of a sweep: workload, sampling and space, versions, digest of the sources."""
+    """Return the origin of a sweep: workload, sampling, space, versions and a digest of the sources."""
     settings = {
         "workload": {"name": workload.name, "digest": workload.digest, "layers": list(workload.layer_names)},
         "points": len(chosen.designs),
@@ -163,7 +163,7 @@ def _run(
     inputs: SweepInputs,
     keep: Callable[[Finished], object],
 ) -> None:
-    """Simulate all designs that are not among the rows `before`; keep each batch before counting it as done."""
+    """Simulate all designs that have no rows in `before`; call `keep` with each batch before it counts as done."""
     done = frozenset(before["point"].to_pylist())
     with workers.start(inputs) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
         batches = Batches(designs, done, crew.workers)
