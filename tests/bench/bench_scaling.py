@@ -60,7 +60,7 @@ print(json.dumps([result.cycles, pack_ms, count_ms, count_ms * 1e6 / work, impor
 
 
 def measure(rows: int, columns: int, num_pes: int, density: float, activity: float, checked: bool) -> list[float]:
-    """Measure cycles, ms of packing and counting, ns per column and PE, MiB after imports and at most."""
+    """Measure cycles, ms of packing and counting, ns per column and PE, MiB after the imports and at the peak."""
     what = json.dumps([rows, columns, num_pes, density, activity, checked])
     done = subprocess.run([sys.executable, "-c", MEASURED, what], capture_output=True, text=True, check=True)
     found: list[float] = json.loads(done.stdout)
