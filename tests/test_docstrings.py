@@ -51,7 +51,8 @@ def test_an_exported_name_says_what_it_takes_and_gives(name: str) -> None:
     parts = sections(text)
     if dataclasses.is_dataclass(found):
         fields = {field.name for field in dataclasses.fields(found) if not field.name.startswith("_")}
-        inherited = {field for base in inspect.getmro(cast(type, found))[1:] for field in getattr(base, "__dataclass_fields__", {})}
+        bases = inspect.getmro(cast(type, found))[1:]
+        inherited = {field for base in bases for field in getattr(base, "__dataclass_fields__", {})}
         described_fields = described(parts.get("Parameters", "")) | described(parts.get("Attributes", ""))
         metadata = {field.name for field in dataclasses.fields(found) if field.metadata.get("description")}
         assert fields - inherited - metadata <= described_fields, name
