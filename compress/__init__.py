@@ -5,8 +5,7 @@ PyTorch is imported when a name that needs it is first used. Containers are read
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
@@ -15,6 +14,7 @@ from compress.container.reader import ContainerReader
 from compress.container.safetensors_file import export_safetensors, import_safetensors
 from compress.one_shot import compress_parameters, read_parameters
 from compress.planning.plan import Budget, Plan, Tolerance
+from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from compress.planning.analysis import analyse
@@ -72,16 +72,4 @@ _NEED_PYTORCH = {
     "compress.training.fine_tuning": ("accuracy", "train"),
     "compress.training.normalisation": ("fold_normalisation",),
 }
-_MODULE_OF = {name: module for module, names in _NEED_PYTORCH.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _NEED_PYTORCH)

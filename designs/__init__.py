@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from designs.codesigns.array_cost import ArrayCost
@@ -82,18 +83,4 @@ _NAMES = {
     "designs.sweeps.workload": ("Workload", "WorkloadLayer"),
     "designs.sweeps.workload_source": ("open_workload",),
 }
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    """Import an exported name at its first use: PyTorch, Optuna and pyarrow are slow to import."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULE_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """Return all names, also of those that are not imported yet."""
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

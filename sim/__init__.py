@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sim.array import count, count_all, simulate
 from sim.batch import BatchResult, BatchRun, CountsPerInput, simulate_batch
@@ -25,6 +24,7 @@ from sim.row_assignment import (
     rows_balanced_by_entries,
     rows_found_by_search,
 )
+from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from sim.observe.waveform import write_waveform
@@ -73,20 +73,9 @@ __all__ = [
     "write_waveform",
 ]
 
-_MODULE_OF = {  # SciPy, pyvcd and the tools of the SystemVerilog array are behind them
-    "RecurrentResult": "sim.recurrent",
-    "simulate_gru": "sim.recurrent",
-    "simulate_lstm": "sim.recurrent",
-    "simulate_rtl": "sim.rtl.bench",
-    "write_waveform": "sim.observe.waveform",
+_NAMES = {  # SciPy, pyvcd and the tools of the SystemVerilog array are behind them
+    "sim.recurrent": ("RecurrentResult", "simulate_gru", "simulate_lstm"),
+    "sim.rtl.bench": ("simulate_rtl",),
+    "sim.observe.waveform": ("write_waveform",),
 }
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _NAMES)

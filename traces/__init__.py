@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from traces.convolution import Convolution
 from traces.eie_benchmark import EIE_BENCHMARK, BenchmarkLayer, benchmark_layer
@@ -24,6 +23,7 @@ from traces.files.npz import (
     write_npz,
 )
 from traces.layer import CompressedLayer
+from traces.lazy_names import lazy_names
 from traces.network import ConcatenateStep, LayerStep, Network, PoolStep
 from traces.synthetic import draw_layer, draw_uneven_layer
 from traces.unevenness import Unevenness, measured_unevenness
@@ -66,14 +66,5 @@ __all__ = [
     "write_npz",
 ]
 
-_MODULE_OF = {"record_activations": "traces.torch_activations"}  # PyTorch is behind it
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_MODULE_OF[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+_NEED_PYTORCH = {"traces.torch_activations": ("record_activations",)}
+__getattr__, __dir__ = lazy_names(__name__, _NEED_PYTORCH)

@@ -11,7 +11,7 @@ import designs
 
 
 def test_all_names_are_in_the_table_and_listed() -> None:
-    assert sorted(designs._MODULE_OF) == sorted(designs.__all__)
+    assert sorted(name for names in designs._NAMES.values() for name in names) == sorted(designs.__all__)
     assert set(designs.__all__) <= set(dir(designs))
     with pytest.raises(AttributeError, match="module 'designs' has no attribute 'nothing'"):
         designs.nothing  # noqa: B018
