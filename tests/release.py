@@ -40,7 +40,7 @@ SMOKE = (
     ["-m", "sim", "weights.npy", "--activations", "input.npy", "--num-pes", "4", "--engine", "reference"],
     ["-m", "designs", "simulate", "network.dc", "--activations", "images.npy"],
     ["-m", "compress", "show", "network.dc"],
-    ["-m", "designs", "benchmark"],
+    ["-m", "designs", "experiment", "benchmark"],
     ["-m", "reports"],
 )
 MAIN_JOB = ["-m", "designs", "--num-pes", "16", "--queue-slots", "8"]
