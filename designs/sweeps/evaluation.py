@@ -153,6 +153,15 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
     return np.stack([energies[name] for name in ENERGIES])
 
 
+_WITHOUT_CAPACITY = frozenset(  # fields that do not change whether a packed layer fits
+    {"num_pes", "index_bits", "weight_bits", "queue_slots", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
+)
+_WITHOUT_COUNT = frozenset(  # fields that do not change the counts of a packed layer that runs from SRAMs in one block
+    {"num_pes", "index_bits", "weight_bits", "line_bits", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
+    | {"sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits"}
+)
+
+
 class LayerRuns:
     """One packed layer with its recorded vectors, simulated on many arrays; equal work is done once."""
 
@@ -165,10 +174,7 @@ class LayerRuns:
 
     def lacking(self, array: ArrayConfig) -> str:
         """Return the capacities of the array that the layer exceeds; an empty text if it fits."""
-        key = (
-            *(array.entries_per_line, array.line_bits, array.sparse_matrix_bytes, array.pointer_bytes),
-            *(array.pointer_bits, array.activation_bytes, array.activation_bits),
-        )
+        key = _key(array, _WITHOUT_CAPACITY)
         if key not in self._lacking:
             self._lacking[key] = "; ".join(map(str, shortfalls(self.packed, array)))
         return self._lacking[key]
@@ -180,13 +186,17 @@ class LayerRuns:
 
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
         """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
-        stays = self.stays_on(array)  # if it does, memories and clock change no count
-        key = (array.precision, array.queue_slots, array.entries_per_line) if stays else array
+        key = _key(array, _WITHOUT_COUNT) if self.stays_on(array) else array
         if key not in self._counts:
             if array.precision not in self._runs:
                 self._runs[array.precision] = BatchRun(self.packed, self.work.activations, array)
             self._counts[key] = _per_input(self._runs[array.precision].counts(array), self.work.inputs)
         return self._counts[key]
+
+
+def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
+    """Return the values that tell arrays apart, but for the ignored fields; a field that is not named here counts."""
+    return array.entries_per_line, *(value for name, value in vars(array).items() if name not in ignored)
 
 
 def _per_input(counts: CountsPerInput, inputs: int) -> npt.NDArray[np.float64]:
