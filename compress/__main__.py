@@ -322,7 +322,7 @@ def _save_plan(plan: ApplicablePlan, module: Any, container: Path) -> None:
     assert plan.confidence is not None
     print(
         f"{kind} {plan.measured:.4g}, standard error {plan.standard_error:.2g}, of {plan.tolerance.bound:g}: "
-        f"bound holds for inputs like these at a confidence level of {plan.confidence:.0%}"
+        f"bound holds for inputs like these at a confidence level of {_share(plan.confidence)}"
     )
     if not plan.feasible:
         nearest = "".join(f"; the nearest {name} is {value:,.6g}" for name, value in plan.nearest.items())
@@ -330,6 +330,11 @@ def _save_plan(plan: ApplicablePlan, module: Any, container: Path) -> None:
     if plan.inputs:
         print(f"Planned on {len(plan.inputs)} inputs: {', '.join(map(str, plan.inputs))}")
     print(f"wrote {container} and {written}")
+
+
+def _share(confidence: float) -> str:
+    """Format a confidence level; it never reads as certainty."""
+    return "over 99%" if confidence > 0.99 else f"{confidence:.0%}"
 
 
 def _print_watch(report: Any) -> None:
