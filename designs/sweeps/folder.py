@@ -122,7 +122,10 @@ class SweepFolder:
 
     def finished(self) -> pa.Table:
         """Return the rows of the points that have all layers, in order; raise InputError if a file is damaged."""
-        return whole_points([*self._table_before(), *_read([*self.parts.glob("*.parquet")])], self.origin)
+        return self._with_parts(self._table_before())
+
+    def _with_parts(self, before: Sequence[pa.Table]) -> pa.Table:
+        return whole_points([*before, *_read([*self.parts.glob("*.parquet")])], self.origin)
 
     def _table_before(self) -> list[pa.Table]:
         """Return the final table of an earlier run, if there is one; points may be missing from it."""
@@ -143,9 +146,9 @@ class SweepFolder:
 
     def finish(self) -> pa.Table:
         """Write the final table and remove the parts; raise InputError if points are missing. Parts stay then."""
-        table = self.finished()
-        check_whole(table, self.origin, str(self.folder))
         before = self._table_before()
+        table = self._with_parts(before)
+        check_whole(table, self.origin, str(self.folder))
         if not before or not before[0].select(_KEYS).equals(table.select(_KEYS)):
             write_results(self.result, table, self.origin)
         shutil.rmtree(self.parts, ignore_errors=True)
