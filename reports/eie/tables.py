@@ -17,7 +17,6 @@ from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, spa
 from traces.eie_benchmark import EIE_BENCHMARK, BenchmarkLayer
 
 Row = Mapping[str, Any]
-_NUMBER = "{:,.2f}"
 _NEUTRAL = ("layer", "weights", "draw")
 
 

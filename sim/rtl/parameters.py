@@ -68,19 +68,9 @@ class RtlParameters:
         return parameters
 
     @property
-    def column_bits(self) -> int:
-        """Bits of a column number."""
-        return (POINTER_BANKS * self.pointers_per_bank - 1).bit_length()
-
-    @property
     def position_bits(self) -> int:
         """Bits of a position in the queue."""
         return (self.queue_slots - 1).bit_length()
-
-    @property
-    def load_bits(self) -> int:
-        """Bits of the port through which the memories are loaded."""
-        return max(self.line_bits, self.activation_bits, self.pointer_bits)
 
     def definitions(self) -> dict[str, int]:
         """Return the parameters by their names in SystemVerilog."""
