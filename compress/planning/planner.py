@@ -35,6 +35,7 @@ from compress.training.compressor import assemble, free_bias
 from compress.training.normalisation import fold_normalisation
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Numbers
+from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
 
 #: Costs of a compressed layer on an array with gaps of this many bits, by the names of a budget's bounds.
@@ -583,8 +584,7 @@ def _candidates(
                 costs = in_file | (dict(cost(layer, gap_bits)) if cost is not None else {})
                 candidates.append(Candidate(Choice(*setting, gap_bits), float(change), costs))
     table = np.array([[candidate.change, *candidate.costs.values()] for candidate in candidates])
-    dominated = [bool(((table <= row).all(axis=1) & (table < row).any(axis=1)).any()) for row in table]
-    return [candidate for candidate, out in zip(candidates, dominated, strict=True) if not out]
+    return [candidate for candidate, optimal in zip(candidates, non_dominated(table), strict=True) if optimal]
 
 
 def _judged(plan: Plan) -> Plan:

@@ -29,10 +29,10 @@ from designs.codesigns.search import Search
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import costs_of, feasible_points
 from designs.hypervolume import CostBox, Hypervolume
-from designs.pareto import non_dominated
 from designs.results import Column, provenance, table_of, write_results
 from designs.space import Space
 from traces import InputError
+from traces.pareto import non_dominated
 
 COMPARISON_FILE = "comparison.parquet"
 COMPARISON_COLUMNS = [

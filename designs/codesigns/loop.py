@@ -49,12 +49,12 @@ from designs.codesigns.trials import (
 )
 from designs.codesigns.verification import FineTune, Verification
 from designs.hypervolume import LOGARITHMIC, CostBox, scaled
-from designs.pareto import non_dominated
 from designs.results import provenance, table_of, write_results
 from designs.results_folder import check_origin, unwritable
 from designs.space import Space
 from traces import InputError
 from traces.arrays import Floats64
+from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
 
 _STARTUP = 5  # random trials per parameter; with fewer, TPE may settle too early

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from designs.pareto import non_dominated
+from traces.pareto import non_dominated
 from traces.shell.progress import Progress
 
 

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from designs.codesigns.search import FIGURES
-from designs.pareto import non_dominated
 from designs.screens.sweep import varied_parameters
+from traces.pareto import non_dominated
 from traces.shell.command_line import console
 
 Row = dict[str, Any]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from designs.design import HARDWARE, Design
-from designs.pareto import non_dominated
+from traces.pareto import non_dominated
 
 Objective = Literal["latency_us", "energy_nj", "area_mm2", "energy_delay_nj_us"]
 

@@ -15,7 +15,7 @@ from designs.codesigns.folder import StudyResults
 from designs.codesigns.search import FIGURES
 from designs.design import ARRAY_FIELDS, HARDWARE
 from designs.hypervolume import LOGARITHMIC, CostBox
-from designs.pareto import non_dominated
+from traces.pareto import non_dominated
 
 Row = dict[str, Any]
 LABELS = {

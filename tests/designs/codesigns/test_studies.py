@@ -47,7 +47,6 @@ from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
 from designs.codesigns.storage import JOURNAL_FILE, StudyWorker, open_storage  # noqa: E402
 from designs.codesigns.verification import Distillation  # noqa: E402
-from designs.pareto import non_dominated  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from designs.sweeps.evaluation import ENERGIES  # noqa: E402
@@ -58,6 +57,7 @@ from tests.conftest import PROJECT  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 from traces import InputError  # noqa: E402
 from traces.convolution import Convolution  # noqa: E402
+from traces.pareto import non_dominated  # noqa: E402
 
 SPACE = Space(
     {

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 from designs import Design, Workload, network_totals, sweep
 from designs.experiments.grid import Grid
-from designs.pareto import non_dominated
 from designs.results import read_results, write_results
 from designs.stages import Stages
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from sim import ArrayConfig, simulate
 from sim.cost.area import area_mm2
 from traces import InputError
+from traces.pareto import non_dominated
 from traces.synthetic import draw_layer
 
 GRID = Grid(num_pes=(1, 4, 16), queue_slots=(2, 8), line_bits=(32, 64))

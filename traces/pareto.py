@@ -1,4 +1,4 @@
-"""Pareto-optimal points."""
+"""Pareto-optimal points: designs, and choices for a layer of a plan."""
 
 from __future__ import annotations
 
