@@ -22,6 +22,7 @@ from traces.files.npz import (
     write_npy,
     write_npz,
 )
+from traces.inputs import AnyInputs, Inputs
 from traces.layer import CompressedLayer
 from traces.lazy_names import lazy_names
 from traces.network import ConcatenateStep, LayerStep, Network, PoolStep
@@ -33,12 +34,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EIE_BENCHMARK",
+    "AnyInputs",
     "BenchmarkLayer",
     "CompressedLayer",
     "ConcatenateStep",
     "Convolution",
     "ImageSet",
     "InputError",
+    "Inputs",
     "LayerStep",
     "Network",
     "PoolStep",
