@@ -104,6 +104,8 @@ def show(container: tyro.conf.Positional[Path]) -> None:
     table.add_section()
     blank = [""] * (len(headings) - 2)
     table.add_row("other tensors", *blank, f"{report.tensors:,}", "")
+    if report.graph:
+        table.add_row("graph", *blank, f"{report.graph:,}", "")
     table.add_row("header of the file", *blank, f"{report.header:,}", "")
     console().print(table)
     print(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import Any
+
+MOST_DIMENSIONS = 8
+MOST_NAME_BYTES = 4096
+MOST_INFLATION = 1032  # deflate codes at most 258 bytes in 2 bits
 
 
 def varint(value: int) -> bytes:
@@ -20,6 +25,25 @@ def text(value: str) -> bytes:
     """Return a text as its number of bytes, a varint, and these bytes in UTF-8."""
     encoded = value.encode()
     return varint(len(encoded)) + encoded
+
+
+def shape_bytes(shape: tuple[int, ...]) -> bytes:
+    """Return a shape as its number of dimensions, a byte, and a varint for each length."""
+    return bytes([len(shape)]) + b"".join(varint(int(length)) for length in shape)
+
+
+def inflate(content: bytes, num_bytes: int) -> bytes:
+    """Return the `num_bytes` bytes of a zlib stream. Raises ValueError, in bounded memory, if it holds others."""
+    if num_bytes > MOST_INFLATION * len(content):
+        raise ValueError(f"{len(content):,} deflated bytes cannot hold {num_bytes:,}")
+    stream = zlib.decompressobj()
+    try:
+        inflated = stream.decompress(content, num_bytes + 1)
+    except zlib.error as error:
+        raise ValueError(f"the deflated bytes are invalid: {error}") from error
+    if len(inflated) != num_bytes or not stream.eof or stream.unused_data:
+        raise ValueError(f"{len(content):,} deflated bytes must hold {num_bytes:,} and end with them")
+    return inflated
 
 
 class ByteReader:
@@ -62,6 +86,13 @@ class ByteReader:
         if num_bytes > most_bytes:
             raise ValueError(f"a name of {num_bytes:,} bytes; up to {most_bytes:,} are possible")
         return self.take(num_bytes).decode()
+
+    def shape(self) -> tuple[int, ...]:
+        """Take a shape that `shape_bytes` wrote."""
+        (dimensions,) = self.take(1)
+        if dimensions > MOST_DIMENSIONS:
+            raise ValueError(f"{dimensions} dimensions; up to {MOST_DIMENSIONS} are possible")
+        return tuple(self.varint() for _ in range(dimensions))
 
     def check_end(self) -> None:
         """Raise ValueError if bytes are left."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from traces import CompressedLayer
 from traces.arrays import Numbers
 
@@ -22,7 +20,7 @@ def with_free_bias(
 ) -> CompressedLayer:
     """Return the layer with its free bias if the tensors hold exactly one; a tied weight may have several."""
     biases = [tensors[name] for name in names_of_biases(weight_names) if name in tensors]
-    fits = len(biases) == 1 and biases[0].shape == (layer.rows,) and biases[0].dtype == np.float32
+    fits = len(biases) == 1 and biases[0].shape == (layer.rows,) and biases[0].dtype.kind == "f"
     if not fits or layer.bias is not None or layer.free_bias is not None:
         return layer
     return dataclasses.replace(layer, free_bias=biases[0])

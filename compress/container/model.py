@@ -1,7 +1,7 @@
-"""The compressed model: what a container file holds, decoded.
+"""Compressed model: the decoded content of a container file.
 
-The file has a header with a directory and checksums, a section for each layer and one for all other tensors;
-`guide/container.md` describes its bytes.
+The file has a header with a directory and checksums, a section for each layer, one for all other tensors and one for
+the network's graph; `guide/container.md` describes its bytes.
 """
 
 from __future__ import annotations
@@ -12,28 +12,33 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.container.bytes_io import MOST_DIMENSIONS, MOST_NAME_BYTES
 from compress.container.free_bias import names_of_biases, with_free_bias
 from compress.container.layer_coding import CodingChoice
+from compress.container.loading import copy_into
 from compress.container.reader import ContainerReader
 from compress.container.sections import (
+    GRAPH,
     LAYER,
-    MOST_DIMENSIONS,
-    MOST_NAME_BYTES,
+    MOST_GRAPH_BYTES,
     TENSORS,
+    VERSIONS,
     LayerParts,
     Section,
     Shape,
+    encode_graph,
     encode_header,
     encode_layer,
-    encode_tensors,
 )
 from compress.container.size_report import SizeReport
+from compress.container.tensor_coding import checked_tensor, encode_tensors, fit_version_2
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats32, Numbers
+from traces.arrangement import Arrangement
+from traces.arrays import Numbers
 from traces.files.atomic_file import write_atomically
 from traces.layer import MOST_WEIGHTS
 
@@ -43,8 +48,11 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, Numbers]
 
 
+_BY_LAYER = "shapes", "weight_names", "bias_names", "coding", "arrangements"  # as LayerParts has them after the layer
+
+
 class CompressedModel:
-    """Compressed layers of a network, in order, and its other tensors. A model does not change.
+    """Compressed layers of a network, in order, its other tensors and its graph. A model does not change.
 
     Parameters
     ----------
@@ -57,13 +65,17 @@ class CompressedModel:
     bias_names : sequence of str or None
         Parameter that each layer's bias is if it is in the codebook; NAME.bias by default.
     tensors : Mapping[str, array] or None
-        Parameters and buffers that are not compressed: float32 or int64; stored as float16 if that changes no value.
-        A bias among them is the `free_bias` of its layer if it is named like the weight: NAME.bias for NAME.weight,
-        NAME.bias_ih_l0 for NAME.weight_ih_l0.
+        Parameters and buffers that are not compressed: real numbers of up to 64 bits, finite or not. Floating-point
+        values are float32, or float64 where float32 changes a value. A bias among them is the `free_bias` of its layer
+        if it is named like the weight: NAME.bias for NAME.weight, NAME.bias_ih_l0 for NAME.weight_ih_l0.
     buffers : sequence of str
         Names of tensors that are no parameters, like running means.
     coding : CodingChoice, sequence of CodingChoice or None
-        How the layers are written, one choice for all or one for each; by default the smallest.
+        Way in which layers are written, one choice for all or one for each; by default the smallest.
+    arrangements : sequence of (Arrangement or None) or None
+        Way from each layer's weights, in their shape, to its matrix; None where the first axis makes the rows.
+    graph : bytes or None
+        The network's graph, 1 byte to 256 MiB; it is stored deflated.
 
     Attributes
     ----------
@@ -71,22 +83,26 @@ class CompressedModel:
         A new list each time.
     tensors : Mapping[str, array]
         By name, read-only.
-    shapes, weight_names, bias_names, coding : tuple
+    shapes, weight_names, bias_names, coding, arrangements : tuple
         One entry for each layer.
     buffers : frozenset of str
         Names.
+    graph : bytes or None
+        As given.
 
     Raises
     ------
     InputError
-        If two layers have one name, a shape does not fit its layer, a value is not finite, or a layer has one free
-        bias and the tensors another one for it.
+        If two layers have one name, a shape or an arrangement does not fit its layer, a free bias is not finite, or a
+        layer has one free bias and the tensors another one for it.
     """
 
     shapes: tuple[Shape, ...]
     weight_names: tuple[tuple[str, ...], ...]
     bias_names: tuple[str, ...]
     coding: tuple[CodingChoice, ...]
+    arrangements: tuple[Arrangement | None, ...]
+    graph: bytes | None
     buffers: frozenset[str]
     _layers: tuple[CompressedLayer, ...]
     _tensors: dict[str, Numbers]
@@ -101,6 +117,8 @@ class CompressedModel:
         tensors: Tensors | None = None,
         buffers: Sequence[str] = (),
         coding: CodingChoice | Sequence[CodingChoice] | None = None,
+        arrangements: Sequence[Arrangement | None] | None = None,
+        graph: bytes | None = None,
     ) -> None:
         layers = list(layers)
         others = [type(layer).__name__ for layer in layers if not isinstance(layer, CompressedLayer)]
@@ -116,18 +134,32 @@ class CompressedModel:
             "weight_names": tuple(map(tuple, weight_names or [(f"{name}.weight",) for name in names])),
             "bias_names": tuple(bias_names or [f"{name}.bias" for name in names]),
             "coding": tuple(coding),
+            "arrangements": tuple(arrangements or [None] * len(names)),
         }
         for what, values in by_layer.items():
             if len(values) != len(names):
                 raise InputError(
                     f"there must be one of {what} for each layer; found {len(values)} for {len(names)} layers"
                 )
-        vars(self).update(by_layer, buffers=frozenset(buffers))
-        for layer, shape in zip(layers, self.shapes, strict=True):
-            _check_layer(layer, shape)
+        vars(self).update(by_layer, buffers=frozenset(buffers), graph=graph)
+        for layer, shape, arrangement in zip(layers, self.shapes, self.arrangements, strict=True):
+            _check_layer(layer, shape, arrangement)
+        vars(self)["arrangements"] = tuple(
+            None if arrangement is None or (len(shape) > 1 and arrangement.is_identity(shape)) else arrangement
+            for arrangement, shape in zip(self.arrangements, self.shapes, strict=True)
+        )
+        if graph is not None and not (isinstance(graph, bytes) and 1 <= len(graph) <= MOST_GRAPH_BYTES):
+            found = f"{len(graph):,} bytes" if isinstance(graph, bytes) else type(graph).__name__
+            raise InputError(f"graph must be 1 to {MOST_GRAPH_BYTES:,} bytes; found {found}")
         if not all(self.weight_names) or isinstance(weight_names, str) or str in map(type, weight_names or ()):
             raise InputError(f"weight_names must be a list of names for each layer; found {weight_names!r}")
-        stored = {name: _checked_tensor(name, values) for name, values in (tensors or {}).items()}
+        stored = {name: checked_tensor(name, values) for name, values in (tensors or {}).items()}
+        for what, sizes in (
+            ("layers", [layer.codes.size for layer in layers]),
+            ("other tensors", [values.size for values in stored.values()]),
+        ):
+            if sum(sizes) > MOST_WEIGHTS:
+                raise InputError(f"a container takes {what} of up to {MOST_WEIGHTS:,} values; found {sum(sizes):,}")
         _check_names([*(name for of_layer in self.weight_names for name in of_layer), *self.bias_names, *stored])
         with_biases = []
         for layer, of_layer in zip(layers, self.weight_names, strict=True):
@@ -191,14 +223,22 @@ class CompressedModel:
 
     def coded(self, coding: CodingChoice) -> CompressedModel:
         """Return the same model with all layers written by another coding choice."""
+        return self._changed(coding=coding)
+
+    def with_graph(self, graph: bytes) -> CompressedModel:
+        """Return the same model with a graph."""
+        return self._changed(graph=graph)
+
+    def without_graph(self) -> CompressedModel:
+        """Return the same model without its graph."""
+        return self._changed(graph=None)
+
+    def _changed(self, **changes: Any) -> CompressedModel:
+        given = {name: getattr(self, name) for name in _BY_LAYER}
         return CompressedModel(
-            self._layers,
-            self.shapes,
-            weight_names=self.weight_names,
-            bias_names=self.bias_names,
-            tensors=self._tensors,
-            buffers=sorted(self.buffers),
-            coding=coding,
+            **{"layers": self._layers, **given, "tensors": self._tensors, "buffers": sorted(self.buffers)}
+            | {"graph": self.graph}
+            | changes
         )
 
     def to_bytes(self) -> bytes:
@@ -209,16 +249,22 @@ class CompressedModel:
     def _encoded(self) -> tuple[bytes, SizeReport]:
         sections = []
         sizes = []
-        for parts in zip(self._layers, self.shapes, self.weight_names, self.bias_names, self.coding, strict=True):
+        for parts in zip(self._layers, *(getattr(self, name) for name in _BY_LAYER), strict=True):
             content, size = encode_layer(LayerParts(*parts))
             sections.append(Section(LAYER, parts[0].name, content))
             sizes.append(size)
-        others = encode_tensors(self._tensors, self.buffers)
-        if others:
-            sections.append(Section(TENSORS, "", others))
-        header = encode_header(sections)
+        others = encode_tensors(self._tensors, self.buffers, self._version)
+        graph = encode_graph(self.graph)
+        sections += [Section(kind, "", content) for kind, content in ((TENSORS, others), (GRAPH, graph)) if content]
+        header = encode_header(sections, self._version)
         whole = header + b"".join(section.content for section in sections)
-        return whole, SizeReport(tuple(sizes), tensors=len(others), header=len(header))
+        return whole, SizeReport(tuple(sizes), tensors=len(others), graph=len(graph), header=len(header))
+
+    @property
+    def _version(self) -> int:
+        """The lowest version of the format that can hold the model."""
+        fits = self.graph is None and not any(self.arrangements) and fit_version_2(self._tensors)
+        return VERSIONS[0] if fits else VERSIONS[1]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the container, whole or not at all. Raises InputError if `path` cannot be written."""
@@ -246,13 +292,20 @@ class CompressedModel:
         """Return the model of a container in memory; `source` is its name in errors."""
         return _read_model(ContainerReader.of_bytes(content, source))
 
-    def decoded_parameters(self) -> dict[str, Floats32]:
+    def state(self) -> dict[str, Numbers]:
+        """Return new arrays of all parameters and buffers by name, weights decoded in the network's shapes."""
+        buffers = {name: values.copy() for name, values in self._tensors.items() if name in self.buffers}
+        return self.decoded_parameters() | buffers
+
+    def decoded_parameters(self) -> dict[str, Numbers]:
         """Return new arrays of all parameters by name, weights decoded in the network's shapes; no buffers."""
-        decoded: dict[str, Floats32] = {}
-        for layer, shape, weight_names, bias_name in zip(
-            self._layers, self.shapes, self.weight_names, self.bias_names, strict=True
+        decoded: dict[str, Numbers] = {}
+        for layer, shape, weight_names, bias_name, arrangement in zip(
+            self._layers, self.shapes, self.weight_names, self.bias_names, self.arrangements, strict=True
         ):
-            decoded |= dict.fromkeys(weight_names, layer.weights().reshape(shape))
+            weights: Numbers = layer.weights()
+            weights = weights.reshape(shape) if arrangement is None else arrangement.parameter(weights, shape)
+            decoded |= dict.fromkeys(weight_names, np.array(weights, order="C"))
             if layer.bias is not None:
                 decoded[bias_name] = layer.bias_values()
         return decoded | {name: values.copy() for name, values in self._tensors.items() if name not in self.buffers}
@@ -263,45 +316,24 @@ class CompressedModel:
         Parameters
         ----------
         module : torch.nn.Module
-            The network that was compressed; changed in place.
+            The network that was compressed, also inside of DataParallel or torch.compile; changed in place.
 
         Raises
         ------
         InputError
-            Before anything is changed, if a parameter is missing or of another shape, or the container has nothing for
-            one of the module's.
-        """
-        import torch
+            Before anything is changed, if a parameter is missing or of another shape, a buffer cannot hold its values,
+            or the container has nothing for one of the module's parameters.
 
-        places = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
-        values: dict[str, Numbers] = {**self.decoded_parameters(), **self._tensors}
-        for layer, bias_name in zip(self._layers, self.bias_names, strict=True):
-            if layer.bias is None and bias_name in places and bias_name not in values:
-                raise InputError(
-                    f"the module's layer {layer.name!r} has a bias and the container holds none for it; "
-                    f"build the module without it"
-                )
-        for name, value in values.items():
-            if name not in places:
-                raise InputError(f"the module has no parameter {name!r}; it has {', '.join(places) or 'none'}")
-            if tuple(places[name].shape) != value.shape:
-                raise InputError(
-                    f"the module's {name!r} has shape {list(places[name].shape)}; the container holds "
-                    f"{list(value.shape)}: it belongs to another network"
-                )
-        given = {id(places[name]) for name in values}
-        missing = [
-            name
-            for name, place in module.state_dict(keep_vars=True).items()
-            if isinstance(place, torch.Tensor) and place.is_floating_point() and id(place) not in given
-        ]
-        if missing:
-            raise InputError(
-                f"the container holds nothing for the module's {', '.join(missing)}: it belongs to another network"
-            )
-        with torch.no_grad():
-            for name, value in values.items():
-                places[name].copy_(torch.from_numpy(np.array(value)))
+        Notes
+        -----
+        Integer buffers that the container lacks, and extra state of modules, are left as they are.
+        """
+        without_bias = {
+            bias_name: layer.name
+            for layer, bias_name in zip(self._layers, self.bias_names, strict=True)
+            if layer.bias is None
+        }
+        copy_into(module, self.state(), without_bias)
 
     def _parameter_names(self) -> list[str]:
         names = [name for of_layer in self.weight_names for name in of_layer]
@@ -312,6 +344,7 @@ class CompressedModel:
 def _read_model(reader: ContainerReader) -> CompressedModel:
     parts = reader.layer_parts()
     tensors, buffers = reader.tensors()
+    graph = reader.graph()
     try:
         return CompressedModel(
             [each.layer for each in parts],
@@ -321,6 +354,8 @@ def _read_model(reader: ContainerReader) -> CompressedModel:
             tensors=tensors,
             buffers=buffers,
             coding=[each.coding for each in parts],
+            arrangements=[each.arrangement for each in parts],
+            graph=graph,
         )
     except InputError as error:
         raise InputError(f"{reader.source}: the container is invalid: {error}") from error
@@ -339,14 +374,14 @@ def _store_free_bias(layer: CompressedLayer, weight_names: tuple[str, ...], tens
     stored = [name for name in possible if name in tensors]
     if not stored:
         tensors[possible[0]] = layer.free_bias
-    elif len(stored) > 1 or not np.array_equal(layer.free_bias, tensors[stored[0]]):
+    elif len(stored) > 1 or not np.array_equal(layer.free_bias, tensors[stored[0]].astype(np.float32)):
         raise InputError(
             f"layer {layer.name!r}: its free bias must be the one that the tensors hold for it; they hold "
             f"{' and '.join(stored)}, of other values; leave the one or the other out"
         )
 
 
-def _check_layer(layer: CompressedLayer, shape: Shape) -> None:
+def _check_layer(layer: CompressedLayer, shape: Shape, arrangement: Arrangement | None) -> None:
     if len(layer.name.encode()) > MOST_NAME_BYTES or layer.codes.size > MOST_WEIGHTS:
         raise InputError(
             f"layer {layer.name[:40]!r}: a container takes names of up to {MOST_NAME_BYTES:,} bytes and layers of up "
@@ -354,11 +389,21 @@ def _check_layer(layer: CompressedLayer, shape: Shape) -> None:
         )
     if not all(isinstance(length, int | np.integer) for length in shape):
         raise InputError(f"layer {layer.name!r}: the weights' shape must be whole numbers; found {shape}")
-    unrolled = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 and min(shape) > 0 else None
-    if unrolled != layer.codes.shape or len(shape) > MOST_DIMENSIONS:
+    if arrangement is None:
+        unrolled = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 and min(shape) > 0 else None
+        if unrolled != layer.codes.shape or len(shape) > MOST_DIMENSIONS:
+            raise InputError(
+                f"layer {layer.name!r}: the weights' shape must have 2 to {MOST_DIMENSIONS} dimensions and "
+                f"unroll to {list(layer.codes.shape)}; found {list(shape)}"
+            )
+        return
+    if not isinstance(arrangement, Arrangement):
+        raise InputError(f"layer {layer.name!r}: its arrangement must be an Arrangement; found {arrangement!r}")
+    fits = len(shape) <= MOST_DIMENSIONS and math.prod(shape) == layer.codes.size and min(shape, default=1) > 0
+    if not fits or (arrangement.rows, arrangement.columns) != layer.codes.shape:
         raise InputError(
-            f"layer {layer.name!r}: the weights' shape must have 2 to {MOST_DIMENSIONS} dimensions and "
-            f"unroll to {list(layer.codes.shape)}; found {list(shape)}"
+            f"layer {layer.name!r}: its arrangement must make its matrix {list(layer.codes.shape)} of weights of up to "
+            f"{MOST_DIMENSIONS} dimensions; found [{arrangement.rows}, {arrangement.columns}] of {list(shape)}"
         )
 
 
@@ -372,21 +417,3 @@ def _check_names(names: Sequence[str]) -> None:
             raise InputError(
                 f"a parameter's name must be text of 1 to {MOST_NAME_BYTES:,} bytes in UTF-8; found {str(name)[:40]!r}"
             )
-
-
-def _checked_tensor(name: str, values: Numbers) -> Numbers:
-    """Return a new array, float32 or int64."""
-    values = np.asarray(values)
-    if values.ndim > MOST_DIMENSIONS:
-        raise InputError(f"tensor {name!r} must have up to {MOST_DIMENSIONS} dimensions; found {values.ndim}")
-    if values.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            narrow = values.astype(np.float32)
-        if not np.isfinite(narrow).all():
-            raise InputError(f"tensor {name!r}: every value must be finite as float32")
-        return narrow
-    if values.dtype.kind in "iub":
-        if values.size and int(values.max()) >= 2**63:
-            raise InputError(f"tensor {name!r}: every value must be below 2**63; found {values.max():,}")
-        return values.astype(np.int64)
-    raise InputError(f"tensor {name!r} must be real numbers; found {values.dtype}")

@@ -13,16 +13,18 @@ from typing import BinaryIO, NoReturn, TypeVar
 from compress.container.free_bias import with_free_bias
 from compress.container.sections import (
     CRC,
+    GRAPH,
     HEADER,
     LAYER,
     MAGIC,
     TENSORS,
-    VERSION,
+    VERSIONS,
     LayerParts,
     decode_directory,
+    decode_graph,
     decode_layer,
-    decode_tensors,
 )
+from compress.container.tensor_coding import decode_tensors
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
 from traces.layer import MOST_WEIGHTS
@@ -107,7 +109,10 @@ class ContainerReader:
         parts = self._layer_parts(name)
         if parts.layer.bias is not None:
             return parts.layer
-        return with_free_bias(parts.layer, parts.weight_names, self.tensors()[0])
+        try:
+            return with_free_bias(parts.layer, parts.weight_names, self.tensors()[0])
+        except InputError as error:  # the bias is not finite
+            self._invalid(str(error), error)
 
     def layer_parts(self) -> list[LayerParts]:
         """Read all layers, without the free biases that the other tensors hold."""
@@ -123,15 +128,22 @@ class ContainerReader:
         """Read the other tensors; return them by name, and the names of those that are buffers."""
         return self._other_tensors
 
+    def graph(self) -> bytes | None:
+        """Read the graph; return None if the container has none."""
+        if self._graph is None:
+            return None
+        return self._decoded(decode_graph, self._section(self._graph, "the graph"), "graph")
+
     @cached_property
     def _other_tensors(self) -> tuple[dict[str, Numbers], list[str]]:
         if self._tensors is None:
             return {}, []
-        return self._decoded(decode_tensors, self._section(self._tensors, "the other tensors"), "tensors")
+        content = self._section(self._tensors, "the other tensors")
+        return self._decoded(lambda section: decode_tensors(section, self._version), content, "tensors")
 
     def _layer_parts(self, name: str) -> LayerParts:
         content = self._section(self._layers[name], f"layer {name!r}")
-        return self._decoded(lambda section: decode_layer(name, section), content, f"layer {name!r}")
+        return self._decoded(lambda section: decode_layer(name, section, self._version), content, f"layer {name!r}")
 
     def _bytes(self, begin: int, num_bytes: int) -> bytes:
         if self._file is None:
@@ -151,11 +163,11 @@ class ContainerReader:
             )
         if len(header) < HEADER.size + CRC.size:
             self._cut_off(HEADER.size + CRC.size, file_bytes)
-        _, version, directory_bytes = HEADER.unpack(header[: HEADER.size])
-        if version != VERSION:
+        _, self._version, directory_bytes = HEADER.unpack(header[: HEADER.size])
+        if self._version not in VERSIONS:
             raise InputError(
-                f"{self.source}: this release reads version {VERSION} of the container; found version {version}; "
-                f"use the release that wrote it"
+                f"{self.source}: this release reads versions {' and '.join(map(str, VERSIONS))} of the container; "
+                f"found version {self._version}; use the release that wrote it"
             )
         begin = len(header) + directory_bytes
         if begin > file_bytes:
@@ -165,12 +177,15 @@ class ContainerReader:
         self._check_crc(header[: HEADER.size] + directory, crc, "the header")
         self._layers: dict[str, _Place] = {}
         self._tensors: _Place | None = None
+        self._graph: _Place | None = None
         for kind, name, num_bytes, crc in self._decoded(decode_directory, directory, "directory"):
             place = _Place(begin, num_bytes, crc)
             if kind == LAYER and name not in self._layers:
                 self._layers[name] = place
             elif kind == TENSORS and self._tensors is None:
                 self._tensors = place
+            elif kind == GRAPH and self._graph is None and self._version > 2:
+                self._graph = place
             else:
                 self._invalid(f"section {name!r} of kind {kind}, unknown or there twice")
             begin += num_bytes

@@ -8,8 +8,9 @@ Each layer, named NAME, has the arrays
     NAME.codebook   float32 [2**weight_bits]
     NAME.bias       as codes [rows], where the layer has one
 
-Other tensors have their own names. The metadata `eie-codesign` is JSON with shapes, names and each layer's coding
-choice, so that the container is the same, byte for byte, after an import.
+Other tensors have their own names, and the network's graph is the array `eie-codesign.graph`, uint8 [bytes]. The
+metadata `eie-codesign` is JSON with shapes, names, arrangements and each layer's coding choice, so that the container
+is the same, byte for byte, after an import.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
 from compress.relative_index import encode_relative
 from traces import CompressedLayer, InputError
+from traces.arrangement import Arrangement
 from traces.arrays import Integers, Integers64, Numbers
 from traces.files.atomic_file import write_atomically
 from traces.layer import check_size
 
 GAP_BITS = 8
 _METADATA = "eie-codesign"
+_GRAPH = "eie-codesign.graph"
 Arrays = dict[str, Numbers]
 
 
@@ -56,6 +59,7 @@ def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> 
         if layer.bias is not None:
             parts["bias"] = layer.bias
         arrays |= {f"{layer.name}.{part}": values for part, values in parts.items()}
+        arrangement = model.arrangements[number]
         described.append(
             {
                 "name": layer.name,
@@ -64,12 +68,15 @@ def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> 
                 "bias_name": model.bias_names[number],
                 "has_bias": layer.bias is not None,
                 "coding": vars(model.coding[number]),
+                **({} if arrangement is None else {"arrangement": vars(arrangement)}),
             }
         )
+    if model.graph is not None:
+        arrays[_GRAPH] = np.frombuffer(model.graph, dtype=np.uint8)
     twice = sorted(set(arrays) & set(model.tensors))
     if twice:
-        raise InputError(f"{path}: {', '.join(twice)} would be there twice, of a layer and of another tensor")
-    others = {"tensors": list(model.tensors), "buffers": sorted(model.buffers)}
+        raise InputError(f"{path}: {', '.join(twice)} would be there twice, of a layer or graph and of another tensor")
+    others = {"tensors": list(model.tensors), "buffers": sorted(model.buffers), "has_graph": model.graph is not None}
     metadata = {_METADATA: json.dumps({"layers": described, **others})}
     write_atomically(path, _safetensors().numpy.save(arrays | dict(model.tensors), metadata))
 
@@ -105,7 +112,13 @@ def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
         raise InputError(f"{path}: holds no metadata {_METADATA!r}; only files that were exported here can be imported")
     try:
         described = json.loads(metadata)
-        layers = [_layer(arrays, each["name"], each["shape"], each["has_bias"]) for each in described["layers"]]
+        arrangements = [
+            Arrangement(**each["arrangement"]) if "arrangement" in each else None for each in described["layers"]
+        ]
+        layers = [
+            _layer(arrays, each["name"], _matrix_shape(each["shape"], arrangement), each["has_bias"])
+            for each, arrangement in zip(described["layers"], arrangements, strict=True)
+        ]
         return CompressedModel(
             layers,
             [tuple(each["shape"]) for each in described["layers"]],
@@ -114,6 +127,8 @@ def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
             coding=[CodingChoice(**each["coding"]) for each in described["layers"]],
             tensors={name: arrays[name] for name in described["tensors"]},
             buffers=described["buffers"],
+            arrangements=arrangements,
+            graph=_graph(arrays) if described.get("has_graph") else None,
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
@@ -130,10 +145,22 @@ def _columns(codes: Integers) -> Arrays:
     }
 
 
-def _layer(arrays: Arrays, name: str, shape: list[int], has_bias: bool) -> CompressedLayer:
+def _graph(arrays: Arrays) -> bytes:
+    if arrays[_GRAPH].dtype != np.uint8 or arrays[_GRAPH].ndim != 1:
+        raise InputError(f"{_GRAPH} must be uint8 [bytes]; found {arrays[_GRAPH].dtype} {list(arrays[_GRAPH].shape)}")
+    return arrays[_GRAPH].tobytes()
+
+
+def _matrix_shape(shape: list[int], arrangement: Arrangement | None) -> tuple[int, int]:
+    if arrangement is not None:
+        return arrangement.rows, arrangement.columns
+    return int(shape[0]), int(np.prod(shape[1:], dtype=object))
+
+
+def _layer(arrays: Arrays, name: str, shape: tuple[int, int], has_bias: bool) -> CompressedLayer:
     entry_codes, gaps, pointers, codebook = (arrays[f"{name}.{part}"] for part in _PARTS)
     bias = arrays[f"{name}.bias"] if has_bias else None
-    rows, columns = int(shape[0]), int(np.prod(shape[1:], dtype=object))
+    rows, columns = shape
     check_size(name, rows, columns)
     lengths: Integers64 = pointers[1:].astype(np.int64) - pointers[:-1]
     if pointers.shape != (columns + 1,) or pointers[0] or (lengths < 0).any() or pointers[-1] != len(entry_codes):

@@ -1,33 +1,32 @@
-"""Sections of a container as bytes: the directory, one layer, the other tensors; see `guide/container.md`."""
+"""Sections of a container as bytes: the directory, one layer, the graph; see `guide/container.md`."""
 
 from __future__ import annotations
 
 import math
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from compress.container import huffman
-from compress.container.bytes_io import ByteReader, text, varint
+from compress.container.bytes_io import MOST_NAME_BYTES, ByteReader, inflate, shape_bytes, text, varint
 from compress.container.layer_coding import CodingChoice, code_table, decode_matrix, encode_matrix, read_code_table
 from compress.container.size_report import LayerSize
+from compress.container.tensor_coding import fits_float16
 from traces import CompressedLayer
-from traces.arrays import Floats32, Integers, Numbers
+from traces.arrangement import MOST_AXES, Arrangement
+from traces.arrays import Integers
 from traces.layer import MOST_WEIGHTS
 
 MAGIC = b"\x89EIEDC\r\n"
-VERSION = 2
+VERSIONS = 2, 3
 HEADER = struct.Struct("<8sHI")
 CRC = struct.Struct("<I")
-LAYER, TENSORS = 1, 2  # kinds of sections
-MOST_DIMENSIONS = 8
-MOST_NAME_BYTES = 4096
-_FLOAT32, _FLOAT16, _CONSTANT, _INT64 = range(4)  # forms of a tensor
-_BUFFER = 128  # added to the form of a buffer
+LAYER, TENSORS, GRAPH = 1, 2, 3  # kinds of sections; a graph from version 3 on
+MOST_GRAPH_BYTES = 2**28
 
 Shape = tuple[int, ...]
 
@@ -39,9 +38,9 @@ class Section:
     Attributes
     ----------
     kind : int
-        LAYER or TENSORS.
+        LAYER, TENSORS or GRAPH.
     name : str
-        Of the layer; empty for the other tensors.
+        Of the layer; empty for the other kinds.
     content : bytes
         The section itself.
     """
@@ -66,7 +65,9 @@ class LayerParts:
     bias_name : str
         Parameter that the layer's bias is.
     coding : CodingChoice
-        How the matrix is written.
+        Way in which the matrix is written.
+    arrangement : Arrangement or None
+        Way from the weights to the layer's matrix; None if the first axis of the shape makes the rows.
     """
 
     layer: CompressedLayer
@@ -74,15 +75,16 @@ class LayerParts:
     weight_names: tuple[str, ...]
     bias_name: str
     coding: CodingChoice
+    arrangement: Arrangement | None = None
 
 
-def encode_header(sections: Sequence[Section]) -> bytes:
+def encode_header(sections: Sequence[Section], version: int) -> bytes:
     """Return the header and the directory of a file with these sections."""
     directory = varint(len(sections))
     for section in sections:
         directory += bytes([section.kind]) + text(section.name) + varint(len(section.content))
         directory += CRC.pack(zlib.crc32(section.content))
-    header = HEADER.pack(MAGIC, VERSION, len(directory))
+    header = HEADER.pack(MAGIC, version, len(directory))
     return header + CRC.pack(zlib.crc32(header + directory)) + directory
 
 
@@ -102,7 +104,7 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
     layer = parts.layer
     own_weight, own_bias = f"{layer.name}.weight", f"{layer.name}.bias"
     shared = layer.codebook[1:]
-    narrow = _fits_float16(shared)
+    narrow = fits_float16(shared)
     codebook = shared.astype("<f2" if narrow else "<f4").tobytes()
     bias, bias_is_coded = b"", False
     wide = layer.codes.dtype == np.uint16
@@ -115,12 +117,15 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
         if len(coded) < len(bias):
             bias, bias_is_coded = coded, True
     flags = wide | (layer.bias is not None) << 1 | narrow << 2 | bias_is_coded << 3
+    flags |= (parts.arrangement is not None) << 4
     head = bytes([layer.weight_bits, flags])
     head += varint(len(parts.weight_names))
     head += b"".join(text("" if name == own_weight else name) for name in parts.weight_names)
     if layer.bias is not None:
         head += text("" if parts.bias_name == own_bias else parts.bias_name)
-    head += bytes([len(parts.shape)]) + b"".join(varint(int(length)) for length in parts.shape)
+    head += shape_bytes(parts.shape)
+    if parts.arrangement is not None:
+        head += _encode_arrangement(parts.arrangement)
     matrix = encode_matrix(layer.codes, layer.weight_bits, parts.coding)
     size = LayerSize(
         name=layer.name,
@@ -142,20 +147,25 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
     return head + codebook + bias + matrix.content, size
 
 
-def decode_layer(name: str, content: bytes) -> LayerParts:
+def decode_layer(name: str, content: bytes, version: int) -> LayerParts:
     """Read a layer's section. Raises ValueError if it is invalid."""
     reader = ByteReader(content)
     weight_bits, flags = reader.take(2)
-    wide, has_bias, narrow, bias_is_coded = (bool(flags >> bit & 1) for bit in range(4))
-    if not 1 <= weight_bits <= (16 if wide else 8) or flags > 15 or bias_is_coded > (has_bias and not wide):
+    wide, has_bias, narrow, bias_is_coded, arranged = (bool(flags >> bit & 1) for bit in range(5))
+    most_flags = 15 if version == 2 else 31
+    if not 1 <= weight_bits <= (16 if wide else 8) or flags > most_flags or bias_is_coded > (has_bias and not wide):
         raise ValueError(f"{weight_bits=}, {flags=}")
     num_names = reader.varint()
     if not 1 <= num_names <= reader.left:
         raise ValueError(f"{num_names:,} names")
     weight_names = tuple(reader.text(MOST_NAME_BYTES) or f"{name}.weight" for _ in range(num_names))
     bias_name = (reader.text(MOST_NAME_BYTES) if has_bias else "") or f"{name}.bias"
-    shape = _read_shape(reader)
-    rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 else (0, 0)
+    shape = reader.shape()
+    arrangement = _read_arrangement(reader, shape) if arranged else None
+    if arrangement is not None:
+        rows, columns = arrangement.rows, arrangement.columns
+    else:
+        rows, columns = (shape[0], math.prod(shape[1:])) if len(shape) >= 2 else (0, 0)
     if not 1 <= rows * columns <= MOST_WEIGHTS:
         raise ValueError(f"weights of shape {list(shape)}; up to {MOST_WEIGHTS:,} are possible")
     dtype = np.dtype(np.uint16 if wide else np.uint8)
@@ -169,77 +179,38 @@ def decode_layer(name: str, content: bytes) -> LayerParts:
     elif has_bias:
         bias = _unpack_bits(reader.take((rows * weight_bits + 7) // 8), rows, weight_bits, dtype)
     codes, coding = decode_matrix(reader.take(reader.left), rows, columns, weight_bits, dtype)
-    return LayerParts(CompressedLayer(name, codes, codebook, bias), shape, weight_names, bias_name, coding)
+    layer = CompressedLayer(name, codes, codebook, bias)
+    return LayerParts(layer, shape, weight_names, bias_name, coding, arrangement)
 
 
-def encode_tensors(tensors: Mapping[str, Numbers], buffers: frozenset[str]) -> bytes:
-    """Return the section of the other tensors, float32 or int64; empty if there are none."""
-    if not tensors:
-        return b""
-    content = varint(len(tensors))
-    before = b""
-    for name, values in tensors.items():
-        encoded = name.encode()
-        common = next((i for i, (a, b) in enumerate(zip(before, encoded, strict=False)) if a != b), None)
-        common = min(len(before), len(encoded)) if common is None else common
-        before = encoded
-        if values.dtype == np.int64:
-            form, stored = _INT64, values.astype("<i8")
-        elif values.size and (values == values.flat[0]).all():
-            form, stored = _CONSTANT, values.ravel()[:1].astype("<f4")
-        elif _fits_float16(values):
-            form, stored = _FLOAT16, values.astype("<f2")
-        else:
-            form, stored = _FLOAT32, values.astype("<f4")
-        content += varint(common) + varint(len(encoded) - common) + encoded[common:]
-        content += bytes([form | (_BUFFER if name in buffers else 0), values.ndim])
-        content += b"".join(varint(length) for length in values.shape) + stored.tobytes()
-    return content
+def encode_graph(graph: bytes | None) -> bytes:
+    """Return the section of a graph: the number of its bytes, and these deflated; empty if there is none."""
+    return b"" if graph is None else varint(len(graph)) + zlib.compress(graph, 9)
 
 
-def decode_tensors(content: bytes) -> tuple[dict[str, Numbers], list[str]]:
-    """Read the section of the other tensors: tensors by name, and the names of buffers.
-
-    Raises ValueError if the section is invalid.
-    """
+def decode_graph(content: bytes) -> bytes:
+    """Read the section of a graph. Raises ValueError if it is invalid."""
     reader = ByteReader(content)
-    tensors: dict[str, Numbers] = {}
-    buffers = []
-    before = b""
-    num_values = 0
-    for _ in range(reader.varint()):
-        common = reader.varint()
-        before = before[:common] + reader.take(reader.varint())
-        if not common <= len(before) <= MOST_NAME_BYTES:
-            raise ValueError(f"a name of {len(before):,} bytes")
-        name = before.decode()
-        (form,) = reader.take(1)
-        shape = _read_shape(reader)
-        size = math.prod(shape)
-        num_values += size
-        if form & 127 > _INT64 or num_values > MOST_WEIGHTS or name in tensors:
-            raise ValueError(f"tensor {name!r} of form {form} and shape {list(shape)}")
-        dtype = {_FLOAT32: "<f4", _FLOAT16: "<f2", _CONSTANT: "<f4", _INT64: "<i8"}[form & 127]
-        stored = 1 if form & 127 == _CONSTANT else size
-        values = np.frombuffer(reader.take(stored * np.dtype(dtype).itemsize), dtype=dtype)
-        values = values.astype(np.int64 if form & 127 == _INT64 else np.float32)
-        tensors[name] = np.full(shape, values[0]) if form & 127 == _CONSTANT else values.reshape(shape)
-        if form & _BUFFER:
-            buffers.append(name)
-    reader.check_end()
-    return tensors, buffers
+    num_bytes = reader.varint()
+    if not 1 <= num_bytes <= MOST_GRAPH_BYTES:
+        raise ValueError(f"{num_bytes:,} bytes; 1 to {MOST_GRAPH_BYTES:,} are possible")
+    return inflate(reader.take(reader.left), num_bytes)
 
 
-def _read_shape(reader: ByteReader) -> Shape:
-    (dimensions,) = reader.take(1)
-    if dimensions > MOST_DIMENSIONS:
-        raise ValueError(f"{dimensions} dimensions; up to {MOST_DIMENSIONS} are possible")
-    return tuple(reader.varint() for _ in range(dimensions))
+def _encode_arrangement(arrangement: Arrangement) -> bytes:
+    lengths = b"".join(varint(length) for length in arrangement.view)
+    return bytes([len(arrangement.view)]) + lengths + bytes([*arrangement.axes, arrangement.row_axes])
 
 
-def _fits_float16(values: Floats32) -> bool:
-    with np.errstate(over="ignore"):
-        return bool((values.astype(np.float16).astype(np.float32) == values).all())
+def _read_arrangement(reader: ByteReader, shape: Shape) -> Arrangement:
+    (num_axes,) = reader.take(1)
+    if num_axes > MOST_AXES:
+        raise ValueError(f"an arrangement of {num_axes} axes; up to {MOST_AXES} are possible")
+    view = tuple(reader.varint() for _ in range(num_axes))
+    arrangement = Arrangement(view, tuple(reader.take(num_axes)), *reader.take(1))
+    if math.prod(view) != math.prod(shape):
+        raise ValueError(f"weights of shape {list(shape)}, viewed as {list(view)}")
+    return arrangement
 
 
 def _pack_bits(values: Integers, bits: int) -> bytes:

@@ -74,15 +74,18 @@ class SizeReport:
         Of each layer's section.
     tensors : int
         Bytes of the other tensors.
+    graph : int
+        Bytes of the network's graph; 0 if the container has none.
     header : int
         Bytes of the file's header and directory.
     """
 
     layers: tuple[LayerSize, ...]
     tensors: int
+    graph: int
     header: int
 
     @property
     def total(self) -> int:
         """Bytes of the file."""
-        return sum(layer.total for layer in self.layers) + self.tensors + self.header
+        return sum(layer.total for layer in self.layers) + self.tensors + self.graph + self.header

@@ -3,7 +3,8 @@
     python -m tests.compress.container.fuzz_container [MUTATIONS]
 
 Bytes are flipped, cut, lengthened and put in other places, and counts and lengths made huge; half of the mutations have
-checksums that are right again, so that what lies behind them is tried, too. 100,000 take some minutes.
+checksums that are right again, so that what lies behind them is tried, too; the layers and tensors of a third of these
+are also of version 3. What is read must be the same when it is written and read again. 100,000 take some minutes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 
 from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
-from tests.compress.container.test_container import container, drawn_model
+from tests.compress.container.test_container import assert_same, container, drawn_model, network_model
 from traces import InputError
 from traces.shell.progress import progress_bar
 
@@ -34,7 +35,9 @@ def sections(model: CompressedModel) -> list[Section]:
     for layer in report.layers:
         found.append((1, layer.name.encode(), content[place : place + layer.total]))
         place += layer.total
-    return [*found, (2, b"", content[place:])]
+    after = place + report.tensors
+    found += [(kind, b"", part) for kind, part in ((2, content[place:after]), (3, content[after:])) if part]
+    return found
 
 
 def mutated(content: bytes, stream: np.random.Generator) -> bytes:
@@ -62,23 +65,27 @@ def fuzz(mutations: int, seed: int = 0) -> Counter[str]:
     """Count how mutations end: refused, unchanged, or another valid model, which only right checksums allow."""
     stream = np.random.default_rng(seed)
     drawn = drawn_model()
-    models = [drawn, drawn.coded(CodingChoice(coder="range"))]
+    models = [drawn, drawn.coded(CodingChoice(coder="range")), network_model()]
     ends: Counter[str] = Counter()
     with progress_bar("mutating containers", mutations) as advance:
         for number in range(mutations):
-            model = models[number // 2 % 2]
+            model = models[number // 2 % 3]
+            version = model.to_bytes()[8]
             whole, parts = model.to_bytes(), sections(model)
             repaired = number % 2 == 1
             content = whole
             if repaired:
                 chosen = int(stream.integers(len(parts)))
                 kind, name, section = parts[chosen]
-                content = container(*parts[:chosen], (kind, name, mutated(section, stream)), *parts[chosen + 1 :])
+                content = container(
+                    *parts[:chosen], (kind, name, mutated(section, stream)), *parts[chosen + 1 :], version=version
+                )
             else:
                 content = mutated(whole, stream)
             try:
                 found = CompressedModel.from_bytes(content)
                 if repaired:
+                    assert_same(CompressedModel.from_bytes(found.to_bytes()), found)
                     ends["read, its checksums being right"] += 1
                 elif content == whole or zlib.crc32(found.to_bytes()) == zlib.crc32(whole):
                     ends["unchanged"] += 1
