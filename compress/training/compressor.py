@@ -5,8 +5,9 @@ Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, Fig 1.
 
 from __future__ import annotations
 
-import copy
+import io
 import os
+import pickle
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,20 +21,32 @@ from compress.config import CompressionConfig
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
-from compress.modules import BUFFER, NOT_STORED, WeightUnit, check_parameters, weight_units
+from compress.modules import (
+    BUFFER,
+    EXTRA_STATE,
+    NOT_STORED,
+    WeightUnit,
+    check_parameters,
+    has_extra_state,
+    make_plain,
+    plain_module,
+    refresh_recurrent,
+    weight_units,
+)
 from compress.pruning import magnitude_mask
 from compress.training.parametrizations import (
     Assignment,
     SharedWeight,
     StraightThrough,
     mask_weight,
-    refresh_recurrent,
     share_parameters,
     straight_through,
 )
 from traces import CompressedLayer, InputError
+from traces.arrangement import Arrangement
 from traces.arrays import Floats32, Numbers
 from traces.files.npz import read_npz, write_npz
+from traces.torch_modules import named_parts, named_tensors
 
 Train = Callable[[torch.nn.Module, "Stage"], object]
 
@@ -71,9 +84,14 @@ class Compressor:
     Parameters
     ----------
     module : torch.nn.Module
-        The trained network; it is changed.
+        The trained network; it is changed. Computed weights (weight_norm, prune, parametrizations) become parameters
+        first. Modes and frozen parameters stay as they are.
     config : CompressionConfig or None
         Settings of the layers and stages.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
 
     Attributes
     ----------
@@ -89,21 +107,30 @@ class Compressor:
     Raises
     ------
     InputError
-        If the module has nothing to compress, or the config has settings without effect.
+        If the module has nothing to compress, `leave` or the config names an unknown layer, or the config has settings
+        without effect.
     """
 
-    def __init__(self, module: torch.nn.Module, config: CompressionConfig | None = None) -> None:
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        config: CompressionConfig | None = None,
+        *,
+        leave: Sequence[str] = (),
+        products: Mapping[str, str | tuple[str, Arrangement]] | None = None,
+    ) -> None:
         self.module = module
         self.config = config or CompressionConfig()
         check_parameters(module)
-        tensors = module.state_dict(keep_vars=True)
-        self.units, self.left_alone = weight_units(module)
+        make_plain(module)
+        tensors = named_tensors(module)
+        self.units, self.left_alone = weight_units(module, leave=leave, products=products)
         self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
         biased = {unit.name for unit in self.units if unit.bias is not None}
         for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
             if not settings.share_bias:
                 self.units[number] = free_bias(unit, self.left_alone)
-        has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone)
+        has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone if name in tensors)
         self.config.check_effect({unit.name: unit.kind for unit in self.units}, biased, has_tensors)
         self._stages_done = 0
         self._digest = f"{_digest(module):08x}"
@@ -139,15 +166,28 @@ class Compressor:
         for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
             codes, codebook, bias_codes = _assignment(shared)
             codebook = in_bits(codebook, settings.codebook_bits)
-            layers.append(CompressedLayer(unit.name, codes.reshape(len(codes), -1), codebook, bias_codes))
+            layers.append(CompressedLayer(unit.name, unit.arrangement.matrix(codes), codebook, bias_codes))
         coding = [settings.coding for settings in self.settings]
         return assemble(self.module, self.units, self.left_alone, layers, self.config.tensor_bits, coding)
 
+    def plain_module(self) -> torch.nn.Module:
+        """Do the remaining stages and return an independent copy of the network with the decoded weights.
+
+        Returns
+        -------
+        torch.nn.Module
+            The copy, whose weights are plain parameters: those that `finalize` stores.
+        """
+        model = self.finalize()
+        plain = plain_module(self.module)
+        model.load_into(plain)
+        return plain
+
     def _prune(self, number: int) -> None:
-        weights = [_array(unit.weight) for unit in self.units]
+        weights = [unit.matrix for unit in self.units]
         masks = pruning_masks(weights, self.settings, self.config, number, self.config.pruning_steps)
         for unit, mask in zip(self.units, masks, strict=True):
-            mask_weight(unit.owners, mask)
+            mask_weight(unit.owners, unit.in_shape(mask))
 
     def _share(self) -> None:
         self._shared = []
@@ -163,22 +203,41 @@ class Compressor:
             self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
 
     def state(self) -> dict[str, Numbers]:
-        """Return the state to resume from: the module's, and the number of stages done."""
-        arrays = {f"module.{name}": values.detach().numpy() for name, values in self.module.state_dict().items()}
-        of = {"config": np.array(self.config.to_json()), "network": np.array(self._digest)}
-        return arrays | of | {"stages": np.array(self._stages_done)}
+        """Return the state to resume from: the module's tensors and extra state, and the number of stages done.
+
+        Raises
+        ------
+        InputError
+            If extra state of the module cannot be stored without running code when it is read.
+        """
+        arrays = {f"module.{name}": values.detach().numpy() for name, values in named_tensors(self.module).items()}
+        for name, part in named_parts(self.module):
+            if has_extra_state(part):
+                arrays[f"extra.{name}"] = _extra_state(name, part)
+        return arrays | self._origin() | {"stages": np.array(self._stages_done)}
 
     def restore(self, state: dict[str, Numbers]) -> Stage | None:
-        """Resume from a state and return its stage. Raises InputError if its config or its weights differ."""
-        for what, expected in (("config", self.config.to_json()), ("network", self._digest)):
-            if str(state.get(what)) != expected:
+        """Resume from a state and return its stage. Raises InputError if its config, layers or weights differ."""
+        for what, expected in self._origin().items():
+            if str(state.get(what)) != str(expected):
                 raise InputError(f"the state must be of the same {what}; found another {what}; begin anew")
         stage = None
         for _ in range(int(state["stages"])):
             stage = self.step()
-        values = {name.removeprefix("module."): torch.from_numpy(state[name]) for name in state if "module." in name}
-        self.module.load_state_dict(values)
+        with torch.no_grad():
+            for name, values in named_tensors(self.module).items():
+                values.copy_(torch.from_numpy(state[f"module.{name}"]))
+        for name, part in named_parts(self.module):
+            if has_extra_state(part):
+                content = io.BytesIO(state[f"extra.{name}"].tobytes())
+                part.set_extra_state(torch.load(content, weights_only=True))
         return stage
+
+    def _origin(self) -> dict[str, Numbers]:
+        """Return what a state must have in common with this compressor, as texts."""
+        layers = "\n".join(unit.name for unit in self.units)
+        origin = {"config": self.config.to_json(), "network": self._digest, "layers": layers}
+        return {name: np.array(text) for name, text in origin.items()}
 
 
 def free_bias(unit: WeightUnit, left_alone: dict[str, str]) -> WeightUnit:
@@ -198,14 +257,15 @@ def assemble(
     coding: CodingChoice | Sequence[CodingChoice] | None = None,
 ) -> CompressedModel:
     """Return a model of compressed layers, one for each unit of the module, and of the tensors left alone."""
-    state = module.state_dict()
-    others = [name for name, reason in left_alone.items() if reason != NOT_STORED]
+    tensors = named_tensors(module)
+    others = [name for name, reason in left_alone.items() if reason not in (NOT_STORED, EXTRA_STATE)]
     return CompressedModel(
         layers,
         [tuple(unit.weight.shape) for unit in units],
         weight_names=[unit.names for unit in units],
         bias_names=[unit.bias_name for unit in units],
-        tensors={name: in_bits(state[name].detach().numpy(), tensor_bits) for name in others},
+        arrangements=[unit.arrangement for unit in units],
+        tensors={name: in_bits(tensors[name].detach().numpy(), tensor_bits) for name in others},
         buffers=[name for name in others if left_alone[name] == BUFFER],
         coding=coding,
     )
@@ -216,13 +276,16 @@ def compress(
     config: CompressionConfig | None = None,
     train: Train | None = None,
     state_file: str | os.PathLike[str] | None = None,
+    *,
+    leave: Sequence[str] = (),
+    products: Mapping[str, str | tuple[str, Arrangement]] | None = None,
 ) -> CompressedModel:
     """Compress a trained module; `module` itself is left as it is.
 
     Parameters
     ----------
     module : torch.nn.Module
-        The trained network.
+        The trained network. Weights that weight_norm, prune or a parametrization computes are compressed as computed.
     config : CompressionConfig or None
         Settings of the layers and stages.
     train : callable or None
@@ -231,6 +294,10 @@ def compress(
     state_file : path or None
         An .npz file that is written after each stage. If it exists, the run resumes from it; the result is the same as
         without an interruption if `train` depends on nothing else.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them, like "head" and "encoder.*".
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
 
     Returns
     -------
@@ -240,10 +307,10 @@ def compress(
     Raises
     ------
     InputError
-        If the module has nothing to compress, the config names a layer that it does not have, or the state is of
-        another config or module.
+        If the module has nothing to compress, the config or `leave` names a layer that it does not have, or the state
+        is of another config or module.
     """
-    compressor = Compressor(copy.deepcopy(module), config)
+    compressor = Compressor(plain_module(module), config, leave=leave, products=products)
     state_file = None if state_file is None else Path(state_file)
     if state_file is not None and state_file.exists():
         try:
@@ -284,16 +351,30 @@ def sensitivity(
     Source: Han et al., "Learning both weights and connections", NIPS 2015, section 3.
     """
     results: dict[str, dict[float, float]] = {}
-    names = [unit.name for unit in weight_units(module)[0]]
+    names = [unit.name for unit in weight_units(plain_module(module))[0]]
     for number, name in enumerate(names):
         results[name] = {}
         for density in densities:
-            pruned = copy.deepcopy(module)
+            pruned = plain_module(module)
             unit = weight_units(pruned)[0][number]
             with torch.no_grad():
                 unit.weight.mul_(torch.from_numpy(magnitude_mask(_array(unit.weight), density)))
             results[name][density] = evaluate(pruned)
     return results
+
+
+def _extra_state(name: str, part: torch.nn.Module) -> Numbers:
+    """Return the extra state of a module as bytes that can be read without running code."""
+    content = io.BytesIO()
+    try:
+        torch.save(part.get_extra_state(), content)
+        torch.load(io.BytesIO(content.getvalue()), weights_only=True)
+    except (pickle.PickleError, AttributeError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"a state can hold extra state of numbers, text, tensors, and lists and dicts of them; found other extra "
+            f"state in {name or 'the module'}: {str(error).splitlines()[0]}; compress without a state file"
+        ) from error
+    return np.frombuffer(content.getvalue(), dtype=np.uint8)
 
 
 def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
@@ -308,10 +389,9 @@ def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
 def _digest(module: torch.nn.Module) -> int:
     """Return a checksum of all parameters and buffers."""
     checksum = 0
-    for name, values in module.state_dict().items():
-        if isinstance(values, torch.Tensor):
-            content = values.detach().contiguous().numpy().tobytes()
-            checksum = zlib.crc32(content, zlib.crc32(name.encode(), checksum))
+    for name, values in named_tensors(module).items():
+        content = values.detach().contiguous().numpy().tobytes()
+        checksum = zlib.crc32(content, zlib.crc32(name.encode(), checksum))
     return checksum
 
 

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import torch
 
+from compress.training.fine_tuning import trainable
 from traces import InputError
+from traces.torch_modules import training
 
 #: Inputs, the teacher's outputs [inputs, classes] and, if they count, labels.
 Batch = tuple[torch.Tensor, ...]
@@ -29,7 +31,8 @@ def distil(
     Parameters
     ----------
     module : torch.nn.Module
-        The network; it ends in evaluation mode.
+        The network. Frozen parameters, and submodules in evaluation mode while the network is in training mode, stay
+        as they are; the mode of each submodule is restored.
     batches : callable
         Called with the number of the epoch; returns its batches. If they have labels, a tenth of the cross-entropy is
         added to the loss.
@@ -47,41 +50,39 @@ def distil(
     Raises
     ------
     InputError
-        If the outputs have another shape than the teacher's, fewer than two classes, or the loss is no longer finite.
+        If the outputs have another shape than the teacher's or fewer than two classes, all parameters are frozen, or
+        the loss is no longer finite.
 
     Notes
     -----
     Source: Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015.
     """
-    optimizer = optimizer or torch.optim.Adam(
-        [parameter for parameter in module.parameters() if parameter.requires_grad]
-    )
-    module.train()
-    for epoch in range(epochs):
-        share = epoch / epochs
-        for group in optimizer.param_groups:
-            group["lr"] = last_rate + (learning_rate - last_rate) * 0.5 * (1 + math.cos(math.pi * share))
-        total = 0.0
-        for inputs, teacher, *labels in batches(epoch):
-            outputs = module(inputs)
-            if outputs.shape != teacher.shape or outputs.ndim < 2 or outputs.shape[1] < 2:
+    optimizer = optimizer or torch.optim.Adam(trainable(module))
+    with training(module):
+        for epoch in range(epochs):
+            share = epoch / epochs
+            for group in optimizer.param_groups:
+                group["lr"] = last_rate + (learning_rate - last_rate) * 0.5 * (1 + math.cos(math.pi * share))
+            total = 0.0
+            for inputs, teacher, *labels in batches(epoch):
+                outputs = module(inputs)
+                if outputs.shape != teacher.shape or outputs.ndim < 2 or outputs.shape[1] < 2:
+                    raise InputError(
+                        f"the outputs of the module and of its teacher must be class scores [inputs, classes], of two "
+                        f"classes or more; found {list(outputs.shape)} and {list(teacher.shape)}; a softmax does not "
+                        f"see one output alone: for the logit x of one class, give the scores [0, x] of two"
+                    )
+                softened = torch.nn.functional.log_softmax(outputs / temperature, dim=1)
+                goal = torch.nn.functional.softmax(teacher / temperature, dim=1)
+                loss = torch.nn.functional.kl_div(softened, goal, reduction="batchmean") * temperature**2
+                if labels:
+                    loss = loss + LABEL_SHARE * torch.nn.functional.cross_entropy(outputs, labels[0])
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                total += loss.item()
+            if not math.isfinite(total):
                 raise InputError(
-                    f"the outputs of the module and of its teacher must be class scores [inputs, classes], of two "
-                    f"classes or more; found {list(outputs.shape)} and {list(teacher.shape)}; a softmax does not see "
-                    f"one output alone: for the logit x of one class, give the scores [0, x] of two"
+                    f"the loss must stay finite; it did not in epoch {epoch + 1}; lower learning_rate={learning_rate}"
                 )
-            softened = torch.nn.functional.log_softmax(outputs / temperature, dim=1)
-            goal = torch.nn.functional.softmax(teacher / temperature, dim=1)
-            loss = torch.nn.functional.kl_div(softened, goal, reduction="batchmean") * temperature**2
-            if labels:
-                loss = loss + LABEL_SHARE * torch.nn.functional.cross_entropy(outputs, labels[0])
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            total += loss.item()
-        if not math.isfinite(total):
-            raise InputError(
-                f"the loss must stay finite; it did not in epoch {epoch + 1}; lower learning_rate={learning_rate}"
-            )
-        after_epoch()
-    module.eval()
+            after_epoch()

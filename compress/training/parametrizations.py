@@ -45,8 +45,9 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (codes,) = ctx.saved_tensors
-        sums = torch.bincount(codes.flatten(), weights=gradients[0].flatten(), minlength=ctx.length)
-        return sums.to(gradients[0].dtype), None
+        gradient = gradients[0].to_dense()  # that of an embedding may be sparse
+        sums = torch.bincount(codes.flatten(), weights=gradient.flatten(), minlength=ctx.length)
+        return sums.to(gradient.dtype), None
 
 
 class SharedWeight(torch.nn.Module):
@@ -99,7 +100,7 @@ class StraightThrough(torch.nn.Module):
 
     def assign(self) -> Assignment:
         """Assign codes and centroids to the weight and the bias as they are now."""
-        weight, bias = (None if owner is None else _original(owner) for owner in self.owners)
+        weight, bias = (None if owner is None else _trained(owner).detach().numpy() for owner in self.owners)
         assert weight is not None
         mask = self.mask.numpy()
         self.latest = self.share(weight * mask, mask, bias)
@@ -141,11 +142,12 @@ def share_parameters(
     codebook: Floats32,
     bias_codes: Integers | None,
 ) -> list[SharedWeight]:
-    """Share: look the weight and the bias up in one codebook, whose centroids are trained.
+    """Share: look the weight and the bias up in one codebook, whose centroids are trained unless the weight is frozen.
 
-    Returns the look-up of the weight and, if the layer has a bias, that of the bias.
+    Codes have the shape of the weight. Returns the look-up of the weight and, if there is one, that of the bias.
     """
-    centroids = torch.nn.Parameter(torch.from_numpy(codebook[1:].copy()))
+    learns = _trained(owners[0]).requires_grad
+    centroids = torch.nn.Parameter(torch.from_numpy(codebook[1:].copy()), requires_grad=learns)
     lookups = [SharedWeight(codes, centroids)]
     places = [(owner, lookups[0]) for owner in owners]
     if bias is not None and bias_codes is not None:
@@ -172,30 +174,16 @@ def straight_through(
     return shared
 
 
-def _original(owner: Owner) -> Floats32:
-    """Return the trained values behind a parametrization."""
+def _trained(owner: Owner) -> torch.Tensor:
+    """Return the parameter that is trained behind a parametrization."""
     module, attribute = owner
-    if parametrize.is_parametrized(module, attribute):  # reading its value would call this again
-        parameter = module.parametrizations[attribute].original  # type: ignore[index, union-attr]
-    else:
-        parameter = getattr(module, attribute)
-    values: Floats32 = parameter.detach().numpy()
-    return values
+    if parametrize.is_parametrized(module, attribute):  # reading its value would call the parametrization
+        module, attribute = module.get_submodule(f"parametrizations.{attribute}"), "original"
+    parameter: torch.Tensor = getattr(module, attribute)
+    return parameter
 
 
 def _restore(module: torch.nn.Module, attribute: str) -> None:
     """Remove a parametrization and keep the values that it made."""
     if parametrize.is_parametrized(module, attribute):
         parametrize.remove_parametrizations(module, attribute)
-
-
-def refresh_recurrent(module: torch.nn.Module) -> None:
-    """Make recurrent layers fetch their weights before each forward pass; otherwise they keep a list of old ones."""
-    for part in module.modules():
-        if isinstance(part, torch.nn.RNNBase):
-            part.register_forward_pre_hook(_look_up)
-
-
-def _look_up(part: torch.nn.Module, _: object) -> None:
-    assert isinstance(part, torch.nn.RNNBase)
-    part._flat_weights = [getattr(part, name) for name in part._flat_weights_names]

@@ -21,16 +21,16 @@ import torch
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
-from compress.one_shot import compress_parameters, read_parameters
+from compress.one_shot import compress_parameters
 from compress.pruning import magnitude_mask
 from compress.training.compressor import Compressor, Stage, compress, sensitivity
 from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
 from compress.training.normalisation import fold_normalisation
 from compress.training.parametrizations import mask_weight, share_parameters
+from compress.weight_files.reading import read_parameters
 from tests.conftest import PROJECT
 from traces import InputError
-from traces.torch_activations import record_activations
 
 
 def two_layers(seed: int = 0) -> Any:
@@ -369,35 +369,6 @@ def test_a_module_that_is_used_twice_is_stored_once() -> None:
     np.testing.assert_array_equal(network[2].weight.detach().numpy(), model.layers[0].weights())
 
 
-def test_whatever_is_left_alone_has_its_reason() -> None:
-    network: Any = torch.nn.ModuleDict(
-        {
-            "normed": torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(8, 8)),
-            "attention": torch.nn.MultiheadAttention(8, 2, kdim=4, vdim=4, add_bias_kv=True),
-            "cube": torch.nn.Conv3d(1, 1, 1, bias=False),
-            "linear": torch.nn.Linear(8, 4),
-        }
-    )
-    network["empty"] = torch.nn.Linear(4, 4)
-    network["empty"].weight = torch.nn.Parameter(torch.zeros(4, 0))
-    compressor = Compressor(network)
-    neither = "neither a weight that is compressed nor the bias of one"
-    assert compressor.left_alone == {
-        "normed.bias": neither,
-        "normed.parametrizations.weight.original0": "it has a parametrization; remove that to compress it",
-        "normed.parametrizations.weight.original1": "it has a parametrization; remove that to compress it",
-        **dict.fromkeys(("attention.in_proj_bias", "attention.bias_k", "attention.bias_v"), neither),
-        "cube.weight": "Conv3d is not compressed",
-        "empty.weight": "empty",
-        "empty.bias": neither,
-    }
-    every = dict.fromkeys(name for name, _ in network.named_parameters())
-    of_units = [*(name for unit in compressor.units for name in unit.names), "linear.bias", "attention.out_proj.bias"]
-    assert sorted(every) == sorted([*compressor.left_alone, *of_units])
-    found = CompressedModel.from_bytes(compressor.finalize().to_bytes())
-    assert found.tensors["empty.weight"].shape == (4, 0)
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_parameters_of_another_type_or_place_are_refused_and_loaded_into(dtype: torch.dtype) -> None:
     with pytest.raises(InputError, match=rf"float32 on the CPU; found 0\.weight of {dtype} on cpu; call module\.float"):
@@ -570,8 +541,6 @@ def test_a_student_learns_what_its_teacher_puts_out() -> None:
 def test_a_network_or_config_that_cannot_be_compressed_is_refused() -> None:
     with pytest.raises(InputError, match="the network has nothing to compress: no Linear, Conv1d"):
         compress(torch.nn.ReLU())
-    with pytest.raises(InputError, match=r"a layer alone has no name to be stored under; put it into a torch\.nn"):
-        compress(torch.nn.Linear(8, 3))
     with pytest.raises(InputError, match="layers names fc9, which the network does not have; it has 0, 2"):
         compress(two_layers(), CompressionConfig(layers={"fc9": {"density": 0.1}}))
     with pytest.raises(InputError, match="types names Conv2d, which the network does not have; it has Linear"):
@@ -711,32 +680,3 @@ def test_a_config_of_another_form_gets_a_sentence() -> None:
         CompressionConfig.from_json("3")
     with pytest.raises(InputError, match="the config must be TOML: "):
         CompressionConfig.from_toml("= 3")
-
-
-def test_recorded_activations_are_what_enters_each_layer() -> None:
-    network = two_layers()
-    network.train()
-    images = np.random.default_rng(0).normal(size=(5, 8)).astype(np.float32)
-    recorded = record_activations(network, images, ["0", "2"])
-    np.testing.assert_array_equal(recorded["0"], images)
-    with torch.no_grad():
-        expected = torch.relu(network[0](torch.from_numpy(images))).numpy()
-    np.testing.assert_array_equal(recorded["2"], expected)
-    assert network.training
-    assert not network[0]._forward_pre_hooks
-    with pytest.raises(InputError, match="the network has no layer fc1; its layers are 0, 1, 2"):
-        record_activations(network, images, ["fc1"])
-
-
-def test_a_layer_that_is_never_called_is_refused() -> None:
-    class Lazy(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.used = torch.nn.Linear(2, 2)
-            self.unused = torch.nn.Linear(2, 2)
-
-        def forward(self, x: Any) -> Any:
-            return self.used(x)
-
-    with pytest.raises(InputError, match="the network never called unused on these inputs"):
-        record_activations(Lazy(), np.ones((1, 2), dtype=np.float32), ["used", "unused"])
