@@ -283,7 +283,7 @@ def make_plain(module: torch.nn.Module) -> None:
             part.__class__ = type(type(part).__name__, type(part).__bases__, dict(vars(type(part))))
             parametrize.remove_parametrizations(part, name, leave_parametrized=not steps.is_tensor)
             computed = values[id(part), name]
-        if name in part._buffers:
+        if not sources:  # computed from buffers
             part._buffers[name] = computed
             continue
         known = made.setdefault(tuple(sources), [])

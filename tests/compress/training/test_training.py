@@ -680,3 +680,169 @@ def test_a_config_of_another_form_gets_a_sentence() -> None:
         CompressionConfig.from_json("3")
     with pytest.raises(InputError, match="the config must be TOML: "):
         CompressionConfig.from_toml("= 3")
+
+
+def modes(module: Any) -> list[bool]:
+    return [part.training for part in module.modules()]
+
+
+def test_whatever_trains_or_looks_at_a_network_leaves_each_mode_as_it_was() -> None:
+    images, labels = drawn_classes()
+    inputs = torch.from_numpy(images)
+    config = CompressionConfig(LayerSettings(density=0.5), pruning_steps=1)
+    calls: list[Any] = [
+        lambda network: train(network, images, labels, epochs=1, learning_rate=1e-3),
+        lambda network: accuracy(network, images, labels),
+        lambda network: distil(network, lambda _: iter([(inputs, torch.zeros(300, 3))]), 1, 1e-3, 2.0),
+        lambda network: compress(network, config),
+        lambda network: sensitivity(network, lambda module: accuracy(module, images, labels), (0.5,)),
+    ]
+    for call in calls:
+        network: Any = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+        network[1].eval()  # frozen, the rest trains
+        means = network[1].running_mean.clone()
+        hook = network[0].register_forward_pre_hook(lambda *_: None)
+        call(network)
+        assert modes(network) == [True, True, False, True]
+        assert torch.equal(network[1].running_mean, means)
+        assert dict(network[0]._forward_pre_hooks) == {hook.id: dict(network[0]._forward_pre_hooks)[hook.id]}
+        network.eval()
+        call(network)
+        assert modes(network) == [False] * 4
+    compressor = Compressor(network.train(), config)
+    network[1].eval()
+    while compressor.step() is not None:
+        assert [part.training for part in network] == [True, False, True]
+    assert modes(compressor.plain_module()) == [True, True, False, True]
+
+
+@pytest.mark.parametrize("sharing", ["centroids", "joint"])
+def test_frozen_layers_are_compressed_and_not_trained(sharing: Any) -> None:
+    images, labels = drawn_classes()
+    network = two_layers()
+    network[0].requires_grad_(False)
+    config = CompressionConfig(LayerSettings(density=0.5, weight_bits=3), pruning_steps=1, sharing=sharing)
+    untrained = compress(network, config).decoded_parameters()
+
+    def fine_tune(module: Any, stage: Stage) -> None:
+        train(module, images, labels, epochs=2, learning_rate=0.01)
+
+    trained = compress(network, config, fine_tune).decoded_parameters()
+    for name in ("0.weight", "0.bias"):
+        np.testing.assert_array_equal(trained[name], untrained[name])
+    assert not np.array_equal(trained["2.weight"], untrained["2.weight"])
+    assert not network[0].weight.requires_grad
+
+    compressor = Compressor(network, config)
+    while (stage := compressor.step()) is not None:
+        fine_tune(network, stage)
+    plain: Any = compressor.plain_module()
+    assert {name: values.requires_grad for name, values in plain.named_parameters()} == {
+        "0.weight": False,
+        "0.bias": False,
+        "2.weight": True,
+        "2.bias": True,
+    }
+    with pytest.raises(
+        InputError, match="training needs a parameter that is not frozen; found none; set requires_grad"
+    ):
+        train(two_layers().requires_grad_(False), images, labels, epochs=1, learning_rate=0.01)
+
+
+def test_a_bias_that_trains_beside_a_frozen_weight_has_values_of_its_own() -> None:
+    network = two_layers()
+    network[0].weight.requires_grad_(False)
+    compressor = Compressor(network)
+    assert compressor.left_alone == {
+        "0.bias": "one of weight and bias is frozen (requires_grad), so they cannot share trained values"
+    }
+    images, labels = drawn_classes()
+    while compressor.step() is not None:
+        before = network[0].weight.detach().clone()
+        train(network, images, labels, epochs=1, learning_rate=0.01)
+        assert torch.equal(network[0].weight, before)
+    assert not np.array_equal(compressor.finalize().tensors["0.bias"], two_layers()[0].bias.detach())
+
+
+@pytest.mark.parametrize("sharing", ["centroids", "joint"])
+def test_a_compressor_hands_back_a_plain_network_of_what_it_stores(sharing: Any) -> None:
+    network = everything()
+    config = CompressionConfig(LayerSettings(0.5, codebook_bits=16), sharing=sharing, tensor_bits=16)
+    compressor = Compressor(network, config)
+    plain: Any = compressor.plain_module()
+    assert sorted(plain.state_dict()) == sorted(everything().state_dict())
+    assert [type(part) for part in plain.modules()] == [type(part) for part in everything().modules()]
+    assert not any(part._forward_pre_hooks for part in plain.modules())
+    decoded = CompressedModel.from_bytes(compressor.finalize().to_bytes()).decoded_parameters()
+    for name, values in plain.named_parameters():
+        np.testing.assert_array_equal(values.detach().numpy(), decoded[name])
+    copy.deepcopy(plain)
+    pickle.dumps(plain)
+
+
+class WithState(torch.nn.Linear):
+    """Layer with extra state, which counts its calls."""
+
+    def __init__(self, inputs: int, outputs: int, more: object = None) -> None:
+        super().__init__(inputs, outputs)
+        self.calls, self.more = 0, more
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return super().forward(x) * (1 + self.calls / 1000)
+
+    def get_extra_state(self) -> Any:
+        return {"calls": self.calls, "more": self.more}
+
+    def set_extra_state(self, state: Any) -> None:
+        self.calls = state["calls"]
+
+
+def test_extra_state_goes_through_a_state_file(tmp_path: Path) -> None:
+    images, labels = drawn_classes()
+
+    def build(more: object = None) -> Any:
+        torch.manual_seed(0)
+        return torch.nn.Sequential(WithState(8, 8, more), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+
+    left = 1
+
+    def fine_tune(module: Any, stage: Stage) -> None:
+        nonlocal left
+        if stage.last:
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        train(module, images, labels, epochs=1, learning_rate=1e-2)
+
+    config = CompressionConfig(LayerSettings(density=0.5), pruning_steps=2)
+    expected = compress(build(torch.ones(2)), config, fine_tune).to_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        compress(build(torch.ones(2)), config, fine_tune, tmp_path / "state.npz")
+    left = 1
+    network = build(torch.ones(2))
+    assert compress(network, config, fine_tune, tmp_path / "state.npz").to_bytes() == expected
+    assert Compressor(network, config).left_alone == {"0._extra_state": "not stored: extra state of its module"}
+    with pytest.raises(InputError, match=r"found other extra state in 0: .*; compress without a state file"):
+        compress(build(Path("x")), config, None, tmp_path / "other.npz")
+    with pytest.raises(InputError, match="the state must be of the same layers; found another layers; begin anew"):
+        compress(build(torch.ones(2)), config, None, tmp_path / "state.npz", leave=["2"])
+
+
+def test_inputs_in_double_precision_train_like_others() -> None:
+    images, labels = drawn_classes()
+    networks = two_layers(), two_layers()
+    for network, values in zip(networks, (images, images.astype(np.float64)), strict=True):
+        train(network, values, labels, epochs=1, learning_rate=1e-2)
+    assert torch.equal(networks[0][0].weight, networks[1][0].weight)
+    assert accuracy(networks[0], images.astype(np.float64), labels) == accuracy(networks[0], images, labels)
+
+
+def test_gradients_of_embeddings_may_be_sparse() -> None:
+    network: Any = torch.nn.Sequential(torch.nn.EmbeddingBag(10, 4, sparse=True), torch.nn.Linear(4, 2))
+    ids, labels = torch.randint(0, 10, (20, 5)), torch.randint(0, 2, (20,))
+    compressor = Compressor(network, CompressionConfig(LayerSettings(density=0.5), pruning_steps=1))
+    while compressor.step() is not None:
+        network.zero_grad()
+        loss_of(network, ids, labels).backward()
+    assert network[0].parametrizations.weight[0].centroids.grad.abs().sum() > 0
