@@ -1,23 +1,31 @@
-"""Simulation of a network: its matrix products run on the array, the steps between them off it."""
+"""Simulation of a network: its products of weights with activations run on the array, everything else off it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from sim.batch import PER_INPUT, BatchResult, CountsPerInput, simulate_batch
 from sim.config import ArrayConfig
 from sim.memory import shortfalls
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats32, Floats64, Integers64, Numbers
-from traces.network import INPUT, LayerStep, Network
+from traces.arrays import Floats, Floats64, Integers64, Numbers
+
+if TYPE_CHECKING:
+    from compress import CompressedModel
+    from traces.graph.network import FlatNetwork, Network, NetworkLayer, OffArray
+    from traces.graph.products import Part, Product
+    from traces.graph.stored import CompressedNetwork, StoredLayer
 
 CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+#: Energy of 32-bit floating-point operations at 45 nm, in pJ. Source: Horowitz, ISSCC 2014, as in Table I of EIE.
+HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ = 0.9, 3.7
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -26,29 +34,51 @@ class LayerCosts(CountsPerInput):
 
     Attributes
     ----------
-    name : str
-        Name of the layer.
+    name, kind : str
+        Name and kind of the layer.
     rows : int
         Rows of the weights, all groups together.
     columns : int
         Columns of the weights.
-    vectors : int
-        Vectors of one input: output positions times groups, 1 for a fully connected layer.
-    biases : int
-        Broadcasts of one input that are the bias column.
+    vectors : float
+        Vectors of one input in all calls of the layer, mean: output positions times groups, steps of a sequence.
+    biases : float
+        Broadcasts of one input that are the bias column, mean.
+    largest_difference : float
+        Largest difference of an output from what ONNX Runtime computes from the same activations and decoded weights,
+        relative to the largest output.
     """
 
     name: str
+    kind: str
     rows: int
     columns: int
-    vectors: int
-    biases: int
+    vectors: float
+    biases: float
+    largest_difference: float
 
     @property
     def activation_density(self) -> float:
-        """Measured share of non-zero values in the vectors, without bias columns."""
-        broadcasts = int(self.broadcasts.sum()) - self.biases * self.cycles.size
-        return broadcasts / (self.columns * self.vectors * self.cycles.size)
+        """Measured share of non-zero values in the vectors, without bias columns; nan without vectors."""
+        inputs = self.cycles.size
+        vectors = self.columns * self.vectors * inputs
+        return float((self.broadcasts.sum() - self.biases * inputs) / vectors) if vectors else math.nan
+
+
+@dataclass(frozen=True)
+class HostCosts:
+    """Costs of what is computed off the array, on a vector unit that is not the array's.
+
+    Attributes
+    ----------
+    cycles : float
+        Cycles per input: one value or multiply-accumulate for each lane and cycle.
+    energy_pj : float
+        Energy per input of the operations alone, in 32-bit floating point; memories are not counted.
+    """
+
+    cycles: float
+    energy_pj: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +90,29 @@ class NetworkResult:
     config : ArrayConfig
         The array.
     layers : list of LayerCosts
-        Counts of each layer, in order.
-    output : numpy.ndarray
-        Output of the last step, float32 [inputs, ...].
+        Counts of each layer, in the order of their first call.
+    output : numpy.ndarray or dict of str to numpy.ndarray
+        Output [inputs, ...]; by name if there are several.
+    output_difference : float
+        Largest difference of an output of the network from that of ONNX Runtime on the decoded weights, relative to the
+        largest value of that output.
+    off_array : dict of str to OffArray
+        What is computed off the array for one input, by operator: operations, values, multiply-accumulates.
+    host : HostCosts or None
+        Costs of what is computed off the array, if lanes were given.
     """
 
     config: ArrayConfig
     layers: list[LayerCosts]
-    output: Floats32
+    output: Any
+    output_difference: float = 0.0
+    off_array: Mapping[str, OffArray] = field(default_factory=dict)
+    host: HostCosts | None = None
+
+    @property
+    def largest_difference(self) -> float:
+        """Largest difference of all layers: see `LayerCosts.largest_difference`."""
+        return max(layer.largest_difference for layer in self.layers)
 
     @property
     def cycles(self) -> Integers64:
@@ -99,21 +144,33 @@ class NetworkResult:
 
 
 def simulate_network(
-    network: Network | Sequence[CompressedLayer | PackedLayer],
-    inputs: npt.ArrayLike,
+    network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[CompressedLayer | PackedLayer],
+    inputs: Any,
     config: ArrayConfig | None = None,
+    *,
+    state: Mapping[str, str] | None = None,
+    host_lanes: int | None = None,
+    packed: Mapping[str, Sequence[PackedLayer]] | None = None,
     after_input: Callable[[], object] = lambda: None,
 ) -> NetworkResult:
-    """Run inputs through a network; each layer takes the outputs of the steps before it.
+    """Run inputs through a compressed network whose weights are multiplied on an array.
 
     Parameters
     ----------
-    network : Network or sequence of layers
-        A `traces.Network`, or fully connected layers, packed or not, with a rectifier (ReLU) between them.
-    inputs : array_like
-        Inputs, float32 [inputs, ...], each of the network's input shape.
+    network : CompressedModel, CompressedNetwork, path or sequence of layers
+        A compressed network with its graph, or the container file of one; or fully connected layers, packed or not, with a
+        rectifier (ReLU) between them.
+    inputs : array, tuple of arrays, or dict of arrays
+        Inputs, in order or by name; the first axis of each holds the inputs.
     config : ArrayConfig, optional
         Array. The default is the EIE paper's design point.
+    state : mapping of str to str, optional
+        For each input of the network that is its own earlier output, the name of that output. The inputs are then steps
+        that follow one another; the given value enters the first step.
+    host_lanes : int, optional
+        Lanes of a vector unit on which the operations off the array are costed; not costed by default.
+    packed : mapping of str to sequence of PackedLayer, optional
+        Packed matrices of some layers by name, one for each group.
     after_input : callable, optional
         Called once after each input.
 
@@ -125,139 +182,288 @@ def simulate_network(
     Raises
     ------
     InputError
-        If the inputs do not fit the network, or a convolution does not stay on the array: its weights serve all
-        positions.
+        If the inputs do not fit the network, the container has no graph, or weights that serve several vectors do not
+        stay on the array.
 
     Notes
     -----
-    A convolution is one matrix-vector product for each output position and group. The array adds a layer's own bias, as
-    in `simulate`. Pooling, concatenation and the bias of a step (`LayerStep.bias`) are computed off the array, in
-    floating point, and cost nothing here. In fixed point, a format is fitted to each layer and its inputs, chunk by
-    chunk of the network's inputs.
+    Each vector that a weight is multiplied with is one run of the array: a position of a convolution, a step of a
+    sequence, a token. The array adds a layer's bias, as in `simulate`. All other operations, and products whose weights
+    are not compressed, run in ONNX Runtime in floating point. The outputs of every product are compared with those of
+    ONNX Runtime on the same decoded weights and activations. In fixed point, a format is fitted to each call of a layer
+    and its inputs, chunk by chunk of the network's inputs; the array's results go on to the next layer. At most
+    `CHUNK_BYTES` of one layer's vectors and outputs are in memory at a time, but at least those of one input.
     """
     config = config or ArrayConfig()
-    network, packed = _packed_network(network, config)
-    try:
-        array = np.asarray(inputs)
-    except ValueError as error:
-        raise InputError(f"network {network.name!r}: all inputs must be of one shape; they are ragged") from error
-    if array.shape[1:] != network.input_shape or not len(array) or array.dtype.kind not in "fiub":
-        raise InputError(
-            f"network {network.name!r}: inputs must be real numbers [inputs, "
-            f"{', '.join(map(str, network.input_shape))}], at least one input; found {array.dtype} {list(array.shape)}"
-        )
-    chunk = _inputs_at_once(network)
-    outputs, costs = [], []
-    for begin in range(0, len(array), chunk):
-        part = array[begin : begin + chunk]
-        output, layer_costs = _run(network, packed, part, config)
-        outputs.append(output)
-        costs.append(layer_costs)
-        for _ in range(len(part)):
+    opened, stored, given = _opened(network)
+    feeds = opened.bind(inputs)
+    run = _Run(opened, stored, {**given, **(packed or {})}, config)
+    total = opened.num_inputs(feeds)
+    parts: list[dict[str, Any]] = []
+    if state:
+        _check_state(opened, state)
+        current = {name: feeds[name] for name in state}
+        feeds = {name: values for name, values in feeds.items() if name not in state}
+        for place in range(total):
+            one = opened.part({**feeds, **current}, place, place + 1)
+            one |= current
+            parts.append(run.chunk(one, 1))
+            current = {name: np.asarray(parts[-1][output]) for name, output in state.items()}
             after_input()
-    layers = []
-    for step, *chunks in zip(packed, *costs, strict=True):
-        groups = packed[step]
-        layer = groups[0].layer
-        layers.append(
-            LayerCosts(
-                config=config,
-                name=step,
-                rows=layer.rows * len(groups),
-                columns=layer.columns,
-                vectors=chunks[0]["vectors"],
-                biases=chunks[0]["vectors"] if layer.bias is not None else 0,
-                stored_entries=sum(group.stored_entries for group in groups),
-                padding_entries=sum(group.padding_entries for group in groups),
-                shortfalls=shortfalls(groups[0], config) if config.memory_mode == "unlimited" else (),
-                **{name: np.concatenate([part[name] for part in chunks]) for name in PER_INPUT},
-            )
-        )
-    return NetworkResult(config, layers, np.concatenate(outputs))
-
-
-def _packed_network(
-    network: Network | Sequence[CompressedLayer | PackedLayer], config: ArrayConfig
-) -> tuple[Network, dict[str, list[PackedLayer]]]:
-    """Return the network, and by step its packed layers, one for each group."""
-    if not isinstance(network, Network):
-        try:
-            layers = list(network)
-        except TypeError:
-            raise InputError(
-                f"network must be a traces.Network or a list of layers; found {type(network).__name__}; for a "
-                f"container, give its layers"
-            ) from None
-        plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
-        network = Network.of_layers("layers", plain)
-        packed = {
-            layer.name: [either if isinstance(either, PackedLayer) else pack(either, config)]
-            for layer, either in zip(plain, layers, strict=True)
-        }
     else:
-        steps = [step for step in network.steps if isinstance(step, LayerStep)]
-        packed = {step.name: [pack(layer, config) for layer in step.group_layers()] for step in steps}
-    if not packed:
-        raise InputError(f"network {network.name!r} has no layer to run on the array")
-    return network, packed
+        size = run.inputs_at_once(feeds, total)
+        for begin in range(0, total, size):
+            count = min(size, total - begin)
+            parts.append(run.chunk(opened.part(feeds, begin, begin + count), count))
+            for _ in range(count):
+                after_input()
+    outputs = _joined(opened, parts)
+    off_array = run.off_array()
+    host = None if host_lanes is None else _host_costs(off_array, host_lanes)
+    output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
+    return NetworkResult(config, run.costs(), output, run.output_difference, off_array, host)
 
 
-def _inputs_at_once(network: Network) -> int:
-    """Return the most inputs, at least one, with which no layer's vectors and outputs take more than CHUNK_BYTES."""
-    largest = 1
-    for step in network.steps:
-        if isinstance(step, LayerStep):
-            shape = network.output_shapes[step.name]
-            groups = 1 if step.convolution is None else step.convolution.groups
-            positions = int(np.prod(shape)) // step.layer.rows
+def _opened(
+    network: Any,
+) -> tuple[Network, Mapping[str, StoredLayer], dict[str, list[PackedLayer]]]:
+    """Return the network with decoded weights, its compressed parameters by name, and layers that are packed."""
+    if isinstance(network, str | os.PathLike):
+        from compress import CompressedModel
+
+        network = CompressedModel.load(network)
+    if hasattr(network, "stored_layers"):
+        return network.network, network.stored_layers, {}
+    from traces.graph.stored import CompressedNetwork
+
+    try:
+        layers = list(network)
+    except TypeError:
+        raise InputError(
+            f"network must be a CompressedModel, the path of a container, or a list of layers; found "
+            f"{type(network).__name__}; compress a module or an ONNX file first"
+        ) from None
+    others = [layer for layer in layers if not isinstance(layer, CompressedLayer | PackedLayer)]
+    if others:
+        raise InputError(
+            f"network must be a list of CompressedLayers or PackedLayers; found {type(others[0]).__name__}"
+        )
+    plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
+    sequence = CompressedNetwork.of_layers(plain)
+    packed = {layer.layer.name: [layer] for layer in layers if isinstance(layer, PackedLayer)}
+    return sequence.network, sequence.stored_layers, packed
+
+
+def _check_state(network: Network, state: Mapping[str, str]) -> None:
+    names = [entry.name for entry in network.inputs]
+    for name, output in state.items():
+        if name not in names or output not in network.outputs:
+            raise InputError(
+                f"state must name an input and the output that it is, of {', '.join(names)} and "
+                f"{', '.join(network.outputs)}; found {name}: {output}"
+            )
+
+
+class _Run:
+    """Simulation in progress: packed layers, and the counts of all inputs so far."""
+
+    def __init__(
+        self,
+        network: Network,
+        stored: Mapping[str, StoredLayer],
+        packed: Mapping[str, Sequence[PackedLayer]],
+        config: ArrayConfig,
+    ) -> None:
+        self._network, self._stored, self._config = network, stored, config
+        self._packed: dict[str, list[PackedLayer]] = {name: list(groups) for name, groups in packed.items()}
+        self._flat: FlatNetwork | None = None
+        self._layers: dict[str, NetworkLayer] = {}
+        self._chunks: list[tuple[int, dict[str, dict[str, Any]]]] = []
+        self._differences: dict[str, float] = {}
+        self._first: Mapping[str, Numbers] | None = None
+        self.output_difference = 0.0
+
+    def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
+        """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
+        from traces.graph.layers import chunked, dense
+
+        flat = self._resolved(self._network.part(feeds, 0, 1))
+        if total == 1 or not chunked(self._network, feeds, flat):
+            return 1
+        largest = 1
+        multiply = dense(flat)
+
+        def measuring(part: Part, vectors: Floats) -> Floats:
+            nonlocal largest
+            products = multiply(part, vectors)
             # float32 vectors; accumulators of 8 bytes, products and outputs of 4
-            largest = max(largest, positions * (4 * groups * step.layer.columns + 16 * step.layer.rows))
-    return max(1, CHUNK_BYTES // largest)
+            largest = max(largest, 4 * vectors.size + 16 * products.size)
+            return products
 
+        flat.program.run(self._network.part(feeds, 0, 1), measuring)
+        return int(max(1, min(total, CHUNK_BYTES // largest)))
 
-def _run(
-    network: Network, packed: dict[str, list[PackedLayer]], inputs: Numbers, config: ArrayConfig
-) -> tuple[Floats32, list[dict[str, Any]]]:
-    """Return the last step's output, and the summed counts of each layer."""
-    last_use = {source: number for number, step in enumerate(network.steps) for source in step.sources}
-    outputs: dict[str, Numbers] = {INPUT: inputs}
-    costs: list[dict[str, Any]] = []
-    for number, step in enumerate(network.steps):
-        entering = [outputs[source] for source in step.sources]
-        if isinstance(step, LayerStep):
-            vectors = step.vectors(entering[0])  # [groups, inputs, positions, columns]
-            _check_stays(step, packed[step.name], vectors.shape[2], config)
+    def chunk(self, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
+        """Run a chunk of inputs and return the outputs by name; their counts are kept."""
+        from traces.graph.program import GuardError
+
+        self._first = self._first or {name: np.array(values) for name, values in feeds.items()}
+        try:
+            return self._simulated(self._resolved(feeds), feeds, count)
+        except GuardError:  # another branch, or another number of iterations
+            self._flat = None
+            return self._simulated(self._resolved(feeds), feeds, count)
+
+    def _resolved(self, feeds: Mapping[str, Numbers]) -> FlatNetwork:
+        if self._flat is None:
+            from traces.graph.layers import resolve
+
+            self._flat = resolve(self._network, feeds, lambda layer: layer.weight in self._stored)
+            used = set(self._flat.layer_of_part[id(p)] for each in self._flat.program.products for p in each.parts)
+            for number in sorted(used):
+                self._pack(self._flat, number)
+            if not used:
+                raise InputError(f"network {self._network.name!r} has no compressed layer to run on the array")
+        return self._flat
+
+    def _pack(self, flat: FlatNetwork, number: int) -> None:
+        from traces.graph.stored import array_matrices
+
+        layer = flat.layers[number]
+        if layer.name in self._layers and not np.array_equal(layer.places, self._layers[layer.name].places):
+            raise InputError(f"{self._network.name}: two layers of the name {layer.name}, in different branches")
+        self._layers[layer.name] = layer
+        if layer.name not in self._packed:
+            matrices = array_matrices(layer, self._stored[layer.weight], flat.biases[number])
+            self._packed[layer.name] = [pack(matrix, self._config) for matrix in matrices]
+
+    def _simulated(self, flat: FlatNetwork, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
+        counts: dict[str, dict[str, Any]] = {}
+        differences: dict[str, float] = {}
+
+        def multiply(part: Part, vectors: Floats) -> Floats:
+            layer = flat.layers[flat.layer_of_part[id(part)]]
+            groups = self._packed[layer.name]
+            if vectors.shape[1] > count or layer.name in counts:
+                _check_stays(layer.name, groups, self._config)
             batches = [
-                simulate_batch(group, part.reshape(-1, part.shape[-1]), config)
-                for group, part in zip(packed[step.name], vectors, strict=True)
+                simulate_batch(matrix, of_group, self._config) for matrix, of_group in zip(groups, vectors, strict=True)
             ]
-            products = np.stack([batch.output.reshape(*vectors.shape[1:3], -1) for batch in batches])
-            outputs[step.name] = step.finish(products, network.output_shapes[step.name])
-            costs.append({"vectors": vectors.shape[0] * vectors.shape[2], **_sums(batches, len(inputs))})
-        else:
-            outputs[step.name] = step.apply(*entering)
-        for source in step.sources:
-            if last_use[source] == number:
-                del outputs[source]
-    return outputs[network.steps[-1].name], costs
+            sums = _sums(batches, count)
+            sums["vectors"] = vectors.shape[0] * vectors.shape[1]
+            before = counts.get(layer.name)
+            counts[layer.name] = sums if before is None else {name: before[name] + sums[name] for name in sums}
+            return np.stack([batch.output for batch in batches]).astype(vectors.dtype, copy=False)
+
+        def compare(product: Product, entering: Sequence[Any], leaving: Sequence[Any]) -> None:
+            computed = [value for value, name in zip(leaving, product.outputs, strict=True) if name]
+            expected = flat.program.framework_outputs(product, entering)
+            difference = max(
+                relative_difference(value, wanted) for value, wanted in zip(computed, expected, strict=True)
+            )
+            for part in product.parts:
+                name = flat.layers[flat.layer_of_part[id(part)]].name
+                differences[name] = max(differences.get(name, 0.0), difference)
+
+        outputs = flat.program.run(feeds, multiply, compare)
+        from traces.graph.layers import whole_session
+
+        expected = whole_session(self._network).run(feeds)
+        of_outputs = [relative_difference(outputs[name], expected[name]) for name in outputs]
+        self.output_difference = max(self.output_difference, *of_outputs)
+        for name, difference in differences.items():
+            self._differences[name] = max(self._differences.get(name, 0.0), difference)
+        self._chunks.append((count, counts))
+        return outputs
+
+    def off_array(self) -> Mapping[str, OffArray]:
+        """Return what was computed off the array for one input of the first chunk."""
+        from traces.graph.layers import off_array
+
+        assert self._flat is not None
+        assert self._first is not None
+        return off_array(self._flat, self._first, self._chunks[0][0])
+
+    def costs(self) -> list[LayerCosts]:
+        """Return the counts of each layer over all inputs."""
+        total = sum(count for count, _ in self._chunks)
+        costs = []
+        for name, layer in self._layers.items():
+            groups = self._packed[name]
+            vectors = sum(counts[name]["vectors"] for _, counts in self._chunks if name in counts) / total
+            per_input = {
+                field_name: np.concatenate(
+                    [
+                        counts[name][field_name] if name in counts else np.zeros(count, dtype=np.int64)
+                        for count, counts in self._chunks
+                    ]
+                )
+                for field_name in PER_INPUT
+            }
+            costs.append(
+                LayerCosts(
+                    config=self._config,
+                    name=name,
+                    kind=layer.kind,
+                    rows=layer.rows,
+                    columns=layer.columns,
+                    vectors=int(vectors) if vectors == int(vectors) else vectors,
+                    biases=vectors if groups[0].layer.bias is not None else 0,
+                    largest_difference=self._differences.get(name, 0.0),
+                    stored_entries=sum(group.stored_entries for group in groups),
+                    padding_entries=sum(group.padding_entries for group in groups),
+                    shortfalls=shortfalls(groups[0], self._config) if self._config.memory_mode == "unlimited" else (),
+                    **per_input,
+                )
+            )
+        return costs
+
+
+def relative_difference(values: Any, expected: Any) -> float:
+    """Return the largest difference of two arrays, relative to the largest expected value."""
+    if np.shape(values) != np.shape(expected):
+        return math.inf
+    first, second = np.asarray(values, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+    if not second.size:
+        return 0.0
+    same = first == second  # infinities
+    with np.errstate(invalid="ignore"):
+        difference = np.where(same, 0.0, np.abs(first - second)).max()
+    scale = np.abs(second).max()
+    return float(difference / scale) if scale > 0 else float(difference)
+
+
+def _joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    from traces.graph.layers import joined
+
+    return joined(network, parts)
+
+
+def _host_costs(off_array: Mapping[str, OffArray], lanes: int) -> HostCosts:
+    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
+        raise InputError(f"host_lanes must be a whole number of at least 1; found {lanes!r}")
+    values = sum(each.elements for each in off_array.values())
+    macs = sum(each.macs for each in off_array.values())
+    energy_pj = values * HOST_ADDITION_PJ + macs * (HOST_ADDITION_PJ + HOST_MULTIPLICATION_PJ)
+    return HostCosts((values + macs) / lanes, energy_pj)
 
 
 def _sums(batches: Sequence[BatchResult], inputs: int) -> dict[str, Any]:
-    """Sum the counts over groups and positions, [inputs] each."""
+    """Sum the counts over groups and vectors, [inputs] each."""
     return {
         name: np.sum([getattr(batch, name).reshape(inputs, -1).sum(axis=1) for batch in batches], axis=0)
         for name in PER_INPUT
     }
 
 
-def _check_stays(step: LayerStep, groups: Sequence[PackedLayer], positions: int, config: ArrayConfig) -> None:
-    """Raise InputError if a layer that serves many positions would be loaded for each."""
-    if positions == 1 or config.memory_mode in ("unlimited", "resident"):
+def _check_stays(name: str, groups: Sequence[PackedLayer], config: ArrayConfig) -> None:
+    """Raise InputError if a layer that serves several vectors of an input would be loaded for each."""
+    if config.memory_mode in ("unlimited", "resident"):
         return
     lacking = [each for group in groups for each in shortfalls(group, config)]
     if config.memory_mode == "streamed" or lacking:
         reason = f"does not fit: {lacking[0]}" if lacking else "would be streamed"
         raise InputError(
-            f"convolution {step.name!r} {reason}; its weights serve {positions:,} positions and must stay on the "
-            f"array; enlarge what is too small, use more PEs, or run it with memory_mode='unlimited'"
+            f"layer {name!r} {reason}; its weights serve several vectors of an input and must stay on the array; "
+            f"enlarge what is too small, use more PEs, or run it with memory_mode='unlimited'"
         )

@@ -23,9 +23,10 @@ from traces.files.npz import (
     write_npz,
 )
 from traces.inputs import AnyInputs, Inputs
+from traces.graph.network import Network, NetworkInput, NetworkLayer, OffArray, Recorded
+from traces.graph.stored import CompressedNetwork, StoredLayer, array_matrices
 from traces.layer import CompressedLayer
 from traces.lazy_names import lazy_names
-from traces.network import ConcatenateStep, LayerStep, Network, PoolStep
 from traces.synthetic import draw_layer, draw_uneven_layer
 from traces.unevenness import Unevenness, measured_unevenness
 
@@ -37,14 +38,18 @@ __all__ = [
     "AnyInputs",
     "BenchmarkLayer",
     "CompressedLayer",
-    "ConcatenateStep",
+    "CompressedNetwork",
     "Convolution",
     "ImageSet",
     "InputError",
     "Inputs",
-    "LayerStep",
     "Network",
-    "PoolStep",
+    "NetworkInput",
+    "NetworkLayer",
+    "OffArray",
+    "Recorded",
+    "StoredLayer",
+    "array_matrices",
     "Unevenness",
     "benchmark_layer",
     "draw_layer",

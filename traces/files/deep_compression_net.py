@@ -22,17 +22,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from traces.arrays import Floats32, Numbers
-from traces.convolution import Convolution
+from traces.arrangement import Arrangement
+from traces.arrays import Numbers
 from traces.errors import InputError
 from traces.files.prototxt import Message, parse_prototxt
+from traces.graph.network import Network
+from traces.graph.runtime import check_packages
+from traces.graph.stored import CompressedNetwork, StoredLayer
 from traces.layer import CompressedLayer, check_size
-from traces.network import INPUT, ConcatenateStep, LayerStep, Network, PoolStep, Shape, Step
 
 MAX_GAP = 15
+_INPUT = "input"
+_OPERATOR_SET = 19  # the first in which the mean of a clipped window is that of Caffe
+
+Shape = tuple[int, ...]
 
 
-def read_net(path: str | os.PathLike[str], prototxt: str | os.PathLike[str] | None = None) -> Network:
+def read_net(path: str | os.PathLike[str], prototxt: str | os.PathLike[str] | None = None) -> CompressedNetwork:
     """Read a `.net` file.
 
     Parameters
@@ -44,19 +50,20 @@ def read_net(path: str | os.PathLike[str], prototxt: str | os.PathLike[str] | No
 
     Returns
     -------
-    Network
-        Convolutions of 8-bit codes, and fully connected layers of 4-bit codes. A bias is a `LayerStep.bias`.
+    CompressedNetwork
+        Convolutions of 8-bit codes, and fully connected layers of 4-bit codes, each with a free bias.
 
     Raises
     ------
     InputError
-        If a file is missing, cut off or too long, or the two do not match.
+        If a file is missing, cut off or too long, the two do not match, or the package onnx is missing.
 
     Notes
     -----
     Dropout and a last softmax are left out: the first has no effect in inference, the second does not change the order
     of the outputs.
     """
+    check_packages()
     path = Path(path)
     description = _read(_description_beside(path) if prototxt is None else Path(prototxt)).decode("utf-8", "replace")
     try:
@@ -117,17 +124,21 @@ class _Blobs:
 
 
 class _Builder:
-    """Builder of a network: it visits Caffe's layers and takes the blobs of those with weights."""
+    """Builder of a graph: it visits Caffe's layers and takes the blobs of those with weights."""
 
     def __init__(self, description: Message, blobs: _Blobs) -> None:
         self.description = description
         self.blobs = blobs
-        self.steps: list[Step] = []
-        self.tops: dict[str, str] = {}  # last step that wrote each of Caffe's blobs
+        self.nodes: list[Any] = []
+        self.stored: dict[str, StoredLayer] = {}
+        self.parameters: dict[str, Numbers] = {}
+        self.tops: dict[str, str] = {}  # value that each of Caffe's blobs holds
         self.shapes: dict[str, Shape] = {}
 
-    def network(self, name: str) -> Network:
+    def network(self, name: str) -> CompressedNetwork:
         """Build the network."""
+        from onnx import TensorProto, helper
+
         caffe_layers = _messages(self.description, "layer")
         weighted = [layer for layer in caffe_layers if _text(layer, "type") in ("Convolution", "InnerProduct")]
         if not weighted:
@@ -135,11 +146,20 @@ class _Builder:
         counts = self.blobs.take("<u4", len(weighted), "the count of stored entries of each layer")
         self.blobs.entry_counts = counts.tolist()
         shape = self._input_shape()
-        self.tops[str(self.description.get("input", ["data"])[0])] = INPUT
-        self.shapes[INPUT] = shape
+        self.tops[str(self.description.get("input", ["data"])[0])] = _INPUT
+        self.shapes[_INPUT] = shape
+        last = _INPUT
         for layer in caffe_layers:
-            self._add(layer)
-        return Network(name, shape, tuple(self.steps))
+            last = self._add(layer) or last
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info(_INPUT, TensorProto.FLOAT, ["inputs", *shape])],
+            [helper.make_tensor_value_info(last, TensorProto.FLOAT, ["inputs", *self.shapes[last]])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPERATOR_SET)])
+        model.ir_version = 8
+        return CompressedNetwork(Network(name, model, self.parameters), self.stored)
 
     def _input_shape(self) -> Shape:
         dims = self.description.get("input_dim") or [
@@ -149,7 +169,8 @@ class _Builder:
             raise InputError(f"the description must state input_dim, the inputs and their shape; found {dims}")
         return tuple(dims[1:])
 
-    def _add(self, caffe: Message) -> None:
+    def _add(self, caffe: Message) -> str | None:
+        """Add one of Caffe's layers; return the value that it puts out, or None if it computes nothing."""
         kind, name = _text(caffe, "type"), _text(caffe, "name")
         sources = []
         for bottom in _texts(caffe, "bottom"):
@@ -158,47 +179,122 @@ class _Builder:
             sources.append(self.tops[bottom])
         if kind in ("Dropout", "Softmax", "Data", "Input"):
             for top in _texts(caffe, "top"):
-                self.tops[top] = sources[0] if sources else INPUT
-            return
+                self.tops[top] = sources[0] if sources else _INPUT
+            return None
         if not sources:
             raise InputError(f"layer {name!r} of the description must have an input (bottom); found none")
-        step: Step
+        if name in self.shapes:
+            raise InputError(f"every layer of the description needs a name of its own; found {name!r} twice")
+        shape = self.shapes[sources[0]]
         if kind == "ReLU":
-            last = self.steps[-1] if self.steps else None
-            if not isinstance(last, LayerStep) or last.name != sources[0] or last.rectified:
-                raise InputError(f"layer {name!r}: a ReLU must follow the layer it rectifies")
-            self.steps[-1] = LayerStep(last.layer, last.source, last.convolution, last.bias, rectified=True)
-            for top in _texts(caffe, "top"):
-                self.tops[top] = last.name
-            return
-        if kind == "Convolution":
-            step = self._weighted(name, sources[0], _convolution(caffe, name), _part(caffe, "convolution_param"))
+            self._node("Relu", sources, name)
+        elif kind == "Convolution":
+            shape = self._convolution(caffe, name, sources[0])
         elif kind == "InnerProduct":
-            step = self._weighted(name, sources[0], None, _part(caffe, "inner_product_param"))
+            shape = self._inner_product(caffe, name, sources[0])
         elif kind == "Pooling":
-            step = _pooling(name, sources[0], _part(caffe, "pooling_param"))
+            shape = self._pooling(caffe, name, sources[0])
         elif kind == "Concat":
-            step = ConcatenateStep(name, tuple(sources))
+            shapes = [self.shapes[source] for source in sources]
+            if len({each[1:] for each in shapes}) != 1:
+                found = ", ".join(str(list(each)) for each in shapes)
+                raise InputError(f"layer {name!r} of the description: the images must have one size; found {found}")
+            shape = (sum(each[0] for each in shapes), *shape[1:])
+            self._node("Concat", sources, name, axis=1)
         else:
             raise InputError(f"layer {name!r} of the description is of type {kind!r}, which is not supported")
-        try:
-            self.shapes[name] = step.output_shape(*(self.shapes[source] for source in sources))
-        except InputError as error:
-            raise InputError(f"layer {name!r} of the description: {error}") from None
-        self.steps.append(step)
+        self.shapes[name] = shape
         for top in _texts(caffe, "top"):
             self.tops[top] = name
+        return name
 
-    def _weighted(self, name: str, source: str, convolution: Convolution | None, part: Message) -> LayerStep:
-        outputs = _number(part, "num_output", name)
-        shape = self.shapes[source]
-        columns = math.prod(shape)
-        if convolution is not None:
-            columns = shape[0] // convolution.groups * math.prod(convolution.kernel)
-        layer, bias = self._blobs_of(name, outputs, columns, 256 if convolution else 16)
-        return LayerStep(layer, source, convolution, bias)
+    def _node(self, kind: str, sources: list[str], name: str, **attributes: Any) -> None:
+        from onnx import helper
 
-    def _blobs_of(self, name: str, rows: int, columns: int, shared: int) -> tuple[CompressedLayer, Floats32]:
+        self.nodes.append(helper.make_node(kind, sources, [name], name=name, **attributes))
+
+    def _convolution(self, caffe: Message, name: str, source: str) -> Shape:
+        part, shape = _part(caffe, "convolution_param"), self.shapes[source]
+        rows = _number(part, "num_output", name)
+        if len(shape) != 3:
+            raise InputError(f"layer {name!r}: a convolution takes [channels, height, width]; found {list(shape)}")
+        kernel, stride, padding = (
+            _pair(part, "kernel", name, None),
+            _pair(part, "stride", name, 1),
+            _pair(part, "pad", name, 0),
+        )
+        groups = _number(part, "group", name) if "group" in part else 1
+        if min(*kernel, *stride) < 1 or min(padding) < 0:
+            raise InputError(f"layer {name!r}: kernel and stride must be at least 1, pad at least 0")
+        if shape[0] % groups or rows % groups:
+            raise InputError(f"layer {name!r}: group {groups} must divide {shape[0]} channels and {rows} outputs")
+        sizes = [
+            (size + 2 * pad - length) // step + 1
+            for size, length, step, pad in zip(shape[1:], kernel, stride, padding, strict=True)
+        ]
+        if min(sizes) < 1:
+            raise InputError(f"layer {name!r}: a kernel of {kernel} must fit the padded image; found {list(shape[1:])}")
+        self._take(name, (rows, shape[0] // groups, *kernel), 256)
+        self._node(
+            "Conv",
+            [source, f"{name}.weight", f"{name}.bias"],
+            name,
+            kernel_shape=kernel,
+            strides=stride,
+            pads=[*padding, *padding],
+            group=groups,
+        )
+        return (rows, *sizes)
+
+    def _inner_product(self, caffe: Message, name: str, source: str) -> Shape:
+        rows, columns = _number(_part(caffe, "inner_product_param"), "num_output", name), math.prod(self.shapes[source])
+        self._take(name, (rows, columns), 16)
+        self._node("Flatten", [source], f"{name}/flat")
+        self._node("Gemm", [f"{name}/flat", f"{name}.weight", f"{name}.bias"], name, transB=1)
+        return (rows,)
+
+    def _pooling(self, caffe: Message, name: str, source: str) -> Shape:
+        part, shape = _part(caffe, "pooling_param"), self.shapes[source]
+        kind = str(part.get("pool", ["MAX"])[0])
+        if kind not in ("MAX", "AVE"):
+            raise InputError(f"layer {name!r} of the description must pool by MAX or AVE; found {kind!r}")
+        if len(shape) != 3:
+            raise InputError(f"layer {name!r}: a pooling takes [channels, height, width]; found {list(shape)}")
+        if part.get("global_pooling", [False])[0]:
+            self._node("GlobalMaxPool" if kind == "MAX" else "GlobalAveragePool", [source], name)
+            return (shape[0], 1, 1)
+        kernel, stride, padding = (
+            _pair(part, "kernel", name, None),
+            _pair(part, "stride", name, 1),
+            _pair(part, "pad", name, 0),
+        )
+        sizes = []
+        for size, length, step, pad in zip(shape[1:], kernel, stride, padding, strict=True):
+            if length < 1 or step < 1 or not 0 <= pad < length or size + 2 * pad < length:
+                raise InputError(f"layer {name!r}: a window of {length} with pad {pad} must fit an image of {size}")
+            windows = -(-(size + 2 * pad - length) // step) + 1
+            # no window begins in the padding after the image
+            sizes.append(windows - 1 if pad and (windows - 1) * step >= size + pad else windows)
+        more = {} if kind == "MAX" else {"count_include_pad": 1}
+        self._node(
+            "MaxPool" if kind == "MAX" else "AveragePool",
+            [source],
+            name,
+            kernel_shape=kernel,
+            strides=stride,
+            pads=[*padding, *padding],
+            ceil_mode=1,
+            **more,
+        )
+        return (shape[0], *sizes)
+
+    def _take(self, name: str, shape: Shape, shared: int) -> None:
+        layer = self._blobs_of(name, shape[0], math.prod(shape[1:]), shared)
+        self.stored[f"{name}.weight"] = StoredLayer(layer, shape, Arrangement.identity(shape), f"{name}.bias")
+        self.parameters[f"{name}.weight"] = layer.weights().reshape(shape)
+        self.parameters[f"{name}.bias"] = layer.bias_values()
+
+    def _blobs_of(self, name: str, rows: int, columns: int, shared: int) -> CompressedLayer:
         blobs = self.blobs
         count = blobs.entry_counts.pop(0)
         codebook = blobs.take("<f4", shared, f"the codebook of layer {name!r}").astype(np.float32)
@@ -221,31 +317,7 @@ class _Builder:
         codebook[0] = 0.0  # no kept weight refers to it
         dense = np.zeros(rows * columns, dtype=np.uint8)
         dense[positions[kept]] = codes[kept]
-        return CompressedLayer(name, dense.reshape(rows, columns), codebook), bias
-
-
-def _convolution(caffe: Message, name: str) -> Convolution:
-    part = _part(caffe, "convolution_param")
-    try:
-        return Convolution(
-            kernel=_pair(part, "kernel", name, None),
-            stride=_pair(part, "stride", name, 1),
-            padding=_pair(part, "pad", name, 0),
-            groups=_number(part, "group", name) if "group" in part else 1,
-        )
-    except InputError as error:
-        raise InputError(f"layer {name!r} of the description: {error}") from None
-
-
-def _pooling(name: str, source: str, part: Message) -> PoolStep:
-    kinds: dict[str, Any] = {"MAX": "max", "AVE": "mean"}
-    kind = str(part.get("pool", ["MAX"])[0])
-    if kind not in kinds:
-        raise InputError(f"layer {name!r} of the description must pool by MAX or AVE; found {kind!r}")
-    if part.get("global_pooling", [False])[0]:
-        return PoolStep(name, source, kinds[kind])
-    kernel, stride = _pair(part, "kernel", name, None), _pair(part, "stride", name, 1)
-    return PoolStep(name, source, kinds[kind], kernel, stride, _pair(part, "pad", name, 0))
+        return CompressedLayer(name, dense.reshape(rows, columns), codebook, free_bias=bias)
 
 
 def _part(caffe: Message, field: str) -> Message:

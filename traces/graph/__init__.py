@@ -1,0 +1,1 @@
+"""Networks as graphs of operations: intakes, products of weights with activations, and their execution."""

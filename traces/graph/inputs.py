@@ -1,0 +1,137 @@
+"""Inputs of a network: how many there are, which axis holds them, and whether given arrays fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto, helper
+
+from traces.arrays import Numbers
+from traces.errors import InputError
+from traces.graph.network import NetworkInput
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
+
+_UNKNOWN = ""  # the name of a length that has none
+
+
+def network_inputs(model: ModelProto) -> tuple[NetworkInput, ...]:
+    """Return the inputs of a graph.
+
+    The first axis of the first input holds the inputs. Another input has them on the axis whose length has the same
+    name; on its first axis if that length has none.
+    """
+    entries = []
+    lengths = [_lengths(value) for value in model.graph.input]
+    symbol = next((axes[0] for axes in lengths if axes), None)
+    whole = next((each.value for each in model.metadata_props if each.key == "whole"), "")
+    for value, axes in zip(model.graph.input, lengths, strict=True):
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        shape = tuple(length if isinstance(length, int) else None for length in axes)
+        axis: int | None = None
+        if isinstance(symbol, str) and symbol != _UNKNOWN and symbol in axes:
+            axis = axes.index(symbol)
+        elif axes and (axes[0] == 1 or axes[0] == _UNKNOWN) and (symbol == 1 or isinstance(symbol, str)):
+            axis = 0
+        elif axes and isinstance(symbol, str) and isinstance(axes[0], str) and not entries:
+            axis = 0
+        if whole:
+            axis = None
+        entries.append(NetworkInput(value.name, dtype, shape, axis, axis is not None and axes[axis] == 1))
+    return tuple(entries)
+
+
+def _lengths(value: ValueInfoProto) -> list[int | str]:
+    kind = value.type
+    if not kind.HasField("tensor_type"):
+        raise InputError(f"input {value.name!r} must be a tensor; found {kind.WhichOneof('value')}")
+    return [
+        length.dim_value if length.HasField("dim_value") and length.dim_value > 0 else length.dim_param
+        for length in kind.tensor_type.shape.dim
+    ]
+
+
+def bound(network: str, entries: Sequence[NetworkInput], inputs: Any) -> dict[str, Numbers]:
+    """Return inputs as arrays by name. Raises InputError if they do not fit."""
+    names = [entry.name for entry in entries]
+    if isinstance(inputs, Mapping):
+        given = dict(inputs)
+    elif isinstance(inputs, tuple) or (isinstance(inputs, list) and len(entries) > 1):
+        if len(inputs) != len(names):
+            raise InputError(f"{network}: there must be {len(names)} inputs, {', '.join(names)}; found {len(inputs)}")
+        given = dict(zip(names, inputs, strict=True))
+    elif len(names) == 1:
+        given = {names[0]: inputs}
+    else:
+        raise InputError(
+            f"{network}: there must be {len(names)} inputs, {', '.join(names)}; found one; give them by name"
+        )
+    unknown, missing = sorted(set(given) - set(names)), [name for name in names if name not in given]
+    if unknown or missing:
+        raise InputError(
+            f"{network}: inputs must be {', '.join(names)}; "
+            f"{'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
+        )
+    feeds = {entry.name: _cast(network, entry, given[entry.name]) for entry in entries}
+    total = count_inputs(entries, feeds)
+    for entry in entries:
+        if entry.batch_axis is not None and feeds[entry.name].shape[entry.batch_axis] not in (1, total):
+            raise InputError(
+                f"{network}: input {entry.name!r} must have {total:,} inputs on axis {entry.batch_axis}, as the first "
+                f"one has, or 1; found {list(feeds[entry.name].shape)}"
+            )
+    return feeds
+
+
+def _cast(network: str, entry: NetworkInput, values: Any) -> Numbers:
+    try:
+        array = np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{network}: input {entry.name!r} must be one array; its parts differ in shape") from error
+    wanted = ", ".join("any" if length is None else str(length) for length in entry.shape)
+    if array.ndim != len(entry.shape) or any(
+        length is not None and length != found and not (entry.fixed_batch and axis == entry.batch_axis)
+        for axis, (length, found) in enumerate(zip(entry.shape, array.shape, strict=True))
+    ):
+        raise InputError(
+            f"{network}: input {entry.name!r} must be {entry.dtype} [{wanted}]; found {array.dtype} {list(array.shape)}"
+        )
+    kind, target = array.dtype.kind, entry.dtype.kind
+    fits = kind in "fiub" if target in "fV" else kind in "iub" if target in "iu" else kind == target
+    if not fits or 0 in array.shape:
+        raise InputError(
+            f"{network}: input {entry.name!r} must be {entry.dtype} [{wanted}], at least one value; found "
+            f"{array.dtype} {list(array.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        cast = np.ascontiguousarray(array.astype(entry.dtype)) if array.ndim else array.astype(entry.dtype)
+    if target in "iu" and array.size and not np.array_equal(cast, array):
+        raise InputError(f"{network}: input {entry.name!r} must fit {entry.dtype}; found values beyond its range")
+    if target == "f" and not np.isfinite(cast).all():
+        raise InputError(f"{network}: input {entry.name!r} must be finite; found NaN or infinity")
+    return cast
+
+
+def count_inputs(entries: Sequence[NetworkInput], feeds: Mapping[str, Numbers]) -> int:
+    """Return how many inputs bound arrays hold."""
+    sizes = [feeds[entry.name].shape[entry.batch_axis] for entry in entries if entry.batch_axis is not None]
+    return int(max(sizes, default=1))
+
+
+def drawn_feeds(entries: Sequence[NetworkInput]) -> dict[str, Numbers]:
+    """Return one input of random values, where the shape of each input is known but for the number of inputs."""
+    draw = np.random.default_rng(0)
+    feeds: dict[str, Numbers] = {}
+    for entry in entries:
+        unknown = [k for k, length in enumerate(entry.shape) if length is None and k != entry.batch_axis]
+        if unknown:
+            raise InputError(
+                f"the length of axis {unknown[0]} of input {entry.name!r} is not known; open the network with inputs"
+            )
+        shape = tuple(1 if length is None else length for length in entry.shape)
+        values = draw.standard_normal(shape) if entry.dtype.kind in "fV" else np.zeros(shape)
+        feeds[entry.name] = np.asarray(values).astype(entry.dtype)
+    return feeds

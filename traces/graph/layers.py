@@ -1,0 +1,377 @@
+"""Layers of a network, and its execution with the vectors of each layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+
+from traces.arrays import Floats, Numbers
+from traces.errors import InputError
+from traces.graph.network import FlatNetwork, NetworkLayer, OffArray, Recorded
+from traces.graph.products import Part, Product, find_lookups, find_products
+from traces.graph.program import GuardError, Program
+from traces.graph.resolve import FixedValues, Origin
+from traces.graph.runtime import Session
+from traces.graph.surgery import attributes, flatten, restored
+
+if TYPE_CHECKING:
+    from traces.graph.network import Network
+
+
+def resolve(
+    network: Network,
+    feeds: Mapping[str, Numbers],
+    on_array: Callable[[NetworkLayer], bool] = lambda _: True,
+) -> FlatNetwork:
+    """Return the network resolved for these inputs.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    feeds : mapping of str to array
+        Bound inputs, which decide branches and numbers of iterations.
+    on_array : callable, optional
+        Takes a layer, and returns False if it is to run in ONNX Runtime.
+    """
+    model, guards = flatten(restored(network.graph, network.parameters), feeds)
+    fixed = FixedValues(model, network.parameters.keys())
+    products = find_products(model, fixed)
+    operands = [part.operand for product in products for part in product.parts]
+    biases = [name for product in products for part in product.parts for name in part.biases]
+    origins = fixed.origins([*operands, *biases])
+    layers, layer_of_part, bias_values = _layers(products, fixed, origins)
+    kept = {number for number, layer in enumerate(layers) if on_array(layer)}
+    chosen = [product for product in products if any(layer_of_part[id(part)] in kept for part in product.parts)]
+    lookups: dict[str, int] = {}
+    for _, operand in find_lookups(model, fixed):
+        origin = fixed.origins([operand])[operand]
+        name = operand if origin is None else origin.parameters[int(origin.numbers.flat[0])]
+        lookups[name] = lookups.get(name, 0) + 1
+    program = Program(model, fixed, chosen, guards)
+    return FlatNetwork(program, layers, layer_of_part, lookups, bias_values)
+
+
+def _layers(
+    products: list[Product], fixed: FixedValues, origins: Mapping[str, Origin | None]
+) -> tuple[list[NetworkLayer], dict[int, int], list[Numbers | None]]:
+    """Return the layers, the layer of each part by the part's id, and the values of each layer's bias."""
+    keys: dict[Any, int] = {}
+    layers: list[NetworkLayer] = []
+    biases: list[Numbers | None] = []
+    layer_of_part: dict[int, int] = {}
+    for product in products:
+        for part in product.parts:
+            weight, places = _one_parameter(product, part, origins[part.operand])
+            bias_name, bias_places = _bias_parameter(part, origins)
+            values = [np.asarray(part.bias(fixed.value(name)), dtype=np.float64) for name in part.biases]
+            bias = sum(values[1:], values[0]) if values else None
+            key = (
+                weight,
+                part.kind,
+                places.shape,
+                places.tobytes(),
+                None if bias is None else bias.tobytes(),
+                bias_name,
+            )
+            if key not in keys:
+                keys[key] = len(layers)
+                groups, rows, columns = places.shape
+                layers.append(
+                    NetworkLayer(
+                        _layer_name(weight),
+                        part.kind,
+                        groups * rows,
+                        columns,
+                        groups,
+                        weight,
+                        places,
+                        bias_name,
+                        bias_places,
+                        0,
+                        math.nan,
+                    )
+                )
+                biases.append(None if bias is None else bias.astype(np.float32))
+            number = keys[key]
+            layer_of_part[id(part)] = number
+            layers[number] = _replaced(layers[number], calls=layers[number].calls + 1)
+    return _with_own_names(layers), layer_of_part, biases
+
+
+def _one_parameter(product: Product, part: Part, origin: Origin | None) -> tuple[str, Any]:
+    if origin is None:
+        raise InputError(f"{product.name}: its weights {part.operand} are computed; this network cannot be resolved")
+    numbers = np.unique(part.matrix(origin.numbers))
+    if len(numbers) != 1:
+        names = ", ".join(origin.parameters[number] for number in numbers)
+        raise InputError(f"{product.name}: its weights are joined of {names}, which is not handled")
+    return origin.parameters[int(numbers[0])], np.ascontiguousarray(part.matrix(origin.places))
+
+
+def _bias_parameter(part: Part, origins: Mapping[str, Origin | None]) -> tuple[str | None, Any]:
+    if len(part.biases) != 1:
+        return None, None
+    origin = origins[part.biases[0]]
+    if origin is None:
+        return None, None
+    numbers = np.unique(part.bias(origin.numbers))
+    if len(numbers) != 1:
+        return None, None
+    return origin.parameters[int(numbers[0])], np.ascontiguousarray(part.bias(origin.places))
+
+
+def _layer_name(parameter: str) -> str:
+    name = parameter.removesuffix(".weight")
+    return name or parameter
+
+
+def _with_own_names(layers: list[NetworkLayer]) -> list[NetworkLayer]:
+    """Return the layers with names of their own: parts of one parameter are numbered."""
+    counts: dict[str, int] = {}
+    totals: dict[str, int] = {}
+    for layer in layers:
+        totals[layer.name] = totals.get(layer.name, 0) + 1
+    named = []
+    for layer in layers:
+        if totals[layer.name] > 1:
+            place = counts.get(layer.name, 0)
+            counts[layer.name] = place + 1
+            layer = _replaced(layer, name=f"{layer.name}[{place}]")
+        named.append(layer)
+    return named
+
+
+def _replaced(layer: NetworkLayer, **changes: Any) -> NetworkLayer:
+    from dataclasses import replace
+
+    return replace(layer, **changes)
+
+
+def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
+    """Return a multiplication with the network's own weights, without an array."""
+    fixed = flat.program._fixed
+    matrices: dict[int, Any] = {}
+
+    def multiply(part: Part, vectors: Floats) -> Floats:
+        if id(part) not in matrices:
+            weights = np.asarray(part.matrix(fixed.value(part.operand)))
+            bias = flat.biases[flat.layer_of_part[id(part)]]
+            matrices[id(part)] = np.swapaxes(weights, 1, 2), None if bias is None else bias[:, np.newaxis]
+        weights, bias = matrices[id(part)]
+        products = np.matmul(vectors, weights)
+        return products if bias is None else (products + bias).astype(products.dtype)
+
+    return multiply
+
+
+def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[NetworkLayer], dict[str, OffArray]]:
+    """Run one input, and return the layers with their vectors per input, and what is computed off the array."""
+    flat = network.flat(feeds)
+    counts = [0.0] * len(flat.layers)
+    multiply = dense(flat)
+
+    def counting(part: Part, vectors: Floats) -> Floats:
+        counts[flat.layer_of_part[id(part)]] += vectors.shape[0] * vectors.shape[1]
+        return multiply(part, vectors)
+
+    flat.program.run(feeds, counting)
+    inputs = network.num_inputs(feeds)
+    layers = [
+        _replaced(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
+    ]
+    return layers, off_array(flat, feeds, inputs)
+
+
+def off_array(flat: FlatNetwork, feeds: Mapping[str, Numbers], inputs: int) -> dict[str, OffArray]:
+    """Return the operations that are no products of the program, per input, by operator."""
+    program = flat.program
+    model = program._model
+    on_array = {id(node) for product in program.products for node in product.nodes}
+    nodes = [
+        node
+        for node in model.graph.node
+        if id(node) not in on_array and any(name not in program._fixed for name in node.output if name)
+    ]
+    names = sorted({name for node in nodes for name in [*node.output, *node.input] if name})
+    produced = {name for node in model.graph.node for name in node.output}
+    wanted = [name for name in names if name in produced and name not in program._fixed]
+    values = dict(feeds) | (Session(model, wanted).run(feeds) if wanted else {})
+    totals: dict[str, list[float]] = {}
+    for node in nodes:
+        entry = totals.setdefault(node.op_type, [0, 0.0, 0.0])
+        outputs = [values[name] for name in node.output if name]
+        entry[0] += 1
+        entry[1] += sum(np.size(value) for value in outputs if isinstance(value, np.ndarray))
+        entry[2] += _macs(node, values, program, outputs)
+    return {
+        name: OffArray(int(count), round(elements / inputs), round(macs / inputs))
+        for name, (count, elements, macs) in sorted(totals.items())
+    }
+
+
+def _macs(node: NodeProto, values: Mapping[str, Any], program: Program, outputs: list[Any]) -> float:
+    """Return the multiply-accumulates of a product that is computed off the array."""
+    if node.op_type not in ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN"):
+        return 0.0
+
+    def shape(name: str) -> tuple[int, ...]:
+        value = program._fixed.value(name) if name in program._fixed else values[name]
+        return tuple(np.shape(value))
+
+    size = float(np.size(outputs[0]))
+    first, second = shape(node.input[0]), shape(node.input[1]) if len(node.input) > 1 else ()
+    if node.op_type == "MatMul":
+        return size * first[-1]
+    if node.op_type == "Gemm":
+        return size * first[0 if attributes(node).get("transA") else -1]
+    if node.op_type == "Conv":
+        return size * math.prod(second[1:])
+    if node.op_type == "ConvTranspose":
+        return float(math.prod(first)) * math.prod(second[1:])
+    if node.op_type == "Einsum":
+        lengths: dict[str, int] = {}
+        terms = attributes(node)["equation"].replace(" ", "").partition("->")[0].split(",")
+        for term, name in zip(terms, node.input, strict=True):
+            if "." not in term:
+                lengths |= dict(zip(term, shape(name), strict=True))
+        return float(math.prod(lengths.values())) if len(terms) > 1 else 0.0
+    steps = first[0] * first[1]
+    return float(steps) * (math.prod(second[1:]) + math.prod(shape(node.input[2])[1:])) * second[0]
+
+
+def run_whole(network: Network, feeds: Mapping[str, Numbers]) -> dict[str, Any]:
+    """Run all inputs in ONNX Runtime, and return the outputs by name."""
+    session = whole_session(network)
+    total = network.num_inputs(feeds)
+    single = any(entry.fixed_batch for entry in network.inputs)
+    if not single or total == 1:
+        return session.run(feeds)
+    parts = [session.run(network.part(feeds, place, place + 1)) for place in range(total)]
+    return joined(network, parts)
+
+
+def whole_session(network: Network) -> Session:
+    """Return the whole network, ready to run; it is made once."""
+    cached = vars(network).get("_session")
+    if cached is None:
+        cached = Session(restored(network.graph, network.parameters))
+        vars(network)["_session"] = cached
+    session: Session = cached
+    return session
+
+
+def joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the outputs of several runs as one, along the axis that holds the inputs."""
+    axes = output_axes(network)
+    return {
+        name: parts[0][name]
+        if len(parts) == 1 or np.ndim(parts[0][name]) == 0
+        else np.concatenate([part[name] for part in parts], axis=axes[name])
+        for name in network.outputs
+    }
+
+
+def output_axes(network: Network) -> dict[str, int]:
+    """Return the axis of each output that holds the inputs: that of the name of the inputs' axis, else the first."""
+    first = next((entry for entry in network.inputs if entry.batch_axis is not None), None)
+    symbol = ""
+    if first is not None:
+        (value,) = [value for value in network.graph.graph.input if value.name == first.name]
+        symbol = value.type.tensor_type.shape.dim[first.batch_axis or 0].dim_param
+    axes = {}
+    for value in network.graph.graph.output:
+        names = [length.dim_param for length in value.type.tensor_type.shape.dim]
+        axes[value.name] = names.index(symbol) if symbol and symbol in names else 0
+    return axes
+
+
+def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork) -> bool:
+    """Return True if several inputs can run at once, and each vector's input is known.
+
+    One input and two inputs are run. Several can run at once if every value that enters a product has the inputs on
+    the axis from which its vectors come input by input, with the first input's values in front.
+    """
+    total = network.num_inputs(feeds)
+    if total < 2 or any(entry.fixed_batch or entry.batch_axis is None for entry in network.inputs):
+        return total < 2
+    seen: list[list[tuple[Product, Any]]] = []
+    multiply = dense(flat)
+    for count in (1, 2):
+        entered: list[tuple[Product, Any]] = []
+        try:
+            flat.program.run(
+                network.part(feeds, 0, count),
+                multiply,
+                lambda product, entering, _, entered=entered: entered.append((product, entering[0])),
+            )
+        except (InputError, GuardError):
+            return False
+        seen.append(entered)
+    for (product, one), (_, two) in zip(*seen, strict=True):
+        axis = product.batch_axis
+        if axis is None or one.ndim <= axis or one.ndim != two.ndim:
+            return False
+        expected = list(one.shape)
+        expected[axis] *= 2
+        if list(two.shape) != expected:
+            return False
+        front = np.take(two, range(one.shape[axis]), axis=axis)
+        scale = float(np.abs(one).max(initial=0)) or 1.0
+        if float(np.abs(front - one).max(initial=0)) > 1e-3 * scale:
+            return False
+    return True
+
+
+def record(
+    network: Network, feeds: Mapping[str, Numbers], most: int | None, after_input: Callable[[], object]
+) -> dict[str, Recorded]:
+    """Run inputs one by one, and return the vectors that enter each layer."""
+    total = network.num_inputs(feeds)
+    flat = network.flat(network.part(feeds, 0, 1))
+    quota = None if most is None else max(1, -(-most // total))
+    kept: list[list[list[Floats]]] = [[] for _ in flat.layers]
+    counts = [0] * len(flat.layers)
+    multiply = dense(flat)
+    for place in range(total):
+        entered: list[list[Floats]] = [[] for _ in flat.layers]
+
+        def recording(part: Part, vectors: Floats, entered: list[list[Floats]] = entered) -> Floats:
+            entered[flat.layer_of_part[id(part)]].append(vectors)
+            return multiply(part, vectors)
+
+        try:
+            flat.program.run(network.part(feeds, place, place + 1), recording)
+        except GuardError:
+            raise InputError(
+                f"{network.name}: input {place} takes another branch than the first one; give inputs that take one"
+            ) from None
+        for number, calls in enumerate(entered):
+            if calls:
+                vectors = np.concatenate(calls, axis=1)
+                counts[number] += vectors.shape[1]
+                kept[number].append(_spaced(vectors, quota).astype(np.float32))
+        after_input()
+    recorded = {}
+    for layer, chunks, count in zip(flat.layers, kept, counts, strict=True):
+        if chunks:
+            vectors = _spaced(np.concatenate(chunks, axis=1), most)
+        else:
+            vectors = np.zeros((layer.groups, 1, layer.columns), dtype=np.float32)
+        recorded[layer.name] = Recorded(np.ascontiguousarray(vectors), count / total)
+    return recorded
+
+
+def _spaced(vectors: Floats, most: int | None) -> Floats:
+    """Return at most so many of the vectors of each group [groups, vectors, columns], evenly spaced."""
+    if most is None or vectors.shape[1] <= most:
+        return vectors
+    return vectors[:, np.linspace(0, vectors.shape[1] - 1, most).astype(np.int64)]
+
+
+__all__ = ["chunked", "joined", "off_array", "record", "resolve", "run_whole", "traced"]
+_ = ModelProto

@@ -1,0 +1,373 @@
+"""The network: a graph of operations with its parameters, whichever file or module it came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from traces.arrays import Floats, Integers64, Numbers
+from traces.errors import InputError
+from traces.graph.runtime import check_packages
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+    from traces.graph.products import Multiply, Part, Product
+    from traces.graph.program import Program
+    from traces.graph.resolve import Origin
+
+#: Inputs of a network: one array, several in order, or arrays by input name.
+Inputs = Any
+
+
+class OffArray(NamedTuple):
+    """Operations of one kind that are computed off the array, per input.
+
+    Attributes
+    ----------
+    count : int
+        Operations.
+    elements : int
+        Values that they compute.
+    macs : int
+        Multiply-accumulates: products of activations with activations, and of weights that stay off the array.
+    """
+
+    count: int
+    elements: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class NetworkInput:
+    """Input of a network.
+
+    Attributes
+    ----------
+    name : str
+        Name of the input.
+    dtype : numpy.dtype
+        Type of its values.
+    shape : tuple of int or None
+        Length of each axis; None where any length fits.
+    batch_axis : int or None
+        Axis along which the network takes many inputs; None if the value is the same for all inputs.
+    fixed_batch : bool
+        True if the graph takes one input at a time along that axis.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...]
+    batch_axis: int | None
+    fixed_batch: bool
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkLayer:
+    """Product of one weight with activations; all of its calls.
+
+    Attributes
+    ----------
+    name : str
+        Name of the layer: that of its parameter, without `.weight`.
+    kind : str
+        Kind of layer: Linear, Conv2d, ConvTranspose1d, LSTM, GRU, Einsum, ...
+    rows, columns : int
+        Rows of the weights, all groups together, and columns.
+    groups : int
+        Matrices of rows / groups rows, each with activations of its own.
+    weight : str
+        Parameter that holds the weights.
+    places : numpy.ndarray
+        Flat place in the parameter of each weight, int64 [groups, rows / groups, columns].
+    bias : str or None
+        Parameter that holds the bias, if it is one parameter; the array adds it.
+    bias_places : numpy.ndarray or None
+        Flat place in that parameter of each bias, int64 [groups, rows / groups].
+    calls : int
+        Places in the graph where the weights are multiplied.
+    vectors_per_input : float
+        Vectors that are multiplied for one input, in all calls and groups; nan if no inputs are known.
+    """
+
+    name: str
+    kind: str
+    rows: int
+    columns: int
+    groups: int
+    weight: str
+    places: Integers64
+    bias: str | None
+    bias_places: Integers64 | None
+    calls: int
+    vectors_per_input: float
+
+
+@dataclass(eq=False)
+class FlatNetwork:
+    """Network resolved for inputs of certain shapes: what runs, in which order.
+
+    Attributes
+    ----------
+    program : Program
+        Execution of the graph.
+    layers : list of NetworkLayer
+        Layers, in the order of their first call.
+    layer_of_part : dict
+        Number of the layer of each part of a product, by the part's id.
+    bias_of_part : dict
+        Values that hold the bias of each part.
+    lookups : dict of str to int
+        Tables of weights, and the look-ups in each.
+    """
+
+    program: Program
+    layers: list[NetworkLayer]
+    layer_of_part: dict[int, int]
+    lookups: dict[str, int]
+    biases: list[Numbers | None]
+
+
+class Network:
+    """Graph of operations with named inputs and outputs, in which every product of a weight with activations is known.
+
+    `Network.open` makes one. The graph is ONNX; the values of its parameters are apart from it, by name. What is not a
+    product of a weight with activations runs in ONNX Runtime.
+
+    Parameters
+    ----------
+    name : str
+        Name in reports and errors.
+    graph : onnx.ModelProto
+        The graph without the values of its parameters.
+    parameters : mapping of str to array
+        Values of the parameters.
+    module : torch.nn.Module, optional
+        Module that the graph was exported from.
+    example : inputs, optional
+        Inputs from which the vectors per input are counted.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        graph: onnx.ModelProto,
+        parameters: Mapping[str, Numbers],
+        module: torch.nn.Module | None = None,
+        example: Inputs = None,
+    ) -> None:
+        check_packages()
+        self.name, self.graph, self.module = name, graph, module
+        self.parameters: dict[str, Numbers] = dict(parameters)
+        self._flat: list[FlatNetwork] = []
+        self._example = None if example is None else self._first(self.bind(example))
+
+    @classmethod
+    def open(cls, source: Any, inputs: Inputs = None) -> Network:
+        """Open a network.
+
+        Parameters
+        ----------
+        source : torch.nn.Module, path or str
+            A module; an ONNX file; or package.module:function, which gives a module, or a module and inputs.
+        inputs : array, tuple of arrays, or dict of arrays, optional
+            Example inputs; the first axis of each array holds the inputs. A module needs them; an ONNX file needs them
+            only if they decide what is computed.
+
+        Raises
+        ------
+        InputError
+            If the network cannot be read or traced, or has a product that is not handled.
+        """
+        from traces.graph.intake import open_network
+
+        return open_network(cls, source, inputs)
+
+    @classmethod
+    def from_bytes(cls, name: str, graph: bytes, parameters: Mapping[str, Numbers]) -> Network:
+        """Return the network of a graph that `graph_bytes` gave, and of values of its parameters."""
+        import onnx
+
+        check_packages()
+        model = onnx.ModelProto()
+        try:
+            model.ParseFromString(graph)
+        except Exception as error:  # protobuf's own
+            raise InputError(f"{name}: its graph is damaged: {error}") from None
+        from traces.graph.surgery import free_names
+
+        needed = free_names(model.graph)
+        return cls(name, model, {key: values for key, values in parameters.items() if key in needed})
+
+    def graph_bytes(self) -> bytes:
+        """Return the graph without the values of its parameters, as `from_bytes` takes it."""
+        content: bytes = self.graph.SerializeToString(deterministic=True)
+        return content
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """Return the whole network as an ONNX model."""
+        from traces.graph.surgery import restored
+
+        return restored(self.graph, self.parameters)
+
+    def with_parameters(self, parameters: Mapping[str, Numbers]) -> Network:
+        """Return the same graph with other values of some parameters."""
+        unknown = sorted(set(parameters) - set(self.parameters))
+        if unknown:
+            raise InputError(f"{self.name}: parameters must be those of the network; found {', '.join(unknown)}")
+        for name, values in parameters.items():
+            if values.shape != self.parameters[name].shape:
+                raise InputError(
+                    f"{self.name}: parameter {name!r} must have shape {list(self.parameters[name].shape)}; found "
+                    f"{list(values.shape)}"
+                )
+        changed = Network(self.name, self.graph, {**self.parameters, **parameters}, self.module)
+        changed._example = self._example
+        return changed
+
+    # Inputs
+
+    @cached_property
+    def inputs(self) -> tuple[NetworkInput, ...]:
+        """Inputs of the network, in order."""
+        from traces.graph.inputs import network_inputs
+
+        return network_inputs(self.graph)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in order."""
+        return tuple(value.name for value in self.graph.graph.output)
+
+    def bind(self, inputs: Inputs) -> dict[str, Numbers]:
+        """Return inputs as arrays by name, of the types that the network takes.
+
+        Raises
+        ------
+        InputError
+            If there are too many or too few, or a shape or type does not fit.
+        """
+        from traces.graph.inputs import bound
+
+        return bound(self.name, self.inputs, inputs)
+
+    def num_inputs(self, feeds: Mapping[str, Numbers]) -> int:
+        """Return the number of inputs in bound arrays."""
+        from traces.graph.inputs import count_inputs
+
+        return count_inputs(self.inputs, feeds)
+
+    def part(self, feeds: Mapping[str, Numbers], begin: int, end: int) -> dict[str, Numbers]:
+        """Return the inputs `begin` to `end` of bound arrays."""
+        total = self.num_inputs(feeds)
+        chosen = {}
+        for entry in self.inputs:
+            values = feeds[entry.name]
+            if entry.batch_axis is not None and values.shape[entry.batch_axis] == total:
+                values = np.take(values, range(begin, min(end, total)), axis=entry.batch_axis)
+            chosen[entry.name] = values
+        return chosen
+
+    def _first(self, feeds: Mapping[str, Numbers]) -> dict[str, Numbers]:
+        return self.part(feeds, 0, 1)
+
+    # Structure
+
+    def flat(self, feeds: Mapping[str, Numbers] | None = None) -> FlatNetwork:
+        """Return the network resolved for these inputs, or for the example."""
+        from traces.graph.layers import resolve
+
+        if not self._flat or feeds is not None:
+            feeds = feeds if feeds is not None else self._any_feeds()
+            self._flat.insert(0, resolve(self, feeds))
+        return self._flat[0]
+
+    def _any_feeds(self) -> dict[str, Numbers]:
+        if self._example is None:
+            from traces.graph.inputs import drawn_feeds
+
+            self._example = drawn_feeds(self.inputs)
+        return self._example
+
+    @cached_property
+    def _traced(self) -> tuple[list[NetworkLayer], dict[str, OffArray]]:
+        from traces.graph.layers import traced
+
+        return traced(self, self._any_feeds())
+
+    @property
+    def layers(self) -> tuple[NetworkLayer, ...]:
+        """Products of a weight with activations, in the order of their first call."""
+        return tuple(self._traced[0])
+
+    @property
+    def off_array(self) -> dict[str, OffArray]:
+        """Everything else that is computed for one input, by operator."""
+        return dict(self._traced[1])
+
+    @cached_property
+    def lookups(self) -> dict[str, int]:
+        """Parameters that are tables (embeddings), and the number of look-ups in the graph."""
+        return dict(self.flat().lookups)
+
+    def run(self, inputs: Inputs) -> dict[str, Any]:
+        """Run the whole network in ONNX Runtime, all inputs, and return its outputs by name."""
+        from traces.graph.layers import run_whole
+
+        return run_whole(self, self.bind(inputs))
+
+    def record(
+        self, inputs: Inputs, most: int | None = None, after_input: Callable[[], object] = lambda: None
+    ) -> dict[str, Recorded]:
+        """Record the vectors that enter each layer.
+
+        Parameters
+        ----------
+        inputs : array, tuple of arrays, or dict of arrays
+            Inputs to run.
+        most : int, optional
+            Largest number of vectors to keep of each layer; all by default. They are evenly spaced.
+        after_input : callable, optional
+            Called after each input.
+
+        Returns
+        -------
+        dict of str to Recorded
+            Vectors by layer.
+        """
+        from traces.graph.layers import record
+
+        return record(self, self.bind(inputs), most, after_input)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Vectors that enter one layer.
+
+    Attributes
+    ----------
+    vectors : numpy.ndarray
+        Vectors, float32 [groups, vectors, columns]; one of zeros for a layer that is never called.
+    per_input : float
+        Vectors of one group for one input, mean.
+    """
+
+    vectors: Floats
+    per_input: float
+
+
+def is_onnx(path: str | os.PathLike[str]) -> bool:
+    """Return True if the name of a file is that of an ONNX file."""
+    return Path(path).suffix.lower() == ".onnx"
+
+
+__all__ = ["Network", "NetworkInput", "NetworkLayer", "OffArray", "Recorded"]
+_ = (Sequence, TYPE_CHECKING)

@@ -1,0 +1,102 @@
+"""ONNX and ONNX Runtime, which are imported when a network is first used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from traces.arrays import Numbers
+from traces.errors import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+
+@cache
+def _packages() -> tuple[Any, Any]:
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise InputError(
+            f"networks need the packages onnx and onnxruntime; found none of the name {error.name}; install the extra: "
+            f"pip install 'eie-codesign[onnx]'"
+        ) from None
+    onnxruntime.set_default_logger_severity(4)
+    return onnx, onnxruntime
+
+
+def check_packages() -> None:
+    """Raise InputError unless the packages onnx and onnxruntime can be imported."""
+    _packages()
+
+
+def read_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """Read an ONNX file, with external data beside it. Raises InputError if it is missing or no ONNX model."""
+    onnx, _ = _packages()
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file")
+    try:
+        model: onnx.ModelProto = onnx.load(path)
+        onnx.checker.check_model(model, full_check=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # protobuf, the checker and the reader of external data raise their own
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"{path}: must be an ONNX model: {reason}") from None
+    return model
+
+
+class Session:
+    """Graph that is ready to run in ONNX Runtime.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        The graph, with the values of its parameters.
+    outputs : sequence of str, optional
+        Names of the values to return; the graph's outputs by default.
+
+    Raises
+    ------
+    InputError
+        If ONNX Runtime cannot run the graph.
+    """
+
+    def __init__(self, model: onnx.ModelProto, outputs: Sequence[str] | None = None) -> None:
+        onnx, onnxruntime = _packages()
+        if outputs is not None:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+            del copy.graph.output[:]
+            copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
+            model = copy
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime has an exception class for each status
+            raise InputError(f"ONNX Runtime cannot run the network: {_reason(error)}") from None
+        self.inputs = [value.name for value in self._session.get_inputs()]
+        self.outputs = [value.name for value in self._session.get_outputs()]
+
+    def run(self, feeds: Mapping[str, Numbers]) -> dict[str, Any]:
+        """Run the graph and return its outputs by name. Raises InputError if the inputs do not fit."""
+        try:
+            values = self._session.run(None, {name: np.ascontiguousarray(feeds[name]) for name in self.inputs})
+        except Exception as error:  # as above
+            raise InputError(f"ONNX Runtime cannot run the network on these inputs: {_reason(error)}") from None
+        return dict(zip(self.outputs, values, strict=True))
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:400] or type(error).__name__

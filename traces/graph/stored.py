@@ -1,0 +1,193 @@
+"""Compressed layers as they are stored, and the matrices that an array multiplies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from traces.arrangement import Arrangement
+from traces.arrays import Numbers
+from traces.errors import InputError
+from traces.graph.network import Network, NetworkLayer
+from traces.graph.runtime import check_packages
+from traces.layer import CompressedLayer
+
+
+@dataclass(frozen=True, eq=False)
+class StoredLayer:
+    """One compressed parameter of a network.
+
+    Attributes
+    ----------
+    layer : CompressedLayer
+        Codes as a matrix with outputs as rows, and their codebook.
+    shape : tuple of int
+        Shape of the parameter.
+    arrangement : Arrangement
+        Way from the parameter to the matrix.
+    bias_name : str
+        Parameter that the bias in the codebook is.
+    """
+
+    layer: CompressedLayer
+    shape: tuple[int, ...]
+    arrangement: Arrangement
+    bias_name: str
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedNetwork:
+    """Network whose weights are compressed.
+
+    Attributes
+    ----------
+    network : Network
+        The network, with the decoded weights.
+    stored_layers : Mapping[str, StoredLayer]
+        Its compressed parameters by name.
+    """
+
+    network: Network
+    stored_layers: Mapping[str, StoredLayer]
+
+    @classmethod
+    def of_layers(cls, layers: Sequence[CompressedLayer], name: str = "layers") -> CompressedNetwork:
+        """Return the network of fully connected layers with a rectifier (ReLU) after each but the last.
+
+        Raises
+        ------
+        InputError
+            If there are no layers, two have one name, or one does not fit the layer before it.
+        """
+        if not layers:
+            raise InputError(f"network {name!r} must have at least one layer")
+        names = [layer.name for layer in layers]
+        if len(set(names)) < len(names):
+            raise InputError(f"network {name!r}: every layer needs a name of its own; found {', '.join(names)}")
+        for before, after in zip(layers, layers[1:], strict=False):
+            if before.rows != after.columns:
+                raise InputError(
+                    f"network {name!r}: layer {after.name!r} must have {before.rows:,} columns, the rows of "
+                    f"{before.name!r}; found {after.columns:,}"
+                )
+        check_packages()
+        graph, parameters = _sequential(layers)
+        stored = {
+            f"{layer.name}.weight": StoredLayer(
+                layer, layer.codes.shape, Arrangement.identity(layer.codes.shape), f"{layer.name}.bias"
+            )
+            for layer in layers
+        }
+        return cls(Network(name, graph, parameters), stored)
+
+    @property
+    def layers(self) -> list[CompressedLayer]:
+        """The compressed layers, in order."""
+        return [stored.layer for stored in self.stored_layers.values()]
+
+
+def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | None) -> list[CompressedLayer]:
+    """Return the matrix of each group of a network's layer, with its bias.
+
+    Parameters
+    ----------
+    layer : NetworkLayer
+        Layer of the network.
+    stored : StoredLayer
+        Its compressed parameter.
+    bias : numpy.ndarray or None
+        Values that the array adds [groups, rows / groups]. They are codes of the layer's codebook if the stored bias is
+        the layer's, and values otherwise.
+    """
+    compressed = stored.layer
+    codes = stored.arrangement.parameter(compressed.codes, stored.shape).ravel()[layer.places]
+    coded = compressed.bias is not None and layer.bias == stored.bias_name and layer.bias_places is not None
+    matrices = []
+    for group in range(layer.groups):
+        bias_codes: Any = None
+        free: Any = None
+        if coded:
+            assert compressed.bias is not None
+            assert layer.bias_places is not None
+            bias_codes = compressed.bias[layer.bias_places[group]]
+        elif bias is not None:
+            free = np.asarray(bias[group], dtype=np.float32)
+        matrices.append(CompressedLayer(layer.name, codes[group], compressed.codebook, bias_codes, free))
+    return matrices
+
+
+def arrangements(layers: Sequence[NetworkLayer], shapes: Mapping[str, Sequence[int]]) -> dict[str, Arrangement]:
+    """Return how each parameter that is multiplied makes a matrix with outputs as rows.
+
+    Parameters
+    ----------
+    layers : sequence of NetworkLayer
+        Layers of a network.
+    shapes : mapping of str to sequence of int
+        Shape of each parameter.
+    """
+    chosen: dict[str, Arrangement] = {}
+    for layer in layers:
+        if layer.weight not in chosen:
+            fitting = [each for each in _possible(shapes[layer.weight], layer) if _has_rows(each, layer)]
+            chosen[layer.weight] = fitting[0] if fitting else Arrangement.identity(shapes[layer.weight])
+    return chosen
+
+
+def _possible(shape: Sequence[int], layer: NetworkLayer) -> list[Arrangement]:
+    axes = tuple(range(len(shape)))
+    possible = [Arrangement(tuple(shape), axes, row_axes) for row_axes in range(1, len(shape))]
+    if len(shape) >= 2:
+        possible.append(Arrangement(tuple(shape), (*axes[:-2], axes[-1], axes[-2]), len(shape) - 1))
+    if layer.kind.startswith("ConvTranspose"):
+        view = (layer.groups, shape[0] // layer.groups, *shape[1:])
+        possible.append(Arrangement(view, (0, *range(2, len(view)), 1), len(view) - 1))
+    return possible or [Arrangement.identity(shape)]
+
+
+def _has_rows(arrangement: Arrangement, layer: NetworkLayer) -> bool:
+    """Return True if each row of the layer is a row of the arranged parameter."""
+    if arrangement.columns != layer.columns:
+        return False
+    size = arrangement.rows * arrangement.columns
+    matrix = arrangement.matrix(np.arange(size))
+    row_of = np.full(size, -1)
+    row_of[matrix[:, 0]] = np.arange(arrangement.rows)
+    rows = layer.places.reshape(-1, layer.columns)
+    found = row_of[rows[:, 0]]
+    return bool((found >= 0).all() and np.array_equal(matrix[found], rows))
+
+
+def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:
+    """Return the graph of fully connected layers with a ReLU after each but the last, and its parameters."""
+    from onnx import TensorProto, helper
+
+    nodes: list[Any] = []
+    parameters: dict[str, Numbers] = {}
+    entering = "input"
+    for number, layer in enumerate(layers):
+        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
+        parameters[weight] = layer.weights()
+        operands = [entering, weight]
+        if layer.bias is not None or layer.free_bias is not None:
+            parameters[bias] = layer.bias_values()
+            operands.append(bias)
+        product = f"{layer.name}/product"
+        nodes.append(helper.make_node("Gemm", operands, [product], name=layer.name, transB=1))
+        entering = product
+        if number < len(layers) - 1:
+            entering = f"{layer.name}/rectified"
+            nodes.append(helper.make_node("Relu", [product], [entering]))
+    nodes.append(helper.make_node("Identity", [entering], ["output"]))
+    graph = helper.make_graph(
+        nodes,
+        "layers",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["inputs", layers[0].columns])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["inputs", layers[-1].rows])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model, parameters
