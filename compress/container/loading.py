@@ -27,8 +27,9 @@ def copy_into(module: torch.nn.Module, state: Mapping[str, Numbers], without_bia
 
     named = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     places: dict[str, torch.Tensor] = {_plain(name): place for name, place in named.items()} | named
+    held = {*state, *map(_plain, state)}
     for bias_name, layer in without_bias.items():
-        if bias_name in places and bias_name not in state:
+        if bias_name in places and bias_name not in held:
             raise InputError(
                 f"the module's layer {layer!r} has a bias and the container holds none for it; "
                 f"build the module without it"

@@ -3,8 +3,8 @@
     python -m tests.compress.container.fuzz_container [MUTATIONS]
 
 Bytes are flipped, cut, lengthened and put in other places, and counts and lengths made huge; half of the mutations have
-checksums that are right again, so that what lies behind them is tried, too; the layers and tensors of a third of these
-are also of version 3. What is read must be the same when it is written and read again. 100,000 take some minutes.
+checksums that are right again, so that what lies behind them is tried, too. One of the three models needs version 3.
+What is read must be the same when it is written and read again. 100,000 take some minutes.
 """
 
 from __future__ import annotations

@@ -49,11 +49,10 @@ def drawn_model() -> CompressedModel:
 
 def network_model() -> CompressedModel:
     """Return a model of which every part is one that version 2 cannot hold."""
-    stream = np.random.default_rng(5)
-    codebook = np.concatenate([[0], stream.normal(size=3)]).astype(np.float32)
-    codes = {shape: stream.integers(0, 4, shape).astype(np.uint8) for shape in ((3, 5), (16, 2), (1, 7))}
+    codebook = np.array([0, 0.1, -0.2, 1.3], dtype=np.float32)
     layers = [
-        CompressedLayer(name, of, codebook) for name, of in zip(("in_out", "up", "row"), codes.values(), strict=True)
+        CompressedLayer(name, (np.arange(rows * columns) % 7 % 4).reshape(rows, columns).astype(np.uint8), codebook)
+        for name, rows, columns in (("in_out", 3, 5), ("up", 16, 2), ("row", 1, 7))
     ]
     layers[1] = replace(layers[1], bias=np.arange(16, dtype=np.uint8) % 4)
     arrangements = [
@@ -67,12 +66,11 @@ def network_model() -> CompressedModel:
         "wide": np.array([0.1, 1e300]),
         "allowed": np.tril(np.ones((8, 8), dtype=bool)),
         "allowed.now": np.array(True),
-        "bfloat": np.array([1e-30, 3e30], dtype=np.float32).view(np.uint32) & 0xFFFF0000,
+        "bfloat": np.array([0x0DA2 << 16, 0x7216 << 16], dtype=np.uint32).view(np.float32),
         "ids": np.arange(300, dtype=np.int32),
         "in_out.bias": np.array([0.1, 0.2, 0.3]),
         "empty": np.zeros((0, 3), dtype=np.uint16),
     }
-    tensors["bfloat"] = tensors["bfloat"].view(np.float32)
     for dtype in map(np.dtype, ("int8", "int16", "int64", "uint8", "uint16", "uint32", "uint64")):
         tensors[dtype.name] = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max, 1], dtype=dtype)
     return CompressedModel(

@@ -11,7 +11,7 @@ import pytest
 
 from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
-from tests.compress.container.test_container import drawn_model
+from tests.compress.container.test_container import drawn_model, network_model
 from traces import CompressedLayer
 
 
@@ -37,40 +37,53 @@ class Bytes:
         return self.take(self.varint()).decode()
 
 
-def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read layers and tensors by name, as `guide/container.md` describes them."""
+def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes | None]:
+    """Read layers and tensors by name, and the graph, as `guide/container.md` describes them."""
     file = Bytes(content)
     start = file.take(14)
     assert start[:8] == bytes.fromhex("89 45 49 45 44 43 0D 0A")
     version, directory_bytes = struct.unpack("<HI", start[8:])
-    assert version == 2
+    assert version in (2, 3)
     (checksum,) = struct.unpack("<I", file.take(4))
     directory = Bytes(file.take(directory_bytes))
     assert zlib.crc32(start + directory.content) == checksum
     layers: dict[str, Any] = {}
     tensors: dict[str, Any] = {}
+    graph = None
     for _ in range(directory.varint()):
         kind, name, size = directory.u8(), directory.text(), directory.varint()
         section = Bytes(file.take(size))
         assert struct.unpack("<I", directory.take(4)) == (zlib.crc32(section.content),)
         if kind == 1:
             layers[name] = layer(section, name)
-        else:
-            assert (kind, name) == (2, "")
+        elif kind == 2:
+            assert name == ""
             tensors = other_tensors(section)
+        else:
+            assert (kind, name, version) == (3, "", 3)
+            num_bytes = section.varint()
+            graph = zlib.decompress(section.take(len(section.content)))
+            assert len(graph) == num_bytes
         assert not section.content
     assert not directory.content
     assert not file.content
-    return layers, tensors
+    return layers, tensors, graph
 
 
 def layer(section: Bytes, name: str) -> dict[str, Any]:
     weight_bits, flags = section.u8(), section.u8()
-    wide, has_bias, narrow, coded = (bool(flags & 1 << bit) for bit in range(4))
+    wide, has_bias, narrow, coded, arranged = (bool(flags & 1 << bit) for bit in range(5))
     names = [section.text() or f"{name}.weight" for _ in range(section.varint())]
     bias_name = (section.text() or f"{name}.bias") if has_bias else None
     shape = [section.varint() for _ in range(section.u8())]
-    rows, columns = shape[0], int(np.prod(shape[1:]))
+    arrangement = None
+    if arranged:
+        view = [section.varint() for _ in range(section.u8())]
+        arrangement = view, [section.u8() for _ in view], section.u8()
+        lengths = [view[axis] for axis in arrangement[1]]
+        rows, columns = int(np.prod(lengths[: arrangement[2]])), int(np.prod(lengths[arrangement[2] :]))
+    else:
+        rows, columns = shape[0], int(np.prod(shape[1:]))
     form = "e" if narrow else "f"
     codebook = [0.0]
     for _ in range(2**weight_bits - 1):
@@ -83,7 +96,8 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
         number = int.from_bytes(section.take(-(-rows * weight_bits // 8)), "little")
         bias = [number >> place * weight_bits & 2**weight_bits - 1 for place in range(rows)]
     codes = matrix(section, rows, columns, weight_bits, wide)
-    return {"names": names, "bias_name": bias_name, "shape": shape, "codebook": codebook, "bias": bias, "codes": codes}
+    read = {"names": names, "bias_name": bias_name, "shape": shape, "codebook": codebook, "bias": bias, "codes": codes}
+    return read | {"arrangement": arrangement}
 
 
 def matrix(section: Bytes, rows: int, columns: int, weight_bits: int, wide: bool) -> list[list[int]]:
@@ -155,6 +169,9 @@ def symbols(streams: Bytes, number: int, lengths: list[int]) -> list[int]:
     return found
 
 
+KINDS = ["<f4", "<f2", "<f4", "<i8", "<u2", "<f8", "?", "i1", "<i2", "<i4", "u1", "<u2", "<u4", "<u8"]
+
+
 def other_tensors(section: Bytes) -> dict[str, Any]:
     found = {}
     before = b""
@@ -162,10 +179,14 @@ def other_tensors(section: Bytes) -> dict[str, Any]:
         before = before[: section.varint()] + section.take(section.varint())
         form = section.u8()
         shape = [section.varint() for _ in range(section.u8())]
-        kind = {0: "<f4", 1: "<f2", 2: "<f4", 3: "<i8"}[form & 3]
-        size = 1 if form & 3 == 2 else int(np.prod(shape))
-        values = np.frombuffer(section.take(size * np.dtype(kind).itemsize), kind)
-        values = np.full(shape, values[0]) if form & 3 == 2 else values.reshape(shape)
+        kind = KINDS[form & 63]
+        size = (1 if form & 63 == 2 else int(np.prod(shape, dtype=int))) * np.dtype(kind).itemsize
+        content = zlib.decompress(section.take(section.varint())) if form & 64 else section.take(size)
+        assert len(content) == size
+        values = np.frombuffer(content, kind)
+        if form & 63 == 4:
+            values = np.frombuffer(b"".join(b"\0\0" + content[at : at + 2] for at in range(0, size, 2)), "<f4")
+        values = np.full(shape, values[0]) if form & 63 == 2 else values.reshape(shape)
         found[before.decode()] = bool(form & 128), values
     return found
 
@@ -191,11 +212,12 @@ def large_model() -> CompressedModel:
     return CompressedModel(layers, tensors={"x": np.zeros((0, 2)), "xy": np.array(1.5)})
 
 
-@pytest.mark.parametrize("make", [drawn_model, wide_model, large_model])
+@pytest.mark.parametrize("make", [drawn_model, wide_model, large_model, network_model])
 @pytest.mark.parametrize("scan_order", [None, "rows", "columns", "interleaved"])
 def test_a_reader_written_from_the_description_reads_the_same(make: Any, scan_order: Any) -> None:
     model = make().coded(CodingChoice(scan_order=scan_order, num_pes=3))
-    layers, tensors = described(model.to_bytes())
+    layers, tensors, graph = described(model.to_bytes())
+    assert graph == model.graph
     assert list(layers) == [layer.name for layer in model.layers]
     for number, (ours, theirs) in enumerate(zip(model.layers, layers.values(), strict=True)):
         assert theirs["codes"] == ours.codes.tolist()
@@ -204,6 +226,9 @@ def test_a_reader_written_from_the_description_reads_the_same(make: Any, scan_or
         assert theirs["names"] == list(model.weight_names[number])
         assert theirs["bias_name"] in (None, model.bias_names[number])
         assert theirs["shape"] == list(model.shapes[number])
+        arrangement = model.arrangements[number]
+        parts = None if arrangement is None else (list(arrangement.view), list(arrangement.axes), arrangement.row_axes)
+        assert theirs["arrangement"] == parts
     assert list(tensors) == list(model.tensors)
     for name, (is_buffer, values) in tensors.items():
         assert is_buffer == (name in model.buffers)

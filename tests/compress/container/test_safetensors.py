@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
-from tests.compress.container.test_container import assert_same, drawn_model
+from tests.compress.container.test_container import assert_same, drawn_model, network_model
 from tests.layers import Case, cases
 from traces import CompressedLayer, InputError
 
@@ -67,7 +67,7 @@ def test_a_free_bias_of_the_name_of_a_shared_one_stays_free(tmp_path: Path) -> N
 def test_what_is_exported_and_imported_makes_the_same_container_byte_for_byte(
     coding: CodingChoice, tmp_path: Path
 ) -> None:
-    for model in (drawn_model(), free_and_shared_biases()):
+    for model in (drawn_model(), free_and_shared_biases(), network_model()):
         content = model.coded(coding).to_bytes()
         export_safetensors(tmp_path / "model.safetensors", CompressedModel.from_bytes(content))
         assert import_safetensors(tmp_path / "model.safetensors").to_bytes() == content
@@ -124,6 +124,21 @@ def test_what_is_no_export_gets_a_sentence(tmp_path: Path) -> None:
     numpy_files.save_file(arrays, path, {"eie-codesign": "[]"})
     with pytest.raises(InputError, match="is no valid export"):
         import_safetensors(path)
-    clash = CompressedModel(drawn_model().layers, tensors={"conv.codes": np.ones(2)})
-    with pytest.raises(InputError, match=r"conv\.codes would be there twice"):
-        export_safetensors(path, clash)
+    export_safetensors(path, network_model())
+    arrays = numpy_files.load_file(path)
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    assert arrays["eie-codesign.graph"].tobytes() == network_model().graph
+    arrays["eie-codesign.graph"] = arrays["eie-codesign.graph"].astype(np.int64)
+    numpy_files.save_file(arrays, path, metadata)
+    with pytest.raises(InputError, match=r"eie-codesign\.graph must be uint8 \[bytes\]; found int64"):
+        import_safetensors(path)
+    described = json.loads(metadata["eie-codesign"])
+    described["layers"][0]["arrangement"]["axes"] = [0, 0]
+    numpy_files.save_file(arrays, path, {"eie-codesign": json.dumps(described)})
+    with pytest.raises(InputError, match="axes must name each of the 2 axes of view once"):
+        import_safetensors(path)
+    for tensor in ("conv.codes", "eie-codesign.graph"):
+        clash = CompressedModel(drawn_model().layers, tensors={tensor: np.ones(2)}, graph=b"graph")
+        with pytest.raises(InputError, match=f"{tensor} would be there twice"):
+            export_safetensors(path, clash)
