@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from compress.class_scores import check_form, check_labels
+from compress.modules import check_parameters
 from traces import InputError
 from traces.arrays import Integers64, Numbers
 from traces.torch_modules import evaluating, training
@@ -48,9 +49,10 @@ def train(
     Raises
     ------
     InputError
-        If labels are not the places of outputs, the module does not give [samples, classes], all of its parameters are
-        frozen, or the loss is no longer finite.
+        If a parameter is not float32 on the CPU, labels are not the places of outputs, the module does not give
+        [samples, classes], all of its parameters are frozen, or the loss is no longer finite.
     """
+    check_parameters(module)
     labels = check_labels("labels", labels, len(images))
     optimizer = torch.optim.Adam(trainable(module), lr=learning_rate)
     steps_per_epoch = -(-len(images) // batch_size)
@@ -107,8 +109,10 @@ def accuracy(module: torch.nn.Module, images: Numbers, labels: Integers64) -> fl
     Raises
     ------
     InputError
-        If labels are not the places of outputs, or the module does not give [samples, classes].
+        If a parameter is not float32 on the CPU, labels are not the places of outputs, or the module does not give
+        [samples, classes].
     """
+    check_parameters(module)
     labels = check_labels("labels", labels, len(images))
     predicted = []
     with evaluating(module), torch.no_grad():

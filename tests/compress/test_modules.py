@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
-from torch.nn.utils import parametrizations, parametrize, prune
+from torch.nn.utils import parametrizations, parametrize
+from torch.nn.utils import prune as untyped_prune
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
@@ -21,6 +22,7 @@ from compress.training.compressor import Compressor, compress, sensitivity
 from traces import InputError
 from traces.arrangement import Arrangement
 
+prune: Any = untyped_prune
 HALF = CompressionConfig(LayerSettings(density=0.5, weight_bits=8), pruning_steps=1)
 FINE = CompressionConfig(LayerSettings(density=1, weight_bits=8), pruning_steps=1)
 
@@ -155,7 +157,7 @@ class Bare(torch.nn.Module):
         return torch.nn.functional.linear(hidden, self.keyed["out"]) + torch.nn.functional.linear(hidden, self.again)
 
 
-PRODUCTS = {
+PRODUCTS: dict[str, str | tuple[str, Arrangement]] = {
     "first.weight": "Conv1D",
     "experts": ("Einsum", Arrangement((3, 6, 5), (2, 0, 1), 1)),
     "listed.0": "MatMul",
@@ -262,7 +264,7 @@ CHANGES: dict[str, Any] = {
     "own parametrization": lambda net: parametrize.register_parametrization(net[0], "weight", Doubled()),
     "prepared": lambda net: Compressor(net, HALF).step(),
     "compressed": lambda net: Compressor(net, HALF).finalize(),
-    "compressed jointly": lambda net: Compressor(net, CompressionConfig(sharing="joint")).finalize(),
+    "compressed jointly": lambda net: Compressor(net, CompressionConfig(HALF.every, sharing="joint")).finalize(),
 }
 
 
@@ -282,13 +284,13 @@ def test_computed_weights_are_compressed_as_computed_before_and_after_a_forward_
             network(inputs).sum().backward()
         network.eval()
         before = network(inputs)
-        plain = plain_module(network)
+        plain: Any = plain_module(network)
         assert [type(part) for part in plain.modules()] == [type(part) for part in build().modules()]
         assert sorted(name for name, _ in plain.named_parameters()) == ["0.bias", "0.weight", "2.bias", "2.weight"]
         assert all(parameter.requires_grad and parameter.is_leaf for parameter in plain.parameters())
         torch.testing.assert_close(plain(inputs), before)
         with torch.no_grad():
-            plain[0].weight.zero_()  # type: ignore[index, operator, union-attr]
+            plain[0].weight.zero_()
         assert torch.equal(network(inputs), before)  # independent, and the original as it was
         names = dict(network.named_parameters())
         fresh = build().eval()
@@ -303,17 +305,18 @@ def test_computed_weights_are_compressed_as_computed_before_and_after_a_forward_
 
 def test_weights_of_recurrent_layers_are_computed_too() -> None:
     inputs = torch.randn(3, 2, 4)
-    for change in (
+    changes: list[Any] = [
         lambda layer: prune.l1_unstructured(layer, "weight_hh_l0", 0.5),
-        lambda layer: torch.nn.utils.parametrizations.weight_norm(layer, "weight_hh_l0"),
-    ):
-        network = named(lstm=torch.nn.LSTM(4, 3))
+        lambda layer: parametrizations.weight_norm(layer, "weight_hh_l0"),
+    ]
+    for change in changes:
+        network: Any = named(lstm=torch.nn.LSTM(4, 3))
         change(network["lstm"])
         plain: Any = plain_module(network)
         assert [unit.name for unit in weight_units(plain)[0]] == ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
         weight = network["lstm"].weight_hh_l0
         torch.testing.assert_close(plain["lstm"].weight_hh_l0, torch.nn.Parameter(weight.detach()))
-        expected = torch.nn.LSTM(4, 3)
+        expected: Any = torch.nn.LSTM(4, 3)
         expected.load_state_dict(plain["lstm"].state_dict())
         torch.testing.assert_close(plain["lstm"](inputs)[0], expected(inputs)[0])
         with torch.no_grad():

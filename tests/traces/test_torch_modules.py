@@ -9,9 +9,11 @@ import pytest
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
-from torch.nn.utils import prune
+from torch.nn.utils import prune as untyped_prune
 
 from traces.torch_modules import computed_tensors, evaluating, named_parts, named_tensors, training, unwrapped
+
+prune: Any = untyped_prune
 
 
 def network() -> Any:

@@ -28,7 +28,6 @@ from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
 from compress.training.normalisation import fold_normalisation
 from compress.training.parametrizations import mask_weight, share_parameters
-from compress.weight_files.reading import read_parameters
 from tests.conftest import PROJECT
 from traces import InputError
 
@@ -284,34 +283,6 @@ def test_every_kind_of_layer_is_compressed_trained_and_loaded(sharing: Any) -> N
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn])
-def test_a_state_dict_of_any_floating_point_type_is_packed(dtype: torch.dtype, tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
-    weights = torch.randn(6, 4).to(dtype)
-    torch.save({"fc.weight": torch.nn.Parameter(weights, requires_grad=False), "count": torch.tensor(3)}, path)
-    every = LayerSettings(density=1.0, weight_bits=8)
-    model, left_alone = compress_parameters(read_parameters(path), CompressionConfig(every))
-    np.testing.assert_array_equal(model.decoded_parameters()["fc.weight"], weights.float().numpy())
-    assert list(left_alone) == ["count"]
-    assert model.parameter_bytes == 4 * 24  # what counts is no parameter
-
-
-def test_a_state_dict_of_what_is_no_plain_array_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "net.pt"
-    torch.save({"fc.weight": torch.ones(6, 4).to_sparse()}, path)
-    with pytest.raises(InputError, match=r"net\.pt: must be a PyTorch state dict of plain tensors: "):
-        read_parameters(path)
-    torch.save({3: torch.ones(6, 4)}, path)
-    with pytest.raises(InputError, match=r"net\.pt: must be a state dict, names to tensors; found the name 3"):
-        read_parameters(path)
-    with pytest.raises(InputError, match=r"parameter 'fc\.weight' must be an array; found list"):
-        compress_parameters({"fc.weight": [[1.0, 2.0]]})  # type: ignore[dict-item]
-    for values in (np.ones((2, 3), ">f4"), np.ones((2, 3), np.longdouble)):
-        assert compress_parameters({"fc.weight": values})[0].layers[0].codes.shape == (2, 3)
-    with pytest.raises(InputError, match="seed has no effect unless the initialisation of a layer is random; leave it"):
-        compress_parameters({"fc.weight": np.ones((2, 3))}, CompressionConfig(seed=1))
-
-
 def test_a_value_too_large_for_16_bits_is_refused() -> None:
     network = two_layers()
     torch.nn.init.constant_(network[2].weight, 70_000.0)
@@ -371,8 +342,19 @@ def test_a_module_that_is_used_twice_is_stored_once() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_parameters_of_another_type_or_place_are_refused_and_loaded_into(dtype: torch.dtype) -> None:
-    with pytest.raises(InputError, match=rf"float32 on the CPU; found 0\.weight of {dtype} on cpu; call module\.float"):
-        compress(two_layers().to(dtype))
+    images, labels = drawn_classes()
+    calls: list[Any] = [
+        compress,
+        Compressor,
+        lambda network: sensitivity(network, lambda _: 0.0),
+        lambda network: train(network, images, labels, 1, 1e-3),
+        lambda network: accuracy(network, images, labels),
+    ]
+    for call in calls:
+        with pytest.raises(
+            InputError, match=rf"float32 on the CPU; found 0\.weight of {dtype} on cpu; call module\.fl"
+        ):
+            call(two_layers().to(dtype))
     with pytest.raises(InputError, match=r"found 0\.weight of torch\.float32 on meta; call"):
         compress(two_layers().to("meta"))
     model = compress(two_layers())
