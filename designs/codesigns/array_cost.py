@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from compress.modules import weight_units
+from compress.modules import plain_module, weight_units
 from designs.codesigns.entering_vectors import entering_vectors
 from sim import ArrayConfig, count_all, pack
 from traces import CompressedLayer, InputError
@@ -39,7 +39,7 @@ class ArrayCost:
         self, module: torch.nn.Module, inputs: Floats, array: ArrayConfig | None = None, vectors: int = 24
     ) -> None:
         self.array = array or ArrayConfig()
-        names = [unit.name for unit in weight_units(module)[0]]
+        names = [unit.name for unit in weight_units(plain_module(module))[0]]
         self._entering = entering_vectors(module, inputs, names, vectors)
 
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
