@@ -12,8 +12,9 @@ from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
 from compress.container.reader import ContainerReader
 from compress.container.safetensors_file import export_safetensors, import_safetensors
-from compress.one_shot import compress_parameters, read_parameters
+from compress.one_shot import compress_parameters
 from compress.planning.plan import Budget, Plan, Tolerance
+from compress.weight_files.reading import read_parameters
 from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,17 @@ from traces.shell.command_line import console, run, run_commands
 
 if TYPE_CHECKING:
     from compress import ApplicablePlan
+    from compress.weight_files.parameters import NamedParameters
 
 
 def pack(
-    weights: tyro.conf.Positional[Path],
+    network: tyro.conf.Positional[str],
     container: tyro.conf.Positional[Path],
     settings: Annotated[LayerSettings, tyro.conf.arg(name="")],
     layer_density: dict[str, float] | None = None,
     config: Path | None = None,
+    key: str | None = None,
+    leave: tuple[str, ...] = (),
 ) -> None:
     """Compress trained weights into a container in one step, without data and fine-tuning.
 
@@ -30,18 +34,21 @@ def pack(
 
     For instance:
 
-      python -m compress pack network.npz network.dc --density 0.2 --layer-density fc3 0.5
+      python -m compress pack network.pt network.dc --density 0.2 --layer-density fc3 0.5 --leave head "norm*"
 
-      python -m compress pack network.npz network.dc --config settings.toml
+      python -m compress pack my_network:build network.dc --config settings.toml
 
     Args:
-        weights: .npz file of parameters by name, or a PyTorch state dict (.pt, .pth)
+        network: file of weights of any suffix (PyTorch, .npz, .safetensors, .h5, ONNX), or package.module:function
+            that builds the network
         container: the file to write
         settings: settings of all layers
         layer_density: share of weights to keep in named layers: NAME SHARE NAME SHARE ...
         config: TOML or JSON file of settings, for all layers and by name, instead of the options
+        key: path to the state dict in a PyTorch checkpoint, such as model.ema
+        leave: names or shell patterns of layers and parameters to store as they are
     """
-    from compress.one_shot import compress_parameters, read_parameters
+    from compress.one_shot import compress_parameters
 
     if config is None:
         compression = CompressionConfig(
@@ -51,12 +58,40 @@ def pack(
         compression = CompressionConfig.load(config)
     else:
         raise InputError("give either --config or the options of layers, not both")
-    model, left_alone = compress_parameters(read_parameters(weights), compression)
+    if not _is_function(network) and container.exists() and container.samefile(network):
+        raise InputError(f"{container}: the container would replace the weights; choose another file")
+    parameters = _parameters_of(network, key)
+    model, left_alone = compress_parameters(parameters, compression, leave=leave)
     model.save(container)
     show(container)
+    for note in parameters.notes:
+        print(note)
     for reason in dict.fromkeys(left_alone.values()):
         names = [name for name, other in left_alone.items() if other == reason]
-        print(f"stored as they are ({reason}): {', '.join(names)}")
+        stored = "stored as they are" if names[0] in model.tensors else "left out"
+        print(f"{stored} ({reason}): {', '.join(names)}")
+    has_graph = _is_function(network) or parameters.roles is not None
+    original = f"{network} INPUTS" if has_graph else f"NETWORK INPUTS --weights {network}"
+    print(f"The accuracy was not measured. To measure it: python -m compress measure {container} {original}")
+
+
+def _parameters_of(network: str, key: str | None) -> NamedParameters:
+    """Return the parameters of a file, or of the network that package.module:function builds."""
+    from compress.weight_files.reading import read_parameters
+
+    if not _is_function(network):
+        return read_parameters(network, key)
+    from compress.network_source import build_network
+    from compress.weight_files.checkpoint import state_of
+
+    if key is not None:
+        raise InputError(f"--key has no effect, since {network} builds a network; leave it out")
+    return state_of(build_network(network, None))
+
+
+def _is_function(network: str) -> bool:
+    """Return True if this is package.module:function and no file."""
+    return re.fullmatch(r"[\w.]+:\w+", network) is not None and not Path(network).exists()
 
 
 def show(container: tyro.conf.Positional[Path]) -> None:
@@ -114,8 +149,8 @@ def show(container: tyro.conf.Positional[Path]) -> None:
     )
 
 
-def unpack(container: tyro.conf.Positional[Path], weights: tyro.conf.Positional[Path]) -> None:
-    """Write the decoded weights and biases of a container to an .npz file, float32 by parameter name.
+def unpack(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Path]) -> None:
+    """Write the decoded parameters and the buffers of a container to a file of the kind that its suffix names.
 
     For instance:
 
@@ -123,12 +158,19 @@ def unpack(container: tyro.conf.Positional[Path], weights: tyro.conf.Positional[
 
     Args:
         container: the file to read
-        weights: the .npz file to write
+        file: the file to write: .npz, .safetensors or .pt (a state dict), by parameter name
     """
-    from traces.files.npz import write_npz
+    from compress.weight_files.writing import write_parameters
 
-    write_npz(weights, CompressedModel.load(container).decoded_parameters())
-    print(f"Decoded weights are in {weights}.")
+    model = CompressedModel.load(container)
+    if file.suffix.lower() == ".onnx":
+        raise InputError(
+            f"{container}: holds no graph, so that no ONNX file can be made of it; write .npz, .safetensors or .pt"
+        )
+    if file.exists() and file.samefile(container):
+        raise InputError(f"{file}: the weights would replace the container; choose another file")
+    write_parameters(file, model.state())
+    print(f"Decoded weights are in {file}.")
 
 
 def export(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Path]) -> None:

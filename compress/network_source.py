@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.one_shot import read_parameters
+from compress.weight_files.reading import read_parameters
 from traces import InputError
 from traces.arrays import Numbers
 

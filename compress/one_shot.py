@@ -2,79 +2,50 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from pathlib import Path
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from compress.config import CompressionConfig
+from compress.container.bytes_io import MOST_DIMENSIONS
 from compress.container.model import CompressedModel
+from compress.container.tensor_coding import checked_tensor
 from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
+from compress.weight_files.parameters import NamedParameters, Role, is_matrix, plain_array, transposed_convolution
 from traces import CompressedLayer, InputError
+from traces.arrangement import Arrangement
 from traces.arrays import Numbers
-from traces.files.npz import read_npz
 
 BUFFER_NAMES = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
+_WEIGHT = re.compile(
+    r"(?:(?P<path>.+)[./])?(?P<last>weight|weight_(?:ih|hh|hr)(?:_l\d+(?:_reverse)?)?|(?:in|q|k|v)_proj_weight"
+    r"|(?:recurrent_|depthwise_|pointwise_)?kernel(?::0)?|embeddings(?::0)?)"
+)
+_COMPUTED = re.compile(r"(^|\.)parametrizations\.|(^|[._])weight_(g|v|orig|mask)$")
 
 
-def read_parameters(path: str | os.PathLike[str]) -> dict[str, Numbers]:
-    """Read parameters by name from an .npz file, or from a PyTorch state dict (.pt, .pth; PyTorch needed).
+@dataclass(eq=False)
+class _Unit:
+    """One weight to compress, with all its names, its part in a product, and the name of the bias it shares."""
 
-    A prefix `state_dict.` of all names is dropped.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-
-    Returns
-    -------
-    dict of str to array
-        Parameters by name.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or damaged, or holds anything but tensors.
-    """
-    path = Path(path)
-    parameters = _read_state_dict(path) if path.suffix in (".pt", ".pth") else read_npz(path)
-    if all(name.startswith("state_dict.") for name in parameters):
-        parameters = {name.removeprefix("state_dict."): value for name, value in parameters.items()}
-    return parameters
-
-
-def _read_state_dict(path: Path) -> dict[str, Numbers]:
-    import torch
-
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises whatever its unpickler meets
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: must be a PyTorch state dict of tensors; reading it failed: {reason}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
-        raise InputError(f"{path}: must be a state dict, names to tensors; save module.state_dict()")
-    if not all(isinstance(name, str) for name in loaded):
-        raise InputError(f"{path}: must be a state dict, names to tensors; found the name {next(iter(loaded))!r}")
-    native = (torch.float16, torch.float32, torch.float64)
-    native_values = {
-        name: value.detach().float() if value.is_floating_point() and value.dtype not in native else value.detach()
-        for name, value in loaded.items()
-    }
-    try:
-        return {name: value.numpy() for name, value in native_values.items()}
-    except (TypeError, RuntimeError) as error:  # sparse or quantised
-        raise InputError(f"{path}: must be a PyTorch state dict of plain tensors: {error}") from error
+    layer: str
+    names: list[str]
+    arrangement: Arrangement
+    bias: str | None
 
 
 def compress_parameters(
-    parameters: Mapping[str, Numbers], config: CompressionConfig | None = None
+    parameters: Mapping[str, Numbers], config: CompressionConfig | None = None, *, leave: Sequence[str] = ()
 ) -> tuple[CompressedModel, dict[str, str]]:
-    """Compress every NAME.weight of two dimensions or more, with its NAME.bias, in one step.
+    """Compress all weights among some parameters, with their biases, in one step.
+
+    A weight is a floating-point array of two dimensions or more that is named as PyTorch or Keras name weights
+    (NAME.weight, weight_ih_l0, in_proj_weight, kernel), or that enters a product in the graph of an ONNX file. Names
+    whose arrays share their memory are one tied weight.
 
     Parameters
     ----------
@@ -82,74 +53,265 @@ def compress_parameters(
         Parameters by name.
     config : CompressionConfig or None
         Settings of the layers.
+    leave : sequence of str
+        Names of layers or parameters to store as they are; shell patterns such as "head.*" are possible.
 
     Returns
     -------
     model : CompressedModel
-        The compressed model.
+        The compressed model. Rows of a layer's matrix are outputs, as far as names and shapes tell them.
     left_alone : dict of str to str
-        For each parameter that is stored as it is, the reason.
+        For each parameter that is stored as it is, or that is not among the model's parameters and tensors at all,
+        the reason.
 
     Raises
     ------
     InputError
-        If nothing can be compressed, a value is not finite, or the config names an unknown layer or has settings of
-        types or of fine-tuning, which have no effect here.
+        If nothing can be compressed, a weight is not finite, `leave` names nothing, or the config names an unknown
+        layer or has settings of types or of fine-tuning, which have no effect here.
     """
     config = config or CompressionConfig()
     _check_config(config)
-    weights, biases, left_alone = {}, {}, {}
-    parameters = {name: _native(name, values) for name, values in parameters.items()}
-    for name, values in parameters.items():
-        layer_name = name.removesuffix(".weight")
-        if name == layer_name or values.ndim < 2 or values.dtype.kind != "f" or not values.size:
-            left_alone[name] = _reason(name, values)
-            continue
-        bias = parameters.get(f"{layer_name}.bias")
-        if bias is not None and (bias.shape != values.shape[:1] or bias.dtype.kind != "f"):
-            raise InputError(
-                f"{layer_name}.bias must be [{values.shape[0]}] floating-point numbers, one for each output of "
-                f"{name}; found {bias.dtype} {list(bias.shape)}"
-            )
-        weights[layer_name], biases[layer_name] = values, bias
-    if not weights:
-        raise InputError("there is no parameter NAME.weight of two dimensions or more to compress")
-    settings = [config.settings_of(name, "") for name in weights]
-    biased = {name for name, bias in biases.items() if bias is not None}
-    for name, of_layer in zip(weights, settings, strict=True):
-        if biases[name] is not None and of_layer.share_bias:
-            del left_alone[f"{name}.bias"]
-        elif biases[name] is not None:
-            left_alone[f"{name}.bias"] = FREE_BIAS
-            biases[name] = None
-    has_tensors = any(parameters[name].dtype.kind == "f" for name in left_alone)
-    config.check_effect(dict.fromkeys(weights, ""), biased, has_tensors)
+    given = _checked(parameters)
+    roles, reasons = _roles(given)
+    units = _units(given, roles, reasons, leave)
+    if not units:
+        found = "; ".join(f"{name} ({reason})" for name, reason in [*reasons.items()][:3]) or "no parameter"
+        raise InputError(
+            f"there must be a weight to compress: floating-point numbers of two dimensions or more, named NAME.weight "
+            f"or multiplied in an ONNX graph; found {found}"
+        )
+    settings = [config.settings_of(unit.layer, "") for unit in units]
+    biased = {unit.layer for unit in units if unit.bias is not None}
+    for unit, of_layer in zip(units, settings, strict=True):
+        if unit.bias is not None and not of_layer.share_bias:
+            reasons[unit.bias] = FREE_BIAS
+            unit.bias = None
+    taken = {name for unit in units for name in (*unit.names, unit.bias)}
+    tensors = _tensors(given, [name for name in given if name not in taken], reasons, config)
+    has_tensors = any(values.dtype.kind == "f" for values in tensors.values())
+    config.check_effect({unit.layer: "" for unit in units}, biased, has_tensors)
     if config.seed and all(of_layer.initialisation != "random" for of_layer in settings):
         raise InputError("seed has no effect unless the initialisation of a layer is random; leave it out")
     layers = []
-    masks = pruning_masks(list(weights.values()), settings, config)
-    for (name, values), mask, of_layer in zip(weights.items(), masks, settings, strict=True):
-        codes, codebook, bias_codes = share_layer(values, mask, biases[name], of_layer, config.seed)
-        layers.append(CompressedLayer(name, codes.reshape(len(codes), -1), codebook, bias_codes))
+    matrices = [unit.arrangement.matrix(given[unit.names[0]]) for unit in units]
+    masks = pruning_masks(matrices, settings, config)
+    for unit, matrix, mask, of_layer in zip(units, matrices, masks, settings, strict=True):
+        bias = None if unit.bias is None else given[unit.bias]
+        layers.append(CompressedLayer(unit.layer, *share_layer(matrix, mask, bias, of_layer, config.seed)))
+    shapes = [given[unit.names[0]].shape for unit in units]
     model = CompressedModel(
         layers,
-        [values.shape for values in weights.values()],
-        tensors={name: in_bits(parameters[name], config.tensor_bits) for name in left_alone},
-        buffers=[
-            name for name in left_alone if name.rpartition(".")[2] in BUFFER_NAMES or parameters[name].dtype.kind != "f"
-        ],
+        shapes,
+        weight_names=[unit.names for unit in units],
+        bias_names=[unit.bias or _bias_name(unit.names[0]) for unit in units],
+        arrangements=[unit.arrangement for unit in units],
+        tensors=tensors,
+        buffers=[name for name in tensors if name in given.buffers or _is_buffer(name, tensors[name])],
         coding=[of_layer.coding for of_layer in settings],
     )
-    return model, left_alone
+    return model, {name: reason for name, reason in reasons.items() if name not in taken}
 
 
-def _native(name: str, values: Any) -> Numbers:
-    """Return an array of numbers; floating-point ones as float32 or float64, in this machine's order of bytes."""
-    if not isinstance(values, np.ndarray):
-        raise InputError(f"parameter {name!r} must be an array; found {type(values).__name__}")
-    if values.dtype.kind != "f":
-        return values
-    return values.astype(np.float32 if values.dtype.itemsize <= 4 else np.float64, copy=False)
+def _checked(parameters: Mapping[str, Numbers]) -> NamedParameters:
+    """Return arrays of real numbers in this machine's order of bytes; one array for all names that share memory."""
+    given = parameters if isinstance(parameters, NamedParameters) else NamedParameters({})
+    values: dict[str, Numbers] = {}
+    left_out = dict(given.left_out)
+    known: dict[Any, Numbers] = {}
+    for name, array in parameters.items():
+        if not isinstance(array, np.ndarray):
+            raise InputError(f"parameter {name!r} must be an array; found {type(array).__name__}")
+        found = plain_array(name, array)
+        if isinstance(found, str):
+            left_out[name] = found
+            continue
+        memory = (array.__array_interface__["data"][0], array.shape, array.strides, array.dtype.str)
+        if memory not in known or not array.size:
+            wide = found.dtype.kind == "f" and found.dtype.itemsize > 4
+            dtype = (np.float64 if wide else np.float32) if found.dtype.kind == "f" else found.dtype.newbyteorder("=")
+            known[memory] = found.astype(dtype, copy=False)
+        values[name] = known[memory]
+    return NamedParameters(values, left_out, given.notes, given.roles, sorted(given.buffers & set(values)))
+
+
+def _roles(given: NamedParameters) -> tuple[dict[str, Role], dict[str, str]]:
+    """Return the role of each weight, and the reason for each other parameter to be left alone."""
+    roles: dict[str, Role] = {}
+    reasons = dict(given.left_out)
+    for name, values in given.items():
+        named = _WEIGHT.fullmatch(name)
+        if values.dtype.kind != "f":
+            reasons[name] = f"{values.dtype} values, no weights"
+        elif values.ndim < 2:
+            reasons[name] = "fewer than two dimensions: no weight matrix or kernel"
+        elif not is_matrix(values) or values.ndim > MOST_DIMENSIONS:
+            reasons[name] = f"shape {list(values.shape)}: empty, or of more than {MOST_DIMENSIONS} dimensions"
+        elif name in given.buffers:
+            reasons[name] = "a buffer"
+        elif given.roles is not None and name in given.roles:
+            roles[name] = given.roles[name]
+        elif given.roles is not None:
+            reasons[name] = "no weight of a product in the graph"
+        elif _COMPUTED.search(name):
+            reasons[name] = "part of a computed weight; make it plain first (remove_parametrizations, prune.remove)"
+        elif named is None:
+            reasons[name] = "not named as a weight is, like NAME.weight"
+        else:
+            role = _role_by_shape(name, named["last"], values, given.get(_bias_name(name)))
+            if isinstance(role, str):
+                reasons[name] = role
+            else:
+                roles[name] = role
+    if given.roles is None:
+        _turn_squares(roles, given)
+    return roles, reasons
+
+
+def _role_by_shape(name: str, last: str, weight: Numbers, bias: Numbers | None) -> Role | str:
+    """Return the role of a weight by its name and by the length of its bias, or why it has none."""
+    shape, axes = weight.shape, tuple(range(weight.ndim))
+    if last.startswith("depthwise_kernel"):  # Keras: [*places, in, multiplier]
+        rows_first = Arrangement(shape, (*axes[-2:], *axes[:-2]), 2)
+    elif "kernel" in last:  # Keras: [*places, in, out]
+        rows_first = Arrangement(shape, (*axes[::-1][:2], *axes[:-2]), 1)
+    else:
+        rows_first = Arrangement.identity(shape)
+    if bias is None:
+        return Role(rows_first, None)
+    if bias.ndim == 1 and bias.dtype.kind == "f":
+        if bias.size == rows_first.rows:
+            return Role(rows_first, _bias_name(name))
+        if "kernel" in last and weight.ndim > 2 and bias.size == shape[-2]:  # transposed: [*places, out, in]
+            return Role(Arrangement(shape, (axes[-2], *axes[:-2], axes[-1]), weight.ndim - 1), None)
+        if weight.ndim == 2 and bias.size == shape[1]:  # GPT-2's: [in, out]
+            return Role(_swapped(shape), _bias_name(name))
+        groups, rest = divmod(bias.size, shape[1])
+        if "kernel" not in last and weight.ndim > 2 and groups and not rest and not shape[0] % groups:
+            return Role(transposed_convolution(shape, groups), None)
+    return f"shape {list(shape)}, while its bias has {list(bias.shape)}: not one value for each output"
+
+
+def _turn_squares(roles: dict[str, Role], given: NamedParameters) -> None:
+    """Arrange square weights as weights of the same module name are, where those are [in, out]."""
+    square = [name for name in roles if given[name].ndim == 2 and len(set(given[name].shape)) == 1 and roles[name].bias]
+    turned = {_module(name): roles[name].arrangement.axes == (1, 0) for name in roles if name not in square}
+    for name in square:
+        if turned.get(_module(name), False):
+            roles[name] = Role(_swapped(given[name].shape), roles[name].bias)
+
+
+def _units(
+    given: NamedParameters, roles: dict[str, Role], reasons: dict[str, str], leave: Sequence[str]
+) -> list[_Unit]:
+    """Return the weights to compress, tied ones once; the reasons get those of what `leave` and ties leave alone."""
+    if isinstance(leave, str):
+        raise InputError(f"leave must be a sequence of names; found the text {leave!r}; give [{leave!r}]")
+    same: dict[int, list[str]] = {}
+    for name, values in given.items():
+        same.setdefault(id(values), []).append(name)
+    unmatched = {
+        pattern for pattern in leave if not any(_matches(name, [pattern]) for name in (*given, *given.left_out))
+    }
+    units: dict[int, _Unit] = {}
+    biases: dict[str, str] = {}
+    for name, role in roles.items():
+        values = given[name]
+        names = same[id(values)]
+        layer = _layer(name)
+        unmatched -= {pattern for pattern in unmatched if _matches(layer, [pattern])}
+        if id(values) not in units:
+            if layer in {unit.layer for unit in units.values()}:
+                layer = name
+            units[id(values)] = _Unit(layer, names, role.arrangement, None)
+        unit = units[id(values)]
+        bias = role.bias if role.bias in given else None
+        if bias is None or given[bias].shape != (unit.arrangement.rows,) or given[bias].dtype.kind != "f":
+            continue
+        if len(same[id(given[bias])]) > 1 or bias in biases:
+            reasons[bias] = "a bias that is tied"
+        elif unit.bias is not None:
+            reasons[bias] = "its layer's codebook serves another bias"
+        elif _matches(bias, leave):
+            reasons[bias] = _ASKED
+        else:
+            unit.bias = biases[bias] = bias
+    if unmatched:
+        shown = ", ".join(list(given)[:8]) + (", ..." if len(given) > 8 else "")
+        raise InputError(f"leave names {', '.join(sorted(unmatched))}, which there is not; the parameters are {shown}")
+    compressed = []
+    for unit in units.values():
+        if any(_matches(name, leave) for name in (unit.layer, *map(_layer, unit.names), *unit.names)):
+            reasons |= dict.fromkeys([*unit.names, *([unit.bias] if unit.bias else [])], _ASKED)
+            continue
+        for name in (unit.names[0], *([unit.bias] if unit.bias else [])):
+            if not np.isfinite(given[name]).all():
+                raise InputError(
+                    f"parameter {name!r} must be finite; found NaN or infinity (has the training diverged?)"
+                )
+        compressed.append(unit)
+    return compressed
+
+
+_ASKED = "left as asked"
+
+
+def _tensors(
+    given: NamedParameters, names: Sequence[str], reasons: dict[str, str], config: CompressionConfig
+) -> dict[str, Numbers]:
+    """Return the tensors that are stored as they are; the reasons get those of what a container cannot hold."""
+    tensors = {}
+    for name in names:
+        values = given[name]
+        try:
+            if values.dtype == np.float64:
+                with np.errstate(over="ignore"):
+                    narrow = values.astype(np.float32)
+                values = narrow if np.isfinite(narrow).sum() == np.isfinite(values).sum() else values
+            tensors[name] = in_bits(checked_tensor(name, values), config.tensor_bits)
+        except InputError as error:
+            if config.tensor_bits == 16 and "16 bits" in str(error):
+                raise InputError(f"tensor {name!r}: {error}") from error
+            reasons[name] = f"not stored: {error}"
+            continue
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            reasons[name] += "; not finite"
+    return tensors
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _layer(weight: str) -> str:
+    """Return the name of the layer of a weight: of its module, or its own where a module has several."""
+    named = _WEIGHT.fullmatch(weight)
+    plain = named is not None and named["last"].removesuffix(":0") in ("weight", "kernel", "embeddings")
+    return (named["path"] or weight) if named is not None and plain else weight
+
+
+def _module(weight: str) -> str:
+    """Return the last part of the name of a weight's module: c_proj of h.0.attn.c_proj.weight."""
+    return re.split(r"[./]", weight)[-2] if re.search(r"[./]", weight) else ""
+
+
+def _bias_name(weight: str) -> str:
+    """Return the name of the bias of a weight: fc.bias of fc.weight, bias_ih_l0 of weight_ih_l0."""
+    named = _WEIGHT.fullmatch(weight)
+    if named is None:
+        return f"{weight}.bias"
+    last = named["last"]
+    return weight[: len(weight) - len(last)] + last.replace("weight", "bias").replace("kernel", "bias")
+
+
+def _swapped(shape: tuple[int, ...]) -> Arrangement:
+    return Arrangement(shape, (1, 0), 1)
+
+
+def _is_buffer(name: str, values: Numbers) -> bool:
+    """Return True if a tensor is no parameter, by its name, type or values."""
+    is_float = values.dtype.kind == "f"
+    return name.rpartition(".")[2] in BUFFER_NAMES or not is_float or not np.isfinite(values).all()
 
 
 def _check_config(config: CompressionConfig) -> None:
@@ -159,12 +321,3 @@ def _check_config(config: CompressionConfig) -> None:
             raise InputError(
                 f"{name} has no effect where weights are compressed in one step, without their network; leave it out"
             )
-
-
-def _reason(name: str, values: Numbers) -> str:
-    """Return why a parameter is stored as it is."""
-    if values.dtype.kind != "f":
-        return f"{values.dtype} values, no weights"
-    if values.ndim < 2:
-        return "fewer than two dimensions: no weight matrix or kernel"
-    return "not named NAME.weight, or empty"

@@ -178,7 +178,7 @@ def resnet(weights: tyro.conf.Positional[Path], data: Path, out: Path = RESULTS_
         data: folder of CIFAR-10 as IDX files, images [images, 3, 32, 32]
         out: folder of the results
     """
-    from compress.one_shot import read_parameters
+    from compress.weight_files.reading import read_parameters
     from designs.experiments.resnet import run_resnet
     from traces.files.images import load_idx_folder
 
@@ -207,7 +207,7 @@ def planning(
         resnet: state dict of a trained ResNet-20, and the folder of CIFAR-10 as IDX files
         out: folder of the results
     """
-    from compress.one_shot import read_parameters
+    from compress.weight_files.reading import read_parameters
     from designs.experiments import planning as experiment
     from designs.experiments.resnet import load_resnet
     from traces.files.images import load_idx_folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from compress.network_source import load_parameters, named_function
-from compress.one_shot import read_parameters
+from compress.weight_files.reading import read_parameters
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.experiments.main_job import TRAINED_FILE, build_network
 from designs.experiments.planning import TRAINED_ON, lenet, resnet

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from compress import CompressedModel
-from compress.one_shot import read_parameters
+from compress.weight_files.reading import read_parameters
 from designs.experiments.benchmark import run_benchmark
 from designs.experiments.eie_sweeps import SWEPT
 from designs.experiments.line_widths import run_line_widths

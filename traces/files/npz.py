@@ -175,8 +175,10 @@ def write_npz(path: str | os.PathLike[str], arrays: dict[str, Numbers]) -> None:
     arrays : dict
         Arrays by name.
     """
-    with atomic_file(path) as temporary, temporary.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
+    with atomic_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, values in arrays.items():  # numpy.savez_compressed takes no array named file or allow_pickle
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(values), allow_pickle=False)
 
 
 def write_npy(path: str | os.PathLike[str], array: Numbers) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -192,6 +193,36 @@ def test_weights_are_packed_and_what_is_left_alone_is_said(tmp_path: Path) -> No
     assert model.shapes[0] == (4, 2, 3, 3)
 
 
+def test_a_checkpoint_is_packed_and_unpacked_and_what_was_chosen_is_said(tmp_path: Path) -> None:
+    torch: Any = pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    (tmp_path / "mine.py").write_text(
+        "import torch\n\n\ndef build():\n    torch.manual_seed(0)\n"
+        "    network = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 6))\n"
+        "    network.register_buffer('mask', torch.full((2,), -torch.inf))\n    return network\n"
+    )
+    done = run_command("compress", "pack", "mine:build", "built.dc", "--leave", "2", folder=tmp_path)
+    assert "stored as they are (left as asked): 2.weight, 2.bias" in done.stdout, done.stderr
+    assert "To measure it: python -m compress measure built.dc mine:build INPUTS" in done.stdout
+    assert run_command("compress", "unpack", "built.dc", "built.pt", folder=tmp_path).returncode == 0
+    state = torch.load(tmp_path / "built.pt", weights_only=True)
+    assert torch.isinf(state["mask"]).all()
+    assert "1.running_mean" in state
+    torch.save({"ema": state, "model": {**state, "0._extra_state": {}}}, tmp_path / "net.ckpt")
+    done = run_command("compress", "pack", "net.ckpt", "net.dc", folder=tmp_path)
+    assert done.returncode == 2
+    assert "key must name the state dict to read; found them at 'ema', 'model'; give key='ema'" in done.stderr
+    done = run_command("compress", "pack", "net.ckpt", "net.dc", "--key", "model", folder=tmp_path)
+    assert "left out (dict, no tensor): 0._extra_state" in done.stdout, done.stderr
+    assert "measure net.dc NETWORK INPUTS --weights net.ckpt" in done.stdout
+    for name, sentence in (
+        ("net.onnx", "holds no graph, so that no ONNX file"),
+        ("net.txt", "must end in .npz, .safe"),
+    ):
+        done = run_command("compress", "unpack", "net.dc", name, folder=tmp_path)
+        assert (done.returncode, sentence in done.stderr) == (2, True), done.stderr
+        assert not (tmp_path / name).exists()
+
+
 def test_a_container_is_as_large_as_its_settings_say_and_goes_to_safetensors_and_back(tmp_path: Path) -> None:
     weights = np.random.default_rng(0).normal(size=(40, 60)).astype(np.float32)
     write_npz(tmp_path / "net.npz", {"fc.weight": weights, "fc.bias": weights[0, :40]})
@@ -342,15 +373,28 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["compress", "pack", "net.npz", "out.dc", "--config", "absent.toml"], "absent.toml: cannot be read: No such"),
         (["compress", "pack", "net.npz", "out.dc", "--config", "x.toml", "--density", "0.5"], "not both"),
         (["compress", "pack", "flat.npz", "out.dc", "--coder", "range", "--index-bits", "4"], "have no effect with"),
-        (["compress", "pack", "bias.npz", "out.dc"], "fc.bias must be [3] floating-point numbers"),
+        (["compress", "pack", "bias.npz", "out.dc", "--leave", "f*"], "fc.weight (left as asked)"),
+        (
+            ["compress", "pack", "bias.npz", "out.dc", "--leave", "fd"],
+            "error: leave names fd, which there is not; the p",
+        ),
+        (
+            ["compress", "pack", "bias.npz", "out.dc", "--key", "ema"],
+            "key has no effect, since only PyTorch checkpoints",
+        ),
+        (
+            ["compress", "pack", "bias.npz", "bias.npz"],
+            "error: bias.npz: the container would replace the weights; choo",
+        ),
+        (["compress", "pack", "mine:net", "out.dc"], "error: mine:net: the module cannot be imported"),
         (
             ["compress", "pack", "flat.npz", "out.dc", "--layer-density", "fc", "7"],
             "error: layers.fc: density: the share of weights",
         ),
         (["compress", "show", "text.dc"], "error: text.dc: a container starts with"),
-        (["compress", "pack", "text.npz", "out.dc"], "error: text.npz: must be a whole .npy or .npz file"),
-        (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a PyTorch state dict of tensors"),
-        (["compress", "pack", "flat.npz", "out.dc"], "error: there is no parameter NAME.weight of two dimensions"),
+        (["compress", "pack", "text.npz", "out.dc"], "error: text.npz: must be a file of weights; found text"),
+        (["compress", "pack", "text.pt", "out.dc"], "error: text.pt: must be a file of weights; found text"),
+        (["compress", "pack", "flat.npz", "out.dc"], "error: there must be a weight to compress: floating"),
         (["sim", "absent.npz"], "error: absent.npz: there is no such file"),
         (
             ["sim", "layer.npz", "--prototxt", "x"],
