@@ -19,9 +19,11 @@ from traces.arrays import Floats, Floats64, Integers64, Numbers
 
 if TYPE_CHECKING:
     from compress import CompressedModel
-    from traces.graph.network import FlatNetwork, Network, NetworkLayer, OffArray
+    from traces import Network, NetworkLayer, OffArray
+    from traces.graph.compressed import CompressedNetwork
+    from traces.graph.layers import FlatNetwork
     from traces.graph.products import Part, Product
-    from traces.graph.stored import CompressedNetwork, StoredLayer
+    from traces.graph.stored import StoredLayer
 
 CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
 #: Energy of 32-bit floating-point operations at 45 nm, in pJ. Source: Horowitz, ISSCC 2014, as in Table I of EIE.
@@ -158,8 +160,8 @@ def simulate_network(
     Parameters
     ----------
     network : CompressedModel, CompressedNetwork, path or sequence of layers
-        A compressed network with its graph, or the container file of one; or fully connected layers, packed or not, with a
-        rectifier (ReLU) between them.
+        A compressed network with its graph, or the container file of one; or fully connected layers, packed or not,
+        with a rectifier (ReLU) between them.
     inputs : array, tuple of arrays, or dict of arrays
         Inputs, in order or by name; the first axis of each holds the inputs.
     config : ArrayConfig, optional
@@ -234,7 +236,7 @@ def _opened(
         network = CompressedModel.load(network)
     if hasattr(network, "stored_layers"):
         return network.network, network.stored_layers, {}
-    from traces.graph.stored import CompressedNetwork
+    from traces.graph.compressed import CompressedNetwork
 
     try:
         layers = list(network)
@@ -319,7 +321,7 @@ class _Run:
             from traces.graph.layers import resolve
 
             self._flat = resolve(self._network, feeds, lambda layer: layer.weight in self._stored)
-            used = set(self._flat.layer_of_part[id(p)] for each in self._flat.program.products for p in each.parts)
+            used = {self._flat.layer_of_part[id(p)] for each in self._flat.program.products for p in each.parts}
             for number in sorted(used):
                 self._pack(self._flat, number)
             if not used:

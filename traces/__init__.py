@@ -22,9 +22,11 @@ from traces.files.npz import (
     write_npy,
     write_npz,
 )
+from traces.graph.compressed import CompressedNetwork
+from traces.graph.description import NetworkInput, NetworkLayer, OffArray, Recorded
+from traces.graph.network import Network
+from traces.graph.stored import StoredLayer, array_matrices
 from traces.inputs import AnyInputs, Inputs
-from traces.graph.network import Network, NetworkInput, NetworkLayer, OffArray, Recorded
-from traces.graph.stored import CompressedNetwork, StoredLayer, array_matrices
 from traces.layer import CompressedLayer
 from traces.lazy_names import lazy_names
 from traces.synthetic import draw_layer, draw_uneven_layer
@@ -49,8 +51,8 @@ __all__ = [
     "OffArray",
     "Recorded",
     "StoredLayer",
-    "array_matrices",
     "Unevenness",
+    "array_matrices",
     "benchmark_layer",
     "draw_layer",
     "draw_uneven_layer",

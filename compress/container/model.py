@@ -40,6 +40,8 @@ from traces import CompressedLayer, InputError
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
 from traces.files.atomic_file import write_atomically
+from traces.graph.network import Network
+from traces.graph.stored import StoredLayer
 from traces.layer import MOST_WEIGHTS
 
 if TYPE_CHECKING:
@@ -224,6 +226,27 @@ class CompressedModel:
     def coded(self, coding: CodingChoice) -> CompressedModel:
         """Return the same model with all layers written by another coding choice."""
         return self._changed(coding=coding)
+
+    @property
+    def stored_layers(self) -> dict[str, StoredLayer]:
+        """Compressed parameters by name, each with its layer and the way to its matrix."""
+        stored: dict[str, StoredLayer] = {}
+        for layer, shape, weight_names, bias_name, arrangement in zip(
+            self._layers, self.shapes, self.weight_names, self.bias_names, self.arrangements, strict=True
+        ):
+            entry = StoredLayer(layer, shape, arrangement or Arrangement.identity(shape), bias_name)
+            stored |= dict.fromkeys(weight_names, entry)
+        return stored
+
+    @cached_property
+    def network(self) -> Network:
+        """Network of the model's graph, with the decoded parameters. Raises InputError if there is no graph."""
+        if self.graph is None:
+            raise InputError(
+                "the container must hold the network's graph; it holds none; compress the network with its inputs, or "
+                "an ONNX file"
+            )
+        return Network.from_bytes("container", self.graph, {**self.decoded_parameters(), **self._tensors})
 
     def with_graph(self, graph: bytes) -> CompressedModel:
         """Return the same model with a graph."""

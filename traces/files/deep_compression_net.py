@@ -26,9 +26,10 @@ from traces.arrangement import Arrangement
 from traces.arrays import Numbers
 from traces.errors import InputError
 from traces.files.prototxt import Message, parse_prototxt
+from traces.graph.compressed import CompressedNetwork
 from traces.graph.network import Network
 from traces.graph.runtime import check_packages
-from traces.graph.stored import CompressedNetwork, StoredLayer
+from traces.graph.stored import StoredLayer
 from traces.layer import CompressedLayer, check_size
 
 MAX_GAP = 15

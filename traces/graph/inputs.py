@@ -10,7 +10,8 @@ from onnx import ModelProto, helper
 
 from traces.arrays import Numbers
 from traces.errors import InputError
-from traces.graph.network import NetworkInput
+from traces.graph.description import NetworkInput
+from traces.graph.surgery import WHOLE
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
@@ -24,22 +25,19 @@ def network_inputs(model: ModelProto) -> tuple[NetworkInput, ...]:
     The first axis of the first input holds the inputs. Another input has them on the axis whose length has the same
     name; on its first axis if that length has none.
     """
-    entries = []
     lengths = [_lengths(value) for value in model.graph.input]
     symbol = next((axes[0] for axes in lengths if axes), None)
-    whole = next((each.value for each in model.metadata_props if each.key == "whole"), "")
+    is_whole = any(each.key == WHOLE for each in model.metadata_props)
+    entries = []
     for value, axes in zip(model.graph.input, lengths, strict=True):
+        axis: int | None = None
+        if isinstance(symbol, str) and symbol and symbol in axes:
+            axis = axes.index(symbol)
+        elif axes and axes[0] in (1, _UNKNOWN) and (symbol == 1 or isinstance(symbol, str)):
+            axis = 0
+        axis = None if is_whole else axis
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
         shape = tuple(length if isinstance(length, int) else None for length in axes)
-        axis: int | None = None
-        if isinstance(symbol, str) and symbol != _UNKNOWN and symbol in axes:
-            axis = axes.index(symbol)
-        elif axes and (axes[0] == 1 or axes[0] == _UNKNOWN) and (symbol == 1 or isinstance(symbol, str)):
-            axis = 0
-        elif axes and isinstance(symbol, str) and isinstance(axes[0], str) and not entries:
-            axis = 0
-        if whole:
-            axis = None
         entries.append(NetworkInput(value.name, dtype, shape, axis, axis is not None and axes[axis] == 1))
     return tuple(entries)
 
@@ -57,6 +55,7 @@ def _lengths(value: ValueInfoProto) -> list[int | str]:
 def bound(network: str, entries: Sequence[NetworkInput], inputs: Any) -> dict[str, Numbers]:
     """Return inputs as arrays by name. Raises InputError if they do not fit."""
     names = [entry.name for entry in entries]
+    inputs = getattr(inputs, "given", inputs)  # those of traces.inputs.Inputs
     if isinstance(inputs, Mapping):
         given = dict(inputs)
     elif isinstance(inputs, tuple) or (isinstance(inputs, list) and len(entries) > 1):

@@ -84,7 +84,7 @@ def _of_model(
 
 def _scopes(graph: GraphProto) -> dict[str, str]:
     """Return the module that each value was computed in, where the exporter says so."""
-    scopes = {}
+    scopes: dict[str, str] = {}
     for node in graph.node:
         for entry in node.metadata_props:
             if entry.key == "pkg.torch.onnx.name_scopes":

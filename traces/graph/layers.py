@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import ModelProto, NodeProto
+from onnx import NodeProto
 
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
-from traces.graph.network import FlatNetwork, NetworkLayer, OffArray, Recorded
+from traces.graph.description import NetworkLayer, OffArray, Recorded
 from traces.graph.products import Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
@@ -20,6 +21,31 @@ from traces.graph.surgery import attributes, flatten, restored
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
+
+
+@dataclass(eq=False)
+class FlatNetwork:
+    """Network resolved for inputs of certain shapes: what runs, in which order.
+
+    Attributes
+    ----------
+    program : Program
+        Execution of the graph.
+    layers : list of NetworkLayer
+        Layers, in the order of their first call.
+    layer_of_part : dict
+        Number of the layer of each part of a product, by the part's id.
+    lookups : dict of str to int
+        Tables of weights, and the look-ups in each.
+    biases : list of numpy.ndarray or None
+        Values that the array adds, float32 [groups, rows / groups], of each layer.
+    """
+
+    program: Program
+    layers: list[NetworkLayer]
+    layer_of_part: dict[int, int]
+    lookups: dict[str, int]
+    biases: list[Numbers | None]
 
 
 def resolve(
@@ -99,7 +125,7 @@ def _layers(
                 biases.append(None if bias is None else bias.astype(np.float32))
             number = keys[key]
             layer_of_part[id(part)] = number
-            layers[number] = _replaced(layers[number], calls=layers[number].calls + 1)
+            layers[number] = replace(layers[number], calls=layers[number].calls + 1)
     return _with_own_names(layers), layer_of_part, biases
 
 
@@ -141,15 +167,9 @@ def _with_own_names(layers: list[NetworkLayer]) -> list[NetworkLayer]:
         if totals[layer.name] > 1:
             place = counts.get(layer.name, 0)
             counts[layer.name] = place + 1
-            layer = _replaced(layer, name=f"{layer.name}[{place}]")
+            layer = replace(layer, name=f"{layer.name}[{place}]")
         named.append(layer)
     return named
-
-
-def _replaced(layer: NetworkLayer, **changes: Any) -> NetworkLayer:
-    from dataclasses import replace
-
-    return replace(layer, **changes)
 
 
 def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
@@ -163,7 +183,7 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
             bias = flat.biases[flat.layer_of_part[id(part)]]
             matrices[id(part)] = np.swapaxes(weights, 1, 2), None if bias is None else bias[:, np.newaxis]
         weights, bias = matrices[id(part)]
-        products = np.matmul(vectors, weights)
+        products: Floats = np.matmul(vectors, weights)
         return products if bias is None else (products + bias).astype(products.dtype)
 
     return multiply
@@ -182,7 +202,7 @@ def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[Network
     flat.program.run(feeds, counting)
     inputs = network.num_inputs(feeds)
     layers = [
-        _replaced(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
+        replace(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
     ]
     return layers, off_array(flat, feeds, inputs)
 
@@ -334,7 +354,7 @@ def record(
     total = network.num_inputs(feeds)
     flat = network.flat(network.part(feeds, 0, 1))
     quota = None if most is None else max(1, -(-most // total))
-    kept: list[list[list[Floats]]] = [[] for _ in flat.layers]
+    kept: list[list[Floats]] = [[] for _ in flat.layers]
     counts = [0] * len(flat.layers)
     multiply = dense(flat)
     for place in range(total):
@@ -371,7 +391,3 @@ def _spaced(vectors: Floats, most: int | None) -> Floats:
     if most is None or vectors.shape[1] <= most:
         return vectors
     return vectors[:, np.linspace(0, vectors.shape[1] - 1, most).astype(np.int64)]
-
-
-__all__ = ["chunked", "joined", "off_array", "record", "resolve", "run_whole", "traced"]
-_ = ModelProto

@@ -17,6 +17,7 @@ from onnx import ModelProto
 from traces.arrays import Numbers
 from traces.errors import InputError
 from traces.graph.runtime import Session
+from traces.graph.surgery import WHOLE
 
 _BATCH = "inputs"  # name of the axis that holds the inputs
 _CLOSE = 1e-3  # of the largest output, between a module and its graph
@@ -56,7 +57,8 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
         import onnxscript  # noqa: F401
     except ImportError:
         raise InputError(
-            f"{name}: tracing a module needs the package onnxscript; install the extra: pip install 'eie-codesign[onnx]'"
+            f"{name}: tracing a module needs the package onnxscript; install the extra: "
+            f"pip install 'eie-codesign[onnx]'"
         ) from None
     module = _with_plain_projections(independent_copy(module)).eval()
     arguments, keywords = _tensors(name, inputs)
@@ -77,7 +79,7 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
         models.append((_export(name, module, arguments, keywords, dynamic=False), "whole"))
     model, mode = models[0]
     if mode == "whole":
-        model.metadata_props.add(key="whole", value="1")
+        model.metadata_props.add(key=WHOLE, value="1")
     names = [value.name for value in model.graph.input]
     values = [*arguments, *keywords.values()]
     if len(names) != len(values):
@@ -211,20 +213,25 @@ def _independent(
     batch: int,
     outputs: Any,
 ) -> bool:
-    """Return True if the first axis holds inputs that the module treats one by one."""
+    """Return True if the first axis holds inputs that the module treats one by one.
+
+    The first and the last input are run alone; a single input is run twice at once.
+    """
     if batch == 1:
-        doubled = _outputs(module, [_doubled(v) for v in arguments], {k: _doubled(v) for k, v in keywords.items()})
-        single = flat_outputs(outputs)
-        if doubled is None or len(doubled) != len(single):
-            return False
-        pairs = zip(doubled, single, strict=True)
-        return all(two.shape[:1] == (2,) and _close(two[:1], one) for two, one in pairs)
-    alone = _outputs(module, [v[:1] for v in arguments], {k: v[:1] for k, v in keywords.items()})
-    together = flat_outputs(outputs)
-    if alone is None or len(alone) != len(together):
+        arguments, keywords, batch = [_doubled(v) for v in arguments], {k: _doubled(v) for k, v in keywords.items()}, 2
+        together = _outputs(module, arguments, keywords)
+    else:
+        together = flat_outputs(outputs)
+    if together is None or any(many.shape[:1] != (batch,) for many in together):
         return False
-    pairs = zip(together, alone, strict=True)
-    return all(many.shape[:1] == (batch,) and _close(many[:1], one) for many, one in pairs)
+    for place in (0, batch - 1):
+        part = slice(place, place + 1)
+        alone = _outputs(module, [v[part] for v in arguments], {k: v[part] for k, v in keywords.items()})
+        if alone is None or len(alone) != len(together):
+            return False
+        if not all(_close(many[part], one) for many, one in zip(together, alone, strict=True)):
+            return False
+    return True
 
 
 def _outputs(
@@ -284,7 +291,7 @@ def _export(
     shapes: Any = None
     if dynamic:
         axes = {0: _BATCH}
-        shapes = tuple(axes for _ in arguments) if not keywords else {key: axes for key in keywords}
+        shapes = tuple(axes for _ in arguments) if not keywords else dict.fromkeys(keywords, axes)
         if arguments and keywords:
             raise InputError(f"{name}: inputs must be given all by position or all by name")
     try:

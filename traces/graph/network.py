@@ -2,138 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from traces.arrays import Floats, Integers64, Numbers
+from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.graph.description import NetworkInput, NetworkLayer, OffArray, Recorded
 from traces.graph.runtime import check_packages
 
 if TYPE_CHECKING:
     import onnx
     import torch
 
-    from traces.graph.products import Multiply, Part, Product
-    from traces.graph.program import Program
-    from traces.graph.resolve import Origin
+    from traces.graph.layers import FlatNetwork
 
 #: Inputs of a network: one array, several in order, or arrays by input name.
 Inputs = Any
-
-
-class OffArray(NamedTuple):
-    """Operations of one kind that are computed off the array, per input.
-
-    Attributes
-    ----------
-    count : int
-        Operations.
-    elements : int
-        Values that they compute.
-    macs : int
-        Multiply-accumulates: products of activations with activations, and of weights that stay off the array.
-    """
-
-    count: int
-    elements: int
-    macs: int
-
-
-@dataclass(frozen=True)
-class NetworkInput:
-    """Input of a network.
-
-    Attributes
-    ----------
-    name : str
-        Name of the input.
-    dtype : numpy.dtype
-        Type of its values.
-    shape : tuple of int or None
-        Length of each axis; None where any length fits.
-    batch_axis : int or None
-        Axis along which the network takes many inputs; None if the value is the same for all inputs.
-    fixed_batch : bool
-        True if the graph takes one input at a time along that axis.
-    """
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | None, ...]
-    batch_axis: int | None
-    fixed_batch: bool
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkLayer:
-    """Product of one weight with activations; all of its calls.
-
-    Attributes
-    ----------
-    name : str
-        Name of the layer: that of its parameter, without `.weight`.
-    kind : str
-        Kind of layer: Linear, Conv2d, ConvTranspose1d, LSTM, GRU, Einsum, ...
-    rows, columns : int
-        Rows of the weights, all groups together, and columns.
-    groups : int
-        Matrices of rows / groups rows, each with activations of its own.
-    weight : str
-        Parameter that holds the weights.
-    places : numpy.ndarray
-        Flat place in the parameter of each weight, int64 [groups, rows / groups, columns].
-    bias : str or None
-        Parameter that holds the bias, if it is one parameter; the array adds it.
-    bias_places : numpy.ndarray or None
-        Flat place in that parameter of each bias, int64 [groups, rows / groups].
-    calls : int
-        Places in the graph where the weights are multiplied.
-    vectors_per_input : float
-        Vectors that are multiplied for one input, in all calls and groups; nan if no inputs are known.
-    """
-
-    name: str
-    kind: str
-    rows: int
-    columns: int
-    groups: int
-    weight: str
-    places: Integers64
-    bias: str | None
-    bias_places: Integers64 | None
-    calls: int
-    vectors_per_input: float
-
-
-@dataclass(eq=False)
-class FlatNetwork:
-    """Network resolved for inputs of certain shapes: what runs, in which order.
-
-    Attributes
-    ----------
-    program : Program
-        Execution of the graph.
-    layers : list of NetworkLayer
-        Layers, in the order of their first call.
-    layer_of_part : dict
-        Number of the layer of each part of a product, by the part's id.
-    bias_of_part : dict
-        Values that hold the bias of each part.
-    lookups : dict of str to int
-        Tables of weights, and the look-ups in each.
-    """
-
-    program: Program
-    layers: list[NetworkLayer]
-    layer_of_part: dict[int, int]
-    lookups: dict[str, int]
-    biases: list[Numbers | None]
 
 
 class Network:
@@ -346,28 +233,3 @@ class Network:
         from traces.graph.layers import record
 
         return record(self, self.bind(inputs), most, after_input)
-
-
-@dataclass(frozen=True, eq=False)
-class Recorded:
-    """Vectors that enter one layer.
-
-    Attributes
-    ----------
-    vectors : numpy.ndarray
-        Vectors, float32 [groups, vectors, columns]; one of zeros for a layer that is never called.
-    per_input : float
-        Vectors of one group for one input, mean.
-    """
-
-    vectors: Floats
-    per_input: float
-
-
-def is_onnx(path: str | os.PathLike[str]) -> bool:
-    """Return True if the name of a file is that of an ONNX file."""
-    return Path(path).suffix.lower() == ".onnx"
-
-
-__all__ = ["Network", "NetworkInput", "NetworkLayer", "OffArray", "Recorded"]
-_ = (Sequence, TYPE_CHECKING)

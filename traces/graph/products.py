@@ -349,7 +349,7 @@ def _gemm(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
     weight = second if weight_second else first
     transposed = trans_b if weight_second else not trans_a
     shape = fixed.value(weight).shape
-    rows, columns = shape if transposed else shape[::-1]
+    rows = shape[0] if transposed else shape[1]
 
     def matrix(w: Numbers) -> Numbers:
         return (w if transposed else w.T)[np.newaxis]
@@ -382,7 +382,7 @@ def _gemm(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
             result = result + beta * np.asarray(addend)
         return (np.ascontiguousarray(result.astype(activations.dtype)),)
 
-    entering = (first if not weight_second else first,) if weight_second else (second,)
+    entering: tuple[str, ...] = (first,) if weight_second else (second,)
     if added and fixed_addend is None:
         entering = (*entering, added)
     batch_axis = (1 if trans_a else 0) if weight_second else (0 if trans_b else 1)

@@ -38,13 +38,13 @@ def check_packages() -> None:
 
 def read_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """Read an ONNX file, with external data beside it. Raises InputError if it is missing or no ONNX model."""
-    onnx, _ = _packages()
+    package, _ = _packages()
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file")
     try:
-        model: onnx.ModelProto = onnx.load(path)
-        onnx.checker.check_model(model, full_check=False)
+        model: onnx.ModelProto = package.load(path)
+        package.checker.check_model(model, full_check=False)
     except MemoryError:
         raise
     except Exception as error:  # protobuf, the checker and the reader of external data raise their own

@@ -10,9 +10,7 @@ import numpy as np
 
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
-from traces.errors import InputError
-from traces.graph.network import Network, NetworkLayer
-from traces.graph.runtime import check_packages
+from traces.graph.description import NetworkLayer
 from traces.layer import CompressedLayer
 
 
@@ -36,57 +34,6 @@ class StoredLayer:
     shape: tuple[int, ...]
     arrangement: Arrangement
     bias_name: str
-
-
-@dataclass(frozen=True, eq=False)
-class CompressedNetwork:
-    """Network whose weights are compressed.
-
-    Attributes
-    ----------
-    network : Network
-        The network, with the decoded weights.
-    stored_layers : Mapping[str, StoredLayer]
-        Its compressed parameters by name.
-    """
-
-    network: Network
-    stored_layers: Mapping[str, StoredLayer]
-
-    @classmethod
-    def of_layers(cls, layers: Sequence[CompressedLayer], name: str = "layers") -> CompressedNetwork:
-        """Return the network of fully connected layers with a rectifier (ReLU) after each but the last.
-
-        Raises
-        ------
-        InputError
-            If there are no layers, two have one name, or one does not fit the layer before it.
-        """
-        if not layers:
-            raise InputError(f"network {name!r} must have at least one layer")
-        names = [layer.name for layer in layers]
-        if len(set(names)) < len(names):
-            raise InputError(f"network {name!r}: every layer needs a name of its own; found {', '.join(names)}")
-        for before, after in zip(layers, layers[1:], strict=False):
-            if before.rows != after.columns:
-                raise InputError(
-                    f"network {name!r}: layer {after.name!r} must have {before.rows:,} columns, the rows of "
-                    f"{before.name!r}; found {after.columns:,}"
-                )
-        check_packages()
-        graph, parameters = _sequential(layers)
-        stored = {
-            f"{layer.name}.weight": StoredLayer(
-                layer, layer.codes.shape, Arrangement.identity(layer.codes.shape), f"{layer.name}.bias"
-            )
-            for layer in layers
-        }
-        return cls(Network(name, graph, parameters), stored)
-
-    @property
-    def layers(self) -> list[CompressedLayer]:
-        """The compressed layers, in order."""
-        return [stored.layer for stored in self.stored_layers.values()]
 
 
 def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | None) -> list[CompressedLayer]:
@@ -159,35 +106,3 @@ def _has_rows(arrangement: Arrangement, layer: NetworkLayer) -> bool:
     rows = layer.places.reshape(-1, layer.columns)
     found = row_of[rows[:, 0]]
     return bool((found >= 0).all() and np.array_equal(matrix[found], rows))
-
-
-def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:
-    """Return the graph of fully connected layers with a ReLU after each but the last, and its parameters."""
-    from onnx import TensorProto, helper
-
-    nodes: list[Any] = []
-    parameters: dict[str, Numbers] = {}
-    entering = "input"
-    for number, layer in enumerate(layers):
-        weight, bias = f"{layer.name}.weight", f"{layer.name}.bias"
-        parameters[weight] = layer.weights()
-        operands = [entering, weight]
-        if layer.bias is not None or layer.free_bias is not None:
-            parameters[bias] = layer.bias_values()
-            operands.append(bias)
-        product = f"{layer.name}/product"
-        nodes.append(helper.make_node("Gemm", operands, [product], name=layer.name, transB=1))
-        entering = product
-        if number < len(layers) - 1:
-            entering = f"{layer.name}/rectified"
-            nodes.append(helper.make_node("Relu", [product], [entering]))
-    nodes.append(helper.make_node("Identity", [entering], ["output"]))
-    graph = helper.make_graph(
-        nodes,
-        "layers",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["inputs", layers[0].columns])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["inputs", layers[-1].rows])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    model.ir_version = 8
-    return model, parameters

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from traces.arrays import Numbers
@@ -19,6 +18,7 @@ from traces.errors import InputError
 from traces.graph.runtime import Session
 
 MOST_ITERATIONS = 10_000
+WHOLE = "whole"  # metadata of a graph whose inputs are one input, whatever their first axes
 _LARGE = 64  # integer constants with more values are taken out of the graph as parameters are
 _TYPES = "parameter_types"
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
@@ -146,7 +146,8 @@ def constant_tensor(node: NodeProto) -> TensorProto | None:
     """Return the value of a Constant node as a tensor, or None if it is text or sparse."""
     (attribute,) = node.attribute
     if attribute.name == "value":
-        return attribute.t
+        tensor: TensorProto = attribute.t
+        return tensor
     if attribute.name in ("value_float", "value_floats", "value_int", "value_ints"):
         dtype = np.float32 if "float" in attribute.name else np.int64
         return numpy_helper.from_array(np.array(helper.get_attribute_value(attribute), dtype=dtype))
@@ -238,7 +239,8 @@ def _observed(model: ModelProto, feeds: Mapping[str, Numbers]) -> dict[str, Any]
 
 
 def _place(node: NodeProto) -> str:
-    return next(name for name in node.output if name)
+    names: list[str] = [name for name in node.output if name]
+    return names[0]
 
 
 def _copied(graph: GraphProto, prefix: str, bound: Mapping[str, str]) -> tuple[list[NodeProto], list[str]]:
@@ -418,7 +420,10 @@ def _unique(name: str, taken: set[str]) -> str:
 def _strip(model: ModelProto) -> None:
     """Remove comments, shapes of inner values and metadata."""
     model.doc_string = ""
+    is_whole = any(each.key == WHOLE for each in model.metadata_props)
     del model.metadata_props[:]
+    if is_whole:
+        model.metadata_props.add(key=WHOLE, value="1")
     del model.training_info[:]
 
     def visit(graph: GraphProto) -> None:
