@@ -197,9 +197,10 @@ def simulate_network(
     `CHUNK_BYTES` of one layer's vectors and outputs are in memory at a time, but at least those of one input.
     """
     config = config or ArrayConfig()
-    opened, stored, given = _opened(network)
+    compressed, given = compressed_network(network)
+    opened = compressed.network
     feeds = opened.bind(inputs)
-    run = _Run(opened, stored, {**given, **(packed or {})}, config)
+    run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config)
     total = opened.num_inputs(feeds)
     parts: list[dict[str, Any]] = []
     if state:
@@ -226,18 +227,24 @@ def simulate_network(
     return NetworkResult(config, run.costs(), output, run.output_difference, off_array, host)
 
 
-def _opened(
-    network: Any,
-) -> tuple[Network, Mapping[str, StoredLayer], dict[str, list[PackedLayer]]]:
-    """Return the network with decoded weights, its compressed parameters by name, and layers that are packed."""
+def compressed_network(network: Any) -> tuple[CompressedNetwork, dict[str, list[PackedLayer]]]:
+    """Return anything that `simulate_network` takes as a compressed network, and the layers of it that are packed.
+
+    Raises
+    ------
+    InputError
+        If it is no compressed network, or a container without a graph.
+    """
+    from traces.graph.compressed import CompressedNetwork
+
     if isinstance(network, str | os.PathLike):
         from compress import CompressedModel
 
         network = CompressedModel.load(network)
+    if isinstance(network, CompressedNetwork):
+        return network, {}
     if hasattr(network, "stored_layers"):
-        return network.network, network.stored_layers, {}
-    from traces.graph.compressed import CompressedNetwork
-
+        return CompressedNetwork(network.network, network.stored_layers), {}
     try:
         layers = list(network)
     except TypeError:
@@ -251,9 +258,8 @@ def _opened(
             f"network must be a list of CompressedLayers or PackedLayers; found {type(others[0]).__name__}"
         )
     plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
-    sequence = CompressedNetwork.of_layers(plain)
     packed = {layer.layer.name: [layer] for layer in layers if isinstance(layer, PackedLayer)}
-    return sequence.network, sequence.stored_layers, packed
+    return CompressedNetwork.of_layers(plain), packed
 
 
 def _check_state(network: Network, state: Mapping[str, str]) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.graph.description import NetworkLayer
 from traces.graph.network import Network
 from traces.graph.runtime import check_packages
-from traces.graph.stored import StoredLayer
+from traces.graph.stored import StoredLayer, array_matrices
 from traces.layer import CompressedLayer
 
 
@@ -65,6 +66,24 @@ class CompressedNetwork:
     def layers(self) -> list[CompressedLayer]:
         """The compressed layers, in order."""
         return [stored.layer for stored in self.stored_layers.values()]
+
+    def array_layers(self, feeds: Mapping[str, Numbers]) -> list[tuple[NetworkLayer, list[CompressedLayer]]]:
+        """Return each layer that runs on an array, in the order of its first call, with the matrix of each group.
+
+        Parameters
+        ----------
+        feeds : mapping of str to numpy.ndarray
+            Bound inputs, as `Network.bind` returns them.
+        """
+        from traces.graph.layers import resolve
+
+        flat = resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers)
+        numbers = {flat.layer_of_part[id(part)] for product in flat.program.products for part in product.parts}
+        return [
+            (layer, array_matrices(layer, self.stored_layers[layer.weight], flat.biases[number]))
+            for number, layer in enumerate(flat.layers)
+            if number in numbers
+        ]
 
 
 def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:

@@ -22,6 +22,8 @@ from traces.graph.surgery import attributes, flatten, restored
 if TYPE_CHECKING:
     from traces.graph.network import Network
 
+_GOLDEN = (math.sqrt(5) - 1) / 2  # shifts of its multiples are spread over an interval
+
 
 @dataclass(eq=False)
 class FlatNetwork:
@@ -348,46 +350,64 @@ def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork) -
 
 
 def record(
-    network: Network, feeds: Mapping[str, Numbers], most: int | None, after_input: Callable[[], object]
+    network: Network,
+    feeds: Mapping[str, Numbers],
+    most: int | None,
+    after_input: Callable[[], object],
+    state: Mapping[str, str] | None = None,
 ) -> dict[str, Recorded]:
     """Run inputs one by one, and return the vectors that enter each layer."""
     total = network.num_inputs(feeds)
-    flat = network.flat(network.part(feeds, 0, 1))
     quota = None if most is None else max(1, -(-most // total))
-    kept: list[list[Floats]] = [[] for _ in flat.layers]
-    counts = [0] * len(flat.layers)
-    multiply = dense(flat)
+    layers: dict[str, NetworkLayer] = {}
+    kept: dict[str, list[Floats]] = {}
+    counts: dict[str, int] = {}
+    current = {name: feeds[name] for name in state or {}}
+    feeds = {name: values for name, values in feeds.items() if name not in current}
+    flat: FlatNetwork | None = None
     for place in range(total):
-        entered: list[list[Floats]] = [[] for _ in flat.layers]
-
-        def recording(part: Part, vectors: Floats, entered: list[list[Floats]] = entered) -> Floats:
-            entered[flat.layer_of_part[id(part)]].append(vectors)
-            return multiply(part, vectors)
-
+        given = network.part({**feeds, **current}, place, place + 1) | current
         try:
-            flat.program.run(network.part(feeds, place, place + 1), recording)
-        except GuardError:
-            raise InputError(
-                f"{network.name}: input {place} takes another branch than the first one; give inputs that take one"
-            ) from None
-        for number, calls in enumerate(entered):
-            if calls:
-                vectors = np.concatenate(calls, axis=1)
-                counts[number] += vectors.shape[1]
-                kept[number].append(_spaced(vectors, quota).astype(np.float32))
+            flat = flat or network.flat(given)
+            outputs, entered = _entering(flat, given)
+        except GuardError:  # another branch, or another number of iterations
+            flat = network.flat(given)
+            outputs, entered = _entering(flat, given)
+        current = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
+        layers = {layer.name: layer for layer in flat.layers} | layers
+        for name, calls in entered.items():
+            vectors = np.concatenate(calls, axis=1)
+            counts[name] = counts.get(name, 0) + vectors.shape[1]
+            shift = (0.5 + place * _GOLDEN) % 1
+            kept.setdefault(name, []).append(_spaced(vectors, quota, shift).astype(np.float32))
         after_input()
     recorded = {}
-    for layer, chunks, count in zip(flat.layers, kept, counts, strict=True):
-        if chunks:
-            vectors = _spaced(np.concatenate(chunks, axis=1), most)
+    for name, layer in layers.items():
+        if name in kept:
+            vectors = _spaced(np.concatenate(kept.pop(name), axis=1), most)
         else:
             vectors = np.zeros((layer.groups, 1, layer.columns), dtype=np.float32)
-        recorded[layer.name] = Recorded(np.ascontiguousarray(vectors), count / total)
+        recorded[name] = Recorded(np.ascontiguousarray(vectors), counts.get(name, 0) / total)
     return recorded
 
 
-def _spaced(vectors: Floats, most: int | None) -> Floats:
-    """Return at most so many of the vectors of each group [groups, vectors, columns], evenly spaced."""
+def _entering(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[dict[str, Any], dict[str, list[Floats]]]:
+    """Run a network, and return its outputs, and the vectors of each call of each layer that is called."""
+    entered: dict[str, list[Floats]] = {}
+    multiply = dense(flat)
+
+    def recording(part: Part, vectors: Floats) -> Floats:
+        entered.setdefault(flat.layers[flat.layer_of_part[id(part)]].name, []).append(vectors)
+        return multiply(part, vectors)
+
+    return flat.program.run(feeds, recording), entered
+
+
+def _spaced(vectors: Floats, most: int | None, shift: float = 0.5) -> Floats:
+    """Return at most so many of the vectors of each group [groups, vectors, columns], evenly spaced.
+
+    The first one is at the shift, 0 to 1, of the first of `most` equal intervals.
+    """
     if most is None or vectors.shape[1] <= most:
         return vectors
-    return vectors[:, np.linspace(0, vectors.shape[1] - 1, most).astype(np.int64)]
+    return vectors[:, ((np.arange(most) + shift) * vectors.shape[1] / most).astype(np.int64)]

@@ -212,7 +212,11 @@ class Network:
         return run_whole(self, self.bind(inputs))
 
     def record(
-        self, inputs: Inputs, most: int | None = None, after_input: Callable[[], object] = lambda: None
+        self,
+        inputs: Inputs,
+        most: int | None = None,
+        after_input: Callable[[], object] = lambda: None,
+        state: Mapping[str, str] | None = None,
     ) -> dict[str, Recorded]:
         """Record the vectors that enter each layer.
 
@@ -224,6 +228,9 @@ class Network:
             Largest number of vectors to keep of each layer; all by default. They are evenly spaced.
         after_input : callable, optional
             Called after each input.
+        state : mapping of str to str, optional
+            For each input of the network that is its own earlier output, the name of that output, as in
+            `sim.simulate_network`.
 
         Returns
         -------
@@ -232,4 +239,4 @@ class Network:
         """
         from traces.graph.layers import record
 
-        return record(self, self.bind(inputs), most, after_input)
+        return record(self, self.bind(inputs), most, after_input, state)
