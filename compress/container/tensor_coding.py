@@ -45,10 +45,13 @@ def checked_tensor(name: str, values: Numbers) -> Numbers:
         raise InputError(f"tensor {name!r} must be real numbers of up to 64 bits; found {values.dtype}")
     if values.dtype.kind != "f":
         return values.astype(values.dtype.name)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         narrow = values.astype(np.float32)
-    wide = values.astype(np.float64)
-    return narrow if np.array_equal(narrow.astype(np.float64).view(np.uint64), wide.view(np.uint64)) else wide
+        if values.dtype.itemsize <= 4:
+            return narrow
+        wide = values.astype(np.float64)
+        same = np.array_equal(narrow.astype(np.float64).view(np.uint64), wide.view(np.uint64))
+    return narrow if same else wide
 
 
 def fit_version_2(tensors: Mapping[str, Numbers]) -> bool:
@@ -149,6 +152,6 @@ def _decode_values(reader: ByteReader, form: int, deflated: bool, shape: tuple[i
 
 def fits_float16(values: Floats32) -> bool:
     """Return True if float16 changes no bit of the values."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         again = values.astype(np.float16).astype(np.float32)
     return np.array_equal(again.view(np.uint32), values.view(np.uint32))
