@@ -9,6 +9,9 @@ import numpy as np
 
 from traces.arrays import Floats, Integers64
 
+#: Beginning of the names of weights that a module computes in its forward pass, and that its state does not hold.
+COMPUTED = "computed:"
+
 
 class OffArray(NamedTuple):
     """Operations of one kind that are computed off the array, per input.

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import GraphProto, ModelProto, helper
+from onnx import GraphProto, ModelProto, NodeProto
 
 from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.graph.description import COMPUTED
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues
 from traces.graph.runtime import read_graph
@@ -71,12 +72,12 @@ def _of_module(cls: type[Network], name: str, module: Any, inputs: Any) -> Netwo
 
 
 def _of_model(
-    cls: type[Network], name: str, model: ModelProto, inputs: Any, named: frozenset[str] = frozenset()
+    cls: type[Network], name: str, model: ModelProto, inputs: Any, named: frozenset[str] | None = None
 ) -> Network:
     try:
         scopes = _scopes(model.graph)
         parameters = take_parameters(model, named)
-        _replace_computed(model, parameters, scopes)
+        _replace_computed(model, parameters, scopes, named is not None)
         return cls(name, model, parameters, None, inputs)
     except InputError as error:
         raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from None
@@ -94,51 +95,47 @@ def _scopes(graph: GraphProto) -> dict[str, str]:
     return scopes
 
 
-def _replace_computed(model: ModelProto, parameters: dict[str, Numbers], scopes: dict[str, str]) -> None:
-    """Make parameters of the weights that are computed from parameters, such as normalised ones.
+def _replace_computed(
+    model: ModelProto, parameters: dict[str, Numbers], scopes: dict[str, str], from_module: bool
+) -> None:
+    """Make parameters of weights that are none: those that are computed or joined from parameters, and constants.
 
-    Only the graph itself is looked at; weights that are computed inside of If, Loop and Scan are refused later.
+    Those of a module are named `COMPUTED` and the name of their module, since its state holds none of that name. Only
+    the graph itself is looked at; weights that are computed inside of If, Loop and Scan are refused later.
     """
-    whole = restored(model, parameters)
-    flat = ModelProto()
-    flat.CopyFrom(whole)
-    plain = [node for node in whole.graph.node if next(subgraphs(node), None) is None]
+    flat = restored(model, parameters)
+    plain = [node for node in flat.graph.node if next(subgraphs(node), None) is None]
+    copies = [_copy(node) for node in plain]
     del flat.graph.node[:]
-    flat.graph.node.extend(plain)
+    flat.graph.node.extend(copies)
     fixed = FixedValues(flat, parameters.keys())
-    products = find_products(flat, fixed)
-    operands = {part.operand: (product, part) for product in products for part in product.parts}
-    origins = fixed.origins(list(operands))
-    changed = False
-    for operand, (product, part) in operands.items():
-        origin = origins[operand]
-        joined = origin is not None and any(
-            len(np.unique(each.matrix(origin.numbers))) > 1
-            for other in products
-            for each in other.parts
-            if each.operand == operand
-        )
-        if origin is not None and not joined:
-            continue
-        value = fixed.value(operand)
-        if operand in {tensor.name for tensor in model.graph.initializer}:
+    parts = [(product, part) for product in find_products(flat, fixed) for part in product.parts]
+    origins = fixed.origins([part.operand for _, part in parts])
+    replaced: dict[str, str] = {}
+    for product, part in parts:
+        origin = origins[part.operand]
+        if part.operand in replaced or (origin is not None and len(np.unique(part.matrix(origin.numbers))) == 1):
             continue
         scope = scopes.get(product.outputs[0], "")
         base = f"{scope}.weight" if scope else f"{product.name}.weight"
+        base = f"{COMPUTED}{base}" if from_module else base
         name, number = base, 1
-        taken = set(parameters) | fixed.names
-        while name in taken:
+        while name in parameters or name in fixed:
             number += 1
             name = f"{base}_{number}"
-        parameters[name] = value
+        parameters[name] = fixed.value(part.operand)
+        replaced[part.operand] = name
+    if replaced:
         for node in model.graph.node:
             for place, used in enumerate(node.input):
-                if used == operand:
-                    node.input[place] = name
-        changed = True
-        del part
-    if changed:
+                node.input[place] = replaced.get(used, used)
         _remove_unused(model, parameters)
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    return copy
 
 
 def _remove_unused(model: ModelProto, parameters: dict[str, Numbers]) -> None:
@@ -151,12 +148,10 @@ def _remove_unused(model: ModelProto, parameters: dict[str, Numbers]) -> None:
             needed |= set(node.input)
             for inner in subgraphs(node):
                 needed |= _all_inputs(inner)
-    nodes = kept[::-1]
-    copies = []
-    for node in nodes:
-        copy = helper.make_node("Identity", [], [])
-        copy.CopyFrom(node)
-        copies.append(copy)
+    copies = [_copy(node) for node in kept[::-1]]
+    initialisers = [tensor for tensor in model.graph.initializer if tensor.name not in needed]
+    for tensor in initialisers:
+        model.graph.initializer.remove(tensor)
     del model.graph.node[:]
     model.graph.node.extend(copies)
     for name in [name for name in parameters if name not in needed]:

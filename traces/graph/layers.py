@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import NodeProto
+from onnx import ModelProto, NodeProto
 
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
@@ -17,7 +17,7 @@ from traces.graph.products import Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
 from traces.graph.runtime import Session
-from traces.graph.surgery import attributes, flatten, restored
+from traces.graph.surgery import attributes, every_branch, flatten, restored, without_functions
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
@@ -75,13 +75,8 @@ def resolve(
     layers, layer_of_part, bias_values = _layers(products, fixed, origins)
     kept = {number for number, layer in enumerate(layers) if on_array(layer)}
     chosen = [product for product in products if any(layer_of_part[id(part)] in kept for part in product.parts)]
-    lookups: dict[str, int] = {}
-    for _, operand in find_lookups(model, fixed):
-        origin = fixed.origins([operand])[operand]
-        name = operand if origin is None else origin.parameters[int(origin.numbers.flat[0])]
-        lookups[name] = lookups.get(name, 0) + 1
     program = Program(model, fixed, chosen, guards)
-    return FlatNetwork(program, layers, layer_of_part, lookups, bias_values)
+    return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
 
 
 def _layers(
@@ -172,6 +167,28 @@ def _with_own_names(layers: list[NetworkLayer]) -> list[NetworkLayer]:
             layer = replace(layer, name=f"{layer.name}[{place}]")
         named.append(layer)
     return named
+
+
+def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]:
+    """Return the layers and the look-ups of a network, in all branches, without running it."""
+    model = every_branch(without_functions(restored(network.graph, network.parameters)))
+    fixed = FixedValues(model, network.parameters.keys())
+    products = find_products(model, fixed)
+    operands = [part.operand for product in products for part in product.parts]
+    biases = [name for product in products for part in product.parts for name in part.biases]
+    layers, _, _ = _layers(products, fixed, fixed.origins([*operands, *biases]))
+    return layers, _lookups(model, fixed)
+
+
+def _lookups(model: ModelProto, fixed: FixedValues) -> dict[str, int]:
+    """Return the tables of weights, and the number of look-ups in each."""
+    lookups: dict[str, int] = {}
+    for _, operand in find_lookups(model, fixed):
+        origin = fixed.origins([operand])[operand]
+        if origin is not None:
+            name = origin.parameters[int(origin.numbers.flat[0])]
+            lookups[name] = lookups.get(name, 0) + 1
+    return lookups
 
 
 def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:

@@ -86,8 +86,7 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
         raise InputError(f"{name}: the graph takes {', '.join(names) or 'no inputs'}; {len(values)} inputs were given")
     example = {key: value.numpy() for key, value in zip(names, values, strict=True)}
     _check_outputs(name, model, example, example_outputs, mode)
-    state = frozenset(module.state_dict(keep_vars=True)) | {key for key, _ in module.named_parameters()}
-    return model, state, example
+    return model, frozenset(module.state_dict(keep_vars=True)), example
 
 
 def independent_copy(module: torch.nn.Module) -> torch.nn.Module:

@@ -201,6 +201,17 @@ class Network:
         return dict(self._traced[1])
 
     @cached_property
+    def weights(self) -> dict[str, NetworkLayer | None]:
+        """Parameters that are multiplied or looked up in any branch, each with its first layer; None for a table."""
+        from traces.graph.layers import static_layers
+
+        layers, lookups = static_layers(self)
+        weights: dict[str, NetworkLayer | None] = {}
+        for layer in layers:
+            weights.setdefault(layer.weight, layer)
+        return weights | {name: None for name in lookups if name not in weights}
+
+    @cached_property
     def lookups(self) -> dict[str, int]:
         """Parameters that are tables (embeddings), and the number of look-ups in the graph."""
         return dict(self.flat().lookups)

@@ -18,6 +18,7 @@ from traces.errors import InputError
 from traces.graph.runtime import Session
 
 MOST_ITERATIONS = 10_000
+UNKNOWN = "unknown value"
 WHOLE = "whole"  # metadata of a graph whose inputs are one input, whatever their first axes
 _LARGE = 64  # integer constants with more values are taken out of the graph as parameters are
 _TYPES = "parameter_types"
@@ -49,11 +50,11 @@ def opset(model: ModelProto) -> int:
     return max((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), default=1)
 
 
-def take_parameters(model: ModelProto, named: frozenset[str] = frozenset()) -> dict[str, Numbers]:
+def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> dict[str, Numbers]:
     """Take the parameters out of a graph, in place, and return them by name.
 
-    A parameter is an initialiser or a constant of floating-point values that is no scalar; a large array of integers;
-    or an initialiser whose name is in `named`. Those inside If, Loop and Scan come to the top of the graph. Names,
+    If their names are given, parameters are the initialisers of these names. Otherwise a parameter is an initialiser or
+    a constant of floating-point values that is no scalar, or a large array of integers. Those inside If, Loop and Scan come to the top of the graph. Names,
     comments and shapes that nothing needs are removed.
     """
     parameters: dict[str, Numbers] = {}
@@ -62,9 +63,11 @@ def take_parameters(model: ModelProto, named: frozenset[str] = frozenset()) -> d
     _collect_names(model.graph, taken)
 
     def is_parameter(tensor: TensorProto, name: str) -> bool:
+        if named is not None:
+            return name in named
         size = int(np.prod(tensor.dims, dtype=np.int64))
         floating = tensor.data_type in _FLOATS and (size > 1 or (bool(name) and len(tensor.dims) > 0))
-        return name in named or floating or size > _LARGE
+        return floating or size > _LARGE
 
     def visit(graph: GraphProto, top: bool) -> None:
         renamed: dict[str, str] = {}
@@ -187,12 +190,7 @@ def flatten(model: ModelProto, feeds: Mapping[str, Numbers]) -> tuple[ModelProto
 
     Raises InputError if a graph inside a node cannot be resolved.
     """
-    flat = ModelProto()
-    flat.CopyFrom(model)
-    if flat.functions:
-        import onnx.inliner
-
-        flat = onnx.inliner.inline_local_functions(flat)
+    flat = without_functions(model)
     guards: dict[str, Numbers] = {}
     while any(next(subgraphs(node), None) is not None for node in flat.graph.node):
         for node in flat.graph.node:
@@ -212,6 +210,41 @@ def flatten(model: ModelProto, feeds: Mapping[str, Numbers]) -> tuple[ModelProto
         del flat.graph.node[:]
         flat.graph.node.extend(nodes)
     return flat, guards
+
+
+def without_functions(model: ModelProto) -> ModelProto:
+    """Return a copy of a graph in which the functions of its own are inlined."""
+    if model.functions:
+        import onnx.inliner
+
+        inlined: ModelProto = onnx.inliner.inline_local_functions(model)
+        return inlined
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def every_branch(model: ModelProto) -> ModelProto:
+    """Return a flat graph that cannot run but has all operations: both branches of each If, one iteration of each loop.
+
+    What enters a body, and what leaves a branch or a body, has the unknown value `UNKNOWN`.
+    """
+    flat = ModelProto()
+    flat.CopyFrom(model)
+    while any(next(subgraphs(node), None) is not None for node in flat.graph.node):
+        nodes: list[NodeProto] = []
+        for node in flat.graph.node:
+            inner = list(subgraphs(node))
+            if not inner:
+                nodes.append(node)
+                continue
+            for number, graph in enumerate(inner):
+                bound = {value.name: UNKNOWN for value in graph.input}
+                nodes += _copied(graph, f"{_place(node)}/{number}/", bound)[0]
+            nodes += [_identity(UNKNOWN, name) for name in node.output if name]
+        del flat.graph.node[:]
+        flat.graph.node.extend(nodes)
+    return flat
 
 
 def _observed(model: ModelProto, feeds: Mapping[str, Numbers]) -> dict[str, Any]:
