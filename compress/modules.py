@@ -236,9 +236,8 @@ def plain_module(module: torch.nn.Module) -> torch.nn.Module:
     Raises
     ------
     InputError
-        If a parameter is not float32 on the CPU, or the network cannot be copied.
+        If the network cannot be copied.
     """
-    check_parameters(module)
     module = unwrapped(module)
     memo: dict[int, Any] = {}
     for part in module.modules():

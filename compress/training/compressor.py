@@ -310,6 +310,7 @@ def compress(
         If the module has nothing to compress, the config or `leave` names a layer that it does not have, or the state
         is of another config or module.
     """
+    check_parameters(module)  # before it is copied
     compressor = Compressor(plain_module(module), config, leave=leave, products=products)
     state_file = None if state_file is None else Path(state_file)
     if state_file is not None and state_file.exists():
@@ -350,6 +351,7 @@ def sensitivity(
     -----
     Source: Han et al., "Learning both weights and connections", NIPS 2015, section 3.
     """
+    check_parameters(module)
     results: dict[str, dict[float, float]] = {}
     names = [unit.name for unit in weight_units(plain_module(module))[0]]
     for number, name in enumerate(names):

@@ -390,6 +390,15 @@ def test_a_container_is_not_loaded_into_computed_weights() -> None:
             weight_units(network)
 
 
+def test_a_network_of_another_type_becomes_plain_and_is_loaded_into() -> None:
+    model = compress(build(), HALF)
+    network = build().bfloat16()
+    prune.l1_unstructured(network[0], "weight", 0.5)
+    plain: Any = plain_module(network)
+    model.load_into(plain)
+    assert torch.equal(plain[0].weight, torch.from_numpy(model.layers[0].weights().copy()).bfloat16())
+
+
 def test_what_cannot_be_copied_or_has_no_values_is_refused() -> None:
     network = build()
     network.generator = (each for each in range(3))
