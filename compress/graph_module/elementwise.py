@@ -173,11 +173,15 @@ def _swish(x: Tensor, *, alpha: float = 1.0) -> Tensor:
 
 @operator("Softmax")
 def _softmax_of_matrix(x: Tensor, *, axis: int = 1) -> Tensor:
+    if axis % x.ndim == x.ndim - 1:
+        return torch.softmax(x, -1)
     return torch.softmax(x.flatten(axis), -1).reshape(x.shape)
 
 
 @operator("LogSoftmax")
 def _log_softmax_of_matrix(x: Tensor, *, axis: int = 1) -> Tensor:
+    if axis % x.ndim == x.ndim - 1:
+        return torch.log_softmax(x, -1)
     return torch.log_softmax(x.flatten(axis), -1).reshape(x.shape)
 
 

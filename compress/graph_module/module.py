@@ -90,7 +90,7 @@ class GraphModule(torch.nn.Module):
 
     Attributes
     ----------
-    inputs, outputs : tuple of str
+    input_names, output_names : tuple of str
         Names, in the graph's order.
 
     Raises
@@ -118,8 +118,8 @@ class GraphModule(torch.nn.Module):
             each.name: tensor_of(each) for each in graph.graph.initializer if each.name not in parameters
         }
         given = {*parameters, *self._constants}
-        self.inputs = tuple(each.name for each in graph.graph.input if each.name not in given)
-        self.outputs = tuple(each.name for each in graph.graph.output)
+        self.input_names = tuple(each.name for each in graph.graph.input if each.name not in given)
+        self.output_names = tuple(each.name for each in graph.graph.output)
         self._owners: dict[str, tuple[torch.nn.Module, str]] = {}
         for name, values in parameters.items():
             self._add_parameter(name, values)
@@ -164,10 +164,10 @@ class GraphModule(torch.nn.Module):
             values.update(named_results)
             for name in call.finished:
                 del values[name]
-        if len(self.outputs) == 1:
-            output: Tensor = values[self.outputs[0]]
+        if len(self.output_names) == 1:
+            output: Tensor = values[self.output_names[0]]
             return output
-        return {name: values[name] for name in self.outputs}
+        return {name: values[name] for name in self.output_names}
 
     @contextlib.contextmanager
     def observing(self, callback: Observer) -> Iterator[None]:
@@ -219,7 +219,7 @@ class GraphModule(torch.nn.Module):
         """Return the nodes that must run for each input; those that only have constants run here."""
         behind: dict[str, frozenset[str]] = {name: frozenset([name]) for name in self._owners}
         behind.update((name, frozenset()) for name in self._constants)
-        known = {*self.inputs, *behind, ""}
+        known = {*self.input_names, *behind, ""}
         calls = []
         for node in nodes:
             unknown = [name for name in node.input if name not in known]
@@ -243,14 +243,14 @@ class GraphModule(torch.nn.Module):
             else:
                 results = call.run(self._constants)
                 self._constants.update((name, each) for name, each in zip(call.outputs, results, strict=False) if name)
-        missing = [name for name in self.outputs if name not in known]
+        missing = [name for name in self.output_names if name not in known]
         if missing:
             raise InputError(f"output {missing[0]} must be computed by a node; found none; remove it from the outputs")
         return calls
 
     def _drop_unread(self) -> None:
         """Note at each call which values are read last there, and drop constants that nobody reads."""
-        read = set(self.outputs)
+        read = set(self.output_names)
         calls = []
         for call in reversed(self._calls):
             finished = {name for name in (*call.inputs, *call.outputs) if name} - read
@@ -261,18 +261,18 @@ class GraphModule(torch.nn.Module):
 
     def _bound(self, tensors: tuple[Tensor, ...], named: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the inputs by name."""
-        expected = ", ".join(self.inputs)
-        if len(tensors) > len(self.inputs):
+        expected = ", ".join(self.input_names)
+        if len(tensors) > len(self.input_names):
             raise InputError(
-                f"the network has {len(self.inputs)} inputs: {expected}; found {len(tensors)}; remove some"
+                f"the network has {len(self.input_names)} inputs: {expected}; found {len(tensors)}; remove some"
             )
-        bound = dict(zip(self.inputs, tensors, strict=False))
+        bound = dict(zip(self.input_names, tensors, strict=False))
         for name, value in named.items():
-            if name not in self.inputs or name in bound:
+            if name not in self.input_names or name in bound:
                 reason = "given twice" if name in bound else "unknown"
                 raise InputError(f"the network's inputs are {expected}; found {name}, which is {reason}; remove it")
             bound[name] = value
-        missing = [name for name in self.inputs if name not in bound]
+        missing = [name for name in self.input_names if name not in bound]
         if missing:
             raise InputError(f"the network's inputs are {expected}; found no {', '.join(missing)}; add it")
         return bound

@@ -60,6 +60,7 @@ def test_functions_of_one_tensor(operator: str, x: Numbers, opset: int) -> None:
         ("Mish", X, 18, {}),
         ("Gelu", X, 20, {}),
         ("Gelu", X, 20, {"approximate": "tanh"}),
+        ("Swish", X, 24, {"alpha": 0.7}),
         ("Clip", X, 7, {"min": -0.5, "max": 0.5}),
         ("Clip", X, 7, {"min": -0.5}),
         ("Clip", X, 7, {}),
