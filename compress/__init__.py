@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from compress.compression import compress
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
@@ -18,13 +19,15 @@ from compress.weight_files.reading import read_parameters
 from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from compress.measurement import MeasuredOutput, Measurement, measure
+    from compress.modules import plain_module
     from compress.planning.analysis import analyse
     from compress.planning.committee import choose_inputs
-    from compress.planning.outputs import run_batches
+    from compress.planning.outputs import run_batches, run_outputs
     from compress.planning.pipeline import ApplicablePlan, plan
     from compress.planning.planner import Planner, make_planner
     from compress.planning.watch import WatchReport, watch
-    from compress.training.compressor import Compressor, Stage, compress, sensitivity
+    from compress.training.compressor import Compressor, Stage, sensitivity
     from compress.training.distillation import distil
     from compress.training.fine_tuning import accuracy, train
     from compress.training.normalisation import fold_normalisation
@@ -38,6 +41,8 @@ __all__ = [
     "Compressor",
     "ContainerReader",
     "LayerSettings",
+    "MeasuredOutput",
+    "Measurement",
     "Plan",
     "Planner",
     "Stage",
@@ -53,22 +58,27 @@ __all__ = [
     "fold_normalisation",
     "import_safetensors",
     "make_planner",
+    "measure",
+    "plain_module",
     "plan",
     "read_parameters",
     "run_batches",
+    "run_outputs",
     "sensitivity",
     "train",
     "watch",
 ]
 
 _NEED_PYTORCH = {
+    "compress.measurement": ("MeasuredOutput", "Measurement", "measure"),
+    "compress.modules": ("plain_module",),
     "compress.planning.analysis": ("analyse",),
     "compress.planning.committee": ("choose_inputs",),
-    "compress.planning.outputs": ("run_batches",),
+    "compress.planning.outputs": ("run_batches", "run_outputs"),
     "compress.planning.pipeline": ("ApplicablePlan", "plan"),
     "compress.planning.planner": ("Planner", "make_planner"),
     "compress.planning.watch": ("WatchReport", "watch"),
-    "compress.training.compressor": ("Compressor", "Stage", "compress", "sensitivity"),
+    "compress.training.compressor": ("Compressor", "Stage", "sensitivity"),
     "compress.training.distillation": ("distil",),
     "compress.training.fine_tuning": ("accuracy", "train"),
     "compress.training.normalisation": ("fold_normalisation",),

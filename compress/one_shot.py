@@ -30,11 +30,12 @@ _COMPUTED = re.compile(r"(^|\.)parametrizations\.|(^|[._])weight_(g|v|orig|mask)
 
 @dataclass(eq=False)
 class _Unit:
-    """One weight to compress, with all its names, its part in a product, and the name of the bias it shares."""
+    """One weight to compress: its names, its part in a product, its kind, and the name of the bias it shares."""
 
     layer: str
     names: list[str]
     arrangement: Arrangement
+    kind: str
     bias: str | None
 
 
@@ -71,8 +72,8 @@ def compress_parameters(
         layer or has settings of types or of fine-tuning, which have no effect here.
     """
     config = config or CompressionConfig()
-    _check_config(config)
     given = _checked(parameters)
+    _check_config(config, has_kinds=given.roles is not None)
     roles, reasons = _roles(given)
     units = _units(given, roles, reasons, leave)
     if not units:
@@ -81,7 +82,7 @@ def compress_parameters(
             f"there must be a weight to compress: floating-point numbers of two dimensions or more, named NAME.weight "
             f"or multiplied in an ONNX graph; found {found}"
         )
-    settings = [config.settings_of(unit.layer, "") for unit in units]
+    settings = [config.settings_of(unit.layer, unit.kind) for unit in units]
     biased = {unit.layer for unit in units if unit.bias is not None}
     for unit, of_layer in zip(units, settings, strict=True):
         if unit.bias is not None and not of_layer.share_bias:
@@ -90,7 +91,7 @@ def compress_parameters(
     taken = {name for unit in units for name in (*unit.names, unit.bias)}
     tensors = _tensors(given, [name for name in given if name not in taken], reasons, config)
     has_tensors = any(values.dtype.kind == "f" for values in tensors.values())
-    config.check_effect({unit.layer: "" for unit in units}, biased, has_tensors)
+    config.check_effect({unit.layer: unit.kind for unit in units}, biased, has_tensors)
     if config.seed and all(of_layer.initialisation != "random" for of_layer in settings):
         raise InputError("seed has no effect unless the initialisation of a layer is random; leave it out")
     layers = []
@@ -223,7 +224,7 @@ def _units(
         if id(values) not in units:
             if layer in {unit.layer for unit in units.values()}:
                 layer = name
-            units[id(values)] = _Unit(layer, names, role.arrangement, None)
+            units[id(values)] = _Unit(layer, names, role.arrangement, role.kind, None)
         unit = units[id(values)]
         bias = role.bias if role.bias in given else None
         if bias is None or given[bias].shape != (unit.arrangement.rows,) or given[bias].dtype.kind != "f":
@@ -314,9 +315,9 @@ def _is_buffer(name: str, values: Numbers) -> bool:
     return name.rpartition(".")[2] in BUFFER_NAMES or not is_float or not np.isfinite(values).all()
 
 
-def _check_config(config: CompressionConfig) -> None:
+def _check_config(config: CompressionConfig, has_kinds: bool) -> None:
     default = CompressionConfig()
-    for name in ("types", "pruning_steps", "sharing"):
+    for name in ("pruning_steps", "sharing") if has_kinds else ("types", "pruning_steps", "sharing"):
         if getattr(config, name) != getattr(default, name):
             raise InputError(
                 f"{name} has no effect where weights are compressed in one step, without their network; leave it out"

@@ -271,7 +271,7 @@ def assemble(
     )
 
 
-def compress(
+def compress_module(
     module: torch.nn.Module,
     config: CompressionConfig | None = None,
     train: Train | None = None,

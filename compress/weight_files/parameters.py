@@ -25,10 +25,13 @@ class Role:
         Way from the parameter to the matrix of the product.
     bias : str or None
         Name of the bias parameter.
+    kind : str
+        Kind of layer, such as Linear or Conv2d; empty if it is unknown.
     """
 
     arrangement: Arrangement
     bias: str | None
+    kind: str = ""
 
 
 class NamedParameters(dict[str, Numbers]):

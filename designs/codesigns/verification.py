@@ -15,7 +15,8 @@ import torch
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
 from compress.planning.outputs import run_batches
-from compress.training.compressor import Stage, compress
+from compress.compression import compress
+from compress.training.compressor import Stage
 from compress.training.distillation import Batch, distil
 from designs.codesigns.entering_vectors import entering_vectors
 from designs.codesigns.layer_costs import layer_rows

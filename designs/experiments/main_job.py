@@ -304,7 +304,8 @@ def _compression(settings: MainJobSettings) -> CompressionConfig:
 
 
 def _compress(network: torch.nn.Module, images: ImageSet, config: CompressionConfig, path: Path) -> None:
-    from compress.training.compressor import Stage, compress
+    from compress.compression import compress
+    from compress.training.compressor import Stage
     from compress.training.fine_tuning import train
 
     recipe = _recipe(images)

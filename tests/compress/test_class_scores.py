@@ -13,13 +13,13 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 import torch
 
 from compress.class_scores import check_labels, check_scores
+from compress.compression import compress
 from compress.config import CompressionConfig, LayerSettings
 from compress.planning.committee import choose_inputs
 from compress.planning.pipeline import plan
-from compress.planning.plan import Tolerance
+from compress.planning.plan import Plan, Tolerance
 from compress.planning.planner import make_planner
 from compress.planning.watch import watch
-from compress.training.compressor import compress
 from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
 from designs.codesigns.compressions import analyse_compression
@@ -86,13 +86,15 @@ def normalised(scores: Any) -> Any:
 NO_SCORES = [
     (lambda scores: scores[:, :1], r"one number each, whose softmax is always 1; for the logit x .* \[0, x\] of two"),
     (lambda scores: scores[:, 0], r"found \[\d+\] for [\d]+ inputs, one number each"),
-    (lambda scores: scores[:, None], r"found \[\d+, 1, 4\] .* wrap the network in a module that gives one row"),
+    (lambda scores: scores[:, :, None], r"found \[\d+, 4, 1\] .* (one number each, .*cosine|wrap the network)"),
+    (lambda scores: scores[:, None, :, None], r"found \[\d+, 1, 4, 1\] .* (one number each|wrap the network)"),
     (lambda scores: scores.argmax(dim=1, keepdim=True).repeat(1, 2), "found int64; give the scores themselves"),
     (lambda scores: scores.T, "the network must give an output for each input|the first axis must be that of the"),
-    (lambda scores: (scores, scores), "must give one tensor; found tuple"),
-    (lambda scores: scores.softmax(dim=1), "found probabilities: none is negative, .*end it in a log_softmax"),
-    (lambda scores: scores.sigmoid(), "which look like probabilities; leave the sigmoid .* subtract 1 from all"),
-    (normalised, r"found embeddings: those of each input have a length \(L2 norm\) of 1"),
+    (lambda scores: [scores, "text"], "must give a tensor, or a tuple or mapping of tensors; found str"),
+    (lambda scores: {"a": None}, "must give at least one output; found none"),
+    (lambda scores: scores.sum(), r"an output for each input, \[inputs, \.\.\.\]; found \[\]"),
+    (lambda scores: scores.sigmoid(), "which look like probabilities that .* subtract 1 from all .* relative_error"),
+    (normalised, r"found embeddings: those of each input have a length \(L2 norm\) of 1; .* cosine for embeddings"),
     (lambda scores: scores * 0, "must differ from input to input, .* found the same, to rounding, for all 150"),
     (lambda scores: scores * 0 + 3, "must differ from input to input"),
     (lambda scores: scores[:, :1].repeat(1, 4), "must differ from input to input"),
@@ -127,9 +129,9 @@ def test_class_scores_and_logarithms_of_probabilities_are_not_refused(
     end: Callable[[Any], Any], pool: np.ndarray
 ) -> None:
     outputs = end(ending()(torch.from_numpy(pool))).detach().numpy()
-    check_scores("the outputs", outputs, pool)
-    check_scores("the outputs", outputs[:1] * 3 - 1, pool[:1])
-    check_scores("the outputs", outputs[:1].repeat(5, axis=0) * 3 - 1, pool[:1].repeat(5, axis=0))
+    check_scores("the outputs", outputs)
+    check_scores("the outputs", outputs[:1] * 3 - 1, differing=False)
+    check_scores("the outputs", outputs[:1].repeat(5, axis=0) * 3 - 1, differing=False)
 
 
 def test_logarithms_of_probabilities_are_planned_as_the_scores_are(pool: np.ndarray) -> None:
@@ -137,9 +139,29 @@ def test_logarithms_of_probabilities_are_planned_as_the_scores_are(pool: np.ndar
     assert scores.feasible
     assert logarithms.feasible
     model = logarithms.apply(ending(normalising))
-    seen = [watch(each, model, pool, CLOSE).divergence.mean for each in (ending(), ending(normalising))]
+    seen = [watch(each, model, pool, CLOSE).used.mean for each in (ending(), ending(normalising))]
     assert seen[0] == pytest.approx(seen[1], rel=1e-4)
     assert seen[0] == pytest.approx(logarithms.measured, rel=1e-3)
+
+
+def test_probabilities_are_planned_by_their_logarithms_as_the_scores_are(pool: np.ndarray, answers: np.ndarray) -> None:
+    scores, probable = (plan(each, pool, tolerance=CLOSE) for each in (ending(), ending(probabilities)))
+    assert (scores.logarithms, probable.logarithms) == ((), ("output",))
+    assert probable.feasible
+    assert probable.choices == scores.choices
+    assert probable.measured == pytest.approx(scores.measured, rel=1e-3)
+    assert Plan.from_json(probable.to_json()).logarithms == ("output",)
+    assert "logarithms" not in scores.to_json()
+    report = watch(ending(probabilities), probable.apply(ending(probabilities)), pool, CLOSE)
+    assert report.used.mean == pytest.approx(probable.measured, rel=1e-3)
+    right = plan(ending(probabilities), pool, labels=answers, tolerance=ALMOST_RIGHT, committee=60)
+    assert right.logarithms == ("output",)
+    certain = plan(ending(lambda each: (1000 * each).softmax(dim=1)), pool, tolerance=Tolerance(divergence=20))
+    assert np.isfinite(certain.measured or np.nan)  # the logarithm of 0 is none
+
+
+def probabilities(scores: Any) -> Any:
+    return scores.softmax(dim=1)
 
 
 def normalising(scores: Any) -> Any:

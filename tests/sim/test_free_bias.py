@@ -325,7 +325,7 @@ def loaded(module: Any, share_bias: bool, tmp_path: Path) -> tuple[dict[str, Com
     import copy
 
     from compress.config import CompressionConfig, LayerSettings
-    from compress.training.compressor import compress
+    from compress.compression import compress
 
     model = compress(module, CompressionConfig(every=LayerSettings(density=0.5, weight_bits=6, share_bias=share_bias)))
     model.save(tmp_path / "model.dc")

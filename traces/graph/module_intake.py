@@ -168,7 +168,7 @@ def _tensors(name: str, inputs: Any) -> tuple[list[torch.Tensor], dict[str, torc
             raise InputError(f"{name}: inputs must be arrays of numbers; found {array.dtype}")
         if array.dtype == np.float64:
             array = array.astype(np.float32)
-        return torch.from_numpy(np.ascontiguousarray(array))
+        return torch.from_numpy(np.asarray(array, order="C"))
 
     if isinstance(inputs, Mapping):
         return [], {key: tensor(value) for key, value in inputs.items()}

@@ -398,13 +398,14 @@ def _matmul(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
     values = fixed.value(weight)
     if values.dtype.kind not in "fV" or values.ndim == 0:
         return None
-    if values.ndim <= 2:
-        columns = values.shape[0] if weight_second or values.ndim == 1 else values.shape[1]
+    if math.prod(values.shape[:-2]) == 1:
+        columns = values.shape[-2] if weight_second and values.ndim > 1 else values.shape[-1]
 
         def matrix(w: Numbers) -> Numbers:
             if w.ndim == 1:
                 return w.reshape(1, 1, -1)
-            return (w.T if weight_second else w)[np.newaxis]
+            plain = w.reshape(w.shape[-2:])
+            return (plain.T if weight_second else plain)[np.newaxis]
 
         part = Part(weight, matrix, (), _no_bias, "Linear")
 
@@ -414,10 +415,11 @@ def _matmul(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
             flat = np.ascontiguousarray(vectors).reshape(1, -1, columns)
             products = multiply(part, flat)[0].reshape(*vectors.shape[:-1], -1)
             if values.ndim == 1:
-                return (np.ascontiguousarray(products[..., 0]),)
+                return (np.asarray(products[..., 0], order="C"),)
             if not weight_second and activations.ndim > 1:
                 products = np.swapaxes(products, -1, -2)
-            return (np.ascontiguousarray(products),)
+            more = max(activations.ndim, values.ndim) - (activations.ndim == 1) - products.ndim
+            return (np.ascontiguousarray(products.reshape([1] * more + list(products.shape))),)
 
         activations = first if weight_second else second
         return Product((node,), (part,), (activations,), (node.output[0],), 0, run)
@@ -449,7 +451,7 @@ def _contraction(
         return own + tail, outer + leading + "xz"
 
     for length in shape[: len(leading)]:
-        if length == 1 and math.prod(shape[: len(leading)]) != 1:
+        if length == 1:
             raise InputError(f"{place}: weights {list(shape)} that are broadcast, which are not handled")
     return _einsum_product(node, fixed, place, weight, letters, run_equation, weight_second)
 
@@ -547,7 +549,7 @@ def _einsum_product(
         products = multiply(part, vectors)  # [groups, positions, rows]
         axes = groups + positions + rows
         shaped = products.reshape([{**known, **lengths}[each] for each in axes])
-        return (np.ascontiguousarray(shaped.transpose([axes.index(each) for each in output])),)
+        return (np.asarray(shaped.transpose([axes.index(each) for each in output]), order="C"),)
 
     return Product((node,), (part,), (node.input[0] if weight_second else node.input[1],), (node.output[0],), 0, run)
 

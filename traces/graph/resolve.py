@@ -114,7 +114,7 @@ class FixedValues:
             tensor = self._initialisers[name]
             if name in replaced:
                 dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-                tensor = numpy_helper.from_array(np.ascontiguousarray(replaced[name], dtype), name)
+                tensor = numpy_helper.from_array(np.asarray(replaced[name], dtype, order="C"), name)
             graph.initializer.append(tensor)
         model = helper.make_model(graph, opset_imports=list(self._model.opset_import))
         model.ir_version = self._model.ir_version

@@ -92,7 +92,7 @@ class Session:
     def run(self, feeds: Mapping[str, Numbers]) -> dict[str, Any]:
         """Run the graph and return its outputs by name. Raises InputError if the inputs do not fit."""
         try:
-            values = self._session.run(None, {name: np.ascontiguousarray(feeds[name]) for name in self.inputs})
+            values = self._session.run(None, {name: np.asarray(feeds[name], order="C") for name in self.inputs})
         except Exception as error:  # as above
             raise InputError(f"ONNX Runtime cannot run the network on these inputs: {_reason(error)}") from None
         return dict(zip(self.outputs, values, strict=True))

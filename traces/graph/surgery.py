@@ -54,7 +54,8 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
     """Take the parameters out of a graph, in place, and return them by name.
 
     If their names are given, parameters are the initialisers of these names. Otherwise a parameter is an initialiser or
-    a constant of floating-point values that is no scalar, or a large array of integers. Those inside If, Loop and Scan come to the top of the graph. Names,
+    a constant of floating-point values that is no scalar, or a large array of integers. Those inside If, Loop and Scan
+    come to the top of the graph. Names,
     comments and shapes that nothing needs are removed.
     """
     parameters: dict[str, Numbers] = {}
@@ -115,7 +116,9 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
     _strip(model)
     if types:
         model.metadata_props.add(key=_TYPES, value=json.dumps(types, separators=(",", ":")))
-    return parameters
+    order: dict[str, None] = {}
+    _collect_uses(model.graph, order)
+    return {name: parameters[name] for name in order if name in parameters}
 
 
 def restored(model: ModelProto, parameters: Mapping[str, Numbers]) -> ModelProto:
@@ -139,10 +142,11 @@ def parameter_types(model: ModelProto) -> dict[str, int]:
 
 def _tensor(name: str, values: Numbers, element_type: int | None) -> TensorProto:
     if element_type is None:
-        return numpy_helper.from_array(np.ascontiguousarray(values), name)
+        return numpy_helper.from_array(np.asarray(values, order="C"), name)
     if element_type == TensorProto.BFLOAT16:
         return helper.make_tensor(name, element_type, values.shape, np.ravel(values))
-    return numpy_helper.from_array(np.ascontiguousarray(values, helper.tensor_dtype_to_np_dtype(element_type)), name)
+    dtype = helper.tensor_dtype_to_np_dtype(element_type)
+    return numpy_helper.from_array(np.asarray(values, dtype, order="C"), name)
 
 
 def constant_tensor(node: NodeProto) -> TensorProto | None:
@@ -440,6 +444,14 @@ def _collect_names(graph: GraphProto, names: set[str]) -> None:
         names |= set(node.output)
         for inner in subgraphs(node):
             _collect_names(inner, names)
+
+
+def _collect_uses(graph: GraphProto, names: dict[str, None]) -> None:
+    """Add the names that a graph uses, in the order of their first use."""
+    for node in graph.node:
+        names |= dict.fromkeys(node.input)
+        for inner in subgraphs(node):
+            _collect_uses(inner, names)
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -45,7 +45,7 @@ def test_with_the_paper_s_densities_and_5_bits_lenet_300_100_takes_at_most_25_8_
     import torch
 
     from compress.config import CompressionConfig
-    from compress.training.compressor import compress
+    from compress.compression import compress
     from compress.training.fine_tuning import train
     from designs.experiments.deep_compression import PAPER_SETTINGS
     from designs.experiments.lenet import build_lenet

@@ -23,7 +23,8 @@ from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
 from compress.one_shot import compress_parameters
 from compress.pruning import magnitude_mask
-from compress.training.compressor import Compressor, Stage, compress, sensitivity
+from compress.compression import compress
+from compress.training.compressor import Compressor, Stage, sensitivity
 from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
 from compress.training.normalisation import fold_normalisation
@@ -420,7 +421,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from compress.config import CompressionConfig, LayerSettings
-from compress.training.compressor import compress
+from compress.compression import compress
 from tests.compress.training.test_training import drawn_classes, train, two_layers
 from traces.files.npz import read_npz
 
