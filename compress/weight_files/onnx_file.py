@@ -51,11 +51,13 @@ def read_onnx(path: str | os.PathLike[str]) -> NamedParameters:
     values: dict[str, Numbers] = {}
     left_out = {each.values.name: "a sparse initialiser" for each in model.graph.sparse_initializer}
     for tensor in model.graph.initializer:
+        if not isinstance(tensor.name, str):  # protobuf gives bytes where they are no text
+            raise InputError(f"{path}: must be a whole ONNX file; found the name {tensor.name!r}; copy it again")
         try:
             found = plain_array(tensor.name, numpy_helper.to_array(tensor))
-        except (ValueError, TypeError, MemoryError) as error:
-            if isinstance(error, InputError):
-                raise
+        except InputError:
+            raise
+        except Exception as error:  # onnx raises whatever NumPy meets, and KeyError for an unknown type
             raise InputError(f"{path}: initialiser {tensor.name!r} is damaged: {error}") from error
         if isinstance(found, str):
             left_out[tensor.name] = found

@@ -85,12 +85,15 @@ def _npz(path: str | os.PathLike[str]) -> NamedParameters:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
                 try:
-                    arrays[name] = archive[name]
+                    array = archive[name]
+                    if not isinstance(array, np.ndarray):
+                        raise EOFError(f"{name} is no array")
+                    arrays[name] = array
                 except ValueError as error:
                     if "allow_pickle" not in str(error):
                         raise
                     left_out[name] = "Python objects, no numbers"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
         raise InputError(f"{path}: must be a whole .npz file; it is cut off or damaged: {error}") from error
     return _parameters(arrays, left_out)
 
@@ -139,6 +142,8 @@ def _hdf5(path: str | os.PathLike[str]) -> NamedParameters:
     notes = []
 
     def read(name: str, item: Any) -> None:
+        if not isinstance(name, str):
+            raise InputError(f"{path}: must be a whole HDF5 file; found the name {name!r}; copy it again")
         if not isinstance(item, h5py.Dataset):
             return
         if item.dtype.kind not in "fiub":
@@ -157,7 +162,9 @@ def _hdf5(path: str | os.PathLike[str]) -> NamedParameters:
             if weights is not None:
                 notes.append("The weights are those of the Keras model (model_weights).")
             (file if weights is None else weights).visititems(read)
-    except (OSError, RuntimeError, KeyError, MemoryError) as error:
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, MemoryError) as error:
         raise InputError(f"{path}: must be a whole HDF5 file; it is cut off or damaged: {error}") from error
     return NamedParameters(_parameters(arrays, left_out), left_out, notes)
 

@@ -116,6 +116,20 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
             read_parameters(tmp_path / "cut.onnx")
 
 
+def test_an_unknown_type_and_a_name_that_is_no_text_are_refused(tmp_path: Path) -> None:
+    content = saved(tmp_path, [node("MatMul", "x", "fc.w")], {"fc.w": numbers(4, 6)}).read_bytes()
+    entry = content.rfind(b"fc.w")
+    assert content[entry - 4 : entry - 2] == b"\x10\x01"  # the type, before the name
+    (tmp_path / "net.onnx").write_bytes(content[: entry - 3] + b"\x7f" + content[entry - 2 :])
+    with pytest.raises(InputError, match=r"initialiser 'fc\.w' is damaged: 127"):
+        read_parameters(tmp_path / "net.onnx")
+    (tmp_path / "net.onnx").write_bytes(content[:entry] + b"\xff" + content[entry + 1 :])
+    with pytest.raises(
+        InputError, match=r"must be a whole ONNX file; found the name b'|must be a whole ONNX file beside"
+    ):
+        read_parameters(tmp_path / "net.onnx")
+
+
 def test_every_product_of_a_real_network_is_found(data: Path) -> None:
     for name, number in (("mlperf_tiny/resnet8_cifar10", 10), ("silero_vad/silero_vad_16k_op15", 8)):
         model, left_alone = compress_parameters(read_parameters(real_file(data, "models", f"{name}.onnx")))

@@ -57,6 +57,13 @@ def test_an_archive_that_states_more_values_than_it_holds_is_refused(tmp_path: P
         read_parameters(tmp_path / "huge.npz")
 
 
+def test_an_entry_that_is_no_array_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "net.npz", "w") as archive:
+        archive.writestr("fc.weight.npy", "text")
+    with pytest.raises(InputError, match=r"it is cut off or damaged: fc\.weight is no array"):
+        read_parameters(tmp_path / "net.npz")
+
+
 def test_safetensors_of_any_type_are_read_exactly(tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="needs the package safetensors")
     half = (WEIGHT * np.float32(0.3)).view(np.uint32) & 0xFFFF0000
