@@ -191,7 +191,7 @@ def _unreadable(value: Any) -> str | None:
     if value.is_complex():
         return f"{str(value.dtype).removeprefix('torch.')} values, which are no real numbers"
     try:
-        value[(0,) * value.dim()].numpy() if value.numel() and not value.is_floating_point() else None
-    except (TypeError, RuntimeError, IndexError):
+        _array(torch.empty(0, dtype=value.dtype))
+    except (TypeError, RuntimeError):
         return f"{str(value.dtype).removeprefix('torch.')} values, which NumPy has not"
     return None

@@ -82,7 +82,7 @@ def is_matrix(values: Numbers) -> bool:
     Returns
     -------
     bool
-        Whether its shape and type allow it.
+        False for integers, vectors and empty arrays.
     """
     return values.dtype.kind == "f" and values.ndim >= 2 and values.size > 0
 
