@@ -191,7 +191,7 @@ def _unreadable(value: Any) -> str | None:
     if value.is_complex():
         return f"{str(value.dtype).removeprefix('torch.')} values, which are no real numbers"
     try:
-        _array(torch.empty(0, dtype=value.dtype))
+        _array(torch.empty(1, dtype=value.dtype))
     except (TypeError, RuntimeError):
         return f"{str(value.dtype).removeprefix('torch.')} values, which NumPy has not"
     return None
