@@ -15,6 +15,8 @@ _MOVED = {
     "compare": "compare",
 }
 
+_RENAMED = {"--activations": "--inputs takes the file, and --most the largest number of inputs"}
+
 
 def main() -> None:
     """Run the command that the arguments name."""
@@ -32,6 +34,7 @@ def main() -> None:
         },
         default="job",
         moved={old: f"run python -m designs experiment {new}" for old, new in _MOVED.items()},
+        renamed=dict.fromkeys(("simulate", "sweep"), _RENAMED),
     )
 
 

@@ -114,13 +114,13 @@ def _simulate_net(
     path: Path, prototxt: Path | None, array: ArrayConfig, activations: Path | None, out: Path | None
 ) -> None:
     network = read_net(path, prototxt)
-    shape = network.input_shape
+    shape = [length for length in network.network.inputs[0].shape[1:] if length is not None]
     if activations is None:
-        raise InputError(f"{path}: holds no input; give inputs of shape {list(shape)} with --activations FILE.npy")
+        raise InputError(f"{path}: holds no input; give inputs of shape {shape} with --activations FILE.npy")
     values = read_npy(activations)
     values = values[np.newaxis] if values.ndim == len(shape) else values
     with progress_bar("simulating inputs", len(values)) as advance:
-        result = simulate_network(network, values, array, advance)
+        result = simulate_network(network, values, array, after_input=advance)
     print_network(str(path), result)
     if out is not None:
         write_npy(out, result.output)

@@ -53,33 +53,57 @@ def job(
 def simulate(
     container: tyro.conf.Positional[Path],
     array: Annotated[ArrayConfig, tyro.conf.arg(name="")],
+    inputs: Path | None = None,
     data: Path | None = None,
-    activations: Path | None = None,
-    inputs: int = 50,
+    most: int = 50,
+    labels: Path | None = None,
+    state: tuple[tuple[str, str], ...] = (),
+    host_lanes: int | None = None,
     row_assignment: RowAssignment = "interleaved",
+    sampling_error: float | None = None,
 ) -> None:
     """Simulate a compressed network on one array: latency, energy, bottleneck, and changes of the array to try.
 
-    Its layers are fully connected and run one after the other, with ReLU in between.
+    Products of weights with activations run on the array, everything else in ONNX Runtime. Without a graph in the
+    container, its layers must be fully connected and run one after the other, with ReLU in between.
 
     For instance:
 
       python -m designs simulate results/digits/compressed.dc --num-pes 16
 
-      python -m designs simulate network.dc --activations inputs.npy --row-assignment entries
+      python -m designs simulate network.dc --inputs inputs.npz --labels labels.npy --row-assignment entries
+
+      python -m designs simulate lstm.dc --inputs steps.npz --state h h_next c c_next
 
     Args:
         container: compressed network, a file of python -m compress or of the main job
         array: array to run it on
+        inputs: inputs of the network, .npy, or .npz with an array for each input; the first axis holds the inputs
         data: folder of IDX files whose test images are the inputs; default: $CODESIGN_DATA, else the digits
-        activations: .npy file of inputs, float [inputs, columns] or [columns], instead of images
-        inputs: most inputs to simulate
+        most: most inputs to simulate
+        labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions], for the accuracy
+        state: pairs of an input that is its own earlier output, and that output; the inputs are then steps in order,
+            and the state begins with zeros, or with what the .npz file holds for it
+        host_lanes: lanes of a vector unit on which the operations off the array are costed
         row_assignment: assignment of rows to PEs: interleaved (paper), or balanced, see python -m sim --help
+        sampling_error: largest relative error of a layer's cycles and energy because changes of the array are simulated
+            on some of its vectors; 0 takes all; default: all up to 32,768, else 0.02
     """
     from designs.screens.network_run import print_network_run
     from designs.sweeps.advice import advise
     from designs.sweeps.network_run import run_container
 
-    images = data if activations is not None else data_folder(data)
-    run = run_container(container, array, images, activations, inputs, row_assignment)
+    images = data if inputs is not None else data_folder(data)
+    run = run_container(
+        container,
+        array,
+        inputs,
+        images,
+        most,
+        row_assignment,
+        labels=labels,
+        state=dict(state),
+        host_lanes=host_lanes,
+        sampling_error=sampling_error,
+    )
     print_network_run(run, advise(run))

@@ -19,8 +19,10 @@ def sweep(
     sampling: Annotated[Sampling, tyro.conf.arg(name="")],
     workload: tuple[str, ...] = ("eie",),
     data: Path | None = None,
-    activations: Path | None = None,
-    inputs: int = 50,
+    inputs: Path | None = None,
+    most: int = 50,
+    state: tuple[tuple[str, str], ...] = (),
+    sampling_error: float | None = None,
     out: Path = RESULTS_FOLDER / "sweep",
     workers: int = 1,
     cluster: str | None = None,
@@ -43,8 +45,12 @@ def sweep(
         sampling: choice of the designs from the space
         workload: eie (nine layers), names of such layers, a container (.dc), or layer files
         data: folder of images that enter a container, and of the real benchmark layers; default: $CODESIGN_DATA
-        activations: .npy file of a container's inputs, instead of images
-        inputs: most inputs of a container to simulate
+        inputs: inputs of a container's network instead of images, .npy, or .npz with an array for each input
+        most: most inputs of a container to simulate
+        state: pairs of an input of a container's network that is its own earlier output, and that output
+        sampling_error: largest relative error of the cycles and energy of a container's layer because some of its
+            vectors are taken for all, on the smallest and the largest array; 0 takes all; default: all up to 32,768,
+            else 0.02
         out: folder of the results
         workers: processes on this machine, or of a local cluster
         cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
@@ -60,9 +66,17 @@ def sweep(
     designs = sample(Space.load(space), sampling)
     print_left_out(designs)
     crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
-    images = data if activations is not None else data_folder(data)
-    table = run_sweep(open_workload(workload, images, activations, inputs), designs, None, out, crew, fresh)
+    images = data if inputs is not None else data_folder(data)
+    by_pes = sorted((design.array for design in designs.designs), key=lambda array: array.num_pes)
+    arrays = tuple(dict.fromkeys((by_pes[0], by_pes[-1]))) if by_pes else ()
+    opened = open_workload(workload, images, inputs, most, dict(state), sampling_error, arrays)
+    table = run_sweep(opened, designs, None, out, crew, fresh)
     print_sweep(table, ("latency_us", "energy_nj", "area_mm2"))
+    for name, taken in opened.sampled.items():
+        print(
+            f"Layer {name}: {taken['vectors']:,} of {taken['of']:,} vectors; this alters its mean cycles and energy "
+            f"by {taken['error']:.1%} at most (confidence level 95 %)."
+        )
     print(f"Results are in {out / 'sweep.parquet'}.")
 
 

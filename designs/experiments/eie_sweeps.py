@@ -199,7 +199,7 @@ def verify(workload: Workload, design: Design) -> tuple[str, ...]:
     """
     packed = packed_images(workload, design.packing)
     verified = []
-    for layer, work in zip(packed, workload.layers, strict=True):
+    for (layer,), work in zip(packed, workload.layers, strict=True):
         if work.layer.codes.size > REFERENCE_WEIGHTS:
             continue
         ticked, closed = (

@@ -12,7 +12,7 @@ from designs.sweeps.network_run import NetworkRun
 from sim import Energy
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
-from sim.observe.screen import print_shortfalls
+from sim.observe.screen import print_outputs, print_shortfalls
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -31,12 +31,14 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
         Classes of its cycles, and changes of the array.
     """
     result, array = run.result, run.result.config
-    inputs = len(result.output)
     rows = "" if run.row_assignment == "interleaved" else f", rows balanced by {run.row_assignment}"
     print(
         f"{run.container} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit lines, "
-        f"{array.clock_mhz:g} MHz{rows}; mean of {inputs} inputs, {run.inputs_from}\n"
+        f"{array.clock_mhz:g} MHz{rows}; mean of {run.inputs} inputs, {run.inputs_from}"
     )
+    if run.sequential:
+        print("The container has no graph: its layers run one after the other, with ReLU in between.")
+    print()
     low, high = np.percentile(result.latency_us, (5, 95))
     latency_us = result.latency_us.mean()
     print(
@@ -46,14 +48,30 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({_energy_shares(result)})")
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     if run.accuracy is not None:
-        print(f"Accuracy on these inputs: {run.accuracy:.1%}.")
+        print(f"Accuracy:   {run.accuracy:.1%} on these inputs")
+    print_outputs(result)
     print()
     console().print(_layers(result, advice))
     print(f"\nBottleneck: {_bottleneck(result, advice)}\n")
     console().print(_changes(advice))
+    _print_sampled(run, advice)
     print(_advice(advice))
     for layer in result.layers:
         print_shortfalls(layer.name, layer.shortfalls)
+
+
+def _print_sampled(run: NetworkRun, advice: Advice) -> None:
+    """Print how many vectors the changes and the classes of cycles come from, if they do not come from all."""
+    every = round(sum(each.groups * each.vectors_per_input * each.inputs for each in run.workload.layers))
+    taken = sum(len(each.activations) for each in run.workload.layers)
+    if run.workload.sampled:
+        error = max(each.sampling_error for each in run.workload.layers)
+        print(
+            f"The changes are simulated on {taken:,} of {every:,} vectors; this alters mean cycles and energy of a "
+            f"layer by {error:.1%} at most (confidence level 95 %)."
+        )
+    if advice.classified_vectors < every:
+        print(f"The PEs' cycles without computation are divided into classes by {advice.classified_vectors:,} vectors.")
 
 
 def _energy_shares(result: NetworkResult) -> str:
@@ -74,7 +92,9 @@ def _energy_shares(result: NetworkResult) -> str:
 def _layers(result: NetworkResult, advice: Advice) -> Table:
     table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left")
     table.add_column("layer")
-    headings = ("rows x columns", "entries", "non-zero", "cycles", "time", "nJ", *CYCLE_CLASSES)
+    several = any(layer.vectors != 1 for layer in result.layers)
+    vectors = ("vectors",) if several else ()
+    headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "time", "nJ", "difference", *CYCLE_CLASSES)
     for heading in headings:
         if heading != "waiting" or advice.total["waiting"]:
             table.add_column(heading.replace("_", " "), justify="right")
@@ -84,22 +104,26 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         table.add_row(
             layer.name,
             f"{layer.rows} x {layer.columns}",
+            *((f"{layer.vectors:,g}",) if several else ()),
             f"{layer.stored_entries:,}",
             f"{layer.activation_density:.0%}",
             f"{layer.cycles.mean():,.0f}",
             f"{layer.cycles.mean() / cycles:.0%}",
             f"{layer.energy_nj.mean():,.1f}",
+            f"{layer.largest_difference:.0e}",
             *(f"{advice.layers[layer.name][name]:.0%}" for name in classes),
         )
     table.add_section()
     table.add_row(
         "network",
         "",
+        *(("",) if several else ()),
         f"{sum(layer.stored_entries for layer in result.layers):,}",
         "",
         f"{cycles:,.0f}",
         "",
         f"{result.energy_nj.mean():,.1f}",
+        f"{result.output_difference:.0e}",
         *(f"{advice.total[name]:.0%}" for name in classes),
     )
     return table

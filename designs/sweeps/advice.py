@@ -16,13 +16,15 @@ from designs.sweeps.network_run import NetworkRun
 from designs.sweeps.sweep import sweep
 from designs.sweeps.totals import DesignPoint, network_totals
 from designs.sweeps.workload import Workload
+from sim import LayerCosts
 from sim.cost.area import area_mm2
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.row_assignment import RowAssignment
 from traces import InputError
-from traces.arrays import Integers64
+from traces.arrays import Floats64, Integers64
 from traces.shell.progress import progress_bar
 
+CLASSIFIED_VECTORS = 2**13  # at most, of all layers and groups, but at least one of each
 NEARLY_THE_AREA = 1.01  # a change may enlarge the array by 1 %: a deeper queue takes 0.4 %
 
 Shares = dict[str, float]
@@ -77,6 +79,8 @@ class Advice:
         Area of the array before any change, in mm2.
     changes : tuple of Change
         Changes by decreasing gain in energy x delay; the combined change comes last.
+    classified_vectors : int
+        Vectors of all layers and groups whose cycles are classified one by one.
     """
 
     layers: dict[str, Shares]
@@ -84,6 +88,7 @@ class Advice:
     blocked_share: float
     area_mm2: float
     changes: tuple[Change, ...]
+    classified_vectors: int
 
     @property
     def bottleneck(self) -> str:
@@ -106,7 +111,7 @@ def advise(run: NetworkRun) -> Advice:
         not run, is left out.
     """
     array = run.result.config
-    pe_cycles = _cycles_by_class(run)
+    pe_cycles, classified = _cycles_by_class(run)
     begin = Design(array, run.row_assignment)
     before, changes, table = _simulated(run.workload, begin, list(_single_changes(begin)))
     smallest = fitted(begin, table)
@@ -131,6 +136,7 @@ def advise(run: NetworkRun) -> Advice:
         blocked_share=sum(int(x.blocked_cycles.sum()) for x in layers) / sum(int(x.cycles.sum()) for x in layers),
         area_mm2=before.area_mm2,
         changes=tuple(changes),
+        classified_vectors=classified,
     )
 
 
@@ -155,21 +161,55 @@ def _simulated(
     return before, changes, table
 
 
-def _cycles_by_class(run: NetworkRun) -> dict[str, Integers64]:
-    """Return the cycles of all PEs in each of CYCLE_CLASSES, [classes] by layer."""
-    cycles: dict[str, Integers64] = {}
-    with progress_bar("classifying cycles", sum(len(each.activations) for each in run.workload.layers)) as advance:
-        for each, packed in zip(run.workload.layers, run.packed, strict=True):
-            cycles[each.layer.name] = np.zeros(len(CYCLE_CLASSES), dtype=np.int64)
-            for vector in each.activations:
-                breakdown = cycle_breakdown(packed, vector, run.result.config)
-                cycles[each.layer.name] += [int(getattr(breakdown, name).sum()) for name in CYCLE_CLASSES]
-                advance()
-    return cycles
+def _cycles_by_class(run: NetworkRun) -> tuple[dict[str, Floats64], int]:
+    """Return the cycles of all PEs in each of CYCLE_CLASSES by layer, and the number of classified vectors.
+
+    Computing, padding and waiting are counted in the simulation; a sample of vectors divides the rest.
+    """
+    of_layer = {layer.name: layer for layer in run.result.layers}
+    groups = sum(each.groups for each in run.workload.layers)
+    every = sum(len(each.activations) for each in run.workload.layers)
+    most = max(1, CLASSIFIED_VECTORS // groups) if every > CLASSIFIED_VECTORS else every
+    chosen = [_spaced(each.vectors, most) for each in run.workload.layers]
+    number = sum(len(places) * each.groups for places, each in zip(chosen, run.workload.layers, strict=True))
+    cycles: dict[str, Floats64] = {}
+    with progress_bar("classifying cycles", number) as advance:
+        for each, packed, places in zip(run.workload.layers, run.packed, chosen, strict=True):
+            sums = np.zeros(len(CYCLE_CLASSES))
+            for group, matrix in enumerate(packed):
+                for vector in each.group_activations(group)[places]:
+                    breakdown = cycle_breakdown(matrix, vector, run.result.config)
+                    sums += [float(getattr(breakdown, name).sum()) for name in CYCLE_CLASSES]
+                    advance()
+            cycles[each.layer.name] = _completed(sums, of_layer[each.layer.name])
+    return cycles, number
+
+
+def _spaced(vectors: int, most: int) -> Integers64:
+    """Return at most so many places of vectors, evenly spaced."""
+    size = min(vectors, most)
+    return ((np.arange(size) + 0.5) * vectors / size).astype(np.int64)
+
+
+def _completed(sampled: Floats64, layer: LayerCosts) -> Floats64:
+    """Return a layer's cycles by class, with the counted classes as counted and the rest as in the sample."""
+    pes = layer.config.num_pes
+    counted = {
+        "computing": int(layer.useful_macs.sum()),
+        "padding": int(layer.processed_padding.sum()),
+        "waiting": int(layer.waiting_cycles.sum()) * pes,
+    }
+    is_counted = np.array([name in counted for name in CYCLE_CLASSES])
+    rest = int(layer.cycles.sum()) * pes - sum(counted.values())
+    others = float(sampled[~is_counted].sum())
+    scaled = sampled * (rest / others if others else 0.0)
+    exact = np.array([counted.get(name, 0) for name in CYCLE_CLASSES], dtype=np.float64)
+    return np.asarray(np.where(is_counted, exact, scaled), dtype=np.float64)
 
 
 def _shares(pe_cycles: Any) -> Shares:
-    return dict(zip(CYCLE_CLASSES, (pe_cycles / pe_cycles.sum()).tolist(), strict=True))
+    total = pe_cycles.sum()
+    return dict(zip(CYCLE_CLASSES, (pe_cycles / (total or 1)).tolist(), strict=True))
 
 
 def _single_changes(design: Design) -> Iterator[tuple[str, str, Design]]:

@@ -61,6 +61,7 @@ COUNTS = (
     "line_reads",
     "dram_bytes",
 )
+_ENTRIES = "stored_entries", "padding_entries", "fullest_pe_entries", "row_order_bits"
 _KEPT_PACKINGS = 2  # the current one and the one before
 _PLACE = {name: number for number, name in enumerate(COUNTS)}
 
@@ -122,10 +123,7 @@ def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequenc
         "rows": [layer.work.layer.rows for layer in layers],
         "columns": [layer.work.layer.columns for layer in layers],
         "inputs": [layer.work.inputs for layer in layers],
-        "stored_entries": [layer.packed.stored_entries for layer in layers],
-        "padding_entries": [layer.packed.padding_entries for layer in layers],
-        "fullest_pe_entries": [int(layer.packed.stored_per_pe.max()) for layer in layers],
-        "row_order_bits": [layer.packed.row_order_bits for layer in layers],
+        **{name: [getattr(layer, name) for layer in layers] for name in _ENTRIES},
     }
     columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}
     reasons = [reason for layer_reasons in lacking for reason in layer_reasons]
@@ -163,34 +161,71 @@ _WITHOUT_COUNT = frozenset(  # fields that do not change the counts of a packed 
 
 
 class LayerRuns:
-    """One packed layer with its recorded vectors, simulated on many arrays; equal work is done once."""
+    """One packed layer with its recorded vectors, simulated on many arrays; equal work is done once.
 
-    def __init__(self, packed: PackedLayer, work: WorkloadLayer) -> None:
-        self.packed = packed
+    The matrix of each group is in the array alone: a layer fits if each of its groups does.
+
+    Parameters
+    ----------
+    groups : sequence of PackedLayer
+        Packed matrix of each group.
+    work : WorkloadLayer
+        The layer and its vectors.
+    """
+
+    def __init__(self, groups: Sequence[PackedLayer], work: WorkloadLayer) -> None:
+        self.groups = list(groups)
         self.work = work
-        self._runs: dict[str, BatchRun] = {}
+        self._runs: dict[str, list[BatchRun]] = {}
         self._counts: dict[Any, npt.NDArray[np.float64]] = {}
         self._lacking: dict[Any, str] = {}
 
+    @property
+    def stored_entries(self) -> int:
+        """Entries of all groups, padding included."""
+        return sum(group.stored_entries for group in self.groups)
+
+    @property
+    def padding_entries(self) -> int:
+        """Padding entries of all groups."""
+        return sum(group.padding_entries for group in self.groups)
+
+    @property
+    def fullest_pe_entries(self) -> int:
+        """Entries of the PE that holds most of a group, padding included."""
+        return max(int(group.stored_per_pe.max()) for group in self.groups)
+
+    @property
+    def row_order_bits(self) -> int:
+        """Bits of the tables that restore the order of the outputs."""
+        return sum(group.row_order_bits for group in self.groups)
+
     def lacking(self, array: ArrayConfig) -> str:
-        """Return the capacities of the array that the layer exceeds; an empty text if it fits."""
+        """Return the capacities of the array that a group exceeds, the first such one; an empty text if all fit."""
         key = _key(array, _WITHOUT_CAPACITY)
         if key not in self._lacking:
-            self._lacking[key] = "; ".join(map(str, shortfalls(self.packed, array)))
+            exceeded = (shortfalls(group, array) for group in self.groups)
+            self._lacking[key] = "; ".join(map(str, next(filter(None, exceeded), ())))
         return self._lacking[key]
 
     def stays_on(self, array: ArrayConfig) -> bool:
-        """Return True if the layer runs from SRAMs in one block; raise InputError if the array cannot run it."""
-        blocks = blocks_of(self.packed, array)
-        return len(blocks) == 1 and not blocks[0].load_bytes
+        """Return True if each group runs from SRAMs in one block; raise InputError if the array cannot run it."""
+        blocks = [blocks_of(group, array) for group in self.groups]
+        return all(len(of_group) == 1 and not of_group[0].load_bytes for of_group in blocks)
+
+    def runs(self, array: ArrayConfig) -> list[CountsPerInput]:
+        """Return the counts of each vector, for each group; raise InputError if the array cannot run the layer."""
+        if array.precision not in self._runs:
+            self._runs[array.precision] = [
+                BatchRun(packed, self.work.group_activations(group), array) for group, packed in enumerate(self.groups)
+            ]
+        return [run.counts(array) for run in self._runs[array.precision]]
 
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
         """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
         key = _key(array, _WITHOUT_COUNT) if self.stays_on(array) else array
         if key not in self._counts:
-            if array.precision not in self._runs:
-                self._runs[array.precision] = BatchRun(self.packed, self.work.activations, array)
-            self._counts[key] = _per_input(self._runs[array.precision].counts(array), self.work.inputs)
+            self._counts[key] = _per_input(self.runs(array), self.work)
         return self._counts[key]
 
 
@@ -199,7 +234,12 @@ def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
     return array.entries_per_line, *(value for name, value in vars(array).items() if name not in ignored)
 
 
-def _per_input(counts: CountsPerInput, inputs: int) -> npt.NDArray[np.float64]:
-    sums = {name: int(getattr(counts, name).sum()) for name in COUNTS if name != "dram_bytes"}
-    sums["dram_bytes"] = int(counts.dram_read_bytes.sum() + counts.dram_write_bytes.sum())
-    return np.array([sums[name] / inputs for name in COUNTS])
+def _per_input(counts: Sequence[CountsPerInput], work: WorkloadLayer) -> npt.NDArray[np.float64]:
+    def total(name: str) -> int:
+        return sum(int(getattr(of_group, name).sum()) for of_group in counts)
+
+    sums = {name: total(name) for name in COUNTS if name != "dram_bytes"}
+    sums["dram_bytes"] = total("dram_read_bytes") + total("dram_write_bytes")
+    if work.vectors == work.inputs * work.vectors_per_input:
+        return np.array([sums[name] / work.inputs for name in COUNTS])
+    return np.array([sums[name] / work.vectors * work.vectors_per_input for name in COUNTS])

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from compress.class_scores import check_form, check_labels
+from compress.output_changes import answers, classes_last
 from designs.design import Design
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload
-from designs.sweeps.workload_source import container_inputs
+from designs.sweeps.workload_source import ContainerInputs, container_inputs
 from sim import ArrayConfig, PackedLayer
 from sim.network import NetworkResult, simulate_network
 from sim.row_assignment import RowAssignment
-from traces.arrays import Integers64
-from traces.network import Network
+from traces import AnyInputs, InputError
+from traces.arrays import Integers64, Numbers
 from traces.shell.progress import progress_bar
 
 
@@ -30,58 +34,81 @@ class NetworkRun:
         File of the compressed network.
     inputs_from : str
         Origin of the inputs, in words.
+    inputs : int
+        Number of inputs; of steps, if the network's state is fed on.
     workload : Workload
-        The layers, and the activations that enter each.
-    packed : list of PackedLayer
-        The layers as the array holds them.
+        The layers, and the activations that enter each, all of them or a sample.
+    packed : list of list of PackedLayer
+        The groups of each layer of the workload as the array holds them.
     row_assignment : str
         Assignment of the matrix rows to PEs.
     result : NetworkResult
         Outputs, cycles and energy.
-    labels : array of int [inputs], optional
-        Labels of the inputs, if they are labelled images.
+    sequential : bool
+        True if the container has no graph, so that its layers ran one after the other with a rectifier (ReLU) between.
+    labels : array of int [inputs] or [inputs, positions], optional
+        Labels of the inputs.
     """
 
     container: Path
     inputs_from: str
+    inputs: int
     workload: Workload
-    packed: list[PackedLayer]
+    packed: list[list[PackedLayer]]
     row_assignment: RowAssignment
     result: NetworkResult
+    sequential: bool
     labels: Integers64 | None
 
     @property
     def accuracy(self) -> float | None:
-        """Share of inputs whose largest output is at their label; None without labels."""
+        """Share of inputs, or of their positions, whose largest output is at their label; None without labels."""
         if self.labels is None:
             return None
-        return float(np.mean(self.result.output.argmax(axis=1) == self.labels))
+        return float(np.mean(answers(self.result.output) == self.labels))
 
 
 def run_container(
     container: str | os.PathLike[str],
     array: ArrayConfig,
+    inputs: AnyInputs | None = None,
     data: str | os.PathLike[str] | None = None,
-    activations: str | os.PathLike[str] | None = None,
-    inputs: int = 50,
+    most: int = 50,
     row_assignment: RowAssignment = "interleaved",
+    *,
+    labels: Numbers | str | os.PathLike[str] | None = None,
+    state: Mapping[str, str] | None = None,
+    host_lanes: int | None = None,
+    sampling_error: float | None = None,
 ) -> NetworkRun:
-    """Simulate the layers of a container, one after the other with ReLU in between.
+    """Simulate the network of a container.
 
     Parameters
     ----------
     container : path
-        File of the compressed network; all its layers are fully connected.
+        File of the compressed network. Without a graph in it, its layers must be fully connected; they run one after
+        the other with a rectifier (ReLU) between.
     array : ArrayConfig
         The array.
+    inputs : array, tuple or mapping of arrays, path, or Inputs, optional
+        Inputs of the network, as `traces.Inputs.of` takes them. A mapping may hold the first value of state.
     data : path, optional
-        Folder of images whose test images are the inputs. None: the digits of scikit-learn.
-    activations : path, optional
-        File of inputs (.npy, [inputs, columns] or [columns]) instead of images.
-    inputs : int
+        Folder of images whose test images are the inputs, with their labels. None, without inputs: the digits of
+        scikit-learn.
+    most : int
         Largest number of inputs to simulate.
     row_assignment : {"interleaved", "entries", "activity", "search"}
         Assignment of the matrix rows to PEs.
+    labels : array of int [inputs] or [inputs, positions], or path, optional
+        Labels of the inputs, for the accuracy.
+    state : mapping of str to str, optional
+        For each input of the network that is its own earlier output, the name of that output; it begins with zeros, or
+        with what inputs hold for it. The inputs are steps that follow one another.
+    host_lanes : int, optional
+        Lanes of a vector unit on which the operations off the array are costed.
+    sampling_error : float, optional
+        As `Workload.of_network` takes it, for the workload on which changes of the array are simulated. The network
+        itself runs with all vectors.
 
     Returns
     -------
@@ -91,11 +118,58 @@ def run_container(
     Raises
     ------
     InputError
-        If a file cannot be read, or the inputs do not fit the first layer.
+        If a file cannot be read, or inputs or labels do not fit the network.
     """
-    model, values, labels, inputs_from = container_inputs(container, data, activations, inputs)
-    workload = Workload.of_network(Network.of_layers(str(container), model.layers), values)
+    read = container_inputs(container, inputs, data, most, labels, state)
+    with progress_bar("recording inputs", read.count) as advance:
+        workload = Workload.of_network(
+            read.network,
+            read.feeds,
+            state=state,
+            sampling_error=sampling_error,
+            arrays=(array,),
+            after_input=advance,
+        )
     packed = packed_images(workload, Design(array, row_assignment).packing)
-    with progress_bar("simulating inputs", len(values)) as advance:
-        result = simulate_network(packed, values, array, advance)
-    return NetworkRun(Path(container), inputs_from, workload, packed, row_assignment, result, labels)
+    with progress_bar("simulating inputs", read.count) as advance:
+        result = simulate_network(
+            read.network,
+            read.feeds,
+            array,
+            state=state,
+            host_lanes=host_lanes,
+            packed=dict(zip(workload.layer_names, packed, strict=True)),
+            after_input=advance,
+        )
+    return NetworkRun(
+        Path(container),
+        read.origin,
+        read.count,
+        workload,
+        packed,
+        row_assignment,
+        result,
+        read.sequential,
+        _labels(read, result.output),
+    )
+
+
+def _labels(read: ContainerInputs, output: Any) -> Integers64 | None:
+    """Return the labels; those of images count only if the output is class scores."""
+    if read.labels is not None:
+        return _fitting(read.labels, output, read.count)
+    if read.image_labels is None:
+        return None
+    try:
+        return _fitting(read.image_labels, output, read.count)
+    except InputError:
+        return None
+
+
+def _fitting(labels: Numbers, output: Any, inputs: int) -> Integers64:
+    """Return labels that fit the network's only output, or raise InputError."""
+    if isinstance(output, dict):
+        raise InputError(f"labels are those of one output; the network has {', '.join(output)}; leave labels out")
+    check_form("the network's output", output, inputs, positions=True)
+    scores = classes_last(output)
+    return check_labels("labels", labels, inputs, scores.shape[-1], scores.shape[1:-1])

@@ -19,13 +19,12 @@ from designs.design import Packing
 from designs.sweeps.workload import Workload, WorkloadLayer, mapped
 from sim import ArrayConfig, PackedLayer, pack
 from sim.row_assignment import assign_rows
-from traces import CompressedLayer
 
 
 def packed_images(
     workload: Workload, packing: Packing, folder: Path | None = None, share: bool = False
-) -> list[PackedLayer]:
-    """Return one packed matrix per layer.
+) -> list[list[PackedLayer]]:
+    """Return the packed matrix of each group of each layer.
 
     Parameters
     ----------
@@ -45,7 +44,7 @@ def packed_images(
         images = [_pack(each, packing) for each in workload.layers]
         if not share or not _write(images, set_folder):
             return images
-    return [_mapped(each.layer, packing, set_folder, number) for number, each in enumerate(workload.layers)]
+    return [_mapped(each, packing, set_folder, number) for number, each in enumerate(workload.layers)]
 
 
 def remove_packed(folder: Path, packing: Packing) -> None:
@@ -57,13 +56,15 @@ def _set_folder(folder: Path, packing: Packing) -> Path:
     return folder / f"{packing.num_pes}-{packing.index_bits}-{packing.row_assignment}"
 
 
-def _pack(work: WorkloadLayer, packing: Packing) -> PackedLayer:
-    layer = work.layer
-    array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=layer.weight_bits)
-    return pack(layer, array, assign_rows(layer, packing.row_assignment, array, work.activations))
+def _pack(work: WorkloadLayer, packing: Packing) -> list[PackedLayer]:
+    array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=work.layer.weight_bits)
+    return [
+        pack(matrix, array, assign_rows(matrix, packing.row_assignment, array, work.group_activations(group)))
+        for group, matrix in enumerate(work.matrices)
+    ]
 
 
-def _write(images: list[PackedLayer], set_folder: Path) -> bool:
+def _write(images: list[list[PackedLayer]], set_folder: Path) -> bool:
     """Write a set, whole or not at all; return False if the disk has no room.
 
     Two processes may write the same set at once; the first one to finish wins.
@@ -72,8 +73,8 @@ def _write(images: list[PackedLayer], set_folder: Path) -> bool:
     try:
         set_folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(dir=set_folder.parent, prefix=".partial-"))
-        for number, packed in enumerate(images):
-            for name, array in _arrays(packed).items():
+        for number, groups in enumerate(images):
+            for name, array in _arrays(groups).items():
                 np.save(temporary / f"{number}.{name}.npy", array, allow_pickle=False)
         with contextlib.suppress(OSError):  # another process was first
             os.rename(temporary, set_folder)
@@ -85,11 +86,19 @@ def _write(images: list[PackedLayer], set_folder: Path) -> bool:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _mapped(layer: CompressedLayer, packing: Packing, set_folder: Path, number: int) -> PackedLayer:
+def _mapped(work: WorkloadLayer, packing: Packing, set_folder: Path, number: int) -> list[PackedLayer]:
     arrays = {path.name.split(".")[1]: mapped(path) for path in set_folder.glob(f"{number}.*.npy")}
-    return PackedLayer(layer, packing.num_pes, packing.index_bits, **arrays)
+    return [
+        PackedLayer(
+            matrix, packing.num_pes, packing.index_bits, **{name: values[group] for name, values in arrays.items()}
+        )
+        for group, matrix in enumerate(work.matrices)
+    ]
 
 
-def _arrays(packed: PackedLayer) -> dict[str, npt.NDArray[Any]]:
-    arrays = {name: getattr(packed, name) for name in ("pointers", "entry_counts", "padding_counts")}
-    return arrays if packed.row_order is None else arrays | {"row_order": packed.row_order}
+def _arrays(groups: list[PackedLayer]) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of all groups, [groups, ...] each."""
+    names = ["pointers", "entry_counts", "padding_counts"]
+    if groups[0].row_order is not None:
+        names.append("row_order")
+    return {name: np.stack([getattr(packed, name) for packed in groups]) for name in names}

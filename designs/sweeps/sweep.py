@@ -85,9 +85,19 @@ def sweep(
 
 
 def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
-    """Return the origin of a sweep: workload, sampling, space, versions and a digest of the sources."""
+    """Return the origin of a sweep: workload, sampling, space, versions and a digest of the sources.
+
+    The workload has the sampled vectors of its layers, of how many, and the bound on the error, if they are a sample.
+    """
+    of_workload: dict[str, Any] = {
+        "name": workload.name,
+        "digest": workload.digest,
+        "layers": list(workload.layer_names),
+    }
+    if workload.sampled:
+        of_workload["sampled"] = workload.sampled
     settings = {
-        "workload": {"name": workload.name, "digest": workload.digest, "layers": list(workload.layer_names)},
+        "workload": of_workload,
         "points": len(chosen.designs),
         "must_fit": chosen.must_fit,
         **chosen.origin,

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from designs.file_names import file_name
+from sim import ArrayConfig
 from sim.batch import checked_inputs
-from traces import CompressedLayer, InputError
+from traces import AnyInputs, CompressedLayer, CompressedNetwork, InputError
 from traces.arrays import Floats, Floats32
 from traces.files.atomic_file import write_atomically
-from traces.network import INPUT, LayerStep, Network
+
+if TYPE_CHECKING:
+    from compress import CompressedModel
 
 _INDEX = "workload.json"
+_COUNTS = "vectors_per_input", "groups", "inputs", "sampling_error"  # fields of a layer besides its arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,21 +34,64 @@ class WorkloadLayer:
     Attributes
     ----------
     layer : CompressedLayer
-        The matrix.
-    activations : array of float32 [vectors, columns]
-        Recorded vectors that the matrix is multiplied by.
-    vectors_per_input : int
-        Vectors of one input of the network: the positions of a convolution, otherwise 1.
+        The matrix; the rows of all groups, one group after the other.
+    activations : array of float32 [groups * vectors, columns]
+        Recorded vectors, one group after the other. Each group multiplies as many vectors, with its own rows.
+    vectors_per_input : float
+        Vectors of one group for one input of the network, mean: positions of a convolution, steps of a sequence.
+    groups : int
+        Groups of rows, as in a convolution with groups; they run one after the other.
+    inputs : int
+        Inputs of the network that the vectors belong to; 0 if they follow from all vectors being there.
+    sampling_error : float
+        Bound on the relative error of mean cycles and energy because the vectors are a sample of those of the inputs,
+        at a confidence level of 95 %; 0 if they are all.
+
+    Raises
+    ------
+    InputError
+        If the activations do not fit the layer, or there are not as many as the other fields say.
     """
 
     layer: CompressedLayer
     activations: Floats32
-    vectors_per_input: int = 1
+    vectors_per_input: float = 1
+    groups: int = 1
+    inputs: int = 0
+    sampling_error: float = 0.0
+
+    def __post_init__(self) -> None:
+        name = self.layer.name
+        checked_inputs(self.layer, self.activations)
+        if self.groups < 1 or self.layer.rows % self.groups or len(self.activations) % self.groups:
+            raise InputError(
+                f"layer {name!r}: groups must divide {self.layer.rows} rows and {len(self.activations)} vectors; found "
+                f"groups={self.groups}"
+            )
+        if not self.inputs:
+            vectors = self.vectors_per_input
+            if vectors < 1 or int(vectors) != vectors or self.vectors % int(vectors):
+                raise InputError(
+                    f"layer {name!r}: {self.vectors} vectors must be a multiple of vectors_per_input={vectors}"
+                )
+            object.__setattr__(self, "inputs", self.vectors // int(vectors))
 
     @property
-    def inputs(self) -> int:
-        """Number of inputs of the network that the vectors belong to."""
-        return len(self.activations) // self.vectors_per_input
+    def vectors(self) -> int:
+        """Number of recorded vectors of each group."""
+        return len(self.activations) // self.groups
+
+    @cached_property
+    def matrices(self) -> list[CompressedLayer]:
+        """Matrix of each group."""
+        if self.groups == 1:
+            return [self.layer]
+        rows = self.layer.rows // self.groups
+        return [self.layer.part(slice(begin, begin + rows)) for begin in range(0, self.layer.rows, rows)]
+
+    def group_activations(self, group: int) -> Floats32:
+        """Return the vectors of one group, float32 [vectors, columns]."""
+        return self.activations[group * self.vectors : (group + 1) * self.vectors]
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +108,7 @@ class Workload:
     Raises
     ------
     InputError
-        If there is no layer, two have one name, or activations do not fit their layer.
+        If there is no layer, or two have one name.
     """
 
     name: str
@@ -71,18 +118,24 @@ class Workload:
         names = self.layer_names
         if not names or len(set(names)) < len(names):
             raise InputError(f"workload {self.name!r} must have layers of different names; found {names or 'none'}")
-        for each in self.layers:
-            checked_inputs(each.layer, each.activations)
-            if each.vectors_per_input < 1 or len(each.activations) % each.vectors_per_input:
-                raise InputError(
-                    f"layer {each.layer.name!r}: {len(each.activations)} vectors must be a multiple of "
-                    f"vectors_per_input={each.vectors_per_input}"
-                )
 
     @property
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers, in the order in which they run."""
         return tuple(each.layer.name for each in self.layers)
+
+    @property
+    def sampled(self) -> dict[str, dict[str, float]]:
+        """Vectors taken, of how many, and the bound on the error, of each layer whose vectors are a sample."""
+        return {
+            each.layer.name: {
+                "vectors": len(each.activations),
+                "of": each.groups * each.vectors_per_input * each.inputs,
+                "error": each.sampling_error,
+            }
+            for each in self.layers
+            if each.vectors < each.inputs * each.vectors_per_input
+        }
 
     @cached_property
     def digest(self) -> str:
@@ -90,6 +143,8 @@ class Workload:
         digest = hashlib.sha256()
         for each in self.layers:
             digest.update(f"{each.layer.name}\0{each.vectors_per_input}\0".encode())
+            if each.groups > 1 or each.vectors != each.inputs * each.vectors_per_input:
+                digest.update(f"{each.groups} groups, {each.inputs} inputs\0".encode())
             for name, array in _arrays(each).items():
                 digest.update(f"{name} {array.dtype.str} {array.shape}\0".encode() + np.ascontiguousarray(array).data)
         return digest.hexdigest()[:16]
@@ -122,45 +177,55 @@ class Workload:
         return cls(name, tuple(work))
 
     @classmethod
-    def of_network(cls, network: Network, inputs: Floats) -> Workload:
-        """Return the workload of a feed-forward network, run in floating point to record the activations.
+    def of_network(
+        cls,
+        network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[CompressedLayer],
+        inputs: AnyInputs,
+        *,
+        state: Mapping[str, str] | None = None,
+        sampling_error: float | None = None,
+        arrays: Sequence[ArrayConfig] = (),
+        after_input: Callable[[], object] = lambda: None,
+    ) -> Workload:
+        """Return the layers of a network with the vectors that enter them, which is run in floating point for it.
 
         Parameters
         ----------
-        network : Network
-            The network. Each group of a convolution becomes a layer NAME/GROUP.
-        inputs : array [inputs, ...]
+        network : CompressedModel, CompressedNetwork, path or sequence of layers
+            A compressed network, as `sim.simulate_network` takes it.
+        inputs : array, tuple or mapping of arrays, path, or Inputs
             Inputs of the network.
+        state : mapping of str to str, optional
+            For each input of the network that is its own earlier output, the name of that output. The inputs are then
+            steps that follow one another.
+        sampling_error : float, optional
+            Largest relative error of the mean cycles and energy of each layer because some of the vectors are taken for
+            all, at a confidence level of 95 %. 0 takes all vectors. By default all vectors are taken if they are at
+            most `sampling.ALL_VECTORS`, all layers and groups together, in at most `ALL_BYTES`; 0.02 otherwise.
+        arrays : sequence of ArrayConfig, optional
+            Arrays on which the error is measured. The default is the EIE paper's design point.
+        after_input : callable, optional
+            Called once after each input, whenever the network is run.
+
+        Returns
+        -------
+        Workload
+            One layer for each layer of the network; a convolution with groups is one layer, too.
 
         Raises
         ------
         InputError
-            If the network takes inputs of another shape.
+            If the inputs do not fit the network, a container has no graph, or sampling_error is not 0 to 1.
+
+        Notes
+        -----
+        The error is that of the mean over the given inputs; it says nothing about other inputs. It holds on `arrays`;
+        other arrays of a sweep have errors of about this size. `WorkloadLayer.sampling_error` has the estimate.
         """
-        if inputs.shape[1:] != network.input_shape or not len(inputs) or inputs.dtype.kind not in "fiub":
-            raise InputError(
-                f"network {network.name!r} takes numbers [inputs, {', '.join(map(str, network.input_shape))}]; found "
-                f"{inputs.dtype} {list(inputs.shape)}"
-            )
-        outputs: dict[str, Floats32] = {INPUT: inputs.astype(np.float32)}
-        work: list[WorkloadLayer] = []
-        for step in network.steps:
-            entering = [outputs[source] for source in step.sources]
-            if not isinstance(step, LayerStep):
-                outputs[step.name] = step.apply(*entering)
-                continue
-            vectors = step.vectors(entering[0])
-            groups = step.group_layers()
-            products = np.stack(
-                [part @ group.weights().T + group.bias_values() for group, part in zip(groups, vectors, strict=True)]
-            )
-            outputs[step.name] = step.finish(products, network.output_shapes[step.name])
-            for number, (group, part) in enumerate(zip(groups, vectors, strict=True)):
-                name = group.name if len(groups) == 1 else f"{group.name}/{number}"
-                layer = dataclasses.replace(group, name=name)
-                flat = np.ascontiguousarray(part.reshape(-1, layer.columns), dtype=np.float32)
-                work.append(WorkloadLayer(layer, flat, vectors.shape[2]))
-        return cls(network.name, tuple(work))
+        from designs.sweeps.recording import record_layers
+
+        name, layers = record_layers(network, inputs, state, sampling_error, arrays, after_input)
+        return cls(name, tuple(layers))
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write every array to its own file, and the index last, so that a folder with an index is complete.
@@ -176,7 +241,7 @@ class Workload:
         except OSError as error:
             raise InputError(f"{folder} cannot be written: {error.strerror or error}; give another folder") from error
         entries = [
-            {"name": each.layer.name, "vectors_per_input": each.vectors_per_input, "arrays": list(_arrays(each))}
+            {name: getattr(each, name) for name in _COUNTS} | {"name": each.layer.name, "arrays": list(_arrays(each))}
             for each in self.layers
         ]
         index = {"name": self.name, "digest": self.digest, "layers": entries}
@@ -196,7 +261,7 @@ class Workload:
                 arrays = {name: mapped(path / file) for name, file in files.items()}
                 biases = arrays.get("bias"), arrays.get("free_bias")
                 layer = CompressedLayer(entry["name"], arrays["codes"], arrays["codebook"], *biases)
-                layers.append(WorkloadLayer(layer, arrays["activations"], entry["vectors_per_input"]))
+                layers.append(WorkloadLayer(layer, arrays["activations"], **{key: entry[key] for key in _COUNTS}))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{path}: must hold a complete workload: {error}") from error
         workload = cls(index["name"], tuple(layers))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from compress import CompressedModel
+from compress.class_scores import check_labels
 from designs.sweeps.workload import Workload, WorkloadLayer
-from traces import CompressedLayer, InputError
-from traces.arrays import Floats, Floats32, Integers64
+from sim import ArrayConfig
+from traces import AnyInputs, CompressedLayer, CompressedNetwork, InputError, Inputs, Network
+from traces.arrays import Floats, Floats32, Numbers
 from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
 from traces.files.images import load_images
 from traces.files.layer_file import open_layer
-from traces.files.npz import read_layer_and_input, read_npy
-from traces.network import Network
+from traces.files.npz import read_layer_and_input, read_npy, read_npz
+from traces.shell.progress import progress_bar
 
 EIE = "eie"
 
@@ -25,8 +31,11 @@ EIE = "eie"
 def open_workload(
     names: Sequence[str],
     data: str | os.PathLike[str] | None = None,
-    activations: str | os.PathLike[str] | None = None,
-    inputs: int = 50,
+    inputs: AnyInputs | None = None,
+    most: int = 50,
+    state: Mapping[str, str] | None = None,
+    sampling_error: float | None = None,
+    arrays: Sequence[ArrayConfig] = (),
 ) -> Workload:
     """Return the workload of these names.
 
@@ -38,10 +47,12 @@ def open_workload(
     data : path, optional
         Folder of the images that enter a container, and of the real benchmark layers; a layer that it does not hold is
         drawn at random.
-    activations : path, optional
-        File of a container's inputs (.npy) instead of images.
-    inputs : int
+    inputs : array, tuple or mapping of arrays, path, or Inputs, optional
+        Inputs of a container's network instead of images.
+    most : int
         Largest number of inputs of a container.
+    state, sampling_error, arrays
+        For a container, those of `Workload.of_network`.
 
     Returns
     -------
@@ -54,11 +65,20 @@ def open_workload(
         If a file is missing or invalid.
     """
     if len(names) == 1 and names[0].endswith(".dc"):
-        return container_workload(names[0], data, activations, inputs)
-    if not names or activations is not None:
+        read = container_inputs(names[0], inputs, data, most, state=state)
+        with progress_bar("recording inputs", read.count) as advance:
+            return Workload.of_network(
+                read.network,
+                read.feeds,
+                state=state,
+                sampling_error=sampling_error,
+                arrays=arrays,
+                after_input=advance,
+            )
+    if not names or inputs is not None or state or sampling_error is not None:
         raise InputError(
-            "a workload is eie, layers of it, layer files, or one container (.dc); only a container takes activations; "
-            f"found {', '.join(names) or 'nothing'}"
+            "a workload is eie, layers of it, layer files, or one container (.dc); only a container takes inputs, "
+            f"state and sampling_error; found {', '.join(names) or 'nothing'}"
         )
     layer_names = [each for name in names for each in (EIE_BENCHMARK if name == EIE else (name,))]
     layers = [_named_layer(name, None if data is None else Path(data)) for name in layer_names]
@@ -83,71 +103,162 @@ def _named_layer(name: str, data: Path | None) -> tuple[CompressedLayer, Floats3
     return layer, recorded
 
 
-def container_workload(
-    container: str | os.PathLike[str],
-    data: str | os.PathLike[str] | None = None,
-    activations: str | os.PathLike[str] | None = None,
-    inputs: int = 50,
-) -> Workload:
-    """Return the fully connected layers of a container, one after the other; raise InputError if it has others."""
-    model, values, _, _ = container_inputs(container, data, activations, inputs)
-    return Workload.of_network(Network.of_layers(str(container), model.layers), values)
+@dataclass(frozen=True, eq=False)
+class ContainerInputs:
+    """Compressed network of a container, with inputs.
 
-
-def container_inputs(
-    container: str | os.PathLike[str],
-    data: str | os.PathLike[str] | None,
-    activations: str | os.PathLike[str] | None,
-    inputs: int,
-) -> tuple[CompressedModel, Floats, Integers64 | None, str]:
-    """Read a container, and inputs from a file or a set of test images.
-
-    Parameters
+    Attributes
     ----------
-    container, data, activations, inputs
-        Those of `designs.sweeps.network_run.run_container`.
-
-    Returns
-    -------
-    model : CompressedModel
-        The container.
-    values : array [inputs, columns]
-        At most `inputs` inputs.
-    labels : array of int [inputs], optional
-        Labels of the images.
-    inputs_from : str
+    network : CompressedNetwork
+        The network; its name is the container's path.
+    sequential : bool
+        True if the container has no graph, so that its layers run one after the other with a rectifier (ReLU) between.
+    feeds : dict of str to numpy.ndarray
+        Inputs by name, as the network takes them.
+    labels : numpy.ndarray or None
+        Labels of the inputs that were asked for.
+    image_labels : numpy.ndarray or None
+        Labels that the images have.
+    origin : str
         Origin of the inputs, in words.
+    """
+
+    network: CompressedNetwork
+    sequential: bool
+    feeds: dict[str, Numbers]
+    labels: Numbers | None
+    image_labels: Numbers | None
+    origin: str
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        return self.network.network.num_inputs(self.feeds)
+
+
+def open_container(container: str | os.PathLike[str]) -> tuple[CompressedNetwork, bool]:
+    """Return the compressed network of a container, and True if it has no graph and its layers run in order.
 
     Raises
     ------
     InputError
-        If the inputs do not fit the first layer, or the container holds more than layers and biases: it does not say
-        where in the network the rest belongs.
+        If the file is no container; or it has no graph, and layers that do not run one after the other.
     """
-    if inputs < 1:
-        raise InputError(f"inputs={inputs} must be at least 1")
-    if data is not None and activations is not None:
-        raise InputError(f"inputs come from data or from activations; found both, {data} and {activations}; give one")
     model = CompressedModel.load(container)
+    if model.graph is not None:
+        model.network.name = str(container)
+        return CompressedNetwork(model.network, model.stored_layers), False
+    remedy = "compress the network with its inputs, or an ONNX file, so that the container has its graph"
     beside = model.tensors_beside_layers
     if beside:
         raise InputError(
-            f"{container}: its layers run one after the other, ReLU in between, so it must hold only layers and their "
-            f"biases; found {', '.join(beside)}, which would be ignored; fuse normalisation with the layers before "
-            f"they are compressed (torch.nn.utils.fusion)"
+            f"{container}: has no graph, so its layers run one after the other, ReLU in between, and it must hold only "
+            f"layers and their biases; found {', '.join(beside)}, which would be ignored; {remedy}"
         )
-    labels = None
-    if activations is not None:
-        values = np.atleast_2d(read_npy(activations))[:inputs]
-        inputs_from = str(activations)
-    else:
+    for layer, shape, names in zip(model.layers, model.shapes, model.weight_names, strict=True):
+        if shape != layer.codes.shape or len(names) > 1 or re.search(r"weight_[ih][hr]", names[0]):
+            raise InputError(
+                f"{container}: has no graph, so its layers must be fully connected and run one after the other; found "
+                f"{', '.join(names)} of shape {list(shape)}; {remedy}"
+            )
+    return CompressedNetwork.of_layers(model.layers, str(container)), True
+
+
+def container_inputs(
+    container: str | os.PathLike[str],
+    inputs: AnyInputs | None = None,
+    data: str | os.PathLike[str] | None = None,
+    most: int = 50,
+    labels: Numbers | str | os.PathLike[str] | None = None,
+    state: Mapping[str, str] | None = None,
+) -> ContainerInputs:
+    """Read a container, and inputs of its network.
+
+    Parameters
+    ----------
+    container, inputs, data, most, labels, state
+        Those of `designs.sweeps.network_run.run_container`.
+
+    Returns
+    -------
+    ContainerInputs
+        At most `most` inputs.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or the inputs do not fit the network.
+    """
+    if most < 1:
+        raise InputError(f"most={most} must be at least 1 input")
+    if data is not None and inputs is not None:
+        raise InputError(f"inputs come from a file or from data; found both, {inputs} and {data}; give one")
+    compressed, sequential = open_container(container)
+    network = compressed.network
+    given: Any
+    image_labels: Numbers | None = None
+    if inputs is None:
         images = load_images(data)
-        values, labels = images.test_images[:inputs], images.test_labels[:inputs]
-        inputs_from = f"test images of {images.name}"
-    columns = model.layers[0].columns
-    if values.ndim != 2 or not len(values) or values.shape[1] != columns:
+        given = _shaped(images.test_images[:most], network)
+        image_labels = images.test_labels[:most]
+        total, origin = len(images.test_images), f"test images of {images.name}"
+    else:
+        given, total, origin = _read_inputs(inputs, network, most, state or {})
+    try:
+        feeds = network.bind(given)
+    except InputError as error:
+        remedy = "" if inputs is not None else "; give the network's own inputs as inputs"
+        raise InputError(f"{error} from {origin}{remedy}") from None
+    if labels is not None:
+        values = read_npy(labels) if isinstance(labels, str | os.PathLike) else labels
+        labels = check_labels("labels", values, total, positions=None)[:most]
+    return ContainerInputs(compressed, sequential, feeds, labels, image_labels, origin)
+
+
+def _shaped(images: Floats, network: Network) -> Floats:
+    """Return images in the shape of a network's only input, if they have as many values."""
+    lengths = network.inputs[0].shape[1:]
+    known = [length for length in lengths if length is not None]
+    fits = len(known) == len(lengths) and math.prod(known) == math.prod(images.shape[1:])
+    return images.reshape(len(images), *known) if fits else images
+
+
+def _read_inputs(inputs: AnyInputs, network: Network, most: int, state: Mapping[str, str]) -> tuple[Any, int, str]:
+    """Return at most so many inputs, with the first values of the state, the number of all, and their origin."""
+    is_file = isinstance(inputs, str | os.PathLike)
+    if is_file and not Path(str(inputs)).exists() and str(inputs).isdigit():
         raise InputError(
-            f"{container}: the first layer takes {columns:,} activations; {inputs_from} give shape "
-            f"{list(values.shape)}; give the network's own inputs as data or activations"
+            f"inputs is the file of the inputs; found the number {inputs}; give the number as most={inputs}"
         )
-    return model, values, labels, inputs_from
+    origin = str(inputs) if is_file else "given inputs"
+    read: Any = read_npz(str(inputs)) if is_file and str(inputs).endswith(".npz") and state else inputs
+    first: dict[str, Numbers] = {}
+    if state:
+        if not isinstance(read, Mapping):
+            others = [entry.name for entry in network.inputs if entry.name not in state]
+            read = dict(zip(others, [Inputs.of(read)["0"]], strict=False))
+        first = {name: np.asarray(read[name]) if name in read else _zeros(network, name) for name in state}
+        read = {name: values for name, values in read.items() if name not in state}
+    steps = Inputs.of(read)
+    if not first and len(steps.names) == 1 and len(network.inputs) == 1:
+        (values,) = steps.arrays.values()
+        if values.ndim == len(network.inputs[0].shape) - 1:  # one input alone
+            steps = Inputs.of(values[np.newaxis])
+    given = steps[:most].given
+    return ({**given, **first} if isinstance(given, dict) and first else given), len(steps), origin
+
+
+def _zeros(network: Network, name: str) -> Numbers:
+    """Return zeros as the first value of an input that is an earlier output."""
+    entries = [entry for entry in network.inputs if entry.name == name]
+    if not entries:
+        names = ", ".join(entry.name for entry in network.inputs)
+        raise InputError(f"state must name an input of the network, {names}; found {name}")
+    (entry,) = entries
+    unknown = [axis for axis, length in enumerate(entry.shape) if length is None and axis != entry.batch_axis]
+    if unknown:
+        raise InputError(
+            f"the length of axis {unknown[0]} of input {name!r} is not known; give its first value among the inputs"
+        )
+    shape = [1 if length is None else length for length in entry.shape]
+    return np.zeros(shape, dtype=entry.dtype)

@@ -59,7 +59,7 @@ def print_network(title: str, result: NetworkResult) -> None:
     """Print shape, cycles, efficiency and energy of each layer and the network, and the spread over the inputs."""
     from rich.table import Table
 
-    array, inputs = result.config, len(result.output)
+    array, inputs = result.config, result.cycles.size
     table = Table(
         title=f"{title}\nmean of {inputs} inputs on {array.num_pes} PEs, {array.queue_slots} queue slots, "
         f"{array.line_bits}-bit lines, {array.clock_mhz:g} MHz",
@@ -100,5 +100,25 @@ def print_network(title: str, result: NetworkResult) -> None:
     for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_nj)):
         spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
     console().print(spread)
+    print_outputs(result)
     for layer in result.layers:
         print_shortfalls(layer.name, layer.shortfalls)
+
+
+def print_outputs(result: NetworkResult) -> None:
+    """Print the differences from ONNX Runtime's outputs, what is computed off the array, and its costs if asked for."""
+    worst = max(result.layers, key=lambda layer: layer.largest_difference)
+    print(
+        f"Outputs:    every product is within {result.largest_difference:.1e} of ONNX Runtime's on the same weights "
+        f"and activations, {worst.name} differs most; the network's outputs are within {result.output_difference:.1e}"
+    )
+    operators = [
+        f"{each.count:,} {name} ({each.elements:,} values{f', {each.macs:,} MACs' if each.macs else ''})"
+        for name, each in result.off_array.items()
+    ]
+    print(f"Off array:  {', '.join(operators) or 'nothing'}; per input")
+    if result.host is not None:
+        print(
+            f"Host:       {result.host.cycles:,.0f} cycles and {result.host.energy_pj / 1e3:,.1f} nJ per input for "
+            f"what is off the array"
+        )

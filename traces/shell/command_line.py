@@ -62,6 +62,7 @@ def run_commands(
     commands: Commands,
     default: str | None = None,
     moved: Mapping[str, str] | None = None,
+    renamed: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Run the command that the command line names.
 
@@ -77,11 +78,13 @@ def run_commands(
         Command to run if the command line is empty or begins with an option.
     moved : mapping of str to str, optional
         Former commands, with the new command to run.
+    renamed : mapping of str to mapping of str to str, optional
+        For a command by name, its former options, each with what takes its place.
 
     Raises
     ------
     InputError
-        If the command has moved.
+        If the command has moved, or an option has another name.
     """
     import tyro
 
@@ -97,6 +100,10 @@ def run_commands(
         command = commands[name]
         prog = f"{prog} {name}"
         if not isinstance(command, CommandGroup):
+            for argument in arguments:
+                option = argument.partition("=")[0]
+                if option in (renamed or {}).get(name, {}):
+                    raise InputError(f"{option} has another name: {(renamed or {})[name][option]}")
             tyro.cli(command, prog=prog, args=arguments, config=config)
             return
         description, commands = command.description, command.commands
