@@ -10,11 +10,15 @@ from compress.graph_module.operator_table import operator
 
 
 def _standardised(x: Tensor, axes: list[int], epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return x with mean 0 and variance 1 over the axes, the means, and the inverse standard deviations."""
-    mean = x.mean(axes, keepdim=True)
-    centred = x - mean
+    """Return x with mean 0 and variance 1 over the axes, the means, and the inverse standard deviations.
+
+    Moments are in single precision or better.
+    """
+    wide = x if x.dtype == torch.float64 else x.float()
+    mean = wide.mean(axes, keepdim=True)
+    centred = wide - mean
     inverse = torch.rsqrt((centred * centred).mean(axes, keepdim=True) + epsilon)
-    return centred * inverse, mean, inverse
+    return (centred * inverse).to(x.dtype), mean, inverse
 
 
 def _by_channel(values: Tensor, x: Tensor) -> Tensor:
@@ -97,8 +101,9 @@ def _group_normalisation(
 def _root_mean_square_normalisation(
     x: Tensor, scale: Tensor, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Tensor:
-    mean_square = (x * x).mean(list(range(axis % x.ndim, x.ndim)), keepdim=True)
-    return x * torch.rsqrt(mean_square + epsilon) * scale
+    wide = x if x.dtype == torch.float64 else x.float()
+    mean_square = (wide * wide).mean(list(range(axis % x.ndim, x.ndim)), keepdim=True)
+    return (wide * torch.rsqrt(mean_square + epsilon)).to(x.dtype) * scale
 
 
 @operator("LpNormalization", p=(1, 2))

@@ -48,3 +48,8 @@ def test_normalisation(operator: str, inputs: list[Numbers], opset: int, attribu
 
 def test_layer_normalisation_gives_its_moments() -> None:
     assert_as_in_onnx_runtime("LayerNormalization", [X, channels(5)], 17, outputs=3)
+
+
+def test_moments_of_half_precision_are_in_single_precision() -> None:
+    half = (100 * X).astype("f2")  # squares are beyond the range of half precision
+    assert_as_in_onnx_runtime("LayerNormalization", [half, channels(5).astype("f2")], 17, tolerance=1e-3)
