@@ -327,7 +327,9 @@ def _transposed_borders(
             if given
             else [size * stride for size, stride in zip(sizes, strides, strict=True)]
         )
-        totals = [length - wanted for length, wanted in zip(whole, lengths, strict=True)]
+        if not given:  # ONNX Runtime never takes pads below 0
+            lengths = [min(length, wanted) for length, wanted in zip(whole, lengths, strict=True)]
+        totals = [max(0, length - wanted) for length, wanted in zip(whole, lengths, strict=True)]
         begins = [total - total // 2 if mode != "SAME_UPPER" else total // 2 for total in totals]
         return begins, lengths
     flat = [0] * (2 * axes) if mode == "VALID" else [int(value) for value in values.get("pads") or [0] * (2 * axes)]
@@ -344,7 +346,7 @@ def _gemm(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
     values = attributes(node)
     alpha, beta = float(values.get("alpha", 1.0)), float(values.get("beta", 1.0))
     trans_a, trans_b = bool(values.get("transA", 0)), bool(values.get("transB", 0))
-    third = node.input[2] if len(node.input) > 2 and node.input[2] and beta else ""
+    third = node.input[2] if len(node.input) > 2 and (beta or node.input[2] not in fixed) else ""
     weight_second = second in fixed
     weight = second if weight_second else first
     transposed = trans_b if weight_second else not trans_a
@@ -377,7 +379,7 @@ def _gemm(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
         result = products if weight_second else products.T
         if alpha != 1.0:
             result = alpha * result
-        if added:
+        if added and beta:
             addend = fixed_addend if fixed_addend is not None else entering[1]
             result = result + beta * np.asarray(addend)
         return (np.ascontiguousarray(result.astype(activations.dtype)),)
