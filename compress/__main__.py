@@ -1,4 +1,4 @@
-"""Command line `python -m compress`: pack, show, unpack, export, import, plan, watch."""
+"""Command line `python -m compress`: pack, show, unpack, export, import, plan, watch, measure."""
 
 from __future__ import annotations
 
@@ -216,10 +216,13 @@ def plan(
     labels: Path | None = None,
     accuracy_drop: float | None = None,
     divergence: float | None = None,
+    relative_error: float | None = None,
+    cosine: float | None = None,
     confidence: float = 0.5,
     committee: int = 0,
     cost: str | None = None,
     seed: int = 0,
+    leave: tuple[str, ...] = (),
 ) -> None:
     """Compress a trained network as far as a tolerance and a budget allow, without training it. Needs PyTorch.
 
@@ -231,34 +234,40 @@ def plan(
 
     Args:
         network: package.module:function that builds the network
-        inputs: .npy file of inputs like those to come, float [inputs, ...]
+        inputs: .npy file of inputs like those to come, [inputs, ...], or .npz file with an array for each of the
+            network's inputs by name
         container: the file to write
         budget: upper bounds on the costs of the compressed network
         weights: .npz file of its parameters by name, or a PyTorch state dict (.pt, .pth)
-        labels: .npy file of the inputs' labels, int [inputs]
+        labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
         accuracy_drop: largest fall of the share of right answers; without labels, largest share of answers that change
-        divergence: largest mean divergence of the outputs, in nats
+        divergence: largest mean divergence of the softmax outputs, in nats
+        relative_error: largest mean length of the outputs' change, relative to the outputs' length
+        cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
         confidence: confidence level at which the tolerance holds for all inputs like these
         committee: plan on at most this many inputs, which a committee chooses; 0 for all inputs
         cost: package.module:function that takes the network and inputs and returns the cost function, like
             designs:ArrayCost; needed for budgets of latency, energy and SRAM
         seed: seed of everything drawn at random
+        leave: names or shell patterns of layers to store as they are
     """
     from compress.network_source import build_network
     from compress.planning.pipeline import plan as make_plan
+    from traces import Inputs
     from traces.files.npz import read_npy
 
     _check_suffix(container)
-    module, pool = build_network(network, weights), read_npy(inputs)
+    module, pool = build_network(network, weights), Inputs.of(inputs)
     made = make_plan(
         module,
         pool,
         labels=None if labels is None else read_npy(labels),
-        tolerance=Tolerance(accuracy_drop, divergence, confidence),
+        tolerance=Tolerance(accuracy_drop, divergence, relative_error, cosine, confidence),
         budget=budget,
         cost=_cost(cost, module, pool),
         committee=committee,
         seed=seed,
+        leave=leave,
     )
     _save_plan(made, module, container)
 
@@ -272,6 +281,8 @@ def watch(
     labels: Path | None = None,
     accuracy_drop: float | None = None,
     divergence: float | None = None,
+    relative_error: float | None = None,
+    cosine: float | None = None,
     plan: Path | None = None,
     replan: Path | None = None,
     cost: str | None = None,
@@ -289,12 +300,15 @@ def watch(
     Args:
         container: the deployed container
         network: package.module:function that builds the original network
-        inputs: .npy file of new inputs, in the order in which they came, float [inputs, ...]
+        inputs: .npy file of new inputs, in the order in which they came, [inputs, ...], or .npz file with an array for
+            each of the network's inputs by name
         budget: upper bounds on the costs of the compressed network from now on
         weights: .npz file of the original's parameters by name, or a PyTorch state dict (.pt, .pth)
-        labels: .npy file of the inputs' labels, int [inputs]
+        labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
         accuracy_drop: largest fall of the share of right answers; without labels, largest share of answers that change
-        divergence: largest mean divergence of the outputs, in nats
+        divergence: largest mean divergence of the softmax outputs, in nats
+        relative_error: largest mean length of the outputs' change, relative to the outputs' length
+        cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
         plan: the .plan.json file of the container; without it, give the tolerance
         replan: the container to write if a new plan is needed
         cost: as for the command plan
@@ -302,18 +316,23 @@ def watch(
     from compress.network_source import build_network
     from compress.planning.pipeline import plan as make_plan
     from compress.planning.watch import watch as compare
+    from traces import Inputs
     from traces.files.npz import read_npy
 
+    bounds = (accuracy_drop, divergence, relative_error, cosine)
     if plan is None:
-        original, tolerance = None, Tolerance(accuracy_drop, divergence)
-    elif accuracy_drop is None and divergence is None:
+        original, tolerance = None, Tolerance(*bounds)
+    elif all(bound is None for bound in bounds):
         original = Plan.load(plan)
         tolerance = original.tolerance
     else:
-        raise InputError("the tolerance comes from --plan, or from --accuracy-drop or --divergence; give one of them")
+        raise InputError(
+            "the tolerance comes from --plan, or from --accuracy-drop, --divergence, --relative-error or --cosine; "
+            "give one of them"
+        )
     if replan is not None:
         _check_suffix(replan)
-    module, values = build_network(network, weights), read_npy(inputs)
+    module, values = build_network(network, weights), Inputs.of(inputs)
     answers = None if labels is None else read_npy(labels)
     report = compare(module, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
@@ -331,6 +350,35 @@ def watch(
         sys.exit(1)
 
 
+def measure(
+    container: tyro.conf.Positional[Path],
+    network: tyro.conf.Positional[str],
+    inputs: tyro.conf.Positional[Path],
+    weights: Path | None = None,
+    labels: Path | None = None,
+) -> None:
+    """Measure how far a container's network is from its original. Needs PyTorch.
+
+    For instance:
+
+      python -m compress measure my.dc my_network:build inputs.npy --weights my_network.npz
+
+    Args:
+        container: the file to measure
+        network: package.module:function that builds the original network
+        inputs: .npy file of inputs, [inputs, ...], or .npz file with an array for each of the network's inputs by name
+        weights: file of the original's parameters by name
+        labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
+    """
+    from compress.measurement import measure as compare
+    from compress.network_source import build_network
+    from traces.files.npz import read_npy
+
+    model = CompressedModel.load(container)
+    answers = None if labels is None else read_npy(labels)
+    _print_measurement(container, compare(model, build_network(network, weights), inputs, answers))
+
+
 def _check_suffix(container: Path) -> None:
     """Raise InputError before anything is planned, if the plan could not be written beside the container."""
     if container.suffix == ".json":
@@ -341,7 +389,7 @@ def _cost(name: str | None, module: Any, inputs: Any) -> Any:
     """Return the cost function of this name, or None."""
     from compress.network_source import named_function
 
-    return None if name is None else named_function(name)(module, inputs[:4])
+    return None if name is None else named_function(name)(module, inputs[:4].given)
 
 
 def _save_plan(plan: ApplicablePlan, module: Any, container: Path) -> None:
@@ -361,16 +409,20 @@ def _save_plan(plan: ApplicablePlan, module: Any, container: Path) -> None:
     console().print(table)
     costs = ", ".join(f"{name} {value:,.6g}" for name, value in plan.costs.items())
     print(f"{model.compression_ratio:.1f}x smaller; {costs}")
-    kind = "accuracy_drop" if plan.tolerance.divergence is None else "divergence"
     assert plan.measured is not None
     assert plan.confidence is not None
     print(
-        f"{kind} {plan.measured:.4g}, standard error {plan.standard_error:.2g}, of {plan.tolerance.bound:g}: "
-        f"bound holds for inputs like these at a confidence level of {_share(plan.confidence)}"
+        f"{plan.tolerance.kind} {plan.measured:.4g}, standard error {plan.standard_error:.2g}, of "
+        f"{plan.tolerance.bound:g}: bound holds for inputs like these at a confidence level of "
+        f"{_share(plan.confidence)}"
     )
     if not plan.feasible:
         nearest = "".join(f"; the nearest {name} is {value:,.6g}" for name, value in plan.nearest.items())
         print(f"Not kept: {', '.join(plan.binding)}{nearest}")
+    if plan.logarithms:
+        print(
+            f"The logarithms of these outputs were compared, since they are probabilities: {', '.join(plan.logarithms)}"
+        )
     if plan.inputs:
         print(f"Planned on {len(plan.inputs)} inputs: {', '.join(map(str, plan.inputs))}")
     print(f"wrote {container} and {written}")
@@ -387,17 +439,48 @@ def _print_watch(report: Any) -> None:
     table = Table(title=f"On {report.inputs:,} new inputs, 95 % confidence intervals", title_justify="left")
     for heading in ("", "mean", "from", "to", "bound"):
         table.add_column(heading, justify="left" if not heading else "right")
-    kind = "accuracy_drop" if report.tolerance.divergence is None else "divergence"
     for name, interval, bound in (
-        (f"tolerance used ({kind})", report.used, f"{report.tolerance.bound:g}"),
+        (f"tolerance used ({report.tolerance.kind})", report.used, f"{report.tolerance.bound:g}"),
         ("answers that differ", report.disagreement, ""),
         ("divergence, nats", report.divergence, ""),
     ):
+        if interval is None:
+            continue
         table.add_row(name, f"{interval.mean:.4g}", f"{interval.low:.4g}", f"{interval.high:.4g}", bound)
     console().print(table)
     for name, errors in report.drift.items():
         print(f"{'drift' if name in report.drifting else 'no drift'}: {name}, {errors:+.1f} standard errors")
     print(f"The tolerance is {report.verdict}.")
+
+
+def _print_measurement(container: Path, measured: Any) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{container} beside its original, on {measured.inputs:,} inputs", title_justify="left")
+    headings = {
+        "relative_error": "relative error, mean",
+        "worst_relative_error": "worst",
+        "worst_input": "of input",
+        "cosine": "cosine, mean",
+        "changed_answers": "answers that differ",
+        "accuracy": "accuracy",
+        "original_accuracy": "of the original",
+    }
+    given = {name for output in measured.outputs.values() for name in headings if getattr(output, name) is not None}
+    shown = [name for name in headings if name in given]
+    table.add_column("output")
+    for name in shown:
+        table.add_column(headings[name], justify="right")
+    for name, output in measured.outputs.items():
+        values = (getattr(output, each) for each in shown)
+        table.add_row(name, *("" if value is None else f"{value:.4g}" for value in values))
+    console().print(table)
+    for name, output in measured.outputs.items():
+        error = output.relative_error
+        parts = [] if error is None else [f"differs from the original by {error:.2%} of its length in the mean"]
+        if output.changed_answers is not None:
+            parts.append(f"{output.changed_answers:.2%} of the answers differ")
+        print(f"{name}: {' and '.join(parts)}.")
 
 
 def main() -> None:
@@ -410,6 +493,7 @@ def main() -> None:
         "import": import_,
         "plan": plan,
         "watch": watch,
+        "measure": measure,
     }
     run_commands(
         "python -m compress",

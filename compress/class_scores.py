@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from compress.output_changes import classes_last
 from traces import InputError
 from traces.arrays import Floats, Integers64
 
 _SUMS_TO_ONE, _UNIT_LENGTH = 1e-4, 1e-3  # how far sums of probabilities and lengths of embeddings may be from 1
 _NO_VARIATION = 1e-6  # of the largest output: rounding alone
 _SCORES = "must be class scores, floats [inputs, classes], as before a softmax"
+_OTHER_BOUNDS = "; bound relative_error instead, or cosine for embeddings, which need no class scores"
 
 
-def check_form(what: str, outputs: Any, inputs: int) -> None:
+def check_form(what: str, outputs: Any, inputs: int, positions: bool = False) -> None:
     """Raise InputError unless outputs are an array or a tensor [inputs, classes] with at least two classes.
 
     Parameters
@@ -25,30 +28,36 @@ def check_form(what: str, outputs: Any, inputs: int) -> None:
         Outputs of a network.
     inputs : int
         Number of inputs.
+    positions : bool
+        True where a tolerance is measured: class scores for each position are allowed, too, [inputs, positions,
+        classes] or [inputs, classes, height, width], and errors name the bounds for outputs that are no class scores.
     """
+    instead = _OTHER_BOUNDS if positions else ""
     if not hasattr(outputs, "shape"):
         raise InputError(f"{what} {_SCORES}; found {type(outputs).__name__}; give one tensor alone")
     shape, dtype = list(outputs.shape), str(outputs.dtype).removeprefix("torch.")
-    if len(shape) < 2 or shape[1:] == [1]:
+    classes = 1 if len(shape) < 2 else shape[1 if len(shape) > 3 else -1]
+    if len(shape) < 2 or (classes == 1 and (positions or len(shape) == 2)):
         raise InputError(
             f"{what} {_SCORES}; found {shape} for {inputs:,} inputs, one number each, whose softmax is always 1; for "
-            f"the logit x of one class, give the scores [0, x] of two; outputs of a regression are no class scores"
+            f"the logit x of one class, give the scores [0, x] of two; outputs of a regression are no class "
+            f"scores{instead}"
         )
-    if len(shape) > 2:
+    if len(shape) > 2 and not positions:
         raise InputError(
             f"{what} {_SCORES}; found {shape} for {inputs:,} inputs; wrap the network in a module that gives one row "
             f"of scores for each input"
         )
-    if shape[0] != inputs or shape[1] < 2:
+    if shape[0] != inputs or classes < 2 or 0 in shape:
         raise InputError(
             f"{what} {_SCORES}; found {shape} for {inputs:,} inputs; the first axis must be that of the inputs"
         )
     if "float" not in dtype:
-        raise InputError(f"{what} {_SCORES}; found {dtype}; give the scores themselves, not the answers")
+        raise InputError(f"{what} {_SCORES}; found {dtype}; give the scores themselves, not the answers{instead}")
 
 
-def check_scores(what: str, outputs: Floats, inputs: Floats) -> None:
-    """Raise InputError unless outputs are class scores, as far as their values show.
+def check_scores(what: str, outputs: Floats, differing: bool = True) -> None:
+    """Raise InputError unless outputs are class scores or probabilities, as far as their values show.
 
     Logarithms of probabilities are class scores: softmax gives the probabilities back. Outputs of a regression, and
     embeddings whose lengths differ, look like class scores.
@@ -57,37 +66,39 @@ def check_scores(what: str, outputs: Floats, inputs: Floats) -> None:
     ----------
     what : str
         Name of the outputs in errors.
-    outputs : array
+    outputs : float [inputs, classes] or with positions
         Outputs of a network.
-    inputs : array [inputs, ...]
-        Inputs of these outputs.
+    differing : bool
+        True if the inputs of these outputs are not all the same.
     """
-    check_form(what, outputs, len(inputs))
+    check_form(what, outputs, len(outputs), positions=True)
     check_finite(what, outputs)
-    scores = outputs.astype(np.float64)
-    centred = scores - scores.mean(axis=1, keepdims=True)
-    if np.ptp(centred, axis=0).max() <= _NO_VARIATION * np.abs(scores).max() and (inputs != inputs[:1]).any():
+    scores = classes_last(outputs).astype(np.float64)
+    centred = scores - scores.mean(axis=-1, keepdims=True)
+    if np.ptp(centred, axis=0).max() <= _NO_VARIATION * np.abs(scores).max() and differing:
         raise InputError(
             f"{what} must differ from input to input, as a softmax sees them; found the same, to rounding, for all "
-            f"{len(inputs):,} inputs; check that the network has its trained parameters, and the scale of the inputs"
+            f"{len(outputs):,} inputs; check that the network has its trained parameters, and the scale of the inputs"
         )
-    sums, lengths = scores.sum(axis=1), np.sqrt(np.square(scores).sum(axis=1))
-    if scores.min() >= 0 and np.abs(sums - 1).max() <= _SUMS_TO_ONE:
-        raise InputError(
-            f"{what} {_SCORES}; found probabilities: none is negative, and those of each input add up to 1; leave the "
-            f"softmax out of the network, or end it in a log_softmax"
-        )
+    if are_probabilities(outputs):
+        return
     if scores.min() >= 0 and scores.max() <= 1:
         raise InputError(
             f"{what} {_SCORES}; found only values from {scores.min():.3g} to {scores.max():.3g}, which look like "
-            f"probabilities; leave the sigmoid or softmax out of the network; if they are class scores nevertheless, "
-            f"subtract 1 from all of them, which does not change a softmax"
+            f"probabilities that do not add up to 1; leave the sigmoid out of the network; if they are class scores "
+            f"nevertheless, subtract 1 from all of them, which does not change a softmax{_OTHER_BOUNDS}"
         )
-    if np.abs(lengths - 1).max() <= _UNIT_LENGTH:
+    if np.abs(np.sqrt(np.square(scores).sum(axis=-1)) - 1).max() <= _UNIT_LENGTH:
         raise InputError(
             f"{what} {_SCORES}; found embeddings: those of each input have a length (L2 norm) of 1; put the layer that "
-            f"makes class scores of them behind them"
+            f"makes class scores of them behind them{_OTHER_BOUNDS}"
         )
+
+
+def are_probabilities(outputs: Floats) -> bool:
+    """Return True if no output is negative and those of each input, or of each of its positions, add up to 1."""
+    values = classes_last(outputs)
+    return bool(values.min() >= 0 and np.abs(values.sum(axis=-1, dtype=np.float64) - 1).max() <= _SUMS_TO_ONE)
 
 
 def check_finite(what: str, outputs: Floats) -> None:
@@ -100,37 +111,52 @@ def check_finite(what: str, outputs: Floats) -> None:
         )
 
 
-def check_labels(what: str, labels: Any, inputs: int, classes: int | None = None) -> Integers64:
-    """Return labels as int64 [inputs]. Raises InputError unless they are whole numbers, each the place of an output.
+def check_labels(
+    what: str, labels: Any, inputs: int, classes: int | None = None, positions: Sequence[int] | None = ()
+) -> Integers64:
+    """Return labels as int64. Raises InputError unless they are whole numbers, each the place of an output.
 
     Parameters
     ----------
     what : str
         Name of the labels in errors.
-    labels : array [inputs]
+    labels : array [inputs] or [inputs, positions]
         Labels of any integer or floating-point type.
     inputs : int
         Number of inputs.
     classes : int or None
         Number of the network's outputs, if known.
+    positions : sequence of int or None
+        Axes of the positions that the network classifies in each input; none by default. None if they are not known
+        yet.
+
+    Returns
+    -------
+    int64 [inputs] or [inputs, positions]
+        The labels.
     """
-    must = f"{what} must be whole numbers [inputs], for each input the place of its class among the outputs, from 0 on"
+    where = "" if not positions else "".join(f", {length}" for length in positions)
+    each = "for each position" if positions else "for each input"
+    must = f"{what} must be whole numbers [inputs{where}], {each} the place of its class among the outputs, from 0 on"
     try:
         values = np.asarray(labels)
     except (ValueError, TypeError, RuntimeError) as error:
         raise InputError(f"{must}; found {type(labels).__name__}, which is no array: {error}") from None
-    if values.ndim != 1:
-        shape = f"shape {list(values.shape)}"
-        if values.ndim == 2 and values.shape[1] == 1:
-            raise InputError(f"{must}; found a column, {shape}; give its numbers alone, labels[:, 0]")
-        if values.ndim == 2:
-            raise InputError(f"{must}; found {shape}; if they are one-hot, give labels.argmax(axis=1)")
-        raise InputError(f"{must}; found {shape}; give one label for each input")
+    shape, axes = f"shape {list(values.shape)}", None if positions is None else 1 + len(positions)
+    if values.ndim == 0 or (axes is not None and values.ndim != axes):
+        if axes is not None and values.ndim == axes + 1 and values.shape[-1] == 1:
+            column = "".join([":, "] * axes)
+            raise InputError(f"{must}; found a column, {shape}; give its numbers alone, labels[{column}0]")
+        if axes is not None and values.ndim == axes + 1:
+            raise InputError(f"{must}; found {shape}; if they are one-hot, give labels.argmax(axis={axes})")
+        raise InputError(f"{must}; found {shape}; give one label {each}")
     if len(values) != inputs:
         raise InputError(f"{what}: there must be a label for each input; found {len(values):,} for {inputs:,} inputs")
+    if positions and values.shape[1:] != tuple(positions):
+        raise InputError(f"{must}; found {shape}; give one label {each}")
     if values.dtype.kind not in "iuf":
         kind = {"b": "booleans", "U": "text", "S": "text", "T": "text"}.get(values.dtype.kind, str(values.dtype))
-        example = f", like {values[0]!s:.20}" if inputs else ""
+        example = f", like {values.flat[0]!s:.20}" if values.size else ""
         raise InputError(
             f"{must}; found {kind}{example}; number the classes in the order of the network's outputs, as int64"
         )
@@ -140,9 +166,10 @@ def check_labels(what: str, labels: Any, inputs: int, classes: int | None = None
             raise InputError(
                 f"{must}; found {values[broken][0]:.6g} ({values.dtype}); targets of a regression are no classes"
             )
-    if len(values) and values.min() < 0:
-        raise InputError(f"{must}; found {values.min():.20g}; leave inputs without a label out")
-    if classes is not None and len(values) and values.max() >= classes:
+    if values.size and values.min() < 0:
+        remedy = "give every position a class" if positions else "leave inputs without a label out"
+        raise InputError(f"{must}; found {values.min():.20g}; {remedy}")
+    if classes is not None and values.size and values.max() >= classes:
         begin = "; they seem to begin at 1: subtract 1" if values.min() >= 1 and values.max() == classes else ""
         raise InputError(
             f"{must}, to {classes - 1} for the network's {classes} outputs; found {values.max():.20g}"

@@ -32,14 +32,14 @@ def named_function(name: str) -> Callable[..., Any]:
 
 
 def build_network(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
-    """Return the network that a function builds, in evaluation mode.
+    """Return the network that a function builds, in evaluation mode. The function may give inputs beside it.
 
     Parameters
     ----------
     name : str
         package.module:function
     weights : path or None
-        File of its parameters (.npz, .pt).
+        File of its parameters.
 
     Raises
     ------
@@ -47,6 +47,8 @@ def build_network(name: str, weights: str | os.PathLike[str] | None) -> torch.nn
         If the function gives no network, or the parameters are not those of the network.
     """
     network = named_function(name)()
+    if isinstance(network, tuple) and len(network) == 2:  # the network and example inputs
+        network = network[0]
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"{name} must give a torch.nn.Module; found {type(network).__name__}")
     if weights is not None:

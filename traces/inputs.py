@@ -98,6 +98,13 @@ class Inputs:
         """Names of the arrays, in order: 0, 1, ... if they are taken by their order."""
         return tuple(self.arrays)
 
+    @property
+    def given(self) -> Numbers | tuple[Numbers, ...] | dict[str, Numbers]:
+        """The arrays as `Inputs.of` takes them: one array, a tuple by order, or a dict by name."""
+        if not self.positional:
+            return dict(self.arrays)
+        return next(iter(self.arrays.values())) if len(self.arrays) == 1 else tuple(self.arrays.values())
+
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 

@@ -10,17 +10,23 @@ that are not small. (PyTorch needed.)
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 
-from compress.modules import WeightUnit, weight_units
-from traces import InputError
+from compress.modules import weight_units
+from compress.planning.moments import Moments
+from compress.planning.outputs import OutputReader, call, float_type
+from traces import AnyInputs, InputError, Inputs
+from traces.arrangement import Arrangement
 from traces.arrays import Floats, Floats32, Floats64
 from traces.shell.progress import progress_bar
+from traces.torch_modules import evaluating
+
+#: Parameters that are multiplied with activations by name, with the kind of each product (`weight_units`).
+Products = Mapping[str, str | tuple[str, Arrangement]]
 
 _NO_DERIVATIVE = 1e-30  # a smaller one has no effect, and no scale in 32 bits
 
@@ -34,7 +40,7 @@ class UnitAnalysis:
     name : str
         Of the layer.
     weights : float32 [rows, columns]
-        A convolution is unrolled to [out, in * kernel_height * kernel_width].
+        Matrix whose rows are outputs (`WeightUnit.matrix`).
     shape : tuple of int
         Of the weights in the network.
     derivatives : float16 [inputs, rows * columns]
@@ -86,8 +92,8 @@ class Analysis:
     ----------
     units : list of UnitAnalysis
         One for each weight.
-    directions : float32 [inputs, ...]
-        Random direction of the outputs, for each input.
+    directions : float32 [inputs, values]
+        Random direction of the outputs that `OutputReader.vectors` gives, for each input.
     """
 
     units: list[UnitAnalysis]
@@ -103,7 +109,15 @@ class Analysis:
         return float(np.square(effects).mean())
 
 
-def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
+def analyse(
+    module: torch.nn.Module,
+    inputs: AnyInputs,
+    seed: int = 0,
+    *,
+    reader: OutputReader | None = None,
+    leave: Sequence[str] = (),
+    products: Products | None = None,
+) -> Analysis:
     """Analyse a network on inputs, with one pass forward and one back for each.
 
     The analysis takes two bytes for each weight and input.
@@ -111,11 +125,17 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
     Parameters
     ----------
     module : torch.nn.Module
-        The trained network; it is left as it is.
-    inputs : array [inputs, ...]
-        At least one input.
+        The trained network, whose weights are parameters (`compress.plain_module`); it is left as it is.
+    inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        At least one input, as `traces.Inputs.of` takes them.
     seed : int
         Of the random directions.
+    reader : OutputReader or None
+        What of the outputs counts; by default, they are class scores.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
 
     Returns
     -------
@@ -125,36 +145,41 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
     Raises
     ------
     InputError
-        If there are no inputs, the network does not give one tensor, or outputs or derivatives are not finite.
+        If there are no inputs, the network does not take them, or outputs or derivatives are not finite.
     """
-    units = weight_units(module)[0]
+    inputs, reader = Inputs.of(inputs), reader or OutputReader()
+    units = weight_units(module, leave=leave, products=products)[0]
     if len(inputs) == 0:
         raise InputError("an analysis needs inputs; found none")
     draw = torch.Generator().manual_seed(seed)
-    moments = _Moments(units)
+    moments = Moments(module, units)
     derivatives: list[list[Floats32]] = [[] for _ in units]
     directions = []
-    was_training = module.training
     weights = [unit.weight for unit in units]
     frozen = [weight for weight in weights if not weight.requires_grad]
-    module.eval()
+    floats = float_type(module)
     try:
         for weight in frozen:
             weight.requires_grad_(True)
-        with moments, progress_bar("analysing inputs", len(inputs)) as advance:
+        with evaluating(module), moments, torch.enable_grad(), progress_bar("analysing inputs", len(inputs)) as advance:
             for single in inputs:
-                outputs = _checked(module(torch.as_tensor(single)[None]))
-                direction = torch.randn(outputs.shape, generator=draw)
-                direction -= direction.mean(dim=-1, keepdim=True)  # softmax ignores the mean
-                directions.append(direction.numpy())
-                gradients = torch.autograd.grad((outputs * direction).sum(), weights, allow_unused=True)
-                for of_unit, gradient, weight in zip(derivatives, gradients, weights, strict=True):
-                    of_unit.append((torch.zeros_like(weight) if gradient is None else gradient).numpy().ravel())
+                vectors = reader.vectors(_finite(call(module, single, floats)))
+                along = [torch.randn(each.shape, generator=draw) for each in vectors]
+                if reader.scores:
+                    along = [each - each.mean(dim=-1, keepdim=True) for each in along]  # softmax ignores the mean
+                directions.append(np.concatenate([each.reshape(1, -1).numpy() for each in along], axis=1))
+                parts = [(each * direction).sum() for each, direction in zip(vectors, along, strict=True)]
+                total = torch.stack(parts).sum()
+                if not total.requires_grad:
+                    raise InputError("the outputs must have derivatives by the weights; found none; do not detach them")
+                gradients = torch.autograd.grad(total, weights, allow_unused=True)
+                for of_unit, unit, gradient in zip(derivatives, units, gradients, strict=True):
+                    values = np.zeros(unit.weight.shape, np.float32) if gradient is None else gradient.numpy()
+                    of_unit.append(unit.arrangement.matrix(values).ravel())
                 advance()
     finally:
         for weight in frozen:
             weight.requires_grad_(False)
-        module.train(was_training)
     analysed = []
     for number, unit in enumerate(units):
         largest = float(np.max([np.abs(each).max() for each in derivatives[number]]))
@@ -166,67 +191,13 @@ def analyse(module: torch.nn.Module, inputs: Floats, seed: int = 0) -> Analysis:
         scale = largest / 1e4 if largest > _NO_DERIVATIVE else 1.0
         scaled = np.stack([(each / scale).astype(np.float16) for each in derivatives[number]])
         derivatives[number] = []
-        values = unit.weight.detach().numpy().copy()
-        matrix = values.reshape(len(values), -1)
         moment, positions = moments.of(number)
-        analysed.append(UnitAnalysis(unit.name, matrix, values.shape, scaled, scale, moment, positions))
+        shape = tuple(unit.weight.shape)
+        analysed.append(UnitAnalysis(unit.name, unit.matrix, shape, scaled, scale, moment, positions))
     return Analysis(analysed, np.concatenate(directions))
 
 
-def centred(outputs: Floats) -> Floats:
-    """Return outputs without their mean over the last axis, which softmax ignores."""
-    differences: Floats = outputs - outputs.mean(axis=-1, keepdims=True)
-    return differences
-
-
-def _checked(outputs: object) -> torch.Tensor:
-    if not isinstance(outputs, torch.Tensor):
-        raise InputError(
-            f"the network must give one tensor; found {type(outputs).__name__}; wrap it in a module that does"
-        )
-    if not bool(outputs.isfinite().all()):
+def _finite(outputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    if not all(bool(values.isfinite().all()) for values in outputs.values()):
         raise InputError("the network's outputs must be finite; found NaN or infinity; check its parameters and inputs")
     return outputs
-
-
-class _Moments:
-    """Collector of the mean x x^T of matrix products' inputs, while the network runs."""
-
-    def __init__(self, units: list[WeightUnit]) -> None:
-        self.sums: list[Floats64 | None] = [None] * len(units)
-        self.positions = [0] * len(units)
-        self._owners = [(number, owner) for number, unit in enumerate(units) for owner, _ in unit.owners]
-        self._hooks: list[Any] = []
-
-    def __enter__(self) -> None:
-        for number, owner in self._owners:
-            if isinstance(owner, torch.nn.Linear) or (isinstance(owner, torch.nn.Conv2d) and owner.groups == 1):
-                self._hooks.append(owner.register_forward_pre_hook(self._hook(number)))
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def _hook(self, number: int) -> Any:
-        def add(part: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
-            vectors = _input_vectors(part, arguments[0].detach()).double()
-            moment = (vectors.T @ vectors).numpy()
-            before = self.sums[number]
-            self.sums[number] = moment if before is None else before + moment
-            self.positions[number] += len(vectors)
-
-        return add
-
-    def of(self, number: int) -> tuple[Floats64 | None, int]:
-        total, positions = self.sums[number], self.positions[number]
-        return (None if total is None else total / positions), positions
-
-
-def _input_vectors(part: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    """Return the vectors that the weight matrix is multiplied with, [positions, columns]."""
-    if not isinstance(part, torch.nn.Conv2d):
-        return inputs.reshape(-1, inputs.shape[-1])
-    if isinstance(part.padding, str):
-        raise InputError(f"a convolution's padding must be numbers; found {part.padding!r}; give it in numbers")
-    patches = torch.nn.functional.unfold(inputs, part.kernel_size, part.dilation, part.padding, part.stride)
-    return patches.transpose(1, 2).reshape(-1, patches.shape[1])

@@ -13,17 +13,20 @@ SIGGRAPH 1995, the balance heuristic.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
-from compress.planning.outputs import class_scores, run_batches
-from compress.planning.plan import Tolerance, log_softmax
+from compress.modules import check_parameters, plain_module
+from compress.output_changes import classes_last, log_softmax, mean_of_positions
+from compress.planning.analysis import Products
+from compress.planning.outputs import OutputReader, read_outputs, run_outputs
+from compress.planning.plan import Tolerance
 from compress.planning.planner import make_planner
-from traces import InputError
+from traces import AnyInputs, InputError, Inputs
 from traces.arrays import Floats, Floats64, Integers64
 from traces.shell.progress import progress_bar
 
@@ -41,10 +44,13 @@ class ChosenInputs:
         Places in the pool, each once, in the order in which they were chosen.
     weights : float64 [inputs]
         Weight of each in a mean over them; their expected mean is 1.
+    reader : OutputReader
+        Reader of the network's outputs, which were checked on the whole pool.
     """
 
     places: Integers64
     weights: Floats64
+    reader: OutputReader
 
 
 def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> Floats64:
@@ -52,36 +58,36 @@ def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> Float
 
     Parameters
     ----------
-    outputs : float [members, inputs, classes]
-        Class scores of each member.
+    outputs : float [members, inputs, classes] or [members, inputs, positions, classes]
+        Class scores of each member; the disagreement is the mean over the positions.
     measure : "divergence" or "votes"
         "divergence" is the mean Kullback-Leibler divergence of the members' softmax outputs from their mean; "votes"
         is the entropy of the members' answers.
     """
     if measure not in get_args(Disagreement):
         raise InputError(f"measure must be one of {', '.join(get_args(Disagreement))}; found {measure!r}")
-    members, inputs, classes = outputs.shape
     if measure == "votes":
-        votes = np.zeros((inputs, classes))
-        for answers in outputs.argmax(axis=2):
-            votes[np.arange(inputs), answers] += 1 / members
-        return np.asarray(-(votes * np.log(np.maximum(votes, 1e-300))).sum(axis=1))
+        answered = outputs.argmax(axis=-1)
+        votes = np.stack([(answered == each).mean(axis=0) for each in range(outputs.shape[-1])], axis=-1)
+        return mean_of_positions(-(votes * np.log(np.maximum(votes, 1e-300))).sum(axis=-1))
     logarithms = log_softmax(outputs)
     mean = np.log(np.exp(logarithms).mean(axis=0) + 1e-300)
-    return np.asarray((np.exp(logarithms) * (logarithms - mean)).sum(axis=2).mean(axis=0))
+    return mean_of_positions((np.exp(logarithms) * (logarithms - mean)).sum(axis=-1).mean(axis=0))
 
 
 def choose_inputs(
     module: torch.nn.Module,
-    pool: Floats,
+    pool: AnyInputs,
     number: int,
     tolerance: Tolerance,
     *,
     rounds: int = 3,
     perturbed: int = 2,
-    measure: Disagreement = "divergence",
-    evaluation: Floats | None = None,
+    measure: Disagreement | None = None,
+    evaluation: AnyInputs | None = None,
     seed: int = 0,
+    leave: Sequence[str] = (),
+    products: Products | None = None,
 ) -> ChosenInputs:
     """Choose at most `number` inputs of a pool by a committee; no labels are used.
 
@@ -89,8 +95,8 @@ def choose_inputs(
     ----------
     module : torch.nn.Module
         The trained network; it is left as it is.
-    pool : array [inputs, ...]
-        Inputs to choose from.
+    pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        Inputs to choose from, as `traces.Inputs.of` takes them.
     number : int
         Draws; even in the first round, in proportion to the disagreement in the others.
     tolerance : Tolerance
@@ -99,12 +105,17 @@ def choose_inputs(
         Rounds of draws.
     perturbed : int
         Members whose weights move at random within their tolerances.
-    measure : "divergence" or "votes"
-        As `disagreement` takes it.
-    evaluation : array [inputs, ...] or None
+    measure : "divergence", "votes" or None
+        As `disagreement` takes it, divergence by default. With a bound on the relative error or the cosine, the
+        disagreement is the mean squared change of the outputs from the members' mean, and this must be None.
+    evaluation : inputs like the pool, or None
         Inputs that the plan is to be judged on later; none of them may be in the pool.
     seed : int
         Of everything drawn at random.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
 
     Returns
     -------
@@ -114,28 +125,43 @@ def choose_inputs(
     Raises
     ------
     InputError
-        If the pool is too small, contains an input of the evaluation, or the outputs are no class scores.
+        If the pool is too small, contains an input of the evaluation, or the tolerance has no meaning for the outputs.
     """
+    pool = Inputs.of(pool)
     if not 1 <= rounds <= number <= len(pool):
         raise InputError(
             f"number must be at least rounds and at most the inputs of the pool; found number={number}, "
             f"rounds={rounds} and a pool of {len(pool)} inputs"
         )
     if evaluation is not None:
-        refuse_overlap(pool, evaluation)
+        refuse_overlap(pool, Inputs.of(evaluation))
+    if measure is not None and not OutputReader(tolerance.kind).scores:
+        raise InputError(f"measure has no effect on the bound {tolerance.kind}; found {measure!r}; leave it out")
     draw = np.random.default_rng(seed)
     draws = [(place + 1) * number // (rounds + 1) - place * number // (rounds + 1) for place in range(rounds)]
     draws[-1] = number - sum(draws[:-1])  # the last round knows most, and draws most
     expected = np.zeros(len(pool))  # how often each input is drawn, in the mean
     chosen: list[int] = []
-    original = class_scores(copy.deepcopy(module).eval(), pool)
+    check_parameters(module)
+    module = plain_module(module).eval()
+    reader, original = read_outputs(module, pool, tolerance.kind)
+
+    def disputed() -> Floats64:
+        seen = pool[np.unique(chosen)]
+        options: dict[str, Any] = {"densities": _DENSITIES, "weight_bits": _WEIGHT_BITS, "seed": seed}
+        planner = make_planner(module, seen, kind=reader.kind, leave=leave, products=products, reader=reader, **options)
+        members = [planner.changed(planner.compress(module, planner.plan(tolerance)))]
+        members += planner.perturbed(tolerance, perturbed, draw)
+        outputs = [run_outputs(member, pool) for member in members]
+        return _disagreement(reader, original, outputs, measure or "divergence")
+
     with progress_bar("asking the committee", rounds - 1) as advance:
         for round_number, count in enumerate(draws):
             shares = np.full(len(pool), 1 / len(pool))
             if round_number:
-                disputed = _disputed(module, pool, chosen, original, tolerance, perturbed, measure, seed, draw)
-                total = float(disputed.sum())
-                shares = 0.1 * shares + 0.9 * (disputed / total if total > 0 else shares)
+                by_input = disputed()
+                total = float(by_input.sum())
+                shares = 0.1 * shares + 0.9 * (by_input / total if total > 0 else shares)
                 advance()
             expected += count * shares
             order = draw.permutation(len(pool))
@@ -145,13 +171,18 @@ def choose_inputs(
     places, first, times = np.unique(chosen, return_index=True, return_counts=True)
     weights = times * len(places) / (len(pool) * expected[places])
     in_order = np.argsort(first)
-    return ChosenInputs(places[in_order], weights[in_order])
+    return ChosenInputs(places[in_order], weights[in_order], reader)
 
 
-def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
+def refuse_overlap(pool: Inputs, evaluation: Inputs) -> None:
     """Raise InputError if an input of the evaluation is in the pool."""
-    known = {np.ascontiguousarray(each).tobytes() for each in pool}
-    both = sum(np.ascontiguousarray(each).tobytes() in known for each in evaluation)
+    if pool.names != evaluation.names:
+        raise InputError(
+            f"the evaluation must have the inputs of the pool, {', '.join(pool.names)}; found "
+            f"{', '.join(evaluation.names)}"
+        )
+    known = set(pool.fingerprints())
+    both = sum(each in known for each in evaluation.fingerprints())
     if both:
         raise InputError(
             f"inputs of the evaluation must not be in the pool that the plan is made from; found {both:,} of "
@@ -159,21 +190,27 @@ def refuse_overlap(pool: Floats, evaluation: Floats) -> None:
         )
 
 
-def _disputed(
-    module: torch.nn.Module,
-    pool: Floats,
-    chosen: list[int],
-    original: Floats,
-    tolerance: Tolerance,
-    perturbed: int,
-    measure: Disagreement,
-    seed: int,
-    draw: np.random.Generator,
+def _disagreement(
+    reader: OutputReader, original: Mapping[str, Floats], changed: Sequence[Mapping[str, Floats]], measure: Disagreement
 ) -> Floats64:
-    """Return how much a committee that knows the inputs chosen so far disagrees on each input of the pool."""
-    planner = make_planner(
-        module, pool[np.unique(chosen)], densities=_DENSITIES, weight_bits=_WEIGHT_BITS, seed=seed, checked=True
-    )
-    answers = [original, run_batches(planner.changed(planner.compress(module, planner.plan(tolerance))), pool)]
-    answers += [run_batches(each, pool) for each in planner.perturbed(tolerance, perturbed, draw)]
-    return disagreement(np.stack(answers), measure)
+    """Return how much the original network and changed ones disagree on each input.
+
+    Parameters
+    ----------
+    reader : OutputReader
+        Reader of the outputs.
+    original : Mapping[str, array]
+        The original network's outputs as the reader gives them.
+    changed : sequence of Mapping[str, array]
+        Outputs of the changed networks as they give them.
+    measure : "divergence" or "votes"
+        Measure of class scores.
+    """
+    members = [original, *map(reader.read, changed)]
+    if reader.scores:
+        parts = [
+            disagreement(np.stack([classes_last(outputs[name]) for outputs in members]), measure) for name in original
+        ]
+        return np.asarray(np.mean(parts, axis=0))
+    vectors = np.stack([reader.changes(outputs, original) for outputs in members])
+    return np.asarray(np.square(vectors - vectors.mean(axis=0)).sum(axis=-1).mean(axis=0), dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.container.model import CompressedModel
+from compress.planning.analysis import Products
 from compress.planning.committee import choose_inputs, refuse_overlap
-from compress.planning.outputs import num_classes
+from compress.planning.outputs import check_labels_of, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance
 from compress.planning.planner import Cost, Planner, make_planner
-from traces.arrays import Floats, Numbers
+from traces import AnyInputs, Inputs
+from traces.arrays import Numbers
+from traces.torch_modules import evaluating
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,15 +46,17 @@ class ApplicablePlan(Plan):
 
 def plan(
     module: torch.nn.Module,
-    pool: Floats,
+    pool: AnyInputs,
     *,
     tolerance: Tolerance,
     budget: Budget | None = None,
     cost: Cost | None = None,
     labels: Numbers | None = None,
     committee: int = 0,
-    evaluation: Floats | None = None,
+    evaluation: AnyInputs | None = None,
     seed: int = 0,
+    leave: Sequence[str] = (),
+    products: Products | None = None,
     **choices: Any,
 ) -> ApplicablePlan:
     """Plan the smallest compression of a trained network that keeps a tolerance and a budget.
@@ -59,23 +65,28 @@ def plan(
     ----------
     module : torch.nn.Module
         The trained network; it is left as it is.
-    pool : array [inputs, ...]
-        Inputs like those to come; plans are measured on them, and the first 256 are analysed.
+    pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        Inputs like those to come, as `traces.Inputs.of` takes them; plans are measured on them, and the first 256 are
+        analysed.
     tolerance : Tolerance
         Bound on the outputs.
     budget : Budget or None
         Bounds on the costs.
     cost : Cost or None
         Costs of a compressed layer on a target, as `make_planner` takes it.
-    labels : int [inputs] or None
+    labels : int [inputs] or [inputs, positions], or None
         Places of the right outputs.
     committee : int
         Inputs of the pool that a committee chooses to stand for it, at most; `Plan.inputs` has their places. With 0,
         the whole pool is used.
-    evaluation : array [inputs, ...] or None
+    evaluation : inputs like the pool, or None
         Inputs that the plan is to be judged on later; none of them may be in the pool.
     seed : int
         Of everything drawn at random.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
     **choices
         densities, weight_bits and index_bits to choose from, as `make_planner` takes them.
 
@@ -89,19 +100,32 @@ def plan(
     InputError
         As `make_planner` and `Planner.plan` do, or if an input of the evaluation is in the pool.
     """
+    pool = Inputs.of(pool)
     if evaluation is not None:
-        refuse_overlap(pool, evaluation)
-    weights = None
+        refuse_overlap(pool, Inputs.of(evaluation))
+    weights = reader = None
     places: tuple[int, ...] = ()
     if committee:
         if labels is not None:
-            labels = check_labels("labels", labels, len(pool))
-            labels = check_labels("labels", labels, len(pool), num_classes(module, pool))
-        chosen = choose_inputs(module, pool, committee, tolerance, seed=seed)
+            labels = check_labels("labels", labels, len(pool), positions=None)
+            with evaluating(module):
+                outputs = run_outputs(module, pool[:2])
+            labels = check_labels_of(labels, len(pool), outputs, tolerance.kind)
+        chosen = choose_inputs(module, pool, committee, tolerance, seed=seed, leave=leave, products=products)
         pool, labels = pool[chosen.places], None if labels is None else labels[chosen.places]
-        weights, places = chosen.weights, tuple(chosen.places.tolist())
+        weights, places, reader = chosen.weights, tuple(chosen.places.tolist()), chosen.reader
     planner = make_planner(
-        module, pool, labels, weights=weights, cost=cost, seed=seed, checked=bool(committee), **choices
+        module,
+        pool,
+        labels,
+        kind=tolerance.kind,
+        weights=weights,
+        cost=cost,
+        seed=seed,
+        leave=leave,
+        products=products,
+        reader=reader,
+        **choices,
     )
     return _applicable(planner, planner.plan(tolerance, budget), places)
 

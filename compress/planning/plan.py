@@ -10,13 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from compress.output_changes import answers, cosine_distances, divergences, mean_of_positions, relative_errors
 from traces import InputError
 from traces.arrays import Floats, Floats64, Numbers
 from traces.files.atomic_file import write_atomically
+
+Bound = Literal["accuracy_drop", "divergence", "relative_error", "cosine"]
+BOUNDS: tuple[Bound, ...] = get_args(Bound)
+Outputs = Floats | Mapping[str, Floats]  # of a network; by name if there are several
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """Upper bound on how much worse a network's outputs may become; exactly one of the two bounds is given.
+    """Upper bound on how much worse a network's outputs may become; exactly one of the bounds is given.
+
+    A measure of outputs for several positions (tokens, pixels) is the mean over them; a measure of several outputs is
+    the mean over the outputs. The classes of outputs with four axes or more are along axis 1, otherwise along the last.
 
     Attributes
     ----------
@@ -75,6 +83,10 @@ class Tolerance:
         change, which is never less.
     divergence : float or None
         Mean Kullback-Leibler divergence of the softmax outputs from the original's, in nats.
+    relative_error : float or None
+        Mean length (L2 norm) of the outputs' change, relative to the length of the original's outputs.
+    cosine : float or None
+        Mean of 1 - cosine of the angle between the outputs and the original's, for embeddings.
     confidence : float
         Probability that the bound holds for all inputs like the pool's; 0.5 to below 1.
 
@@ -86,77 +98,109 @@ class Tolerance:
 
     accuracy_drop: float | None = None
     divergence: float | None = None
+    relative_error: float | None = None
+    cosine: float | None = None
     confidence: float = 0.5
 
     def __post_init__(self) -> None:
-        given = [bound for bound in (self.accuracy_drop, self.divergence) if bound is not None]
-        if len(given) != 1 or not given[0] > 0:
+        given = {kind: getattr(self, kind) for kind in BOUNDS if getattr(self, kind) is not None}
+        if len(given) != 1 or not next(iter(given.values())) > 0:
+            found = " and ".join(f"{kind}={bound}" for kind, bound in given.items())
             raise InputError(
-                f"a tolerance needs exactly one positive bound, accuracy_drop or divergence; found "
-                f"accuracy_drop={self.accuracy_drop} and divergence={self.divergence}"
+                f"a tolerance needs exactly one positive bound, {', '.join(BOUNDS[:-1])} or {BOUNDS[-1]}; found "
+                f"{found or 'none'}"
             )
         if not 0.5 <= self.confidence < 1:
             raise InputError(f"a tolerance's confidence must be 0.5 to below 1; found {self.confidence}")
 
     @property
+    def kind(self) -> Bound:
+        """Name of the bound that is given."""
+        return next(kind for kind in BOUNDS if getattr(self, kind) is not None)
+
+    @property
     def bound(self) -> float:
         """The bound that is given."""
-        return self.accuracy_drop if self.accuracy_drop is not None else float(self.divergence or 0)
+        return float(getattr(self, self.kind))
 
-    def used_by_input(self, original: Floats, changed: Floats, labels: Numbers | None) -> Floats64:
+    def used_by_input(self, original: Outputs, changed: Outputs, labels: Numbers | None) -> Floats64:
         """Return how much of the tolerance each input uses, [inputs].
 
         Parameters
         ----------
-        original, changed : float [inputs, classes]
-            Outputs of the original network and of the changed one.
-        labels : int [inputs] or None
+        original, changed : float [inputs, ...], or Mapping[str, array]
+            Outputs of the original network and of the changed one; by name if there are several.
+        labels : int [inputs] or [inputs, positions], or None
             Places of the right outputs.
         """
-        if self.divergence is not None:
-            before, after = log_softmax(original), log_softmax(changed)
-            divergences: Floats64 = (np.exp(before) * (before - after)).sum(axis=-1)
-            return divergences
-        answers, answered = changed.argmax(axis=-1), original.argmax(axis=-1)
-        if labels is None:
-            return np.asarray(answers != answered, dtype=np.float64)
-        return np.asarray(answered == labels, dtype=np.float64) - np.asarray(answers == labels, dtype=np.float64)
+        pairs = zip(_arrays(original), _arrays(changed), strict=True)
+        used = [self._used(before, after, labels) for before, after in pairs]
+        return used[0] if len(used) == 1 else np.mean(used, axis=0)
 
-    def measure(self, original: Floats, changed: Floats, labels: Numbers | None) -> float:
+    def measure(self, original: Outputs, changed: Outputs, labels: Numbers | None) -> float:
         """Return the mean of `used_by_input`, which is compared with the bound."""
         return float(self.used_by_input(original, changed, labels).mean())
 
-    def check_reach(self, original: Floats, labels: Numbers | None, counts: Floats | None = None) -> None:
-        """Raise InputError if nothing could break the bound: a network cannot lose more than its right answers.
+    def check_reach(self, original: Outputs, labels: Numbers | None, counts: Floats | None = None) -> None:
+        """Raise InputError if nothing could break the bound.
+
+        A network cannot lose more than its right answers. Outputs that are almost the same for all inputs have a small
+        relative error and angle to their mean, so that those bounds do not see what depends on the input.
 
         Parameters
         ----------
-        original : float [inputs, classes]
+        original : float [inputs, ...], or Mapping[str, array]
             Outputs of the original network.
-        labels : int [inputs] or None
-            Places of the right outputs; without them the bound can always be broken.
+        labels : int [inputs] or [inputs, positions], or None
+            Places of the right outputs; without them a bound on the accuracy drop can always be broken.
         counts : float [inputs] or None
             Weight of each input in a mean; 1 each by default.
         """
-        if self.accuracy_drop is None or labels is None:
-            return
-        right = original.argmax(axis=-1) == labels
-        most = float((right if counts is None else right * counts).mean())
-        if most <= self.accuracy_drop:
-            raise InputError(
-                f"accuracy_drop must be below the share of answers that are right, or nothing can break it; found "
-                f"{self.accuracy_drop:g}, and {most:.3g} of the network's answers are as labelled; check that labels "
-                f"have the order of the inputs and number the network's outputs from 0, or give a smaller accuracy_drop"
-            )
+        outputs = _arrays(original)
+        counts = np.ones(len(outputs[0])) if counts is None else counts
+        if self.accuracy_drop is not None and labels is not None:
+            right = [mean_of_positions(answers(each) == labels) for each in outputs]
+            most = float(np.mean(right * counts))
+            if most <= self.accuracy_drop:
+                raise InputError(
+                    f"accuracy_drop must be below the share of answers that are right, or nothing can break it; found "
+                    f"{self.accuracy_drop:g}, and {most:.3g} of the network's answers are as labelled; check that "
+                    f"labels have the order of the inputs and number the network's outputs from 0, or give a smaller "
+                    f"accuracy_drop"
+                )
+        with_positions = self.accuracy_drop is not None and max(each.ndim for each in outputs) > 2
+        if len(counts) > 1 and (with_positions or self.kind in ("relative_error", "cosine")):
+            means = [np.broadcast_to(each.mean(axis=0), each.shape) for each in outputs]
+            used = [self._used(before, mean, labels) for before, mean in zip(outputs, means, strict=True)]
+            least = float(np.mean(used * counts))
+            if least <= self.bound:
+                raise InputError(
+                    f"{self.kind} must be below that of a network that gives the same outputs for all inputs, or "
+                    f"nothing can break it; found {self.bound:g}, and {least:.3g} for the mean of the outputs over the "
+                    f"inputs; give a smaller {self.kind}, or leave out of the outputs what is the same for all inputs"
+                )
 
     def standard_error(self, used_by_input: Floats) -> float:
         """Return the standard error of the mean of `used_by_input`.
 
         One more input of the worst kind is assumed, so that the error is never 0.
         """
-        worst = 1.0 if self.divergence is None else max(float(used_by_input.max()), self.bound)
+        worst = 1.0 if self.accuracy_drop is not None else max(float(used_by_input.max()), self.bound)
         count = len(used_by_input)
         return math.sqrt((used_by_input.var() + worst**2 / count) / count)
+
+    def _used(self, original: Floats, changed: Floats, labels: Numbers | None) -> Floats64:
+        """Return how much of the tolerance each input uses by one output."""
+        if self.divergence is not None:
+            return divergences(original, changed)
+        if self.relative_error is not None:
+            return relative_errors(original, changed)
+        if self.cosine is not None:
+            return cosine_distances(original, changed)
+        before, after = answers(original), answers(changed)
+        if labels is None:
+            return mean_of_positions(before != after)
+        return mean_of_positions(before == labels) - mean_of_positions(after == labels)
 
 
 @dataclass(frozen=True)
@@ -232,6 +276,8 @@ class Plan:
         Runs of the network over the pool that the search took; runs over a part count as that part.
     inputs : tuple of int
         Places in the pool of the inputs that a committee chose; empty if the whole pool was used.
+    logarithms : tuple of str
+        Names of outputs that are probabilities; their logarithms were compared, which are class scores.
     """
 
     layers: Mapping[str, Candidate]
@@ -247,6 +293,7 @@ class Plan:
     nearest: Mapping[str, float] = field(default_factory=dict)
     measurements: float = 0.0
     inputs: tuple[int, ...] = ()
+    logarithms: tuple[str, ...] = ()
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -287,6 +334,11 @@ class Plan:
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(Plan)}
         values["layers"] = {name: dataclasses.asdict(candidate) for name, candidate in self.layers.items()}
         values |= {name: dataclasses.asdict(getattr(self, name)) for name in ("tolerance", "budget")}
+        for name in ("relative_error", "cosine"):
+            if values["tolerance"][name] is None:
+                del values["tolerance"][name]
+        if not self.logarithms:
+            del values["logarithms"]
         return json.dumps(values, indent=1)
 
     @staticmethod
@@ -299,7 +351,8 @@ class Plan:
                 for name, candidate in values["layers"].items()
             }
             values["tolerance"], values["budget"] = Tolerance(**values["tolerance"]), Budget(**values["budget"])
-            values |= {name: tuple(values[name]) for name in ("binding", "inputs")}
+            values["logarithms"] = values.get("logarithms", ())
+            values |= {name: tuple(values[name]) for name in ("binding", "inputs", "logarithms")}
             return Plan(**values)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"a plan must be JSON as Plan.to_json writes it: {error}") from None
@@ -319,8 +372,5 @@ class Plan:
             raise InputError(f"{path}: {error}") from error
 
 
-def log_softmax(outputs: Floats) -> Floats64:
-    """Return the logarithms of softmax over the last axis."""
-    shifted = outputs.astype(np.float64) - outputs.max(axis=-1, keepdims=True)
-    logarithms: Floats64 = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    return logarithms
+def _arrays(outputs: Outputs) -> list[Floats]:
+    return [outputs] if isinstance(outputs, np.ndarray) else list(outputs.values())

@@ -4,7 +4,7 @@ Each choice of density and bits is tried once on each layer alone. The stored an
 predicts its effect on the outputs; its bytes in the file and its cost on an array follow without running the network. A
 plan takes one choice for each layer. A multiple-choice knapsack finds the smallest file whose predicted change of the
 outputs stays within a limit. Only plans are run and measured; each measurement corrects the limit until the tolerance
-holds. The *use of a tolerance* is the divergence or the accuracy drop that it bounds. (PyTorch needed.)
+holds. The *use of a tolerance* is the divergence, accuracy drop or other measure that it bounds. (PyTorch needed.)
 
 The method is ours. The idea to derive a plan from tolerances of the parameters, inputs chosen by a committee and the
 budget of a target, without a search by trial, is from Khoram and Li, "TOCO", 2019.
@@ -23,17 +23,18 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.container.model import CompressedModel
-from compress.modules import WeightUnit, weight_units
-from compress.planning.analysis import Analysis, analyse, centred
+from compress.modules import WeightUnit, check_parameters, plain_module, weight_units
+from compress.output_changes import classes_last
+from compress.planning.analysis import Analysis, Products, analyse
 from compress.planning.calibration import Calibration
 from compress.planning.knapsack import choose, choose_nearest
 from compress.planning.layer_compression import LayerCompressor, layer_file_bytes
-from compress.planning.outputs import class_scores, run_batches
-from compress.planning.plan import Budget, Candidate, Choice, Plan, Tolerance
+from compress.planning.outputs import OutputReader, check_labels_of, read_outputs, run_outputs
+from compress.planning.plan import Bound, Budget, Candidate, Choice, Plan, Tolerance
 from compress.planning.tolerances import second_order_tolerances, share_within
 from compress.training.compressor import assemble, free_bias
 from compress.training.normalisation import fold_normalisation
-from traces import CompressedLayer, InputError
+from traces import AnyInputs, CompressedLayer, InputError, Inputs
 from traces.arrays import Floats, Floats32, Floats64, Numbers
 from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
@@ -45,6 +46,7 @@ DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)
 WEIGHT_BITS = (2, 3, 4, 5, 6)
 _NOISES = 16
 _WEIGHTS_AT_ONCE = 2**24
+_MOST_SAMPLED = 2**15  # class scores of many positions
 _MOST_MEASUREMENTS = 6
 _MOST_HALVINGS = 12
 _CALIBRATION_RUNS = 2.5  # over the pool, for all layers together
@@ -69,6 +71,54 @@ class PlanningHistory:
 
 
 @dataclass(frozen=True, eq=False)
+class ScoreSample:
+    """Class scores of one output, for the effect of random changes; of outputs with many positions, some of them.
+
+    Attributes
+    ----------
+    scores : float [rows, classes]
+        Scores of inputs, or of positions of inputs.
+    labels : int64 [rows] or None
+        Right classes.
+    counts : float64 [rows]
+        Weight of each row in a mean.
+    noise : float32 [samples, rows, classes]
+        Random directions in which the scores may change.
+    freedom : int
+        Number of values of one input that a softmax tells apart: classes - 1 for each position.
+    """
+
+    scores: Floats
+    labels: Numbers | None
+    counts: Floats64
+    noise: Floats32
+    freedom: int
+
+    @classmethod
+    def of(cls, outputs: Floats, labels: Numbers | None, counts: Floats64, seed: int) -> ScoreSample:
+        """Return the sample of an output [inputs, classes] or with positions."""
+        rows = classes_last(outputs)
+        positions = math.prod(rows.shape[1:-1])
+        rows = rows.reshape(-1, rows.shape[-1])
+        labels = None if labels is None else labels.reshape(-1)
+        counts = np.repeat(counts, positions)
+        if outputs.ndim > 2 and rows.size > _MOST_SAMPLED:
+            number = max(1, _MOST_SAMPLED // rows.shape[1])
+            places = np.sort(np.random.default_rng(seed).choice(len(rows), min(number, len(rows)), replace=False))
+            rows, counts = rows[places], counts[places]
+            labels = None if labels is None else labels[places]
+        noise = np.random.default_rng(seed).standard_normal((_NOISES, *rows.shape)).astype(np.float32)
+        return cls(rows, labels, counts, noise, positions * (rows.shape[1] - 1))
+
+    def expected(self, tolerance: Tolerance, deviation: float) -> float:
+        """Return the expected use of a tolerance if each score changes at random by this standard deviation."""
+        changed = [
+            tolerance.used_by_input(self.scores, self.scores + each, self.labels) for each in self.noise * deviation
+        ]
+        return float(np.mean(self.counts * changed))
+
+
+@dataclass(frozen=True, eq=False)
 class Planner:
     """Analysed network from which plans are made; `make_planner` returns it.
 
@@ -82,41 +132,50 @@ class Planner:
         The layers, in order.
     left_alone : Mapping[str, str]
         For each other parameter or buffer, the reason why it is not compressed.
-    pool : array [inputs, ...]
+    pool : Inputs
         Inputs that plans are measured on.
     counts : float64 [inputs]
         Weight of each input of the pool in a mean over it.
-    outputs : float32 [inputs, classes]
-        The network's outputs on the pool.
-    labels : int64 [inputs] or None
+    reader : OutputReader
+        What of the outputs is compared, for tolerances of one kind.
+    outputs : Mapping[str, array [inputs, ...]]
+        The network's outputs on the pool, by name, as `reader` reads them.
+    labels : int64 [inputs] or [inputs, positions], or None
         Right classes of the pool.
-    analysed : array [inputs, ...]
+    analysed : Inputs
         The inputs that were analysed.
     layer_compressor : LayerCompressor
         Compressor of the layers, which holds the analysis.
-    noise : float32 [samples, inputs, classes]
-        Random directions in which outputs may change.
+    samples : list of ScoreSample
+        Class scores, for each output, and random directions in which they may change; empty for other outputs.
     candidates : list of list of Candidate
         For each layer, the choices that no other choice dominates.
     other_bytes : float
         Bytes of the file that belong to no layer's matrix: biases, names, tensors left alone.
     history : PlanningHistory
         Results of the runs so far.
+    leave : sequence of str
+        Names or shell patterns of layers that are left alone.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are compressed.
     """
 
     module: torch.nn.Module
     units: list[WeightUnit]
     left_alone: Mapping[str, str]
-    pool: Floats
+    pool: Inputs
     counts: Floats64
-    outputs: Floats32
+    reader: OutputReader
+    outputs: Mapping[str, Floats]
     labels: Numbers | None
-    analysed: Floats
+    analysed: Inputs
     layer_compressor: LayerCompressor
-    noise: Floats32
+    samples: list[ScoreSample]
     candidates: list[list[Candidate]]
     other_bytes: float
     history: PlanningHistory
+    leave: Sequence[str] = ()
+    products: Products | None = None
 
     @property
     def analysis(self) -> Analysis:
@@ -140,9 +199,10 @@ class Planner:
         Raises
         ------
         InputError
-            If the budget bounds a cost that neither the file nor the cost function gives, or no outputs could break
-            the tolerance.
+            If the tolerance is of another kind than the planner, the budget bounds a cost that neither the file nor
+            the cost function gives, or no outputs could break the tolerance.
         """
+        self.reader.check_kind(tolerance)
         tolerance.check_reach(self.outputs, self.labels, self.counts)
         budget = budget or Budget()
         tried: list[Plan] = []
@@ -215,16 +275,16 @@ class Planner:
         """
         choices = plan.choices if isinstance(plan, Plan) else plan
         module = _folded(module)
-        units = weight_units(module)[0]
+        units = self._units_of(module)
         names = [unit.name for unit in units]
         if set(choices) != set(names):
             raise InputError(
                 f"there must be a choice for each layer, {', '.join(names)}; found choices for {', '.join(choices)}"
             )
         for unit, analysed in zip(units, self.analysis.units, strict=True):
-            if not np.array_equal(unit.weight.detach().numpy().reshape(analysed.weights.shape), analysed.weights):
+            if not np.array_equal(unit.matrix, analysed.weights):
                 raise InputError(f"the module must be the one that was analysed; {unit.name} has other weights")
-        return _compressed(module, self.layer_compressor, [choices[name] for name in names])
+        return _compressed(module, self.layer_compressor, [choices[name] for name in names], self.leave, self.products)
 
     def layer(self, name: str, choice: Choice) -> CompressedLayer:
         """Return one layer as `compress` compresses it. Raises InputError if the name is unknown."""
@@ -238,6 +298,10 @@ class Planner:
         changed = copy.deepcopy(self.module)
         model.load_into(changed)
         return changed
+
+    def run(self, module: torch.nn.Module) -> dict[str, Floats]:
+        """Run a changed network over the pool and return its outputs, to be compared with `outputs`."""
+        return self.reader.run(module, self.pool)
 
     def calibrate(self, candidates: Sequence[Candidate]) -> float:
         """Run the network over a part of the pool with one layer compressed at a time, as its candidate says.
@@ -254,20 +318,20 @@ class Planner:
         """
         part = min(len(self.pool), max(50, round(_CALIBRATION_RUNS * len(self.pool) / len(self.units))))
         places = np.random.default_rng(0).permutation(len(self.pool))[:part]
-        divergence = Tolerance(divergence=1)
         runs = 0.0
         with progress_bar("trying layers alone", len(self.units)) as advance:
             for number, candidate in enumerate(candidates):
                 if not self.history.calibration.knows(number, candidate.change):
                     alone = copy.deepcopy(self.module)
-                    unit = weight_units(alone)[0][number]
-                    layer = self.layer_compressor.compress(number, candidate.choice)
-                    values = layer.weights().reshape(tuple(unit.weight.shape))
+                    unit = self._units_of(alone)[number]
+                    values = unit.in_shape(self.layer_compressor.compress(number, candidate.choice).weights())
                     with torch.no_grad():
                         unit.weight.copy_(torch.from_numpy(values))
-                    after = run_batches(alone, self.pool[places])
-                    used = divergence.used_by_input(self.outputs[places], after, None)
-                    self.history.calibration.add(number, candidate.change, self.counts[places] * used)
+                    after = self.reader.run(alone, self.pool[places])
+                    before = {name: outputs[places] for name, outputs in self.outputs.items()}
+                    self.history.calibration.add(
+                        number, candidate.change, self.counts[places] * self._size(before, after)
+                    )
                     runs += part / len(self.pool)
                 advance()
         return runs
@@ -285,9 +349,10 @@ class Planner:
         """
         bound = self.change_of(tolerance, tolerance.bound)
         draw = np.random.default_rng(seed)
-        before = centred(run_batches(self.module, self.analysed))
+        original = run_outputs(self.module, self.analysed)
+        before = self.reader.changes(original, original)
         for ranges in self._shrinking(bound):
-            after = centred(run_batches(self._moved(ranges, draw), self.analysed))
+            after = self.reader.changes(run_outputs(self._moved(ranges, draw), self.analysed), original)
             if np.square(after - before).sum(axis=-1).mean() <= 1.5 * bound:
                 break
         return ranges
@@ -319,9 +384,13 @@ class Planner:
 
     def expected(self, tolerance: Tolerance, change: float) -> float:
         """Return the expected use of the tolerance if outputs change at random by this expected squared change."""
-        noise = self.noise * math.sqrt(change / max(1, self.outputs.shape[-1] - 1))
-        changed = [tolerance.used_by_input(self.outputs, self.outputs + each, self.labels) for each in noise]
-        return float(np.mean(self.counts * changed))
+        self.reader.check_kind(tolerance)
+        if tolerance.kind == "relative_error":
+            return math.sqrt(change)
+        if tolerance.kind == "cosine":
+            return change / 2  # two vectors of length 1 with the cosine c differ by the square 2 (1 - c)
+        deviation = math.sqrt(change / max(1, sum(sample.freedom for sample in self.samples)))
+        return float(np.mean([sample.expected(tolerance, deviation) for sample in self.samples]))
 
     def change_of(self, tolerance: Tolerance, used: float) -> float:
         """Return the expected squared change of the outputs that uses this much of the tolerance."""
@@ -333,8 +402,17 @@ class Planner:
 
     def _used_by_input(self, tolerance: Tolerance, model: CompressedModel) -> Floats64:
         """Run a model and return how much of the tolerance each input of the pool uses, times its weight."""
-        changed = run_batches(self.changed(model), self.pool)
-        return self.counts * tolerance.used_by_input(self.outputs, changed, self.labels)
+        return self.counts * tolerance.used_by_input(self.outputs, self.run(self.changed(model)), self.labels)
+
+    def _size(self, before: Mapping[str, Floats], after: Mapping[str, Floats]) -> Floats64:
+        """Return for each input a measure of the outputs' change that is proportional to its square, if it is small."""
+        if self.reader.scores:
+            return Tolerance(divergence=1).used_by_input(before, after, None)
+        used = Tolerance(**{self.reader.kind: 1.0}).used_by_input(before, after, None)
+        return np.square(used) if self.reader.kind == "relative_error" else used
+
+    def _units_of(self, module: torch.nn.Module) -> list[WeightUnit]:
+        return weight_units(module, leave=self.leave, products=self.products)[0]
 
     def _within(self, tolerance: Tolerance, budget: Budget, limit: float, correction: float = 1.0) -> Plan:
         """Return the plan of the smallest file that keeps the budget and the limit on the summed change of the outputs.
@@ -395,6 +473,7 @@ class Planner:
                 predicted_change=sum(each.change for each in chosen),
                 predicted=self.expected(tolerance, scaled * correction),
                 costs=sums,
+                logarithms=self.reader.logarithms,
             )
         )
 
@@ -446,17 +525,18 @@ class Planner:
     def _moved(self, ranges: Mapping[str, Floats], draw: np.random.Generator) -> torch.nn.Module:
         moved = copy.deepcopy(self.module)
         with torch.no_grad():
-            for unit in weight_units(moved)[0]:
+            for unit in self._units_of(moved):
                 steps = draw.uniform(-1, 1, ranges[unit.name].shape) * ranges[unit.name]
-                unit.weight.add_(torch.from_numpy(steps.astype(np.float32)).reshape(unit.weight.shape))
+                unit.weight.add_(torch.from_numpy(unit.in_shape(steps.astype(np.float32))))
         return moved
 
 
 def make_planner(
     module: torch.nn.Module,
-    pool: Floats,
+    pool: AnyInputs,
     labels: Numbers | None = None,
     *,
+    kind: Bound = "divergence",
     weights: Floats | None = None,
     analysed: Sequence[int] | None = None,
     cost: Cost | None = None,
@@ -464,7 +544,9 @@ def make_planner(
     weight_bits: Sequence[int] = WEIGHT_BITS,
     index_bits: Sequence[int] = (4,),
     seed: int = 0,
-    checked: bool = False,
+    leave: Sequence[str] = (),
+    products: Products | None = None,
+    reader: OutputReader | None = None,
 ) -> Planner:
     """Analyse a network, try all choices on each layer alone, and return the planner.
 
@@ -472,10 +554,12 @@ def make_planner(
     ----------
     module : torch.nn.Module
         The trained network; it is left as it is.
-    pool : array [inputs, ...]
-        Inputs that plans are measured on.
-    labels : int [inputs] or None
-        Right class of each input of the pool: the place of its output.
+    pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        Inputs that plans are measured on, as `traces.Inputs.of` takes them.
+    labels : int [inputs] or [inputs, positions], or None
+        Right class of each input of the pool, or of its positions: the place of its output.
+    kind : str
+        Name of the bounds that plans keep: relative_error, cosine, or divergence, which includes accuracy_drop.
     weights : float [inputs] or None
         Weight of each input of the pool in a mean over it, if it was not drawn evenly (`choose_inputs`); 1 each by
         default.
@@ -489,8 +573,12 @@ def make_planner(
         Bits of a gap on the array, to choose from; without a cost function, only the first is used.
     seed : int
         Seed of all random draws.
-    checked : bool
-        True if the outputs are known to be class scores, since a larger pool that includes this one was checked.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+    reader : OutputReader or None
+        Reader of the outputs, if those on a larger pool that includes this one were checked.
 
     Returns
     -------
@@ -500,30 +588,33 @@ def make_planner(
     Raises
     ------
     InputError
-        If the outputs are not class scores (`compress.class_scores`), or the labels or weights do not fit. The check
+        If a bound of this kind has no meaning for the outputs, or the inputs, labels or weights do not fit. The check
         comes before the analysis.
     """
+    pool = Inputs.of(pool)
     if labels is not None:
-        labels = check_labels("labels", labels, len(pool))
-    module = copy.deepcopy(module).eval()
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # convolves faster
-    fold_normalisation(module)
+        labels = check_labels("labels", labels, len(pool), positions=None)
+    module = _folded(module)
     counts = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
     if counts.shape != (len(pool),) or not (counts >= 0).all():
         raise InputError(f"weights must be [{len(pool)}] and not negative; found {list(counts.shape)}")
-    units, left_alone = _units(module)
-    outputs = run_batches(module, pool) if checked else class_scores(module, pool)
-    labels = None if labels is None else check_labels("labels", labels, len(pool), outputs.shape[1])
+    module = _laid_out(module, pool)
+    units, left_alone = _units(module, leave, products)
+    if reader is None:
+        reader, outputs = read_outputs(module, pool, kind)
+    else:
+        outputs = reader.run(module, pool)
+    labels = None if labels is None else check_labels_of(labels, len(pool), outputs, reader.kind)
     seen = pool[np.arange(min(256, len(pool))) if analysed is None else np.asarray(analysed)]
-    compressor = LayerCompressor.of(analyse(module, seen, seed))
-    noise = np.random.default_rng(seed).standard_normal((_NOISES, *outputs.shape)).astype(np.float32)
+    compressor = LayerCompressor.of(analyse(module, seen, seed, reader=reader, leave=leave, products=products))
+    samples = [ScoreSample.of(each, labels, counts, seed) for each in outputs.values()] if reader.scores else []
     settings = [(density, bits) for density in densities for bits in weight_bits]
     candidates = []
     with progress_bar("trying choices", len(units)) as advance:
         for number in range(len(units)):
             candidates.append(_candidates(compressor, number, settings, cost, index_bits))
             advance()
-    whole = _compressed(_folded(module), compressor, [of_layer[0].choice for of_layer in candidates])
+    whole = _compressed(_folded(module), compressor, [of_layer[0].choice for of_layer in candidates], leave, products)
     other_bytes = whole.size_bytes - sum(of_layer[0].costs["file_bytes"] for of_layer in candidates)
     history = PlanningHistory(Calibration(len(units)), {})
     return Planner(
@@ -532,33 +623,58 @@ def make_planner(
         left_alone,
         pool,
         counts,
+        reader,
         outputs,
         labels,
         seen,
         compressor,
-        noise,
+        samples,
         candidates,
         other_bytes,
         history,
+        tuple(leave),
+        products,
     )
 
 
 def _folded(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy in evaluation mode whose normalisation is folded."""
-    folded = copy.deepcopy(module).eval()
+    """Return a copy in evaluation mode whose weights are plain parameters and whose normalisation is folded."""
+    check_parameters(module)
+    folded = plain_module(module).eval()
     fold_normalisation(folded)
     return folded
 
 
-def _units(module: torch.nn.Module) -> tuple[list[WeightUnit], dict[str, str]]:
+def _laid_out(module: torch.nn.Module, pool: Inputs) -> torch.nn.Module:
+    """Return the module with the channels of its images last, which convolves faster, if it runs like that."""
+    axes = {values.dim() for values in (*module.parameters(), *module.buffers())}
+    if 4 not in axes or max(axes) > 4 or not len(pool):
+        return module
+    faster: torch.nn.Module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        run_outputs(faster, pool[:1])
+    except InputError:  # it views images as vectors
+        return module
+    return faster
+
+
+def _units(
+    module: torch.nn.Module, leave: Sequence[str], products: Products | None
+) -> tuple[list[WeightUnit], dict[str, str]]:
     """Return the weights to compress, without their biases, and the reason why each other parameter is left alone."""
-    units, left_alone = weight_units(module)
+    units, left_alone = weight_units(module, leave=leave, products=products)
     return [free_bias(unit, left_alone) for unit in units], left_alone
 
 
-def _compressed(module: torch.nn.Module, compressor: LayerCompressor, choices: Sequence[Choice]) -> CompressedModel:
+def _compressed(
+    module: torch.nn.Module,
+    compressor: LayerCompressor,
+    choices: Sequence[Choice],
+    leave: Sequence[str],
+    products: Products | None,
+) -> CompressedModel:
     """Return the model of a module whose normalisation is folded, with one choice for each layer."""
-    units, left_alone = _units(module)
+    units, left_alone = _units(module, leave, products)
     layers = [compressor.compress(number, choice) for number, choice in enumerate(choices)]
     return assemble(module, units, left_alone, layers, _TENSOR_BITS)
 

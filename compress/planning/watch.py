@@ -1,13 +1,12 @@
 """Comparison of a deployed container with the original network on later inputs (PyTorch needed).
 
 The use of the tolerance by new inputs has a confidence interval; the bound is kept or broken only if the whole interval
-says so. Drift is a change of the use, or of the entropy of the original's outputs, from the first half of the inputs to
-the second, or of the use since the plan was made.
+says so. Drift is a change of the use, or of the entropy of the original's softmax outputs, from the first half of the
+inputs to the second, or of the use since the plan was made.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -18,9 +17,11 @@ import torch
 
 from compress.class_scores import check_finite, check_labels
 from compress.container.model import CompressedModel
-from compress.planning.outputs import class_scores, run_batches
-from compress.planning.plan import Plan, Tolerance, log_softmax
-from traces import InputError
+from compress.modules import plain_module
+from compress.output_changes import classes_last, log_softmax, mean_of_positions
+from compress.planning.outputs import check_labels_of, read_outputs
+from compress.planning.plan import Plan, Tolerance
+from traces import AnyInputs, InputError, Inputs
 from traces.arrays import Floats, Numbers
 
 Verdict = Literal["kept", "broken", "undecided"]
@@ -56,10 +57,10 @@ class WatchReport:
         Bound on the outputs.
     used : Interval
         Use of the tolerance.
-    disagreement : Interval
-        Share of the inputs whose answer differs from the original's.
-    divergence : Interval
-        Mean divergence of the outputs, in nats.
+    disagreement : Interval or None
+        Share of the answers that differ from the original's; None if the bound is not on class scores.
+    divergence : Interval or None
+        Mean divergence of the outputs, in nats; None if the bound is not on class scores.
     drift : dict of str to float
         By quantity: difference of the second half of the inputs from the first, or of the inputs from the plan, in
         standard errors. Chance hardly explains more than 3.
@@ -68,8 +69,8 @@ class WatchReport:
     inputs: int
     tolerance: Tolerance
     used: Interval
-    disagreement: Interval
-    divergence: Interval
+    disagreement: Interval | None
+    divergence: Interval | None
     drift: dict[str, float]
 
     @property
@@ -88,7 +89,7 @@ class WatchReport:
 def watch(
     original: torch.nn.Module,
     model: CompressedModel,
-    inputs: Floats,
+    inputs: AnyInputs,
     tolerance: Tolerance,
     *,
     labels: Numbers | None = None,
@@ -99,14 +100,14 @@ def watch(
     Parameters
     ----------
     original : torch.nn.Module
-        The network that was compressed.
+        The network that was compressed; it is left as it is.
     model : CompressedModel
         The deployed container.
-    inputs : array [inputs, ...]
-        Later inputs, in the order in which they came.
+    inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        Later inputs, as `traces.Inputs.of` takes them, in the order in which they came.
     tolerance : Tolerance
         Bound on the outputs.
-    labels : int [inputs] or None
+    labels : int [inputs] or [inputs, positions], or None
         Places of the right outputs, if the tolerance is an accuracy drop and they are known.
     plan : Plan or None
         The container's plan; drift from its measurement is reported, too.
@@ -119,36 +120,40 @@ def watch(
     Raises
     ------
     InputError
-        If there are fewer than two inputs, the original's outputs are no class scores (`compress.class_scores`), the
-        labels do not fit, or the container belongs to another network.
+        If there are fewer than two inputs, the tolerance has no meaning for the original's outputs, the labels do not
+        fit, or the container belongs to another network.
     """
+    inputs = Inputs.of(inputs)
     if len(inputs) < 2:
         raise InputError(f"watching needs at least two inputs; found {len(inputs)}")
     if labels is not None:
-        labels = check_labels("labels", labels, len(inputs))
-    before = class_scores(original.eval(), inputs, "the original's outputs")
+        labels = check_labels("labels", labels, len(inputs), positions=None)
+    network = plain_module(original).eval()
+    reader, before = read_outputs(network, inputs, tolerance.kind, "the original's outputs")
     if labels is not None:
-        labels = check_labels("labels", labels, len(inputs), before.shape[1])
+        labels = check_labels_of(labels, len(inputs), before, tolerance.kind)
     tolerance.check_reach(before, labels)
-    after = run_batches(_loaded(original, model), inputs)
-    check_finite("the compressed network's outputs", after)
+    model.load_into(network)
+    after = reader.run(network, inputs)
+    for values in after.values():
+        check_finite("the compressed network's outputs", values)
     used = tolerance.used_by_input(before, after, labels)
-    changed = np.asarray(before.argmax(axis=-1) != after.argmax(axis=-1), dtype=np.float64)
-    divergence = Tolerance(divergence=1).used_by_input(before, after, None)
-    logarithms = log_softmax(before)
-    entropy = -(np.exp(logarithms) * logarithms).sum(axis=-1)
-    halves = {"used": used, "entropy of the original's outputs": entropy}
+    halves = {"used": used}
+    changed = divergence = None
+    if reader.scores:
+        changed = Tolerance(accuracy_drop=1).used_by_input(before, after, None)
+        divergence = Tolerance(divergence=1).used_by_input(before, after, None)
+        halves["entropy of the original's outputs"] = np.mean([_entropy(each) for each in before.values()], axis=0)
     drift = {f"{name}, second half from first": _apart(*np.array_split(values, 2)) for name, values in halves.items()}
     if plan is not None and plan.measured is not None and plan.standard_error is not None:
         error = math.hypot(plan.standard_error, tolerance.standard_error(used))
         drift["used, from the plan"] = (float(used.mean()) - plan.measured) / error
-    share = tolerance.divergence is None and labels is None
     return WatchReport(
         len(inputs),
         tolerance,
-        share_interval(used) if share else mean_interval(used),
-        share_interval(changed),
-        mean_interval(divergence),
+        _interval(used, tolerance.kind == "accuracy_drop" and labels is None),
+        None if changed is None else _interval(changed, True),
+        None if divergence is None else mean_interval(divergence),
         drift,
     )
 
@@ -191,7 +196,12 @@ def _apart(first: Floats, second: Floats) -> float:
     return apart / error
 
 
-def _loaded(module: torch.nn.Module, model: CompressedModel) -> torch.nn.Module:
-    deployed = copy.deepcopy(module)
-    model.load_into(deployed)
-    return deployed.eval()
+def _interval(values: Floats, shares: bool) -> Interval:
+    """Return the interval of values; of shares that are all 0 or 1, that of a share."""
+    return share_interval(values) if shares and np.isin(values, (0, 1)).all() else mean_interval(values)
+
+
+def _entropy(scores: Floats) -> Floats:
+    """Return the mean entropy of the softmax outputs of each input, in nats."""
+    logarithms = log_softmax(classes_last(scores))
+    return mean_of_positions(-(np.exp(logarithms) * logarithms).sum(axis=-1))

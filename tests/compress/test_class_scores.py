@@ -22,8 +22,6 @@ from compress.planning.planner import make_planner
 from compress.planning.watch import watch
 from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
-from designs.codesigns.compressions import analyse_compression
-from designs.codesigns.trained_network import TrainedNetwork
 from traces import InputError
 
 CLOSE = Tolerance(divergence=0.01)
@@ -65,15 +63,10 @@ def doors(module: Any, pool: np.ndarray, labels: Any = None) -> dict[str, Callab
         "plan of a committee": lambda: plan(module, pool, tolerance=CLOSE, labels=labels, committee=30),
         "Planner": lambda: make_planner(module, pool, labels),
         "watch": lambda: watch(module, model, pool, CLOSE, labels=labels),
-        "codesign": lambda: analyse_compression(TrainedNetwork("n", module, pool, labels)),
     }
     if labels is None:
         return found | {"committee": lambda: choose_inputs(module, pool, 20, CLOSE)}
-    judged: dict[str, Any] = {"evaluation": pool, "evaluation_labels": labels}
-    tested: dict[str, Any] = {"test": pool, "test_labels": labels}
     return found | {
-        "evaluation": lambda: analyse_compression(TrainedNetwork("n", module, pool, **judged)),
-        "test": lambda: analyse_compression(TrainedNetwork("n", module, pool, **tested)),
         "accuracy": lambda: accuracy(module, pool, labels),
         "train": lambda: train(module, pool, labels, epochs=1, learning_rate=0.0),
     }
@@ -86,8 +79,8 @@ def normalised(scores: Any) -> Any:
 NO_SCORES = [
     (lambda scores: scores[:, :1], r"one number each, whose softmax is always 1; for the logit x .* \[0, x\] of two"),
     (lambda scores: scores[:, 0], r"found \[\d+\] for [\d]+ inputs, one number each"),
-    (lambda scores: scores[:, :, None], r"found \[\d+, 4, 1\] .* (one number each, .*cosine|wrap the network)"),
-    (lambda scores: scores[:, None, :, None], r"found \[\d+, 1, 4, 1\] .* (one number each|wrap the network)"),
+    (lambda scores: scores[:, :, None], r"found \[\d+, 4, 1\] .* one number each, .*cosine"),
+    (lambda scores: scores[:, None, :, None], r"found \[\d+, 1, 4, 1\] .* one number each, .* bound relative_error"),
     (lambda scores: scores.argmax(dim=1, keepdim=True).repeat(1, 2), "found int64; give the scores themselves"),
     (lambda scores: scores.T, "the network must give an output for each input|the first axis must be that of the"),
     (lambda scores: [scores, "text"], "must give a tensor, or a tuple or mapping of tensors; found str"),

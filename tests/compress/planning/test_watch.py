@@ -61,7 +61,8 @@ def test_new_inputs_like_the_pool_keep_the_tolerance_and_others_break_it(
     assert report.verdict == "broken"
     assert "used, second half from first" in report.drifting
     assert "used, from the plan" in report.drifting
-    at_the_bound = Tolerance(divergence=report.divergence.mean)
+    assert report.divergence == report.used
+    at_the_bound = Tolerance(divergence=report.used.mean)
     assert watch(original, model, larger, at_the_bound).verdict == "undecided"
     answers = watch(original, model, fresh, Tolerance(accuracy_drop=0.9))
     assert answers.used == answers.disagreement
@@ -74,6 +75,7 @@ def test_the_original_itself_is_never_told_from_itself(original: torch.nn.Module
 
     report = watch(original, Same(), inputs, Tolerance(divergence=1e-6))  # type: ignore[arg-type]
     assert report.verdict == "kept"
+    assert report.disagreement is not None
     assert report.disagreement.mean == 0
     assert 0 < report.disagreement.high < 0.01
     assert report.drift["used, second half from first"] == 0
@@ -89,7 +91,8 @@ def test_halves_that_do_not_vary_and_differ_drift(original: torch.nn.Module, inp
     as_before, other = (inputs[same][:20] for same in (outputs.argmax(1) == 1, outputs.argmax(1) != 1))
     tolerance = Tolerance(accuracy_drop=0.1)
     report = watch(original, Other(), np.concatenate([as_before, other]), tolerance)  # type: ignore[arg-type]
-    assert report.disagreement.mean == 0.5
+    assert report.used == report.disagreement
+    assert report.used.mean == 0.5
     assert report.drift["used, second half from first"] == np.inf
     assert "used, second half from first" in report.drifting
     report = watch(original, Other(), np.concatenate([other, as_before]), tolerance)  # type: ignore[arg-type]
@@ -200,7 +203,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
         (("plan", "mine:network", "none.npy", "s.dc", "--divergence", "1"), "none.npy: there is no such file"),
         (
             ("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json", "--divergence", "1"),
-            "the tolerance comes from --plan, or from --accuracy-drop or --divergence; give one of them",
+            "the tolerance comes from --plan, or from --accuracy-drop, --divergence, --relative-error or --cosine",
         ),
         (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json"), "p.json: cannot be read: No such file"),
         (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "mine.py"), "a plan must be JSON as Plan.to_json"),

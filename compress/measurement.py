@@ -1,0 +1,144 @@
+"""Measurement of how far a container's network is from its original (PyTorch needed)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from compress.class_scores import check_finite, check_labels, check_scores
+from compress.container.model import CompressedModel
+from compress.modules import plain_module
+from compress.output_changes import answers, cosine_distances, mean_of_positions, relative_errors
+from compress.planning.outputs import check_labels_of, run_outputs
+from traces import AnyInputs, InputError, Inputs
+from traces.arrays import Floats, Numbers
+
+
+@dataclass(frozen=True)
+class MeasuredOutput:
+    """Difference of one output of a container's network from the original's.
+
+    Attributes
+    ----------
+    relative_error : float or None
+        Mean over the inputs of the length (L2 norm) of the output's change, relative to the length of the original's
+        output; None if the output is of integers.
+    worst_relative_error : float or None
+        The largest of them.
+    worst_input : int or None
+        Place of the input that has it.
+    cosine : float or None
+        Mean cosine of the angle between the output and the original's, over inputs and positions; None if the output is
+        no vector of two floating-point values or more.
+    changed_answers : float or None
+        Share of answers (places of the largest class score, or integers) that differ from the original's; None if the
+        output is neither class scores, nor probabilities, nor integers.
+    accuracy, original_accuracy : float or None
+        Share of answers of the container's network and of the original that are as labelled; None without labels.
+    """
+
+    relative_error: float | None
+    worst_relative_error: float | None
+    worst_input: int | None
+    cosine: float | None
+    changed_answers: float | None
+    accuracy: float | None = None
+    original_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Difference of a container's network from its original on some inputs.
+
+    Attributes
+    ----------
+    inputs : int
+        Number of inputs.
+    outputs : Mapping[str, MeasuredOutput]
+        Difference of each output by name; the name is "output" if there is only one.
+    """
+
+    inputs: int
+    outputs: Mapping[str, MeasuredOutput]
+
+
+def measure(
+    model: CompressedModel, network: torch.nn.Module, inputs: AnyInputs, labels: Numbers | None = None
+) -> Measurement:
+    """Measure how far a container's network is from its original.
+
+    Parameters
+    ----------
+    model : CompressedModel
+        The container.
+    network : torch.nn.Module
+        The original network; it is left as it is.
+    inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        Inputs, as `traces.Inputs.of` takes them.
+    labels : int [inputs] or [inputs, positions], or None
+        Places of the right outputs, for the accuracy of a network with one output of class scores or probabilities.
+
+    Returns
+    -------
+    Measurement
+        Relative errors, cosines, changed answers and accuracy of each output.
+
+    Raises
+    ------
+    InputError
+        If the container belongs to another network, the network does not take the inputs, its outputs are not finite,
+        or the labels do not fit.
+    """
+    inputs = Inputs.of(inputs)
+    if labels is not None:
+        labels = check_labels("labels", labels, len(inputs), positions=None)
+    before, after = _outputs(model, network, inputs)
+    for what, outputs in (("the original's outputs", before), ("the compressed network's outputs", after)):
+        for values in outputs.values():
+            check_finite(what, values)
+    if labels is not None:
+        labels = check_labels_of(labels, len(inputs), before, "accuracy_drop")
+        check_scores("the original's outputs", next(iter(before.values())), differing=False)
+    return Measurement(len(inputs), {name: _measured(values, after[name], labels) for name, values in before.items()})
+
+
+def _outputs(
+    model: CompressedModel, network: torch.nn.Module, inputs: Inputs
+) -> tuple[dict[str, Floats], dict[str, Floats]]:
+    """Return the outputs of the original network and of the one with the container's weights."""
+    if not isinstance(network, torch.nn.Module):
+        raise InputError(f"the network must be a torch.nn.Module; found {type(network).__name__}")
+    changed = plain_module(network).eval()
+    model.load_into(changed)
+    return run_outputs(plain_module(network).eval(), inputs), run_outputs(changed, inputs)
+
+
+def _measured(before: Floats, after: Floats, labels: Numbers | None) -> MeasuredOutput:
+    if before.dtype.kind != "f":
+        return MeasuredOutput(None, None, None, None, float((before != after).mean()))
+    errors = relative_errors(before, after)
+    worst = int(errors.argmax())
+    values = 1 if before.ndim < 2 else before.shape[1 if before.ndim > 3 else -1]
+    cosine = 1 - float(cosine_distances(before, after).mean()) if values > 1 else None
+    right = [
+        None if labels is None else float(mean_of_positions(answers(each) == labels).mean()) for each in (after, before)
+    ]
+    return MeasuredOutput(
+        float(errors.mean()),
+        float(errors[worst]),
+        worst,
+        cosine,
+        float(mean_of_positions(answers(before) != answers(after)).mean()) if _are_scores(before) else None,
+        *right,
+    )
+
+
+def _are_scores(outputs: Floats) -> bool:
+    """Return True if outputs are class scores or probabilities, as far as their values show."""
+    try:
+        check_scores("", outputs, differing=False)
+    except InputError:
+        return False
+    return True
