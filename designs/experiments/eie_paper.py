@@ -30,9 +30,9 @@ from designs.sweeps.folder import SWEEP_FILE
 from designs.sweeps.sweep import sweep
 from designs.sweeps.workload import Workload, WorkloadLayer
 from designs.sweeps.workload_source import EIE, open_workload
+from traces import CompressedNetwork
 from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
 from traces.files.images import load_digits, load_idx_folder
-from traces.network import Network
 
 # A depth in Fig 8 may count the slots of the ring, or the columns it holds, one fewer; a ring of one slot holds none
 QUEUE_SLOTS = tuple(sorted({depth for depth in QUEUE_DEPTHS if depth > 1} | {depth + 1 for depth in QUEUE_DEPTHS}))
@@ -74,7 +74,7 @@ def run_paper(sources: PaperSources, folder: Path, workers: int = 1, fresh: bool
                 stages.run(str(Path(masks) / name / SWEEP_FILE), origin, simulate)
         networks = _labelled_networks(sources, folder)
         if networks:
-            precision_origin = origin | {"networks": [labelled.network.name for labelled in networks]}
+            precision_origin = origin | {"networks": [labelled.name for labelled in networks]}
             stages.run(PRECISION_FILE, precision_origin, lambda path: run_precisions(path, networks))
         if importlib.util.find_spec("torch") is not None:
             trained = _trained_networks(sources)
@@ -108,18 +108,19 @@ class _Workloads:
 
 
 def _labelled_networks(sources: PaperSources, folder: Path) -> list[LabelledNetwork]:
-    """Return the LeNets on MNIST if the data hold it, else the main job's network on digits if PyTorch is installed."""
+    """Return the LeNets on MNIST if the data hold it, else the main job's network on digits; none without PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        return []
     kept = [name for name in LENETS if (sources.containers / f"{name}.dc").exists()]
     if sources.mnist is not None and kept:
         images = load_idx_folder(sources.mnist)
         return [lenet_on_mnist(name, sources.containers / f"{name}.dc", images) for name in kept]
-    if importlib.util.find_spec("torch") is None:
-        return []
     from designs.experiments.main_job import run_main_job
 
     model: CompressedModel = run_main_job(folder=folder / "digits").model
     digits = load_digits()
-    return [LabelledNetwork(Network.of_layers("digits", model.layers), digits.test_images, digits.test_labels)]
+    network = CompressedNetwork.of_layers(model.layers, "digits")
+    return [LabelledNetwork("digits", network, digits.test_images, digits.test_labels)]
 
 
 def _trained_networks(sources: PaperSources) -> list[TrainedImageNetwork]:

@@ -19,15 +19,13 @@ from designs.result_files import PRECISION_COLUMNS
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, simulate_network
 from sim.config import Precision
-from traces.convolution import Convolution
+from traces import CompressedNetwork, Network
 from traces.files.images import ImageSet
-from traces.network import INPUT, LayerStep, Network, PoolStep, Step
 from traces.shell.progress import progress_bar
 
 PRECISIONS: tuple[Precision, ...] = ("float", "fixed-32", "fixed-16", "fixed-8")
 IMAGES = {"lenet_300_100": 10_000, "lenet_5": 1_000}  # a convolution takes one product per position
 _AT_ONCE = 250
-_LENET_5_KERNEL = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,41 +34,37 @@ class LabelledNetwork:
 
     Attributes
     ----------
-    network : Network
+    name : str
+        Name of the network in results.
+    network : CompressedNetwork
         Network to run on the array.
-    images : float32 [images, *network.input_shape]
+    images : float32 [images, pixels]
         Test images.
     labels : int64 [images]
         Their labels.
     """
 
-    network: Network
+    name: str
+    network: CompressedNetwork
     images: npt.NDArray[np.float32]
     labels: npt.NDArray[np.int64]
 
 
 def lenet_on_mnist(name: str, container: Path, images: ImageSet) -> LabelledNetwork:
-    """Return the LeNet of a container with the first test images. Raises InputError if their sizes differ."""
+    """Return the LeNet of a container with the first test images (PyTorch needed)."""
     network = lenet_network(name, CompressedModel.load(container))
     chosen = slice(0, IMAGES[name])
-    shaped = images.test_images[chosen].reshape(-1, *network.input_shape)
-    return LabelledNetwork(network, shaped, images.test_labels[chosen])
+    return LabelledNetwork(name, network, images.test_images[chosen], images.test_labels[chosen])
 
 
-def lenet_network(name: str, model: CompressedModel) -> Network:
-    """Return lenet_300_100 or lenet_5 with a container's layers, connected as in `designs.experiments.lenet`."""
-    steps: list[Step] = []
-    source = INPUT
-    for number, layer in enumerate(model.layers):
-        convolution = Convolution((_LENET_5_KERNEL, _LENET_5_KERNEL)) if layer.name.startswith("conv") else None
-        rectified = convolution is None and number < len(model.layers) - 1
-        steps.append(LayerStep(layer, source, convolution, rectified=rectified))
-        source = layer.name
-        if convolution is not None:
-            steps.append(PoolStep(f"{layer.name}/pool", source, "max", (2, 2), (2, 2)))
-            source = f"{layer.name}/pool"
-    shape = (1, 28, 28) if isinstance(steps[1], PoolStep) else (model.layers[0].columns,)
-    return Network(name, shape, tuple(steps))
+def lenet_network(name: str, model: CompressedModel) -> CompressedNetwork:
+    """Return lenet_300_100 or lenet_5 with a container's weights (PyTorch needed)."""
+    from designs.experiments.lenet import SIDE, build_lenet
+
+    module = build_lenet(name).eval()
+    model.load_into(module)
+    network = Network.open(module, np.zeros((2, SIDE * SIDE), dtype=np.float32))
+    return CompressedNetwork(network, model.stored_layers)
 
 
 def run_precisions(path: Path, networks: Sequence[LabelledNetwork]) -> None:
@@ -86,8 +80,8 @@ def run_precisions(path: Path, networks: Sequence[LabelledNetwork]) -> None:
                 correct = 0
                 for begin in range(0, len(labels), _AT_ONCE):
                     part = slice(begin, begin + _AT_ONCE)
-                    output = simulate_network(network, labelled.images[part], config, bar).output
+                    output = simulate_network(network, labelled.images[part], config, after_input=bar).output
                     correct += int((output.argmax(axis=1) == labels[part]).sum())
-                row = {"network": network.name, "images": len(labels), "precision": precision}
+                row = {"network": labelled.name, "images": len(labels), "precision": precision}
                 rows.append(row | {"accuracy": correct / len(labels)})
     write_results(path, table_of(PRECISION_COLUMNS, rows), provenance({"at_once": _AT_ONCE}))

@@ -29,7 +29,6 @@ from traces.eie_benchmark import REAL_LAYERS
 from traces.files.atomic_file import write_atomically
 from traces.files.deep_compression_net import read_net
 from traces.files.npz import read_layer
-from traces.network import LayerStep
 from traces.shell.progress import progress_bar
 from traces.synthetic import draw_uneven_layer
 from traces.unevenness import FIELDS, FULLY_CONNECTED, Unevenness
@@ -232,10 +231,8 @@ def _pruned_layers(data: Path, containers: Path) -> Iterator[tuple[str, Compress
 def _layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
     (alex8,) = REAL_LAYERS.values()
     yield "AlexNet", read_layer(data / alex8)[0], FULLY_CONNECTED
-    for step in read_net(data / SQUEEZENET).steps:
-        if isinstance(step, LayerStep):
-            kind = FULLY_CONNECTED if step.name == SQUEEZENET_CLASSIFIER else "convolution"
-            yield "SqueezeNet", step.layer, kind
+    for layer in read_net(data / SQUEEZENET).layers:
+        yield "SqueezeNet", layer, FULLY_CONNECTED if layer.name == SQUEEZENET_CLASSIFIER else "convolution"
     for name in CONTAINERS:
         for layer in CompressedModel.load(containers / f"{name}.dc").layers:
             connected = layer.name.startswith("fc") or layer.name == "linear"

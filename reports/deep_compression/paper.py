@@ -19,8 +19,7 @@ from reports.deep_compression.networks import PAPER_LAYERS, layer_figures
 from reports.figures.sweep import STYLES
 from reports.paper_table import DIFFERENCE, PERCENT, PaperTable
 from reports.trends import Trend
-from traces import CompressedLayer
-from traces.network import LayerStep, Network
+from traces import CompressedLayer, CompressedNetwork
 
 Row = Mapping[str, Any]
 # Table 6, AlexNet: bits of convolutions and of fully connected layers; added top-1 and top-5 error over 32 bits
@@ -200,16 +199,15 @@ def storage_of(model: CompressedModel) -> dict[str, int]:
     return parts | {"other": report.total - sum(parts.values())}
 
 
-def storage_of_net(network: Network) -> dict[str, int]:
+def storage_of_net(network: CompressedNetwork) -> dict[str, int]:
     """Return the bytes of a `.net` file of Deep Compression's author by KINDS."""
     parts = dict.fromkeys(KINDS, 0)
-    for step in network.steps:
-        if isinstance(step, LayerStep):
-            entries = len(encode_relative(step.layer.codes.ravel(), 4)[0])
-            parts["weights"] += -(-entries * step.layer.weight_bits // 8)
-            parts["indices"] += -(-entries // 2)
-            parts["codebooks"] += 4 * step.layer.codebook.size
-            parts["other"] += 4 + 4 * step.layer.rows  # its count of entries, and the bias
+    for layer in network.layers:
+        entries = len(encode_relative(layer.codes.ravel(), 4)[0])
+        parts["weights"] += -(-entries * layer.weight_bits // 8)
+        parts["indices"] += -(-entries // 2)
+        parts["codebooks"] += 4 * layer.codebook.size
+        parts["other"] += 4 + 4 * layer.rows  # its count of entries, and the bias
     return parts
 
 
