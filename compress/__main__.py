@@ -86,7 +86,7 @@ def _parameters_of(network: str, key: str | None) -> NamedParameters:
 
     if key is not None:
         raise InputError(f"--key has no effect, since {network} builds a network; leave it out")
-    return state_of(build_network(network, None))
+    return state_of(build_network(network, None)[0])
 
 
 def _is_function(network: str) -> bool:
@@ -257,7 +257,7 @@ def plan(
     from traces.files.npz import read_npy
 
     _check_suffix(container)
-    module, pool = build_network(network, weights), Inputs.of(inputs)
+    module, pool = build_network(network, weights)[0], Inputs.of(inputs)
     made = make_plan(
         module,
         pool,
@@ -332,7 +332,7 @@ def watch(
         )
     if replan is not None:
         _check_suffix(replan)
-    module, values = build_network(network, weights), Inputs.of(inputs)
+    module, values = build_network(network, weights)[0], Inputs.of(inputs)
     answers = None if labels is None else read_npy(labels)
     report = compare(module, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
@@ -376,7 +376,7 @@ def measure(
 
     model = CompressedModel.load(container)
     answers = None if labels is None else read_npy(labels)
-    _print_measurement(container, compare(model, build_network(network, weights), inputs, answers))
+    _print_measurement(container, compare(model, build_network(network, weights)[0], inputs, answers))
 
 
 def _check_suffix(container: Path) -> None:

@@ -31,8 +31,8 @@ def named_function(name: str) -> Callable[..., Any]:
     return function
 
 
-def build_network(name: str, weights: str | os.PathLike[str] | None) -> torch.nn.Module:
-    """Return the network that a function builds, in evaluation mode. The function may give inputs beside it.
+def build_network(name: str, weights: str | os.PathLike[str] | None) -> tuple[torch.nn.Module, Any]:
+    """Return the network that a function builds, in evaluation mode, and the inputs that it gives beside it, or None.
 
     Parameters
     ----------
@@ -47,13 +47,12 @@ def build_network(name: str, weights: str | os.PathLike[str] | None) -> torch.nn
         If the function gives no network, or the parameters are not those of the network.
     """
     network = named_function(name)()
-    if isinstance(network, tuple) and len(network) == 2:  # the network and example inputs
-        network = network[0]
+    network, inputs = network if isinstance(network, tuple) and len(network) == 2 else (network, None)
     if not isinstance(network, torch.nn.Module):
         raise InputError(f"{name} must give a torch.nn.Module; found {type(network).__name__}")
     if weights is not None:
         load_parameters(network, read_parameters(weights), f"{weights}: must hold the parameters of {name}")
-    return network.eval()
+    return network.eval(), inputs
 
 
 def load_parameters(network: torch.nn.Module, parameters: Mapping[str, Numbers], must: str) -> None:
