@@ -293,8 +293,9 @@ class _Run:
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
-        from traces.graph.layers import chunked, dense
+        from traces.graph.layers import check_independent, chunked, dense
 
+        check_independent(self._network, feeds)
         flat = self._resolved(self._network.part(feeds, 0, 1))
         if total == 1 or not chunked(self._network, feeds, flat):
             return 1

@@ -17,7 +17,7 @@ from traces.graph.description import COMPUTED
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues
 from traces.graph.runtime import read_graph
-from traces.graph.surgery import restored, subgraphs, take_parameters
+from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
@@ -78,9 +78,30 @@ def _of_model(
         scopes = _scopes(model.graph)
         parameters = take_parameters(model, named)
         _replace_computed(model, parameters, scopes, named is not None)
-        return cls(name, model, parameters, None, inputs)
+        network = cls(name, model, parameters, None, inputs)
+        return network if named is not None or inputs is None else _with_inputs_apart(network, inputs)
     except InputError as error:
         raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from None
+
+
+def _with_inputs_apart(network: Network, inputs: Any) -> Network:
+    """Return the network, as one that takes all inputs as one if they depend on each other."""
+    from traces.graph.layers import check_independent
+
+    feeds = network.bind(inputs)
+    if network.num_inputs(feeds) == 1:
+        feeds = {
+            entry.name: feeds[entry.name]
+            if entry.batch_axis is None
+            else np.concatenate([feeds[entry.name]] * 2, axis=entry.batch_axis)
+            for entry in network.inputs
+        }
+    try:
+        check_independent(network, feeds)
+    except InputError:
+        network.graph.metadata_props.add(key=WHOLE, value="1")
+        return type(network)(network.name, network.graph, network.parameters, None, inputs)
+    return network
 
 
 def _scopes(graph: GraphProto) -> dict[str, str]:

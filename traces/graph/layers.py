@@ -329,6 +329,40 @@ def output_axes(network: Network) -> dict[str, int]:
     return axes
 
 
+def check_independent(network: Network, feeds: Mapping[str, Numbers]) -> None:
+    """Raise InputError unless the network computes for two inputs together what it computes for each alone."""
+    entries = [entry for entry in network.inputs if entry.batch_axis is not None]
+    if not entries or any(entry.fixed_batch for entry in entries) or network.num_inputs(feeds) < 2:
+        return
+    place = f"{network.name}: axis {entries[0].batch_axis} of {entries[0].name!r}"
+    session = whole_session(network)
+    try:
+        first, second, both = (session.run(network.part(feeds, *part)) for part in ((0, 1), (1, 2), (0, 2)))
+    except InputError as error:
+        raise InputError(f"{place} must hold inputs, one or many; {error}") from None
+    for name, axis in output_axes(network).items():
+        back = np.flip(both[name], axis) if both[name].ndim > axis else both[name]
+        last = np.flip(second[name], axis) if second[name].ndim > axis else second[name]
+        if not (_in_front(first[name], both[name], axis) and _in_front(last, back, axis)):
+            raise InputError(
+                f"{place} must hold inputs that do not depend on each other; output {name!r} of two inputs is not that "
+                f"of each alone; open the network with inputs, which are then one input, or put the inputs' axis first"
+            )
+
+
+def _in_front(alone: Any, together: Any, axis: int) -> bool:
+    """Return True if the values of two inputs begin with those of the first one."""
+    one, two = np.asarray(alone), np.asarray(together)
+    if one.ndim <= axis or [*one.shape[:axis], 2 * one.shape[axis], *one.shape[axis + 1 :]] != list(two.shape):
+        return False
+    front = np.take(two, range(one.shape[axis]), axis=axis)
+    if one.dtype.kind not in "fV" or not one.size:
+        return bool(np.array_equal(front, one))
+    one, front = one.astype(np.float64), front.astype(np.float64)
+    scale = float(np.abs(one).max(where=np.isfinite(one), initial=0)) or 1.0
+    return bool(np.isclose(front, one, rtol=0, atol=1e-3 * scale, equal_nan=True).all())
+
+
 def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork) -> bool:
     """Return True if several inputs can run at once, and each vector's input is known.
 
@@ -355,13 +389,7 @@ def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork) -
         axis = product.batch_axis
         if axis is None or one.ndim <= axis or one.ndim != two.ndim:
             return False
-        expected = list(one.shape)
-        expected[axis] *= 2
-        if list(two.shape) != expected:
-            return False
-        front = np.take(two, range(one.shape[axis]), axis=axis)
-        scale = float(np.abs(one).max(initial=0)) or 1.0
-        if float(np.abs(front - one).max(initial=0)) > 1e-3 * scale:
+        if not _in_front(one, two, axis):
             return False
     return True
 
@@ -375,6 +403,8 @@ def record(
 ) -> dict[str, Recorded]:
     """Run inputs one by one, and return the vectors that enter each layer."""
     total = network.num_inputs(feeds)
+    if not state:
+        check_independent(network, feeds)
     quota = None if most is None else max(1, -(-most // total))
     layers: dict[str, NetworkLayer] = {}
     kept: dict[str, list[Floats]] = {}

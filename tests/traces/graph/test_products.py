@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tests.traces.graph.graphs import activations, body, checked, compressed, drawn, matrix_of, model, node, run, value
+from tests.traces.graph.graphs import activations, checked, compressed, drawn, matrix_of, model, node, run
 from traces import InputError, Network
 
 FEW = settings(deadline=None, max_examples=20)
