@@ -167,7 +167,7 @@ def check_labels(
                 f"{must}; found {values[broken][0]:.6g} ({values.dtype}); targets of a regression are no classes"
             )
     if values.size and values.min() < 0:
-        remedy = "give every position a class" if positions else "leave inputs without a label out"
+        remedy = "give every position a class" if values.ndim > 1 else "leave inputs without a label out"
         raise InputError(f"{must}; found {values.min():.20g}; {remedy}")
     if classes is not None and values.size and values.max() >= classes:
         begin = "; they seem to begin at 1: subtract 1" if values.min() >= 1 and values.max() == classes else ""
