@@ -73,7 +73,7 @@ def test_a_measurement_is_what_both_networks_give() -> None:
     assert of_output.original_accuracy == (before.argmax(axis=1) == labels).mean()
     assert of_output.accuracy == (after.argmax(axis=1) == labels).mean()
     assert module.training
-    probable = measure(model, torch.nn.Sequential(*module, torch.nn.Softmax(1)), INPUTS).outputs["output"]
+    probable = measure(model, torch.nn.Sequential(*module.children(), torch.nn.Softmax(1)), INPUTS).outputs["output"]
     assert probable.changed_answers == of_output.changed_answers
     assert probable.accuracy is None
 

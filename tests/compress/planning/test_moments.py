@@ -70,10 +70,51 @@ def test_every_call_adds_its_vectors_and_hooks_are_gone_afterwards() -> None:
     of = {unit.name: moments.of(number) for number, unit in enumerate(units)}
     stacked = np.concatenate(vectors)
     assert of["again"][1] == 15
-    assert np.allclose(of["again"][0], stacked.T @ stacked / 15)
+    assert of["again"][0] == pytest.approx(stacked.T @ stacked / 15)
     assert of["out"][1] == 5
     assert of["unused"] == of["grouped"] == (None, 0)
     assert not any(part._forward_pre_hooks for part in module.modules())
+
+
+def test_the_products_of_a_graph_have_moments_as_those_of_layers() -> None:
+    onnx = pytest.importorskip("onnx", reason="needs onnx: install the extra 'onnx'")
+    from compress.graph_module import GraphModule
+
+    draw = np.random.default_rng(0)
+    shapes = {"kernel": (4, 2, 3, 2), "transposed": (5, 4), "plain": (5, 3), "square": (3, 3)}
+    parameters = {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "kernel"], ["c"], strides=[2, 1], pads=[1, 0, 0, 1], dilations=[1, 2]),
+        onnx.helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        onnx.helper.make_node("Flatten", ["p"], ["f"]),
+        onnx.helper.make_node("Gemm", ["f", "transposed"], ["g"], transB=1),
+        onnx.helper.make_node("MatMul", ["g", "plain"], ["m"]),
+        onnx.helper.make_node("Gemm", ["m", "square"], ["y"]),
+    ]
+    entries = [onnx.helper.make_tensor_value_info(name, 1, None) for name in ("x", "y")]
+    graph = onnx.helper.make_graph(nodes, "graph", entries[:1], entries[1:])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    module = GraphModule(onnx.helper.make_model(graph, opset_imports=opset), parameters)
+    products = {"kernel": "Conv2d", "transposed": "Linear", "plain": "MatMul", "square": "MatMul"}
+    inputs = draw.normal(size=(6, 2, 5, 6)).astype(np.float32)
+    found = {unit.name: unit for unit in analyse(module, inputs, products=products).units}
+    assert {name: unit.positions for name, unit in found.items()} == {
+        "kernel": 6 * 2 * 5, "transposed": 6, "plain": 6, "square": 6,
+    }  # fmt: skip
+    kernel = torch.from_numpy(parameters["kernel"])
+    padded = torch.nn.functional.pad(torch.from_numpy(inputs), (0, 1, 1, 0))
+    hidden = (
+        torch.nn.functional.conv2d(padded, kernel, stride=(2, 1), dilation=(1, 2)).mean(dim=(2, 3)).double().numpy()
+    )
+    for name in ("transposed", "plain", "square"):
+        assert found[name].moment == pytest.approx(hidden.T @ hidden / 6, rel=1e-4, abs=1e-6)
+        matrix = parameters[name] if name == "transposed" else parameters[name].T
+        assert np.array_equal(found[name].weights, matrix)
+        hidden = hidden @ matrix.T
+    patches = (
+        torch.nn.functional.unfold(padded, (3, 2), (1, 2), 0, (2, 1)).movedim(1, 2).reshape(-1, 12).double().numpy()
+    )
+    assert found["kernel"].moment == pytest.approx(patches.T @ patches / len(patches), rel=1e-4, abs=1e-6)
 
 
 def test_an_analysis_leaves_modes_hooks_and_gradients_as_they_were() -> None:

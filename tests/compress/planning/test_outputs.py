@@ -279,7 +279,7 @@ def test_inputs_of_another_type_work_or_are_refused_with_what_to_call() -> None:
         with pytest.raises(InputError, match=r"call module\.float\(\)"):
             run_batches(made(Sequences).to(narrow), pool)
     scaling = torch.nn.Sequential(torch.nn.Identity(), made(Sequences))
-    scaling[0].forward = lambda images: images.float() / 255  # type: ignore[method-assign]
+    scaling[0].forward = lambda images: images.float() / 255
     assert run_batches(scaling, np.full((3, 6), 255, np.uint8)).shape == (3, 4)
     for ids in (WORDS, WORDS.astype(np.int32), WORDS.astype(np.uint16)):
         assert len(run_batches(torch.nn.Embedding(20, 3), ids)) == 80
