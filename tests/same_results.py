@@ -87,7 +87,7 @@ JOBS = (
     _job("-m compress pack weights.pt packed.dc"),
     _job("-m compress show packed.dc"),
     _job("-m compress plan mine:network inputs.npy planned.dc --weights weights.pt --divergence 0.01"),
-    _job("-m designs simulate planned.dc --activations inputs.npy --num-pes 4 --weight-bits 8"),
+    _job("-m designs simulate planned.dc --inputs inputs.npy --num-pes 4 --weight-bits 8"),
     _job("-m compress unpack packed.dc unpacked.npz"),
 )
 

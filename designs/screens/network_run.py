@@ -94,7 +94,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
     table.add_column("layer")
     several = any(layer.vectors != 1 for layer in result.layers)
     vectors = ("vectors",) if several else ()
-    headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "time", "nJ", "difference", *CYCLE_CLASSES)
+    headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "time", "nJ", "error", *CYCLE_CLASSES)
     for heading in headings:
         if heading != "waiting" or advice.total["waiting"]:
             table.add_column(heading.replace("_", " "), justify="right")

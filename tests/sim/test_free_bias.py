@@ -27,9 +27,7 @@ from sim.rtl.bench import simulate_rtl
 from tests.layers import Case, cases
 from tests.sim.test_machine import assert_same
 from traces import CompressedLayer, InputError
-from traces.convolution import Convolution
 from traces.files.npz import read_layer, write_layer
-from traces.network import INPUT, LayerStep, Network
 
 MISSING = rtl_model.missing_program("verilator", "make", "g++")
 CODEBOOK = np.array([0, 0.5, -1, 2], dtype=np.float32)
@@ -158,7 +156,7 @@ def test_a_layer_keeps_it_in_every_form(tmp_path: Path) -> None:
         read_layer(tmp_path / "fc.npz")[0],
         pickle.loads(pickle.dumps(layer)),
         opened.layers[0].layer,
-        images[0].layer,
+        images[0][0].layer,
         layer.part(slice(None)),
     ]
     for other in others:
@@ -281,53 +279,36 @@ def saved_container(folder: Path, tensors: Any = None) -> tuple[Path, Any, Any]:
 def test_a_container_is_simulated_with_its_free_biases(tmp_path: Path) -> None:
     container, hidden, outputs = saved_container(tmp_path)
     for rows in ("interleaved", "entries"):
-        run = run_container(container, ARRAY, activations=tmp_path / "inputs.npy", row_assignment=rows)
+        run = run_container(container, ARRAY, inputs=tmp_path / "inputs.npy", row_assignment=rows)
         np.testing.assert_allclose(run.result.output, outputs, rtol=1e-5, atol=1e-5)
         assert run.result.layers[1].activation_density == (hidden != 0).mean()
-    swept = open_workload([str(container)], activations=tmp_path / "inputs.npy")
+    swept = open_workload([str(container)], inputs=tmp_path / "inputs.npy")
     np.testing.assert_allclose(swept.layers[1].activations, hidden, rtol=1e-5, atol=1e-6)
 
 
 def test_a_container_that_holds_more_than_layers_is_refused_by_name(tmp_path: Path) -> None:
     container, _, _ = saved_container(tmp_path, {"1.weight": np.ones(24), "1.running_mean": np.ones(24)})
-    sentence = r"network\.dc: its layers run one after the other, .* found 1\.weight, 1\.running_mean, which would"
+    sentence = r"network\.dc: has no graph, so its layers run .* found 1\.weight, 1\.running_mean, which would"
     for simulated in (
-        lambda: run_container(container, ARRAY, activations=tmp_path / "inputs.npy"),
-        lambda: open_workload([str(container)], activations=tmp_path / "inputs.npy"),
+        lambda: run_container(container, ARRAY, inputs=tmp_path / "inputs.npy"),
+        lambda: open_workload([str(container)], inputs=tmp_path / "inputs.npy"),
     ):
         with pytest.raises(InputError, match=sentence):
             simulated()
     model: Any = CompressedModel.load(container)
-    with pytest.raises(InputError, match=r"must be a traces\.Network or a list of layers; found Compr"):
+    with pytest.raises(InputError, match="the container must hold the network's graph; it holds none"):
         simulate_network(model, np.ones((1, 8)), ARRAY)
 
 
-def test_groups_of_a_convolution_have_each_their_own() -> None:
-    layer = drawn("conv", 6, 9)
-    images = np.random.default_rng(3).normal(size=(2, 2, 5, 5)).astype(np.float32)
-    of_step = np.arange(6, dtype=np.float32)
-    convolution = Convolution((3, 3), padding=(1, 1), groups=2)
-    outputs = []
-    for step in (
-        LayerStep(layer, INPUT, convolution, of_step),
-        LayerStep(without_bias(layer), INPUT, convolution, of_step + layer.bias_values()),
-    ):
-        network = Network("one", (2, 5, 5), (step,))
-        outputs.append(simulate_network(network, images, ARRAY).output)
-        for group, each in enumerate(Workload.of_network(network, images).layers):
-            rows = slice(3 * group, 3 * group + 3)
-            np.testing.assert_array_equal(each.layer.bias_values(), step.layer.bias_values()[rows])
-    np.testing.assert_allclose(outputs[0], outputs[1], rtol=1e-5, atol=1e-5)
-
-
-def loaded(module: Any, share_bias: bool, tmp_path: Path) -> tuple[dict[str, CompressedLayer], Any]:
-    """Return the layers of a container, and the network with their decoded weights."""
+def loaded(module: Any, share_bias: bool, tmp_path: Path, inputs: Any = None) -> tuple[dict[str, CompressedLayer], Any]:
+    """Write the container model.dc; return its layers, and the network with their decoded weights."""
     import copy
 
-    from compress.config import CompressionConfig, LayerSettings
     from compress.compression import compress
+    from compress.config import CompressionConfig, LayerSettings
 
-    model = compress(module, CompressionConfig(every=LayerSettings(density=0.5, weight_bits=6, share_bias=share_bias)))
+    config = CompressionConfig(every=LayerSettings(density=0.5, weight_bits=6, share_bias=share_bias))
+    model = compress(module, config, inputs=inputs)
     model.save(tmp_path / "model.dc")
     model = CompressedModel.load(tmp_path / "model.dc")
     again = copy.deepcopy(module)
@@ -391,17 +372,16 @@ def test_convolutions_are_pytorch_s(share_bias: bool, tmp_path: Path) -> None:
         torch.nn.Flatten(),
         torch.nn.Linear(54, 5),
     )
-    layers, again = loaded(module, share_bias, tmp_path)
-    steps = (
-        LayerStep(layers["0"], INPUT, Convolution((3, 3), (2, 2), (1, 1), groups=2), rectified=True),
-        LayerStep(layers["2"], "0", Convolution((3, 3))),
-        LayerStep(layers["4"], "2"),
-    )
     images = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 4, 9, 9)).astype(np.float32))
-    found = simulate_network(Network("convolutions", (4, 9, 9), steps), images.numpy(), ARRAY)
+    layers, again = loaded(module, share_bias, tmp_path, images.numpy())
+    found = simulate_network(tmp_path / "model.dc", images.numpy(), ARRAY)
     assert_close(found.output, again(images))
     entering = torch.nn.functional.unfold(torch.relu(again[0](images)), 3) != 0
     assert found.layers[1].activation_density == pytest.approx(float(entering.float().mean()))
+    first = Workload.of_network(tmp_path / "model.dc", images.numpy()).layers[0]
+    for group, matrix in enumerate(first.matrices):
+        rows = slice(4 * group, 4 * group + 4)
+        np.testing.assert_array_equal(matrix.bias_values(), layers["0"].bias_values()[rows])
 
 
 @pytest.mark.parametrize("share_bias", [False, True])

@@ -34,9 +34,7 @@ from designs.sweeps.workload_source import open_workload
 from sim import ArrayConfig, DoesNotFitWarning, simulate
 from tests.commands import environment_with
 from traces import CompressedLayer, InputError
-from traces.convolution import Convolution
 from traces.files.atomic_file import write_atomically
-from traces.network import LayerStep, Network
 from traces.synthetic import draw_layer
 
 LAYER, INPUT = draw_layer("layer", 200, 150, 0.2, 0.5, seed=1)
@@ -516,9 +514,9 @@ def test_workers_map_arrays_and_copy_none_of_them(tmp_path: Path) -> None:
     WORKLOAD.write(tmp_path / "workload")
     opened = Workload.open(tmp_path / "workload")
     design = Design(ArrayConfig(num_pes=4), "entries")
-    (packed,) = packed_images(opened, design.packing, tmp_path / "packed", share=True)
-    (again,) = packed_images(opened, design.packing, tmp_path / "packed")
-    (own,) = packed_images(WORKLOAD, design.packing)
+    ((packed,),) = packed_images(opened, design.packing, tmp_path / "packed", share=True)
+    ((again,),) = packed_images(opened, design.packing, tmp_path / "packed")
+    ((own,),) = packed_images(WORKLOAD, design.packing)
     codes = opened.layers[0].layer.codes
     for array in (codes, opened.layers[0].activations, packed.pointers, packed.entry_counts, again.padding_counts):
         assert any(isinstance(owner, np.memmap) for owner in owners_of(array))
@@ -568,20 +566,6 @@ def test_a_layer_that_cannot_be_cut_into_blocks_gets_no_figures_and_says_why() -
     assert "cannot be cut into blocks of columns that fit" in row["lacking"]
 
 
-def test_a_convolution_costs_all_its_positions() -> None:
-    kernels, _ = draw_layer("conv", 8, 2 * 9, 0.5, 1.0, seed=3)
-    network = Network("small", (2, 6, 6), (LayerStep(kernels, convolution=Convolution(kernel=(3, 3))),))
-    images = np.random.default_rng(0).normal(size=(5, 2, 6, 6)).astype(np.float32)
-    workload = Workload.of_network(network, images)
-    (row,) = sweep(workload, [Design(ArrayConfig(num_pes=2))]).to_pylist()
-    vectors = workload.layers[0].activations
-    assert vectors.shape == (5 * 16, 18)
-    assert row["inputs"] == 5
-    each = [simulate(kernels, values, ArrayConfig(num_pes=2)) for values in vectors]
-    assert row["cycles"] == sum(result.cycles for result in each) / 5
-    assert row["energy_pj"] == pytest.approx(sum(result.energy.total_pj for result in each) / 5)
-
-
 def test_what_a_sweep_cannot_do_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a sweep runs one compressed network, so its space has no compression"):
         sweep(WORKLOAD, Space(compression={"density": 0.5}))
@@ -596,7 +580,7 @@ def test_what_a_sweep_cannot_do_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such layer file, and the EIE benchmark has Alex-6, "):
         open_workload(["absent.npz"])
     with pytest.raises(InputError, match="a workload is eie, layers of it, layer files, or one container"):
-        open_workload(["eie"], activations=tmp_path)
+        open_workload(["eie"], inputs=tmp_path)
 
 
 def test_workloads_come_by_name(tmp_path: Path) -> None:

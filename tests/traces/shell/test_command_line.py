@@ -162,12 +162,12 @@ def test_a_container_is_shown_simulated_and_unpacked(finished: tuple[Path, str])
     shown = run_command("compress", "show", container, folder=folder).stdout
     assert f"{container.stat().st_size:,} bytes; the same parameters in fp32 take 202,440" in shown
     simulated = run_command("designs", "simulate", container, "--num-pes", 16, folder=folder)
-    assert "Accuracy on these inputs: 9" in simulated.stdout, simulated.stderr
+    assert "Accuracy:   9" in simulated.stdout, simulated.stderr
     run_command("compress", "unpack", container, "weights.npz", folder=folder)
     layer = CompressedModel.load(container).layers[0]
     assert np.array_equal(read_npz(folder / "weights.npz")["fc1.weight"], layer.weights())
     write_npy(folder / "inputs.npy", np.ones((2, 64)))
-    done = run_command("designs", "simulate", container, "--activations", "inputs.npy", folder=folder)
+    done = run_command("designs", "simulate", container, "--inputs", "inputs.npy", folder=folder)
     assert "mean of 2" in done.stdout
     assert "Accuracy" not in done.stdout
 
@@ -365,7 +365,12 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         ),
         (["reports", "planning"], "make it with python -m designs experiment planning"),
         (["reports", "paper", "absent"], "make it with python -m designs experiment paper"),
-        (["designs", "simulate", "text.dc", "--data", ".", "--activations", "nan.npy"], "found both, . and nan.npy"),
+        (["designs", "simulate", "text.dc", "--data", ".", "--inputs", "nan.npy"], "found both, nan.npy and ."),
+        (
+            ["designs", "simulate", "text.dc", "--activations", "nan.npy"],
+            "--activations has another name: --inputs takes",
+        ),
+        (["designs", "sweep", "space.toml", "--activations=nan.npy"], "--activations has another name: --inputs takes"),
         (
             ["compress", "pack", "net.npz", "out.dc", "--config", "x.yaml"],
             "x.yaml: a config must be a .toml or a .json",

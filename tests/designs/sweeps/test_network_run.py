@@ -1,0 +1,107 @@
+"""Containers that are simulated whole: their inputs, labels, state, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress import CompressedModel
+from designs import advise, run_container
+from designs.screens.network_run import print_network_run
+from sim import ArrayConfig
+from tests.designs.sweeps.test_recording import IMAGES, STEPS, cell, separable
+from traces import CompressedLayer, InputError, draw_layer, write_npz
+
+ARRAY = ArrayConfig(num_pes=4, weight_bits=6)
+__all__ = ["cell", "separable"]  # fixtures
+
+
+def test_a_network_is_simulated_from_files_and_compared_with_the_framework(
+    separable: CompressedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    separable.save(tmp_path / "network.dc")
+    expected = separable.network.run(IMAGES[:4])[separable.network.outputs[0]]
+    labels = expected.argmax(axis=1)
+    np.savez(tmp_path / "inputs.npz", images=IMAGES)
+    np.save(tmp_path / "labels.npy", np.append(labels, [0, 0]))
+    run = run_container(
+        tmp_path / "network.dc",
+        ARRAY,
+        tmp_path / "inputs.npz",
+        most=4,
+        labels=tmp_path / "labels.npy",
+        host_lanes=2,
+    )
+    np.testing.assert_allclose(run.result.output, expected, rtol=1e-4, atol=1e-5)
+    assert (run.inputs, run.accuracy, run.sequential) == (4, 1.0, False)
+    print_network_run(run, advise(run))
+    printed = capsys.readouterr().out
+    for words in (
+        "mean of 4 inputs",
+        "Accuracy:   100.0% on these inputs",
+        f"Outputs:    every product is within {run.result.largest_difference:.1e} of ONNX Runtime's",
+        "3 Relu (1,",
+        "Host: ",
+        "depthwise",
+        "392",
+        "Try next: ",
+    ):
+        assert words in printed, words
+    assert "no graph" not in printed
+
+
+def test_state_begins_with_zeros_or_with_what_is_given(cell: Path, tmp_path: Path) -> None:
+    step, hidden = (entry.name for entry in CompressedModel.load(cell).network.inputs)
+    state = {hidden: CompressedModel.load(cell).network.outputs[1]}
+    np.save(tmp_path / "steps.npy", STEPS)
+    write_npz(tmp_path / "begun.npz", {step: STEPS, hidden: np.ones((1, 7), dtype=np.float32)})
+    from_zero = run_container(cell, ARRAY, tmp_path / "steps.npy", state=state)
+    assert from_zero.inputs == len(STEPS)
+    same = run_container(cell, ARRAY, {step: STEPS, hidden: np.zeros((1, 7), dtype=np.float32)}, state=state)
+    begun = run_container(cell, ARRAY, tmp_path / "begun.npz", state=state)
+    name = state[hidden]
+    np.testing.assert_array_equal(from_zero.result.output[name], same.result.output[name])
+    assert np.abs(from_zero.result.output[name][0] - begun.result.output[name][0]).max() > 0.01
+    assert from_zero.result.largest_difference < 1e-5
+
+
+def test_what_does_not_fit_is_refused_in_a_sentence(separable: CompressedModel, cell: Path, tmp_path: Path) -> None:
+    path = tmp_path / "network.dc"
+    separable.save(path)
+    with pytest.raises(InputError, match=r"inputs is the file of the inputs; found the number 20; give .* most=20"):
+        run_container(path, ARRAY, "20")
+    with pytest.raises(InputError, match=r"must be float32 \[any, 3, .* found .* from test images of digits; give the"):
+        run_container(path, ARRAY)
+    with pytest.raises(InputError, match="there must be a label for each input; found 2 for 6 inputs"):
+        run_container(path, ARRAY, IMAGES, labels=np.zeros(2))
+    with pytest.raises(InputError, match="to 7 for the network's 8 outputs; found 8"):
+        run_container(path, ARRAY, IMAGES, labels=np.full(6, 8))
+    with pytest.raises(InputError, match="there must be 2 inputs"):
+        run_container(cell, ARRAY, STEPS)
+    with pytest.raises(InputError, match="found both"):
+        run_container(path, ARRAY, IMAGES, tmp_path)
+    with pytest.raises(InputError, match="most=0 must be at least 1 input"):
+        run_container(path, ARRAY, IMAGES, most=0)
+
+
+def test_a_container_without_a_graph_runs_only_fully_connected_layers_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer, activations = draw_layer("first", 12, 18, 0.5, 1.0, seed=0)
+    path = tmp_path / "network.dc"
+    CompressedModel([layer]).save(path)
+    run = run_container(path, ARRAY, activations)
+    assert run.sequential
+    print_network_run(run, advise(run))
+    assert "has no graph: its layers run one after the other, with ReLU in between" in capsys.readouterr().out
+    CompressedModel([layer], [(12, 2, 3, 3)]).save(path)
+    with pytest.raises(
+        InputError, match=r"fully connected .* found first.weight of shape \[12, 2, 3, 3\]; compress the"
+    ):
+        run_container(path, ARRAY, activations)
+    square = CompressedLayer("cell.weight_hh_l0", layer.codes[:, :12], layer.codebook)
+    CompressedModel([square], weight_names=[["cell.weight_hh_l0"]]).save(path)
+    with pytest.raises(InputError, match=r"found cell\.weight_hh_l0 of shape"):
+        run_container(path, ARRAY, activations[:12])
