@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from compress import Budget, CompressedModel, CompressionConfig, LayerSettings, Plan, Tolerance
+from compress.networks import is_function
 from traces import InputError
+from traces.files.atomic_file import write_atomically
 from traces.shell.command_line import console, run, run_commands
 
 if TYPE_CHECKING:
     from compress import ApplicablePlan
     from compress.weight_files.parameters import NamedParameters
+    from traces import Network
 
 
 def pack(
@@ -27,6 +29,8 @@ def pack(
     config: Path | None = None,
     key: str | None = None,
     leave: tuple[str, ...] = (),
+    inputs: Path | None = None,
+    no_graph: bool = False,
 ) -> None:
     """Compress trained weights into a container in one step, without data and fine-tuning.
 
@@ -36,7 +40,9 @@ def pack(
 
       python -m compress pack network.pt network.dc --density 0.2 --layer-density fc3 0.5 --leave head "norm*"
 
-      python -m compress pack my_network:build network.dc --config settings.toml
+      python -m compress pack my_network:build network.dc --inputs inputs.npy --config settings.toml
+
+      python -m compress pack network.onnx network.dc
 
     Args:
         network: file of weights of any suffix (PyTorch, .npz, .safetensors, .h5, ONNX), or package.module:function
@@ -47,7 +53,11 @@ def pack(
         config: TOML or JSON file of settings, for all layers and by name, instead of the options
         key: path to the state dict in a PyTorch checkpoint, such as model.ema
         leave: names or shell patterns of layers and parameters to store as they are
+        inputs: .npy file of inputs, [inputs, ...], or .npz file with an array for each input, from which the graph of
+            a module is traced; without them, a function may give inputs beside its module
+        no_graph: leave out the graph, which simulation and ONNX files need
     """
+    from compress.networks import with_graph
     from compress.one_shot import compress_parameters
 
     if config is None:
@@ -58,10 +68,12 @@ def pack(
         compression = CompressionConfig.load(config)
     else:
         raise InputError("give either --config or the options of layers, not both")
-    if not _is_function(network) and container.exists() and container.samefile(network):
+    if Path(network).exists() and container.exists() and container.samefile(network):
         raise InputError(f"{container}: the container would replace the weights; choose another file")
-    parameters = _parameters_of(network, key)
+    parameters, opened = _parameters_of(network, key, inputs, no_graph)
     model, left_alone = compress_parameters(parameters, compression, leave=leave)
+    if opened is not None and not no_graph:
+        model = with_graph(model, opened)
     model.save(container)
     show(container)
     for note in parameters.notes:
@@ -70,28 +82,51 @@ def pack(
         names = [name for name, other in left_alone.items() if other == reason]
         stored = "stored as they are" if names[0] in model.tensors else "left out"
         print(f"{stored} ({reason}): {', '.join(names)}")
-    has_graph = _is_function(network) or parameters.roles is not None
-    original = f"{network} INPUTS" if has_graph else f"NETWORK INPUTS --weights {network}"
+    if model.graph is None and not no_graph:
+        print(
+            "The container has no graph, so that it cannot be simulated: a file of weights has none, and a module is "
+            "traced with --inputs."
+        )
+    original = f"NETWORK INPUTS --weights {network}"
+    if is_function(network) or opened is not None:
+        original = f"{network} {inputs or 'INPUTS'}"
     print(f"The accuracy was not measured. To measure it: python -m compress measure {container} {original}")
 
 
-def _parameters_of(network: str, key: str | None) -> NamedParameters:
-    """Return the parameters of a file, or of the network that package.module:function builds."""
+def _parameters_of(
+    network: str, key: str | None, inputs: Path | None, no_graph: bool
+) -> tuple[NamedParameters, Network | None]:
+    """Return the parameters of a file or of a built network, and the network if its graph is known."""
+    from compress.networks import network_source, open_network
+    from compress.weight_files.kinds import kind_of
+    from compress.weight_files.network_parameters import named_parameters
     from compress.weight_files.reading import read_parameters
 
-    if not _is_function(network):
-        return read_parameters(network, key)
-    from compress.network_source import build_network
-    from compress.weight_files.checkpoint import state_of
-
+    if not is_function(network) and kind_of(network) != "onnx":
+        if inputs is not None:
+            raise InputError(f"inputs have no effect, since {network} has weights alone; leave them out")
+        return read_parameters(network, key), None
     if key is not None:
-        raise InputError(f"--key has no effect, since {network} builds a network; leave it out")
-    return state_of(build_network(network, None)[0])
+        raise InputError(f"key has no effect, since {network} is no checkpoint; leave it out")
+    values = None if inputs is None else _read_inputs(inputs)
+    if is_function(network):
+        module, given = network_source(network)
+        if no_graph or (values is None and given is None):
+            from compress.modules import plain_module
+            from compress.weight_files.checkpoint import state_of
+
+            return state_of(plain_module(module)), None
+        opened = open_network(module, given if values is None else values)
+    else:
+        opened = open_network(network, values)
+    return named_parameters(opened), opened
 
 
-def _is_function(network: str) -> bool:
-    """Return True if this is package.module:function and no file."""
-    return re.fullmatch(r"[\w.]+:\w+", network) is not None and not Path(network).exists()
+def _read_inputs(path: Path) -> Any:
+    """Return the arrays of a file of inputs, by name if there are several."""
+    from traces.files.npz import read_npy, read_npz
+
+    return read_npz(path) if path.suffix == ".npz" else read_npy(path)
 
 
 def show(container: tyro.conf.Positional[Path]) -> None:
@@ -150,7 +185,7 @@ def show(container: tyro.conf.Positional[Path]) -> None:
 
 
 def unpack(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Path]) -> None:
-    """Write the decoded parameters and the buffers of a container to a file of the kind that its suffix names.
+    """Write the decoded network of a container to a file of the kind that its suffix names.
 
     For instance:
 
@@ -158,18 +193,22 @@ def unpack(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Pat
 
     Args:
         container: the file to read
-        file: the file to write: .npz, .safetensors or .pt (a state dict), by parameter name
+        file: the file to write: .npz, .safetensors or .pt (a state dict), by parameter name; or .onnx, if the
+            container has a graph
     """
     from compress.weight_files.writing import write_parameters
 
     model = CompressedModel.load(container)
-    if file.suffix.lower() == ".onnx":
+    if file.exists() and file.samefile(container):
+        raise InputError(f"{file}: the weights would replace the container; choose another file")
+    if file.suffix.lower() != ".onnx":
+        write_parameters(file, model.state())
+    elif model.graph is None:
         raise InputError(
             f"{container}: holds no graph, so that no ONNX file can be made of it; write .npz, .safetensors or .pt"
         )
-    if file.exists() and file.samefile(container):
-        raise InputError(f"{file}: the weights would replace the container; choose another file")
-    write_parameters(file, model.state())
+    else:
+        write_atomically(file, model.network.to_onnx().SerializeToString(deterministic=True))
     print(f"Decoded weights are in {file}.")
 
 
@@ -233,7 +272,7 @@ def plan(
       python -m compress plan my_network:build inputs.npy my.dc --weights my_network.npz --divergence 0.02
 
     Args:
-        network: package.module:function that builds the network
+        network: an ONNX file, or package.module:function that builds the network
         inputs: .npy file of inputs like those to come, [inputs, ...], or .npz file with an array for each of the
             network's inputs by name
         container: the file to write
@@ -251,25 +290,23 @@ def plan(
         seed: seed of everything drawn at random
         leave: names or shell patterns of layers to store as they are
     """
-    from compress.network_source import build_network
     from compress.planning.pipeline import plan as make_plan
-    from traces import Inputs
     from traces.files.npz import read_npy
 
     _check_suffix(container)
-    module, pool = build_network(network, weights)[0], Inputs.of(inputs)
+    original, values = _original(network, weights), _read_inputs(inputs)
     made = make_plan(
-        module,
-        pool,
+        original,
+        values,
         labels=None if labels is None else read_npy(labels),
         tolerance=Tolerance(accuracy_drop, divergence, relative_error, cosine, confidence),
         budget=budget,
-        cost=_cost(cost, module, pool),
+        cost=_cost(cost, original, values),
         committee=committee,
         seed=seed,
         leave=leave,
     )
-    _save_plan(made, module, container)
+    _save_plan(made, container)
 
 
 def watch(
@@ -299,7 +336,7 @@ def watch(
 
     Args:
         container: the deployed container
-        network: package.module:function that builds the original network
+        network: the original: an ONNX file, or package.module:function that builds it
         inputs: .npy file of new inputs, in the order in which they came, [inputs, ...], or .npz file with an array for
             each of the network's inputs by name
         budget: upper bounds on the costs of the compressed network from now on
@@ -313,10 +350,8 @@ def watch(
         replan: the container to write if a new plan is needed
         cost: as for the command plan
     """
-    from compress.network_source import build_network
     from compress.planning.pipeline import plan as make_plan
     from compress.planning.watch import watch as compare
-    from traces import Inputs
     from traces.files.npz import read_npy
 
     bounds = (accuracy_drop, divergence, relative_error, cosine)
@@ -332,17 +367,17 @@ def watch(
         )
     if replan is not None:
         _check_suffix(replan)
-    module, values = build_network(network, weights)[0], Inputs.of(inputs)
+    source, values = _original(network, weights), _read_inputs(inputs)
     answers = None if labels is None else read_npy(labels)
-    report = compare(module, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
+    report = compare(source, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
     needed = report.verdict == "broken" or bool(budget.bounds)
     kept = report.verdict != "broken"
     if replan is not None and needed:
         again = make_plan(
-            module, values, labels=answers, tolerance=tolerance, budget=budget, cost=_cost(cost, module, values)
+            source, values, labels=answers, tolerance=tolerance, budget=budget, cost=_cost(cost, source, values)
         )
-        _save_plan(again, module, replan)
+        _save_plan(again, replan)
         kept = again.feasible
     elif needed:
         print("Give --replan CONTAINER for a new plan.")
@@ -365,18 +400,24 @@ def measure(
 
     Args:
         container: the file to measure
-        network: package.module:function that builds the original network
+        network: the original: an ONNX file, or package.module:function that builds it
         inputs: .npy file of inputs, [inputs, ...], or .npz file with an array for each of the network's inputs by name
         weights: file of the original's parameters by name
         labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
     """
     from compress.measurement import measure as compare
-    from compress.network_source import build_network
     from traces.files.npz import read_npy
 
     model = CompressedModel.load(container)
     answers = None if labels is None else read_npy(labels)
-    _print_measurement(container, compare(model, build_network(network, weights)[0], inputs, answers))
+    _print_measurement(container, compare(model, _original(network, weights), _read_inputs(inputs), answers))
+
+
+def _original(network: str, weights: Path | None) -> Any:
+    """Return the network that a command compares with or plans for."""
+    from compress.networks import network_source
+
+    return network_source(network, weights)[0]
 
 
 def _check_suffix(container: Path) -> None:
@@ -385,18 +426,18 @@ def _check_suffix(container: Path) -> None:
         raise InputError(f"{container}: the container's plan is written beside it as .json; choose another suffix")
 
 
-def _cost(name: str | None, module: Any, inputs: Any) -> Any:
+def _cost(name: str | None, network: Any, inputs: Any) -> Any:
     """Return the cost function of this name, or None."""
-    from compress.network_source import named_function
+    from traces.graph.intake import named_function
 
-    return None if name is None else named_function(name)(module, inputs[:4].given)
+    return None if name is None else named_function(name)(network, inputs)
 
 
-def _save_plan(plan: ApplicablePlan, module: Any, container: Path) -> None:
+def _save_plan(plan: ApplicablePlan, container: Path) -> None:
     """Write the container and its plan, and print the plan."""
     from rich.table import Table
 
-    model = plan.apply(module)
+    model = plan.apply()
     model.save(container)
     written = container.with_suffix(".plan.json")
     plan.save(written)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from compress.config import CompressionConfig
 from compress.container.model import CompressedModel
-from compress.networks import computed_weights, is_module, named_parameters, network_products, open_network, with_graph
+from compress.networks import is_module, open_network, with_graph
 from compress.one_shot import compress_parameters
+from compress.weight_files.network_parameters import computed_weights, named_parameters, network_products
 from traces import InputError
 
 if TYPE_CHECKING:

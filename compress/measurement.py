@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,9 +11,10 @@ import torch
 from compress.class_scores import check_finite, check_labels, check_scores
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
+from compress.networks import PlannedNetwork
 from compress.output_changes import answers, cosine_distances, mean_of_positions, relative_errors
 from compress.planning.outputs import check_labels_of, run_outputs
-from traces import AnyInputs, InputError, Inputs
+from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 
 
@@ -65,7 +67,10 @@ class Measurement:
 
 
 def measure(
-    model: CompressedModel, network: torch.nn.Module, inputs: AnyInputs, labels: Numbers | None = None
+    model: CompressedModel,
+    network: torch.nn.Module | Network | str | os.PathLike[str],
+    inputs: AnyInputs,
+    labels: Numbers | None = None,
 ) -> Measurement:
     """Measure how far a container's network is from its original.
 
@@ -73,10 +78,11 @@ def measure(
     ----------
     model : CompressedModel
         The container.
-    network : torch.nn.Module
-        The original network; it is left as it is.
+    network : torch.nn.Module, Network, path or str
+        The original network: a module, an opened network, an ONNX file, or package.module:function. It is left as it
+        is.
     inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
-        Inputs, as `traces.Inputs.of` takes them.
+        Inputs of the network.
     labels : int [inputs] or [inputs, positions], or None
         Places of the right outputs, for the accuracy of a network with one output of class scores or probabilities.
 
@@ -91,10 +97,11 @@ def measure(
         If the container belongs to another network, the network does not take the inputs, its outputs are not finite,
         or the labels do not fit.
     """
-    inputs = Inputs.of(inputs)
+    planned = PlannedNetwork.beside(model, network, inputs)
+    inputs = planned.inputs(inputs)
     if labels is not None:
         labels = check_labels("labels", labels, len(inputs), positions=None)
-    before, after = _outputs(model, network, inputs)
+    before, after = _outputs(model, planned.module, inputs)
     for what, outputs in (("the original's outputs", before), ("the compressed network's outputs", after)):
         for values in outputs.values():
             check_finite(what, values)
@@ -108,8 +115,6 @@ def _outputs(
     model: CompressedModel, network: torch.nn.Module, inputs: Inputs
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return the outputs of the original network and of the one with the container's weights."""
-    if not isinstance(network, torch.nn.Module):
-        raise InputError(f"the network must be a torch.nn.Module; found {type(network).__name__}")
     changed = plain_module(network).eval()
     model.load_into(changed)
     return run_outputs(plain_module(network).eval(), inputs), run_outputs(changed, inputs)

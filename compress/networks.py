@@ -1,48 +1,98 @@
-"""Networks of any source, as compression takes them: their weights by name, or a PyTorch module."""
+"""Networks of any source, as compression takes them: a graph, or a PyTorch module with the inputs it takes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compress.container.model import CompressedModel
-from compress.weight_files.parameters import NamedParameters, Role
-from traces import InputError, Network
-from traces.arrangement import Arrangement
+from compress.weight_files.network_parameters import Products, computed_weights, network_products
+from compress.weight_files.reading import read_parameters
+from traces import AnyInputs, InputError, Inputs, Network
+from traces.arrays import Numbers
 from traces.graph.description import COMPUTED
-from traces.graph.stored import arrangements
+from traces.graph.intake import named_function
 
 if TYPE_CHECKING:
     import torch
 
-Products = Mapping[str, tuple[str, Arrangement]]
+_EXAMPLES = 8  # inputs that a module is traced with
 
 
 def is_module(network: Any) -> bool:
     """Return True if this is a torch.nn.Module; PyTorch is not imported for the answer."""
-    return any(
-        f"{kind.__module__}.{kind.__name__}" == "torch.nn.modules.module.Module" for kind in type(network).__mro__
-    )
+    names = (f"{kind.__module__}.{kind.__name__}" for kind in type(network).__mro__)
+    return "torch.nn.modules.module.Module" in names
 
 
-def open_network(network: Any, inputs: Any = None, weights: str | os.PathLike[str] | None = None) -> Network:
-    """Open a network, whichever source it has.
+def is_function(network: Any) -> bool:
+    """Return True if this is package.module:function and no file."""
+    return isinstance(network, str) and ":" in network and not os.path.exists(network)
+
+
+def network_source(network: Any, weights: str | os.PathLike[str] | None = None) -> tuple[Any, Any]:
+    """Return a module or an opened network, whichever source it has, and the inputs that come with it, or None.
 
     Parameters
     ----------
     network : torch.nn.Module, Network, path or str
         A module; an opened network; an ONNX file; or package.module:function, which gives a module, or a module and
         inputs.
-    inputs : array, tuple of arrays, dict of arrays, or Inputs
-        Example inputs, which a module needs.
     weights : path, optional
         File of parameters to load into the module that a function gives.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be read, or the parameters are not those of the network.
+    """
+    if is_function(network):
+        built = named_function(network)()
+        module, inputs = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+        if not is_module(module):
+            raise InputError(f"{network} must give a torch.nn.Module; found {type(module).__name__}")
+        if weights is not None:
+            load_parameters(module, read_parameters(weights), f"{weights}: must hold the parameters of {network}")
+        return module.eval(), inputs
+    if weights is not None:
+        raise InputError(f"weights are loaded into the module that a function gives; {network} has its own")
+    if isinstance(network, Network):
+        return (network if network.module is None else network.module), None
+    return (network if is_module(network) else Network.open(network)), None
+
+
+def load_parameters(module: torch.nn.Module, parameters: Mapping[str, Numbers], must: str) -> None:
+    """Load parameters and buffers by name. Raises InputError, beginning with `must`, if names or shapes differ."""
+    import torch
+
+    try:
+        module.load_state_dict({name: torch.from_numpy(np.asarray(values)) for name, values in parameters.items()})
+    except RuntimeError as error:  # torch says which names are missing, unknown or of another shape
+        raise InputError(f"{must}: {' '.join(str(error).split())}") from None
+
+
+def open_network(
+    network: Any, inputs: Any = None, weights: str | os.PathLike[str] | None = None, fold: bool = False
+) -> Network:
+    """Open a network, whichever source it has.
+
+    Parameters
+    ----------
+    network, weights
+        As `network_source` takes them.
+    inputs : array, tuple of arrays, dict of arrays, or Inputs
+        Example inputs, which a module needs.
+    fold : bool
+        True to fold the normalisation of a module into its layers.
 
     Returns
     -------
     Network
-        The network. Its module, if there is one, is an independent copy with plain parameters.
+        The network. Its module, if there is one, is an independent copy in evaluation mode with plain parameters.
 
     Raises
     ------
@@ -50,67 +100,96 @@ def open_network(network: Any, inputs: Any = None, weights: str | os.PathLike[st
         If the network cannot be read or traced, or has a product that is not handled.
     """
     inputs = getattr(inputs, "given", inputs)
-    if isinstance(network, Network):
+    if isinstance(network, Network) and (network.module is None or not fold):
         return network
-    if not is_module(network) and ":" in str(network) and not os.path.exists(network):
-        from compress.network_source import build_network
-
-        name = str(network)
-        network, given = build_network(name, weights)
-        return _of_module(network, given if inputs is None else inputs, name)
-    if weights is not None:
-        raise InputError(f"{network}: weights are loaded into the module of a function; this network has its own")
-    if is_module(network):
-        return _of_module(network, inputs, type(network).__name__)
-    return Network.open(network, inputs)
-
-
-def _of_module(module: torch.nn.Module, inputs: Any, name: str) -> Network:
+    if isinstance(network, str | os.PathLike) and not is_function(network) and weights is None:
+        return Network.open(network, inputs)
+    source, given = network_source(network, weights)
+    if isinstance(source, Network):
+        return source
     from compress.modules import plain_module
 
-    network = Network.open(plain_module(module), inputs)
-    network.name = name
-    return network
+    module = plain_module(source).eval()
+    if fold:
+        from compress.training.normalisation import fold_normalisation
+
+        fold_normalisation(module)
+    opened = Network.open(module, given if inputs is None else inputs)
+    opened.name = network if isinstance(network, str) else type(source).__name__
+    return opened
 
 
-def network_products(network: Network) -> Products:
-    """Return the parameters of a network that are multiplied or looked up, each with its kind and arrangement."""
-    weights = network.weights
-    layers = [layer for layer in weights.values() if layer is not None]
-    arranged = arrangements(layers, {name: network.parameters[name].shape for name in weights})
-    products = {}
-    for name, layer in weights.items():
-        default = Arrangement.identity(network.parameters[name].shape)
-        products[name] = ("Embedding" if layer is None else layer.kind, arranged.get(name, default))
-    return products
+@dataclass(frozen=True, eq=False)
+class PlannedNetwork:
+    """Network as plans are made of it.
 
-
-def named_parameters(network: Network) -> NamedParameters:
-    """Return the parameters of a network, with the role of each weight.
-
-    Those of a module are all parameters and buffers of its state, unless it computes weights, which no state holds.
+    Attributes
+    ----------
+    module : torch.nn.Module
+        Module that is analysed and compressed.
+    products : Mapping[str, (str, Arrangement)] or None
+        Parameters that are multiplied or looked up; None if only the types of layers tell them.
+    network : Network or None
+        Graph of the module as plans have it, its normalisation folded.
     """
-    roles = {}
-    for name, (kind, arrangement) in network_products(network).items():
-        layer = network.weights[name]
-        bias = None
-        if layer is not None and layer.bias is not None and layer.bias_places is not None:
-            values = network.parameters[layer.bias]
-            one_for_each = values.shape == (arrangement.rows,) and layer.bias_places.size == arrangement.rows
-            bias = layer.bias if one_for_each and (layer.bias_places.ravel() == range(arrangement.rows)).all() else None
-        roles[name] = Role(arrangement, bias, kind)
-    if network.module is None or computed_weights(network):
-        return NamedParameters(network.parameters, roles=roles)
-    from compress.weight_files.checkpoint import state_of
 
-    state = state_of(network.module)
-    values = {**state, **{name: array for name, array in network.parameters.items() if name not in state}}
-    return NamedParameters(values, state.left_out, state.notes, roles, sorted(state.buffers))
+    module: torch.nn.Module
+    products: Products | None
+    network: Network | None
+
+    @classmethod
+    def of(
+        cls, network: Any, pool: AnyInputs, weights: str | os.PathLike[str] | None = None, graph: bool = True
+    ) -> PlannedNetwork:
+        """Return any network as plans are made of it.
+
+        Parameters
+        ----------
+        network, weights
+            As `network_source` takes them.
+        pool : inputs
+            Inputs of the network.
+        graph : bool
+            False to leave a module untraced; its layers are then known by their types.
+        """
+        source, _ = network_source(network, weights)
+        if not isinstance(source, Network):
+            from compress.modules import check_parameters
+
+            check_parameters(source)
+            if not graph:
+                return cls(source, None, None)
+            opened = open_network(source, Inputs.of(pool)[:_EXAMPLES], fold=True)
+            opened.name = network if isinstance(network, str) else type(source).__name__
+            if not computed_weights(opened):
+                return cls(source, network_products(opened), opened)
+            source = Network(opened.name, opened.graph, opened.parameters)
+        from compress.graph_outputs import GraphOutputs
+
+        return cls(GraphOutputs(source, source.bind(_given(pool))).eval(), network_products(source), source)
+
+    @classmethod
+    def beside(cls, model: CompressedModel, network: Any, inputs: AnyInputs) -> PlannedNetwork:
+        """Return the original network of a compressed model; it is traced only if the model has weights it computes."""
+        names = [name for of_layer in model.weight_names for name in of_layer]
+        return cls.of(network, inputs, graph=any(name.startswith(COMPUTED) for name in names))
+
+    def inputs(self, values: AnyInputs) -> Inputs:
+        """Return inputs as the module takes them: the first axis of each array holds the inputs."""
+        in_front = getattr(self.module, "in_front", None)
+        if in_front is None or self.network is None:
+            return Inputs.of(values)
+        arranged: Inputs = in_front(self.network.bind(_given(values)))
+        return arranged
 
 
-def computed_weights(network: Network) -> list[str]:
-    """Return the weights that a module computes in its forward pass, so that its state does not hold them."""
-    return [name for name in network.weights if name.startswith(COMPUTED)]
+def _given(values: AnyInputs) -> Any:
+    """Return inputs as `Network.bind` takes them."""
+    if isinstance(values, str | os.PathLike):
+        from traces.files.npz import read_npy, read_npz
+
+        return read_npz(values) if str(values).endswith(".npz") else read_npy(values)
+    return getattr(values, "given", values)
 
 
 def with_graph(model: CompressedModel, network: Network) -> CompressedModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,12 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.container.model import CompressedModel
-from compress.planning.analysis import Products
+from compress.networks import PlannedNetwork, with_graph
 from compress.planning.committee import choose_inputs, refuse_overlap
 from compress.planning.outputs import check_labels_of, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance
 from compress.planning.planner import Cost, Planner, make_planner
-from traces import AnyInputs, Inputs
+from traces import AnyInputs, Network
 from traces.arrays import Numbers
 from traces.torch_modules import evaluating
 
@@ -31,21 +32,31 @@ class ApplicablePlan(Plan):
     ----------
     planner : Planner
         The planner that made the plan.
+    planned : PlannedNetwork
+        The network that was planned.
     """
 
     planner: Planner = field(kw_only=True, repr=False)
+    planned: PlannedNetwork = field(kw_only=True, repr=False)
 
-    def apply(self, module: torch.nn.Module) -> CompressedModel:
-        """Return the module compressed as planned (`Planner.compress`); `module` itself is left as it is."""
-        return self.planner.compress(module, self)
+    def apply(self, module: torch.nn.Module | None = None) -> CompressedModel:
+        """Return the network compressed as planned (`Planner.compress`), with its graph if that is known.
+
+        Parameters
+        ----------
+        module : torch.nn.Module, optional
+            The module that was planned, with the same weights; it is left as it is. By default the planned network.
+        """
+        model = self.planner.compress(self.planned.module if module is None else module, self)
+        return model if self.planned.network is None else with_graph(model, self.planned.network)
 
     def replan(self, budget: Budget) -> ApplicablePlan:
         """Return a plan for another budget and the same tolerance (`Planner.replan`); nothing is run."""
-        return _applicable(self.planner, self.planner.replan(self, budget), ())
+        return _applicable(self.planner, self.planned, self.planner.replan(self, budget), ())
 
 
 def plan(
-    module: torch.nn.Module,
+    network: torch.nn.Module | Network | str | os.PathLike[str],
     pool: AnyInputs,
     *,
     tolerance: Tolerance,
@@ -56,18 +67,18 @@ def plan(
     evaluation: AnyInputs | None = None,
     seed: int = 0,
     leave: Sequence[str] = (),
-    products: Products | None = None,
+    graph: bool = True,
     **choices: Any,
 ) -> ApplicablePlan:
     """Plan the smallest compression of a trained network that keeps a tolerance and a budget.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        The trained network; it is left as it is.
+    network : torch.nn.Module, Network, path or str
+        The trained network: a module, an opened network, an ONNX file, or package.module:function, which gives a
+        module. It is left as it is.
     pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
-        Inputs like those to come, as `traces.Inputs.of` takes them; plans are measured on them, and the first 256 are
-        analysed.
+        Inputs like those to come; plans are measured on them, and the first 256 are analysed.
     tolerance : Tolerance
         Bound on the outputs.
     budget : Budget or None
@@ -85,8 +96,9 @@ def plan(
         Of everything drawn at random.
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them.
-    products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+    graph : bool
+        False to plan a module without tracing it. Its layers are then known by their types, and the compressed model
+        has no graph.
     **choices
         densities, weight_bits and index_bits to choose from, as `make_planner` takes them.
 
@@ -98,11 +110,13 @@ def plan(
     Raises
     ------
     InputError
-        As `make_planner` and `Planner.plan` do, or if an input of the evaluation is in the pool.
+        As `make_planner` and `Planner.plan` do, if the network cannot be read or traced, or if an input of the
+        evaluation is in the pool.
     """
-    pool = Inputs.of(pool)
+    planned = PlannedNetwork.of(network, pool, graph=graph)
+    module, products, pool = planned.module, planned.products, planned.inputs(pool)
     if evaluation is not None:
-        refuse_overlap(pool, Inputs.of(evaluation))
+        refuse_overlap(pool, planned.inputs(evaluation))
     weights = reader = None
     places: tuple[int, ...] = ()
     if committee:
@@ -127,9 +141,9 @@ def plan(
         reader=reader,
         **choices,
     )
-    return _applicable(planner, planner.plan(tolerance, budget), places)
+    return _applicable(planner, planned, planner.plan(tolerance, budget), places)
 
 
-def _applicable(planner: Planner, plan: Plan, places: tuple[int, ...]) -> ApplicablePlan:
+def _applicable(planner: Planner, planned: PlannedNetwork, plan: Plan, places: tuple[int, ...]) -> ApplicablePlan:
     values = {each.name: getattr(plan, each.name) for each in dataclasses.fields(Plan)} | {"inputs": places}
-    return ApplicablePlan(**values, planner=planner)
+    return ApplicablePlan(**values, planner=planner, planned=planned)

@@ -8,6 +8,7 @@ inputs to the second, or of the use since the plan was made.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal
@@ -18,10 +19,11 @@ import torch
 from compress.class_scores import check_finite, check_labels
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
+from compress.networks import PlannedNetwork
 from compress.output_changes import classes_last, log_softmax, mean_of_positions
 from compress.planning.outputs import check_labels_of, read_outputs
 from compress.planning.plan import Plan, Tolerance
-from traces import AnyInputs, InputError, Inputs
+from traces import AnyInputs, InputError, Network
 from traces.arrays import Floats, Numbers
 
 Verdict = Literal["kept", "broken", "undecided"]
@@ -87,7 +89,7 @@ class WatchReport:
 
 
 def watch(
-    original: torch.nn.Module,
+    original: torch.nn.Module | Network | str | os.PathLike[str],
     model: CompressedModel,
     inputs: AnyInputs,
     tolerance: Tolerance,
@@ -99,12 +101,13 @@ def watch(
 
     Parameters
     ----------
-    original : torch.nn.Module
-        The network that was compressed; it is left as it is.
+    original : torch.nn.Module, Network, path or str
+        The network that was compressed: a module, an opened network, an ONNX file, or package.module:function. It is
+        left as it is.
     model : CompressedModel
         The deployed container.
     inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
-        Later inputs, as `traces.Inputs.of` takes them, in the order in which they came.
+        Later inputs, in the order in which they came.
     tolerance : Tolerance
         Bound on the outputs.
     labels : int [inputs] or [inputs, positions], or None
@@ -123,12 +126,13 @@ def watch(
         If there are fewer than two inputs, the tolerance has no meaning for the original's outputs, the labels do not
         fit, or the container belongs to another network.
     """
-    inputs = Inputs.of(inputs)
+    planned = PlannedNetwork.beside(model, original, inputs)
+    inputs = planned.inputs(inputs)
     if len(inputs) < 2:
         raise InputError(f"watching needs at least two inputs; found {len(inputs)}")
     if labels is not None:
         labels = check_labels("labels", labels, len(inputs), positions=None)
-    network = plain_module(original).eval()
+    network = plain_module(planned.module).eval()
     reader, before = read_outputs(network, inputs, tolerance.kind, "the original's outputs")
     if labels is not None:
         labels = check_labels_of(labels, len(inputs), before, tolerance.kind)

@@ -51,7 +51,7 @@ def read_parameters(path: str | os.PathLike[str], key: str | None = None) -> Nam
     if key is not None:
         raise InputError(f"{path}: key has no effect, since only PyTorch checkpoints have keys; leave it out")
     if kind == "onnx":
-        from compress.weight_files.onnx_file import read_onnx
+        from compress.weight_files.network_parameters import read_onnx
 
         return read_onnx(path)
     if kind == "shards":

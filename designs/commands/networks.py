@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from compress.network_source import load_parameters, named_function
+from compress.networks import is_module, load_parameters
 from compress.weight_files.reading import read_parameters
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.experiments.main_job import TRAINED_FILE, build_network
@@ -12,15 +15,46 @@ from designs.experiments.planning import TRAINED_ON, lenet, resnet
 from designs.experiments.resnet import load_resnet
 from designs.file_names import file_name
 from designs.results import RESULTS_FOLDER
-from traces import InputError
+from traces import InputError, Network
 from traces.files.images import ImageSet, load_images
+from traces.files.npz import read_npy
+from traces.graph.intake import named_function
 
 _EVALUATED = 8000  # training images besides the pool
+
+
+@dataclass(frozen=True)
+class InputFiles:
+    """Files of the inputs of any network.
+
+    Attributes
+    ----------
+    inputs : Path, optional
+        .npy file of inputs [inputs, ...], or .npz file with an array for each of the network's inputs by name.
+    labels : Path, optional
+        .npy file of the inputs' labels, int [inputs] or [inputs, positions].
+    evaluation, evaluation_labels : Path, optional
+        Inputs and labels that the front is verified on; by default, the same ones.
+    """
+
+    inputs: Path | None = None
+    labels: Path | None = None
+    evaluation: Path | None = None
+    evaluation_labels: Path | None = None
+
+    @property
+    def given(self) -> dict[str, Path]:
+        """Files that are given, by name."""
+        return {name: path for name, path in vars(self).items() if path is not None}
+
+
 NETWORKS = ("main", "lenet_5", "resnet_20")
 
 
-def open_network(name: str, data: Path | None = None, weights: Path | None = None) -> TrainedNetwork:
-    """Open a trained network with images to compress and verify it on, and test images for reports.
+def open_network(
+    name: str, data: Path | None = None, weights: Path | None = None, files: InputFiles | None = None
+) -> TrainedNetwork:
+    """Open a trained network with inputs to compress and verify it on, and test images for reports.
 
     LeNet-5 was not trained on its images; ResNet-20 and the main job's network were trained on theirs.
 
@@ -28,11 +62,14 @@ def open_network(name: str, data: Path | None = None, weights: Path | None = Non
     ----------
     name : str
         main: the network in the results of the main job; lenet_5: trained here on MNIST at its first use; resnet_20, on
-        CIFAR-10, with its weights; or MODULE:FUNCTION that gives a TrainedNetwork.
+        CIFAR-10, with its weights; an ONNX file; or MODULE:FUNCTION that gives a module, a module and inputs, or a
+        TrainedNetwork.
     data : Path, optional
         Folder of images; None: the digits of scikit-learn.
     weights : Path, optional
-        State dict of resnet_20, or of the main job's network, .npz or .pt.
+        State dict of resnet_20, of the main job's network, or of the module that a function gives, .npz or .pt.
+    files : InputFiles, optional
+        Files of the inputs of an ONNX file or of a module.
 
     Returns
     -------
@@ -44,10 +81,11 @@ def open_network(name: str, data: Path | None = None, weights: Path | None = Non
     InputError
         If there is no such network, or data or weights are missing.
     """
-    if ":" in name:
-        return _from_function(name)
+    files = files or InputFiles()
     if name not in NETWORKS:
-        raise InputError(f"network must be one of {', '.join(NETWORKS)}, or MODULE:FUNCTION; found {name!r}")
+        return _any_network(name, weights, files)
+    if files.given:
+        raise InputError(f"{name} has images of its own, so {', '.join(files.given)} have no effect; leave them out")
     if name != "main" and data is None:
         raise InputError(f"{name} needs the folder of its images; give it with --data")
     images = load_images(data)
@@ -89,8 +127,37 @@ def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
     return TrainedNetwork("main", network.eval(), pool, labels, test=images.test_images, test_labels=images.test_labels)
 
 
-def _from_function(name: str) -> TrainedNetwork:
-    network = named_function(name)()
-    if not isinstance(network, TrainedNetwork):
-        raise InputError(f"{name} must give a designs.TrainedNetwork; found {type(network).__name__}")
-    return network
+def _any_network(name: str, weights: Path | None, files: InputFiles) -> TrainedNetwork:
+    """Return the network of an ONNX file or a function, with the inputs of files."""
+    if Path(name).suffix.lower() == ".onnx" or os.path.exists(name):
+        if weights is not None:
+            raise InputError(f"{name} has its own weights, so others have no effect; leave them out")
+        return _with_inputs(Path(name).stem, name, files, None)
+    if ":" not in name:
+        raise InputError(
+            f"network must be one of {', '.join(NETWORKS)}, an ONNX file, or MODULE:FUNCTION; found {name!r}"
+        )
+    built = named_function(name)()
+    if isinstance(built, TrainedNetwork):
+        if files.given or weights is not None:
+            useless = ", ".join([*files.given, *(["weights"] if weights is not None else [])])
+            raise InputError(f"{name} gives a network with its inputs, so {useless} have no effect; leave them out")
+        return built
+    network, inputs = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+    if not is_module(network) and not isinstance(network, Network):
+        raise InputError(
+            f"{name} must give a torch.nn.Module, or a designs.TrainedNetwork; found {type(network).__name__}"
+        )
+    if weights is not None:
+        load_parameters(network, read_parameters(weights), f"{weights}: must hold the parameters of {name}")
+    return _with_inputs(name, network, files, inputs)
+
+
+def _with_inputs(name: str, network: Any, files: InputFiles, inputs: Any) -> TrainedNetwork:
+    if inputs is None and files.inputs is None:
+        raise InputError(f"{name} needs inputs that it is compressed and measured on; give them with --inputs FILE")
+    labels, evaluation_labels = (
+        None if path is None else read_npy(path) for path in (files.labels, files.evaluation_labels)
+    )
+    pool = inputs if files.inputs is None else files.inputs
+    return TrainedNetwork(name, network, pool, labels, files.evaluation, evaluation_labels)

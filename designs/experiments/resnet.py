@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.model import CompressedModel
-from compress.network_source import load_parameters
+from compress.networks import load_parameters
 from compress.training.compressor import Compressor
 from compress.training.distillation import Batch, distil
 from compress.training.fine_tuning import accuracy

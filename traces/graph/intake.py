@@ -17,7 +17,7 @@ from traces.graph.description import COMPUTED
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues
 from traces.graph.runtime import read_graph
-from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters
+from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, without_functions
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
@@ -75,6 +75,8 @@ def _of_model(
     cls: type[Network], name: str, model: ModelProto, inputs: Any, named: frozenset[str] | None = None
 ) -> Network:
     try:
+        if model.functions:
+            model = without_functions(model)
         scopes = _scopes(model.graph)
         parameters = take_parameters(model, named)
         _replace_computed(model, parameters, scopes, named is not None)

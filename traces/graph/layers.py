@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from traces.graph.products import Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
 from traces.graph.runtime import Session
-from traces.graph.surgery import attributes, every_branch, flatten, restored, without_functions
+from traces.graph.surgery import attributes, every_branch, flatten, restored, subgraphs, without_functions
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
@@ -72,7 +73,8 @@ def resolve(
     operands = [part.operand for product in products for part in product.parts]
     biases = [name for product in products for part in product.parts for name in part.biases]
     origins = fixed.origins([*operands, *biases])
-    layers, layer_of_part, bias_values = _layers(products, fixed, origins)
+    layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
+    layers = _with_names_of_all_branches(network, layers, keys)
     kept = {number for number, layer in enumerate(layers) if on_array(layer)}
     chosen = [product for product in products if any(layer_of_part[id(part)] in kept for part in product.parts)]
     program = Program(model, fixed, chosen, guards)
@@ -81,8 +83,8 @@ def resolve(
 
 def _layers(
     products: list[Product], fixed: FixedValues, origins: Mapping[str, Origin | None]
-) -> tuple[list[NetworkLayer], dict[int, int], list[Numbers | None]]:
-    """Return the layers, the layer of each part by the part's id, and the values of each layer's bias."""
+) -> tuple[list[NetworkLayer], dict[int, int], list[Numbers | None], list[Any]]:
+    """Return the layers, the layer of each part by the part's id, the values of each layer's bias, and their keys."""
     keys: dict[Any, int] = {}
     layers: list[NetworkLayer] = []
     biases: list[Numbers | None] = []
@@ -123,7 +125,7 @@ def _layers(
             number = keys[key]
             layer_of_part[id(part)] = number
             layers[number] = replace(layers[number], calls=layers[number].calls + 1)
-    return _with_own_names(layers), layer_of_part, biases
+    return _with_own_names(layers), layer_of_part, biases, list(keys)
 
 
 def _one_parameter(product: Product, part: Part, origin: Origin | None) -> tuple[str, Any]:
@@ -169,6 +171,23 @@ def _with_own_names(layers: list[NetworkLayer]) -> list[NetworkLayer]:
     return named
 
 
+def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], keys: list[Any]) -> list[NetworkLayer]:
+    """Return the layers of a flat graph, named as among those of all branches."""
+    if not any(True for node in network.graph.graph.node for _ in subgraphs(node)):
+        return layers
+    if "_names" not in vars(network):
+        static_layers(network)
+    known = vars(network)["_names"]
+    taken = set(known.values())
+    named = []
+    for layer, key in zip(layers, keys, strict=True):
+        base = _layer_name(layer.weight)  # weights that only an iteration knows have no name yet
+        name = known.get(key) or next(each for n in count() if (each := f"{base}[{n}]") not in taken)
+        taken.add(name)
+        named.append(replace(layer, name=name))
+    return named
+
+
 def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]:
     """Return the layers and the look-ups of a network, in all branches, without running it."""
     model = every_branch(without_functions(restored(network.graph, network.parameters)))
@@ -176,7 +195,8 @@ def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]
     products = find_products(model, fixed)
     operands = [part.operand for product in products for part in product.parts]
     biases = [name for product in products for part in product.parts for name in part.biases]
-    layers, _, _ = _layers(products, fixed, fixed.origins([*operands, *biases]))
+    layers, _, _, keys = _layers(products, fixed, fixed.origins([*operands, *biases]))
+    vars(network)["_names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
     return layers, _lookups(model, fixed)
 
 

@@ -64,6 +64,10 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
     _collect_names(model.graph, taken)
 
     def is_parameter(tensor: TensorProto, name: str) -> bool:
+        if tensor.data_type not in TensorProto.DataType.values() or min(tensor.dims, default=0) < 0:
+            raise InputError(
+                f"constant {name or 'of a node'!r} is damaged: type {tensor.data_type}, {list(tensor.dims)}"
+            )
         if named is not None:
             return name in named
         size = int(np.prod(tensor.dims, dtype=np.int64))
@@ -80,7 +84,10 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
                 renamed[name] = unique
             if tensor.data_type not in (TensorProto.FLOAT, TensorProto.INT64):
                 types[unique] = tensor.data_type
-            values = numpy_helper.to_array(tensor)
+            try:
+                values = numpy_helper.to_array(tensor)
+            except (ValueError, TypeError, KeyError) as error:
+                raise InputError(f"constant {name!r} is damaged: {error}") from None
             parameters[unique] = values.astype(np.float32) if values.dtype.kind == "V" else np.array(values)
 
         for tensor in list(graph.initializer):
@@ -334,7 +341,7 @@ def _iterations(
     nodes.append(_constant(always, np.array(True)))
     for trip in range(trips):
         prefix = f"{_place(node)}/{trip}/"
-        number = f"{prefix}number"
+        number = f"{_place(node)}/{trip}#number"  # no name of the body, which stand behind the prefix
         nodes.append(_constant(number, np.array(trip, dtype=np.int64)))
         entering = [number, always, *states]
         bound = dict(zip([value.name for value in body.input], entering, strict=True))
@@ -372,7 +379,7 @@ def _scan_iterations(model: ModelProto, node: NodeProto, observed: Mapping[str, 
         prefix = f"{_place(node)}/{trip}/"
         entering = list(states)
         for place, (sequence, axis, back) in enumerate(zip(sequences, axes, backwards, strict=True)):
-            index, item = f"{prefix}index{place}", f"{prefix}item{place}"
+            index, item = (f"{_place(node)}/{trip}#{kind}{place}" for kind in ("index", "item"))
             nodes.append(_constant(index, np.array(trips - 1 - trip if back else trip, dtype=np.int64)))
             nodes.append(helper.make_node("Gather", [sequence, index], [item], axis=axis))
             entering.append(item)

@@ -139,7 +139,7 @@ def test_a_keras_file_is_read_and_its_kernels_get_outputs_as_rows(tmp_path: Path
 
 @pytest.mark.parametrize(
     ("package", "content"),
-    [("h5py", b"\x89HDF\r\n\x1a\n"), ("safetensors", b"\x10\0\0\0\0\0\0\0{"), ("onnx", b"\x08\x0a\x3a\0")],
+    [("h5py", b"\x89HDF\r\n\x1a\n"), ("safetensors", b"\x10\0\0\0\0\0\0\0{")],
 )
 def test_a_missing_package_is_named(
     package: str, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Initialisers of ONNX files: their names, values and parts in products."""
+"""Parameters of ONNX files: their names, values and parts in products."""
 
 from __future__ import annotations
 
@@ -17,12 +17,30 @@ from traces import InputError  # noqa: E402
 STREAM = np.random.default_rng(0)
 
 
-def saved(folder: Path, nodes: list[Any], values: dict[str, Any], name: str = "net.bin", **options: Any) -> Path:
-    """Write an ONNX file; its shapes are not checked."""
+def saved(
+    folder: Path, nodes: list[Any], values: dict[str, Any], name: str = "net.bin", rank: int = 2, **options: Any
+) -> Path:
+    """Write an ONNX file; names that nothing computes are its inputs, and all results are its outputs."""
     tensors = [onnx.numpy_helper.from_array(np.asarray(array), key) for key, array in values.items()]
-    graph = onnx.helper.make_graph(nodes, "g", [], [], tensors)
-    onnx.save(onnx.helper.make_model(graph), folder / name, **options)
+    made = {each for entry in nodes for each in entry.output}
+    used = [each for entry in nodes for each in entry.input if each not in made and each not in values]
+    used += ["x"] if any(entry.op_type == "If" for entry in nodes) else []
+    types = {"condition": onnx.TensorProto.BOOL, "tokens": onnx.TensorProto.INT64}
+    inputs = [
+        onnx.helper.make_tensor_value_info(
+            each, types.get(each, onnx.TensorProto.FLOAT), [None] * {"condition": 0, "tokens": 1}.get(each, rank)
+        )
+        for each in dict.fromkeys(used)
+    ]
+    outputs = [output_of(each) for entry in nodes for each in entry.output if each]
+    graph = onnx.helper.make_graph(nodes, "g", inputs, outputs, tensors)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    onnx.save(model, folder / name, **options)
     return folder / name
+
+
+def output_of(name: str) -> Any:
+    return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None])
 
 
 def numbers(*shape: int) -> Any:
@@ -43,7 +61,7 @@ def node(operator: str, *inputs: str, output: str = "", **attributes: Any) -> An
         (node("MatMul", "x", "w"), (3, 4, 6), 18),
         (node("Conv", "x", "w", "b"), (6, 2, 3, 3), 6),
         (node("ConvTranspose", "x", "w", "b", group=2), (8, 3, 2, 2), 24),
-        (node("LSTM", "x", "w", "r"), (2, 12, 5), 24),
+        (node("LSTM", "x", "w", "r", hidden_size=3, direction="bidirectional"), (2, 12, 5), 24),
         (node("Gather", "w", "tokens"), (9, 4), 9),
         (node("Einsum", "x", "w", equation="ab,cb->ac"), (6, 4), 6),
     ],
@@ -53,9 +71,14 @@ def test_the_rows_of_a_weight_are_the_outputs_of_its_product(
     made: Any, shape: tuple[int, ...], rows: int, tmp_path: Path
 ) -> None:
     weight, bias = numbers(*shape), numbers(6)
-    found = read_parameters(saved(tmp_path, [made], {"w": weight, "b": bias, "shift": numbers(2, 3)}))
+    values = {"w": weight, "shift": numbers(2, 3)} | ({"b": bias} if "b" in made.input else {})
+    values |= {"r": numbers(2, 12, 3)} if "r" in made.input else {}
+    nodes = [made, node("Add", "more", "shift")]
+    ranks = {"Conv": 4, "ConvTranspose": 4, "LSTM": 3}
+    found = read_parameters(saved(tmp_path, nodes, values, rank=ranks.get(made.op_type, len(shape))))
     model, left_alone = compress_parameters(found)
     assert model.layers[0].codes.shape == (rows, weight.size // rows)
+    assert model.weight_names[0] == ("w",)
     assert model.state()["w"].shape == shape
     has_bias = rows == 6 and "b" in made.input
     assert model.bias_names[0] == ("b" if has_bias else "w.bias")
@@ -64,15 +87,16 @@ def test_the_rows_of_a_weight_are_the_outputs_of_its_product(
 
 
 def test_a_weight_is_found_through_reshapes_and_in_branches(tmp_path: Path) -> None:
-    branch = onnx.helper.make_graph([node("MatMul", "x", "inner")], "branch", [], [])
+    branch = onnx.helper.make_graph([node("MatMul", "x", "inner", output="y")], "branch", [], [output_of("y")])
     nodes = [
         node("Transpose", "turned", output="t"), node("MatMul", "x", "t"),
-        node("Slice", "cut", "a", "b", output="s"), node("Concat", "s", "s", output="c", axis=0),
-        node("LSTM", "x", "c", "r"),
+        node("Slice", "cut", "a", "b", output="s"), node("Concat", "s", "s", output="c", axis=1),
+        node("GRU", "x", "c", "r", hidden_size=1),
         node("If", "condition", then_branch=branch, else_branch=branch), node("Add", "x", "added"),
     ]  # fmt: skip
-    values = {name: numbers(4, 6) for name in ("turned", "cut", "inner", "added")}
-    model, left_alone = compress_parameters(read_parameters(saved(tmp_path, nodes, values)))
+    values: dict[str, Any] = {name: numbers(4, 6) for name in ("turned", "inner", "added")}
+    values |= {"cut": numbers(1, 4, 6), "a": np.array([0]), "b": np.array([1]), "r": numbers(1, 3, 1)}
+    model, left_alone = compress_parameters(read_parameters(saved(tmp_path, nodes, values, rank=3)))
     assert [layer.name for layer in model.layers] == ["turned", "cut", "inner"]
     assert [layer.rows for layer in model.layers] == [4, 4, 6]
     assert list(left_alone) == ["added"]
@@ -90,22 +114,22 @@ def test_values_in_a_file_of_their_own_are_read_and_missed(tmp_path: Path) -> No
     assert (tmp_path / "big.data").stat().st_size >= weight.nbytes
     np.testing.assert_array_equal(read_parameters(path)["fc.weight"], weight)
     (tmp_path / "big.data").write_bytes(b"short")
-    with pytest.raises(InputError, match=r"net\.bin: must be a whole ONNX file beside its external data|is damaged"):
+    with pytest.raises(InputError, match=r"net\.bin: must be an ONNX model: "):
         read_parameters(path)
     (tmp_path / "big.data").unlink()
-    with pytest.raises(InputError, match=r"net\.bin: must be a whole ONNX file beside its external data; found: "):
+    with pytest.raises(InputError, match=r"net\.bin: must be an ONNX model: "):
         read_parameters(path)
 
 
-def test_half_precision_is_exact_and_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+def test_bfloat16_is_exact(tmp_path: Path) -> None:
     narrow = onnx.helper.make_tensor("w", onnx.TensorProto.BFLOAT16, [2, 2], [1.0, 0.5, -2.0, 3.0])
-    words = onnx.helper.make_tensor("words", onnx.TensorProto.STRING, [1], [b"a"])
-    graph = onnx.helper.make_graph([node("MatMul", "x", "w")], "g", [], [], [narrow, words])
+    entering = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.BFLOAT16, [None, 2])
+    leaving = onnx.helper.make_tensor_value_info("MatMul_out", onnx.TensorProto.BFLOAT16, [None, 2])
+    graph = onnx.helper.make_graph([node("MatMul", "x", "w")], "g", [entering], [leaving], [narrow])
     onnx.save(onnx.helper.make_model(graph), tmp_path / "net.onnx")
     found = read_parameters(tmp_path / "net.onnx")
     assert found["w"].dtype == np.float32
     assert found["w"].tolist() == [[1.0, 0.5], [-2.0, 3.0]]
-    assert list(found.left_out) == ["words"]
 
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
@@ -121,12 +145,10 @@ def test_an_unknown_type_and_a_name_that_is_no_text_are_refused(tmp_path: Path) 
     entry = content.rfind(b"fc.w")
     assert content[entry - 4 : entry - 2] == b"\x10\x01"  # the type, before the name
     (tmp_path / "net.onnx").write_bytes(content[: entry - 3] + b"\x7f" + content[entry - 2 :])
-    with pytest.raises(InputError, match=r"initialiser 'fc\.w' is damaged: 127"):
+    with pytest.raises(InputError, match=r"net\.onnx: constant 'fc\.w' is damaged: type 127"):
         read_parameters(tmp_path / "net.onnx")
     (tmp_path / "net.onnx").write_bytes(content[:entry] + b"\xff" + content[entry + 1 :])
-    with pytest.raises(
-        InputError, match=r"must be a whole ONNX file; found the name b'|must be a whole ONNX file beside"
-    ):
+    with pytest.raises(InputError, match=r"net\.onnx: must be an ONNX model: "):
         read_parameters(tmp_path / "net.onnx")
 
 
