@@ -331,16 +331,18 @@ class _Run:
             used = {self._flat.layer_of_part[id(p)] for each in self._flat.program.products for p in each.parts}
             for number in sorted(used):
                 self._pack(self._flat, number)
-            if not used:
-                raise InputError(f"network {self._network.name!r} has no compressed layer to run on the array")
         return self._flat
 
     def _pack(self, flat: FlatNetwork, number: int) -> None:
         from traces.graph.stored import array_matrices
 
         layer = flat.layers[number]
-        if layer.name in self._layers and not np.array_equal(layer.places, self._layers[layer.name].places):
-            raise InputError(f"{self._network.name}: two layers of the name {layer.name}, in different branches")
+        before = self._layers.get(layer.name, layer)
+        if not np.array_equal(layer.places, before.places) or layer.bias != before.bias:
+            raise InputError(
+                f"{self._network.name}: layer {layer.name!r} has other weights in another branch, which is not "
+                f"handled; give inputs that take one branch"
+            )
         self._layers[layer.name] = layer
         if layer.name not in self._packed:
             matrices = array_matrices(layer, self._stored[layer.weight], flat.biases[number])
@@ -395,6 +397,8 @@ class _Run:
 
     def costs(self) -> list[LayerCosts]:
         """Return the counts of each layer over all inputs."""
+        if not self._layers:
+            raise InputError(f"network {self._network.name!r} has no compressed layer to run on the array")
         total = sum(count for count, _ in self._chunks)
         costs = []
         for name, layer in self._layers.items():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,7 +76,8 @@ def resolve(
     layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
     layers = _with_names_of_all_branches(network, layers, keys)
     kept = {number for number, layer in enumerate(layers) if on_array(layer)}
-    chosen = [product for product in products if any(layer_of_part[id(part)] in kept for part in product.parts)]
+    # a recurrent node of which one matrix is not on the array runs off it whole
+    chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
     program = Program(model, fixed, chosen, guards)
     return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
 
@@ -182,7 +183,7 @@ def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], ke
     named = []
     for layer, key in zip(layers, keys, strict=True):
         base = _layer_name(layer.weight)  # weights that only an iteration knows have no name yet
-        name = known.get(key) or next(each for n in count() if (each := f"{base}[{n}]") not in taken)
+        name = known.get(key) or next(each for n in itertools.count() if (each := f"{base}[{n}]") not in taken)
         taken.add(name)
         named.append(replace(layer, name=name))
     return named

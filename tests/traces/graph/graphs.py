@@ -106,7 +106,7 @@ def run(made: ModelProto, feeds: Mapping[str, Any]) -> list[Any]:
 def compressed(network: Network) -> CompressedModel:
     """Return the model of a network whose parameters have at most 255 values each; nothing is changed."""
     shapes = {name: values.shape for name, values in network.parameters.items()}
-    chosen = arrangements(network.layers, shapes)
+    chosen = arrangements([layer for layer in network.weights.values() if layer is not None], shapes)
     layers, by_layer = [], []
     for name, arrangement in chosen.items():
         values = np.asarray(network.parameters[name], dtype=np.float32)
