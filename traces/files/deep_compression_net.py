@@ -234,7 +234,9 @@ class _Builder:
             for size, length, step, pad in zip(shape[1:], kernel, stride, padding, strict=True)
         ]
         if min(sizes) < 1:
-            raise InputError(f"layer {name!r}: a kernel of {kernel} must fit the padded image; found {list(shape[1:])}")
+            raise InputError(
+                f"layer {name!r}: a kernel of {kernel[0]} x {kernel[1]} must fit the padded image; found {list(shape[1:])}"
+            )
         self._take(name, (rows, shape[0] // groups, *kernel), 256)
         self._node(
             "Conv",
@@ -274,8 +276,11 @@ class _Builder:
             if length < 1 or step < 1 or not 0 <= pad < length or size + 2 * pad < length:
                 raise InputError(f"layer {name!r}: a window of {length} with pad {pad} must fit an image of {size}")
             windows = -(-(size + 2 * pad - length) // step) + 1
-            # no window begins in the padding after the image
-            sizes.append(windows - 1 if pad and (windows - 1) * step >= size + pad else windows)
+            if any(padding) and (windows - 1) * step >= size + pad:  # no window begins in the padding after the image
+                windows -= 1
+            if (windows - 1) * step >= size + pad:
+                raise InputError(f"layer {name!r}: the last window of stride {step} must begin in the image of {size}")
+            sizes.append(windows)
         more = {} if kind == "MAX" else {"count_include_pad": 1}
         self._node(
             "MaxPool" if kind == "MAX" else "AveragePool",

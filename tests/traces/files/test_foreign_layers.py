@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from sim import ArrayConfig, pack, simulate
+from sim import ArrayConfig, pack, simulate, simulate_network
 from tests.layers import Case, cases
 from traces import CompressedLayer, InputError
 from traces.files.deep_compression_net import read_net
@@ -21,7 +22,6 @@ from traces.files.layer_file import open_layer
 from traces.files.matrix import layer_from_matrix
 from traces.files.npz import write_layer, write_npy
 from traces.files.prototxt import parse_prototxt
-from traces.network import LayerStep, PoolStep
 
 WEIGHTS = np.array([[0, 1.5, 0], [-2, 0, 1.5]])
 
@@ -223,22 +223,95 @@ def net_file(folder: Path, net: bytes = NET, prototxt: str = PROTOTXT) -> Path:
 
 
 def test_a_net_file_is_read_with_its_description(tmp_path: Path) -> None:
-    network = read_net(net_file(tmp_path))
-    assert (network.name, network.input_shape) == ("small", (2, 4, 4))
-    assert network.output_shapes == {"input": (2, 4, 4), "conv": (3, 2, 2), "pool": (3, 1, 1), "fc": (2,)}
-    conv, pool, last = network.steps
-    assert isinstance(conv, LayerStep)
-    assert isinstance(last, LayerStep)
-    assert isinstance(pool, PoolStep)
+    found = read_net(net_file(tmp_path))
+    network, (conv, last) = found.network, found.layers
+    assert (network.name, network.inputs[0].shape) == ("small", (None, 2, 4, 4))
     flat = np.zeros(54, dtype=np.uint8)
     flat[[2, 20]] = 7, 255
-    np.testing.assert_array_equal(conv.layer.codes, flat.reshape(3, 18))
-    np.testing.assert_array_equal(conv.layer.weights(), flat.reshape(3, 18))
-    assert conv.bias is not None
-    assert conv.bias.tolist() == [0.5, -1, 2]
-    assert (conv.rectified, last.rectified) == (True, False)
-    assert (pool.kind, pool.kernel) == ("mean", None)
-    assert last.layer.codes.tolist() == [[0, 0, 0], [0, 1, 0]]
+    np.testing.assert_array_equal(conv.codes, flat.reshape(3, 18))
+    np.testing.assert_array_equal(conv.weights(), flat.reshape(3, 18))
+    assert conv.bias_values().tolist() == [0.5, -1, 2]
+    assert last.codes.tolist() == [[0, 0, 0], [0, 1, 0]]
+    shapes = {name: stored.shape for name, stored in found.stored_layers.items()}
+    assert shapes == {"conv.weight": (3, 2, 3, 3), "fc.weight": (2, 3)}
+    assert [(layer.name, layer.kind, layer.vectors_per_input) for layer in network.layers] == [
+        ("conv", "Conv2d", 4),
+        ("fc", "Linear", 1),
+    ]
+    images = np.random.default_rng(0).normal(size=(3, 2, 4, 4)).astype(np.float32)
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    weights = flat.reshape(3, 18).astype(np.float64)
+    positions = [(i, j) for i in (0, 2) for j in (0, 2)]
+    vectors = np.stack([padded[:, :, i : i + 3, j : j + 3].reshape(3, 18) for i, j in positions])
+    means = np.maximum(vectors @ weights.T + [0.5, -1, 2], 0).mean(axis=0)
+    expected = means @ np.array([[0, 0, 0], [0, 1, 0]]).T + [3, 4]
+    np.testing.assert_allclose(network.run(images)["fc"], expected, rtol=1e-5)
+    result = simulate_network(found, images, ArrayConfig(num_pes=2, weight_bits=8))
+    np.testing.assert_allclose(result.output, expected, rtol=1e-5)
+
+
+def pooled_by_caffe(images: Any, kernel: Any, stride: Any, padding: Any, kind: str) -> Any:
+    """Pool images as Caffe's pooling_layer.cpp does."""
+    sizes = images.shape[2:]
+    lengths = [
+        -(-(size + 2 * pad - length) // step) + 1
+        for size, length, step, pad in zip(sizes, kernel, stride, padding, strict=True)
+    ]
+    if any(padding):
+        lengths = [
+            length - ((length - 1) * step >= size + pad)
+            for length, size, step, pad in zip(lengths, sizes, stride, padding, strict=True)
+        ]
+    result = np.empty((*images.shape[:2], *lengths))
+    for place in np.ndindex(*lengths):
+        begins = [at * step - pad for at, step, pad in zip(place, stride, padding, strict=True)]
+        ends = [
+            min(begin + length, size + pad)
+            for begin, length, size, pad in zip(begins, kernel, sizes, padding, strict=True)
+        ]
+        area = np.prod([end - begin for begin, end in zip(begins, ends, strict=True)])
+        window = tuple(
+            slice(max(begin, 0), min(end, size)) for begin, end, size in zip(begins, ends, sizes, strict=True)
+        )
+        part = images[(slice(None), slice(None), *window)].astype(np.float64)
+        result[(..., *place)] = part.max(axis=(2, 3)) if kind == "MAX" else part.sum(axis=(2, 3)) / area
+    return result
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["MAX", "AVE"]),
+    *[st.tuples(st.integers(low, high), st.integers(low, high)) for low, high in ((1, 9), (1, 4), (1, 4), (0, 3))],
+)
+def test_pooling_is_that_of_caffe(
+    tmp_path_factory: Any, kind: str, sizes: Any, kernel: Any, stride: Any, padding: Any
+) -> None:
+    fits = all(pad < length <= size + 2 * pad for size, length, pad in zip(sizes, kernel, padding, strict=True))
+    assume(fits)
+    prototxt = f"""
+        input: "data" input_dim: 1 input_dim: 2 input_dim: {sizes[0]} input_dim: {sizes[1]}
+        layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+                convolution_param {{ num_output: 2 kernel_size: 1 }} }}
+        layer {{ name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param {{ pool: {kind}
+                kernel_h: {kernel[0]} kernel_w: {kernel[1]} stride_h: {stride[0]} stride_w: {stride[1]}
+                pad_h: {padding[0]} pad_w: {padding[1]} }} }}"""
+    same = struct.pack("<I", 2) + np.arange(256, dtype="<f4").tobytes() + bytes(8) + bytes([1, 1, 2 << 4])
+    path = net_file(tmp_path_factory.mktemp("pool"), same, prototxt)
+    beyond = not any(padding) and any(
+        -(-(size - length) // step) * step >= size for size, length, step in zip(sizes, kernel, stride, strict=True)
+    )
+    if beyond:
+        with pytest.raises(InputError, match=r"layer 'pool': the last window of stride \d must begin in the image"):
+            read_net(path)
+        return
+    network = read_net(path).network
+    images = np.random.default_rng(3).normal(size=(2, 2, *sizes)).astype(np.float32)
+    expected = pooled_by_caffe(images, kernel, stride, padding, kind)
+    found = network.run(images)["pool"]
+    assert [length.dim_value for length in network.graph.graph.output[0].type.tensor_type.shape.dim[1:]] == list(
+        expected.shape[1:]
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def replaced(old: str, new: str) -> str:
@@ -263,7 +336,6 @@ def replaced(old: str, new: str) -> str:
         (NET, replaced("num_output: 3", ""), "layer 'conv' of the description needs one num_output, a whole number"),
         (NET, replaced('type: "ReLU"', 'type: "LRN"'), "layer 'relu' of the description is of type 'LRN'"),
         (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer"),
-        (NET, replaced('bottom: "conv" top: "conv"', 'bottom: "data"'), "a ReLU must follow the layer it rectifies"),
         (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "must pool by MAX or AVE; found 'STOCHASTIC'"),
         (NET, replaced("input_dim: 4", "input_dim: -4"), "must state input_dim, the inputs and their shape; found"),
         (NET, replaced('name: "conv"', ""), "every layer of the description needs one name; found []"),
