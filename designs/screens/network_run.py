@@ -90,9 +90,10 @@ def _energy_shares(result: NetworkResult) -> str:
 
 
 def _layers(result: NetworkResult, advice: Advice) -> Table:
-    table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left")
-    table.add_column("layer")
     several = any(layer.vectors != 1 for layer in result.layers)
+    padding = (0, 0 if several else 1)  # room for the names of the layers
+    table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left", padding=padding)
+    table.add_column("layer")
     vectors = ("vectors",) if several else ()
     headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "time", "nJ", "error", *CYCLE_CLASSES)
     for heading in headings:

@@ -56,7 +56,11 @@ def record_layers(
             most //= 2
     while True:
         recorded = opened.record(feeds, most, after_input, state)
-        other = sorted(set(recorded) - set(once))
+        other = sorted(
+            name
+            for name, found in recorded.items()
+            if found.per_input and (name not in once or not once[name].per_input)
+        )
         if other:
             raise InputError(
                 f"network {opened.name!r}: layer {other[0]!r} is called for some inputs, but not for the first "
