@@ -128,7 +128,7 @@ def test_what_is_no_layer_or_no_engine_is_refused() -> None:
 
 def test_layers_that_do_not_follow_one_another_are_refused() -> None:
     wide = CompressedLayer("wide", np.ones((1, 3), dtype=np.uint8), CODEBOOK)
-    with pytest.raises(InputError, match=r"step 'wide': an input of shape \[2\] needs 2 columns; found 3"):
+    with pytest.raises(InputError, match="layer 'wide' must have 2 columns, the rows of 'fc'; found 3"):
         simulate_network([LAYER, wide], [[1, 1]])
 
 

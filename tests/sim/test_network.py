@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -10,16 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+import sim.network as simulated
 from sim import ArrayConfig, pack, simulate, simulate_network
-from sim.network import NetworkResult
+from sim.network import HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ
 from tests.conftest import real_file
-from traces import CompressedLayer, InputError
-from traces.convolution import Convolution
+from tests.traces.graph.graphs import compressed, drawn, matrix_of, model, node
+from traces import CompressedLayer, CompressedNetwork, InputError, Network
 from traces.files.deep_compression_net import read_net
-from traces.network import INPUT, ConcatenateStep, LayerStep, Network, PoolStep
+from traces.graph.stored import array_matrices
 
 torch = pytest.importorskip("torch", reason="the reference is PyTorch: install the extra [train]")
 functional = torch.nn.functional
+ARRAY = ArrayConfig(num_pes=4, weight_bits=8)
 
 
 def drawn_layer(name: str, rows: int, columns: int, seed: int = 0) -> CompressedLayer:
@@ -30,57 +31,67 @@ def drawn_layer(name: str, rows: int, columns: int, seed: int = 0) -> Compressed
     return CompressedLayer(name, codes, codebook, stream.integers(0, 16, rows).astype(np.uint8))
 
 
-def convolve(step: LayerStep, images: Any) -> Any:
-    """Return PyTorch's output of a convolution step."""
-    convolution = step.convolution
-    assert convolution is not None
-    channels = images.shape[1] // convolution.groups
-    weight = torch.from_numpy(step.layer.weights()).reshape(-1, channels, *convolution.kernel)
-    bias = step.layer.bias_values() if step.bias is None else step.layer.bias_values() + step.bias
-    output = functional.conv2d(
-        images,
-        weight,
-        torch.from_numpy(np.asarray(bias, dtype=np.float32)),
-        convolution.stride,
-        convolution.padding,
-        groups=convolution.groups,
-    )
-    return functional.relu(output) if step.rectified else output
+def images_of(*shape: int, seed: int = 1) -> Any:
+    images = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    return np.where(images < 0.3, 0, images).astype(np.float32)
 
 
-@pytest.mark.parametrize(
-    "convolution",
-    [
-        Convolution(),
-        Convolution(kernel=(3, 3), padding=(1, 1)),
-        Convolution(kernel=(3, 2), stride=(2, 1), padding=(0, 1)),
-        Convolution(kernel=(1, 5), stride=(1, 3), padding=(0, 2), groups=2),
-        Convolution(kernel=(3, 3), stride=(2, 2), padding=(1, 1), groups=4),
-    ],
-    ids=str,
-)
+CONVOLUTIONS: list[dict[str, Any]] = [
+    {"kernel": (1, 1)},
+    {"kernel": (3, 3), "padding": (1, 1)},
+    {"kernel": (3, 2), "stride": (2, 1), "padding": (0, 1)},
+    {"kernel": (1, 5), "stride": (1, 3), "padding": (0, 2), "groups": 2},
+    {"kernel": (3, 3), "stride": (2, 2), "padding": (1, 1), "groups": 4},
+    {"kernel": (3, 2), "dilation": (2, 3), "padding": (2, 0), "groups": 2},
+]
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=str)
 @pytest.mark.parametrize("rectified", [False, True])
-def test_a_convolution_is_that_of_pytorch(convolution: Convolution, rectified: bool) -> None:
-    columns = 4 // convolution.groups * math.prod(convolution.kernel)
-    bias = np.linspace(-1, 1, 8, dtype=np.float32)
-    step = LayerStep(drawn_layer("conv", 8, columns), INPUT, convolution, bias, rectified)
-    images = np.random.default_rng(1).normal(size=(3, 4, 7, 9)).astype(np.float32)
-    images[images < 0.3] = 0
-    result = simulate_network(Network("one", (4, 7, 9), (step,)), images, ArrayConfig(num_pes=4))
-    expected = convolve(step, torch.from_numpy(images)).numpy()
-    np.testing.assert_allclose(result.output, expected, rtol=1e-5, atol=1e-5)
+def test_a_convolution_is_that_of_pytorch(case: dict[str, Any], rectified: bool) -> None:
+    groups, padding = case.get("groups", 1), case.get("padding", (0, 0))
+    stride, dilation = case.get("stride", (1, 1)), case.get("dilation", (1, 1))
+    parameters = {"w": drawn(0, 8, 4 // groups, *case["kernel"]), "b": np.linspace(-1, 1, 8, dtype=np.float32)}
+    nodes = [
+        node(
+            "Conv", ["x", "w", "b"], ["c"], group=groups, strides=stride, dilations=dilation, pads=[*padding, *padding]
+        ),
+        node("Relu" if rectified else "Identity", ["c"]),
+    ]
+    network = Network.open(model(nodes, {"x": ["n", 4, 7, 9]}, parameters=parameters))
+    images = images_of(3, 4, 7, 9)
+    result = simulate_network(compressed(network), images, ARRAY)
+    expected = functional.conv2d(
+        torch.from_numpy(images),
+        *(torch.from_numpy(parameters[name]) for name in ("w", "b")),
+        stride,
+        padding,
+        dilation,
+        groups,
+    )
+    expected = functional.relu(expected) if rectified else expected
+    np.testing.assert_allclose(result.output, expected.numpy(), rtol=1e-5, atol=1e-5)
+    assert result.largest_difference < 1e-6
+    assert result.output_difference < 1e-6
 
 
 def test_a_convolution_costs_what_its_vectors_cost_one_by_one() -> None:
-    array = ArrayConfig(num_pes=4, queue_slots=3)
-    convolution = Convolution(kernel=(3, 3), padding=(1, 1), groups=2)
-    step = LayerStep(drawn_layer("conv", 6, 18), INPUT, convolution)
-    images = np.random.default_rng(2).normal(size=(2, 4, 5, 5)).astype(np.float32)
-    images[images < 0] = 0
-    (costs,) = simulate_network(Network("one", (4, 5, 5), (step,)), images, array).layers
-    assert (costs.vectors, costs.biases, costs.rows, costs.columns) == (50, 50, 6, 18)
-    vectors = step.vectors(images)
-    groups = [pack(layer, array) for layer in step.group_layers()]
+    array = ArrayConfig(num_pes=4, queue_slots=3, weight_bits=8)
+    parameters = {"w": drawn(2, 6, 2, 3, 3), "b": drawn(3, 6)}
+    made = model([node("Conv", ["x", "w", "b"], group=2, pads=[1] * 4)], {"x": ["n", 4, 5, 5]}, parameters=parameters)
+    network = Network.open(made)
+    container, images = compressed(network), images_of(2, 4, 5, 5)
+    (costs,) = simulate_network(container, images, array).layers
+    assert (costs.vectors, costs.biases, costs.rows, costs.columns) == (50, 0, 6, 18)
+    (layer,) = network.layers
+    matrices = array_matrices(layer, container.stored_layers["w"], parameters["b"].reshape(2, 3))
+    np.testing.assert_array_equal(np.stack([matrix.weights() for matrix in matrices]), matrix_of(network))
+    recorded = network.record(images)["w"]
+    assert recorded.per_input == 25
+    vectors = recorded.vectors.reshape(2, 2, 25, 18)  # [groups, inputs, positions, columns]
+    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    np.testing.assert_array_equal(vectors[1, 0, 7], padded[0, 2:, 1:4, 2:5].ravel())
+    groups = [pack(matrix, array) for matrix in matrices]
     singles = [
         [simulate(group, vector, array) for group, of in zip(groups, vectors[:, i], strict=True) for vector in of]
         for i in range(2)
@@ -93,40 +104,25 @@ def test_a_convolution_costs_what_its_vectors_cost_one_by_one() -> None:
     assert costs.activation_density == pytest.approx((vectors != 0).mean())
 
 
-@pytest.mark.parametrize("kind", ["max", "mean"])
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding"),
-    [((7, 7), 3, 2, 0), ((8, 6), 3, 2, 0), ((6, 9), 2, 2, 1), ((5, 5), 3, 2, 1), ((4, 4), 2, 3, 0), ((6, 6), 3, 3, 1)],
-)
-def test_pooling_is_that_of_caffe(kind: Any, size: Any, kernel: int, stride: int, padding: int) -> None:
-    images = np.random.default_rng(3).normal(size=(2, 3, *size)).astype(np.float32)
-    step = PoolStep("pool", INPUT, kind, (kernel, kernel), (stride, stride), (padding, padding))
-    options: dict[str, Any] = {"stride": stride, "padding": padding, "ceil_mode": True}
-    pool = functional.max_pool2d if kind == "max" else functional.avg_pool2d
-    expected = pool(torch.from_numpy(images), kernel, **options).numpy()
-    found = step.apply(images)
-    assert found.shape[1:] == step.output_shape((3, *size))
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-def test_pooling_over_the_whole_image() -> None:
-    images = np.random.default_rng(4).normal(size=(2, 3, 5, 4)).astype(np.float32)
-    assert PoolStep("pool", INPUT, "max").apply(images).tolist() == images.max(axis=(2, 3), keepdims=True).tolist()
-    mean = PoolStep("pool", INPUT, "mean").apply(images)
-    np.testing.assert_allclose(mean, images.mean(axis=(2, 3), keepdims=True), rtol=1e-5, atol=1e-6)
-
-
-def small_network() -> Network:
+def branches() -> CompressedNetwork:
     """Return a network: a convolution, two branches that are concatenated, pooling, a fully connected layer."""
-    steps = (
-        LayerStep(drawn_layer("first", 4, 27), INPUT, Convolution(kernel=(3, 3)), rectified=True),
-        LayerStep(drawn_layer("left", 3, 4, 1), "first", Convolution(), rectified=True),
-        LayerStep(drawn_layer("right", 5, 36, 2), "first", Convolution((3, 3), padding=(1, 1)), rectified=True),
-        ConcatenateStep("both", ("left", "right")),
-        PoolStep("pool", "both", "max", (2, 2), (2, 2)),
-        LayerStep(drawn_layer("last", 10, 72, 3), "pool"),
-    )
-    return Network("small", (3, 8, 8), steps)
+    nodes = [
+        node("Conv", ["x", "first", "b1"], ["c1"]),
+        node("Relu", ["c1"], ["r1"]),
+        node("Conv", ["r1", "left", "b2"], ["c2"]),
+        node("Relu", ["c2"], ["r2"]),
+        node("Conv", ["r1", "right", "b3"], ["c3"], pads=[1] * 4),
+        node("Relu", ["c3"], ["r3"]),
+        node("Concat", ["r2", "r3"], ["both"], axis=1),
+        node("MaxPool", ["both"], ["pool"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Flatten", ["pool"], ["flat"]),
+        node("Gemm", ["flat", "last", "b4"], transB=1),
+    ]
+    shapes = {"first": (4, 3, 3, 3), "left": (3, 4, 1, 1), "right": (5, 4, 3, 3), "last": (10, 72)}
+    parameters = {name: drawn(k, *shape) for k, (name, shape) in enumerate(shapes.items())}
+    parameters |= {f"b{k + 1}": drawn(9 + k, shape[0]) for k, shape in enumerate(shapes.values())}
+    container = compressed(Network.open(model(nodes, {"x": ["n", 3, 8, 8]}, parameters=parameters)))
+    return CompressedNetwork(container.network, container.stored_layers)
 
 
 def small_images(inputs: int) -> Any:
@@ -134,58 +130,74 @@ def small_images(inputs: int) -> Any:
 
 
 def test_a_network_of_branches_is_that_of_pytorch() -> None:
-    network, images = small_network(), small_images(4)
-    assert network.output_shapes["pool"] == (8, 3, 3)
-    result = simulate_network(network, images, ArrayConfig(num_pes=4))
-    first, left, right = (network.steps[number] for number in range(3))
-    assert isinstance(first, LayerStep)
-    assert isinstance(left, LayerStep)
-    assert isinstance(right, LayerStep)
-    between = convolve(first, torch.from_numpy(images))
-    pooled = functional.max_pool2d(torch.cat([convolve(left, between), convolve(right, between)], dim=1), 2)
-    last = network.layers[-1]
-    expected = pooled.reshape(4, -1).numpy() @ last.weights().T + last.bias_values()
+    network, images = branches(), small_images(4)
+    result = simulate_network(network, images, ARRAY)
+    values = {name: torch.from_numpy(np.array(value)) for name, value in network.network.parameters.items()}
+    first = functional.relu(functional.conv2d(torch.from_numpy(images), values["first"], values["b1"]))
+    left = functional.relu(functional.conv2d(first, values["left"], values["b2"]))
+    right = functional.relu(functional.conv2d(first, values["right"], values["b3"], padding=1))
+    pooled = functional.max_pool2d(torch.cat([left, right], dim=1), 2)
+    expected = functional.linear(pooled.flatten(1), values["last"], values["b4"]).numpy()
     np.testing.assert_allclose(result.output, expected, rtol=1e-5, atol=1e-5)
+    assert [(layer.name, layer.vectors) for layer in result.layers] == [
+        ("first", 36),
+        ("left", 36),
+        ("right", 36),
+        ("last", 1),
+    ]
+    entries = {name: (each.count, each.elements) for name, each in result.off_array.items()}
+    assert entries == {"Concat": (1, 288), "Flatten": (1, 72), "MaxPool": (1, 72), "Relu": (3, 432)}
 
 
 def test_each_input_costs_what_it_costs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, images, array = small_network(), small_images(5), ArrayConfig(num_pes=4)
-    done = []
-    whole = simulate_network(network, images, array, lambda: done.append(1))
+    network, images = branches(), small_images(5)
+    done: list[int] = []
+    whole = simulate_network(network, images, ARRAY, after_input=lambda: done.append(1))
     assert len(done) == 5
-    singles = [simulate_network(network, image[np.newaxis], array) for image in images]
-    monkeypatch.setattr("sim.network.CHUNK_BYTES", 50_000)  # less than three inputs
-    in_chunks = simulate_network(network, images, array)
-    for other in (NetworkResult(array, [], np.concatenate([one.output for one in singles])), in_chunks):
-        np.testing.assert_array_equal(whole.output, other.output)
+    singles = [simulate_network(network, image[np.newaxis], ARRAY) for image in images]
+    sizes: list[int] = []
+    chunk = simulated._Run.chunk
+
+    def counted(self: Any, feeds: Any, count: int) -> Any:
+        sizes.append(count)
+        return chunk(self, feeds, count)
+
+    monkeypatch.setattr(simulated._Run, "chunk", counted)
+    monkeypatch.setattr("sim.network.CHUNK_BYTES", 20_000)  # less than three inputs
+    in_chunks = simulate_network(network, images, ARRAY)
+    assert sizes == [2, 2, 1]
+    for other in (np.concatenate([one.output for one in singles]), in_chunks.output):
+        np.testing.assert_allclose(whole.output, other, rtol=1e-6, atol=1e-5)
     np.testing.assert_array_equal(whole.cycles, [int(one.cycles[0]) for one in singles])
     np.testing.assert_array_equal(whole.cycles, in_chunks.cycles)
     np.testing.assert_allclose(whole.energy_pj, [float(one.energy_pj[0]) for one in singles])
     assert len(set(whole.cycles.tolist())) > 1
-    np.testing.assert_array_equal(whole.latency_us, whole.cycles / array.clock_mhz)
+    np.testing.assert_array_equal(whole.latency_us, whole.cycles / ARRAY.clock_mhz)
     assert whole.efficiency == pytest.approx(
         sum(layer.useful_macs.sum() for layer in whole.layers) / whole.cycles.sum() / 4
     )
 
 
 def test_fixed_point_runs_through_a_network() -> None:
-    network, images = small_network(), small_images(3)
-    exact = simulate_network(network, images, ArrayConfig(num_pes=4)).output
-    errors = []
+    network, images = branches(), small_images(3)
+    exact = simulate_network(network, images, ARRAY)
+    errors, differences = [], []
     for precision in ("fixed-32", "fixed-16", "fixed-8"):
-        array = ArrayConfig(num_pes=4, precision=precision)
-        found = simulate_network(network, images, array).output
-        errors.append(float(np.abs(found - exact).max() / np.abs(exact).max()))
+        found = simulate_network(network, images, replace(ARRAY, precision=precision))
+        errors.append(float(np.abs(found.output - exact.output).max() / np.abs(exact.output).max()))
+        assert found.output_difference == pytest.approx(errors[-1], rel=0.01, abs=1e-6)
+        differences.append(found.largest_difference)
     assert 0 < errors[0] < 1e-6 < errors[1] < 1e-3 < errors[2] < 0.3
+    assert exact.largest_difference < 1e-6 < differences[1] < differences[2]
 
 
-def test_a_convolution_that_does_not_stay_on_the_array_is_refused() -> None:
-    network, images = small_network(), small_images(1)
-    small = ArrayConfig(num_pes=1, memory_mode="passes", sparse_matrix_bytes=32)
-    with pytest.raises(InputError, match=r"convolution 'first' does not fit: .*; its weights serve 36 positions"):
+def test_a_weight_that_serves_several_vectors_must_stay_on_the_array() -> None:
+    network, images = branches(), small_images(1)
+    small = replace(ARRAY, num_pes=1, memory_mode="passes", sparse_matrix_bytes=32)
+    with pytest.raises(InputError, match=r"layer 'first' does not fit: .*; its weights serve several vectors of an in"):
         simulate_network(network, images, small)
-    with pytest.raises(InputError, match="convolution 'first' would be streamed; its weights serve 36 positions"):
-        simulate_network(network, images, ArrayConfig(num_pes=4, memory_mode="streamed"))
+    with pytest.raises(InputError, match="layer 'first' would be streamed; its weights serve several vectors"):
+        simulate_network(network, images, replace(ARRAY, memory_mode="streamed"))
     lacking = simulate_network(network, images, replace(small, memory_mode="unlimited")).layers[0].shortfalls
     assert "sparse" in str(lacking[0])
     layers = [drawn_layer("first", 8, 30), drawn_layer("last", 6, 8)]
@@ -197,106 +209,143 @@ def test_a_convolution_that_does_not_stay_on_the_array_is_refused() -> None:
     )
 
 
+def test_what_is_off_the_array_is_costed_on_lanes_of_a_host() -> None:
+    network, images = branches(), small_images(2)
+    assert simulate_network(network, images, ARRAY).host is None
+    host = simulate_network(network, images, ARRAY, host_lanes=4).host
+    assert host is not None
+    values = 288 + 72 + 72 + 432
+    assert host.cycles == values / 4
+    assert host.energy_pj == pytest.approx(values * HOST_ADDITION_PJ)
+    alone = CompressedNetwork(network.network, {"last": network.stored_layers["last"]})
+    result = simulate_network(alone, images, ARRAY, host_lanes=4)
+    assert [layer.name for layer in result.layers] == ["last"]
+    assert result.off_array["Conv"] == (3, 36 * 12, 36 * (4 * 27 + 3 * 4 + 5 * 36))
+    assert result.host is not None
+    macs = result.off_array["Conv"].macs
+    assert result.host.energy_pj - host.energy_pj == pytest.approx(
+        macs * (HOST_ADDITION_PJ + HOST_MULTIPLICATION_PJ) + 36 * 12 * HOST_ADDITION_PJ
+    )
+    np.testing.assert_allclose(result.output, simulate_network(network, images, ARRAY).output, rtol=1e-5, atol=1e-5)
+    for lanes in (0, 1.5, True):
+        with pytest.raises(InputError, match="host_lanes must be a whole number of at least 1; found"):
+            simulate_network(network, images, ARRAY, host_lanes=lanes)  # type: ignore[arg-type]
+
+
+def test_a_state_goes_from_one_step_to_the_next() -> None:
+    nodes = [
+        node("MatMul", ["x", "w"], ["p"]),
+        node("MatMul", ["h", "r"], ["q"]),
+        node("Add", ["p", "q"], ["s"]),
+        node("Tanh", ["s"], ["new"]),
+        node("MatMul", ["new", "v"], ["y"]),
+    ]
+    weights = {"w": drawn(0, 4, 5), "r": drawn(1, 5, 5) / 4, "v": drawn(2, 5, 3)}
+    network = Network.open(model(nodes, {"x": ["n", 4], "h": ["n", 5]}, ("y", "new"), weights))
+    x, state = images_of(6, 4), images_of(1, 5, seed=2)
+    result = simulate_network(compressed(network), {"x": x, "h": state}, ARRAY, state={"h": "new"})
+    outputs = []
+    current = state.astype(np.float64)
+    for step in x:
+        current = np.tanh(step @ weights["w"] + current @ weights["r"])
+        outputs.append((current @ weights["v"])[0])
+    np.testing.assert_allclose(result.output["y"], outputs, rtol=1e-4, atol=1e-4)
+    assert result.cycles.shape == (6,)
+    for state_names in ({"h": "absent"}, {"absent": "new"}):
+        with pytest.raises(InputError, match="state must name an input and the output that it is, of x, h and y, new"):
+            simulate_network(compressed(network), {"x": x, "h": state}, ARRAY, state=state_names)
+
+
+def test_layers_may_be_packed_beforehand() -> None:
+    network, images = branches(), small_images(2)
+    (layer,) = [each for each in network.network.layers if each.name == "right"]
+    (matrix,) = array_matrices(layer, network.stored_layers["right"], network.network.parameters["b3"].reshape(1, -1))
+    order = np.random.default_rng(0).permutation(5)
+    packed = pack(matrix, ARRAY, order)
+    plain, reordered = (simulate_network(network, images, ARRAY, packed=given) for given in (None, {"right": [packed]}))
+    np.testing.assert_allclose(plain.output, reordered.output, rtol=1e-6, atol=1e-6)
+    layers = [drawn_layer("first", 8, 30), drawn_layer("last", 6, 8)]
+    array = ArrayConfig(num_pes=2)
+    np.testing.assert_array_equal(
+        simulate_network([pack(each, array) for each in layers], np.ones((2, 30)), array).output,
+        simulate_network(layers, np.ones((2, 30)), array).output,
+    )
+
+
 @pytest.mark.parametrize(
-    ("steps", "sentence"),
+    ("layers", "sentence"),
     [
-        ([], "network 'odd' must have at least one step"),
-        ([PoolStep(INPUT, INPUT, "max")], "every step needs a name of its own; found 'input' twice"),
-        ([PoolStep("pool", "absent", "max")], "sources must be 'input' or earlier steps; found absent"),
-        ([ConcatenateStep("all", ())], "sources must be 'input' or earlier steps; found none"),
-        ([PoolStep("pool", INPUT, "max", (9, 9))], "step 'pool': a window of 9 with padding 0 does not fit an image"),
-        (
-            [LayerStep(drawn_layer("conv", 4, 10), INPUT, Convolution((3, 3)))],
-            "step 'conv': 3 channels in 1 group(s) and a kernel of 3 x 3 need 27 columns; found 10",
-        ),
-        ([LayerStep(drawn_layer("fc", 4, 10))], "step 'fc': an input of shape [3, 8, 8] needs 192 columns; found 10"),
-        (
-            [LayerStep(drawn_layer("conv", 4, 3), INPUT, Convolution(groups=2))],
-            "step 'conv': groups must divide channels and rows; found 2 groups, 3 channels, 4 rows",
-        ),
-        (
-            [LayerStep(drawn_layer("conv", 4, 243), INPUT, Convolution((9, 9)))],
-            "a kernel of 9 x 9 must fit the padded image; found an image of 8 x 8 with padding 0, 0",
-        ),
-        (
-            [LayerStep(drawn_layer("fc", 4, 192), bias=np.ones(3, dtype=np.float32))],
-            "step 'fc': bias must be [4], one value per row; found [3]",
-        ),
-        (
-            [LayerStep(drawn_layer("fc", 4, 192)), PoolStep("pool", "fc", "max")],
-            "step 'pool': the input of a pooling must be [channels, height, width]; found [4]",
-        ),
-        (
-            [PoolStep("pool", INPUT, "max"), ConcatenateStep("both", (INPUT, "pool"))],
-            "step 'both': the images must have one size; found [3, 8, 8], [3, 1, 1]",
-        ),
+        ([], "network 'layers' must have at least one layer"),
+        ([drawn_layer("a", 4, 4)] * 2, "every layer needs a name of its own; found a, a"),
+        ([drawn_layer("a", 4, 4), drawn_layer("b", 4, 5)], "layer 'b' must have 4 columns, the rows of 'a'; found 5"),
+        ([1], "network must be a list of CompressedLayers or PackedLayers; found int"),
+        (3, "network must be a CompressedModel, the path of a container, or a list of layers; found int; compress"),
+        (torch.nn.Linear(2, 2), "found Linear; compress a module or an ONNX file first"),
+        ("absent.dc", "absent.dc"),
     ],
 )
-def test_steps_that_do_not_fit_get_a_sentence(steps: Any, sentence: str) -> None:
+def test_what_is_no_network_gets_a_sentence(layers: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
-        Network("odd", (3, 8, 8), tuple(steps))
+        simulate_network(layers, np.ones((1, 4)), ARRAY)
 
 
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
-        (
-            np.ones((2, 3, 8)),
-            "network 'small': inputs must be real numbers [inputs, 3, 8, 8], at least one input; found",
-        ),
-        (np.ones((0, 3, 8, 8)), "at least one input; found float64 [0, 3, 8, 8]"),
-        ([[1, 2], [3]], "network 'small': all inputs must be of one shape; they are ragged"),
-        (np.full((1, 3, 8, 8), np.nan), "layer 'first': every activation must be a finite float32; found nan"),
+        (np.ones((2, 3, 8)), "input 'x' must be float32 [any, 3, 8, 8]; found float64 [2, 3, 8]"),
+        (np.ones((0, 3, 8, 8)), "at least one value; found float64 [0, 3, 8, 8]"),
+        ([[1, 2], [3]], "input 'x' must be one array; its parts differ in shape"),
+        (np.full((1, 3, 8, 8), np.nan), "input 'x' must be finite; found NaN or infinity"),
     ],
 )
 def test_inputs_that_do_not_fit_get_a_sentence(inputs: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
-        simulate_network(small_network(), inputs, ArrayConfig(num_pes=4))
+        simulate_network(branches(), inputs, ARRAY)
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"kernel": 3}, "kernel of a convolution must be a pair of whole numbers (height, width), 1 or more; found 3"),
-        ({"stride": (0, 1)}, "stride of a convolution must be a pair of whole numbers (height, width), 1 or more"),
-        ({"padding": (1, -1)}, "padding of a convolution must be a pair of whole numbers (height, width), 0 or more"),
-        ({"groups": 1.5}, "groups of a convolution must be a whole number, 1 or more; found 1.5"),
-    ],
-)
-def test_an_odd_convolution_gets_a_sentence(options: Any, sentence: str) -> None:
-    with pytest.raises(InputError, match=re.escape(sentence)):
-        Convolution(**options)
+def test_a_container_without_a_graph_gets_a_sentence() -> None:
+    from compress import CompressedModel
+
+    with pytest.raises(InputError, match="the container must hold the network's graph; it holds none; compress"):
+        simulate_network(CompressedModel([drawn_layer("fc", 4, 4)]), np.ones((1, 4)), ARRAY)
 
 
-def torch_forward(network: Network, images: Any) -> Any:
-    """Compute a dense forward pass of the decoded weights."""
-    outputs = {INPUT: torch.from_numpy(images)}
-    for step in network.steps:
-        entering = [outputs[source] for source in step.sources]
-        if isinstance(step, LayerStep):
-            outputs[step.name] = convolve(step, entering[0])
-        elif isinstance(step, ConcatenateStep):
-            outputs[step.name] = torch.cat(entering, dim=1)
-        elif step.kernel is None:
-            outputs[step.name] = functional.adaptive_avg_pool2d(entering[0], 1)
-        else:
-            assert step.kind == "max"
-            outputs[step.name] = functional.max_pool2d(entering[0], step.kernel, step.stride, ceil_mode=True)
-    return outputs[network.steps[-1].name].numpy()
+def squeezenet(values: Any, images: Any) -> Any:
+    """Compute SqueezeNet 1.0 with PyTorch, as its paper describes it."""
+
+    def conv(name: str, entering: Any, **options: Any) -> Any:
+        weight, bias = (torch.from_numpy(np.array(values[f"{name}.{kind}"])) for kind in ("weight", "bias"))
+        return functional.relu(functional.conv2d(entering, weight, bias, **options))
+
+    def fire(number: int, entering: Any) -> Any:
+        squeezed = conv(f"fire{number}/conv1x1_1", entering)
+        expanded = conv(f"fire{number}/conv1x1_2", squeezed), conv(f"fire{number}/conv3x3_2", squeezed, padding=1)
+        return torch.cat(expanded, dim=1)
+
+    def pool(entering: Any) -> Any:
+        return functional.max_pool2d(entering, 3, 2, ceil_mode=True)
+
+    current = pool(conv("conv1", images, stride=2))
+    for number in range(2, 10):
+        current = fire(number, current)
+        if number in (4, 8):
+            current = pool(current)
+    return functional.adaptive_avg_pool2d(conv("conv_final", current, padding=1), 1)
 
 
 def test_the_compressed_squeezenet_runs_as_in_pytorch(data: Any) -> None:
     """Compare all 26 layers of Song Han's file, in the array's order of additions, with a dense forward pass."""
-    network = read_net(real_file(data, "squeezenet_deep_compression", "compressed_SqueezeNet.net"))
-    assert (len(network.layers), network.input_shape) == (26, (3, 227, 227))
+    found = read_net(real_file(data, "squeezenet_deep_compression", "compressed_SqueezeNet.net"))
+    assert (len(found.layers), found.network.inputs[0].shape) == (26, (None, 3, 227, 227))
     images = (60 * np.random.default_rng(6).normal(size=(1, 3, 227, 227))).astype(np.float32)
-    result = simulate_network(network, images, ArrayConfig(weight_bits=8))
+    result = simulate_network(found, images, ArrayConfig(weight_bits=8))
     with torch.no_grad():
-        expected = torch_forward(network, images)
+        expected = squeezenet(found.network.parameters, torch.from_numpy(images)).numpy()
     assert result.output.shape == expected.shape == (1, 1000, 1, 1)
     assert np.abs(expected).max() > 1
     np.testing.assert_allclose(result.output, expected, rtol=1e-4, atol=1e-4)
     assert result.output.argmax() == expected.argmax()
+    assert result.largest_difference < 1e-5
     densities = {layer.name: layer.activation_density for layer in result.layers}
     assert densities["conv1"] == 1
     assert 0 < densities["conv_final"] < 0.3

@@ -235,7 +235,8 @@ class _Builder:
         ]
         if min(sizes) < 1:
             raise InputError(
-                f"layer {name!r}: a kernel of {kernel[0]} x {kernel[1]} must fit the padded image; found {list(shape[1:])}"
+                f"layer {name!r}: a kernel of {kernel[0]} x {kernel[1]} must fit the padded image; found "
+                f"{list(shape[1:])}"
             )
         self._take(name, (rows, shape[0] // groups, *kernel), 256)
         self._node(
