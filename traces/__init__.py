@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from traces.convolution import Convolution
 from traces.eie_benchmark import EIE_BENCHMARK, BenchmarkLayer, benchmark_layer
 from traces.errors import InputError
 from traces.files.deep_compression_net import read_net
@@ -41,7 +40,6 @@ __all__ = [
     "BenchmarkLayer",
     "CompressedLayer",
     "CompressedNetwork",
-    "Convolution",
     "ImageSet",
     "InputError",
     "Inputs",
