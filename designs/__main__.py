@@ -34,7 +34,7 @@ def main() -> None:
         },
         default="job",
         moved={old: f"run python -m designs experiment {new}" for old, new in _MOVED.items()},
-        renamed=dict.fromkeys(("simulate", "sweep"), _RENAMED),
+        renamed={"simulate": _RENAMED, "sweep": _RENAMED, "job": {"--inputs": "--most"}},
     )
 
 

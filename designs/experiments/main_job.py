@@ -51,14 +51,14 @@ class MainJobSettings:
     """bits of a code in the file and on the array"""
     index_bits: int = 4
     """bits of a gap on the array; the file chooses its own"""
-    inputs: int = 50
-    """test images to simulate on every design"""
+    most: int = 50
+    """most test images to simulate on every design"""
     seed: int = 0
     """seed of the initial weights and the order of the training images"""
 
     def __post_init__(self) -> None:
-        if self.inputs < 1:
-            raise InputError(f"inputs={self.inputs} must be at least 1 test image")
+        if self.most < 1:
+            raise InputError(f"most={self.most} must be at least 1 test image")
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed} must be 0 to 2**63 - 1")
 
@@ -162,7 +162,7 @@ def run_main_job(
     if folder is None:
         remedy = "give the folder of the results"
         folder = RESULTS_FOLDER / file_name("the name of the images' folder", images.name, remedy)
-    inputs = images.test_images[: settings.inputs]
+    inputs = images.test_images[: settings.most]
     paper_array = ArrayConfig(weight_bits=settings.weight_bits, index_bits=settings.index_bits)
     designs = grid.designs(paper_array)  # rejects invalid arrays before any training
     compression = _compression(settings)
