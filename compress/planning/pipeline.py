@@ -12,12 +12,12 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.container.model import CompressedModel
-from compress.networks import PlannedNetwork, with_graph
+from compress.networks import PlannedNetwork, is_module
 from compress.planning.committee import choose_inputs, refuse_overlap
 from compress.planning.outputs import check_labels_of, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance
 from compress.planning.planner import Cost, Planner, make_planner
-from traces import AnyInputs, Network
+from traces import AnyInputs, Inputs, Network
 from traces.arrays import Numbers
 from traces.torch_modules import evaluating
 
@@ -47,8 +47,7 @@ class ApplicablePlan(Plan):
         module : torch.nn.Module, optional
             The module that was planned, with the same weights; it is left as it is. By default the planned network.
         """
-        model = self.planner.compress(self.planned.module if module is None else module, self)
-        return model if self.planned.network is None else with_graph(model, self.planned.network)
+        return self.planner.compress(self.planned.module if module is None else module, self)
 
     def replan(self, budget: Budget) -> ApplicablePlan:
         """Return a plan for another budget and the same tolerance (`Planner.replan`); nothing is run."""
@@ -113,6 +112,10 @@ def plan(
         As `make_planner` and `Planner.plan` do, if the network cannot be read or traced, or if an input of the
         evaluation is in the pool.
     """
+    if is_module(network):
+        assert isinstance(network, torch.nn.Module)
+        with evaluating(network):
+            run_outputs(network, Inputs.of(pool)[:1])  # refuses inputs of another type before anything is traced
     planned = PlannedNetwork.of(network, pool, graph=graph)
     module, products, pool = planned.module, planned.products, planned.inputs(pool)
     if evaluation is not None:
@@ -139,6 +142,7 @@ def plan(
         leave=leave,
         products=products,
         reader=reader,
+        network=planned.network,
         **choices,
     )
     return _applicable(planner, planned, planner.plan(tolerance, budget), places)

@@ -24,6 +24,7 @@ import torch
 from compress.class_scores import check_labels
 from compress.container.model import CompressedModel
 from compress.modules import WeightUnit, check_parameters, plain_module, weight_units
+from compress.networks import with_graph
 from compress.output_changes import classes_last
 from compress.planning.analysis import Analysis, Products, analyse
 from compress.planning.calibration import Calibration
@@ -34,7 +35,7 @@ from compress.planning.plan import Bound, Budget, Candidate, Choice, Plan, Toler
 from compress.planning.tolerances import second_order_tolerances, share_within
 from compress.training.compressor import assemble, free_bias
 from compress.training.normalisation import fold_normalisation
-from traces import AnyInputs, CompressedLayer, InputError, Inputs
+from traces import AnyInputs, CompressedLayer, InputError, Inputs, Network
 from traces.arrays import Floats, Floats32, Floats64, Numbers
 from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
@@ -158,6 +159,8 @@ class Planner:
         Names or shell patterns of layers that are left alone.
     products : Mapping[str, str or (str, Arrangement)] or None
         Further parameters that are compressed.
+    network : Network or None
+        Graph of the module with its normalisation folded, which compressed models carry.
     """
 
     module: torch.nn.Module
@@ -176,6 +179,7 @@ class Planner:
     history: PlanningHistory
     leave: Sequence[str] = ()
     products: Products | None = None
+    network: Network | None = None
 
     @property
     def analysis(self) -> Analysis:
@@ -284,7 +288,8 @@ class Planner:
         for unit, analysed in zip(units, self.analysis.units, strict=True):
             if not np.array_equal(unit.matrix, analysed.weights):
                 raise InputError(f"the module must be the one that was analysed; {unit.name} has other weights")
-        return _compressed(module, self.layer_compressor, [choices[name] for name in names], self.leave, self.products)
+        chosen = [choices[name] for name in names]
+        return _compressed(module, self.layer_compressor, chosen, self.leave, self.products, self.network)
 
     def layer(self, name: str, choice: Choice) -> CompressedLayer:
         """Return one layer as `compress` compresses it. Raises InputError if the name is unknown."""
@@ -546,6 +551,7 @@ def make_planner(
     seed: int = 0,
     leave: Sequence[str] = (),
     products: Products | None = None,
+    network: Network | None = None,
     reader: OutputReader | None = None,
 ) -> Planner:
     """Analyse a network, try all choices on each layer alone, and return the planner.
@@ -577,6 +583,8 @@ def make_planner(
         Names of layers to leave alone, or shell patterns of them.
     products : Mapping[str, str or (str, Arrangement)] or None
         Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+    network : Network or None
+        Graph of the module with its normalisation folded, which compressed models are to carry.
     reader : OutputReader or None
         Reader of the outputs, if those on a larger pool that includes this one were checked.
 
@@ -614,7 +622,8 @@ def make_planner(
         for number in range(len(units)):
             candidates.append(_candidates(compressor, number, settings, cost, index_bits))
             advance()
-    whole = _compressed(_folded(module), compressor, [of_layer[0].choice for of_layer in candidates], leave, products)
+    first = [of_layer[0].choice for of_layer in candidates]
+    whole = _compressed(_folded(module), compressor, first, leave, products, network)
     other_bytes = whole.size_bytes - sum(of_layer[0].costs["file_bytes"] for of_layer in candidates)
     history = PlanningHistory(Calibration(len(units)), {})
     return Planner(
@@ -634,6 +643,7 @@ def make_planner(
         history,
         tuple(leave),
         products,
+        network,
     )
 
 
@@ -672,11 +682,13 @@ def _compressed(
     choices: Sequence[Choice],
     leave: Sequence[str],
     products: Products | None,
+    network: Network | None,
 ) -> CompressedModel:
     """Return the model of a module whose normalisation is folded, with one choice for each layer."""
     units, left_alone = _units(module, leave, products)
     layers = [compressor.compress(number, choice) for number, choice in enumerate(choices)]
-    return assemble(module, units, left_alone, layers, _TENSOR_BITS)
+    model = assemble(module, units, left_alone, layers, _TENSOR_BITS)
+    return model if network is None else with_graph(model, network)
 
 
 def _candidates(

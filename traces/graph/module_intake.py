@@ -65,6 +65,8 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
     _check_types(name, module)
     batch = _batch(arguments, keywords)
     example_outputs = _run(name, module, arguments, keywords)
+    if not flat_outputs(example_outputs):
+        raise InputError(f"{name}: a module's outputs must be tensors; found {type(example_outputs).__name__}")
     models = []
     if batch and _independent(module, arguments, keywords, batch, example_outputs):
         twice = [_doubled(value) if batch == 1 else value for value in arguments]
@@ -260,8 +262,12 @@ def flat_outputs(outputs: Any) -> list[torch.Tensor]:
 def _close(first: torch.Tensor, second: torch.Tensor) -> bool:
     if first.shape != second.shape:
         return False
-    scale = float(second.double().abs().max()) if second.numel() else 0.0
-    return bool((first.double() - second.double()).abs().max() <= _CLOSE * max(scale, 1e-12)) if scale else True
+    wanted, given = second.double(), first.double()
+    finite = wanted.isfinite()
+    if not torch.equal(finite, given.isfinite()):
+        return False
+    wanted, given = wanted[finite], given[finite]
+    return not wanted.numel() or bool((given - wanted).abs().max() <= _CLOSE * max(float(wanted.abs().max()), 1e-12))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from onnx import ModelProto, NodeProto
 
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
-from traces.graph.resolve import FixedValues
+from traces.graph.resolve import DRAWN, FixedValues
 from traces.graph.surgery import attributes
 
 #: Multiplies the matrices of a part of a product with vectors [groups, vectors, columns]; the bias is added.
@@ -97,9 +97,11 @@ def find_products(model: ModelProto, fixed: FixedValues) -> list[Product]:
     outputs = {value.name for value in model.graph.output}
     products = []
     for node in model.graph.node:
+        place = f"{node.op_type} ({node.name or node.output[0]})"
+        if node.op_type in DRAWN or (node.op_type == "Dropout" and _drops(node, fixed)):
+            raise InputError(f"{place}: random values, which are not handled; export the network for inference")
         if all(name in fixed for name in node.input if name) or not node.input:
             continue
-        place = f"{node.op_type} ({node.name or node.output[0]})"
         if node.op_type in _QUANTISED and any(name in fixed for name in node.input[1:] if name):
             raise InputError(f"{place}: this operator is not handled; give the network before it was converted to it")
         if node.domain not in ("", "ai.onnx"):
@@ -127,6 +129,11 @@ def find_lookups(model: ModelProto, fixed: FixedValues) -> list[tuple[NodeProto,
         and node.input[1] not in fixed
         and _is_matrix(fixed.value(node.input[0]))
     ]
+
+
+def _drops(node: NodeProto, fixed: FixedValues) -> bool:
+    training = node.input[2] if len(node.input) > 2 else ""
+    return bool(training) and not (training in fixed and not fixed.value(training))
 
 
 def _is_matrix(values: Numbers) -> bool:

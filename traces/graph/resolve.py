@@ -12,7 +12,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from traces.arrays import Integers64, Numbers
 from traces.graph.runtime import Session
 
-_DRAWN = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
+DRAWN = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Multinomial", "Bernoulli")
 _STEP = 2**20  # places up to this one are exact in float32, and in half precision after one more step
 _HALF = 2**10
 
@@ -54,7 +54,7 @@ class FixedValues:
         self._producer: dict[str, NodeProto] = {}
         self.names = set(self._initialisers)
         for node in model.graph.node:
-            if node.op_type not in _DRAWN and all(name in self.names for name in node.input if name):
+            if node.op_type not in DRAWN and all(name in self.names for name in node.input if name):
                 self.names |= {name for name in node.output if name}
                 self._producer |= {name: node for name in node.output if name}
         self._values: dict[str, Numbers] = {}

@@ -70,6 +70,8 @@ def test_new_inputs_like_the_pool_keep_the_tolerance_and_others_break_it(
 
 def test_the_original_itself_is_never_told_from_itself(original: torch.nn.Module, inputs: np.ndarray) -> None:
     class Same:
+        weight_names = ()
+
         def load_into(self, module: torch.nn.Module) -> None:
             module.load_state_dict(original.state_dict())
 
@@ -83,6 +85,8 @@ def test_the_original_itself_is_never_told_from_itself(original: torch.nn.Module
 
 def test_halves_that_do_not_vary_and_differ_drift(original: torch.nn.Module, inputs: np.ndarray) -> None:
     class Other:
+        weight_names = ()
+
         def load_into(self, module: torch.nn.Module) -> None:
             state = original.state_dict()
             module.load_state_dict(state | {"2.bias": state["2.bias"] + torch.tensor([0.0, 100, 0, 0, 0])})
@@ -189,7 +193,7 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("plan", "mine", "pool.npy", "s.dc"), "'mine' must be package.module:function, like my_network:build"),
+        (("plan", "mine", "pool.npy", "s.dc"), "mine: a network must be an ONNX file, package.module:function"),
         (("plan", "no_such:network", "pool.npy", "s.dc"), "no_such:network: the module cannot be imported"),
         (("plan", "mine:nothing", "pool.npy", "s.dc"), "mine:nothing must be a function or a class; found int"),
         (("plan", "mine:other", "pool.npy", "s.dc"), "mine:other: the module has no other"),
