@@ -11,10 +11,10 @@ import pytest
 from sim import ArrayConfig, simulate_network
 from tests.traces.graph.graphs import activations, compressed, drawn, model, node
 from traces import InputError, Network
-from traces.graph import layers, products, stored
+from traces.graph import layers, products, stored, surgery
 
 ARRAY = ArrayConfig(num_pes=2, weight_bits=8)
-IMAGE = {"x": ["n", 4, 7]}
+IMAGE: dict[str, Any] = {"x": ["n", 4, 7]}
 
 
 def conv(**attributes: Any) -> Any:
@@ -99,7 +99,7 @@ def test_an_attribute_that_is_not_read_is_seen(name: str, monkeypatch: pytest.Mo
     made = NETWORKS[name]()
     assert not differs(made)
     attribute = name.split()[0]
-    read = products.attributes
+    read = surgery.attributes
     monkeypatch.setattr(
         products, "attributes", lambda of: {key: value for key, value in read(of).items() if key != attribute}
     )
@@ -112,7 +112,7 @@ def _without_bias(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _second_call_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = layers.find_products
+    find = products.find_products
 
     def losing(*arguments: Any) -> Any:
         found = find(*arguments)
@@ -163,7 +163,7 @@ def _state_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _matrix_transposed(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = layers.find_products
+    find = products.find_products
 
     def transposing(*arguments: Any) -> Any:
         found = find(*arguments)
