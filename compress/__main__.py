@@ -30,6 +30,7 @@ def pack(
     key: str | None = None,
     leave: tuple[str, ...] = (),
     inputs: Path | None = None,
+    weights: Path | None = None,
     no_graph: bool = False,
 ) -> None:
     """Compress trained weights into a container in one step, without data and fine-tuning.
@@ -55,6 +56,7 @@ def pack(
         leave: names or shell patterns of layers and parameters to store as they are
         inputs: .npy file of inputs, [inputs, ...], or .npz file with an array for each input, from which the graph of
             a module is traced; without them, a function may give inputs beside its module
+        weights: file of parameters to load into the module that a function gives
         no_graph: leave out the graph, which simulation and ONNX files need
     """
     from compress.networks import with_graph
@@ -70,7 +72,7 @@ def pack(
         raise InputError("give either --config or the options of layers, not both")
     if Path(network).exists() and container.exists() and container.samefile(network):
         raise InputError(f"{container}: the container would replace the weights; choose another file")
-    parameters, opened = _parameters_of(network, key, inputs, no_graph)
+    parameters, opened = _parameters_of(network, key, inputs, weights, no_graph)
     model, left_alone = compress_parameters(parameters, compression, leave=leave)
     if opened is not None and not no_graph:
         model = with_graph(model, opened)
@@ -89,12 +91,12 @@ def pack(
         )
     original = f"NETWORK INPUTS --weights {network}"
     if is_function(network) or opened is not None:
-        original = f"{network} {inputs or 'INPUTS'}"
+        original = f"{network} {inputs or 'INPUTS'}" + (f" --weights {weights}" if weights else "")
     print(f"The accuracy was not measured. To measure it: python -m compress measure {container} {original}")
 
 
 def _parameters_of(
-    network: str, key: str | None, inputs: Path | None, no_graph: bool
+    network: str, key: str | None, inputs: Path | None, weights: Path | None, no_graph: bool
 ) -> tuple[NamedParameters, Network | None]:
     """Return the parameters of a file or of a built network, and the network if its graph is known."""
     from compress.networks import network_source, open_network
@@ -102,6 +104,8 @@ def _parameters_of(
     from compress.weight_files.network_parameters import named_parameters
     from compress.weight_files.reading import read_parameters
 
+    if weights is not None and not is_function(network):
+        raise InputError(f"weights have no effect, since {network} has its own; leave them out")
     if not is_function(network) and kind_of(network) != "onnx":
         if inputs is not None:
             raise InputError(f"inputs have no effect, since {network} has weights alone; leave them out")
@@ -110,7 +114,7 @@ def _parameters_of(
         raise InputError(f"key has no effect, since {network} is no checkpoint; leave it out")
     values = None if inputs is None else _read_inputs(inputs)
     if is_function(network):
-        module, given = network_source(network)
+        module, given = network_source(network, weights)
         if no_graph or (values is None and given is None):
             from compress.modules import plain_module
             from compress.weight_files.checkpoint import state_of
@@ -428,7 +432,7 @@ def _check_suffix(container: Path) -> None:
 
 def _cost(name: str | None, network: Any, inputs: Any) -> Any:
     """Return the cost function of this name, or None."""
-    from traces.graph.intake import named_function
+    from traces.function_names import named_function
 
     return None if name is None else named_function(name)(network, inputs)
 

@@ -14,8 +14,8 @@ from compress.weight_files.network_parameters import Products, computed_weights,
 from compress.weight_files.reading import read_parameters
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Numbers
+from traces.function_names import named_function
 from traces.graph.description import COMPUTED
-from traces.graph.intake import named_function
 
 if TYPE_CHECKING:
     import torch

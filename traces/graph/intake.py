@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.function_names import named_function
 from traces.graph.description import COMPUTED
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues
@@ -21,22 +20,6 @@ from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, wi
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
-
-
-def named_function(name: str) -> Callable[..., Any]:
-    """Return the function named `package.module:function`. Raises InputError if it cannot be called."""
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise InputError(f"{name!r} must be package.module:function, like my_network:build")
-    try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module_name), attribute)
-    except ImportError as error:
-        raise InputError(f"{name}: the module cannot be imported: {error}; run this where Python finds it") from error
-    except AttributeError:
-        raise InputError(f"{name}: the module has no {attribute}") from None
-    if not callable(function):
-        raise InputError(f"{name} must be a function or a class; found {type(function).__name__}")
-    return function
 
 
 def open_network(cls: type[Network], source: Any, inputs: Any) -> Network:
