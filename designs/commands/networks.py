@@ -18,7 +18,7 @@ from designs.results import RESULTS_FOLDER
 from traces import InputError, Network
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npy
-from traces.graph.intake import named_function
+from traces.function_names import named_function
 
 _EVALUATED = 8000  # training images besides the pool
 
@@ -132,7 +132,7 @@ def _any_network(name: str, weights: Path | None, files: InputFiles) -> TrainedN
     if Path(name).suffix.lower() == ".onnx" or os.path.exists(name):
         if weights is not None:
             raise InputError(f"{name} has its own weights, so others have no effect; leave them out")
-        return _with_inputs(Path(name).stem, name, files, None)
+        return _with_inputs(name, Path(name).stem, name, files, None)
     if ":" not in name:
         raise InputError(
             f"network must be one of {', '.join(NETWORKS)}, an ONNX file, or MODULE:FUNCTION; found {name!r}"
@@ -150,12 +150,12 @@ def _any_network(name: str, weights: Path | None, files: InputFiles) -> TrainedN
         )
     if weights is not None:
         load_parameters(network, read_parameters(weights), f"{weights}: must hold the parameters of {name}")
-    return _with_inputs(name, network, files, inputs)
+    return _with_inputs(name, name, network, files, inputs)
 
 
-def _with_inputs(name: str, network: Any, files: InputFiles, inputs: Any) -> TrainedNetwork:
+def _with_inputs(source: str, name: str, network: Any, files: InputFiles, inputs: Any) -> TrainedNetwork:
     if inputs is None and files.inputs is None:
-        raise InputError(f"{name} needs inputs that it is compressed and measured on; give them with --inputs FILE")
+        raise InputError(f"{source} needs inputs that it is compressed and measured on; give them with --inputs FILE")
     labels, evaluation_labels = (
         None if path is None else read_npy(path) for path in (files.labels, files.evaluation_labels)
     )
