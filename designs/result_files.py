@@ -187,6 +187,31 @@ RTL_COLUMNS = {
 }
 
 
+# Experiment "networks"
+NETWORKS_FILE = "networks.parquet"
+NETWORK_STEPS = ("pack", "measure", "plan", "simulate", "codesign", "report")
+NETWORKS_COLUMNS = [
+    Column("network", pa.string(), "", "name of the network"),
+    Column("weights", pa.int64(), "weights", "compressed weights; a tied weight counts once"),
+    Column("products", pa.int64(), "products", "products of a weight with activations"),
+    Column("kinds", pa.string(), "", "kinds of these products"),
+    Column("inputs", pa.int64(), "inputs", "inputs that were simulated"),
+    Column("vectors", pa.float64(), "vectors/input", "vectors that are multiplied, all products and groups"),
+    Column("off_array_operations", pa.int64(), "operations", "operations that are computed off the array"),
+    Column("off_array_elements", pa.int64(), "values/input", "values that they compute"),
+    Column("off_array_macs", pa.int64(), "MACs/input", "multiply-accumulates among them"),
+    Column("useful_macs", pa.float64(), "MACs/input", "multiply-accumulates on the array that are not padding"),
+    Column("cycles", pa.float64(), "cycles/input", "cycles of the array, mean"),
+    Column("energy_pj", pa.float64(), "pJ/input", "energy of the array at 45 nm, mean"),
+    Column("largest_difference", pa.float64(), "1", "of a product's outputs from ONNX Runtime's, relative"),
+    Column("output_difference", pa.float64(), "1", "of the network's outputs, likewise"),
+    Column("file_bytes", pa.int64(), "bytes", "of the planned container"),
+    Column("graph_bytes", pa.int64(), "bytes", "of the graph in it"),
+    Column("compression_ratio", pa.float64(), "1", "parameters in fp32 over the container"),
+    *(Column(f"{step}_s", pa.float64(), "s", f"time of the command {step}, start included") for step in NETWORK_STEPS),
+]
+
+
 def planning_file(folder: Path, network: str, part: str) -> Path:
     """Return the path of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
     return folder / network / part / f"{part}.parquet"

@@ -242,6 +242,23 @@ def rtl(folder: Folder = RESULTS_FOLDER / "rtl") -> None:
         sys.exit(f"the machines disagree on {disagreeing} layers, and {survived} planted faults were not caught")
 
 
+def networks(folder: Folder = RESULTS_FOLDER / "networks") -> None:
+    """Show the real networks that went through every command: products, operations off the array, cycles, seconds.
+
+    For instance:
+
+      python -m reports networks results/networks
+
+    Args:
+        folder: folder of the results of python -m designs experiment networks
+    """
+    from designs.result_files import NETWORK_STEPS, NETWORKS_COLUMNS, NETWORKS_FILE
+    from reports.networks import networks_markdown
+
+    rows = read_rows(folder / NETWORKS_FILE, NETWORKS_COLUMNS, "networks")
+    _write_tables(folder / "tables.md", networks_markdown(rows, NETWORK_STEPS))
+
+
 def codesign(
     folder: Folder = RESULTS_FOLDER / "codesign",
     out: Path | None = None,
@@ -295,6 +312,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "codesign": codesign,
     "paper": paper,
     "rtl": rtl,
+    "networks": networks,
 }
 # Options of former commands, which trained or simulated themselves, with the experiment that has them now
 _MOVED = {

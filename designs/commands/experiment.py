@@ -272,6 +272,34 @@ def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
     _say_next("rtl", out)
 
 
+def networks(
+    names: tyro.conf.Positional[tuple[str, ...]] = (),
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "networks",
+    trials: int = 60,
+) -> None:
+    """Take real networks through every command: pack, measure, plan, simulate, codesign, and the co-design's report.
+
+    Takes about an hour on two cores; the same command goes on after the last finished network. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment networks --data DIR
+
+      python -m designs experiment networks "LSTM tagger" --trials 10
+
+    Args:
+        names: networks to run; default: all whose data are here
+        data: folder that holds models, cifar10 and squeezenet_deep_compression; default: $CODESIGN_DATA
+        out: folder of the results; each network has a folder of its own, with what each command printed
+        trials: designs that each co-design tries
+    """
+    from designs.experiments.networks import run_networks
+
+    run_networks(data_folder(data), out, names, trials)
+    _say_next("networks", out)
+
+
 EXPERIMENTS: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "eie-sweeps": eie_sweeps,
@@ -282,6 +310,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "planning": planning,
     "paper": paper,
     "rtl": rtl,
+    "networks": networks,
 }
 
 

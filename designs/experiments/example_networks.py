@@ -62,7 +62,8 @@ class _LlamaLayer(torch.nn.Module):
         mixed = (scores.softmax(dim=-1) @ values).transpose(1, 2).reshape(-1, steps, shape.dim)
         x = x + self.wo(mixed)
         normal = self.ffn_norm(x)
-        return x + self.w2(functional.silu(self.w1(normal)) * self.w3(normal))
+        output: torch.Tensor = x + self.w2(functional.silu(self.w1(normal)) * self.w3(normal))
+        return output
 
 
 class Llama(torch.nn.Module):
@@ -209,7 +210,7 @@ def train_on_digits(network: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         wanted = labels[chosen] if scores.ndim == 2 else labels[chosen, None].expand(scores.shape[:2])
         loss = functional.cross_entropy(scores.flatten(0, -2), wanted.flatten())
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return network.eval()
 
