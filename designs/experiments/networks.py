@@ -28,14 +28,11 @@ from traces.files.npz import read_npz, write_npy, write_npz
 from traces.shell.progress import progress_bar
 
 _ARRAY = ArrayConfig(num_pes=64, weight_bits=8)
-_SPACE = """[num_pes]
-choices = [4, 16, 64]
-
-[queue_slots]
-choices = [2, 8]
-
-[line_bits]
-choices = [32, 64, 128]
+_SPACE = """[hardware]
+num_pes = [4, 16, 64]
+queue_slots = [2, 8]
+line_bits = [32, 64, 128]
+weight_bits = [3, 4, 5, 6]
 """
 _MODULES = "designs.experiments.example_networks"
 
