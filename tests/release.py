@@ -97,7 +97,7 @@ def check(environment: Environment, wheel: Path, torch: bool) -> str:
         subprocess.run([environment.python, "-m", "venv", folder / "venv"], check=True)
         python = folder / "venv/bin/python"
         (folder / "lowest.txt").write_text(lowest_versions() if environment.lowest else "")
-        extra = "[train]" if torch else ""
+        extra = "[train,onnx]" if torch else ""
         pip: list[str | Path] = [
             python,
             "-m",
