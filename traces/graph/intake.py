@@ -60,6 +60,10 @@ def _of_model(
     try:
         if model.functions:
             model = without_functions(model)
+        for output in model.graph.output:
+            kind = output.type.WhichOneof("value")
+            if kind not in (None, "tensor_type"):
+                raise InputError(f"output {output.name!r} must be a tensor; found {kind}")
         scopes = _scopes(model.graph)
         parameters = take_parameters(model, named)
         _replace_computed(model, parameters, scopes, named is not None)

@@ -104,7 +104,16 @@ def sequence_input() -> Any:
     return made
 
 
+def sequence_output() -> Any:
+    made = model(
+        [node("MatMul", ["x", "w"], ["p"]), node("SequenceConstruct", ["p"])], X, parameters={"w": PARAMETERS["w"].T}
+    )
+    made.graph.output[0].CopyFrom(helper.make_tensor_sequence_value_info("y", 1, None))
+    return made
+
+
 REFUSED: dict[str, tuple[Any, str]] = {
+    "sequence that leaves": (sequence_output, "output 'y' must be a tensor; found sequence_type"),
     "sparse": (sparse, "a network's weights must be dense; found sparse initialisers, which are not handled"),
     "sequence": (sequence_input, "input 's' must be a tensor; found sequence_type"),
     "own domain": (
