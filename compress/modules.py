@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
 
 import torch
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
@@ -14,7 +12,7 @@ from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weig
 from traces import InputError
 from traces.arrangement import Arrangement
 from traces.arrays import Floats32, Numbers
-from traces.torch_modules import computed_tensors, named_parts, named_tensors, unwrapped
+from traces.torch_modules import computed_tensors, independent_copy, named_parts, named_tensors
 
 BUFFER = "a buffer"
 NOT_STORED = "not stored: it counts training"
@@ -238,20 +236,7 @@ def plain_module(module: torch.nn.Module) -> torch.nn.Module:
     InputError
         If the network cannot be copied.
     """
-    module = unwrapped(module)
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        _detach(vars(part), memo)
-    try:
-        copied = copy.deepcopy(module, memo)
-    except (TypeError, RuntimeError, AttributeError) as error:
-        raise InputError(
-            f"the network must be one that copy.deepcopy can copy; found {type(error).__name__}: {error}; take the "
-            f"attribute that it means out of the module"
-        ) from error
-    for part in list(copied.modules()):
-        for name, child in part._modules.items():
-            part._modules[name] = None if child is None else unwrapped(child)
+    copied = independent_copy(module)
     make_plain(copied)
     return copied
 
@@ -344,16 +329,6 @@ def _remove_hook(part: torch.nn.Module, name: str, way: str) -> tuple[list[int],
         del part._forward_pre_hooks[key], part._parameters[f"{name}_orig"], part._buffers[f"{name}_mask"]
     computed = getattr(part, name).detach().clone()
     return [id(source) for source in sources], any(source.requires_grad for source in sources), computed
-
-
-def _detach(value: Any, memo: dict[int, Any]) -> None:
-    """Add a copy of each computed tensor in a value to the memo of deepcopy, which would refuse the tensor."""
-    if isinstance(value, torch.Tensor):
-        if not value.is_leaf:
-            memo[id(value)] = value.detach().clone()
-    elif isinstance(value, dict | list | tuple):
-        for each in value.values() if isinstance(value, dict) else value:
-            _detach(each, memo)
 
 
 def _places(module: torch.nn.Module) -> dict[int, list[str]]:

@@ -38,7 +38,7 @@ SMOKE = (
     ["-c", _MAKE_INPUTS],
     ["-m", "sim", "weights.npy", "--activations", "input.npy", "--num-pes", "8"],
     ["-m", "sim", "weights.npy", "--activations", "input.npy", "--num-pes", "4", "--engine", "reference"],
-    ["-m", "designs", "simulate", "network.dc", "--activations", "images.npy"],
+    ["-m", "designs", "simulate", "network.dc", "--inputs", "images.npy"],
     ["-m", "compress", "show", "network.dc"],
     ["-m", "designs", "experiment", "benchmark"],
     ["-m", "reports"],
@@ -97,7 +97,7 @@ def check(environment: Environment, wheel: Path, torch: bool) -> str:
         subprocess.run([environment.python, "-m", "venv", folder / "venv"], check=True)
         python = folder / "venv/bin/python"
         (folder / "lowest.txt").write_text(lowest_versions() if environment.lowest else "")
-        extra = "[train,onnx]" if torch else ""
+        extra = "[train,onnx]" if torch else "[onnx]"
         pip: list[str | Path] = [
             python,
             "-m",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+
+from traces.errors import InputError
 
 _WRAPPERS = (
     torch.nn.DataParallel,
@@ -37,6 +41,51 @@ def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
             module = module.get_submodule("_orig_mod")  # its class takes a second to import
         else:
             return module
+
+
+def independent_copy(module: torch.nn.Module) -> torch.nn.Module:
+    """Return a copy of a network without its wrappers, also of one whose weights an earlier call computed.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The network.
+
+    Returns
+    -------
+    torch.nn.Module
+        The copy; submodules are not wrapped either.
+
+    Raises
+    ------
+    InputError
+        If the network cannot be copied.
+    """
+    module = unwrapped(module)
+    memo: dict[int, Any] = {}
+    for part in module.modules():
+        _detach(vars(part), memo)
+    try:
+        copied = copy.deepcopy(module, memo)
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise InputError(
+            f"the network must be one that copy.deepcopy can copy; found {type(error).__name__}: {error}; take the "
+            f"attribute that it means out of the module"
+        ) from error
+    for part in list(copied.modules()):
+        for name, child in part._modules.items():
+            part._modules[name] = None if child is None else unwrapped(child)
+    return copied
+
+
+def _detach(value: Any, memo: dict[int, Any]) -> None:
+    """Add a copy of each computed tensor in a value to the memo of deepcopy, which would refuse the tensor."""
+    if isinstance(value, torch.Tensor):
+        if not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
+    elif isinstance(value, dict | list | tuple):
+        for each in value.values() if isinstance(value, dict) else value:
+            _detach(each, memo)
 
 
 def named_parts(module: torch.nn.Module, every_name: bool = False) -> Iterator[tuple[str, torch.nn.Module]]:

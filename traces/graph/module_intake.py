@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import logging
 import warnings
@@ -18,6 +17,7 @@ from traces.arrays import Numbers
 from traces.errors import InputError
 from traces.graph.runtime import Session
 from traces.graph.surgery import WHOLE
+from traces.torch_modules import independent_copy
 
 _BATCH = "inputs"  # name of the axis that holds the inputs
 _CLOSE = 1e-3  # of the largest output, between a module and its graph
@@ -89,16 +89,6 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
     example = {key: value.numpy() for key, value in zip(names, values, strict=True)}
     _check_outputs(name, model, example, example_outputs, mode)
     return model, frozenset(module.state_dict(keep_vars=True)), example
-
-
-def independent_copy(module: torch.nn.Module) -> torch.nn.Module:
-    """Return a copy of a module, also of one whose weights were computed by hooks in an earlier call."""
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        for value in vars(part).values():
-            if isinstance(value, torch.Tensor) and not value.is_leaf:
-                memo[id(value)] = value.detach().clone()
-    return copy.deepcopy(module, memo)
 
 
 class _ProjectedLSTM(torch.nn.Module):
