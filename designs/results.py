@@ -25,12 +25,13 @@ _PROVENANCE = b"eie-codesign"
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a result file: name, type, unit and meaning."""
+    """One column of a result file: name, type, unit and meaning; True if it may have no value."""
 
     name: str
     type: pa.DataType
     unit: str
     description: str
+    nullable: bool = False
 
     @property
     def field(self) -> pa.Field:
@@ -113,7 +114,8 @@ def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tup
         raise InputError(f"{path}: must be a whole Parquet file; reading it failed: {error}") from error
     types = {field.name: field.type for field in table.schema}
     wrong = [column.name for column in columns if types.get(column.name) != column.type]
-    wrong += [name for name in types if table[name].null_count]
+    nullable = {column.name for column in columns if column.nullable}
+    wrong += [name for name in types if table[name].null_count and name not in nullable]
     try:
         origin = json.loads((table.schema.metadata or {}).get(_PROVENANCE, b""))
     except ValueError:

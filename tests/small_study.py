@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,18 +28,26 @@ BINS = 12
 
 def settings(name: str, search: Search) -> dict[str, Any]:
     """Return the settings of a study."""
-    network = {"name": name, "digest": "0" * 16, "densities": [0.5], "weight_bits": [4]}
+    figure, measure = (
+        ("output_error", "relative_error") if "output_error" in search.objectives else ("accuracy_loss", "answers")
+    )
+    network = {
+        **{"name": name, "digest": "0" * 16, "densities": [0.5], "weight_bits": [4], "measure": measure},
+        **{figure: "measure of this test", "layers": {"conv": ["Conv2d", 64.0]}, "off_array": {"Relu": [1, 640, 0]}},
+    }
     return {"space": {"hardware": {"num_pes": [1, 2, 4]}}, "search": dataclasses.asdict(search), "network": network}
 
 
-def points(number: int, layers: Sequence[str], bounds: dict[str, float]) -> list[CodesignPoint]:
+def points(
+    number: int, layers: Sequence[str], bounds: dict[str, float], loss: str = "accuracy_loss"
+) -> list[CodesignPoint]:
     """Return different designs with invented figures that trade off against each other."""
     draw = np.random.default_rng(0)
     designs = []
     for place in range(number):
         speed = float(draw.uniform(1, 100))
         figures = {
-            "accuracy_loss": float(draw.uniform(0, 0.1)),
+            loss: float(draw.uniform(0, 0.1)),
             "latency_us": 1000 / speed,
             "energy_nj": 50 * speed * float(draw.uniform(0.5, 1.5)),
             "area_mm2": 0.1 * speed,
@@ -80,8 +89,9 @@ def write_study(
     objectives : tuple of str
         Objectives of the study.
     """
-    search = Search(objectives, {"accuracy_loss": 0.08}, max(trials, 1), verify=max(verified, 1))
-    found = points(trials, layers, dict(search.bounds))
+    loss = "output_error" if "output_error" in objectives else "accuracy_loss"
+    search = Search(objectives, {loss: 0.08}, max(trials, 1), verify=max(verified, 1))
+    found = points(trials, layers, dict(search.bounds), loss)
     listed = [StudyTrial(number, point) for number, point in enumerate(found)]
     listed += [StudyTrial(trials + number, None, reason) for number, reason in enumerate(refused)]
     origin = provenance(settings(name, search))
@@ -114,8 +124,9 @@ def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) ->
         "trial": number,
         "digest": point.digest,
         **verified_row(point, dataclasses.replace(point, figures=figures)),
-        "accuracy": 0.95 - figures["accuracy_loss"],
-        "test_accuracy": float("nan"),
+        "accuracy": 0.95 - figures.get("accuracy_loss", math.nan),
+        "test_accuracy": math.nan,
+        "output_difference": 1e-7,
         "keeps_bounds": number % 3 != 2,
         "on_front": number % 3 == 0,
     }
@@ -133,5 +144,5 @@ def _layer_row(row: dict[str, Any], layer: str, place: int) -> dict[str, Any]:
     ends = list(range(5, 5 * BINS + 1, 5))
     return found | {
         **{name: row[name] for name in ("trial", "digest")},
-        **{"layer": layer, "scan_order": "rows", "timeline_cycles": ends},
+        **{"layer": layer, "kind": "Linear", "scan_order": "rows", "timeline_cycles": ends},
     }

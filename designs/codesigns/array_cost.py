@@ -1,59 +1,348 @@
-"""Costs of compressed layers on an array, simulated; a cost function for plans (PyTorch needed)."""
+"""Costs of compressed layers of a network on any array, simulated on the vectors that enter them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import OrderedDict, defaultdict
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+import pyarrow as pa
 
-from compress.modules import plain_module, weight_units
-from designs.codesigns.entering_vectors import entering_vectors
-from sim import ArrayConfig, count_all, pack
-from traces import CompressedLayer, InputError
-from traces.arrays import Floats
+from compress.networks import is_module, open_network
+from compress.weight_files.network_parameters import computed_weights, network_products
+from designs.codesigns.product_runs import ProductRuns, RecordedVectors
+from designs.design import Design, Packing
+from designs.sweeps.evaluation import COUNTS, energies_pj
+from designs.sweeps.fitting import fitted
+from designs.sweeps.recorded import LARGEST_ERROR
+from sim import ArrayConfig
+from sim.cost.area import area_mm2
+from traces import CompressedLayer, InputError, Inputs, Network, NetworkLayer, StoredLayer, array_matrices
+from traces.arrangement import Arrangement
+from traces.arrays import Floats64, Numbers
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress import CompressedModel
+    from compress.modules import WeightUnit
+
+_RECORDED_BYTES = 2**28  # of all vectors together
+_FEWEST_RECORDED = 1024
+_KEPT_RUNS = 400
+RECORDED_INPUTS = 8
+_CYCLES = COUNTS.index("cycles")
+
+
+@dataclass(frozen=True)
+class ChosenLayer:
+    """A compressed layer, and a key for its choice, which differs between compressions of the layer."""
+
+    layer: CompressedLayer
+    key: Hashable
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayFigures:
+    """Costs of a network on one design, mean per input; latency and energy are nan if a layer does not run.
+
+    Attributes
+    ----------
+    design : Design
+        The design, with fitted SRAMs if these were requested.
+    latency_us, energy_nj, area_mm2 : float
+        Latency and energy per input, and area.
+    lacking : mapping of str to str
+        Exceeded capacities by layer, of the layers that do not fit.
+    runs : mapping of str to tuple of ProductRuns
+        The products of each compressed layer, in order; none if it is only looked up in, or never called.
+    counts : array [layers, counts]
+        COUNTS per input.
+    errors : array [layers]
+        Bound on the relative error of the mean cycles and energy of each layer, at a confidence level of 95 %.
+    energies_pj : array [blocks, layers]
+        Energy of each block per input, in pJ.
+    """
+
+    design: Design
+    latency_us: float
+    energy_nj: float
+    area_mm2: float
+    lacking: Mapping[str, str]
+    runs: Mapping[str, tuple[ProductRuns, ...]]
+    counts: Floats64
+    errors: Floats64
+    energies_pj: Floats64
 
 
 class ArrayCost:
-    """Latency, energy and SRAM of each layer of a network on one array; a `compress.planning.planner.Cost`.
+    """Latency, energy and SRAM of the compressed layers of a network on arrays; a `compress.planning.planner.Cost`.
+
+    The vectors that enter each product of the network are recorded once. A compressed layer is one parameter of the
+    network; its costs are those of all products that multiply it, such as the groups of a convolution, the steps of a
+    recurrent layer, and all calls of a tied weight. A table of embeddings costs nothing on the array.
 
     Parameters
     ----------
-    module : torch.nn.Module
-        The trained network. The vectors that enter its layers are recorded once.
-    inputs : array [inputs, ...]
+    network : torch.nn.Module, Network, CompressedModel, path or str
+        The original network: a module, or what `Network.open` takes; or a compressed network with its graph.
+    inputs : array, tuple of arrays, dict of arrays, or Inputs
         Inputs to record.
     array : ArrayConfig, optional
-        The array. A layer with wider codes or other gaps is simulated on the same array with these widths.
-    vectors : int
-        Largest number of vectors to simulate per layer. A convolution has one vector per output position, of which
-        evenly spaced ones are simulated.
+        Array of the costs that a plan asks for. A layer with wider codes or other gaps is simulated on the same array
+        with these widths.
+    largest_error : float
+        Largest relative error of each layer's mean cycles and energy, at a confidence level of 95 %. A sample of its
+        vectors is doubled until the error is smaller (`designs.sweeps.recorded.sampled`); 0 for all vectors.
+    most_inputs : int
+        Largest number of inputs to record, the first ones.
+    units : sequence of WeightUnit, optional
+        Compressed layers of the network, if they are not those that a plan of it has.
+
+    Attributes
+    ----------
+    network : Network
+        The network.
 
     Raises
     ------
     InputError
-        If a layer is neither Linear nor Conv2d of one group, or has padding by name.
+        If the network cannot be traced, or none of its compressed layers is multiplied with activations.
     """
 
     def __init__(
-        self, module: torch.nn.Module, inputs: Floats, array: ArrayConfig | None = None, vectors: int = 24
+        self,
+        network: torch.nn.Module | Network | CompressedModel | str,
+        inputs: Any,
+        array: ArrayConfig | None = None,
+        largest_error: float = LARGEST_ERROR,
+        most_inputs: int = RECORDED_INPUTS,
+        units: Sequence[WeightUnit] | None = None,
     ) -> None:
-        self.array = array or ArrayConfig()
-        names = [unit.name for unit in weight_units(plain_module(module))[0]]
-        self._entering = entering_vectors(module, inputs, names, vectors)
+        self.array, self._largest_error = array or ArrayConfig(), largest_error
+        self.network, self._stored = _opened(network, inputs, most_inputs, units)
+        feeds = self.network.part(self.network.bind(getattr(inputs, "given", inputs)), 0, most_inputs)
+        total = self.network.num_inputs(feeds)
+        products: dict[str, list[NetworkLayer]] = defaultdict(list)
+        for product in self.network.flat(self.network.part(feeds, 0, 1)).layers:
+            products[product.weight].append(product)
+        self._products = {
+            name: [product for weight in stored.names for product in products[weight]]
+            for name, stored in self._stored.items()
+        }
+        used = [product for of_layer in self._products.values() for product in of_layer]
+        if not used:
+            raise InputError(
+                f"{self.network.name}: a layer that can be compressed must be multiplied with activations on the "
+                f"array; found {', '.join(self._stored) or 'no weights'}, which are not"
+            )
+        vector_bytes = 4 * sum(product.groups * product.columns for product in used)
+        recorded = self.network.record(feeds, max(_FEWEST_RECORDED, _RECORDED_BYTES // vector_bytes))
+        self._recorded = {name: RecordedVectors(each.vectors, each.per_input, total) for name, each in recorded.items()}
+        self._runs: OrderedDict[Hashable, tuple[ProductRuns, ...]] = OrderedDict()
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the compressed layers."""
+        return tuple(self._stored)
+
+    @property
+    def dense_macs(self) -> float:
+        """Multiply-accumulates of one input if no weight and no activation were zero."""
+        return sum(
+            product.rows * product.columns * self._recorded[product.name].per_input
+            for of_layer in self._products.values()
+            for product in of_layer
+        )
+
+    def shape(self, name: str) -> tuple[int, int]:
+        """Return rows and columns of a layer as it is stored."""
+        return self._stored[name].arrangement.rows, self._stored[name].arrangement.columns
+
+    def products(self, name: str) -> tuple[str, ...]:
+        """Return the names of the products of a layer, in the order of its runs."""
+        return tuple(product.name for product in self._products[name])
+
+    def kind(self, name: str) -> str:
+        """Return the kinds of the products of a layer; "look-up" or "not called" without any."""
+        kinds = dict.fromkeys(product.kind for product in self._products[name])
+        looked_up = set(self._stored[name].names) & set(self.network.lookups)
+        return ", ".join([*kinds, *(["look-up"] if looked_up else [])]) or "not called"
+
+    def vectors_per_input(self, name: str) -> float:
+        """Return the vectors that are multiplied with a layer for one input, in all groups, steps and calls."""
+        return sum(product.groups * self._recorded[product.name].per_input for product in self._products[name])
 
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
-        """Return mean latency_us and energy_nj per input, and the sram_bytes_per_pe of the entries, of a layer."""
-        if layer.name not in self._entering:
-            known = ", ".join(self._entering)
-            raise InputError(f"{layer.name}: the layer must be one of the recorded ones, {known}")
-        entering = self._entering[layer.name]
+        """Return mean latency_us and energy_nj per input, and the sram_bytes_per_pe of the entries, of a layer.
+
+        Parameters
+        ----------
+        layer : CompressedLayer
+            A compressed layer of the network, by its name there.
+        index_bits : int
+            Bits of a gap on the array.
+
+        Raises
+        ------
+        InputError
+            If the network has no such layer, or the layer has another shape.
+        """
         weight_bits = max(self.array.weight_bits, layer.weight_bits)
         array = replace(self.array, weight_bits=weight_bits, index_bits=index_bits)
-        packed = pack(layer, array)
-        counts = [count_all(packed, each, [array])[0] for each in entering.vectors]
+        runs = self._packed(layer.name, layer, Design(array).packing)
+        counts = np.zeros((1, len(COUNTS)))
+        for run in runs:
+            counts[0] += run.on(array)[0].counts(array)
         return {
-            "latency_us": float(np.mean([each.latency_us for each in counts])) * entering.per_input,
-            "energy_nj": float(np.mean([each.energy.total_pj for each in counts])) * entering.per_input / 1e3,
-            "sram_bytes_per_pe": int(packed.stored_per_pe.max()) * array.entry_bits / 8,
+            "latency_us": float(counts[0, _CYCLES]) / array.clock_mhz,
+            "energy_nj": float(energies_pj(array, counts).sum()) / 1e3,
+            "sram_bytes_per_pe": max((run.fullest_pe_entries for run in runs), default=0) * array.entry_bits / 8,
         }
+
+    def work(self, layer: CompressedLayer) -> dict[str, float]:
+        """Return the costs of a compressed layer that do not depend on the array: macs, entries and code_bits."""
+        kept = layer.codes != 0
+        macs = 0.0
+        for product in self._products_of(layer):
+            recorded = self._recorded[product.name]
+            in_places = self._stored[layer.name].in_shape(kept).ravel()[product.places]
+            macs += float((in_places.sum(axis=1) * recorded.activity).sum()) * recorded.per_input
+        return {"macs": macs, "entries": float(kept.sum()), "code_bits": float(layer.weight_bits)}
+
+    def figures(self, layers: Mapping[str, ChosenLayer], design: Design, fit_srams: bool) -> ArrayFigures:
+        """Return the costs of all layers on one design.
+
+        The counts of a layer are kept, so that a design that differs in another layer, in SRAMs or in the clock costs
+        little.
+
+        Parameters
+        ----------
+        layers : mapping of str to ChosenLayer
+            The compressed layers by name.
+        design : Design
+            The design.
+        fit_srams : bool
+            Give every PE the smallest SRAMs that hold each matrix whole (`designs.sweeps.fitting.fitted`).
+
+        Raises
+        ------
+        InputError
+            If an SRAM is outside the SRAM tables, or a layer is not the network's.
+        """
+        runs = {name: self._kept(name, chosen, design.packing) for name, chosen in layers.items()}
+        if fit_srams:
+            design = fitted(design, _sizes(runs.values(), design.packing))
+        array = design.array
+        lacking = {name: next((each.lacking(array) for each in of_layer), "") for name, of_layer in runs.items()}
+        lacking = {name: reason for name, reason in lacking.items() if reason}
+        counts, errors = np.full((len(runs), len(COUNTS)), np.nan), np.zeros(len(runs))
+        if not lacking or array.memory_mode != "resident":
+            for number, (name, of_layer) in enumerate(runs.items()):
+                try:
+                    sampled = [run.on(array) for run in of_layer]
+                    counts[number] = np.sum([np.zeros(len(COUNTS)), *(run.counts(array) for run, _ in sampled)], axis=0)
+                except InputError as error:  # no blocks of the layer fit
+                    lacking[name] = str(error)
+                    continue
+                errors[number] = max((error for _, error in sampled), default=0.0)
+        energies = energies_pj(array, counts)
+        latency_us = float(counts[:, _CYCLES].sum()) / array.clock_mhz
+        energy_nj = float(energies.sum()) / 1e3
+        return ArrayFigures(design, latency_us, energy_nj, area_mm2(array), lacking, runs, counts, errors, energies)
+
+    def _kept(self, name: str, chosen: ChosenLayer, packing: Packing) -> tuple[ProductRuns, ...]:
+        key = (name, chosen.key, packing)
+        if key not in self._runs:
+            self._runs[key] = self._packed(name, chosen.layer, packing)
+            while len(self._runs) > _KEPT_RUNS:
+                self._runs.popitem(last=False)
+        self._runs.move_to_end(key)
+        return self._runs[key]
+
+    def _packed(self, name: str, layer: CompressedLayer, packing: Packing) -> tuple[ProductRuns, ...]:
+        """Return the products of a layer, packed."""
+        runs = []
+        for product in self._products_of(layer):
+            stored = self._stored[name].stored(layer)
+            matrices = array_matrices(product, stored, self._bias_of(product))
+            runs.append(ProductRuns(matrices, self._recorded[product.name], packing, self._largest_error))
+        return tuple(runs)
+
+    def _bias_of(self, product: NetworkLayer) -> Numbers | None:
+        if product.bias is None or product.bias_places is None:
+            return None
+        return np.asarray(self.network.parameters[product.bias]).ravel()[product.bias_places]
+
+    def _products_of(self, layer: CompressedLayer) -> list[NetworkLayer]:
+        stored = self._stored.get(layer.name)
+        if stored is None:
+            raise InputError(f"{layer.name}: must be a layer of {self.network.name}, {', '.join(self._stored)}")
+        expected = (stored.arrangement.rows, stored.arrangement.columns)
+        if layer.codes.shape != expected:
+            raise InputError(f"{layer.name}: codes must be {list(expected)}; found {list(layer.codes.shape)}")
+        return self._products[layer.name]
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Form in which a parameter is compressed."""
+
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    arrangement: Arrangement
+    bias_name: str
+
+    def stored(self, layer: CompressedLayer) -> StoredLayer:
+        """Return a compression of the parameter."""
+        return StoredLayer(layer, self.shape, self.arrangement, self.bias_name)
+
+    def in_shape(self, matrix: Numbers) -> Numbers:
+        """Return a matrix in the shape of the parameter."""
+        return self.arrangement.parameter(matrix, self.shape)
+
+
+def _opened(
+    network: Any, inputs: Any, most_inputs: int, units: Sequence[WeightUnit] | None
+) -> tuple[Network, dict[str, _Stored]]:
+    """Return the network, and the form in which each of its layers is compressed."""
+    if hasattr(network, "stored_layers"):
+        forms = {
+            each.layer.name: _Stored((name,), each.shape, each.arrangement, each.bias_name)
+            for name, each in network.stored_layers.items()
+        }
+        return network.network, forms
+    examples = Inputs.of(inputs)[:most_inputs] if is_module(network) else inputs
+    network = open_network(network, examples)
+    products = network_products(network)
+    if network.module is not None and not computed_weights(network):
+        from compress.modules import weight_units
+
+        units = weight_units(network.module, products=products)[0] if units is None else units
+    if units is not None:
+        return network, {
+            unit.name: _Stored(unit.names, tuple(unit.weight.shape), unit.arrangement, unit.bias_name) for unit in units
+        }
+    forms = {}
+    for name, (_, arrangement) in products.items():
+        layer = name.removesuffix(".weight")
+        forms[layer] = _Stored((name,), network.parameters[name].shape, arrangement, f"{layer}.bias")
+    return network, forms
+
+
+def _sizes(runs: Any, packing: Packing) -> pa.Table:
+    return pa.Table.from_pylist(
+        [
+            {
+                **packing._asdict(),
+                "fullest_pe_entries": int(packed.stored_per_pe.max()),
+                "columns": packed.layer.columns,
+                "rows": packed.layer.rows,
+            }
+            for of_layer in runs
+            for run in of_layer
+            for packed in run.groups
+        ]
+    )

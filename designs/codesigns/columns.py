@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from designs.codesigns.point import CodesignPoint, plain_choices
-from designs.codesigns.search import FIGURES
+from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import HARDWARE_COLUMNS
-from designs.results import Column
+from designs.results import Column, read_results
 
 FRONT_FILE, TRIALS_FILE = "front.parquet", "trials.parquet"
 _FIGURE_UNITS = {
-    "accuracy_loss": ("1", "share of right answers that is lost; without labels, share of answers that change"),
+    "accuracy_loss": (
+        "1",
+        "share of right answers that is lost; without labels, of answers that change; null if answers are not measured",
+    ),
+    "output_error": ("1", "relative error of the outputs, or 1 - cosine, as the settings say; null for answers"),
     "latency_us": ("us/input", "all layers one after the other, mean"),
     "energy_nj": ("nJ/input", "energy at 45 nm, of all blocks and layers, mean"),
     "area_mm2": ("mm2", "area at 45 nm"),
@@ -23,16 +29,17 @@ _FIGURE_UNITS = {
 VERIFIED_COLUMNS = [
     *HARDWARE_COLUMNS,
     Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
-    *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
-    *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name]) for name in FIGURES),
+    *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
+    *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
 ]
 """Columns of every verified design; `verified_row` gives their values."""
 FRONT_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial that found the design"),
     Column("digest", pa.string(), "", "hash of design and choices; the container is front/DIGEST.dc"),
     *VERIFIED_COLUMNS,
-    Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of unchanged answers"),
+    Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of unchanged; else nan"),
     Column("test_accuracy", pa.float64(), "1", "the same on test images, which no choice depends on; nan without any"),
+    Column("output_difference", pa.float64(), "1", "of the array's outputs from the same network's in floating point"),
     Column("keeps_bounds", pa.bool_(), "", "true if all bounds are kept, as measured"),
     Column("on_front", pa.bool_(), "", "true if no other verified design dominates it, as measured"),
 ]
@@ -42,7 +49,10 @@ TRIAL_COLUMNS = [
     Column("refused", pa.string(), "", "the reason why the design is invalid"),
     Column("feasible", pa.bool_(), "", "true if all bounds are kept, as predicted"),
     Column("repeats", pa.bool_(), "", "true if an earlier trial has the same design"),
-    *(Column(name, pa.float64(), unit, f"predicted: {what}") for name, (unit, what) in _FIGURE_UNITS.items()),
+    *(
+        Column(name, pa.float64(), unit, f"predicted: {what}", name in LOSSES)
+        for name, (unit, what) in _FIGURE_UNITS.items()
+    ),
     Column("design", pa.string(), "", "array, row assignment and choices as JSON; empty if the design is invalid"),
     Column("hypervolume", pa.float64(), "1", "share of the box around all costs that is dominated so far"),
 ]
@@ -53,6 +63,17 @@ def verified_row(predicted: CodesignPoint, measured: CodesignPoint) -> dict[str,
     return {
         **measured.design.hardware,
         "choices": json.dumps(plain_choices(predicted.choices)),
-        **{f"predicted_{name}": predicted.figures[name] for name in FIGURES},
-        **{f"measured_{name}": measured.figures[name] for name in FIGURES},
+        **{f"predicted_{name}": predicted.figures.get(name) for name in FIGURES},
+        **{f"measured_{name}": measured.figures.get(name) for name in FIGURES},
     }
+
+
+def loss_of(settings: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the figure that is the loss in the settings of a study, and its description."""
+    network = settings["network"]
+    return next((name, network[name]) for name in LOSSES if name in network)
+
+
+def read_loss(path: Path, columns: Sequence[Column]) -> tuple[str, str]:
+    """Return the figure that is the loss in a result file, and its description."""
+    return loss_of(read_results(path, columns)[1]["settings"])

@@ -82,10 +82,13 @@ def smallest_files(analysis: CompressionAnalysis, most_loss: float) -> list[dict
     files: list[dict[str, Choice]] = []
     for limit in range(LIMITS):
         choices = analysis.planned(limit, 0, LARGEST_LAYERS - 1, widest)
-        if analysis.predict(choices).accuracy_loss <= most_loss and choices not in files:
+        if analysis.predict(choices).loss <= most_loss and choices not in files:
             files.append(choices)
     if not files:
-        raise InputError(f"no compression loses at most {most_loss:g} of the accuracy; allow more, or more bits")
+        raise InputError(
+            f"{analysis.loss.figure} must be at most {most_loss:g}, which no compression reaches; allow more, or more "
+            f"bits"
+        )
     return files
 
 
@@ -129,9 +132,10 @@ def compare(
 
     def exceeded_loss_and_bytes(choices: Mapping[str, Choice]) -> tuple[float, float]:
         predicted = analysis.predict(choices)
-        return max(0.0, predicted.accuracy_loss - step_loss), predicted.file_bytes
+        return max(0.0, predicted.loss - step_loss), predicted.file_bytes
 
-    files = smallest_files(analysis, search.bounds.get("accuracy_loss", 1.0))
+    aims = CodesignProblem(analysis, space, search).search.objectives
+    files = smallest_files(analysis, search.bounds.get(analysis.loss.figure, 1.0))
     best = [min(files, key=exceeded_loss_and_bytes)]
     arrays = Space({name: values for name, values in space.hardware.items() if name != "weight_bits"})
     problems = {
@@ -146,20 +150,20 @@ def compare(
             trials = run_study(problem, folder / method.replace(" ", "_") / str(seed))
             points = [point for _, point in feasible_points(trials).values()]
             runs.append((method, seed, points, len(trials)))
-    costs = np.concatenate([costs_of(points, search.objectives) for _, _, points, _ in runs])
-    box = CostBox.around(search.objectives, costs[non_dominated(costs)])
+    costs = np.concatenate([costs_of(points, aims) for _, _, points, _ in runs])
+    box = CostBox.around(aims, costs[non_dominated(costs)])
     rows = []
     for method, seed, points, evaluations in runs:
         volume = Hypervolume(box)
         for point in points:
-            volume.add([point.figures[name] for name in search.objectives])
+            volume.add([point.figures[name] for name in aims])
         rows.append(
             {
                 "network": analysis.network.name,
                 "method": method,
                 "seed": seed,
                 "evaluations": evaluations,
-                "front": int(non_dominated(costs_of(points, search.objectives)).sum()),
+                "front": int(non_dominated(costs_of(points, aims)).sum()),
                 "hypervolume": volume.share,
             }
         )

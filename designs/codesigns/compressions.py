@@ -14,31 +14,31 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
-import torch
 
+from compress.modules import plain_module, weight_units
 from compress.planning.knapsack import choose
 from compress.planning.layer_compression import layer_file_bytes
-from compress.planning.outputs import num_classes, run_batches
+from compress.planning.outputs import run_outputs
 from compress.planning.plan import Candidate, Choice, Tolerance
 from compress.planning.planner import Planner, make_planner
-from designs.codesigns.entering_vectors import EnteringVectors, entering_vectors
-from designs.codesigns.network_costs import ChosenLayer
+from designs.codesigns.array_cost import RECORDED_INPUTS, ArrayCost, ChosenLayer
+from designs.codesigns.loss import Loss, Measure, choose_loss
 from designs.codesigns.trained_network import TrainedNetwork
+from designs.sweeps.recorded import LARGEST_ERROR
 from traces import CompressedLayer
 from traces.arrays import Floats64
 from traces.shell.progress import progress_bar
 
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12
 """Number of steps of the three parameters."""
-_RECORDED_INPUTS, _RECORDED_VECTORS = 8, 24  # vectors per layer, evenly spaced over a convolution's positions
+_JUDGED_INPUTS = 256  # whose outputs decide what is measured
 _CALIBRATED_PLANS = 6
 _STEPS_OF_ENTRIES = 64
 _TRIED_ALONE = 6  # choices of each layer
 _LEAST_LOSS = 0.02  # share of the largest loss that the smallest limit gives
 _FEW_ANSWERS = 5  # added to measured and expected losses, so that their ratio is damped
+_SMALL_LOSS = 1e-3  # likewise, for losses that are no shares of answers
 _KEPT_CODES_BYTES = 2**28
-_CHANGE = Tolerance(divergence=1.0)
-_DROP = Tolerance(accuracy_drop=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ class LayerOptions:
 
 @dataclass(frozen=True, eq=False)
 class LossPrediction:
-    """Prediction of the accuracy loss from the predicted change of the outputs.
+    """Prediction of the loss from the predicted change of the outputs.
 
     Attributes
     ----------
@@ -124,8 +124,8 @@ class LossPrediction:
     corrections: Floats64
     loss_share: float
 
-    def accuracy_loss(self, change: float) -> float:
-        """Return the predicted accuracy loss for a predicted squared change of the outputs."""
+    def loss(self, change: float) -> float:
+        """Return the predicted loss for a predicted squared change of the outputs."""
         place = math.log(max(change, 1e-300))
         corrected = place + float(np.interp(place, self.predicted, self.corrections))
         return self.loss_share * float(np.interp(corrected, self.changes, self.losses))
@@ -141,15 +141,15 @@ class PredictedCompression:
         The choice of each layer by name.
     change : float
         Expected squared change of the outputs.
-    accuracy_loss : float
-        Predicted accuracy loss.
+    loss : float
+        Predicted loss: of accuracy, of unchanged answers, or the error of the outputs.
     file_bytes : float
         Bytes of the container.
     """
 
     choices: Mapping[str, Choice]
     change: float
-    accuracy_loss: float
+    loss: float
     file_bytes: float
 
 
@@ -163,19 +163,22 @@ class CompressionAnalysis:
         The network.
     planner : Planner
         Planner that compresses the layers.
-    entering : mapping of str to EnteringVectors
-        Recorded vectors that enter each layer.
+    loss : Loss
+        Measure of what is lost.
+    array_cost : ArrayCost
+        Costs of compressed layers on arrays.
     options : LayerOptions
         Choices for each layer, as analysed.
     loss_prediction : LossPrediction
-        Prediction of the accuracy loss.
+        Prediction of the loss.
     limits : array [LIMITS]
         Limits on the predicted change of the outputs, increasing.
     """
 
     network: TrainedNetwork
     planner: Planner
-    entering: Mapping[str, EnteringVectors]
+    loss: Loss
+    array_cost: ArrayCost
     options: LayerOptions
     loss_prediction: LossPrediction
     limits: Floats64
@@ -200,7 +203,7 @@ class CompressionAnalysis:
         Parameters
         ----------
         limit : int
-            Step of the limit on the predicted change of the outputs, 0 (hardly any accuracy loss) to LIMITS - 1.
+            Step of the limit on the predicted change of the outputs, 0 (hardly any loss) to LIMITS - 1.
         work_weight : int
             Weight of work against bytes, 0 (bytes alone) to WORK_WEIGHTS - 1 (work alone).
         largest_layer : int
@@ -225,7 +228,7 @@ class CompressionAnalysis:
         chosen = [self.candidate(name, choices[name]) for name in self.names]
         change = sum(each.change for each in chosen)
         file_bytes = sum(each.costs["file_bytes"] for each in chosen) + self.planner.other_bytes
-        return PredictedCompression(dict(choices), change, self.loss_prediction.accuracy_loss(change), file_bytes)
+        return PredictedCompression(dict(choices), change, self.loss_prediction.loss(change), file_bytes)
 
     def layers(self, choices: Mapping[str, Choice]) -> dict[str, ChosenLayer]:
         """Return the layers, compressed by these choices, in order."""
@@ -241,7 +244,7 @@ class CompressionAnalysis:
             layer = self._layer(name, choice)
             alone = np.array([self.planner.analysis.predicted_change({name: layer.weights()})])
             change = float(self.planner.calibrated(self.names.index(name), alone)[0])
-            costs = {"file_bytes": layer_file_bytes(layer)} | _work(layer, self.entering[name])
+            costs = {"file_bytes": layer_file_bytes(layer)} | self.array_cost.work(layer)
             self._candidates[key] = Candidate(choice, change, costs)
         return self._candidates[key]
 
@@ -258,7 +261,13 @@ class CompressionAnalysis:
         return sum(each.codes.nbytes for each in self._layers.values())
 
 
-def analyse_compression(network: TrainedNetwork, most_loss: float = 0.1, seed: int = 0) -> CompressionAnalysis:
+def analyse_compression(
+    network: TrainedNetwork,
+    most_loss: float = 0.1,
+    seed: int = 0,
+    measure: Measure = "auto",
+    sampling_error: float = LARGEST_ERROR,
+) -> CompressionAnalysis:
     """Analyse a network once, so that any compression of its layers can be predicted.
 
     Parameters
@@ -266,9 +275,13 @@ def analyse_compression(network: TrainedNetwork, most_loss: float = 0.1, seed: i
     network : TrainedNetwork
         The network.
     most_loss : float
-        Accuracy loss at the largest limit on the change of the outputs.
+        Loss at the largest limit on the change of the outputs.
     seed : int
         Seed of the analysis.
+    measure : {"auto", "accuracy", "answers", "relative_error", "cosine"}
+        Measure of what is lost. By default, it follows from labels and outputs (`designs.codesigns.loss`).
+    sampling_error : float
+        Largest relative error of each layer's mean cycles and energy, at a confidence level of 95 %, as of `ArrayCost`.
 
     Returns
     -------
@@ -278,43 +291,41 @@ def analyse_compression(network: TrainedNetwork, most_loss: float = 0.1, seed: i
     Raises
     ------
     InputError
-        If the network has a layer that cannot run on an array, or labels do not fit its outputs.
+        If no layer of the network runs on an array, or labels or measure do not fit its outputs.
     """
-    layers = [name for name, part in network.module.named_modules() if _has_matrix(part)]
-    recorded = network.pool[:_RECORDED_INPUTS]
-    entering = entering_vectors(network.module, recorded, layers, _RECORDED_VECTORS)
-    network.check_labels(num_classes(network.module, network.pool))
+    pool = network.inputs(network.pool)
+    labels = network.checked_labels()[0]
+    judged = pool[:_JUDGED_INPUTS]
+    loss = choose_loss(measure, labels is not None, judged, run_outputs(network.module, judged))
+    units = weight_units(plain_module(network.module), products=network.products)[0]
+    recorded = network.graph_inputs(network.pool, RECORDED_INPUTS)
+    array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units)
     planner = make_planner(
         network.module,
-        network.pool,
-        network.labels,
-        cost=lambda layer, _: _work(layer, entering[layer.name]),
+        pool,
+        labels,
+        kind=loss.kind,
+        cost=lambda layer, _: array_cost.work(layer),
         densities=network.densities,
         weight_bits=network.weight_bits,
         seed=seed,
+        products=network.products,
+        network=network.graph,
     )
-    options = LayerOptions(tuple(unit.name for unit in planner.units), _calibrated_candidates(planner, most_loss))
+    options = LayerOptions(tuple(unit.name for unit in planner.units), _calibrated_candidates(planner, loss, most_loss))
     least = sum(min(each.change for each in of_layer) for of_layer in options.candidates)
-    most = planner.change_of(_DROP, min(0.5, 2 * most_loss))  # plans may lose less than the analysis predicts
+    most = planner.change_of(loss.tolerance(1.0), min(0.5, 2 * most_loss))  # plans may lose less than predicted
     tried = np.geomspace(max(least, most / 1e5), max(most, 2 * least), _CALIBRATED_PLANS)
-    loss_prediction = _measured_losses(network, planner, options, tried)
+    loss_prediction = _measured_losses(network, planner, loss, options, tried, most_loss)
     limits = _limits_within(loss_prediction, float(tried[0]), float(tried[-1]), most_loss)
-    return CompressionAnalysis(network, planner, entering, options, loss_prediction, limits)
+    return CompressionAnalysis(network, planner, loss, array_cost, options, loss_prediction, limits)
 
 
-def _work(layer: CompressedLayer, entering: EnteringVectors) -> dict[str, float]:
-    """Return the costs of a compressed layer that do not depend on the array."""
-    kept = layer.codes != 0
-    return {
-        "macs": float(kept.sum(axis=0) @ entering.activity) * entering.per_input,
-        "entries": float(kept.sum()),
-        "code_bits": float(layer.weight_bits),
-    }
-
-
-def _calibrated_candidates(planner: Planner, most_loss: float) -> list[list[Candidate]]:
+def _calibrated_candidates(planner: Planner, loss: Loss, most_loss: float) -> list[list[Candidate]]:
     """Return all choices for each layer; runs with one layer compressed correct their changes of the outputs."""
-    least = planner.change_of(_DROP, most_loss) / 100  # smaller changes of one layer are hardly measurable
+    least = (
+        planner.change_of(loss.tolerance(1.0), most_loss) / 100
+    )  # smaller changes of one layer are hardly measurable
     aims = [
         np.geomspace(least, max(least, *(each.change for each in of_layer)), _TRIED_ALONE)
         for of_layer in planner.candidates
@@ -331,23 +342,25 @@ def _calibrated_candidates(planner: Planner, most_loss: float) -> list[list[Cand
 
 
 def _measured_losses(
-    network: TrainedNetwork, planner: Planner, options: LayerOptions, limits: Floats64
+    network: TrainedNetwork, planner: Planner, loss: Loss, options: LayerOptions, limits: Floats64, most_loss: float
 ) -> LossPrediction:
-    """Measure a plan for each of these limits on the predicted change, and predict the accuracy loss from them."""
+    """Measure a plan for each of these limits on the predicted change, and predict the loss from them."""
+    lost_of, change_of = loss.tolerance(1.0), Tolerance(**{loss.kind: 1.0})
+    labels = planner.labels if loss.measure == "accuracy" else None
     expected_changes = np.geomspace(float(limits[0]) / 100, float(limits[-1]) * 1000, 64)
-    losses = [planner.expected(_DROP, float(change)) for change in expected_changes]
+    losses = [planner.expected(lost_of, float(change)) for change in expected_changes]
     changes, losses_by_change = np.log(expected_changes), np.maximum.accumulate(np.maximum(losses, 0.0))
     points: list[tuple[float, float]] = []
-    lost = expected = _FEW_ANSWERS / len(planner.pool)
+    lost = expected = _FEW_ANSWERS / len(planner.pool) if loss.of_answers else _SMALL_LOSS * most_loss
     with progress_bar("measuring plans", len(limits)) as advance:
         for limit in limits:
             plan = options.plan(float(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, max(network.weight_bits))
             model = planner.compress(network.module, {name: each.choice for name, each in plan.items()})
-            outputs = run_batches(planner.changed(model), planner.pool)
-            change = planner.change_of(_CHANGE, _CHANGE.measure(planner.outputs, outputs, None))
+            outputs = planner.run(planner.changed(model))
+            change = planner.change_of(change_of, change_of.measure(planner.outputs, outputs, None))
             predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
             points.append((predicted, math.log(change) - predicted))
-            lost += max(0.0, _DROP.measure(planner.outputs, outputs, planner.labels))
+            lost += max(0.0, lost_of.measure(planner.outputs, outputs, labels))
             expected += float(np.interp(math.log(change), changes, losses_by_change))
             advance()
     places, corrections = np.array(sorted(points)).T
@@ -357,7 +370,7 @@ def _measured_losses(
 def _limits_within(prediction: LossPrediction, least: float, most: float, most_loss: float) -> Floats64:
     """Return limits on the predicted change whose predicted losses go from a fiftieth of `most_loss` to `most_loss`."""
     changes = np.geomspace(least, most, 512)
-    losses = np.array([prediction.accuracy_loss(float(change)) for change in changes])
+    losses = np.array([prediction.loss(float(change)) for change in changes])
     within = changes[(losses >= _LEAST_LOSS * most_loss) & (losses <= most_loss)]
     first, last = (float(within[0]), float(within[-1])) if len(within) else (least, most)
     return np.asarray(np.geomspace(first, last, LIMITS), dtype=np.float64)
@@ -372,7 +385,3 @@ def _small(of_layer: Sequence[Candidate], most_entries: float) -> list[Candidate
 def _nearest(of_layer: Sequence[Candidate], change: float) -> Candidate:
     """Return the choice whose predicted change of the outputs is nearest to `change`, by ratio."""
     return min(of_layer, key=lambda each: abs(math.log(max(each.change, 1e-30) / change)))
-
-
-def _has_matrix(part: torch.nn.Module) -> bool:
-    return isinstance(part, torch.nn.Linear | torch.nn.Conv2d | torch.nn.Conv1d | torch.nn.RNNBase)

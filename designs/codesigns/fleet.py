@@ -32,8 +32,8 @@ from designs.codesigns.columns import VERIFIED_COLUMNS, verified_row
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.loop import remove_study, run_study
 from designs.codesigns.point import CodesignPoint
-from designs.codesigns.problem import CodesignProblem
-from designs.codesigns.search import FIGURES, Figure, Search
+from designs.codesigns.problem import CodesignProblem, network_origin
+from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import StudyTrial, feasible_points
 from designs.codesigns.verification import FineTune, Verification
@@ -66,8 +66,8 @@ class Target:
     ----------
     name : str
         Name of the target, of its folder and of its container.
-    max_accuracy_loss : float, optional
-        Largest accuracy loss.
+    max_accuracy_loss, max_output_error : float, optional
+        Largest loss: the first if answers are lost, the second if the error of the outputs is measured.
     max_latency_us, max_energy_nj : float, optional
         Largest latency and energy per input.
     max_area_mm2 : float, optional
@@ -78,7 +78,7 @@ class Target:
         Largest sum of the SRAMs of one PE.
     max_num_pes : int, optional
         Largest number of PEs.
-    minimise : {"accuracy_loss", "latency_us", "energy_nj", "area_mm2", "file_bytes"}
+    minimise : {"accuracy_loss", "output_error", "latency_us", "energy_nj", "area_mm2", "file_bytes"}
         Figure to minimise within the budget.
 
     Raises
@@ -89,6 +89,7 @@ class Target:
 
     name: str
     max_accuracy_loss: float | None = None
+    max_output_error: float | None = None
     max_latency_us: float | None = None
     max_energy_nj: float | None = None
     max_area_mm2: float | None = None
@@ -229,7 +230,7 @@ def fleet(
     space : Space
         Space of the arrays.
     search : Search, optional
-        Trials per target, sampler and seed; the targets give objectives and bounds.
+        Trials per target, sampler, seed and measure of the loss; the targets give objectives and bounds.
     folder : path
         Folder of the results, with a folder for each target.
     fine_tune : callable, optional
@@ -252,11 +253,13 @@ def fleet(
     _check_names(targets)
     if search.bounds or search.objectives != Search().objectives:
         raise InputError("the targets of a fleet have their own bounds and objectives; leave both out of the search")
-    losses = [target.max_accuracy_loss for target in targets if target.max_accuracy_loss is not None]
+    losses = [bound for target in targets for name, bound in target.bounds.items() if name in LOSSES]
     if isinstance(network, CompressionAnalysis):
         analysis = network
     else:
-        analysis = analyse_compression(network, 1.5 * max(losses, default=0.1), search.seed)
+        analysis = analyse_compression(
+            network, 1.5 * max(losses, default=0.1), search.seed, search.measure, search.sampling_error
+        )
     problems, tried = [], []
     for target in targets:
         objectives: tuple[Figure, ...] = (target.minimise,)
@@ -268,7 +271,11 @@ def fleet(
         problems.append(problem)
     rows = [_row(problem, tried, folder, fine_tune) for problem in problems]
     table = table_of(FLEET_COLUMNS, rows)
-    origin = {"targets": [dataclasses.asdict(target) for target in targets], "space": space.to_dict()}
+    origin = {
+        "targets": [dataclasses.asdict(target) for target in targets],
+        "space": space.to_dict(),
+        "network": network_origin(analysis),
+    }
     write_results(folder / FLEET_FILE, table, provenance(origin))
     return table
 

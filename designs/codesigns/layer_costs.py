@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,16 +13,20 @@ import pyarrow as pa
 
 from compress.container.size_report import LayerSize
 from compress.planning.plan import Candidate
-from designs.codesigns.network_costs import ArrayFigures
+from designs.codesigns.array_cost import ArrayCost, ArrayFigures
+from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
-from designs.sweeps.evaluation import COUNTS, ENERGIES, LayerRuns
-from sim import ArrayConfig
+from designs.sweeps.evaluation import COUNTS, ENERGIES, energies_pj
+from sim import ArrayConfig, PackedLayer
 from sim.fixed_point import operands
+from sim.network import LayerCosts
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline_summary import BINNED, timeline_summary
+from traces.arrays import Floats32, Floats64
 
 LAYERS_FILE = "layers.parquet"
 MOST_BINS = 120  # of a timeline
+_TIMED = 64  # vectors whose cycles are told apart
 BYTE_KINDS = ("codes", "gaps", "fillers", "codebook", "code_tables", "bias", "header")
 _CLASS_MEANINGS = (
     "an entry that is not padding is sent out",
@@ -33,9 +40,10 @@ LAYER_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial that found the design"),
     Column("digest", pa.string(), "", "hash of design and choices, as in the front"),
     Column("layer", pa.string(), "", "layer of the network"),
+    Column("kind", pa.string(), "", "kinds of its products; look-up: nothing is multiplied; not called"),
     Column("rows", pa.int64(), "rows", "output activations"),
     Column("columns", pa.int64(), "columns", "input activations"),
-    Column("vectors", pa.float64(), "vectors/input", "vectors that enter: positions of a convolution, else 1"),
+    Column("vectors", pa.float64(), "vectors/input", "vectors that enter: positions, steps, groups, calls"),
     Column("chosen_density", pa.float64(), "1", "share of weights that the choice keeps"),
     Column("density", pa.float64(), "1", "share of weights and biases that are not zero in the container"),
     Column("weight_bits", pa.int64(), "bit", "code, the index of a shared weight"),
@@ -50,6 +58,7 @@ LAYER_COLUMNS = [
     Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
     Column("predicted_cycles", pa.float64(), "cycles/input", "mean"),
     Column("predicted_energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
+    Column("sampling_error", pa.float64(), "1", "bound on the relative error of both predictions by samples, 95 %"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean, measured"),
     *(
         Column(name, pa.float64(), "1/input", f"{name.replace('_', ' ')}, mean, measured")
@@ -69,10 +78,58 @@ LAYER_COLUMNS = [
 ]
 
 
+@dataclass(frozen=True, eq=False)
+class MeasuredCosts:
+    """Costs of a compressed network on one design, as simulated whole.
+
+    Attributes
+    ----------
+    estimated : ArrayFigures
+        Costs from samples of its vectors.
+    layers : mapping of str to list of LayerCosts
+        Counts of the products of each layer, summed over the vectors of each input; empty if the design does not run
+        the network.
+    output_difference : float
+        Largest difference of an output on the array from that of the same network in floating point.
+    """
+
+    estimated: ArrayFigures
+    layers: Mapping[str, Sequence[LayerCosts]]
+    output_difference: float = math.nan
+
+    @cached_property
+    def counts(self) -> Floats64:
+        """COUNTS per input, mean, [layers, counts]; nan if the design does not run the network."""
+        if not self.layers:
+            return np.full_like(self.estimated.counts, np.nan)
+        return np.array([[_mean(of_layer, name) for name in COUNTS] for of_layer in self.layers.values()])
+
+    @cached_property
+    def energies_pj(self) -> Floats64:
+        """Energy of each block per input, in pJ, [blocks, layers]."""
+        return energies_pj(self.estimated.design.array, self.counts)
+
+    @property
+    def latency_us(self) -> float:
+        """Latency per input."""
+        return float(self.counts[:, COUNTS.index("cycles")].sum()) / self.estimated.design.array.clock_mhz
+
+    @property
+    def energy_nj(self) -> float:
+        """Energy per input."""
+        return float(self.energies_pj.sum()) / 1e3
+
+
+def _mean(products: Sequence[LayerCosts], name: str) -> float:
+    names = ("dram_read_bytes", "dram_write_bytes") if name == "dram_bytes" else (name,)
+    return float(sum(np.mean(getattr(product, each)) for product in products for each in names))
+
+
 def layer_rows(
     candidates: Mapping[str, Candidate],
+    cost: ArrayCost,
     predicted: ArrayFigures,
-    measured: ArrayFigures,
+    measured: MeasuredCosts,
     sizes: Sequence[LayerSize],
 ) -> list[dict[str, Any]]:
     """Return LAYER_COLUMNS except trial and digest, as plain values, one row per layer in order.
@@ -81,30 +138,37 @@ def layer_rows(
     ----------
     candidates : mapping of str to Candidate
         The choice of each layer with its predictions.
-    predicted, measured : ArrayFigures
-        Costs of the design: of the layers as the planner makes them, and of the layers of the container.
+    cost : ArrayCost
+        Costs of the layers of the container.
+    predicted : ArrayFigures
+        Costs of the design, of the layers as the planner makes them.
+    measured : MeasuredCosts
+        Costs of the container.
     sizes : sequence of LayerSize
         Sizes of the layers in the container, in order.
 
     Notes
     -----
-    The cycles of the classes add up to the layer's cycles; they are nan if the design does not run the layer. The
-    timeline belongs to the vector whose cycles are nearest to the mean; it is empty if the layer runs in blocks.
+    The cycles of the classes add up to the layer's cycles; they are nan if the design does not run the layer. Their
+    shares are those of a sample of the vectors. The timeline belongs to the vector whose cycles are nearest to the
+    mean, of the product and group with the most cycles; it is empty if the layer runs in blocks or not on the array.
     """
     rows = []
-    for number, ((name, run), size) in enumerate(zip(measured.runs.items(), sizes, strict=True)):
+    estimated = measured.estimated
+    for number, ((name, runs), size) in enumerate(zip(estimated.runs.items(), sizes, strict=True)):
         candidate, before = candidates[name], list(predicted.runs).index(name)
-        array = measured.design.array
+        array, stored = estimated.design.array, cost.shape(name)
         bytes_by_kind = {f"{kind}_bytes": getattr(size, kind) for kind in BYTE_KINDS}
         rows.append(
             {
                 "layer": name,
-                "rows": run.work.layer.rows,
-                "columns": run.work.layer.columns,
-                "vectors": measured.per_input[name],
+                "kind": cost.kind(name),
+                "rows": stored[0],
+                "columns": stored[1],
+                "vectors": cost.vectors_per_input(name),
                 "chosen_density": candidate.choice.density,
                 "density": size.kept / size.parameters,
-                "weight_bits": run.work.layer.weight_bits,
+                "weight_bits": candidate.choice.weight_bits,
                 "array_index_bits": array.index_bits,
                 "file_index_bits": size.index_bits,
                 "scan_order": size.scan_order,
@@ -112,35 +176,46 @@ def layer_rows(
                 "predicted_matrix_bytes": candidate.costs["file_bytes"],
                 "matrix_bytes": float(size.matrix),
                 **bytes_by_kind,
-                "stored_entries": run.packed.stored_entries,
-                "padding_entries": run.packed.padding_entries,
+                "stored_entries": sum(group.stored_entries for run in runs for group in run.groups),
+                "padding_entries": sum(group.padding_entries for run in runs for group in run.groups),
                 "predicted_cycles": float(predicted.counts[before, COUNTS.index("cycles")]),
                 "predicted_energy_pj": float(predicted.energies_pj[:, before].sum()),
+                "sampling_error": float(predicted.errors[before]),
                 "energy_pj": float(measured.energies_pj[:, number].sum()),
                 **dict(zip(COUNTS, map(float, measured.counts[number]), strict=True)),
                 **dict(zip(ENERGIES, map(float, measured.energies_pj[:, number]), strict=True)),
-                **_over_time(run, array, measured.per_input[name], bool(np.isfinite(measured.counts[number]).all())),
+                **_over_time(runs, array, float(measured.counts[number, COUNTS.index("cycles")])),
             }
         )
     return rows
 
 
-def _over_time(run: LayerRuns, array: ArrayConfig, per_input: float, runs: bool) -> dict[str, Any]:
+def _over_time(runs: Sequence[ProductRuns], array: ArrayConfig, cycles: float) -> dict[str, Any]:
     """Return the cycles by class per input, and the timeline of one vector."""
-    if not runs:
-        classes = dict.fromkeys((f"{name}_cycles" for name in CYCLE_CLASSES), float("nan"))
-        return classes | {f"timeline_{name}": [] for name in ("cycles", *BINNED)}
-    vectors = run.work.activations
-    number_format = operands(run.packed.layer, vectors, array).number_format
-    breakdowns = [cycle_breakdown(run.packed, vector, array, number_format) for vector in vectors]
-    means = {
-        f"{name}_cycles": float(np.mean([getattr(each, name).mean() for each in breakdowns]) * per_input)
-        for name in CYCLE_CLASSES
-    }
-    cycles = np.array([each.cycles for each in breakdowns])
-    typical = vectors[int(np.abs(cycles - cycles.mean()).argmin())]
     timeline: dict[str, Any] = {name: [] for name in ("cycles", *BINNED)}
-    if run.stays_on(array):
-        edges, bins = timeline_summary(run.packed, typical, array).bins(MOST_BINS)
+    if not math.isfinite(cycles) or not cycles:
+        value = cycles and math.nan
+        classes = dict.fromkeys((f"{name}_cycles" for name in CYCLE_CLASSES), value)
+        return classes | {f"timeline_{name}": values for name, values in timeline.items()}
+    sampled = [run.on(array)[0] for run in runs]
+    sums = np.zeros(len(CYCLE_CLASSES))
+    busiest: tuple[float, PackedLayer, Floats32] | None = None
+    for run in sampled:
+        for group, packed in enumerate(run.groups):
+            vectors = run.work.group_activations(group)
+            vectors = vectors[np.linspace(0, len(vectors) - 1, min(_TIMED, len(vectors))).astype(np.int64)]
+            number_format = operands(packed.layer, vectors, array).number_format
+            breakdowns = [cycle_breakdown(packed, vector, array, number_format) for vector in vectors]
+            means = [float(np.mean([getattr(each, name).mean() for each in breakdowns])) for name in CYCLE_CLASSES]
+            sums += np.array(means) * run.work.vectors_per_input
+            counts = np.array([each.cycles for each in breakdowns])
+            if busiest is None or counts.mean() > busiest[0]:
+                busiest = counts.mean(), packed, vectors[int(np.abs(counts - counts.mean()).argmin())]
+    assert busiest is not None
+    classes = {
+        f"{name}_cycles": float(share) for name, share in zip(CYCLE_CLASSES, sums / sums.sum() * cycles, strict=True)
+    }
+    if all(run.stays_on(array) for run in sampled):
+        edges, bins = timeline_summary(busiest[1], busiest[2], array).bins(MOST_BINS)
         timeline = {"cycles": edges[1:].tolist()} | {name: values.round(4).tolist() for name, values in bins.items()}
-    return means | {f"timeline_{name}": values for name, values in timeline.items()}
+    return classes | {f"timeline_{name}": values for name, values in timeline.items()}

@@ -121,8 +121,10 @@ def codesign(
 
 
 def analysed(network: TrainedNetwork, search: Search) -> CompressionAnalysis:
-    """Return the analysis for a search; its limits go up to 1.5 times the bound on the accuracy loss."""
-    return analyse_compression(network, 1.5 * search.bounds.get("accuracy_loss", 0.1), search.seed)
+    """Return the analysis for a search; its limits go up to 1.5 times the bound on the loss."""
+    return analyse_compression(
+        network, 1.5 * (search.most_loss or 0.1), search.seed, search.measure, search.sampling_error
+    )
 
 
 def remove_study(folder: Path, storage: str | None, name: str) -> None:
@@ -376,6 +378,7 @@ def _front_row(number: int, point: CodesignPoint, record: dict[str, Any]) -> dic
         **verified_row(point, measured),
         "accuracy": record["accuracy"],
         "test_accuracy": record["test_accuracy"],
+        "output_difference": record["output_difference"],
         "keeps_bounds": measured.feasible,
         "on_front": False,
     }

@@ -24,7 +24,7 @@ class CodesignPoint:
     choices : mapping of str to Choice
         Compression of each layer by name.
     figures : mapping of str to float
-        Predicted or measured value of each of FIGURES.
+        Predicted or measured value of each figure; the loss that is not measured is left out.
     excesses : mapping of str to float
         Relative violation of each bound or constraint; <= 0 if it is kept.
     """

@@ -12,11 +12,11 @@ from typing import Any
 import optuna
 
 from compress.planning.plan import Choice
+from designs.codesigns.array_cost import ArrayFigures
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionAnalysis
-from designs.codesigns.network_costs import ArrayFigures, NetworkOnArrays
+from designs.codesigns.loss import Loss
 from designs.codesigns.point import CodesignPoint, design_digest
 from designs.codesigns.search import Search
-from designs.codesigns.trained_network import TrainedNetwork
 from designs.design import Design
 from designs.hypervolume import LOGARITHMIC
 from designs.space import Parameter, Space
@@ -45,12 +45,20 @@ class CodesignProblem:
     Raises
     ------
     InputError
-        If the space does not fit the network, or has parameters without effect.
+        If the space does not fit the network or has parameters without effect, the search asks for a loss that is not
+        measured, or nothing could exceed its bound on the error of the outputs.
     """
 
     def __init__(self, analysis: CompressionAnalysis, space: Space, search: Search) -> None:
-        self.analysis, self.space, self.search = analysis, space, search
-        self.arrays = NetworkOnArrays(analysis.entering)
+        if search.measure not in ("auto", analysis.loss.measure):
+            raise InputError(
+                f"measure must be that of the analysis, {analysis.loss.measure}; found {search.measure}; analyse again"
+            )
+        self.analysis, self.space = analysis, space
+        self.search = search.of_loss(analysis.loss.figure, analysis.loss.lost)
+        bound = self.search.bounds.get("output_error")
+        if bound is not None:
+            analysis.loss.tolerance(bound).check_reach(analysis.planner.outputs, None)
         parameters = space.parameters(analysis.names)
         self.parameters: dict[str, Parameter] = {name: each for name, each in parameters.items() if each.varies}
         self._fixed = {name: each.at(0) for name, each in parameters.items() if not each.varies}
@@ -122,11 +130,11 @@ class CodesignProblem:
         widest = max(each.weight_bits for each in choices.values())
         if widest > design.array.weight_bits:
             raise InputError(f"codes of {widest} bits are wider than the array's, {design.array.weight_bits}")
-        costs = self.arrays.figures(self.analysis.layers(choices), design, self.search.fit_srams)
+        costs = self.analysis.array_cost.figures(self.analysis.layers(choices), design, self.search.fit_srams)
         compressed = self.analysis.predict(choices)
         if math.isnan(costs.latency_us):
             raise InputError(f"the array does not run the network: {'; '.join(costs.lacking.values())}")
-        figures = all_figures(compressed.accuracy_loss, costs, compressed.file_bytes)
+        figures = all_figures(self.analysis.loss, compressed.loss, costs, compressed.file_bytes)
         return CodesignPoint(costs.design, choices, figures, self.excesses(figures, bool(costs.lacking), costs.design))
 
     def excesses(self, figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
@@ -147,7 +155,7 @@ class CodesignProblem:
         origin = {
             "space": self.space.to_dict(),
             "search": search,
-            "network": network_origin(self.analysis.network),
+            "network": network_origin(self.analysis),
             "logarithms_of": LOGARITHMIC,
         }
         return dict(json.loads(json.dumps(origin)))  # as it comes back from a storage
@@ -160,10 +168,10 @@ class CodesignProblem:
 _FREE = ("trials", "verify", "seed", "sampler")  # may change from run to run
 
 
-def all_figures(accuracy_loss: float, costs: ArrayFigures, file_bytes: float) -> dict[str, float]:
-    """Return the value of each of FIGURES by name."""
+def all_figures(loss: Loss, lost: float, costs: ArrayFigures, file_bytes: float) -> dict[str, float]:
+    """Return the value of each figure by name; the loss that is not measured is left out."""
     return {
-        "accuracy_loss": accuracy_loss,
+        loss.figure: lost,
         "latency_us": costs.latency_us,
         "energy_nj": costs.energy_nj,
         "area_mm2": costs.area_mm2,
@@ -171,19 +179,33 @@ def all_figures(accuracy_loss: float, costs: ArrayFigures, file_bytes: float) ->
     }
 
 
-def network_origin(network: TrainedNetwork) -> dict[str, Any]:
-    """Return the name of a network, a hash of its weights and inputs, and the choices to try."""
+def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
+    """Return what a study says of its network.
+
+    Returns
+    -------
+    dict
+        Name, hash of weights and inputs, densities and weight_bits to try; what is lost and why that is measured; kind
+        and vectors per input of each layer; and what is computed off the array, by operator.
+    """
+    network, cost = analysis.network, analysis.array_cost
     digest = hashlib.sha256()
     for name, values in network.module.state_dict().items():
         digest.update(f"{name}\0".encode() + values.numpy().tobytes())
-    judged = (network.evaluation, network.evaluation_labels, network.test, network.test_labels)
-    for inputs in (network.pool, network.labels, *judged):
-        digest.update(b"none" if inputs is None else inputs.tobytes())
+    for inputs in (network.pool, network.evaluation, network.test):
+        for values in () if inputs is None else network.inputs(inputs).arrays.values():
+            digest.update(values.tobytes())
+    for labels in (network.labels, network.evaluation_labels, network.test_labels):
+        digest.update(b"none" if labels is None else labels.tobytes())
     return {
         "name": network.name,
         "digest": digest.hexdigest()[:16],
         "densities": list(network.densities),
         "weight_bits": list(network.weight_bits),
+        "measure": analysis.loss.measure,
+        analysis.loss.figure: analysis.loss.lost,
+        "layers": {name: [cost.kind(name), cost.vectors_per_input(name)] for name in analysis.names},
+        "off_array": {name: list(each) for name, each in sorted(network.graph.off_array.items())},
     }
 
 

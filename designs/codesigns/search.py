@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
+from designs.codesigns.loss import Measure
+from designs.sweeps.recorded import LARGEST_ERROR
 from traces import InputError
 
-Figure = Literal["accuracy_loss", "latency_us", "energy_nj", "area_mm2", "file_bytes"]
+Figure = Literal["accuracy_loss", "output_error", "latency_us", "energy_nj", "area_mm2", "file_bytes"]
 FIGURES: tuple[Figure, ...] = get_args(Figure)
+LOSSES: tuple[Figure, ...] = ("accuracy_loss", "output_error")
+"""Figures of which a network has one: a share of answers, or the error of outputs that are no answers."""
 Sampler = Literal["tpe", "nsga2", "nsga3"]
 
 
@@ -21,7 +25,8 @@ class Search:
     Attributes
     ----------
     objectives : tuple of str
-        Figures to minimise: accuracy_loss, latency_us, energy_nj, area_mm2, file_bytes.
+        Figures to minimise: accuracy_loss or output_error, latency_us, energy_nj, area_mm2, file_bytes. The default
+        takes the loss that is measured.
     bounds : mapping of str to float
         Upper bounds on figures; they need not be objectives.
     trials : int
@@ -34,6 +39,12 @@ class Search:
         Give every PE the smallest SRAMs that hold each compressed layer whole. False: the space gives the SRAMs.
     verify : int
         Largest number of members of the front to compress and measure.
+    measure : {"auto", "accuracy", "answers", "relative_error", "cosine"}
+        What is lost: right answers, unchanged answers (both are accuracy_loss), the relative error of the outputs, or
+        1 - cosine of their angle (both are output_error). auto: it follows from labels and outputs.
+    sampling_error : float
+        Largest relative error of each layer's predicted cycles and energy because a sample of its vectors is simulated,
+        at a confidence level of 95 %; 0 to simulate all recorded vectors.
 
     Raises
     ------
@@ -48,6 +59,8 @@ class Search:
     seed: int = 0
     fit_srams: bool = True
     verify: int = 40
+    measure: Measure = "auto"
+    sampling_error: float = LARGEST_ERROR
 
     def __post_init__(self) -> None:
         objectives = tuple(self.objectives)
@@ -67,5 +80,40 @@ class Search:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
                 raise InputError(f"{name} must be a whole number of at least {least}; found {value!r}")
+        if self.measure not in get_args(Measure):
+            raise InputError(f"measure must be one of {', '.join(get_args(Measure))}; found {self.measure!r}")
+        if not 0 <= self.sampling_error < 1:
+            raise InputError(f"sampling_error must be 0 to 1, a relative error; found {self.sampling_error!r}")
         object.__setattr__(self, "objectives", objectives)
         object.__setattr__(self, "bounds", dict(self.bounds))
+
+    @property
+    def most_loss(self) -> float | None:
+        """Bound on the loss, if there is one."""
+        return next((bound for name, bound in self.bounds.items() if name in LOSSES), None)
+
+    def of_loss(self, figure: Figure, lost: str) -> Search:
+        """Return the search with the figure of the loss that is measured.
+
+        Parameters
+        ----------
+        figure : str
+            accuracy_loss or output_error.
+        lost : str
+            Description of the loss, for the error.
+
+        Raises
+        ------
+        InputError
+            If the other figure has a bound, or is an objective that was asked for.
+        """
+        other = [name for name in LOSSES if name != figure]
+        objectives: tuple[Figure, ...] = tuple(figure if name in other else name for name in self.objectives)
+        asked = set(self.objectives) if self.objectives != Search.objectives else set()
+        wrong = sorted((asked | set(self.bounds)) & set(other))
+        if wrong:
+            raise InputError(
+                f"{wrong[0]} is not measured for this network, but {figure}: {lost}; bound and minimise {figure}, or "
+                f"give another measure"
+            )
+        return replace(self, objectives=objectives)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
 from compress.class_scores import check_labels
+from compress.networks import PlannedNetwork, is_module
+from compress.planning.outputs import check_labels_of, run_outputs
 from compress.planning.planner import DENSITIES, WEIGHT_BITS
-from traces import InputError
-from traces.arrays import Floats32, Numbers
+from compress.weight_files.network_parameters import Products
+from traces import AnyInputs, InputError, Inputs, Network
+from traces.arrays import Integers64, Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,16 +26,17 @@ class TrainedNetwork:
     ----------
     name : str
         Name of the network in results.
-    module : torch.nn.Module
-        The network; it is not changed.
-    pool : array [inputs, ...]
+    network : torch.nn.Module, Network, path or str
+        The network: a module, an opened network, an ONNX file, or package.module:function, which gives a module. It is
+        not changed.
+    pool : array [inputs, ...], tuple or mapping of arrays, path, or Inputs
         Inputs to compress it on: the first 256 are analysed, all are measured.
-    labels : array of int [inputs], optional
-        Index of the right output for each input of the pool. Without labels, the accuracy loss is the share of answers
-        that change.
-    evaluation, evaluation_labels : array, optional
+    labels : array of int [inputs] or [inputs, positions], optional
+        Index of the right output for each input of the pool, or for each of its positions. Without labels, the loss is
+        the share of answers that change, or the change of the outputs (`designs.codesigns.loss`).
+    evaluation, evaluation_labels : inputs, array, optional
         Inputs and labels that the front is verified on; by default the pool.
-    test, test_labels : array, optional
+    test, test_labels : inputs, array, optional
         Inputs and labels for a reported accuracy; no choice depends on them.
     densities : sequence of float
         Densities to try for each layer.
@@ -40,40 +46,95 @@ class TrainedNetwork:
     Raises
     ------
     InputError
-        If labels are not whole numbers, one per input, or an array lacks its counterpart.
+        If the network or the inputs cannot be read, labels are not whole numbers, one per input, or an array lacks its
+        counterpart.
     """
 
     name: str
-    module: torch.nn.Module
-    pool: Floats32
+    network: torch.nn.Module | Network | str | os.PathLike[str]
+    pool: AnyInputs
     labels: Numbers | None = None
-    evaluation: Floats32 | None = None
+    evaluation: AnyInputs | None = None
     evaluation_labels: Numbers | None = None
-    test: Floats32 | None = None
+    test: AnyInputs | None = None
     test_labels: Numbers | None = None
     densities: Sequence[float] = DENSITIES
     weight_bits: Sequence[int] = WEIGHT_BITS
 
     def __post_init__(self) -> None:
-        self.check_labels()
+        for what, inputs, labels in self._labelled():
+            if labels is not None and inputs is None:
+                raise InputError(f"{what}: there must be inputs for the labels; found none for {len(labels):,} labels")
+            if labels is not None and inputs is not None and is_module(self.network):
+                check_labels(what, labels, len(Inputs.of(inputs)), positions=None)
         if self.test is not None and self.test_labels is None:
             raise InputError("accuracy on the test images needs their labels; give test_labels")
         if self.evaluation is not None and self.labels is not None and self.evaluation_labels is None:
             raise InputError("the pool has labels, so the evaluation needs its own; give evaluation_labels")
 
-    def check_labels(self, classes: int | None = None) -> None:
-        """Raise InputError unless all labels are whole numbers, one per input, and below `classes`, if given."""
-        for what, inputs, labels in (
+    @property
+    def judged_on(self) -> tuple[Inputs, Numbers | None]:
+        """Inputs that designs are verified on, and their labels."""
+        if self.evaluation is None:
+            return self.inputs(self.pool), self.labels
+        return self.inputs(self.evaluation), self.evaluation_labels
+
+    @cached_property
+    def planned(self) -> PlannedNetwork:
+        """The network as plans are made of it."""
+        planned = PlannedNetwork.of(self.network, self.pool)
+        self._graph_of(planned).name = self.name
+        return planned
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """Module that is analysed and compressed."""
+        return self.planned.module
+
+    @property
+    def products(self) -> Products | None:
+        """Parameters that are multiplied with activations or looked up, with their kind and arrangement."""
+        return self.planned.products
+
+    @property
+    def graph(self) -> Network:
+        """Graph of the network; of a module, with its normalisation folded as its plans have it."""
+        return self._graph_of(self.planned)
+
+    def inputs(self, values: AnyInputs) -> Inputs:
+        """Return inputs as the module takes them: the first axis of each array holds the inputs."""
+        return self.planned.inputs(values)
+
+    def graph_inputs(self, values: AnyInputs, most: int) -> dict[str, Numbers]:
+        """Return at most the first `most` inputs as the graph takes them, by name."""
+        if hasattr(self.module, "in_front"):  # it runs the graph
+            given = Inputs.of(values) if isinstance(values, str | os.PathLike) else values
+            return self.graph.part(self.graph.bind(getattr(given, "given", given)), 0, most)
+        return self.graph.bind(Inputs.of(values)[:most].given)
+
+    def checked_labels(self) -> list[Integers64 | None]:
+        """Return the labels of pool, evaluation and test; raise InputError if one is no place of an output."""
+        checked: list[Integers64 | None] = []
+        outputs = None
+        for what, inputs, labels in self._labelled():
+            if labels is None or inputs is None:
+                checked.append(None)
+                continue
+            outputs = outputs or run_outputs(self.module, self.inputs(self.pool)[:2])
+            try:
+                checked.append(check_labels_of(labels, len(self.inputs(inputs)), outputs, "accuracy_drop"))
+            except InputError as error:
+                raise InputError(f"{what}: {error}") from None
+        return checked
+
+    def _labelled(self) -> list[tuple[str, AnyInputs | None, Numbers | None]]:
+        return [
             ("pool", self.pool, self.labels),
             ("evaluation", self.evaluation, self.evaluation_labels),
             ("test", self.test, self.test_labels),
-        ):
-            if labels is not None and inputs is None:
-                raise InputError(f"{what}: there must be inputs for the labels; found none for {len(labels):,} labels")
-            if labels is not None and inputs is not None:
-                check_labels(what, labels, len(inputs), classes)
+        ]
 
-    @property
-    def judged_on(self) -> tuple[Floats32, Numbers | None]:
-        """Inputs that designs are verified on, and their labels."""
-        return (self.pool, self.labels) if self.evaluation is None else (self.evaluation, self.evaluation_labels)
+    @staticmethod
+    def _graph_of(planned: PlannedNetwork) -> Network:
+        assert planned.network is not None  # only untraced modules have none
+        return planned.network

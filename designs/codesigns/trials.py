@@ -14,12 +14,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from designs.codesigns.columns import TRIAL_COLUMNS
 from designs.codesigns.point import CodesignPoint
-from designs.codesigns.search import FIGURES
+from designs.codesigns.search import FIGURES, LOSSES
 from designs.hypervolume import CostBox, Hypervolume
 from designs.results import table_of
 from traces.arrays import Floats64
 
 POINT, REFUSED, ORIGIN = "point", "refused", "origin"
+_NO_FIGURES: dict[str, Any] = {name: None if name in LOSSES else float("nan") for name in FIGURES}
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -88,7 +89,7 @@ def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.
                 "refused": trial.refused,
                 "feasible": point is not None and point.feasible,
                 "repeats": bool(digest) and digest in seen,
-                **{name: float("nan") if point is None else point.figures[name] for name in FIGURES},
+                **(_NO_FIGURES if point is None else {name: point.figures.get(name) for name in FIGURES}),
                 "design": "" if point is None else json.dumps(_design_of(point)),
                 "hypervolume": share,
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,23 +15,26 @@ import torch
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
-from compress.planning.outputs import run_batches
-from compress.compression import compress
-from compress.training.compressor import Stage
+from compress.networks import with_graph
+from compress.planning.outputs import call, float_type, run_outputs
+from compress.training.compressor import Stage, compress_module
 from compress.training.distillation import Batch, distil
-from designs.codesigns.entering_vectors import entering_vectors
-from designs.codesigns.layer_costs import layer_rows
-from designs.codesigns.network_costs import ChosenLayer, NetworkOnArrays
+from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
+from designs.codesigns.layer_costs import MeasuredCosts, layer_rows
+from designs.codesigns.loss import choose_loss, share_right
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem, all_figures
 from designs.codesigns.trained_network import TrainedNetwork
-from traces import InputError
-from traces.arrays import Floats32
+from sim import simulate_network
+from traces import InputError, Inputs
+from traces.arrays import Floats
 from traces.files.atomic_file import write_atomically
 
 FineTune = Callable[[torch.nn.Module, Stage], object]
-_INPUTS, _VECTORS = 16, 64  # that a compressed network is simulated on
+_INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
+_MACS = 4e8
 _BATCH, _TEMPERATURE, _RATE = 125, 2.0, 3e-4
+_Outputs = dict[str, Floats]
 
 
 class Verification:
@@ -50,9 +54,15 @@ class Verification:
     def __init__(self, problem: CodesignProblem, folder: Path, fine_tune: FineTune | None = None) -> None:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.analysis.network
-        self._inputs, self._labels = self.network.judged_on
+        self._reader = problem.analysis.planner.reader
+        self._inputs = self.network.judged_on[0]
+        pool, evaluation, self._test_labels = self.network.checked_labels()
+        self._labels = pool if self.network.evaluation is None else evaluation
         self._tuning = "" if fine_tune is None else _name_of(fine_tune)
-        self._before = run_batches(problem.analysis.planner.module, self._inputs)
+        self._before = self._reader.run(problem.analysis.planner.module, self._inputs)
+        macs = problem.analysis.array_cost.dense_macs
+        judged = self.network.pool if self.network.evaluation is None else self.network.evaluation
+        self._simulated = self.network.graph_inputs(judged, int(min(_INPUTS, max(2, _MACS // macs))))
 
     def __call__(self, point: CodesignPoint) -> dict[str, Any]:
         """Measure a design, unless the folder has its record.
@@ -61,7 +71,8 @@ class Verification:
         -------
         dict
             The measured point as plain values (`CodesignPoint.to_dict`), its SRAMs fitted anew; accuracy,
-            test_accuracy, and under "layers" the rows of `designs.codesigns.layer_costs.layer_rows`.
+            test_accuracy and output_difference, and under "layers" the rows of
+            `designs.codesigns.layer_costs.layer_rows`.
 
         Raises
         ------
@@ -88,23 +99,48 @@ class Verification:
         model = self._compressed(point)
         model.save(self.container(point))
         changed = analysis.planner.changed(model)
-        outputs = run_batches(changed, self._inputs)
+        outputs = self._reader.run(changed, self._inputs)
+        cost = ArrayCost(model, self._simulated, None, search.sampling_error, _INPUTS)
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
-        entering = entering_vectors(changed, self._inputs[:_INPUTS], list(layers), _VECTORS)
-        costs = NetworkOnArrays(entering).figures(layers, point.design, search.fit_srams)
-        figures = all_figures(self._loss(outputs), costs, float(model.size_bytes))
-        excesses = self.problem.excesses(figures, bool(costs.lacking), costs.design)
+        costs = cost.figures(layers, point.design, search.fit_srams)
+        measured_costs, lacking = self._simulate(model, cost, costs)
+        lost = analysis.loss.tolerance(1.0).measure(self._before, outputs, self._labels)
+        figures = all_figures(analysis.loss, lost, costs, float(model.size_bytes))
+        figures |= {"latency_us": measured_costs.latency_us, "energy_nj": measured_costs.energy_nj}
+        excesses = self.problem.excesses(figures, bool(costs.lacking or lacking), costs.design)
         measured = CodesignPoint(costs.design, point.choices, figures, excesses)
-        accuracies = {"accuracy": self._accuracy(outputs), "test_accuracy": self._test_accuracy(changed)}
-        predicted = self.problem.arrays.figures(analysis.layers(point.choices), point.design, search.fit_srams)
+        others = {
+            "accuracy": self._accuracy(outputs),
+            "test_accuracy": self._test_accuracy(changed),
+            "output_difference": measured_costs.output_difference,
+            "fine_tune": self._tuning,
+        }
+        predicted = analysis.array_cost.figures(analysis.layers(point.choices), point.design, search.fit_srams)
         candidates = {name: analysis.candidate(name, each) for name, each in point.choices.items()}
-        rows = layer_rows(candidates, predicted, costs, model.size_report.layers)
-        return measured.to_dict() | accuracies | {"layers": rows, "fine_tune": self._tuning}
+        rows = layer_rows(candidates, cost, predicted, measured_costs, model.size_report.layers)
+        return measured.to_dict() | others | {"layers": rows}
+
+    def _simulate(self, model: CompressedModel, cost: ArrayCost, costs: ArrayFigures) -> tuple[MeasuredCosts, str]:
+        """Return the costs of a network that is simulated whole; nan, and the reason, if the array does not run it."""
+        if math.isnan(costs.latency_us):
+            return MeasuredCosts(costs, {}), "; ".join(costs.lacking.values())
+        packed = {
+            product: run.groups
+            for name, of_layer in costs.runs.items()
+            for product, run in zip(cost.products(name), of_layer, strict=True)
+        }
+        try:
+            result = simulate_network(model, self._simulated, costs.design.array, packed=packed)
+        except InputError as error:
+            return MeasuredCosts(costs, {}), str(error)
+        by_layer = {layer.name: layer for layer in result.layers}
+        counted = {name: [by_layer[product] for product in cost.products(name)] for name in costs.runs}
+        return MeasuredCosts(costs, counted, max(result.output_difference, result.largest_difference)), ""
 
     def _compressed(self, point: CodesignPoint) -> CompressedModel:
-        planner = self.problem.analysis.planner
+        planner, network = self.problem.analysis.planner, self.network
         if self.fine_tune is None:
-            return planner.compress(self.network.module, point.choices)
+            return planner.compress(network.module, point.choices)
         config = CompressionConfig(
             every=LayerSettings(share_bias=False, codebook_bits=16),
             layers={
@@ -112,24 +148,23 @@ class Verification:
             },
             tensor_bits=16,
         )
-        return compress(copy.deepcopy(planner.module), config, self.fine_tune)
+        module = copy.deepcopy(planner.module)
+        return with_graph(compress_module(module, config, self.fine_tune, products=network.products), network.graph)
 
-    def _loss(self, outputs: Floats32) -> float:
-        """Return the share of right answers that is lost; without labels, of answers that changed."""
+    def _accuracy(self, outputs: _Outputs) -> float:
+        """Return the share of right answers; without labels, of unchanged answers; nan if there are no answers."""
+        loss = self.problem.analysis.loss
+        if not loss.of_answers:
+            return math.nan
         if self._labels is None:
-            return float((outputs.argmax(axis=1) != self._before.argmax(axis=1)).mean())
-        return self._accuracy() - self._accuracy(outputs)
-
-    def _accuracy(self, outputs: Floats32 | None = None) -> float:
-        """Return the share of right answers; without labels, of unchanged answers."""
-        right = self._before.argmax(axis=1) if self._labels is None else self._labels
-        return float(((self._before if outputs is None else outputs).argmax(axis=1) == right).mean())
+            return 1 - loss.tolerance(1.0).measure(self._before, outputs, None)
+        return share_right(outputs, self._labels)
 
     def _test_accuracy(self, changed: torch.nn.Module) -> float:
-        """Return the accuracy on the test images, only for the report; nan without any."""
-        if self.network.test is None:
-            return float("nan")
-        return float((run_batches(changed, self.network.test).argmax(axis=1) == self.network.test_labels).mean())
+        """Return the accuracy on the test inputs, only for the report; nan without any."""
+        if self.network.test is None or self._test_labels is None:
+            return math.nan
+        return share_right(self._reader.run(changed, self.network.inputs(self.network.test)), self._test_labels)
 
 
 def _name_of(fine_tune: FineTune) -> str:
@@ -140,7 +175,8 @@ def _name_of(fine_tune: FineTune) -> str:
 class Distillation:
     """Fine-tuning by distillation on the pool, towards the outputs of the original network; labels are not needed.
 
-    The result does not depend on the designs that were tuned before.
+    One row of class scores for each input is distilled with a softmax; of all other outputs, the squared error is
+    minimised. The result does not depend on the designs that were tuned before.
 
     Attributes
     ----------
@@ -171,15 +207,37 @@ class Distillation:
     def __call__(self, module: torch.nn.Module, stage: Stage) -> None:
         """Tune a module in place."""
         draw = torch.Generator().manual_seed(self.seed)
-        pool, answers = self._pool_and_answers
+        pool, outputs, scores = self._pool
 
-        def batches(_: int) -> Iterator[Batch]:
-            for chosen in torch.split(torch.randperm(len(pool), generator=draw), _BATCH):
-                yield pool[chosen], answers[chosen]
+        def chosen() -> Iterator[torch.Tensor]:
+            yield from torch.split(torch.randperm(len(pool), generator=draw), _BATCH)
 
-        distil(module, batches, self.epochs, _RATE, _TEMPERATURE)
+        if scores:
+            inputs, answers = torch.from_numpy(next(iter(pool.arrays.values()))), next(iter(outputs.values()))
+
+            def batches(_: int) -> Iterator[Batch]:
+                for places in chosen():
+                    yield inputs[places], answers[places]
+
+            distil(module, batches, self.epochs, _RATE, _TEMPERATURE)
+            return
+        optimizer = torch.optim.Adam([each for each in module.parameters() if each.requires_grad], _RATE)
+        floats = float_type(module)
+        with torch.enable_grad():
+            for _ in range(self.epochs):
+                for places in chosen():
+                    changed = call(module, pool[places.numpy()], floats)
+                    errors = [torch.nn.functional.mse_loss(changed[name], outputs[name][places]) for name in outputs]
+                    optimizer.zero_grad(set_to_none=True)
+                    torch.stack(errors).sum().backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
 
     @cached_property
-    def _pool_and_answers(self) -> tuple[torch.Tensor, torch.Tensor]:
-        pool, module = self.network.pool, self.network.module.eval()
-        return torch.from_numpy(pool), torch.from_numpy(run_batches(module, pool))
+    def _pool(self) -> tuple[Inputs, dict[str, torch.Tensor], bool]:
+        """The pool, the network's outputs for it, and True if they are a row of class scores for each input."""
+        pool = self.network.inputs(self.network.pool)
+        outputs = run_outputs(self.network.module, pool)
+        scores = choose_loss("auto", self.network.labels is not None, pool, outputs).of_answers
+        one = len(outputs) == 1 and len(pool.names) == 1 and next(iter(outputs.values())).ndim == 2
+        tensors = {name: torch.from_numpy(values) for name, values in outputs.items()}
+        return pool, {name: each for name, each in tensors.items() if each.is_floating_point()}, scores and one

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import tyro
 
+from designs.codesigns.loss import Measure
 from designs.codesigns.search import Search
 from designs.results import RESULTS_FOLDER
 from traces.shell.command_line import data_folder
@@ -17,6 +18,10 @@ def codesign(
     space: tyro.conf.Positional[Path],
     search: Annotated[Search, tyro.conf.arg(name="")],
     network: str = "main",
+    inputs: Path | None = None,
+    labels: Path | None = None,
+    evaluation: Path | None = None,
+    evaluation_labels: Path | None = None,
     data: Path | None = None,
     weights: Path | None = None,
     out: Path = RESULTS_FOLDER / "codesign",
@@ -34,32 +39,44 @@ def codesign(
 
       python -m designs codesign space.toml
 
+      python -m designs codesign space.toml --network net.onnx --inputs x.npy --labels y.npy --bounds accuracy_loss 0.02
+
       python -m designs codesign space.toml --network lenet_5 --data MNIST --bounds accuracy_loss 0.02 area_mm2 4
 
     Args:
         space: TOML file of the space of arrays; a table [compression] adds each layer's density and bits
         search: objectives, bounds, trials
-        network: main (the main job's, trained), lenet_5, resnet_20, or MODULE:FUNCTION that gives a TrainedNetwork
-        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
-        weights: its state dict, .npz or .pt
+        network: an ONNX file; MODULE:FUNCTION that gives a module, a module and inputs, or a TrainedNetwork; or main
+            (the main job's, trained), lenet_5 or resnet_20
+        inputs: .npy file of its inputs, [inputs, ...], or .npz file with an array for each input by name
+        labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]; without them, answers that change
+            are counted, or the error of the outputs is measured (--measure)
+        evaluation: file of other inputs, on which the front is verified; default: the inputs
+        evaluation_labels: .npy file of their labels
+        data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: state dict of the network, .npz or .pt
         out: folder of the results
         storage: URL of the study's storage, or a journal file; default: a journal file in the folder of the results
         name: name of the study in its storage
         fine_tune: epochs on unlabelled images for each verified design, after pruning and after sharing
         fresh: discard the results of earlier runs and the study
     """
+    from designs.codesigns.loop import analysed
     from designs.codesigns.loop import codesign as search_together
     from designs.codesigns.verification import Distillation
-    from designs.commands.networks import open_network
-    from designs.screens.codesign import print_verified
+    from designs.commands.networks import InputFiles, open_network
+    from designs.screens.codesign import print_loss, print_verified
     from designs.space import Space
 
     begin = time.perf_counter()
     arrays = Space.load(space)
-    trained = open_network(network, data_folder(data), weights)
+    files = InputFiles(inputs, labels, evaluation, evaluation_labels)
+    trained = open_network(network, data_folder(data), weights, files)
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
-    table = search_together(trained, arrays, search, out, storage, name, tuning, fresh)
-    print_verified(table, search.objectives)
+    analysis = analysed(trained, search)
+    print_loss(analysis.loss.figure, analysis.loss.lost)
+    table = search_together(analysis, arrays, search, out, storage, name, tuning, fresh)
+    print_verified(table, search.of_loss(analysis.loss.figure, analysis.loss.lost).objectives)
     took = time.perf_counter() - begin
     print(f"Results are in {out} ({took:.0f} s); python -m reports codesign {out} makes a page of them.")
 
@@ -68,6 +85,11 @@ def fleet(
     targets: tyro.conf.Positional[Path],
     space: tyro.conf.Positional[Path],
     network: str = "main",
+    inputs: Path | None = None,
+    labels: Path | None = None,
+    evaluation: Path | None = None,
+    evaluation_labels: Path | None = None,
+    measure: Measure = "auto",
     data: Path | None = None,
     weights: Path | None = None,
     trials: int = 150,
@@ -85,25 +107,35 @@ def fleet(
     Args:
         targets: TOML file with a table for each target: max_area_mm2, max_latency_us, ..., minimise
         space: TOML file of the space of arrays
-        network: main, lenet_5, resnet_20 or MODULE:FUNCTION, see python -m designs codesign --help
-        data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
-        weights: its state dict, .npz or .pt
+        network: an ONNX file, MODULE:FUNCTION, main, lenet_5 or resnet_20, see python -m designs codesign --help
+        inputs: file of its inputs, .npy or .npz
+        labels: .npy file of their labels
+        evaluation: file of other inputs, on which designs are verified; default: the inputs
+        evaluation_labels: .npy file of their labels
+        measure: what is lost, see python -m designs codesign --help
+        data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
+        weights: state dict of the network, .npz or .pt
         trials: designs to try for each target
         seed: seed of the search
         out: folder of the results
         fine_tune: epochs on unlabelled images for each verified design, after pruning and after sharing
         fresh: discard the results of earlier runs
     """
+    from designs.codesigns.columns import read_loss
+    from designs.codesigns.fleet import FLEET_COLUMNS, FLEET_FILE, read_fleet
     from designs.codesigns.fleet import fleet as search_fleet
-    from designs.codesigns.fleet import read_fleet
     from designs.codesigns.verification import Distillation
-    from designs.commands.networks import open_network
-    from designs.screens.codesign import print_fleet
+    from designs.commands.networks import InputFiles, open_network
+    from designs.screens.codesign import print_fleet, print_loss
     from designs.space import Space
 
     all_targets, arrays = read_fleet(targets), Space.load(space)
-    trained = open_network(network, data_folder(data), weights)
+    trained = open_network(
+        network, data_folder(data), weights, InputFiles(inputs, labels, evaluation, evaluation_labels)
+    )
     tuning = Distillation(trained, fine_tune, seed) if fine_tune else None
-    table = search_fleet(trained, all_targets, arrays, Search(trials=trials, seed=seed), out, tuning, fresh)
+    search = Search(trials=trials, seed=seed, measure=measure)
+    table = search_fleet(trained, all_targets, arrays, search, out, tuning, fresh)
+    print_loss(*read_loss(out / FLEET_FILE, FLEET_COLUMNS))
     print_fleet(table)
     print(f"Results are in {out}.")

@@ -12,13 +12,18 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from designs.codesigns.search import FIGURES
+from designs.codesigns.search import FIGURES, LOSSES
 from designs.screens.sweep import varied_parameters
 from traces.pareto import non_dominated
 from traces.shell.command_line import console
 
 Row = dict[str, Any]
 _ARRAY = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+
+
+def print_loss(figure: str, lost: str) -> None:
+    """Print what the loss of a study is."""
+    print(f"{figure} is the {lost}.")
 
 
 def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
@@ -31,12 +36,14 @@ def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
     )
     varied = varied_parameters(table)
     shown = Table(title="As measured, and as predicted", title_justify="left")
-    pairs = [heading for name in FIGURES for heading in (name, "predicted")]
-    for heading in ("design", *varied, "test accuracy", *pairs):
+    figures = _measured(table, "measured_")
+    pairs = [heading for name in figures for heading in (name, "predicted")]
+    tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
+    for heading in ("design", *varied, *tested, *pairs):
         shown.add_column(heading.replace("_", " "), justify="right")
     for row in front:
-        costs = [row[f"{kind}_{name}"] for name in FIGURES for kind in ("measured", "predicted")]
-        cells = [*(row[name] for name in varied), row["test_accuracy"], *costs]
+        costs = [row[f"{kind}_{name}"] for name in figures for kind in ("measured", "predicted")]
+        cells = [*(row[name] for name in (*varied, *tested)), *costs]
         shown.add_row(row["digest"][:8], *map(_short, cells))
     _wide_console().print(shown)
 
@@ -50,11 +57,12 @@ def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:
         f"these are Pareto-optimal in {', '.join(objectives)}."
     )
     shown = Table(title="As predicted", title_justify="left")
-    for heading in ("design", *_ARRAY, *FIGURES):
+    figures = _measured(table, "")
+    for heading in ("design", *_ARRAY, *figures):
         shown.add_column(heading.replace("_", " "), justify="right")
     for row in front:
         array = json.loads(row["design"])["array"]
-        cells = [*(array[name] for name in _ARRAY), *(row[name] for name in FIGURES)]
+        cells = [*(array[name] for name in _ARRAY), *(row[name] for name in figures)]
         shown.add_row(row["digest"][:8], *map(_short, cells))
     console().print(shown)
 
@@ -62,17 +70,24 @@ def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:
 def print_fleet(table: pa.Table) -> None:
     """Print the design of each target as measured, and the bounds that it violates."""
     shown = Table(title="One analysis, one design per target, as measured", title_justify="left")
-    for heading in ("target", *_ARRAY, "test_accuracy", *FIGURES, "sram_bytes_per_pe", "minimised", "budget"):
+    figures = _measured(table, "measured_")
+    tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
+    for heading in ("target", *_ARRAY, *tested, *figures, "sram_bytes_per_pe", "minimised", "budget"):
         shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
     for row in table.to_pylist():
         shown.add_row(
-            *(_short(row[name]) for name in ("target", *_ARRAY, "test_accuracy")),
-            *(_short(row[f"measured_{name}"]) for name in FIGURES),
+            *(_short(row[name]) for name in ("target", *_ARRAY, *tested)),
+            *(_short(row[f"measured_{name}"]) for name in figures),
             _short(row["sram_bytes_per_pe"]),
             row["minimised"],
             "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
         )
     _wide_console().print(shown)
+
+
+def _measured(table: pa.Table, beginning: str) -> list[str]:
+    """Return the figures of a study: all but the loss that is not measured."""
+    return [name for name in FIGURES if name not in LOSSES or table[f"{beginning}{name}"].null_count < table.num_rows]
 
 
 def _front(rows: Sequence[Row], costs: Sequence[str]) -> list[Row]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE
-from designs.codesigns.search import FIGURES
+from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE, loss_of
+from designs.codesigns.search import FIGURES, LOSSES
 from designs.results import read_results
-from designs.screens.codesign import print_predicted, print_verified
+from designs.screens.codesign import print_loss, print_predicted, print_verified
 from designs.screens.sweep import print_sweep
 from designs.sweeps.sweep import read_sweep
 from designs.sweeps.totals import Objective
@@ -40,10 +40,15 @@ def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) 
         if unknown:
             known = ", ".join(FIGURES)
             raise InputError(f"objectives of a co-design must be among {known}; found {', '.join(unknown)}")
-        if (result / FRONT_FILE).exists():
-            print_verified(read_results(result / FRONT_FILE, FRONT_COLUMNS)[0], objectives)
-        else:
-            print_predicted(read_results(result / TRIALS_FILE, TRIAL_COLUMNS)[0], objectives)
+        verified = (result / FRONT_FILE).exists()
+        file, columns = (FRONT_FILE, FRONT_COLUMNS) if verified else (TRIALS_FILE, TRIAL_COLUMNS)
+        table, origin = read_results(result / file, columns)
+        figure, lost = loss_of(origin["settings"])
+        other = sorted(set(objectives) & set(LOSSES) - {figure})
+        if other:
+            raise InputError(f"the loss of this co-design is {figure}, the {lost}; found {other[0]}; take {figure}")
+        print_loss(figure, lost)
+        (print_verified if verified else print_predicted)(table, objectives)
         return
     unknown = sorted(set(objectives) - set(get_args(Objective)))
     if unknown:

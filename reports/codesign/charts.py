@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 
 from designs.codesigns.layer_costs import BYTE_KINDS
+from designs.codesigns.search import LOSSES
 from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
     DOMINATED,
@@ -18,6 +19,7 @@ from reports.codesign.data import (
     PREDICTED_FRONT,
     TRIED,
     TRIED_INFEASIBLE,
+    costs_of,
     is_logarithmic,
     stairs,
     words,
@@ -108,7 +110,7 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
         tooltip=[
             alt.Tooltip("name:N", title="design"),
             alt.Tooltip("kind:N"),
-            *(alt.Tooltip(f"{name}:Q", title=_title(name), format=_format(name)) for name in LABELS),
+            *(alt.Tooltip(f"{name}:Q", title=_title(name), format=_format(name)) for name in _figures(designs)),
         ],
     )
     tried = base.transform_filter(_one_of(TRIED, TRIED_INFEASIBLE))
@@ -253,7 +255,7 @@ def _axis(designs: Sequence[Row], figure: str) -> dict[str, Any]:
     return {
         "title": _title(figure),
         "scale": alt.Scale(**kind, nice=False, padding=24),
-        "axis": alt.Axis(format=".1~%" if figure == "accuracy_loss" else ",.10~g", tickCount=6),
+        "axis": alt.Axis(format=".1~%" if figure in LOSSES else ",.10~g", tickCount=6),
     }
 
 
@@ -278,8 +280,13 @@ def _title(figure: str) -> str:
 
 
 def _format(figure: str) -> str:
-    return ".2%" if figure == "accuracy_loss" else ",.4~g"
+    return ".2%" if figure in LOSSES else ",.4~g"
 
 
 def _literal(names: Mapping[str, str]) -> str:
     return "{" + ", ".join(f"'{name}': '{shown}'" for name, shown in names.items()) + "}"
+
+
+def _figures(designs: Sequence[Row]) -> list[str]:
+    """Return the figures that designs have."""
+    return [name for name in LABELS if any(name in costs_of(design) for design in designs)]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from designs.codesigns.folder import StudyResults
-from designs.codesigns.search import FIGURES
+from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import ARRAY_FIELDS, HARDWARE
 from designs.hypervolume import LOGARITHMIC, CostBox
 from traces.pareto import non_dominated
@@ -20,6 +20,7 @@ from traces.pareto import non_dominated
 Row = dict[str, Any]
 LABELS = {
     "accuracy_loss": ("accuracy lost", "%"),
+    "output_error": ("error of the outputs", "%"),
     "latency_us": ("latency", "us"),
     "energy_nj": ("energy", "nJ"),
     "area_mm2": ("area", "mm2"),
@@ -41,14 +42,15 @@ class CodesignData:
     study : StudyResults
         Result files of the study.
     figures : tuple of str
-        Costs of every design, objectives first.
+        Costs of every design, objectives first; of the losses, the one that is measured.
     varied : tuple of str
         Settings in which designs differ.
     fixed : dict
         Values of the other settings.
     designs : list of dict
-        Each has id, trial, kind, predicted, measured and accuracy (None: not verified), test_accuracy (None: no test
-        images), settings and choices. Costs are by figure, settings by name, choices [density, bits] by layer.
+        Each has id, trial, kind, predicted, measured (None: not verified), accuracy (None: not verified, or outputs are
+        no answers), test_accuracy (None: no test images), settings and choices. Costs are by figure, settings by name,
+        choices [density, bits] by layer.
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
@@ -99,13 +101,26 @@ def codesign_data(study: StudyResults) -> CodesignData:
             layers.setdefault(row["digest"], []).append(row)
     return CodesignData(
         study,
-        tuple(sorted(FIGURES, key=lambda name: (name not in study.objectives, FIGURES.index(name)))),
+        tuple(sorted(_measured_figures(study), key=lambda name: (name not in study.objectives, FIGURES.index(name)))),
         varied,
         {name: designs[0]["settings"][name] for name in HARDWARE if name not in varied} if designs else {},
         designs,
         layers,
         dict(Counter(reason for reason in study.trials["refused"].to_pylist() if reason).most_common()),
     )
+
+
+def _measured_figures(study: StudyResults) -> list[str]:
+    return [name for name in FIGURES if name not in LOSSES or study.trials[name].null_count < study.trials.num_rows]
+
+
+def _figures(row: Row, beginning: str = "") -> Row:
+    """Return the figures of a row; a loss that is not measured is null there."""
+    return {name: row[beginning + name] for name in FIGURES if row[beginning + name] is not None}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _verified(study: StudyResults) -> list[Row]:
@@ -116,10 +131,10 @@ def _verified(study: StudyResults) -> list[Row]:
             "id": row["digest"],
             "trial": row["trial"],
             "kind": FRONT if row["on_front"] else DOMINATED if row["keeps_bounds"] else INFEASIBLE,
-            "predicted": {name: row[f"predicted_{name}"] for name in FIGURES},
-            "measured": {name: row[f"measured_{name}"] for name in FIGURES},
-            "accuracy": row["accuracy"],
-            "test_accuracy": None if math.isnan(row["test_accuracy"]) else row["test_accuracy"],
+            "predicted": _figures(row, "predicted_"),
+            "measured": _figures(row, "measured_"),
+            "accuracy": _number(row["accuracy"]),
+            "test_accuracy": _number(row["test_accuracy"]),
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
         }
@@ -133,7 +148,7 @@ def _tried(row: Row) -> Row:
         "id": row["digest"],
         "trial": row["trial"],
         "kind": TRIED if row["feasible"] else TRIED_INFEASIBLE,
-        "predicted": {name: row[name] for name in FIGURES},
+        "predicted": _figures(row),
         "measured": None,
         "accuracy": None,
         "test_accuracy": None,
@@ -155,7 +170,7 @@ def _mark_front(designs: Sequence[Row], objectives: Sequence[str]) -> None:
 
 def default_axes(data: CodesignData) -> tuple[str, str]:
     """Return the first axes of the chart, x and y: the first two objectives besides accuracy, if there are two."""
-    hardware = [name for name in data.study.objectives if name != "accuracy_loss"]
+    hardware = [name for name in data.study.objectives if name not in LOSSES]
     return (hardware[0], hardware[1]) if len(hardware) > 1 else (data.figures[1], data.figures[0])
 
 

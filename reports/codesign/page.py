@@ -11,6 +11,8 @@ from typing import Any
 from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
+from designs.codesigns.columns import loss_of
+from designs.codesigns.search import LOSSES
 from reports.codesign import charts as charts
 from reports.codesign.data import (
     FRONT,
@@ -29,6 +31,7 @@ from reports.codesign.data import (
     words,
 )
 
+_OWN_TABLES = "layers", "off_array"  # of what a study says of its network
 _MOST_LISTED = 300  # designs in the table
 _CAPTIONS = {
     "cycles": "Cycles by class, mean of all PEs",
@@ -36,7 +39,15 @@ _CAPTIONS = {
     "bytes": "Bytes in the container by content",
 }
 _PLAN_HEADS = (
-    *("layer", "rows x columns", "density, chosen", "density, in the file", "codebook bits"),
+    *(
+        "layer",
+        "kind",
+        "rows x columns",
+        "vectors per input",
+        "density, chosen",
+        "density, in the file",
+        "codebook bits",
+    ),
     *("gap bits, array", "gap bits, file"),
     *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
     *("nJ predicted", "measured", "off by"),
@@ -105,7 +116,7 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
         "axes": default_axes(data),
         "layer": max(range(len(opened_layers)), key=lambda place: _cycles(opened_layers[place]), default=0),
         "figures": [
-            {"name": name, "label": ", ".join(LABELS[name]), "kind": "share" if name == "accuracy_loss" else ""}
+            {"name": name, "label": ", ".join(LABELS[name]), "kind": "share" if name in LOSSES else ""}
             for name in data.figures
         ],
         "settings": [words(name) for name in data.varied],
@@ -177,7 +188,8 @@ def _summary(data: CodesignData) -> str:
         else "None is verified yet: every number here is a prediction. The same python -m designs codesign continues."
     )
     tried = f"{len(data.designs):,} designs of a compressed network and its array were tried to minimise {listed}"
-    return f"{tried}. {outcome}"
+    figure, lost = loss_of(data.study.origin["settings"])
+    return f"{tried}. {outcome} {LABELS[figure][0].capitalize()}: {lost}."
 
 
 def _tiles(data: CodesignData) -> list[Row]:
@@ -230,18 +242,34 @@ def _made(data: CodesignData) -> list[Row]:
             "Space",
             {f"{table}.{name}": value for table, values in settings["space"].items() for name, value in _items(values)},
         ),
-        ("Network", settings["network"]),
+        ("Network", {name: value for name, value in settings["network"].items() if name not in _OWN_TABLES}),
         ("Settings that all designs share", data.fixed),
         ("Versions", {**origin["versions"], **({"sources": origin["sources"]} if origin["sources"] else {})}),
         ("Trials that are no designs", {reason: f"{number:,}" for reason, number in data.refused.items()}),
     ]
     if "fine_tuned" in settings:
         blocks[0][1]["fine_tuned"] = settings["fine_tuned"]
-    return [
+    tables = [
         {"title": title, "rows": [(words(name), _text(value)) for name, value in values.items()]}
         for title, values in blocks
-        if values
     ]
+    layers, off_array = (settings["network"][name] for name in _OWN_TABLES)
+    tables.append(
+        {
+            "title": "Layers of the network",
+            "rows": [(name, f"{kind}, {vectors:,.4g} vectors per input") for name, (kind, vectors) in layers.items()],
+        }
+    )
+    tables.append(
+        {
+            "title": "Computed off the array, per input",
+            "rows": [
+                (operator, f"{count:,} operations, {elements:,} values, {macs:,} multiply-accumulates")
+                for operator, (count, elements, macs) in off_array.items()
+            ],
+        }
+    )
+    return [table for table in tables if table["rows"]]
 
 
 def _items(values: Any) -> Sequence[tuple[str, Any]]:
@@ -257,5 +285,5 @@ def _text(value: Any) -> str:
 
 
 def _short(value: float, figure: str) -> str:
-    shown = 100 * value if figure == "accuracy_loss" else value
+    shown = 100 * value if figure in LOSSES else value
     return f"{shown:,.0f}" if abs(shown) >= 1000 else f"{shown:.3g}"

@@ -103,8 +103,10 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
     designs = [
         {
             **{name: design[name] for name in ("trial", "id", "kind")},
-            **{f"predicted_{name}": design["predicted"][name] for name in FIGURES},
-            **{f"measured_{name}": (design["measured"] or {}).get(name, "") for name in FIGURES},
+            **{f"predicted_{name}": design["predicted"][name] for name in FIGURES if name in data.figures},
+            **{
+                f"measured_{name}": (design["measured"] or {}).get(name, "") for name in FIGURES if name in data.figures
+            },
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),

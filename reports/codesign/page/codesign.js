@@ -215,7 +215,7 @@ function plan_row(layer) {
   const costs = pairs.flatMap(([measured, predicted]) => [
     layer[predicted], layer[measured], [relative(layer[predicted], layer[measured]), "change"]]);
   const shape = `${layer.rows} x ${layer.columns}`;
-  const settings = [shape, [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
+  const settings = [layer.kind, shape, layer.vectors, [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
   return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits, ...costs] };
 }
 

@@ -32,7 +32,7 @@ def test_a_layer_without_effect_takes_its_smallest_choice(kind: str, tmp_path: P
     names = ("side",) if kind == "zeros" else ("side", "other_head")
     for limit, work_weight in ((0, 0), (LIMITS // 2, WORK_WEIGHTS // 2), (LIMITS - 1, WORK_WEIGHTS - 1)):
         chosen = analysis.planned(limit, work_weight, LARGEST_LAYERS - 1, 4)
-        assert np.isfinite(analysis.predict(chosen).accuracy_loss)
+        assert np.isfinite(analysis.predict(chosen).loss)
         for name in names:
             of_layer = analysis.planner.candidates[analysis.names.index(name)]
             least = min(each.costs["file_bytes"] for each in of_layer)
@@ -56,7 +56,8 @@ class UnusedHead(torch.nn.Module):
 def test_a_layer_that_is_never_called_costs_nothing_on_the_array(tmp_path: Path) -> None:
     torch.manual_seed(0)
     analysis = analyse_compression(trained(UnusedHead().eval()))
-    assert analysis.entering["unused"].per_input == 0
+    assert analysis.array_cost.vectors_per_input("unused") == 0
+    assert analysis.array_cost.kind("unused") == "not called"
     table = codesign(analysis, SPACE, Search(trials=4, verify=1), tmp_path)
     assert np.isfinite(table.column("measured_latency_us").to_numpy()).all()
 

@@ -30,6 +30,7 @@ from designs import (  # noqa: E402
     codesign,
 )
 from designs.codesigns import storage as study_storage  # noqa: E402
+from designs.codesigns.array_cost import ArrayCost  # noqa: E402
 from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
 from designs.codesigns.compressions import (  # noqa: E402
     LARGEST_LAYERS,
@@ -38,10 +39,8 @@ from designs.codesigns.compressions import (  # noqa: E402
     CompressionAnalysis,
     analyse_compression,
 )
-from designs.codesigns.entering_vectors import entering_vectors  # noqa: E402
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.codesigns.loop import run_study, spread_out  # noqa: E402
-from designs.codesigns.network_costs import NetworkOnArrays  # noqa: E402
 from designs.codesigns.point import CodesignPoint  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
@@ -56,7 +55,6 @@ from tests.commands import environment_with  # noqa: E402
 from tests.conftest import PROJECT  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 from traces import InputError  # noqa: E402
-from traces.convolution import Convolution  # noqa: E402
 from traces.pareto import non_dominated  # noqa: E402
 
 SPACE = Space(
@@ -123,14 +121,12 @@ def finished_trials(folder: Path) -> list[optuna.trial.FrozenTrial]:
 
 def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> None:
     network = small_network()
-    inputs = network.pool[:3]
+    inputs = np.asarray(network.pool)[:3]
     analysis = analyse_compression(network)
     choices = analysis.planned(20, 4, LARGEST_LAYERS - 1, 4)
     layers = analyse_compression(network).layers(choices)
     array = ArrayConfig(num_pes=3, queue_slots=4, index_bits=3)
-    found = NetworkOnArrays(entering_vectors(network.module, inputs, list(layers), 10_000)).figures(
-        layers, Design(array), fit_srams=False
-    )
+    found = ArrayCost(network.module, inputs, largest_error=0).figures(layers, Design(array), fit_srams=False)
     parts = dict(network.module.named_children())
     latency = energy = 0.0
     seen = torch.from_numpy(inputs)
@@ -138,7 +134,8 @@ def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> N
         if name in layers:
             entering = seen.numpy()
             if name == "conv":
-                entering = Convolution((3, 3), (1, 1), (1, 1)).unroll(entering)[0].reshape(-1, 9)
+                unfolded = torch.nn.functional.unfold(seen, 3, padding=1)
+                entering = unfolded.transpose(1, 2).reshape(-1, 9).numpy()
             result = simulate_batch(layers[name].layer, entering, array)
             latency += result.latency_us.sum() / len(inputs)
             energy += result.energy_pj.sum() / len(inputs) / 1e3
@@ -150,8 +147,7 @@ def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> N
 
 def test_fitted_srams_hold_every_layer_and_take_less_area(analysis: CompressionAnalysis) -> None:
     layers = analysis.layers(analysis.planned(LIMITS - 1, 0, LARGEST_LAYERS - 1, 4))
-    arrays = NetworkOnArrays(analysis.entering)
-    whole, fitted = (arrays.figures(layers, Design(ArrayConfig(num_pes=4)), fit) for fit in (False, True))
+    whole, fitted = (analysis.array_cost.figures(layers, Design(ArrayConfig(num_pes=4)), fit) for fit in (False, True))
     assert fitted.area_mm2 < whole.area_mm2
     assert not fitted.lacking
     assert fitted.latency_us == whole.latency_us
@@ -162,7 +158,7 @@ def test_a_looser_limit_gives_a_smaller_file_and_never_less_change(analysis: Com
     sizes = [each.file_bytes for each in found]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] > sizes[-1]
-    assert [each.accuracy_loss for each in found] == sorted(each.accuracy_loss for each in found)
+    assert [each.loss for each in found] == sorted(each.loss for each in found)
 
 
 def test_weight_on_work_trades_bytes_for_multiplications(analysis: CompressionAnalysis) -> None:
@@ -185,7 +181,7 @@ def test_no_code_is_wider_than_the_arrays_and_no_layer_smaller_than_the_limit_al
     entries = [max(int((each.layer.codes != 0).sum()) for each in analysis.layers(plan).values()) for plan in plans]
     assert entries == sorted(entries)
     looser = analysis.predict(analysis.planned(8, 0, LARGEST_LAYERS - 1, 4))
-    assert analysis.predict(plans[0]).accuracy_loss <= looser.accuracy_loss
+    assert analysis.predict(plans[0]).loss <= looser.loss
 
 
 def test_members_of_the_front_are_what_their_containers_are(finished: tuple[Path, Any]) -> None:
@@ -478,11 +474,13 @@ def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"objectives": ()}, "objectives must be one or more of accuracy_loss, latency_us, energy_nj"),
+        ({"objectives": ()}, "objectives must be one or more of accuracy_loss, output_error, latency_us, energy_nj"),
         ({"objectives": ("speed",)}, "objectives must be one or more of .*; found speed"),
-        ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, latency_us"),
+        ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, output_error"),
         ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a number above 0; found 0"),
         ({"sampler": "grid"}, "sampler must be one of tpe, nsga2, nsga3; found 'grid'"),
+        ({"measure": "error"}, "measure must be one of auto, accuracy, answers, relative_error, cosine; found 'error'"),
+        ({"sampling_error": 1.0}, "sampling_error must be 0 to 1, a relative error; found 1.0"),
         ({"trials": 0}, "trials must be a whole number of at least 1; found 0"),
         ({"verify": 0.5}, "verify must be a whole number of at least 1; found 0.5"),
     ],
@@ -561,10 +559,9 @@ def test_networks_that_do_not_fit_together_are_refused() -> None:
         dataclasses.replace(network, evaluation_labels=None)
     with pytest.raises(InputError, match="accuracy on the test images needs their labels; give test_labels"):
         dataclasses.replace(network, test_labels=None)
-    recurrent = torch.nn.Sequential()
-    recurrent.add_module("cell", torch.nn.LSTM(4, 4))
-    with pytest.raises(InputError, match=r"cell: a layer on the array must be Linear, or Conv2d of .*; found LSTM"):
-        analyse_compression(TrainedNetwork("r", recurrent, np.zeros((2, 4), dtype=np.float32)))
+    table = torch.nn.Embedding(9, 4)
+    with pytest.raises(InputError, match=r"table: a layer that can be compressed must be multiplied .*; found weight"):
+        analyse_compression(TrainedNetwork("table", table, np.arange(8)[:, None]))
     with pytest.raises(InputError, match="epochs must be at least 1; found 0"):
         Distillation(network, 0)
 

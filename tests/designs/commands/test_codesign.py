@@ -25,11 +25,17 @@ SMALL = ["--network", "tests.small_network:small_network"]
     [
         (["codesign", "absent.toml"], "error: absent.toml: cannot be read: No such file or directory"),
         (["codesign", "space.toml"], "error: results/digits/trained.npz: there is no trained network; make it with"),
-        (["codesign", "space.toml", "--network", "x"], "error: network must be one of main, lenet_5, resnet_20, or"),
+        (["codesign", "space.toml", "--network", "x"], "error: network must be one of main, lenet_5, resnet_20, an"),
+        (
+            ["codesign", "space.toml", "--network", "x.onnx"],
+            "error: x.onnx needs inputs that it is compressed and",
+        ),
+        (["codesign", "space.toml", *SMALL, "--inputs", "x.npy"], "error: tests.small_network:small_network gives a n"),
+        (["codesign", "space.toml", "--inputs", "x.npy"], "error: main has images of its own, so inputs have no effe"),
         (["codesign", "space.toml", "--network", "x:y"], "error: x:y: the module cannot be imported: No module"),
         (
             ["codesign", "space.toml", "--network", "tests.small_network:no_network"],
-            "error: tests.small_network:no_network must give a designs.TrainedNetwork; found int",
+            "error: tests.small_network:no_network must give a torch.nn.Module, or a designs.TrainedNetwork; found int",
         ),
         (["codesign", "space.toml", "--network", "lenet_5"], "error: lenet_5 needs the folder of its images; give it"),
         (["codesign", "space.toml", "--trials", "0"], "error: trials must be a whole number of at least 1; found 0"),
@@ -61,7 +67,7 @@ def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) 
     assert again.stdout.splitlines() == done.stdout.splitlines()[:-1]
     wrong = run_command("designs", "front", "out", "--objectives", "energy_delay_nj_us", folder=tmp_path)
     assert (
-        "error: objectives of a co-design must be among accuracy_loss, latency_us, energy_nj, area_mm2, file_bytes; f"
+        "error: objectives of a co-design must be among accuracy_loss, output_error, latency_us, energy_nj, area_mm2, "
         in wrong.stderr
     )
     wrong = run_command("designs", "front", "out", "--fitting", folder=tmp_path)

@@ -26,10 +26,9 @@ from designs.result_files import COMMITTEE_COLUMNS, PLANNING_COLUMNS, committee_
 from designs.results import read_results
 from reports import __main__ as commands
 from reports import planning as pages
-from sim import ArrayConfig, simulate
-from traces import CompressedLayer, InputError
+from sim import ArrayConfig
+from traces import InputError
 from traces.files.images import ImageSet, load_digits
-from traces.files.matrix import layer_from_matrix
 
 
 @pytest.fixture(scope="module")
@@ -115,36 +114,6 @@ def test_inputs_needed_are_those_from_which_on_the_bound_is_kept() -> None:
     assert pages.inputs_needed(rows, "random") == 64
     assert pages.inputs_needed(rows[:4], "random") == 64
     assert math.isinf(pages.inputs_needed(rows[4:8], "random"))
-
-
-def test_the_cost_of_a_layer_is_what_the_array_takes_for_its_recorded_inputs(network: torch.nn.Module) -> None:
-    inputs = np.random.default_rng(0).normal(size=(3, 64)).astype(np.float32).clip(0)
-    array = ArrayConfig(num_pes=8)
-    cost = ArrayCost(network, inputs, array)
-    layer = layer_from_matrix("0", np.round(np.random.default_rng(1).normal(size=(40, 64)).clip(0), 0))
-    results = [simulate(layer, each, array) for each in inputs]
-    found = cost(CompressedLayer("0", layer.codes, layer.codebook), 4)
-    assert found["latency_us"] == pytest.approx(np.mean([each.latency_us for each in results]))
-    assert found["energy_nj"] == pytest.approx(np.mean([each.energy.total_pj for each in results]) / 1e3)
-    with pytest.raises(InputError, match="1: the layer must be one of the recorded ones, 0, 2"):
-        cost(CompressedLayer("1", layer.codes, layer.codebook), 4)
-    recurrent = torch.nn.Sequential(torch.nn.Conv1d(64, 4, 1))
-    with pytest.raises(InputError, match=r"0: a layer on the array must be Linear, or Conv2d of .*; found Conv1d"):
-        ArrayCost(recurrent, inputs)
-
-
-def test_a_convolution_costs_its_vectors_one_after_the_other() -> None:
-    torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Conv2d(2, 6, 3, padding=1), torch.nn.ReLU(), torch.nn.Flatten())
-    images = np.random.default_rng(0).normal(size=(2, 2, 5, 5)).astype(np.float32)
-    cost = ArrayCost(module, images, ArrayConfig(num_pes=2), vectors=1000)
-    weights = next(module.parameters()).detach().numpy().reshape(6, -1).round(1)
-    layer = layer_from_matrix("0", weights)
-    padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    windows = [padded[i, :, y : y + 3, x : x + 3].ravel() for i in range(2) for y in range(5) for x in range(5)]
-    config = ArrayConfig(num_pes=2, weight_bits=max(4, layer.weight_bits))
-    cycles = sum(simulate(layer, each, config).cycles for each in windows)
-    assert cost(layer, 4)["latency_us"] == pytest.approx(cycles / 800 / 2)
 
 
 def test_another_budget_is_planned_without_a_run_of_the_network(

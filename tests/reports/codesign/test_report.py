@@ -21,7 +21,6 @@ pytest.importorskip("vl_convert", reason="needs the extra 'report'")
 from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
 from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
-from designs.codesigns.search import FIGURES
 from designs.results import read_results
 from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
@@ -274,15 +273,30 @@ def test_a_front_of_one_design_in_a_folder_from_before_layers_were_kept_is_a_pag
         ]
 
 
+def test_a_study_without_answers_shows_the_error_of_the_outputs(tmp_path: Path) -> None:
+    write_study(tmp_path, 12, 3, objectives=("output_error", "latency_us"))
+    data = codesign_data(read_study(tmp_path))
+    assert data.figures == ("output_error", "latency_us", "energy_nj", "area_mm2", "file_bytes")
+    assert [design["accuracy"] for design in data.designs[:3]] == [None, None, None]
+    page = codesign_html(data, data.opened, "report")
+    assert "to minimise error of the outputs and latency" in page
+    assert "Error of the outputs: measure of this test." in page
+    assert "accuracy lost" not in page
+    for listed in ("Conv2d, 64 vectors per input", "1 operations, 640 values, 0 multiply-accumulates"):
+        assert listed in page
+
+
 def test_beside_the_page_lie_the_same_numbers_and_figures_in_three_formats(study: Path) -> None:
     beside = study / "report"
     rows = {row["digest"]: row for row in read_results(study / FRONT_FILE, FRONT_COLUMNS)[0].to_pylist()}
     with (beside / "designs.csv").open() as stream:
         designs = list(csv.DictReader(stream))
     assert len(designs) == 40
+    figures = ("accuracy_loss", "latency_us", "energy_nj", "area_mm2", "file_bytes")
+    assert not any("output_error" in name for name in designs[0])
     for row in designs:
         if row["id"] in rows:
-            for name in (f"{kind}_{figure}" for figure in FIGURES for kind in ("predicted", "measured")):
+            for name in (f"{kind}_{figure}" for figure in figures for kind in ("predicted", "measured")):
                 assert row[name] == str(rows[row["id"]][name])
     with (beside / "layers.csv").open() as stream:
         layers = list(csv.DictReader(stream))

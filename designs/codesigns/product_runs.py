@@ -1,0 +1,124 @@
+"""One product of a compressed weight on many arrays, simulated on a sample of the vectors that enter it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from designs.design import Packing
+from designs.sweeps.evaluation import LayerRuns
+from designs.sweeps.packings import packed_images
+from designs.sweeps.recorded import FEWEST_VECTORS, sampled
+from designs.sweeps.workload import Workload, WorkloadLayer
+from sim import ArrayConfig
+from traces import CompressedLayer, InputError
+from traces.arrays import Floats32, Floats64, Integers64
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedVectors:
+    """Vectors that enter one product of a network.
+
+    Attributes
+    ----------
+    vectors : array of float32 [groups, vectors, columns]
+        Recorded vectors: all, or evenly spaced ones.
+    per_input : float
+        Vectors of one group for one input of the network, mean.
+    inputs : int
+        Inputs of the network that were recorded.
+    """
+
+    vectors: Floats32
+    per_input: float
+    inputs: int
+
+    @cached_property
+    def work(self) -> Integers64:
+        """Values that are not zero, of all groups of a vector together, [vectors]."""
+        return np.asarray(np.count_nonzero(self.vectors, axis=(0, 2)))
+
+    @cached_property
+    def activity(self) -> Floats64:
+        """Share of the vectors in which each column is not zero, [groups, columns]."""
+        return np.asarray((self.vectors != 0).mean(axis=1), dtype=np.float64)
+
+    def at(self, places: Integers64) -> Floats32:
+        """Return the vectors at some places, one group after the other, [groups * places, columns]."""
+        return np.ascontiguousarray(self.vectors[:, places].reshape(-1, self.vectors.shape[2]))
+
+
+class ProductRuns:
+    """Packed matrices of one product; equal work is done once.
+
+    Parameters
+    ----------
+    matrices : sequence of CompressedLayer
+        Matrix of each group.
+    recorded : RecordedVectors
+        The vectors that enter.
+    packing : Packing
+        PE count, gap width and row assignment.
+    largest_error : float
+        Bound on the error of means over a sample of the vectors (`designs.sweeps.recorded.sampled`).
+    """
+
+    def __init__(
+        self, matrices: Sequence[CompressedLayer], recorded: RecordedVectors, packing: Packing, largest_error: float
+    ) -> None:
+        self._recorded, self._largest_error = recorded, largest_error
+        few = np.linspace(0, recorded.vectors.shape[1] - 1, FEWEST_VECTORS).astype(np.int64)
+        layer = _joined(matrices)
+        self._work = WorkloadLayer(layer, recorded.at(few), recorded.per_input, len(matrices), recorded.inputs)
+        self.groups = packed_images(Workload(layer.name, (self._work,)), packing)[0]
+        self._runs: dict[int, LayerRuns] = {}
+
+    @property
+    def fullest_pe_entries(self) -> int:
+        """Entries of the PE that holds most, of the largest matrix."""
+        return max(int(group.stored_per_pe.max()) for group in self.groups)
+
+    def on(self, array: ArrayConfig) -> tuple[LayerRuns, float]:
+        """Return runs of the vectors whose mean cycles and energy on an array are within the error, and the error.
+
+        Raises InputError if the array cannot run the product, or would load its weights for each vector of an input.
+        """
+        if self._recorded.per_input > 1 and not self._of(np.arange(1)).stays_on(array):
+            raise InputError(
+                f"{self._work.layer.name}: weights that serve several vectors of an input must stay on the array; "
+                f"enlarge its SRAMs or use more PEs"
+            )
+
+        def costs(places: Integers64) -> Floats64:
+            counts = self._of(places).runs(array)
+            cycles = np.sum([each.cycles for each in counts], axis=0)
+            energies = np.sum([each.energy_pj for each in counts], axis=0)
+            return np.stack([cycles, energies], axis=1).astype(np.float64)
+
+        total = self._recorded.per_input * self._recorded.inputs
+        sample = sampled(self._recorded.work, costs, self._largest_error, total)
+        return self._of(sample.places), sample.error
+
+    def lacking(self, array: ArrayConfig) -> str:
+        """Return the capacities of the array that a matrix exceeds; an empty text if all fit."""
+        return self._of(np.arange(1)).lacking(array)
+
+    def _of(self, places: Integers64) -> LayerRuns:
+        if len(places) not in self._runs:  # places follow from their number
+            work = replace(self._work, activations=self._recorded.at(places))
+            self._runs[len(places)] = LayerRuns(self.groups, work)
+        return self._runs[len(places)]
+
+
+def _joined(matrices: Sequence[CompressedLayer]) -> CompressedLayer:
+    """Return one layer with the rows of all groups."""
+    first = matrices[0]
+    if len(matrices) == 1:
+        return first
+    codes = np.concatenate([each.codes for each in matrices])
+    bias = None if first.bias is None else np.concatenate([each.bias for each in matrices])
+    free = None if first.free_bias is None else np.concatenate([each.free_bias for each in matrices])
+    return CompressedLayer(first.name, codes, first.codebook, bias, free)

@@ -1,0 +1,196 @@
+"""Costs of compressed layers on arrays: equal to those of the simulated network, whatever its layers are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+pytest.importorskip("onnx", reason="needs onnx: install the extra 'onnx'")
+
+import onnx
+import torch
+
+from compress import CompressedModel, CompressionConfig, LayerSettings, compress
+from designs import ArrayCost, Design
+from designs.codesigns.array_cost import ChosenLayer
+from sim import ArrayConfig, simulate, simulate_network
+from traces import CompressedLayer, InputError, layer_from_matrix
+from traces.arrays import Numbers
+
+Inputs = Numbers | tuple[Numbers, ...]
+ARRAY = ArrayConfig(num_pes=4, queue_slots=4)
+HALF = CompressionConfig(every=LayerSettings(density=0.5, weight_bits=4, share_bias=False))
+
+
+class Tied(torch.nn.Module):
+    """Table of embeddings whose weights are also the last layer, and a layer that is called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.middle, self.unused = (
+            torch.nn.Embedding(12, 6),
+            torch.nn.Linear(6, 6),
+            torch.nn.Linear(6, 2),
+        )
+        self.last = torch.nn.Linear(6, 12, bias=False)
+        self.last.weight = self.table.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(self.middle(self.table(tokens)))
+        return self.last(torch.relu(self.middle(hidden)))  # type: ignore[no-any-return]
+
+
+class Steps(torch.nn.Module):
+    """Recurrent layers over a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(5, 6, batch_first=True, bidirectional=True)
+        self.gru = torch.nn.GRU(12, 4, batch_first=True)
+
+    def forward(self, steps: torch.Tensor) -> torch.Tensor:
+        return self.gru(self.lstm(steps)[0])[0]  # type: ignore[no-any-return]
+
+
+def drawn(*shape: int) -> Numbers:
+    values: Numbers = np.random.default_rng(0).normal(size=(3, *shape)).astype(np.float32).clip(-0.5)
+    return values
+
+
+NETWORKS = {
+    "dilation": (torch.nn.Conv2d(2, 4, 3, dilation=2, stride=2, padding=1), drawn(2, 13, 11)),
+    "depthwise": (torch.nn.Conv2d(6, 12, 3, groups=6, padding="same", padding_mode="circular"), drawn(6, 7, 7)),
+    "sequence": (torch.nn.Conv1d(4, 6, 5, padding=2, groups=2), drawn(4, 20)),
+    "volume": (torch.nn.Conv3d(2, 4, 2, stride=2), drawn(2, 4, 6, 4)),
+    "transposed": (torch.nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2), drawn(4, 5, 5)),
+    "tied": (Tied(), np.random.default_rng(0).integers(0, 12, (3, 5))),
+    "recurrent": (Steps(), drawn(7, 5)),
+}
+
+
+def compressed(module: torch.nn.Module, inputs: Inputs) -> CompressedModel:
+    torch.manual_seed(0)
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, 0.1, 0.5)
+    wrapped = torch.nn.Sequential()
+    wrapped.add_module("net", module)
+    return compress(wrapped, HALF, inputs=inputs)
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_layers_cost_what_the_simulated_network_costs(kind: str) -> None:
+    module, inputs = NETWORKS[kind]
+    model = compressed(module.eval(), inputs)
+    cost = ArrayCost(model, inputs, ARRAY, largest_error=0)
+    whole = simulate_network(model, inputs, ARRAY)
+    assert whole.largest_difference < 1e-5
+    layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
+    figures = cost.figures(layers, Design(ARRAY), fit_srams=False)
+    assert figures.latency_us == pytest.approx(whole.latency_us.mean())
+    assert figures.energy_nj == pytest.approx(whole.energy_nj.mean())
+    found = [cost(layer, ARRAY.index_bits) for layer in model.layers]
+    assert sum(each["latency_us"] for each in found) == pytest.approx(whole.latency_us.mean())
+    assert sum(each["energy_nj"] for each in found) == pytest.approx(whole.energy_nj.mean())
+    assert sum(cost.work(layer)["macs"] for layer in model.layers) == pytest.approx(
+        sum(layer.useful_macs.mean() for layer in whole.layers)
+    )
+    for name in layers:
+        vectors = sum(layer.vectors for layer in whole.layers if layer.name in cost.products(name))
+        assert cost.vectors_per_input(name) == vectors
+
+
+def test_look_ups_and_layers_that_are_never_called_cost_nothing() -> None:
+    module, inputs = NETWORKS["tied"]
+    cost = ArrayCost(module, inputs, ARRAY)
+    assert (cost.kind("table"), cost.kind("middle"), cost.kind("unused")) == ("Linear, look-up", "Linear", "not called")
+    assert (cost.vectors_per_input("table"), cost.vectors_per_input("middle")) == (5, 10)
+    unused = layer_from_matrix("unused", np.ones((2, 6)))
+    assert cost(unused, 4) == {"latency_us": 0.0, "energy_nj": 0.0, "sram_bytes_per_pe": 0.0}
+    with pytest.raises(InputError, match="a layer that can be compressed must be multiplied with activations"):
+        ArrayCost(torch.nn.Embedding(12, 6), inputs)
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_a_dilated_convolution_costs_its_own_vectors_one_after_the_other(dilation: int) -> None:
+    torch.manual_seed(0)
+    images = np.random.default_rng(0).normal(size=(4, 2, 12, 12)).astype(np.float32)
+    convolution = torch.nn.Conv2d(2, 4, 3, dilation=dilation, bias=False)
+    module = torch.nn.Sequential(convolution)
+    unfolded = torch.nn.functional.unfold(torch.from_numpy(images), 3, dilation)
+    vectors = unfolded.transpose(1, 2).reshape(-1, 18).numpy()
+    layer = layer_from_matrix("0", convolution.weight.detach().numpy().reshape(4, 18).round(1))
+    array = ArrayConfig(num_pes=2, weight_bits=max(4, layer.weight_bits))
+    results = [simulate(layer, vector, array) for vector in vectors]
+    cost = ArrayCost(module, images, array, largest_error=0)
+    found = cost(CompressedLayer("0", layer.codes, layer.codebook), 4)
+    assert cost.vectors_per_input("0") == len(vectors) / 4 == (12 - 2 * dilation) ** 2
+    assert found["latency_us"] == pytest.approx(sum(each.latency_us for each in results) / 4)
+    assert found["energy_nj"] == pytest.approx(sum(each.energy.total_pj for each in results) / 4e3)
+
+
+def test_a_sample_of_positions_is_within_its_bound_of_all_positions() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, stride=2)).eval()
+    images = np.random.default_rng(1).normal(size=(6, 3, 40, 40)).astype(np.float32).clip(0)
+    images[:, :, :, 30:] = 0
+    model = compress(module, HALF, inputs=images)
+    layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
+    sampling, whole = (ArrayCost(module, images, largest_error=error) for error in (0.02, 0))
+    kept, simulated = [], 0
+    for num_pes in (1, 2, 4, 8, 16, 32):
+        for queue_slots in (2, 8, 64):
+            design = Design(ArrayConfig(num_pes=num_pes, queue_slots=queue_slots))
+            found, right = (each.figures(layers, design, fit_srams=False) for each in (sampling, whole))
+            assert (found.errors <= 0.02).all()
+            kept.append(found.latency_us == pytest.approx(right.latency_us, rel=0.02))
+            kept.append(found.energy_nj == pytest.approx(right.energy_nj, rel=0.02))
+            simulated = max(simulated, found.runs["0"][0].on(design.array)[0].work.vectors)
+    assert np.mean(kept) >= 0.95
+    assert simulated < 0.5 * 6 * 38 * 38
+
+
+def test_a_layer_of_another_network_is_refused() -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    cost = ArrayCost(module, drawn(8))
+    with pytest.raises(InputError, match="1: must be a layer of Sequential, 0, 2"):
+        cost(layer_from_matrix("1", np.ones((4, 8))), 4)
+    with pytest.raises(InputError, match=r"0: codes must be \[4, 8\]; found \[8, 4\]"):
+        cost(layer_from_matrix("0", np.ones((8, 4))), 4)
+
+
+def test_weights_that_serve_several_vectors_are_not_loaded_for_each() -> None:
+    module, inputs = NETWORKS["sequence"]
+    cost = ArrayCost(module, inputs, ArrayConfig(num_pes=4, memory_mode="streamed"))
+    layer = layer_from_matrix("weight", np.ones((6, 10)))
+    with pytest.raises(InputError, match="weights that serve several vectors of an input must stay on the array"):
+        cost(layer, 4)
+
+
+def test_an_onnx_file_has_the_costs_of_its_module(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(12, 9), torch.nn.ReLU(), torch.nn.Linear(9, 4)).eval()
+    helper, path = onnx.helper, str(tmp_path / "net.onnx")
+    weights = {name: values.detach().numpy() for name, values in module.named_parameters()}
+    nodes = [
+        helper.make_node("MatMul", ["x", "first"], ["a"]),
+        helper.make_node("Add", ["a", "0.bias"], ["b"]),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Gemm", ["c", "2.weight", "2.bias"], ["y"], transB=1),
+    ]
+    values = {"first": weights["0.weight"].T, **{name: weights[name] for name in ("0.bias", "2.weight", "2.bias")}}
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 12])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 4])],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for name, array in values.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    inputs = drawn(12)
+    matrix = layer_from_matrix("0", np.round(np.random.default_rng(1).normal(size=(9, 12)).clip(0)))
+    codes = matrix.codes, matrix.codebook
+    expected = ArrayCost(module, inputs, ARRAY)(CompressedLayer("0", *codes), 4)
+    assert ArrayCost(path, inputs, ARRAY)(CompressedLayer("first", *codes), 4) == expected
