@@ -12,6 +12,7 @@ from designs.design import Packing
 from designs.sweeps.evaluation import LayerRuns
 from designs.sweeps.packings import packed_images
 from designs.sweeps.recorded import FEWEST_VECTORS, sampled
+from designs.sweeps.recording import joined_groups
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig
 from traces import CompressedLayer, InputError
@@ -71,8 +72,8 @@ class ProductRuns:
     ) -> None:
         self._recorded, self._largest_error = recorded, largest_error
         few = np.linspace(0, recorded.vectors.shape[1] - 1, FEWEST_VECTORS).astype(np.int64)
-        layer = _joined(matrices)
-        self._work = WorkloadLayer(layer, recorded.at(few), recorded.per_input, len(matrices), recorded.inputs)
+        layer, groups = joined_groups(matrices)
+        self._work = WorkloadLayer(layer, recorded.at(few), recorded.per_input, groups, recorded.inputs)
         self.groups = packed_images(Workload(layer.name, (self._work,)), packing)[0]
         self._runs: dict[int, LayerRuns] = {}
 
@@ -111,14 +112,3 @@ class ProductRuns:
             work = replace(self._work, activations=self._recorded.at(places))
             self._runs[len(places)] = LayerRuns(self.groups, work)
         return self._runs[len(places)]
-
-
-def _joined(matrices: Sequence[CompressedLayer]) -> CompressedLayer:
-    """Return one layer with the rows of all groups."""
-    first = matrices[0]
-    if len(matrices) == 1:
-        return first
-    codes = np.concatenate([each.codes for each in matrices])
-    bias = None if first.bias is None else np.concatenate([each.bias for each in matrices])
-    free = None if first.free_bias is None else np.concatenate([each.free_bias for each in matrices])
-    return CompressedLayer(first.name, codes, first.codebook, bias, free)

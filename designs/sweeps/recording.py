@@ -38,7 +38,7 @@ def record_layers(
     feeds = opened.bind(_given(inputs))
     total = opened.num_inputs(feeds)
     first = _first_step(opened, feeds, state)
-    layers = {layer.name: _joined(matrices) for layer, matrices in compressed.array_layers(first)}
+    layers = {layer.name: joined_groups(matrices) for layer, matrices in compressed.array_layers(first)}
     if not layers:
         raise InputError(f"network {opened.name!r} has no compressed layer to run on the array")
     once = opened.record(first, state=state)
@@ -85,8 +85,8 @@ def _first_step(network: Network, feeds: Mapping[str, Numbers], state: Mapping[s
     return network.part(feeds, 0, 1) | given
 
 
-def _joined(matrices: Sequence[CompressedLayer]) -> _Layer:
-    """Return one layer with the rows of all groups."""
+def joined_groups(matrices: Sequence[CompressedLayer]) -> tuple[CompressedLayer, int]:
+    """Return one layer with the rows of all groups, and the number of groups."""
     first = matrices[0]
     if len(matrices) == 1:
         return first, 1
