@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.batch import PER_INPUT, BatchResult, CountsPerInput, simulate_batch
+from sim.batch import PER_INPUT, BatchResult, CountsPerInput, checked_inputs, simulate_batch
 from sim.config import ArrayConfig
+from sim.fixed_point import operands
 from sim.memory import shortfalls
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from traces.graph.stored import StoredLayer
 
 CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+_LEAST_SHARED = 2**16  # values of a batch that is worth several threads
 #: Energy of 32-bit floating-point operations at 45 nm, in pJ. Source: Horowitz, ISSCC 2014, as in Table I of EIE.
 HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ = 0.9, 3.7
 
@@ -297,26 +301,25 @@ class _Run:
 
         check_independent(self._network, feeds)
         flat = self._resolved(self._network.part(feeds, 0, 1))
-        if total == 1 or not chunked(self._network, feeds, flat):
-            return 1
-        largest = 1
+        largest_of_two = 1
         multiply = dense(flat)
 
         def measuring(part: Part, vectors: Floats) -> Floats:
-            nonlocal largest
+            nonlocal largest_of_two
             products = multiply(part, vectors)
             # float32 vectors; accumulators of 8 bytes, products and outputs of 4
-            largest = max(largest, 4 * vectors.size + 16 * products.size)
+            largest_of_two = max(largest_of_two, 4 * vectors.size + 16 * products.size)
             return products
 
-        flat.program.run(self._network.part(feeds, 0, 1), measuring)
-        return int(max(1, min(total, CHUNK_BYTES // largest)))
+        if total == 1 or not chunked(self._network, feeds, flat, measuring):
+            return 1
+        return int(max(1, min(total, 2 * CHUNK_BYTES // largest_of_two)))
 
     def chunk(self, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
         """Run a chunk of inputs and return the outputs by name; their counts are kept."""
         from traces.graph.program import GuardError
 
-        self._first = self._first or {name: np.array(values) for name, values in feeds.items()}
+        self._first = self._first or self._network.part(feeds, 0, 1)
         try:
             return self._simulated(self._resolved(feeds), feeds, count)
         except GuardError:  # another branch, or another number of iterations
@@ -357,14 +360,12 @@ class _Run:
             groups = self._packed[layer.name]
             if vectors.shape[1] > count or layer.name in counts:
                 _check_stays(layer.name, groups, self._config)
-            batches = [
-                simulate_batch(matrix, of_group, self._config) for matrix, of_group in zip(groups, vectors, strict=True)
-            ]
-            sums = _sums(batches, count)
+            batches = self._simulate_all(groups, vectors)
+            sums = _sums([parts for parts, _ in batches], count)
             sums["vectors"] = vectors.shape[0] * vectors.shape[1]
             before = counts.get(layer.name)
             counts[layer.name] = sums if before is None else {name: before[name] + sums[name] for name in sums}
-            return np.stack([batch.output for batch in batches]).astype(vectors.dtype, copy=False)
+            return np.stack([output for _, output in batches]).astype(vectors.dtype, copy=False)
 
         def compare(product: Product, entering: Sequence[Any], leaving: Sequence[Any]) -> None:
             computed = [value for value, name in zip(leaving, product.outputs, strict=True) if name]
@@ -387,13 +388,41 @@ class _Run:
         self._chunks.append((count, counts))
         return outputs
 
+    def _simulate_all(
+        self, groups: Sequence[PackedLayer], vectors: Floats
+    ) -> list[tuple[dict[str, Integers64], Floats]]:
+        """Return the counts of all vectors by name, and the outputs, of each group; large batches use threads."""
+        config = self._config
+        shares = min(_processors(), vectors.shape[1]) if vectors.size > _LEAST_SHARED else 1
+
+        def of_group(number: int) -> list[BatchResult]:
+            parts = np.array_split(vectors[number], shares)
+            number_format = None
+            if shares > 1 and config.precision != "float":
+                inputs = checked_inputs(groups[number].layer, vectors[number])
+                number_format = operands(groups[number].layer, inputs, config).number_format
+            return list(
+                _threads().map(lambda part: simulate_batch(groups[number], part, config, number_format), parts)
+                if shares > 1
+                else [simulate_batch(groups[number], vectors[number], config)]
+            )
+
+        batches = [of_group(number) for number in range(len(groups))]
+        return [
+            (
+                {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_INPUT},
+                np.concatenate([part.output for part in parts]),
+            )
+            for parts in batches
+        ]
+
     def off_array(self) -> Mapping[str, OffArray]:
         """Return what was computed off the array for one input of the first chunk."""
         from traces.graph.layers import off_array
 
         assert self._flat is not None
         assert self._first is not None
-        return off_array(self._flat, self._first, self._chunks[0][0])
+        return off_array(self._flat, self._first, 1)
 
     def costs(self) -> list[LayerCosts]:
         """Return the counts of each layer over all inputs."""
@@ -461,12 +490,21 @@ def _host_costs(off_array: Mapping[str, OffArray], lanes: int) -> HostCosts:
     return HostCosts((values + macs) / lanes, energy_pj)
 
 
-def _sums(batches: Sequence[BatchResult], inputs: int) -> dict[str, Any]:
+def _sums(counts: Sequence[Mapping[str, Integers64]], inputs: int) -> dict[str, Any]:
     """Sum the counts over groups and vectors, [inputs] each."""
     return {
-        name: np.sum([getattr(batch, name).reshape(inputs, -1).sum(axis=1) for batch in batches], axis=0)
+        name: np.sum([of_group[name].reshape(inputs, -1).sum(axis=1) for of_group in counts], axis=0)
         for name in PER_INPUT
     }
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(_processors())
+
+
+def _processors() -> int:
+    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def _check_stays(name: str, groups: Sequence[PackedLayer], config: ArrayConfig) -> None:

@@ -14,7 +14,7 @@ from onnx import ModelProto, NodeProto
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
 from traces.graph.description import NetworkLayer, OffArray, Recorded
-from traces.graph.products import Part, Product, find_lookups, find_products
+from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
 from traces.graph.runtime import Session
@@ -384,7 +384,7 @@ def _in_front(alone: Any, together: Any, axis: int) -> bool:
     return bool(np.isclose(front, one, rtol=0, atol=1e-3 * scale, equal_nan=True).all())
 
 
-def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork) -> bool:
+def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork, multiply: Multiply) -> bool:
     """Return True if several inputs can run at once, and each vector's input is known.
 
     One input and two inputs are run. Several can run at once if every value that enters a product has the inputs on
@@ -394,7 +394,6 @@ def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork) -
     if total < 2 or any(entry.fixed_batch or entry.batch_axis is None for entry in network.inputs):
         return total < 2
     seen: list[list[tuple[Product, Any]]] = []
-    multiply = dense(flat)
     for count in (1, 2):
         entered: list[tuple[Product, Any]] = []
         try:
