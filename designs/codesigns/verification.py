@@ -48,7 +48,7 @@ class Verification:
         Folder of records and containers.
     fine_tune : callable, optional
         Trains the module after pruning and after weight sharing, as `train` of
-        `compress.training.compressor.compress`. None: nothing is trained, and the planner compresses the layers.
+        `compress.compression.compress`. None: nothing is trained, and the planner compresses the layers.
     """
 
     def __init__(self, problem: CodesignProblem, folder: Path, fine_tune: FineTune | None = None) -> None:

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch.nn.utils import parametrize
 
+from compress.compression import compress
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
-from compress.compression import compress
 from compress.training.compressor import Compressor, Stage
 from compress.training.distillation import distil
 from compress.weight_sharing import Initialisation

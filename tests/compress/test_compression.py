@@ -71,7 +71,7 @@ def test_a_module_is_compressed_whole_and_carries_its_graph(tagger: Any, tmp_pat
 
 
 def test_the_graph_can_be_left_out(tagger: Any) -> None:
-    module, ids, model = tagger
+    _, ids, model = tagger
     without = model.without_graph()
     assert without.size_report.graph == 0
     assert model.size_bytes - without.size_bytes > model.size_report.graph

@@ -16,9 +16,9 @@ from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils import prune as untyped_prune
 
 from compress import CompressedModel
+from compress.compression import compress
 from compress.config import CompressionConfig, LayerSettings
 from compress.modules import plain_module, weight_units
-from compress.compression import compress
 from compress.training.compressor import Compressor, sensitivity
 from traces import InputError
 from traces.arrangement import Arrangement

@@ -44,8 +44,8 @@ def test_with_the_paper_s_densities_and_5_bits_lenet_300_100_takes_at_most_25_8_
     pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
     import torch
 
-    from compress.config import CompressionConfig
     from compress.compression import compress
+    from compress.config import CompressionConfig
     from compress.training.fine_tuning import train
     from designs.experiments.deep_compression import PAPER_SETTINGS
     from designs.experiments.lenet import build_lenet

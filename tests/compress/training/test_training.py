@@ -20,10 +20,10 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 import torch
 
 from compress import CompressedModel
+from compress.compression import compress
 from compress.config import CompressionConfig, LayerSettings
 from compress.one_shot import compress_parameters
 from compress.pruning import magnitude_mask
-from compress.compression import compress
 from compress.training.compressor import Compressor, Stage, sensitivity
 from compress.training.distillation import distil
 from compress.training.fine_tuning import accuracy, train
