@@ -12,7 +12,7 @@ from designs.sweeps.network_run import NetworkRun
 from sim import Energy
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
-from sim.observe.screen import print_outputs, print_shortfalls
+from sim.observe.screen import print_outputs, print_shortfalls, short_names
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -101,9 +101,9 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
             table.add_column(heading.replace("_", " "), justify="right")
     classes = [name for name in CYCLE_CLASSES if name != "waiting" or advice.total["waiting"]]
     cycles = result.cycles.mean()
-    for layer in result.layers:
+    for layer, name in zip(result.layers, short_names([each.name for each in result.layers]), strict=True):
         table.add_row(
-            layer.name,
+            name,
             f"{layer.rows} x {layer.columns}",
             *((f"{layer.vectors:,g}",) if several else ()),
             f"{layer.stored_entries:,}",
@@ -112,7 +112,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
             f"{layer.cycles.mean() / cycles:.0%}",
             f"{layer.energy_nj.mean():,.1f}",
             f"{layer.largest_difference:.0e}",
-            *(f"{advice.layers[layer.name][name]:.0%}" for name in classes),
+            *(f"{advice.layers[layer.name][kind]:.0%}" for kind in classes),
         )
     table.add_section()
     table.add_row(

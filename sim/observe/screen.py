@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -55,6 +56,16 @@ def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) 
     print_shortfalls(name, result.shortfalls)
 
 
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return the names without the parts, between slashes or dots, that all begin or end with; for narrow tables."""
+    parts = [re.split(r"(?<=[/.])", name) for name in names]
+    if len(names) > 1:
+        for place in (0, -1):
+            while len({each[place] for each in parts}) == 1 and min(map(len, parts)) > 1:
+                parts = [each[1:] if place == 0 else each[:-1] for each in parts]
+    return ["".join(each).rstrip("/.") for each in parts]
+
+
 def print_network(title: str, result: NetworkResult) -> None:
     """Print shape, cycles, efficiency and energy of each layer and the network, and the spread over the inputs."""
     from rich.table import Table
@@ -68,9 +79,9 @@ def print_network(title: str, result: NetworkResult) -> None:
     table.add_column("layer")
     for heading in ("rows x columns", "entries", "padding", "non-zero", "cycles", "latency us", "efficiency", "nJ"):
         table.add_column(heading, justify="right")
-    for layer in result.layers:
+    for layer, name in zip(result.layers, short_names([each.name for each in result.layers]), strict=True):
         table.add_row(
-            layer.name,
+            name,
             f"{layer.rows} x {layer.columns}",
             f"{layer.stored_entries:,}",
             f"{layer.padding_entries:,}",
