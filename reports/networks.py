@@ -28,8 +28,8 @@ def networks_markdown(rows: Sequence[Mapping[str, Any]], steps: Sequence[str]) -
             f"{row['off_array_macs']:,}",
             f"{row['cycles']:,.0f}",
             f"{row['energy_pj'] / 1e3:,.1f}",
-            f"{row['largest_difference']:.0e}",
-            f"{row['output_difference']:.0e}",
+            f"{row['largest_difference']:.1e}",
+            f"{row['output_difference']:.1e}",
             f"{row['compression_ratio']:.1f}x",
             f"{row['graph_bytes']:,}",
         ]
