@@ -7,7 +7,7 @@ from reports.networks import networks_markdown
 
 
 def test_the_tables_show_each_network_with_its_figures_and_seconds() -> None:
-    row = {column.name: 1234.5 for column in NETWORKS_COLUMNS}
+    row: dict[str, object] = {column.name: 1234.5 for column in NETWORKS_COLUMNS}
     whole = {column.name: 1234 for column in NETWORKS_COLUMNS if str(column.type) == "int64"}
     row |= whole | {"network": "net", "kinds": "LSTM, Linear", "largest_difference": 3e-7, "output_difference": 1.2e-5}
     text = networks_markdown([row], NETWORK_STEPS)
