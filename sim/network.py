@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +169,7 @@ def simulate_network(
     inputs : array, tuple of arrays, or dict of arrays
         Inputs, in order or by name; the first axis of each holds the inputs.
     config : ArrayConfig, optional
-        Array. The default is the EIE paper's design point.
+        Array. The default is the EIE paper's design point, with codes as wide as the network's.
     state : mapping of str to str, optional
         For each input of the network that is its own earlier output, the name of that output. The inputs are then steps
         that follow one another; the given value enters the first step.
@@ -200,8 +200,8 @@ def simulate_network(
     and its inputs, chunk by chunk of the network's inputs; the array's results go on to the next layer. At most
     `CHUNK_BYTES` of one layer's vectors and outputs are in memory at a time, but at least those of one input.
     """
-    config = config or ArrayConfig()
     compressed, given = compressed_network(network)
+    config = config or wide_enough(ArrayConfig(), compressed)
     opened = compressed.network
     feeds = opened.bind(inputs)
     run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config)
@@ -229,6 +229,12 @@ def simulate_network(
     host = None if host_lanes is None else _host_costs(off_array, host_lanes)
     output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
     return NetworkResult(config, run.costs(), output, run.output_difference, off_array, host)
+
+
+def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
+    """Return the array with codes as wide as the widest of the network, if its own are narrower."""
+    widest = max(layer.weight_bits for layer in network.layers)
+    return replace(config, weight_bits=widest) if widest > config.weight_bits else config
 
 
 def compressed_network(network: Any) -> tuple[CompressedNetwork, dict[str, list[PackedLayer]]]:
@@ -331,8 +337,7 @@ class _Run:
             from traces.graph.layers import resolve
 
             self._flat = resolve(self._network, feeds, lambda layer: layer.weight in self._stored)
-            used = {self._flat.layer_of_part[id(p)] for each in self._flat.program.products for p in each.parts}
-            for number in sorted(used):
+            for number in self._flat.on_array:
                 self._pack(self._flat, number)
         return self._flat
 

@@ -34,7 +34,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     rows = "" if run.row_assignment == "interleaved" else f", rows balanced by {run.row_assignment}"
     print(
         f"{run.container} on {array.num_pes} PEs, {array.queue_slots} queue slots, {array.line_bits}-bit lines, "
-        f"{array.clock_mhz:g} MHz{rows}; mean of {run.inputs} inputs, {run.inputs_from}"
+        f"{array.weight_bits}-bit codes, {array.clock_mhz:g} MHz{rows}; mean of {run.inputs} inputs, {run.inputs_from}"
     )
     if run.sequential:
         print("The container has no graph: its layers run one after the other, with ReLU in between.")

@@ -17,7 +17,7 @@ from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload
 from designs.sweeps.workload_source import ContainerInputs, container_inputs
 from sim import ArrayConfig, PackedLayer
-from sim.network import NetworkResult, simulate_network
+from sim.network import NetworkResult, simulate_network, wide_enough
 from sim.row_assignment import RowAssignment
 from traces import AnyInputs, InputError
 from traces.arrays import Integers64, Numbers
@@ -89,7 +89,7 @@ def run_container(
         File of the compressed network. Without a graph in it, its layers must be fully connected; they run one after
         the other with a rectifier (ReLU) between.
     array : ArrayConfig
-        The array.
+        The array. If its codes have the default width, they are as wide as the container's.
     inputs : array, tuple or mapping of arrays, path, or Inputs, optional
         Inputs of the network, as `traces.Inputs.of` takes them. A mapping may hold the first value of state.
     data : path, optional
@@ -121,6 +121,8 @@ def run_container(
         If a file cannot be read, or inputs or labels do not fit the network.
     """
     read = container_inputs(container, inputs, data, most, labels, state)
+    if array.weight_bits == ArrayConfig.weight_bits:
+        array = wide_enough(array, read.network)
     with progress_bar("recording inputs", read.count) as advance:
         workload = Workload.of_network(
             read.network,

@@ -169,3 +169,11 @@ def test_a_weight_that_a_module_computes_is_compressed_as_computed() -> None:
 def test_what_is_no_network_gets_a_sentence(source: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         compress(source, HALF)
+
+
+def test_an_array_of_default_width_reads_the_widest_codes(tmp_path: Path) -> None:
+    model = compress(small_file(tmp_path / "small.onnx"), CompressionConfig(LayerSettings(density=1.0, weight_bits=7)))
+    inputs = DRAW.normal(size=(2, 6)).astype(np.float32)
+    assert simulate_network(model, inputs).config.weight_bits == 7
+    with pytest.raises(InputError, match="codes of 7 bits and the array reads weight_bits=4"):
+        simulate_network(model, inputs, ArrayConfig(num_pes=2))
