@@ -327,6 +327,7 @@ def watch(
     plan: Path | None = None,
     replan: Path | None = None,
     cost: str | None = None,
+    leave: tuple[str, ...] = (),
 ) -> None:
     """Compare a deployed container with the original network on new inputs. Needs PyTorch.
 
@@ -353,6 +354,7 @@ def watch(
         plan: the .plan.json file of the container; without it, give the tolerance
         replan: the container to write if a new plan is needed
         cost: as for the command plan
+        leave: names or shell patterns of layers that a new plan is to store as they are
     """
     from compress.planning.pipeline import plan as make_plan
     from compress.planning.watch import watch as compare
@@ -371,6 +373,8 @@ def watch(
         )
     if replan is not None:
         _check_suffix(replan)
+    elif leave:
+        raise InputError("--leave has no effect without a new plan; leave it out, or give --replan CONTAINER")
     source, values = _original(network, weights), _read_inputs(inputs)
     answers = None if labels is None else read_npy(labels)
     report = compare(source, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
@@ -379,7 +383,13 @@ def watch(
     kept = report.verdict != "broken"
     if replan is not None and needed:
         again = make_plan(
-            source, values, labels=answers, tolerance=tolerance, budget=budget, cost=_cost(cost, source, values)
+            source,
+            values,
+            labels=answers,
+            tolerance=tolerance,
+            budget=budget,
+            cost=_cost(cost, source, values),
+            leave=leave,
         )
         _save_plan(again, replan)
         kept = again.feasible

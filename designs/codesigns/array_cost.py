@@ -22,6 +22,7 @@ from sim.cost.area import area_mm2
 from traces import CompressedLayer, InputError, Inputs, Network, NetworkLayer, StoredLayer, array_matrices
 from traces.arrangement import Arrangement
 from traces.arrays import Floats64, Numbers
+from traces.graph.layers import off_array, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -82,7 +83,8 @@ class ArrayCost:
 
     The vectors that enter each product of the network are recorded once. A compressed layer is one parameter of the
     network; its costs are those of all products that multiply it, such as the groups of a convolution, the steps of a
-    recurrent layer, and all calls of a tied weight. A table of embeddings costs nothing on the array.
+    recurrent layer, and all calls of a tied weight. A table of embeddings costs nothing on the array. A recurrent layer
+    of which one matrix is left alone runs off the array, and costs nothing there.
 
     Parameters
     ----------
@@ -105,6 +107,8 @@ class ArrayCost:
     ----------
     network : Network
         The network.
+    off_array : dict of str to OffArray
+        What is computed off the array for one input, by operator; products of weights left alone are part of it.
 
     Raises
     ------
@@ -123,11 +127,16 @@ class ArrayCost:
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
         self.network, self._stored = _opened(network, inputs, most_inputs, units)
-        feeds = self.network.part(self.network.bind(getattr(inputs, "given", inputs)), 0, most_inputs)
+        feeds = self.network.part(self.network.bind(inputs), 0, most_inputs)
         total = self.network.num_inputs(feeds)
+        compressed = {name for stored in self._stored.values() for name in stored.names}
+        first = self.network.part(feeds, 0, 1)
+        flat = resolve(self.network, first, lambda layer: layer.weight in compressed)
+        self.off_array = off_array(flat, first, 1)
+        self._multiplied = {layer.weight for layer in flat.layers}
         products: dict[str, list[NetworkLayer]] = defaultdict(list)
-        for product in self.network.flat(self.network.part(feeds, 0, 1)).layers:
-            products[product.weight].append(product)
+        for number in flat.on_array:
+            products[flat.layers[number].weight].append(flat.layers[number])
         self._products = {
             name: [product for weight in stored.names for product in products[weight]]
             for name, stored in self._stored.items()
@@ -166,10 +175,11 @@ class ArrayCost:
         return tuple(product.name for product in self._products[name])
 
     def kind(self, name: str) -> str:
-        """Return the kinds of the products of a layer; "look-up" or "not called" without any."""
+        """Return the kinds of the products of a layer; "look-up", "off the array" or "not called" without any."""
         kinds = dict.fromkeys(product.kind for product in self._products[name])
-        looked_up = set(self._stored[name].names) & set(self.network.lookups)
-        return ", ".join([*kinds, *(["look-up"] if looked_up else [])]) or "not called"
+        names = set(self._stored[name].names)
+        kinds |= dict.fromkeys(["look-up"] if names & set(self.network.lookups) else [])
+        return ", ".join(kinds) or ("off the array" if names & self._multiplied else "not called")
 
     def vectors_per_input(self, name: str) -> float:
         """Return the vectors that are multiplied with a layer for one input, in all groups, steps and calls."""

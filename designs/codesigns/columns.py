@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow as pa
 from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import HARDWARE_COLUMNS
-from designs.results import Column, read_results
+from designs.results import Column
 
 FRONT_FILE, TRIALS_FILE = "front.parquet", "trials.parquet"
 _FIGURE_UNITS = {
@@ -72,8 +71,3 @@ def loss_of(settings: Mapping[str, Any]) -> tuple[str, str]:
     """Return the figure that is the loss in the settings of a study, and its description."""
     network = settings["network"]
     return next((name, network[name]) for name in LOSSES if name in network)
-
-
-def read_loss(path: Path, columns: Sequence[Column]) -> tuple[str, str]:
-    """Return the figure that is the loss in a result file, and its description."""
-    return loss_of(read_results(path, columns)[1]["settings"])

@@ -297,7 +297,7 @@ def analyse_compression(
     labels = network.checked_labels()[0]
     judged = pool[:_JUDGED_INPUTS]
     loss = choose_loss(measure, labels is not None, judged, run_outputs(network.module, judged))
-    units = weight_units(plain_module(network.module), products=network.products)[0]
+    units = weight_units(plain_module(network.module), leave=network.leave, products=network.products)[0]
     recorded = network.graph_inputs(network.pool, RECORDED_INPUTS)
     array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units)
     planner = make_planner(
@@ -309,6 +309,7 @@ def analyse_compression(
         densities=network.densities,
         weight_bits=network.weight_bits,
         seed=seed,
+        leave=network.leave,
         products=network.products,
         network=network.graph,
     )

@@ -40,7 +40,7 @@ LAYER_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial that found the design"),
     Column("digest", pa.string(), "", "hash of design and choices, as in the front"),
     Column("layer", pa.string(), "", "layer of the network"),
-    Column("kind", pa.string(), "", "kinds of its products; look-up: nothing is multiplied; not called"),
+    Column("kind", pa.string(), "", "kinds of its products; look-up, off the array or not called if there are none"),
     Column("rows", pa.int64(), "rows", "output activations"),
     Column("columns", pa.int64(), "columns", "input activations"),
     Column("vectors", pa.float64(), "vectors/input", "vectors that enter: positions, steps, groups, calls"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import optuna
 
+from compress.modules import ASKED
 from compress.planning.plan import Choice
 from designs.codesigns.array_cost import ArrayFigures
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionAnalysis
@@ -185,10 +186,12 @@ def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
     Returns
     -------
     dict
-        Name, hash of weights and inputs, densities and weight_bits to try; what is lost and why that is measured; kind
-        and vectors per input of each layer; and what is computed off the array, by operator.
+        Name, hash of weights and inputs, densities and weight_bits to try; parameters that are left alone as asked, if
+        there are any; what is lost and why that is measured; kind and vectors per input of each layer; and what is
+        computed off the array, by operator.
     """
     network, cost = analysis.network, analysis.array_cost
+    left_alone = [name for name, reason in analysis.planner.left_alone.items() if reason == ASKED]
     digest = hashlib.sha256()
     for name, values in network.module.state_dict().items():
         digest.update(f"{name}\0".encode() + values.numpy().tobytes())
@@ -202,10 +205,11 @@ def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
         "digest": digest.hexdigest()[:16],
         "densities": list(network.densities),
         "weight_bits": list(network.weight_bits),
+        **({"left_alone": left_alone} if left_alone else {}),
         "measure": analysis.loss.measure,
         analysis.loss.figure: analysis.loss.lost,
         "layers": {name: [cost.kind(name), cost.vectors_per_input(name)] for name in analysis.names},
-        "off_array": {name: list(each) for name, each in sorted(network.graph.off_array.items())},
+        "off_array": {name: list(each) for name, each in sorted(cost.off_array.items())},
     }
 
 

@@ -42,6 +42,8 @@ class TrainedNetwork:
         Densities to try for each layer.
     weight_bits : sequence of int
         Bits of a code to try for each layer.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them. They run off the array.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class TrainedNetwork:
     test_labels: Numbers | None = None
     densities: Sequence[float] = DENSITIES
     weight_bits: Sequence[int] = WEIGHT_BITS
+    leave: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for what, inputs, labels in self._labelled():

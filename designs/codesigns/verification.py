@@ -149,7 +149,8 @@ class Verification:
             tensor_bits=16,
         )
         module = copy.deepcopy(planner.module)
-        return with_graph(compress_module(module, config, self.fine_tune, products=network.products), network.graph)
+        model = compress_module(module, config, self.fine_tune, leave=network.leave, products=network.products)
+        return with_graph(model, network.graph)
 
     def _accuracy(self, outputs: _Outputs) -> float:
         """Return the share of right answers; without labels, of unchanged answers; nan if there are no answers."""

@@ -10,7 +10,7 @@ import tyro
 
 from designs.codesigns.loss import Measure
 from designs.codesigns.search import Search
-from designs.results import RESULTS_FOLDER
+from designs.results import RESULTS_FOLDER, read_results
 from traces.shell.command_line import data_folder
 
 
@@ -24,6 +24,7 @@ def codesign(
     evaluation_labels: Path | None = None,
     data: Path | None = None,
     weights: Path | None = None,
+    leave: tuple[str, ...] = (),
     out: Path = RESULTS_FOLDER / "codesign",
     storage: str | None = None,
     name: str = "codesign",
@@ -55,6 +56,7 @@ def codesign(
         evaluation_labels: .npy file of their labels
         data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
+        leave: names or shell patterns of layers to leave alone; they run off the array
         out: folder of the results
         storage: URL of the study's storage, or a journal file; default: a journal file in the folder of the results
         name: name of the study in its storage
@@ -63,18 +65,19 @@ def codesign(
     """
     from designs.codesigns.loop import analysed
     from designs.codesigns.loop import codesign as search_together
+    from designs.codesigns.problem import network_origin
     from designs.codesigns.verification import Distillation
     from designs.commands.networks import InputFiles, open_network
-    from designs.screens.codesign import print_loss, print_verified
+    from designs.screens.codesign import print_network, print_verified
     from designs.space import Space
 
     begin = time.perf_counter()
     arrays = Space.load(space)
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
-    trained = open_network(network, data_folder(data), weights, files)
+    trained = open_network(network, data_folder(data), weights, files, leave)
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
     analysis = analysed(trained, search)
-    print_loss(analysis.loss.figure, analysis.loss.lost)
+    print_network({"network": network_origin(analysis)})
     table = search_together(analysis, arrays, search, out, storage, name, tuning, fresh)
     print_verified(table, search.of_loss(analysis.loss.figure, analysis.loss.lost).objectives)
     took = time.perf_counter() - begin
@@ -92,6 +95,7 @@ def fleet(
     measure: Measure = "auto",
     data: Path | None = None,
     weights: Path | None = None,
+    leave: tuple[str, ...] = (),
     trials: int = 150,
     seed: int = 0,
     out: Path = RESULTS_FOLDER / "fleet",
@@ -115,27 +119,26 @@ def fleet(
         measure: what is lost, see python -m designs codesign --help
         data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
+        leave: names or shell patterns of layers to leave alone; they run off the array
         trials: designs to try for each target
         seed: seed of the search
         out: folder of the results
         fine_tune: epochs on unlabelled images for each verified design, after pruning and after sharing
         fresh: discard the results of earlier runs
     """
-    from designs.codesigns.columns import read_loss
     from designs.codesigns.fleet import FLEET_COLUMNS, FLEET_FILE, read_fleet
     from designs.codesigns.fleet import fleet as search_fleet
     from designs.codesigns.verification import Distillation
     from designs.commands.networks import InputFiles, open_network
-    from designs.screens.codesign import print_fleet, print_loss
+    from designs.screens.codesign import print_fleet, print_network
     from designs.space import Space
 
     all_targets, arrays = read_fleet(targets), Space.load(space)
-    trained = open_network(
-        network, data_folder(data), weights, InputFiles(inputs, labels, evaluation, evaluation_labels)
-    )
+    files = InputFiles(inputs, labels, evaluation, evaluation_labels)
+    trained = open_network(network, data_folder(data), weights, files, leave)
     tuning = Distillation(trained, fine_tune, seed) if fine_tune else None
     search = Search(trials=trials, seed=seed, measure=measure)
     table = search_fleet(trained, all_targets, arrays, search, out, tuning, fresh)
-    print_loss(*read_loss(out / FLEET_FILE, FLEET_COLUMNS))
+    print_network(read_results(out / FLEET_FILE, FLEET_COLUMNS)[1]["settings"])
     print_fleet(table)
     print(f"Results are in {out}.")

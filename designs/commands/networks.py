@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,11 @@ NETWORKS = ("main", "lenet_5", "resnet_20")
 
 
 def open_network(
-    name: str, data: Path | None = None, weights: Path | None = None, files: InputFiles | None = None
+    name: str,
+    data: Path | None = None,
+    weights: Path | None = None,
+    files: InputFiles | None = None,
+    leave: Sequence[str] = (),
 ) -> TrainedNetwork:
     """Open a trained network with inputs to compress and verify it on, and test images for reports.
 
@@ -70,6 +75,8 @@ def open_network(
         State dict of resnet_20, of the main job's network, or of the module that a function gives, .npz or .pt.
     files : InputFiles, optional
         Files of the inputs of an ONNX file or of a module.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them; by default, those that a TrainedNetwork names.
 
     Returns
     -------
@@ -82,8 +89,12 @@ def open_network(
         If there is no such network, or data or weights are missing.
     """
     files = files or InputFiles()
-    if name not in NETWORKS:
-        return _any_network(name, weights, files)
+    network = _any_network(name, weights, files) if name not in NETWORKS else _named(name, data, weights, files)
+    return replace(network, leave=tuple(leave)) if leave else network
+
+
+def _named(name: str, data: Path | None, weights: Path | None, files: InputFiles) -> TrainedNetwork:
+    """Return one of the project's networks, with its images."""
     if files.given:
         raise InputError(f"{name} has images of its own, so {', '.join(files.given)} have no effect; leave them out")
     if name != "main" and data is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from designs.codesigns.columns import loss_of
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.screens.sweep import varied_parameters
 from traces.pareto import non_dominated
@@ -21,9 +22,13 @@ Row = dict[str, Any]
 _ARRAY = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
 
 
-def print_loss(figure: str, lost: str) -> None:
-    """Print what the loss of a study is."""
+def print_network(settings: Mapping[str, Any]) -> None:
+    """Print what the settings of a study say of its network: the loss, and what is left alone."""
+    figure, lost = loss_of(settings)
     print(f"{figure} is the {lost}.")
+    left_alone = settings["network"].get("left_alone")
+    if left_alone:
+        print(f"Left alone, off the array: {', '.join(left_alone)}.")
 
 
 def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:

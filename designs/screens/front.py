@@ -9,7 +9,7 @@ from typing import cast, get_args
 from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE, loss_of
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.results import read_results
-from designs.screens.codesign import print_loss, print_predicted, print_verified
+from designs.screens.codesign import print_network, print_predicted, print_verified
 from designs.screens.sweep import print_sweep
 from designs.sweeps.sweep import read_sweep
 from designs.sweeps.totals import Objective
@@ -47,7 +47,7 @@ def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) 
         other = sorted(set(objectives) & set(LOSSES) - {figure})
         if other:
             raise InputError(f"the loss of this co-design is {figure}, the {lost}; found {other[0]}; take {figure}")
-        print_loss(figure, lost)
+        print_network(origin["settings"])
         (print_verified if verified else print_predicted)(table, objectives)
         return
     unknown = sorted(set(objectives) - set(get_args(Objective)))

@@ -78,12 +78,8 @@ class CompressedNetwork:
         from traces.graph.layers import resolve
 
         flat = resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers)
-        numbers = {flat.layer_of_part[id(part)] for product in flat.program.products for part in product.parts}
-        return [
-            (layer, array_matrices(layer, self.stored_layers[layer.weight], flat.biases[number]))
-            for number, layer in enumerate(flat.layers)
-            if number in numbers
-        ]
+        layers = [(flat.layers[number], flat.biases[number]) for number in flat.on_array]
+        return [(layer, array_matrices(layer, self.stored_layers[layer.weight], bias)) for layer, bias in layers]
 
 
 def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:

@@ -50,6 +50,11 @@ class FlatNetwork:
     lookups: dict[str, int]
     biases: list[Numbers | None]
 
+    @property
+    def on_array(self) -> list[int]:
+        """Numbers of the layers whose products are computed apart, in order."""
+        return sorted({self.layer_of_part[id(part)] for product in self.program.products for part in product.parts})
+
 
 def resolve(
     network: Network,

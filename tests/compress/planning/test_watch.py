@@ -178,6 +178,15 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
     assert "The tolerance is broken." in broken.stdout
     assert "Give --replan CONTAINER for a new plan." in broken.stdout
     arguments = ("small.dc", "mine:network", "later.npy", "--plan", "small.plan.json", "--replan", "new.dc")
+    refused = run_command("compress", "watch", *arguments[:-2], "--leave", "0", folder=tmp_path)
+    assert "error: --leave has no effect without a new plan" in refused.stderr
+    refused = run_command("compress", "watch", *arguments, "--leave", "x", folder=tmp_path)
+    assert "error: leave names x, which the network does not have" in refused.stderr
+    left = run_command("compress", "watch", *arguments, "--leave", "0", folder=tmp_path)
+    assert left.returncode == 0, left.stderr
+    model = CompressedModel.load(tmp_path / "new.dc")
+    assert "0" not in {layer.name for layer in model.layers}
+    assert "0.weight" in model.tensors
     again = run_command("compress", "watch", *arguments, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert CompressedModel.load(tmp_path / "new.dc").size_bytes > (tmp_path / "small.dc").stat().st_size
