@@ -80,6 +80,7 @@ class Session:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave processors
         try:
             self._session = onnxruntime.InferenceSession(
                 model.SerializeToString(), options, providers=["CPUExecutionProvider"]
@@ -99,4 +100,6 @@ class Session:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:400] or type(error).__name__
+    """Return what ONNX Runtime says of the innermost node that failed."""
+    text = " ".join(str(error).split())
+    return text[max(0, text.rfind("Non-zero status code returned while running")) :][:400] or type(error).__name__
