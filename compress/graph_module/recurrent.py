@@ -72,6 +72,11 @@ def _run(
         if bias is not None:
             flat += [_in_torch_order(half, gates) for half in bias[number].chunk(2)]
     initial = [x.new_zeros(directions, batch, hidden) if state is None else state for state in states]
+    for state in initial:  # PyTorch's own kernels do not check it, and write beyond their memory
+        if list(state.shape) != [directions, batch, hidden]:
+            raise InputError(
+                f"initial states of {kind} must have shape {[directions, batch, hidden]}; found {list(state.shape)}"
+            )
     sizes = None
     if lengths is not None and integers(lengths) != [steps] * batch:
         if min(integers(lengths)) < 1:

@@ -1,9 +1,12 @@
+import re
 from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
-from tests.compress.graph_module.twins import assert_as_in_onnx_runtime
+from tests.compress.graph_module.twins import assert_as_in_onnx_runtime, in_pytorch, model_of
+from traces import InputError
 from traces.arrays import Numbers
 
 DRAW = np.random.default_rng(5)
@@ -48,3 +51,14 @@ def test_recurrences(operator: str, direction: str, attributes: dict[str, Any], 
         inputs += [lengths, *states]
     outputs = 3 if operator == "LSTM" else 2
     assert_as_in_onnx_runtime(operator, inputs, 14, outputs, hidden_size=HIDDEN, direction=direction, **attributes)
+
+
+@pytest.mark.parametrize("operator", ["LSTM", "GRU", "RNN"])
+def test_states_of_another_number_of_sequences_are_refused(operator: str) -> None:
+    inputs = {"x": draw(STEPS, BATCH, SIZE), "h": draw(1, 1, HIDDEN)}
+    weights = {"w": draw(1, GATES[operator] * HIDDEN, SIZE), "r": draw(1, GATES[operator] * HIDDEN, HIDDEN)}
+    states = ["h"] * (2 if operator == "LSTM" else 1)
+    node = helper.make_node(operator, ["x", "w", "r", "", "", *states], ["y"], hidden_size=HIDDEN)
+    sentence = f"initial states of {operator} must have shape [1, 3, 2]; found [1, 1, 2]"
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        in_pytorch(model_of([node], inputs, ["y"], 14, weights), inputs)
