@@ -81,7 +81,7 @@ def _with_inputs_apart(network: Network, inputs: Any) -> Network:
     if network.num_inputs(feeds) == 1:
         feeds = {
             entry.name: feeds[entry.name]
-            if entry.batch_axis is None
+            if entry.batch_axis is None or entry.fixed_batch
             else np.concatenate([feeds[entry.name]] * 2, axis=entry.batch_axis)
             for entry in network.inputs
         }

@@ -313,11 +313,19 @@ def run_whole(network: Network, feeds: Mapping[str, Numbers]) -> dict[str, Any]:
     """Run all inputs in ONNX Runtime, and return the outputs by name."""
     session = whole_session(network)
     total = network.num_inputs(feeds)
-    single = any(entry.fixed_batch for entry in network.inputs)
-    if not single or total == 1:
+    if total == 1 or not _one_by_one(network, feeds):
         return session.run(feeds)
     parts = [session.run(network.part(feeds, place, place + 1)) for place in range(total)]
     return joined(network, parts)
+
+
+def _one_by_one(network: Network, feeds: Mapping[str, Numbers]) -> bool:
+    """Return True if there are more inputs than the graph takes at once."""
+    return any(
+        entry.fixed_batch and feeds[entry.name].shape[entry.batch_axis] > 1
+        for entry in network.inputs
+        if entry.batch_axis is not None
+    )
 
 
 def whole_session(network: Network) -> Session:
@@ -358,7 +366,7 @@ def output_axes(network: Network) -> dict[str, int]:
 def check_independent(network: Network, feeds: Mapping[str, Numbers]) -> None:
     """Raise InputError unless the network computes for two inputs together what it computes for each alone."""
     entries = [entry for entry in network.inputs if entry.batch_axis is not None]
-    if not entries or any(entry.fixed_batch for entry in entries) or network.num_inputs(feeds) < 2:
+    if not entries or network.num_inputs(feeds) < 2 or _one_by_one(network, feeds):
         return
     place = f"{network.name}: axis {entries[0].batch_axis} of {entries[0].name!r}"
     session = whole_session(network)

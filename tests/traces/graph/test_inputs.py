@@ -93,6 +93,28 @@ def test_a_graph_of_one_input_takes_many_one_by_one() -> None:
     assert network.inputs[0].fixed_batch
 
 
+def test_steps_beside_a_state_of_one_sequence_are_not_taken_for_inputs() -> None:
+    nodes = [node("Unsqueeze", ["x", "one"], ["s"]), node("LSTM", ["s", "w", "r", "", "", "h", "h"], hidden_size=3)]
+    parameters = {"w": drawn(0, 1, 12, 4), "r": drawn(1, 1, 12, 3), "one": np.array([1])}
+    made = model(nodes, {"x": ["steps", 4], "h": [1, 1, 3]}, parameters=parameters, opset=14)
+    feeds = {"x": activations(0, 5, 4), "h": activations(1, 1, 1, 3)}
+    _, result = checked(made, feeds, vectors=[5, 5], kinds=["LSTM", "LSTM"])
+    assert result.cycles.shape == (1,)
+    blind = Network.open(made)  # nothing says so before there are inputs
+    close(blind.run(feeds)["y"], run(made, feeds)[0])
+    with pytest.raises(InputError, match="axis 0 of 'x' must hold inputs that do not depend on each other"):
+        simulate_network(compressed(blind), feeds, ARRAY)
+
+
+def test_a_value_of_one_input_goes_with_each() -> None:
+    made = model(
+        [node("MatMul", ["x", "w"], ["p"]), node("Mul", ["p", "scale"])],
+        {"x": ["n", 4], "scale": [1, 5]},
+        parameters={"w": drawn(0, 4, 5)},
+    )
+    checked(made, {"x": activations(0, 3, 4), "scale": activations(1, 1, 5)}, vectors=[1])
+
+
 @pytest.mark.parametrize("outputs", [("y",), ("y", "z"), ("z", "y", "h")])
 def test_a_network_has_all_its_outputs(outputs: Any) -> None:
     nodes = [
