@@ -19,6 +19,7 @@ from sim.memory import shortfalls
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
+from traces.graph.runtime import processors
 
 if TYPE_CHECKING:
     from compress import CompressedModel
@@ -398,7 +399,7 @@ class _Run:
     ) -> list[tuple[dict[str, Integers64], Floats]]:
         """Return the counts of all vectors by name, and the outputs, of each group; large batches use threads."""
         config = self._config
-        shares = min(_processors(), vectors.shape[1]) if vectors.size > _LEAST_SHARED else 1
+        shares = min(processors(), vectors.shape[1]) if vectors.size > _LEAST_SHARED else 1
 
         def of_group(number: int) -> list[BatchResult]:
             parts = np.array_split(vectors[number], shares)
@@ -505,11 +506,7 @@ def _sums(counts: Sequence[Mapping[str, Integers64]], inputs: int) -> dict[str, 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(_processors())
-
-
-def _processors() -> int:
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return ThreadPoolExecutor(processors())
 
 
 def _check_stays(name: str, groups: Sequence[PackedLayer], config: ArrayConfig) -> None:

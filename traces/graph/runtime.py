@@ -31,6 +31,13 @@ def _packages() -> tuple[Any, Any]:
     return onnx, onnxruntime
 
 
+def processors() -> int:
+    """Return the number of processors to use: those of this process, at most OMP_NUM_THREADS if that is set."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available, int(asked)) if asked.isdecimal() and int(asked) > 0 else available
+
+
 def check_packages() -> None:
     """Raise InputError unless the packages onnx and onnxruntime can be imported."""
     _packages()
@@ -79,7 +86,7 @@ class Session:
             model = copy
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
+        options.intra_op_num_threads = processors()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave processors
         try:
             self._session = onnxruntime.InferenceSession(
