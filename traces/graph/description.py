@@ -16,7 +16,7 @@ COMPUTED = "computed:"
 class OffArray(NamedTuple):
     """Operations of one kind that are computed off the array, per input.
 
-    Attributes
+    Parameters
     ----------
     count : int
         Operations.

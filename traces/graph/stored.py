@@ -48,6 +48,11 @@ def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | Non
     bias : numpy.ndarray or None
         Values that the array adds [groups, rows / groups]. They are codes of the layer's codebook if the stored bias is
         the layer's, and values otherwise.
+
+    Returns
+    -------
+    list of CompressedLayer
+        One matrix [rows / groups, columns] for each group.
     """
     compressed = stored.layer
     codes = stored.arrangement.parameter(compressed.codes, stored.shape).ravel()[layer.places]

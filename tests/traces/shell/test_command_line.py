@@ -201,7 +201,7 @@ def test_a_checkpoint_is_packed_and_unpacked_and_what_was_chosen_is_said(tmp_pat
         "    network.register_buffer('mask', torch.full((2,), -torch.inf))\n    return network\n"
     )
     done = run_command("compress", "pack", "mine:build", "built.dc", "--leave", "2", folder=tmp_path)
-    assert "stored as they are (left as asked): 2.weight, 2.bias" in done.stdout, done.stderr
+    assert "stored as they are (left as asked): 2.bias, 2.weight" in done.stdout, done.stderr
     assert "To measure it: python -m compress measure built.dc mine:build INPUTS" in done.stdout
     assert run_command("compress", "unpack", "built.dc", "built.pt", folder=tmp_path).returncode == 0
     state = torch.load(tmp_path / "built.pt", weights_only=True)
