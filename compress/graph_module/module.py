@@ -201,17 +201,18 @@ class GraphModule(torch.nn.Module):
         return self
 
     def _add_parameter(self, name: str, values: Numbers) -> None:
-        """Register a parameter under its name; each dot leads into a submodule."""
+        """Register a parameter under its name; each dot leads into a submodule. Integers become a buffer."""
         if not name or name.startswith("."):
             raise InputError(f"a parameter's name must not start with a dot; found {name!r}; rename the initialiser")
         array = np.asarray(values)
-        if array.dtype.kind not in "fV":  # bfloat16 is of kind V
-            raise InputError(f"parameter {name} must be of float type; found {array.dtype}; leave it a constant")
         tensor = tensor_of(onnx.numpy_helper.from_array(array, name))
         *path, last = name.split(".")
         owner: torch.nn.Module = self
         for part in path:
             owner = owner._modules.setdefault(part, _Namespace())  # type: ignore[assignment]
+        if array.dtype.kind not in "fV":  # bfloat16 is of kind V
+            owner._buffers[last] = self._constants[name] = tensor
+            return
         owner._parameters[last] = torch.nn.Parameter(tensor)  # without the checks for attributes' names
         self._owners[name] = (owner, last)
 

@@ -396,7 +396,9 @@ def test_inputs_on_which_a_node_cannot_run_are_refused_by_its_name() -> None:
         module(torch.ones(2, 4))
 
 
-def test_parameters_must_be_floats() -> None:
-    model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], {"x": np.arange(3)}, ["y"], 13)
-    with pytest.raises(InputError, match="parameter w must be of float type; found int64"):
-        GraphModule(model, {"w": np.arange(3)})
+def test_integers_are_buffers_and_not_trained() -> None:
+    model = model_of([helper.make_node("Add", ["x", "table.w"], ["y"])], {"x": np.arange(3)}, ["y"], 13)
+    module = GraphModule(model, {"table.w": np.arange(3)})
+    assert (list(module.parameters()), list(module.state_dict())) == ([], ["table.w"])
+    module.load_state_dict({"table.w": torch.tensor([5, 6, 7])})
+    assert module(torch.arange(3)).tolist() == [5, 7, 9]
