@@ -166,7 +166,7 @@ class PlannedNetwork:
             source = Network(opened.name, opened.graph, opened.parameters)
         from compress.graph_outputs import GraphOutputs
 
-        return cls(GraphOutputs(source, source.bind(_given(pool))).eval(), network_products(source), source)
+        return cls(GraphOutputs(source, source.bind(given_inputs(pool))).eval(), network_products(source), source)
 
     @classmethod
     def beside(cls, model: CompressedModel, network: Any, inputs: AnyInputs) -> PlannedNetwork:
@@ -176,20 +176,32 @@ class PlannedNetwork:
 
     def inputs(self, values: AnyInputs) -> Inputs:
         """Return inputs as the module takes them: the first axis of each array holds the inputs."""
-        in_front = getattr(self.module, "in_front", None)
-        if in_front is None or self.network is None:
+        from compress.graph_outputs import GraphOutputs
+
+        if not isinstance(self.module, GraphOutputs) or self.network is None:
             return Inputs.of(values)
-        arranged: Inputs = in_front(self.network.bind(_given(values)))
-        return arranged
+        return self.module.in_front(self.network.bind(given_inputs(values)))
+
+    def graph_inputs(self, values: AnyInputs, most: int) -> dict[str, Numbers]:
+        """Return at most the first `most` inputs as the graph takes them, by name."""
+        from compress.graph_outputs import GraphOutputs
+
+        assert self.network is not None
+        if not isinstance(self.module, GraphOutputs):
+            return self.network.bind(Inputs.of(values)[:most])
+        return self.network.part(self.network.bind(given_inputs(values)), 0, most)
 
 
-def _given(values: AnyInputs) -> Any:
-    """Return inputs as `Network.bind` takes them."""
-    if isinstance(values, str | os.PathLike):
-        from traces.files.npz import read_npy, read_npz
+def given_inputs(values: AnyInputs) -> Any:
+    """Return inputs as `Network.bind` takes them; arrays of an .npz file without names are taken by their order."""
+    if not isinstance(values, str | os.PathLike):
+        return getattr(values, "given", values)
+    from traces.files.npz import read_npy, read_npz
 
-        return read_npz(values) if str(values).endswith(".npz") else read_npy(values)
-    return getattr(values, "given", values)
+    if not str(values).endswith(".npz"):
+        return read_npy(values)
+    arrays = read_npz(values)
+    return tuple(arrays.values()) if list(arrays) == [f"arr_{number}" for number in range(len(arrays))] else arrays
 
 
 def with_graph(model: CompressedModel, network: Network) -> CompressedModel:

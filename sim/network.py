@@ -209,8 +209,9 @@ def simulate_network(
     total = opened.num_inputs(feeds)
     parts: list[dict[str, Any]] = []
     if state:
-        _check_state(opened, state)
-        current = {name: feeds[name] for name in state}
+        from traces.graph.inputs import first_state
+
+        current = first_state(opened, feeds, state)
         feeds = {name: values for name, values in feeds.items() if name not in state}
         for place in range(total):
             one = opened.part({**feeds, **current}, place, place + 1)
@@ -271,16 +272,6 @@ def compressed_network(network: Any) -> tuple[CompressedNetwork, dict[str, list[
     plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
     packed = {layer.layer.name: [layer] for layer in layers if isinstance(layer, PackedLayer)}
     return CompressedNetwork.of_layers(plain), packed
-
-
-def _check_state(network: Network, state: Mapping[str, str]) -> None:
-    names = [entry.name for entry in network.inputs]
-    for name, output in state.items():
-        if name not in names or output not in network.outputs:
-            raise InputError(
-                f"state must name an input and the output that it is, of {', '.join(names)} and "
-                f"{', '.join(network.outputs)}; found {name}: {output}"
-            )
 
 
 class _Run:

@@ -15,14 +15,15 @@ import numpy as np
 
 from compress import CompressedModel
 from compress.class_scores import check_labels
+from compress.networks import given_inputs
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig
-from traces import AnyInputs, CompressedLayer, CompressedNetwork, InputError, Inputs, Network
+from traces import AnyInputs, CompressedLayer, CompressedNetwork, InputError, Network
 from traces.arrays import Floats, Floats32, Numbers
 from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
 from traces.files.images import load_images
 from traces.files.layer_file import open_layer
-from traces.files.npz import read_layer_and_input, read_npy, read_npz
+from traces.files.npz import read_layer_and_input, read_npy
 from traces.shell.progress import progress_bar
 
 EIE = "eie"
@@ -199,16 +200,17 @@ def container_inputs(
     image_labels: Numbers | None = None
     if inputs is None:
         images = load_images(data)
-        given = _shaped(images.test_images[:most], network)
+        given, origin = _shaped(images.test_images, network), f"test images of {images.name}"
         image_labels = images.test_labels[:most]
-        total, origin = len(images.test_images), f"test images of {images.name}"
     else:
-        given, total, origin = _read_inputs(inputs, network, most, state or {})
+        given, origin = _read_inputs(inputs, network, state or {})
     try:
         feeds = network.bind(given)
     except InputError as error:
         remedy = "" if inputs is not None else "; give the network's own inputs as inputs"
         raise InputError(f"{error} from {origin}{remedy}") from None
+    total = network.num_inputs(feeds)
+    feeds = network.part(feeds, 0, most) | {name: feeds[name] for name in state or {}}
     if labels is not None:
         values = read_npy(labels) if isinstance(labels, str | os.PathLike) else labels
         labels = check_labels("labels", values, total, positions=None)[:most]
@@ -223,29 +225,22 @@ def _shaped(images: Floats, network: Network) -> Floats:
     return images.reshape(len(images), *known) if fits else images
 
 
-def _read_inputs(inputs: AnyInputs, network: Network, most: int, state: Mapping[str, str]) -> tuple[Any, int, str]:
-    """Return at most so many inputs, with the first values of the state, the number of all, and their origin."""
+def _read_inputs(inputs: AnyInputs, network: Network, state: Mapping[str, str]) -> tuple[Any, str]:
+    """Return inputs as `Network.bind` takes them, with the first values of the state, and their origin."""
     is_file = isinstance(inputs, str | os.PathLike)
     if is_file and not Path(str(inputs)).exists() and str(inputs).isdigit():
         raise InputError(
             f"inputs is the file of the inputs; found the number {inputs}; give the number as most={inputs}"
         )
-    origin = str(inputs) if is_file else "given inputs"
-    read: Any = read_npz(str(inputs)) if is_file and str(inputs).endswith(".npz") and state else inputs
-    first: dict[str, Numbers] = {}
+    read = given_inputs(inputs)
+    if state and not isinstance(read, Mapping):
+        others = [entry.name for entry in network.inputs if entry.name not in state]
+        read = dict(zip(others, read if isinstance(read, tuple) else (read,), strict=False))
+    elif len(network.inputs) == 1 and np.ndim(read) == len(network.inputs[0].shape) - 1:  # one input alone
+        read = np.asarray(read)[np.newaxis]
     if state:
-        if not isinstance(read, Mapping):
-            others = [entry.name for entry in network.inputs if entry.name not in state]
-            read = dict(zip(others, [Inputs.of(read)["0"]], strict=False))
-        first = {name: np.asarray(read[name]) if name in read else _zeros(network, name) for name in state}
-        read = {name: values for name, values in read.items() if name not in state}
-    steps = Inputs.of(read)
-    if not first and len(steps.names) == 1 and len(network.inputs) == 1:
-        (values,) = steps.arrays.values()
-        if values.ndim == len(network.inputs[0].shape) - 1:  # one input alone
-            steps = Inputs.of(values[np.newaxis])
-    given = steps[:most].given
-    return ({**given, **first} if isinstance(given, dict) and first else given), len(steps), origin
+        read = {**{name: _zeros(network, name) for name in state if name not in read}, **read}
+    return read, str(inputs) if is_file else "given inputs"
 
 
 def _zeros(network: Network, name: str) -> Numbers:

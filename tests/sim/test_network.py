@@ -254,6 +254,14 @@ def test_a_state_goes_from_one_step_to_the_next() -> None:
     for state_names in ({"h": "absent"}, {"absent": "new"}):
         with pytest.raises(InputError, match="state must name an input and the output that it is, of x, h and y, new"):
             simulate_network(compressed(network), {"x": x, "h": state}, ARRAY, state=state_names)
+    of_each_step = {"x": x, "h": images_of(6, 5, seed=2)}
+    sentence = r"state 'h' must be its value before the first step, of length 1 on axis 0; found \[6, 5\]"
+    for action in (
+        lambda: simulate_network(compressed(network), of_each_step, ARRAY, state={"h": "new"}),
+        lambda: network.record(of_each_step, state={"h": "new"}),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            action()
 
 
 def test_layers_may_be_packed_beforehand() -> None:

@@ -16,6 +16,8 @@ from traces.graph.surgery import WHOLE
 if TYPE_CHECKING:
     from onnx import ValueInfoProto
 
+    from traces.graph.network import Network
+
 _UNKNOWN = ""  # the name of a length that has none
 
 
@@ -118,6 +120,27 @@ def count_inputs(entries: Sequence[NetworkInput], feeds: Mapping[str, Numbers]) 
     """Return how many inputs bound arrays hold."""
     sizes = [feeds[entry.name].shape[entry.batch_axis] for entry in entries if entry.batch_axis is not None]
     return int(max(sizes, default=1))
+
+
+def first_state(network: Network, feeds: Mapping[str, Numbers], state: Mapping[str, str] | None) -> dict[str, Numbers]:
+    """Return the values of the state that enter the first step.
+
+    Raises InputError if the state names no input or output, or there are values of several inputs.
+    """
+    entries = {entry.name: entry for entry in network.inputs}
+    for name, output in (state or {}).items():
+        if name not in entries or output not in network.outputs:
+            raise InputError(
+                f"state must name an input and the output that it is, of {', '.join(entries)} and "
+                f"{', '.join(network.outputs)}; found {name}: {output}"
+            )
+        axis, shape = entries[name].batch_axis, feeds[name].shape
+        if axis is not None and shape[axis] > 1:
+            raise InputError(
+                f"state {name!r} must be its value before the first step, of length 1 on axis {axis}; found "
+                f"{list(shape)}"
+            )
+    return {name: feeds[name] for name in state or {}}
 
 
 def drawn_feeds(entries: Sequence[NetworkInput]) -> dict[str, Numbers]:

@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
 from traces.graph.description import NetworkLayer, OffArray, Recorded
+from traces.graph.inputs import first_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
@@ -219,7 +220,7 @@ def _lookups(model: ModelProto, fixed: FixedValues) -> dict[str, int]:
 
 def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
     """Return a multiplication with the network's own weights, without an array."""
-    fixed = flat.program._fixed
+    fixed = flat.program.fixed
     matrices: dict[int, Any] = {}
 
     def multiply(part: Part, vectors: Floats) -> Floats:
@@ -255,16 +256,16 @@ def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[Network
 def off_array(flat: FlatNetwork, feeds: Mapping[str, Numbers], inputs: int) -> dict[str, OffArray]:
     """Return the operations that are no products of the program, per input, by operator."""
     program = flat.program
-    model = program._model
+    model = program.model
     on_array = {id(node) for product in program.products for node in product.nodes}
     nodes = [
         node
         for node in model.graph.node
-        if id(node) not in on_array and any(name not in program._fixed for name in node.output if name)
+        if id(node) not in on_array and any(name not in program.fixed for name in node.output if name)
     ]
     names = sorted({name for node in nodes for name in [*node.output, *node.input] if name})
     produced = {name for node in model.graph.node for name in node.output}
-    wanted = [name for name in names if name in produced and name not in program._fixed]
+    wanted = [name for name in names if name in produced and name not in program.fixed]
     values = dict(feeds) | (Session(model, wanted).run(feeds) if wanted else {})
     totals: dict[str, list[float]] = {}
     for node in nodes:
@@ -285,7 +286,7 @@ def _macs(node: NodeProto, values: Mapping[str, Any], program: Program, outputs:
         return 0.0
 
     def shape(name: str) -> tuple[int, ...]:
-        value = program._fixed.value(name) if name in program._fixed else values[name]
+        value = program.fixed.value(name) if name in program.fixed else values[name]
         return tuple(np.shape(value))
 
     size = float(np.size(outputs[0]))
@@ -442,7 +443,7 @@ def record(
     layers: dict[str, NetworkLayer] = {}
     kept: dict[str, list[Floats]] = {}
     counts: dict[str, int] = {}
-    current = {name: feeds[name] for name in state or {}}
+    current = first_state(network, feeds, state)
     feeds = {name: values for name, values in feeds.items() if name not in current}
     flat: FlatNetwork | None = None
     for place in range(total):

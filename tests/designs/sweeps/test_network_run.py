@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress import CompressedModel
+from compress import CompressedModel, CompressionConfig, LayerSettings, compress
 from designs import advise, run_container
 from designs.screens.network_run import print_network_run
 from sim import ArrayConfig
 from tests.designs.sweeps.test_recording import IMAGES, STEPS, cell, separable
-from traces import CompressedLayer, InputError, draw_layer, write_npz
+from tests.traces.graph.graphs import activations, drawn, model, node
+from traces import CompressedLayer, InputError, Network, draw_layer, write_npz
 
 ARRAY = ArrayConfig(num_pes=4, weight_bits=6)
 __all__ = ["cell", "separable"]  # fixtures
@@ -65,6 +66,22 @@ def test_state_begins_with_zeros_or_with_what_is_given(cell: Path, tmp_path: Pat
     np.testing.assert_array_equal(from_zero.result.output[name], same.result.output[name])
     assert np.abs(from_zero.result.output[name][0] - begun.result.output[name][0]).max() > 0.01
     assert from_zero.result.largest_difference < 1e-5
+
+
+def test_inputs_of_a_file_may_be_the_same_for_all_steps(tmp_path: Path) -> None:
+    nodes = [node("MatMul", ["x", "w"], ["p"]), node("Mul", ["p", "rate"], ["q"]), node("Add", ["q", "h"])]
+    shapes: dict[str, list[int | str | None]] = {"x": ["n", 4], "rate": [], "h": [1, 5]}
+    opened = Network.open(model(nodes, shapes, parameters={"w": drawn(0, 4, 5)}))
+    compress(opened, CompressionConfig(LayerSettings(density=1.0, weight_bits=6))).save(tmp_path / "network.dc")
+    x, rate, h = activations(0, 9, 4), np.array(0.5, dtype=np.float32), activations(1, 1, 5)
+    write_npz(tmp_path / "named.npz", {"x": x, "rate": rate, "h": h})
+    np.savez(tmp_path / "in_order.npz", x, rate, h)
+    network = CompressedModel.load(tmp_path / "network.dc").network
+    for file in ("named.npz", "in_order.npz"):
+        run = run_container(tmp_path / "network.dc", ARRAY, tmp_path / file, most=3)
+        np.testing.assert_allclose(run.result.output, network.run((x[:3], rate, h))["y"], rtol=1e-5, atol=1e-5)
+    with_state = run_container(tmp_path / "network.dc", ARRAY, tmp_path / "named.npz", most=2, state={"h": "y"})
+    assert (with_state.inputs, with_state.result.output.shape) == (2, (2, 5))
 
 
 def test_what_does_not_fit_is_refused_in_a_sentence(separable: CompressedModel, cell: Path, tmp_path: Path) -> None:
