@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from compress import Budget, CompressedModel, CompressionConfig, LayerSettings, Plan, Tolerance
-from compress.networks import is_function
+from compress.networks import given_inputs, is_function
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.shell.command_line import console, run, run_commands
@@ -112,7 +112,7 @@ def _parameters_of(
         return read_parameters(network, key), None
     if key is not None:
         raise InputError(f"key has no effect, since {network} is no checkpoint; leave it out")
-    values = None if inputs is None else _read_inputs(inputs)
+    values = None if inputs is None else given_inputs(inputs)
     if is_function(network):
         module, given = network_source(network, weights)
         if no_graph or (values is None and given is None):
@@ -124,13 +124,6 @@ def _parameters_of(
     else:
         opened = open_network(network, values)
     return named_parameters(opened), opened
-
-
-def _read_inputs(path: Path) -> Any:
-    """Return the arrays of a file of inputs, by name if there are several."""
-    from traces.files.npz import read_npy, read_npz
-
-    return read_npz(path) if path.suffix == ".npz" else read_npy(path)
 
 
 def show(container: tyro.conf.Positional[Path]) -> None:
@@ -298,7 +291,7 @@ def plan(
     from traces.files.npz import read_npy
 
     _check_suffix(container)
-    original, values = _original(network, weights), _read_inputs(inputs)
+    original, values = _original(network, weights), given_inputs(inputs)
     made = make_plan(
         original,
         values,
@@ -375,7 +368,7 @@ def watch(
         _check_suffix(replan)
     elif leave:
         raise InputError("--leave has no effect without a new plan; leave it out, or give --replan CONTAINER")
-    source, values = _original(network, weights), _read_inputs(inputs)
+    source, values = _original(network, weights), given_inputs(inputs)
     answers = None if labels is None else read_npy(labels)
     report = compare(source, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
@@ -424,7 +417,7 @@ def measure(
 
     model = CompressedModel.load(container)
     answers = None if labels is None else read_npy(labels)
-    _print_measurement(container, compare(model, _original(network, weights), _read_inputs(inputs), answers))
+    _print_measurement(container, compare(model, _original(network, weights), given_inputs(inputs), answers))
 
 
 def _original(network: str, weights: Path | None) -> Any:

@@ -110,10 +110,7 @@ class TrainedNetwork:
 
     def graph_inputs(self, values: AnyInputs, most: int) -> dict[str, Numbers]:
         """Return at most the first `most` inputs as the graph takes them, by name."""
-        if hasattr(self.module, "in_front"):  # it runs the graph
-            given = Inputs.of(values) if isinstance(values, str | os.PathLike) else values
-            return self.graph.part(self.graph.bind(getattr(given, "given", given)), 0, most)
-        return self.graph.bind(Inputs.of(values)[:most].given)
+        return self.planned.graph_inputs(values, most)
 
     def checked_labels(self) -> list[Integers64 | None]:
         """Return the labels of pool, evaluation and test; raise InputError if one is no place of an output."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from compress.networks import given_inputs
 from designs.sweeps.evaluation import LayerRuns
 from designs.sweeps.recorded import LARGEST_ERROR, sampled
 from designs.sweeps.workload import WorkloadLayer
 from sim import ArrayConfig, pack
 from sim.network import compressed_network
-from traces import AnyInputs, CompressedLayer, InputError, Inputs, Network, Recorded
+from traces import AnyInputs, CompressedLayer, InputError, Network, Recorded
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 
 ALL_VECTORS = 2**15  # vectors of all layers and groups that are taken without a sample
@@ -35,7 +36,7 @@ def record_layers(
         raise InputError(f"sampling_error must be 0 to 1, a relative error; found {sampling_error}")
     compressed, _ = compressed_network(network)
     opened = compressed.network
-    feeds = opened.bind(_given(inputs))
+    feeds = opened.bind(given_inputs(inputs))
     total = opened.num_inputs(feeds)
     first = _first_step(opened, feeds, state)
     layers = {layer.name: joined_groups(matrices) for layer, matrices in compressed.array_layers(first)}
@@ -73,11 +74,6 @@ def record_layers(
         if most is None or all(work.sampling_error <= sampling_error for work in taken):
             return opened.name, taken
         most *= 2
-
-
-def _given(inputs: AnyInputs) -> Any:
-    """Return inputs as `Network.bind` takes them; a mapping may hold state, which has no axis of inputs."""
-    return inputs if isinstance(inputs, Mapping) else Inputs.of(inputs).given
 
 
 def _first_step(network: Network, feeds: Mapping[str, Numbers], state: Mapping[str, str] | None) -> dict[str, Numbers]:

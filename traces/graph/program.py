@@ -44,12 +44,17 @@ class Program:
         The products that are computed elsewhere; all other operations run in ONNX Runtime.
     guards : mapping of str to array
         Values that decided how the graph was made flat.
+
+    Attributes
+    ----------
+    model, fixed, products
+        As given.
     """
 
     def __init__(
         self, model: ModelProto, fixed: FixedValues, products: Sequence[Product], guards: Mapping[str, Numbers]
     ) -> None:
-        self._model, self._fixed, self.products, self._guards = model, fixed, list(products), dict(guards)
+        self.model, self.fixed, self.products, self._guards = model, fixed, list(products), dict(guards)
         self._initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._inputs = [value.name for value in model.graph.input]
         self._outputs = [value.name for value in model.graph.output]
@@ -76,7 +81,7 @@ class Program:
             If the inputs do not fit.
         """
         values: dict[str, Any] = {name: feeds[name] for name in self._inputs}
-        values |= {name: self._fixed.value(name) for name in self._constant_outputs}
+        values |= {name: self.fixed.value(name) for name in self._constant_outputs}
         last = len(self._segments) - 1
         for level, segment in enumerate(self._segments):
             if segment.outputs:
@@ -109,19 +114,19 @@ class Program:
         return [results[name] for name in product.outputs if name]
 
     def _alone(self, product: Product, entering: Sequence[Any]) -> Session:
-        constants = {name for node in product.nodes for name in node.input if name and name in self._fixed}
+        constants = {name for node in product.nodes for name in node.input if name and name in self.fixed}
         given = dict(zip(product.entering, entering, strict=True))
         inputs = [_value_info(name, value) for name, value in given.items()]
         outputs = [onnx.ValueInfoProto(name=name) for name in product.outputs if name]
         graph = helper.make_graph(list(product.nodes), "product", inputs, outputs)
-        for name, value in self._fixed.values(sorted(constants)).items():
+        for name, value in self.fixed.values(sorted(constants)).items():
             tensor = self._initialisers.get(name)
             graph.initializer.append(tensor if tensor is not None else numpy_helper.from_array(value, name))
         return Session(self._wrapped(graph))
 
     def _wrapped(self, graph: onnx.GraphProto) -> ModelProto:
-        model = helper.make_model(graph, opset_imports=list(self._model.opset_import))
-        model.ir_version = self._model.ir_version
+        model = helper.make_model(graph, opset_imports=list(self.model.opset_import))
+        model.ir_version = self.model.ir_version
         return model
 
     def _cut(self) -> tuple[list[_Segment], list[list[Product]]]:
@@ -130,7 +135,7 @@ class Program:
         owner = {name: product for product in self.products for name in product.outputs if name}
         inner = {name for product in self.products for node in product.nodes for name in node.output} - set(owner)
         levels: dict[str, int] = dict.fromkeys(self._inputs, 0)
-        levels |= dict.fromkeys(self._fixed.names, 0)
+        levels |= dict.fromkeys(self.fixed.names, 0)
         product_levels: dict[int, int] = {}
         by_level: list[list[Product]] = [[]]
         nodes_by_level: list[list[NodeProto]] = [[]]
@@ -138,7 +143,7 @@ class Program:
         def level_of(names: Collection[str]) -> int:
             return max((levels[name] for name in names if name), default=0)
 
-        for node in self._model.graph.node:
+        for node in self.model.graph.node:
             product = of_node.get(id(node))
             if product is not None:
                 if id(product) in product_levels:
@@ -160,7 +165,7 @@ class Program:
         wanted = set(self._outputs) | set(self._guards)
         wanted |= {name for product in self.products for name in product.entering if name}
         segments = self._pruned(nodes_by_level, levels, wanted)
-        self._constant_outputs = sorted(name for name in wanted if name in self._fixed)
+        self._constant_outputs = sorted(name for name in wanted if name in self.fixed)
         self._dead_after = self._last_uses(segments, by_level)
         return segments, by_level
 
@@ -175,7 +180,7 @@ class Program:
             own = {id(node) for node in nodes_by_level[level]}
             kept, inputs = set(), set()
             outputs = {
-                name for name in crossing if name in producer and id(producer[name]) in own and name not in self._fixed
+                name for name in crossing if name in producer and id(producer[name]) in own and name not in self.fixed
             }
             waiting, seen = list(outputs), set()
             while waiting:
@@ -184,7 +189,7 @@ class Program:
                     continue
                 seen.add(name)
                 node = producer.get(name)
-                if node is not None and (id(node) in own or name in self._fixed):
+                if node is not None and (id(node) in own or name in self.fixed):
                     kept.add(id(node))
                     waiting += list(node.input)
                 elif name not in self._initialisers:
