@@ -235,7 +235,7 @@ def simulate_network(
 
 def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
     """Return the array with codes as wide as the widest of the network, if its own are narrower."""
-    widest = max(layer.weight_bits for layer in network.layers)
+    widest = max((layer.weight_bits for layer in network.layers), default=0)
     return replace(config, weight_bits=widest) if widest > config.weight_bits else config
 
 

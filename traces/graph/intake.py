@@ -14,7 +14,7 @@ from traces.errors import InputError
 from traces.function_names import named_function
 from traces.graph.description import COMPUTED
 from traces.graph.products import find_products
-from traces.graph.resolve import FixedValues
+from traces.graph.resolve import FixedValues, KnownOrigins
 from traces.graph.runtime import read_graph
 from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, without_functions
 
@@ -66,8 +66,10 @@ def _of_model(
                 raise InputError(f"output {output.name!r} must be a tensor; found {kind}")
         scopes = _scopes(model.graph)
         parameters = take_parameters(model, named)
-        _replace_computed(model, parameters, scopes, named is not None)
+        origins: KnownOrigins = {}
+        _replace_computed(model, parameters, scopes, named is not None, origins)
         network = cls(name, model, parameters, None, inputs)
+        network.kept["origins"] = origins
         return network if named is not None or inputs is None else _with_inputs_apart(network, inputs)
     except InputError as error:
         raise error if str(error).startswith(name) else InputError(f"{name}: {error}") from None
@@ -89,7 +91,9 @@ def _with_inputs_apart(network: Network, inputs: Any) -> Network:
         check_independent(network, feeds)
     except InputError:
         network.graph.metadata_props.add(key=WHOLE, value="1")
-        return type(network)(network.name, network.graph, network.parameters, None, inputs)
+        whole = type(network)(network.name, network.graph, network.parameters, None, inputs)
+        whole.kept["origins"] = network.kept["origins"]
+        return whole
     return network
 
 
@@ -106,7 +110,7 @@ def _scopes(graph: GraphProto) -> dict[str, str]:
 
 
 def _replace_computed(
-    model: ModelProto, parameters: dict[str, Numbers], scopes: dict[str, str], from_module: bool
+    model: ModelProto, parameters: dict[str, Numbers], scopes: dict[str, str], from_module: bool, known: KnownOrigins
 ) -> None:
     """Make parameters of weights that are none: those that are computed or joined from parameters, and constants.
 
@@ -118,13 +122,13 @@ def _replace_computed(
     copies = [_copy(node) for node in plain]
     del flat.graph.node[:]
     flat.graph.node.extend(copies)
-    fixed = FixedValues(flat, parameters.keys())
+    fixed = FixedValues(flat, parameters.keys(), known)
     parts = [(product, part) for product in find_products(flat, fixed) for part in product.parts]
     origins = fixed.origins([part.operand for _, part in parts])
     replaced: dict[str, str] = {}
     for product, part in parts:
         origin = origins[part.operand]
-        if part.operand in replaced or (origin is not None and len(np.unique(part.matrix(origin.numbers))) == 1):
+        if part.operand in replaced or (origin is not None and len(origin.sources(part.matrix)) == 1):
             continue
         scope = scopes.get(product.outputs[0], "")
         base = f"{scope}.weight" if scope else f"{product.name}.weight"

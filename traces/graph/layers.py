@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
@@ -74,7 +75,7 @@ def resolve(
         Takes a layer, and returns False if it is to run in ONNX Runtime.
     """
     model, guards = flatten(restored(network.graph, network.parameters), feeds)
-    fixed = FixedValues(model, network.parameters.keys())
+    fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
     products = find_products(model, fixed)
     operands = [part.operand for product in products for part in product.parts]
     biases = [name for product in products for part in product.parts for name in part.biases]
@@ -106,8 +107,8 @@ def _layers(
                 weight,
                 part.kind,
                 places.shape,
-                places.tobytes(),
-                None if bias is None else bias.tobytes(),
+                _digest(places),
+                None if bias is None else _digest(bias),
                 bias_name,
             )
             if key not in keys:
@@ -138,11 +139,10 @@ def _layers(
 def _one_parameter(product: Product, part: Part, origin: Origin | None) -> tuple[str, Any]:
     if origin is None:
         raise InputError(f"{product.name}: its weights {part.operand} are computed; this network cannot be resolved")
-    numbers = np.unique(part.matrix(origin.numbers))
-    if len(numbers) != 1:
-        names = ", ".join(origin.parameters[number] for number in numbers)
-        raise InputError(f"{product.name}: its weights are joined of {names}, which is not handled")
-    return origin.parameters[int(numbers[0])], np.ascontiguousarray(part.matrix(origin.places))
+    sources = origin.sources(part.matrix)
+    if len(sources) != 1:
+        raise InputError(f"{product.name}: its weights are joined of {', '.join(sources)}, which is not handled")
+    return sources[0], np.ascontiguousarray(part.matrix(origin.places))
 
 
 def _bias_parameter(part: Part, origins: Mapping[str, Origin | None]) -> tuple[str | None, Any]:
@@ -151,10 +151,14 @@ def _bias_parameter(part: Part, origins: Mapping[str, Origin | None]) -> tuple[s
     origin = origins[part.biases[0]]
     if origin is None:
         return None, None
-    numbers = np.unique(part.bias(origin.numbers))
-    if len(numbers) != 1:
+    sources = origin.sources(part.bias)
+    if len(sources) != 1:
         return None, None
-    return origin.parameters[int(numbers[0])], np.ascontiguousarray(part.bias(origin.places))
+    return sources[0], np.ascontiguousarray(part.bias(origin.places))
+
+
+def _digest(values: Numbers) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(values).data).digest()
 
 
 def _layer_name(parameter: str) -> str:
@@ -182,9 +186,9 @@ def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], ke
     """Return the layers of a flat graph, named as among those of all branches."""
     if not any(True for node in network.graph.graph.node for _ in subgraphs(node)):
         return layers
-    if "_names" not in vars(network):
+    if "names" not in network.kept:
         static_layers(network)
-    known = vars(network)["_names"]
+    known = network.kept["names"]
     taken = set(known.values())
     named = []
     for layer, key in zip(layers, keys, strict=True):
@@ -198,12 +202,12 @@ def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], ke
 def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]:
     """Return the layers and the look-ups of a network, in all branches, without running it."""
     model = every_branch(without_functions(restored(network.graph, network.parameters)))
-    fixed = FixedValues(model, network.parameters.keys())
+    fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
     products = find_products(model, fixed)
     operands = [part.operand for product in products for part in product.parts]
     biases = [name for product in products for part in product.parts for name in part.biases]
     layers, _, _, keys = _layers(products, fixed, fixed.origins([*operands, *biases]))
-    vars(network)["_names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
+    network.kept["names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
     return layers, _lookups(model, fixed)
 
 
@@ -331,11 +335,9 @@ def _one_by_one(network: Network, feeds: Mapping[str, Numbers]) -> bool:
 
 def whole_session(network: Network) -> Session:
     """Return the whole network, ready to run; it is made once."""
-    cached = vars(network).get("_session")
-    if cached is None:
-        cached = Session(restored(network.graph, network.parameters))
-        vars(network)["_session"] = cached
-    session: Session = cached
+    if "session" not in network.kept:
+        network.kept["session"] = Session(restored(network.graph, network.parameters))
+    session: Session = network.kept["session"]
     return session
 
 

@@ -41,6 +41,13 @@ class Network:
         Module that the graph was exported from.
     example : inputs, optional
         Inputs from which the vectors per input are counted.
+
+    Attributes
+    ----------
+    name, graph, parameters, module
+        As given.
+    kept : dict
+        Results that are computed once, by name.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class Network:
         check_packages()
         self.name, self.graph, self.module = name, graph, module
         self.parameters: dict[str, Numbers] = dict(parameters)
+        self.kept: dict[str, Any] = {}
         self._flat: list[FlatNetwork] = []
         self._example = None if example is None else self._first(self.bind(example))
 
@@ -104,21 +112,6 @@ class Network:
         from traces.graph.surgery import restored
 
         return restored(self.graph, self.parameters)
-
-    def with_parameters(self, parameters: Mapping[str, Numbers]) -> Network:
-        """Return the same graph with other values of some parameters."""
-        unknown = sorted(set(parameters) - set(self.parameters))
-        if unknown:
-            raise InputError(f"{self.name}: parameters must be those of the network; found {', '.join(unknown)}")
-        for name, values in parameters.items():
-            if values.shape != self.parameters[name].shape:
-                raise InputError(
-                    f"{self.name}: parameter {name!r} must have shape {list(self.parameters[name].shape)}; found "
-                    f"{list(values.shape)}"
-                )
-        changed = Network(self.name, self.graph, {**self.parameters, **parameters}, self.module)
-        changed._example = self._example
-        return changed
 
     # Inputs
 

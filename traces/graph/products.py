@@ -144,10 +144,6 @@ def _no_bias(values: Numbers) -> Numbers:
     return values
 
 
-def _rectangle(columns: int) -> Callable[[Numbers], Numbers]:
-    return lambda values: values.reshape(1, -1, columns)
-
-
 # Convolutions
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+import hashlib
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,16 @@ class Origin:
     numbers: Integers64
     places: Integers64
 
+    def sources(self, arranged: Callable[[Integers64], Integers64] = lambda numbers: numbers) -> list[str]:
+        """Return the parameters that the operand has values of, or that a part of it has, which a function takes."""
+        if len(self.parameters) == 1:
+            return list(self.parameters)
+        return [self.parameters[number] for number in np.unique(arranged(self.numbers))]
+
+
+#: Origins of operands, by a digest of the parameters' values and of the operations that lead to them.
+KnownOrigins = dict[bytes, Origin | None]
+
 
 class FixedValues:
     """Values of a flat graph that no input changes.
@@ -45,9 +56,12 @@ class FixedValues:
         A flat graph with the values of its parameters.
     parameters : set of str
         Names of the parameters.
+    known : dict, optional
+        Origins that were traced before, in this or another flat graph; those that are traced here are added.
     """
 
-    def __init__(self, model: ModelProto, parameters: Set[str]) -> None:
+    def __init__(self, model: ModelProto, parameters: Set[str], known: KnownOrigins | None = None) -> None:
+        self._known: KnownOrigins = {} if known is None else known
         self._model = model
         self._initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._parameters = parameters & set(self._initialisers)
@@ -85,14 +99,25 @@ class FixedValues:
             if name in self._parameters:
                 shape = tuple(self._initialisers[name].dims)
                 places = np.arange(int(np.prod(shape, dtype=np.int64)), dtype=np.int64).reshape(shape)
-                origins[name] = Origin((name,), np.zeros(shape, dtype=np.int64), places)
+                origins[name] = Origin((name,), _zeros(shape), places)
             elif name in self._initialisers:
                 origins[name] = None
             else:
                 computed.append(name)
-        if computed:
-            origins |= self._traced(computed)
-        return origins
+        digests = {name: self._digest(name) for name in computed}
+        new = [name for name in computed if digests[name] not in self._known]
+        if new:
+            self._known |= {digests[name]: origin for name, origin in self._traced(new).items()}
+        return origins | {name: self._known[digest] for name, digest in digests.items()}
+
+    def _digest(self, name: str) -> bytes:
+        """Return a digest of everything that the origin of an operand depends on."""
+        nodes, initialisers = self._needed([name])
+        names = [name, *(each for each in initialisers if each in self._parameters)]
+        digest = hashlib.blake2b("\0".join(names).encode())
+        for part in (*nodes, *(self._initialisers[each] for each in initialisers)):
+            digest.update(part.SerializeToString(deterministic=True))
+        return digest.digest()
 
     def _needed(self, names: Sequence[str]) -> tuple[list[NodeProto], list[str]]:
         """Return the nodes that these names depend on, in order, and the initialisers."""
@@ -152,6 +177,11 @@ class FixedValues:
         return numpy_helper.to_array(self._initialisers[name]).dtype.kind in "fV"
 
 
+def _zeros(shape: tuple[int, ...]) -> Integers64:
+    """Return zeros that take no memory."""
+    return np.broadcast_to(np.int64(0), shape)
+
+
 def _whole(values: Numbers) -> Integers64:
     with np.errstate(invalid="ignore"):
         rounded = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=-1, posinf=-1, neginf=-1)
@@ -163,10 +193,15 @@ def _origin(
 ) -> Origin | None:
     if values.size == 0 or numbers.min() < 0 or numbers.max() >= len(roots) or places.min() < 0:
         return None
+    if numbers.min() == numbers.max():  # of one parameter, as most operands are
+        roots = roots[int(numbers.flat[0]) :][:1]
+        numbers = _zeros(values.shape)
     expected = np.empty_like(values)
-    for number in np.unique(numbers):
+    for number in range(len(roots)):
         of_root = root_values[roots[number]].ravel()
         here = numbers == number
+        if not here.any():
+            continue
         if places[here].max() >= of_root.size:
             return None
         expected[here] = of_root[places[here]]

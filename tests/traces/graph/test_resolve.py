@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from sim import simulate_network
 from tests.traces.graph.graphs import activations, checked, drawn, matrix_of, model, node, run
 from traces import CompressedNetwork, InputError, Network
+from traces.graph.resolve import FixedValues
 
 X: dict[str, Any] = {"x": ["n", 6]}
 FEEDS = {"x": activations(0, 2, 6)}
@@ -326,3 +327,23 @@ def test_a_network_without_weights_is_refused_when_it_is_simulated() -> None:
     assert network.layers == ()
     with pytest.raises(InputError, match=re.escape("no compressed layer")):
         simulate_network(CompressedNetwork(network, {}), FEEDS)
+
+
+def test_moved_weights_are_traced_once_for_all_flat_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    traced: list[str] = []
+    trace = FixedValues._traced
+
+    def counting(self: FixedValues, names: list[str]) -> Any:
+        traced.extend(names)
+        return trace(self, names)
+
+    monkeypatch.setattr(FixedValues, "_traced", counting)
+    nodes = [node("Transpose", ["w"], ["moved"], perm=[1, 0]), node("MatMul", ["x", "moved"])]
+    opened = Network.open(model(nodes, X, parameters={"w": W}))
+    inputs = activations(0, 5, 6)
+    assert [layer.weight for layer in opened.layers] == list(opened.weights) == ["w"]
+    first, second = (opened.flat(opened.bind(inputs[:count])).layers[0].places for count in (1, 2))
+    assert (first == np.arange(24).reshape(1, 4, 6)).all()
+    assert (second == first).all()
+    opened.record(inputs)
+    assert traced == ["moved"]
