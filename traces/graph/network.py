@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from traces.graph.layers import FlatNetwork
 
-#: Inputs of a network: one array, several in order, or arrays by input name.
-Inputs = Any
-
 
 class Network:
     """Graph of operations with named inputs and outputs, in which every product of a weight with activations is known.
@@ -56,17 +53,17 @@ class Network:
         graph: onnx.ModelProto,
         parameters: Mapping[str, Numbers],
         module: torch.nn.Module | None = None,
-        example: Inputs = None,
+        example: Any = None,
     ) -> None:
         check_packages()
         self.name, self.graph, self.module = name, graph, module
         self.parameters: dict[str, Numbers] = dict(parameters)
         self.kept: dict[str, Any] = {}
-        self._flat: list[FlatNetwork] = []
+        self._flat: FlatNetwork | None = None
         self._example = None if example is None else self._first(self.bind(example))
 
     @classmethod
-    def open(cls, source: Any, inputs: Inputs = None) -> Network:
+    def open(cls, source: Any, inputs: Any = None) -> Network:
         """Open a network.
 
         Parameters
@@ -127,7 +124,7 @@ class Network:
         """Names of the outputs, in order."""
         return tuple(value.name for value in self.graph.graph.output)
 
-    def bind(self, inputs: Inputs) -> dict[str, Numbers]:
+    def bind(self, inputs: Any) -> dict[str, Numbers]:
         """Return inputs as arrays by name, of the types that the network takes.
 
         Raises
@@ -165,10 +162,9 @@ class Network:
         """Return the network resolved for these inputs, or for the example."""
         from traces.graph.layers import resolve
 
-        if not self._flat or feeds is not None:
-            feeds = feeds if feeds is not None else self._any_feeds()
-            self._flat.insert(0, resolve(self, feeds))
-        return self._flat[0]
+        if self._flat is None or feeds is not None:
+            self._flat = resolve(self, self._any_feeds() if feeds is None else feeds)
+        return self._flat
 
     def _any_feeds(self) -> dict[str, Numbers]:
         if self._example is None:
@@ -209,7 +205,7 @@ class Network:
         """Parameters that are tables (embeddings), and the number of look-ups in the graph."""
         return dict(self.flat().lookups)
 
-    def run(self, inputs: Inputs) -> dict[str, Any]:
+    def run(self, inputs: Any) -> dict[str, Any]:
         """Run the whole network in ONNX Runtime, all inputs, and return its outputs by name."""
         from traces.graph.layers import run_whole
 
@@ -217,7 +213,7 @@ class Network:
 
     def record(
         self,
-        inputs: Inputs,
+        inputs: Any,
         most: int | None = None,
         after_input: Callable[[], object] = lambda: None,
         state: Mapping[str, str] | None = None,
