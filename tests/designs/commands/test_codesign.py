@@ -45,7 +45,10 @@ SMALL = ["--network", "tests.small_network:small_network"]
         ),
         (["fleet", "space.toml", "space.toml"], "error: space.toml: hardware: there is no line_bits, num_pes, queue_s"),
         (["fleet", "fleet.toml", "space.toml"], "error: results/digits/trained.npz: there is no trained network"),
-        (["fleet", "fleet.toml", "space.toml", *SMALL, "--leave", "fc3"], "error: leave names fc3, which the network do"),
+        (
+            ["fleet", "fleet.toml", "space.toml", *SMALL, "--leave", "fc3"],
+            "error: leave names fc3, which the network do",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
