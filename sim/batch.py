@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -218,6 +219,7 @@ class BatchRun:
         inputs = checked_inputs(packed.layer, activations)
         self.operands = operands(packed.layer, inputs, config, number_format)
         self._padding: dict[int, Integers64] = {}
+        self._images: dict[int, tuple[Any, ...]] = {}  # without PEs that hold no entry
         self._by_queue: dict[tuple[int, int], _CountsByName] = {}
         self._by_line: dict[tuple[int, int], Integers64] = {}
 
@@ -266,16 +268,23 @@ class BatchRun:
         packed, numbers = block.packed, block.operands(self.operands)
         if id(packed) not in self._padding:
             self._padding[id(packed)] = packed.padding_counts.sum(axis=1, dtype=np.int64)
+            holding = packed.pointers[-1] != 0
+            images: tuple[Any, ...] = packed.entry_counts, packed.pointers
+            if not holding.all():
+                images = tuple(np.ascontiguousarray(image[:, holding]) for image in images)
+            self._images[id(packed)] = images
+        entry_counts, pointers = self._images[id(packed)]
         counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)
         count_inputs(
             numbers.activations,
+            packed.num_pes,
             packed.layer.bias is not None,
             numbers.one,
-            packed.entry_counts,
-            packed.pointers,
+            entry_counts,
+            pointers,
             self._padding[id(packed)],
             depth,
-            np.zeros(packed.num_pes, dtype=lag_type(depth, packed.most_entries)),
+            np.zeros(entry_counts.shape[1], dtype=lag_type(depth, packed.most_entries)),
             entries_per_line,
             counts,
         )

@@ -245,6 +245,7 @@ def accumulate_codes(
 @kernel
 def count_inputs(
     activations: Numbers,
+    num_pes: int,
     has_bias: bool,
     one: float,
     entry_counts: Integers,
@@ -257,18 +258,20 @@ def count_inputs(
 ) -> None:
     """Count many inputs; `padding` is [columns], and the other arguments are those of the kernels above.
 
+    PEs without any entry may be left out of `entry_counts`, `pointers` and `lags`: they never wait, block or finish.
+    `num_pes` counts them, too.
     The results are the columns of `counts`, zeros int64 [inputs, 7]: last active edge, broadcasts, bubble cycles,
     blocked cycles, processed entries, padding among them, line reads.
     """
-    num_pes = entry_counts.shape[1]
+    lanes = entry_counts.shape[1]
     room = activations.shape[1] + 2
     columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
     values = np.empty(room, dtype=activations.dtype)
     latest_pops = np.empty(queue_depth + room, dtype=np.int32)
-    finish_edges, line_reads = np.empty(num_pes, dtype=np.int64), np.empty(num_pes, dtype=np.int64)
+    finish_edges, line_reads = np.empty(lanes, dtype=np.int64), np.empty(lanes, dtype=np.int64)
     entries = np.zeros(entry_counts.shape[0], dtype=np.int64)
     for column in range(entries.shape[0]):
-        for pe in range(num_pes):
+        for pe in range(lanes):
             entries[column] += entry_counts[column, pe]
     for i in range(activations.shape[0]):
         broadcasts, trailing = scan(activations[i], num_pes, has_bias, one, columns, values, bubbles)
@@ -294,7 +297,7 @@ def count_inputs(
             counts[i, 2] += bubbles[j]
             counts[i, 4] += entries[sent[j]]
             counts[i, 5] += padding[sent[j]]
-        for pe in range(num_pes):
+        for pe in range(lanes):
             counts[i, 6] += line_reads[pe]
 
 
