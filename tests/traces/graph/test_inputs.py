@@ -106,6 +106,23 @@ def test_steps_beside_a_state_of_one_sequence_are_not_taken_for_inputs() -> None
         simulate_network(compressed(blind), feeds, ARRAY)
 
 
+def test_a_state_of_one_sequence_runs_with_each_input() -> None:
+    nodes = [
+        node("Transpose", ["x"], ["s"], perm=[1, 0, 2]),
+        node("GRU", ["s", "w", "r", "", "", "h"], ["y", "last"], hidden_size=3),
+        node("Squeeze", ["last", "zero"], ["z"]),
+    ]
+    parameters = {"w": drawn(0, 1, 9, 4), "r": drawn(1, 1, 9, 3), "zero": np.array([0])}
+    made = model(nodes, {"x": ["n", 2, 4], "h": [1, None, 3]}, ("z",), parameters, opset=14)
+    x, h = activations(0, 3, 2, 4), activations(1, 1, 1, 3)
+    network = Network.open(made, {"x": x, "h": h})
+    expected = np.concatenate([run(made, {"x": one[np.newaxis], "h": h})[0] for one in x])
+    close(network.run({"x": x, "h": h})["z"], expected)
+    result = simulate_network(compressed(network), {"x": x, "h": h}, ARRAY)
+    close(result.output, expected)
+    assert result.cycles.shape == (3,)
+
+
 def test_a_value_of_one_input_goes_with_each() -> None:
     made = model(
         [node("MatMul", ["x", "w"], ["p"]), node("Mul", ["p", "scale"])],
