@@ -291,7 +291,8 @@ def plan(
     from traces.files.npz import read_npy
 
     _check_suffix(container)
-    original, values = _original(network, weights), given_inputs(inputs)
+    values = given_inputs(inputs)
+    original = _original(network, weights, values)
     made = make_plan(
         original,
         values,
@@ -368,7 +369,8 @@ def watch(
         _check_suffix(replan)
     elif leave:
         raise InputError("--leave has no effect without a new plan; leave it out, or give --replan CONTAINER")
-    source, values = _original(network, weights), given_inputs(inputs)
+    values = given_inputs(inputs)
+    source = _original(network, weights, values)
     answers = None if labels is None else read_npy(labels)
     report = compare(source, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
@@ -417,14 +419,19 @@ def measure(
 
     model = CompressedModel.load(container)
     answers = None if labels is None else read_npy(labels)
-    _print_measurement(container, compare(model, _original(network, weights), given_inputs(inputs), answers))
+    values = given_inputs(inputs)
+    _print_measurement(container, compare(model, _original(network, weights, values), values, answers))
 
 
-def _original(network: str, weights: Path | None) -> Any:
-    """Return the network that a command compares with or plans for."""
-    from compress.networks import network_source
+def _original(network: str, weights: Path | None, inputs: Any) -> Any:
+    """Return the network that a command compares with or plans for, as it is for these inputs."""
+    from compress.networks import is_function, network_source
 
-    return network_source(network, weights)[0]
+    if is_function(network) or weights is not None:
+        return network_source(network, weights)[0]
+    from traces import Network
+
+    return Network.open(network, inputs)
 
 
 def _check_suffix(container: Path) -> None:

@@ -152,7 +152,10 @@ class PlannedNetwork:
         graph : bool
             False to leave a module untraced; its layers are then known by their types.
         """
-        source, _ = network_source(network, weights)
+        if isinstance(network, str | os.PathLike) and not is_function(network) and weights is None:
+            source: Any = Network.open(network, given_inputs(pool))
+        else:
+            source, _ = network_source(network, weights)
         if not isinstance(source, Network):
             from compress.modules import check_parameters
 
@@ -165,8 +168,11 @@ class PlannedNetwork:
                 return cls(source, network_products(opened), opened)
             source = Network(opened.name, opened.graph, opened.parameters)
         from compress.graph_outputs import GraphOutputs
+        from traces.graph.layers import check_independent
 
-        return cls(GraphOutputs(source, source.bind(given_inputs(pool))).eval(), network_products(source), source)
+        feeds = source.bind(given_inputs(pool))
+        check_independent(source, feeds)
+        return cls(GraphOutputs(source, feeds).eval(), network_products(source), source)
 
     @classmethod
     def beside(cls, model: CompressedModel, network: Any, inputs: AnyInputs) -> PlannedNetwork:

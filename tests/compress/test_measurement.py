@@ -12,11 +12,12 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
 
-from compress import CompressionConfig, LayerSettings
+from compress import CompressionConfig, LayerSettings, compress
 from compress.measurement import measure
 from compress.training.compressor import Compressor
 from tests.commands import check_refusal, run_command, words_of
-from traces import InputError, write_npy, write_npz
+from tests.traces.graph.graphs import activations, drawn, model, node
+from traces import InputError, Network, write_npy, write_npz
 
 NETWORK = """
 import torch
@@ -100,6 +101,22 @@ def test_what_does_not_fit_is_refused() -> None:
         measure(model, built("one"), INPUTS * np.nan)
     with pytest.raises(InputError, match="labels are those of one output; found the outputs scores, length, answer"):
         measure(compressed(built("Two")), built("Two"), (INPUTS, INPUTS[:, :1]), np.zeros(50))
+
+
+def test_inputs_that_depend_on_each_other_are_measured_as_one(tmp_path: Path) -> None:
+    nodes = [node("CumSum", ["x", "axis"], ["s"]), node("MatMul", ["s", "w"])]
+    made = model(nodes, {"x": ["n", 4]}, parameters={"w": drawn(0, 4, 3), "axis": np.array(0)})
+    for length in (5, 3):
+        made.graph.output[0].type.tensor_type.shape.dim.add(dim_value=length)
+    (tmp_path / "network.onnx").write_bytes(made.SerializeToString())
+    x = activations(0, 5, 4)
+    opened = Network.open(tmp_path / "network.onnx")
+    compressed = compress(opened, CompressionConfig(LayerSettings(density=1.0, weight_bits=2)))
+    (output,) = measure(compressed, tmp_path / "network.onnx", x).outputs.values()
+    before, after = opened.run(x)["y"], compressed.network.run(x)["y"]
+    assert output.relative_error == pytest.approx(np.linalg.norm(after - before) / np.linalg.norm(before), rel=1e-4)
+    with pytest.raises(InputError, match="axis 0 of 'x' must hold inputs that do not depend on each other"):
+        measure(compressed, opened, x)
 
 
 def test_the_shell_measures_a_container(tmp_path: Path) -> None:
