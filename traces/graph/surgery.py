@@ -7,6 +7,7 @@ its iterations. The values that decided this are its guards; a run in which one 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -60,8 +61,9 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
     """
     parameters: dict[str, Numbers] = {}
     types: dict[str, int] = {}
-    taken = {value.name for value in model.graph.input}
-    _collect_names(model.graph, taken)
+    counts: Counter[str] = Counter()
+    _count_names(model.graph, counts)
+    taken = set(counts)
 
     def is_parameter(tensor: TensorProto, name: str) -> bool:
         if tensor.data_type not in TensorProto.DataType.values() or min(tensor.dims, default=0) < 0:
@@ -78,7 +80,7 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
         renamed: dict[str, str] = {}
 
         def keep(name: str, tensor: TensorProto) -> None:
-            unique = name if top else _unique(name, taken)
+            unique = name if top or counts[name] == 1 else _unique(name, taken)
             taken.add(unique)
             if unique != name:
                 renamed[name] = unique
@@ -443,6 +445,15 @@ def _identity(source: str, target: str) -> NodeProto:
 
 def _constant(name: str, value: Numbers) -> NodeProto:
     return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))
+
+
+def _count_names(graph: GraphProto, counts: Counter[str]) -> None:
+    """Count the values of each name, those of inner graphs too."""
+    counts.update(value.name for value in (*graph.initializer, *graph.input))
+    for node in graph.node:
+        counts.update(node.output)
+        for inner in subgraphs(node):
+            _count_names(inner, counts)
 
 
 def _collect_names(graph: GraphProto, names: set[str]) -> None:

@@ -218,6 +218,15 @@ def test_a_name_that_branches_share_is_two_parameters() -> None:
     close(run(again, x)[0], run(branching(inside=True), x)[0], 1e-6)
 
 
+def test_a_parameter_of_one_branch_keeps_its_name() -> None:
+    bodies = {
+        f"{name}_branch": body([node("MatMul", ["x", name], [f"{name}_out"])], (), [floats(f"{name}_out")], {name: W})
+        for name in ("then", "else")
+    }
+    made = model([helper.make_node("If", ["yes"], ["y"], **bodies)], {"x": [1, 4]}, parameters={"yes": np.array(True)})
+    assert sorted(Network.open(made).parameters) == ["else", "then"]
+
+
 def test_too_many_iterations_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("traces.graph.surgery.MOST_ITERATIONS", 3)
     made = looping(trips="4", condition=False, scanned=False)
