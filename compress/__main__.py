@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from compress.weight_files.parameters import NamedParameters
     from traces import Network
 
+_SHOWN_NAMES = 12  # of tensors that are left alone for one reason
+
 
 def pack(
     network: tyro.conf.Positional[str],
@@ -83,7 +85,8 @@ def pack(
     for reason in dict.fromkeys(left_alone.values()):
         names = [name for name, other in left_alone.items() if other == reason]
         stored = "stored as they are" if names[0] in model.tensors else "left out"
-        print(f"{stored} ({reason}): {', '.join(names)}")
+        more = f" and {len(names) - _SHOWN_NAMES} more" if len(names) > _SHOWN_NAMES else ""
+        print(f"{stored} ({reason}): {', '.join(names[:_SHOWN_NAMES])}{more}")
     if model.graph is None and not no_graph:
         print(
             "The container has no graph, so that it cannot be simulated: a file of weights has none, and a module is "
@@ -291,13 +294,14 @@ def plan(
     from traces.files.npz import read_npy
 
     _check_suffix(container)
+    tolerance = Tolerance(accuracy_drop, divergence, relative_error, cosine, confidence)
     values = given_inputs(inputs)
     original = _original(network, weights, values)
     made = make_plan(
         original,
         values,
         labels=None if labels is None else read_npy(labels),
-        tolerance=Tolerance(accuracy_drop, divergence, relative_error, cosine, confidence),
+        tolerance=tolerance,
         budget=budget,
         cost=_cost(cost, original, values),
         committee=committee,

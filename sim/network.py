@@ -53,7 +53,7 @@ class LayerCosts(CountsPerInput):
         Broadcasts of one input that are the bias column, mean.
     largest_difference : float
         Largest difference of an output from what ONNX Runtime computes from the same activations and decoded weights,
-        relative to the largest output.
+        over all inputs, relative to the largest output.
     """
 
     name: str
@@ -230,7 +230,8 @@ def simulate_network(
     off_array = run.off_array()
     host = None if host_lanes is None else _host_costs(off_array, host_lanes)
     output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
-    return NetworkResult(config, run.costs(), output, run.output_difference, off_array, host)
+    difference = max((each.relative for each in run.of_outputs.values()), default=0.0)
+    return NetworkResult(config, run.costs(), output, difference, off_array, host)
 
 
 def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
@@ -289,9 +290,9 @@ class _Run:
         self._flat: FlatNetwork | None = None
         self._layers: dict[str, NetworkLayer] = {}
         self._chunks: list[tuple[int, dict[str, dict[str, Any]]]] = []
-        self._differences: dict[str, float] = {}
+        self._differences: dict[str, Difference] = {}
+        self.of_outputs: dict[str, Difference] = {}
         self._first: Mapping[str, Numbers] | None = None
-        self.output_difference = 0.0
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
@@ -350,7 +351,6 @@ class _Run:
 
     def _simulated(self, flat: FlatNetwork, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
         counts: dict[str, dict[str, Any]] = {}
-        differences: dict[str, float] = {}
 
         def multiply(part: Part, vectors: Floats) -> Floats:
             layer = flat.layers[flat.layer_of_part[id(part)]]
@@ -367,21 +367,18 @@ class _Run:
         def compare(product: Product, entering: Sequence[Any], leaving: Sequence[Any]) -> None:
             computed = [value for value, name in zip(leaving, product.outputs, strict=True) if name]
             expected = flat.program.framework_outputs(product, entering)
-            difference = max(
-                relative_difference(value, wanted) for value, wanted in zip(computed, expected, strict=True)
-            )
-            for part in product.parts:
-                name = flat.layers[flat.layer_of_part[id(part)]].name
-                differences[name] = max(differences.get(name, 0.0), difference)
+            difference = Difference()
+            for value, wanted in zip(computed, expected, strict=True):
+                difference.add(value, wanted)
+            for name in {flat.layers[flat.layer_of_part[id(part)]].name for part in product.parts}:
+                self._differences.setdefault(name, Difference()).join(difference)
 
         outputs = flat.program.run(feeds, multiply, compare)
         from traces.graph.layers import whole_session
 
         expected = whole_session(self._network).run(feeds)
-        of_outputs = [relative_difference(outputs[name], expected[name]) for name in outputs]
-        self.output_difference = max(self.output_difference, *of_outputs)
-        for name, difference in differences.items():
-            self._differences[name] = max(self._differences.get(name, 0.0), difference)
+        for name, value in outputs.items():
+            self.of_outputs.setdefault(name, Difference()).add(value, expected[name])
         self._chunks.append((count, counts))
         return outputs
 
@@ -448,7 +445,7 @@ class _Run:
                     columns=layer.columns,
                     vectors=int(vectors) if vectors == int(vectors) else vectors,
                     biases=vectors if groups[0].layer.bias is not None else 0,
-                    largest_difference=self._differences.get(name, 0.0),
+                    largest_difference=self._differences[name].relative if name in self._differences else 0.0,
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
                     shortfalls=shortfalls(groups[0], self._config) if self._config.memory_mode == "unlimited" else (),
@@ -458,18 +455,33 @@ class _Run:
         return costs
 
 
-def relative_difference(values: Any, expected: Any) -> float:
-    """Return the largest difference of two arrays, relative to the largest expected value."""
-    if np.shape(values) != np.shape(expected):
-        return math.inf
-    first, second = np.asarray(values, dtype=np.float64), np.asarray(expected, dtype=np.float64)
-    if not second.size:
-        return 0.0
-    same = first == second  # infinities
-    with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(first - second)).max()
-    scale = np.abs(second).max()
-    return float(difference / scale) if scale > 0 else float(difference)
+@dataclass(eq=False)
+class Difference:
+    """Largest difference of arrays from others, beside the largest value of these, over many runs."""
+
+    largest: float = 0.0
+    scale: float = 0.0
+
+    @property
+    def relative(self) -> float:
+        """Largest difference, relative to the largest value; absolute if all values are 0."""
+        return self.largest / self.scale if self.scale > 0 else self.largest
+
+    def add(self, values: Any, expected: Any) -> None:
+        """Take account of one array and the expected one; another shape counts as an infinite difference."""
+        if np.shape(values) != np.shape(expected):
+            self.largest = math.inf
+            return
+        first, second = np.asarray(values, dtype=np.float64), np.asarray(expected, dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            difference = np.where(first == second, 0.0, np.abs(first - second))  # infinities may be equal
+        finite = np.abs(second[np.isfinite(second)])
+        self.join(Difference(float(difference.max(initial=0.0)), float(finite.max(initial=0.0))))
+
+    def join(self, other: Difference) -> None:
+        """Take account of what another one has seen."""
+        self.largest = max(self.largest, math.inf if math.isnan(other.largest) else other.largest)
+        self.scale = max(self.scale, other.scale)
 
 
 def _joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:
