@@ -199,14 +199,17 @@ def test_the_shell_plans_watches_and_plans_again(tmp_path: Path, inputs: np.ndar
     assert "Give --replan CONTAINER for a new plan." in moved.stdout
 
 
+BOUND = ("pool.npy", "s.dc", "--divergence", "1")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("plan", "mine", "pool.npy", "s.dc"), "mine: a network must be an ONNX file, package.module:function"),
-        (("plan", "no_such:network", "pool.npy", "s.dc"), "no_such:network: the module cannot be imported"),
-        (("plan", "mine:nothing", "pool.npy", "s.dc"), "mine:nothing must be a function or a class; found int"),
-        (("plan", "mine:other", "pool.npy", "s.dc"), "mine:other: the module has no other"),
-        (("plan", "builtins:dict", "pool.npy", "s.dc"), "builtins:dict must give a torch.nn.Module; found dict"),
+        (("plan", "mine", *BOUND), "mine: a network must be an ONNX file, package.module:function"),
+        (("plan", "no_such:network", *BOUND), "no_such:network: the module cannot be imported"),
+        (("plan", "mine:nothing", *BOUND), "mine:nothing must be a function or a class; found int"),
+        (("plan", "mine:other", *BOUND), "mine:other: the module has no other"),
+        (("plan", "builtins:dict", *BOUND), "builtins:dict must give a torch.nn.Module; found dict"),
         (("plan", "mine:network", "pool.npy", "s.dc"), "a tolerance needs exactly one positive bound, accuracy_drop"),
         (
             ("plan", "mine:network", "pool.npy", "s.dc", "--divergence", "1", "--latency-us", "3"),
