@@ -61,7 +61,7 @@ class Loss:
 
     @property
     def lost(self) -> str:
-        """What is lost and why that is measured, in words."""
+        """Loss and the reason why it is measured, in words."""
         return f"{LOST[self.measure]}, since {self.reason}"
 
 

@@ -60,7 +60,7 @@ class Network:
         self.parameters: dict[str, Numbers] = dict(parameters)
         self.kept: dict[str, Any] = {}
         self._flat: FlatNetwork | None = None
-        self._example = None if example is None else self._first(self.bind(example))
+        self._example = None if example is None else self.part(self.bind(example), 0, 1)
 
     @classmethod
     def open(cls, source: Any, inputs: Any = None) -> Network:
@@ -152,9 +152,6 @@ class Network:
                 values = np.take(values, range(begin, min(end, total)), axis=entry.batch_axis)
             chosen[entry.name] = values
         return chosen
-
-    def _first(self, feeds: Mapping[str, Numbers]) -> dict[str, Numbers]:
-        return self.part(feeds, 0, 1)
 
     # Structure
 

@@ -158,9 +158,7 @@ def _conv(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
         raise InputError(f"{place}: weights {list(shape)} in {groups} groups, which are not handled")
     rows = shape[0] // groups
     strides, dilations = _spatial(values, "strides", kernel), _spatial(values, "dilations", kernel)
-    bias = node.input[2] if len(node.input) > 2 and node.input[2] else ""
-    if bias and bias not in fixed:
-        raise InputError(f"{place}: a bias that depends on the input, which is not handled")
+    bias = _fixed_bias(node, fixed, place)
     columns = math.prod(shape[1:])
     part = Part(
         weight,
@@ -226,6 +224,14 @@ def unrolled(
     return np.ascontiguousarray(vectors), sizes
 
 
+def _fixed_bias(node: NodeProto, fixed: FixedValues, place: str) -> str:
+    """Return the name of a convolution's bias; "" without one."""
+    bias = node.input[2] if len(node.input) > 2 else ""
+    if bias and bias not in fixed:
+        raise InputError(f"{place}: a bias that depends on the input, which is not handled")
+    return bias
+
+
 def _spatial(values: Mapping[str, Any], name: str, kernel: Sequence[int]) -> list[int]:
     return [int(value) for value in values.get(name) or [1] * len(kernel)]
 
@@ -263,9 +269,7 @@ def _conv_transpose(node: NodeProto, fixed: FixedValues, place: str) -> Product 
     kernel, groups = shape[2:], int(values.get("group", 1))
     if node.input[0] in fixed:
         raise InputError(f"{place}: a fixed image, which is not handled")
-    bias = node.input[2] if len(node.input) > 2 and node.input[2] else ""
-    if bias and bias not in fixed:
-        raise InputError(f"{place}: a bias that depends on the input, which is not handled")
+    bias = _fixed_bias(node, fixed, place)
     channels, outputs, axes = shape[0], shape[1], len(kernel)
     strides, dilations = _spatial(values, "strides", kernel), _spatial(values, "dilations", kernel)
     part = Part(

@@ -132,8 +132,6 @@ class Program:
     def _cut(self) -> tuple[list[_Segment], list[list[Product]]]:
         """Return the operations by how many products come before them, and the products that follow each level."""
         of_node = {id(node): product for product in self.products for node in product.nodes}
-        owner = {name: product for product in self.products for name in product.outputs if name}
-        inner = {name for product in self.products for node in product.nodes for name in node.output} - set(owner)
         levels: dict[str, int] = dict.fromkeys(self._inputs, 0)
         levels |= dict.fromkeys(self.fixed.names, 0)
         product_levels: dict[int, int] = {}
@@ -161,17 +159,14 @@ class Program:
                 level = level_of(node.input)
                 nodes_by_level[level].append(node)
                 levels |= {name: max(level, levels.get(name, 0)) for name in node.output if name}
-        del inner
         wanted = set(self._outputs) | set(self._guards)
         wanted |= {name for product in self.products for name in product.entering if name}
-        segments = self._pruned(nodes_by_level, levels, wanted)
+        segments = self._pruned(nodes_by_level, wanted)
         self._constant_outputs = sorted(name for name in wanted if name in self.fixed)
         self._dead_after = self._last_uses(segments, by_level)
         return segments, by_level
 
-    def _pruned(
-        self, nodes_by_level: list[list[NodeProto]], levels: Mapping[str, int], wanted: set[str]
-    ) -> list[_Segment]:
+    def _pruned(self, nodes_by_level: list[list[NodeProto]], wanted: set[str]) -> list[_Segment]:
         """Return the segments, without operations that nothing needs; constants are in each segment that uses them."""
         producer = {name: node for of_level in nodes_by_level for node in of_level for name in node.output if name}
         segments = []
