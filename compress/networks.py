@@ -14,7 +14,7 @@ from compress.weight_files.network_parameters import Products, computed_weights,
 from compress.weight_files.reading import read_parameters
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Numbers
-from traces.function_names import named_function
+from traces.function_names import named_function, network_and_inputs
 from traces.graph.description import COMPUTED
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def network_source(network: Any, weights: str | os.PathLike[str] | None = None) 
         If the network cannot be read, or the parameters are not those of the network.
     """
     if is_function(network):
-        built = named_function(network)()
-        module, inputs = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+        module, inputs = network_and_inputs(named_function(network)())
         if not is_module(module):
             raise InputError(f"{network} must give a torch.nn.Module; found {type(module).__name__}")
         if weights is not None:

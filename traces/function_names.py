@@ -23,3 +23,8 @@ def named_function(name: str) -> Callable[..., Any]:
     if not callable(function):
         raise InputError(f"{name} must be a function or a class; found {type(function).__name__}")
     return function
+
+
+def network_and_inputs(given: Any) -> tuple[Any, Any]:
+    """Return the network that a named function gives, and the inputs that it gives with it, or None."""
+    return given if isinstance(given, tuple) and len(given) == 2 else (given, None)

@@ -19,7 +19,7 @@ from designs.results import RESULTS_FOLDER
 from traces import InputError, Network
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npy
-from traces.function_names import named_function
+from traces.function_names import named_function, network_and_inputs
 
 _EVALUATED = 8000  # training images besides the pool
 
@@ -154,7 +154,7 @@ def _any_network(name: str, weights: Path | None, files: InputFiles) -> TrainedN
             useless = ", ".join([*files.given, *(["weights"] if weights is not None else [])])
             raise InputError(f"{name} gives a network with its inputs, so {useless} have no effect; leave them out")
         return built
-    network, inputs = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+    network, inputs = network_and_inputs(built)
     if not is_module(network) and not isinstance(network, Network):
         raise InputError(
             f"{name} must give a torch.nn.Module, or a designs.TrainedNetwork; found {type(network).__name__}"

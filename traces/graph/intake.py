@@ -11,7 +11,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 
 from traces.arrays import Numbers
 from traces.errors import InputError
-from traces.function_names import named_function
+from traces.function_names import named_function, network_and_inputs
 from traces.graph.description import COMPUTED
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues, KnownOrigins
@@ -35,8 +35,7 @@ def open_network(cls: type[Network], source: Any, inputs: Any) -> Network:
                 f"{source}: a network must be an ONNX file, package.module:function, or a torch.nn.Module; there is no "
                 f"such file"
             )
-        built = named_function(str(source))()
-        module, given = built if isinstance(built, tuple) and len(built) == 2 else (built, None)
+        module, given = network_and_inputs(named_function(str(source))())
         return _of_module(cls, str(source), module, given if inputs is None else inputs)
     if isinstance(source, ModelProto):
         copy = ModelProto()
