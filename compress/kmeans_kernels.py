@@ -37,49 +37,52 @@ def fill_histogram(
 
 
 @kernel
-def best_borders(mass: Floats, sums: Floats, squares: Floats, borders: Integers) -> None:
-    """Cut ascending points into runs with the least sum of squared distances to the means of the runs.
+def fill_cuts(mass: Floats, sums: Floats, squares: Floats, cut: Integers) -> None:
+    """Fill in where the last run begins if points are cut into runs with the least squared error to the runs' means.
 
     Parameters
     ----------
     mass, sums, squares : float64 [n + 1]
         Running totals over the points, from 0 on, of importance, importance times value, and importance times squared
         value.
-    borders : int64 [k + 1]
-        Filled; run c is the points from borders[c] to borders[c + 1].
+    cut : int32 [k + 1, n + 1]
+        Filled from row 2 on, row 1 must be 0: the last of c runs of the first j points begins at cut[c, j]. Rows of
+        fewer runs do not depend on k.
 
     Notes
     -----
     D[c, j], the least error of the first j points in c runs, is min over i of D[c - 1, i] + error(i, j); the best i
-    does not fall as j grows, so each c takes n log n steps. Source: Wu, "Optimal quantization by matrix searching",
-    J. Algorithms 1991; divide and conquer in place of the matrix search.
+    does not fall as j grows, nor as c does, so each c takes at most n log n steps. Source: Wu, "Optimal quantization by
+    matrix searching", J. Algorithms 1991; divide and conquer in place of the matrix search.
     """
     num_points = mass.shape[0] - 1
-    num_runs = borders.shape[0] - 1
-    cut = np.zeros((num_runs + 1, num_points + 1), dtype=np.int32)
     before = np.empty(num_points + 1)
     for j in range(num_points + 1):
         before[j] = squares[j] - (sums[j] * sums[j] / mass[j] if mass[j] > 0 else 0.0)
     after = np.empty(num_points + 1)
+    errors = np.empty(num_points + 1)
     stack = np.empty((64, 4), dtype=np.int64)
-    for c in range(2, num_runs + 1):
+    for c in range(2, cut.shape[0]):
         depth = 1
         stack[0, 0], stack[0, 1], stack[0, 2], stack[0, 3] = 0, num_points, 0, num_points
         while depth:
             depth -= 1
             low, high, first, last = stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3]
             j = (low + high) // 2
+            begin = max(first, np.int64(cut[c - 1, j]))
+            end = min(last, j - 1) + 1
             least = np.inf
-            best = first
+            best = begin
             mass_j, sum_j, square_j = mass[j], sums[j], squares[j]
-            for i in range(first, min(last, j) + 1):
-                inside = mass_j - mass[i]
+            for i in range(begin, end):  # a loop without choices takes several points at once
                 total = sum_j - sums[i]
-                error = before[i]
-                if inside > 0:
-                    error += square_j - squares[i] - total * total / inside
-                if error < least:
-                    least, best = error, i
+                error = square_j - squares[i] - np.true_divide(total * total, mass_j - mass[i])
+                errors[i] = before[i] + error
+            for i in range(begin, end):
+                if errors[i] < least:
+                    least, best = errors[i], i
+            if last >= j and before[j] < least:  # the last run is empty
+                least, best = before[j], j
             after[j] = least
             cut[c, j] = best
             if low < j:
@@ -89,9 +92,6 @@ def best_borders(mass: Floats, sums: Floats, squares: Floats, borders: Integers)
                 stack[depth, 0], stack[depth, 1], stack[depth, 2], stack[depth, 3] = j + 1, high, best, last
                 depth += 1
         before, after = after, before
-    borders[num_runs] = num_points
-    for c in range(num_runs, 0, -1):
-        borders[c - 1] = cut[c, borders[c]] if c > 1 else 0
 
 
 @kernel

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from traces import InputError
 from traces.arrays import Booleans, Floats64, Numbers
+
+_WEIGHTS_AT_ONCE = 2**20
 
 
 def magnitude_mask(weights: Numbers, density: float) -> Booleans:
@@ -17,8 +20,57 @@ def magnitude_mask(weights: Numbers, density: float) -> Booleans:
     Keeps round(density * size) weights, at least one. Of equal magnitudes the first are kept; a weight that is exactly
     zero is never kept. Raises InputError if `density` is not above 0 and at most 1, or a weight is not finite.
     """
-    check_density("density", density)
-    return _largest(np.abs(weights), max(1, round(density * weights.size)))
+    (threshold,) = magnitude_thresholds(weights, [density])
+    return mask_above(weights, threshold)
+
+
+@dataclass(frozen=True)
+class MagnitudeThreshold:
+    """Border between the weights that are kept and those that are pruned.
+
+    Attributes
+    ----------
+    magnitude : float
+        Larger weights are kept.
+    ties : int
+        Number of weights of exactly this magnitude, the first ones, that are kept.
+    """
+
+    magnitude: float
+    ties: int
+
+
+def magnitude_thresholds(weights: Numbers, densities: Sequence[float]) -> list[MagnitudeThreshold]:
+    """Return the thresholds of `magnitude_mask` for several densities, from one partial sort."""
+    for density in densities:
+        check_density("density", density)
+    magnitudes = np.abs(weights).ravel()
+    if not np.isfinite(magnitudes).all():
+        raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
+    keeps = [max(1, round(density * magnitudes.size)) for density in densities]
+    magnitudes.partition(sorted({magnitudes.size - keep for keep in keeps}))
+    thresholds = []
+    for keep in keeps:
+        threshold = magnitudes[magnitudes.size - keep]
+        larger = int(np.count_nonzero(magnitudes[magnitudes.size - keep :] > threshold))
+        thresholds.append(MagnitudeThreshold(threshold.item(), keep - larger))
+    return thresholds
+
+
+def mask_above(weights: Numbers, threshold: MagnitudeThreshold) -> Booleans:
+    """Return the mask of `magnitude_mask` for a threshold."""
+    flat = weights.reshape(-1)
+    mask = np.empty(flat.size, dtype=np.bool_)
+    left = threshold.ties if threshold.magnitude > 0 else 0
+    for begin in range(0, flat.size, _WEIGHTS_AT_ONCE):
+        magnitudes = np.abs(flat[begin : begin + _WEIGHTS_AT_ONCE])
+        part = mask[begin : begin + _WEIGHTS_AT_ONCE]
+        np.greater(magnitudes, threshold.magnitude, out=part)
+        if left:
+            ties = np.flatnonzero(magnitudes == threshold.magnitude)[:left]
+            part[ties] = True
+            left -= ties.size
+    return mask.reshape(weights.shape)
 
 
 def _largest(magnitudes: Numbers, keep: int) -> Booleans:

@@ -55,15 +55,11 @@ def encode_relative(codes: Integers, index_bits: int) -> tuple[Integers, Integer
     A gap is 0 to 2**index_bits - 1. A padding entry (code 0, gap 2**index_bits - 1) skips 2**index_bits positions.
     Zeros after the last non-zero are not stored.
     """
-    max_gap = 2**index_bits
-    positions, skipped = skipped_zeros(codes)
-    fillers = skipped // max_gap
-    places = np.cumsum(fillers + 1) - 1
-    num_entries = int(places[-1]) + 1 if places.size else 0
-    entry_codes = np.zeros(num_entries, dtype=codes.dtype)
-    gaps = np.full(num_entries, max_gap - 1, dtype=np.uint8)
-    entry_codes[places] = codes[positions]
-    gaps[places] = skipped % max_gap
+    from compress.relative_index_kernels import fill_entries, num_entries
+
+    entries = num_entries(codes, index_bits)
+    entry_codes, gaps = np.empty(entries, dtype=codes.dtype), np.empty(entries, dtype=np.uint8)
+    fill_entries(codes, index_bits, entry_codes, gaps)
     return entry_codes, gaps
 
 
@@ -76,20 +72,3 @@ def decode_relative(entry_codes: Integers, gaps: Integers, length: int) -> Integ
     if outside >= 0:
         raise ValueError(f"an entry lies at position {outside:,} of {length:,}")
     return codes
-
-
-def gap_counts(skipped: Integers64, index_bits: int) -> tuple[Integers64, int]:
-    """Count each gap among the entries that `encode_relative` makes, and the padding entries among them.
-
-    Parameters
-    ----------
-    skipped : int64 [non-zeros]
-        Zeros before each non-zero.
-    index_bits : int
-        Bits of a gap.
-    """
-    max_gap = 2**index_bits
-    fillers = int((skipped // max_gap).sum())
-    counts = np.bincount(skipped % max_gap, minlength=max_gap)
-    counts[max_gap - 1] += fillers
-    return counts, fillers

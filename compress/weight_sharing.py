@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -14,6 +16,7 @@ Initialisation = Literal["optimal", "linear", "density", "random"]
 MOST_POINTS = 2**16  # distinct values that are cut exactly; more go into a histogram
 HISTOGRAM_BINS = 2**14
 _MOST_ITERATIONS = 1000
+_WEIGHTS_AT_ONCE = 2**20
 _NOTHING = np.zeros(0, dtype=np.bool_)
 _NO_FLOATS = np.zeros(0, dtype=np.float32)
 
@@ -135,12 +138,12 @@ def shared_values(
     if not used.size:
         return np.zeros(num_centroids), codes
     lowest, highest = float(used.min()), float(used.max())
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise InputError("weights to share must be finite; found NaN or infinity (has the training diverged?)")
+    _check_finite(lowest, highest)
     span = highest - lowest
     bins_per_unit = HISTOGRAM_BINS / span if span > 0 else 0.0
     if initialisation == "optimal":
-        centroids = _optimal(values, used, num_centroids, kept, importances, lowest, bins_per_unit)
+        points = _Points.of(values, kept, importances, 0.0, used.size, lowest, highest)
+        (centroids,) = points.centroids([num_centroids])
     elif initialisation == "linear":
         centroids = np.linspace(lowest, highest, num_centroids)
     elif initialisation == "density":
@@ -165,41 +168,130 @@ def shared_values(
     return centroids, codes
 
 
-def _optimal(
-    values: Floats,
-    used: Floats,
-    num_centroids: int,
-    kept: Booleans,
-    importances: Floats,
-    lowest: float,
-    bins_per_unit: float,
-) -> Floats64:
-    """Return the centroids of the best cut of the distinct values, or of a histogram of many values."""
-    from compress import kmeans_kernels
+def optimal_centroids(
+    values: Floats, kept: Booleans, importances: Floats, added: float, numbers: Sequence[int]
+) -> list[Floats64]:
+    """Return the centroids that `shared_values` finds, "optimal", for several numbers of centroids at once.
 
-    points = np.zeros(0)
-    if used.size <= 4 * MOST_POINTS:
-        points, place = np.unique(used.astype(np.float64), return_inverse=True)
-    if 0 < points.size <= MOST_POINTS:
-        weight_of = None if not importances.size else (importances[kept] if kept.size else importances)
-        mass = np.bincount(place, weight_of, points.size).astype(np.float64)
-        sums = mass * points
-    else:
+    Parameters
+    ----------
+    values : float [rows, columns]
+        Values to cluster.
+    kept : bool [rows, columns]
+        False where a value does not count.
+    importances : float [rows, columns]
+        Weight of each squared error.
+    added : float
+        Added to each importance; the sum is positive.
+    numbers : sequence of int
+        Numbers of centroids.
+
+    Returns
+    -------
+    list of float64 [number]
+        Ascending centroids, for each number.
+
+    Raises
+    ------
+    InputError
+        If a value is not finite.
+    """
+    size, lowest, highest = 0, np.inf, -np.inf
+    for block in _blocks(values):
+        used = values[block][kept[block]]
+        if used.size:
+            size += used.size
+            lowest, highest = np.minimum(lowest, used.min()), np.maximum(highest, used.max())
+    if not size:
+        return [np.zeros(number) for number in numbers]
+    _check_finite(float(lowest), float(highest))
+    return _Points.of(values, kept, importances, added, size, float(lowest), float(highest)).centroids(numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Points:
+    """Ascending points to cluster: distinct values, or the bins of a histogram of many values.
+
+    Attributes
+    ----------
+    mass, sums : float64 [points]
+        Importance, and importance times value, of each point.
+    """
+
+    mass: Floats64
+    sums: Floats64
+
+    @classmethod
+    def of(
+        cls,
+        values: Floats,
+        kept: Booleans,
+        importances: Floats,
+        added: float,
+        size: int,
+        lowest: float,
+        highest: float,
+    ) -> _Points:
+        """Return the points of `size` kept values between `lowest` and `highest`.
+
+        Without importances each is 1; without a mask all values are kept.
+        """
+        from compress import kmeans_kernels
+
+        if size <= 4 * MOST_POINTS:
+            used = values[kept] if kept.size else values.ravel()
+            distinct, place = np.unique(used, return_inverse=True)
+            if distinct.size <= MOST_POINTS:
+                weight_of = None
+                if importances.size:
+                    weight_of = (importances[kept] if kept.size else importances.ravel()).astype(np.float64) + added
+                mass = np.bincount(place, weight_of, distinct.size).astype(np.float64)
+                return cls(mass, mass * distinct.astype(np.float64))
+        span = highest - lowest
         mass, sums = np.zeros((2, HISTOGRAM_BINS))
-        kmeans_kernels.fill_histogram(values, importances, kept, lowest, bins_per_unit, mass, sums)
-        mass, sums = mass[mass > 0], sums[mass > 0]
-    shift = sums.sum() / mass.sum()  # squares about the mean lose no digits
-    centred = sums / mass - shift
-    borders = np.zeros(min(num_centroids, mass.size) + 1, dtype=np.int64)
-    masses, firsts, squares = (
-        np.concatenate([[0.0], np.cumsum(each)]) for each in (mass, mass * centred, mass * centred**2)
-    )
-    kmeans_kernels.best_borders(masses, firsts, squares, borders)
-    begins = np.unique(borders[:-1])
-    begins = begins[begins < mass.size]
-    means = np.add.reduceat(mass * centred, begins) / np.add.reduceat(mass, begins) + shift
-    # with fewer points than centroids, the rest repeat the largest
-    return np.concatenate([means, np.full(num_centroids - means.size, means[-1])])
+        bins_per_unit = HISTOGRAM_BINS / span if span > 0 else 0.0
+        for block in _blocks(values):
+            weights = importances[block].ravel() if importances.size else importances
+            weights = weights.astype(np.float64) + added if weights.size and added else weights
+            flat_kept = kept[block].ravel() if kept.size else kept
+            kmeans_kernels.fill_histogram(values[block].ravel(), weights, flat_kept, lowest, bins_per_unit, mass, sums)
+        return cls(mass[mass > 0], sums[mass > 0])
+
+    def centroids(self, numbers: Sequence[int]) -> list[Floats64]:
+        """Return the means of the best cut into each number of runs, from one table for all."""
+        from compress import kmeans_kernels
+
+        mass, sums = self.mass, self.sums
+        shift = sums.sum() / mass.sum()  # squares about the mean lose no digits
+        centred = sums / mass - shift
+        masses, firsts, squares = (
+            np.concatenate([[0.0], np.cumsum(each)]) for each in (mass, mass * centred, mass * centred**2)
+        )
+        cut = np.zeros((min(max(numbers), mass.size) + 1, mass.size + 1), dtype=np.int32)
+        kmeans_kernels.fill_cuts(masses, firsts, squares, cut)
+        found = []
+        for number in numbers:
+            borders = [mass.size]
+            for runs in range(min(number, mass.size), 0, -1):
+                borders.append(int(cut[runs, borders[-1]]))
+            begins = np.unique(borders)
+            begins = begins[begins < mass.size]
+            means = np.add.reduceat(mass * centred, begins) / np.add.reduceat(mass, begins) + shift
+            # with fewer points than centroids, the rest repeat the largest
+            found.append(np.concatenate([means, np.full(number - means.size, means[-1])]))
+        return found
+
+
+def _blocks(values: Floats) -> Iterator[slice]:
+    """Yield slices of the first axis of about `_WEIGHTS_AT_ONCE` values."""
+    step = max(1, _WEIGHTS_AT_ONCE // max(1, values[:1].size))
+    for begin in range(0, len(values), step):
+        yield slice(begin, begin + step)
+
+
+def _check_finite(lowest: float, highest: float) -> None:
+    if not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise InputError("weights to share must be finite; found NaN or infinity (has the training diverged?)")
 
 
 def _midpoints(ascending: Floats64) -> Floats64:

@@ -29,7 +29,7 @@ def code_lengths(counts: Integers, max_length: int = MAX_LENGTH) -> Lengths:
     Parameters
     ----------
     counts : int [up to 256]
-        Occurrences of each symbol.
+        Occurrences of each symbol, below 2**54.
     max_length : int
         Bits of the longest code word.
 
@@ -49,25 +49,9 @@ def code_lengths(counts: Integers, max_length: int = MAX_LENGTH) -> Lengths:
         return lengths
     if used.size > 2**max_length:
         raise ValueError(f"{used.size} symbols need code words of more than {max_length} bits")
-    leaves = np.sort(counts[used].astype(np.int64))
-    # In each list, leaves and packages of two are sorted by weight. Of the last list, the first 2 n - 2 are taken; of
-    # each list before, the two parts of every package taken. A leaf's length is how often it is taken.
-    is_leaf = []
-    packages = np.zeros(0, dtype=np.int64)
-    for _ in range(max_length):
-        merged = np.concatenate([leaves, packages])
-        order = np.argsort(merged, kind="stable")
-        merged = merged[order]
-        is_leaf.append(order < leaves.size)
-        pairs = merged[: merged.size // 2 * 2]
-        packages = pairs[0::2] + pairs[1::2]
-    taken = 2 * used.size - 2
-    in_order = np.zeros(used.size, dtype=np.uint8)
-    for leaf in reversed(is_leaf):
-        num_leaves = int(leaf[:taken].sum())
-        in_order[:num_leaves] += 1
-        taken = 2 * (taken - num_leaves)
-    lengths[used[np.argsort(counts[used], kind="stable")]] = in_order
+    from compress.container import huffman_kernels
+
+    huffman_kernels.fill_code_lengths(counts.astype(np.int64), max_length, lengths)
     return lengths
 
 
@@ -85,7 +69,7 @@ def encode(symbols: Symbols, lengths: Lengths) -> bytes:
     from compress.container import huffman_kernels
 
     words = _reversed_words(lengths)
-    begins = _begins(symbols.size)
+    begins = stream_begins(symbols.size)
     streams = []
     for begin, end in itertools.pairwise(begins):
         run = symbols[begin:end]
@@ -112,7 +96,7 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
         return np.zeros(0, dtype=np.uint8)
     from compress.container import huffman_kernels
 
-    begins = _begins(num_symbols)
+    begins = stream_begins(num_symbols)
     reader = ByteReader(content)
     sizes = [reader.varint() for _ in range(len(begins) - 2)]
     sizes.append(len(content) - reader.position - sum(sizes))
@@ -132,7 +116,7 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
     return symbols
 
 
-def _begins(num_symbols: int) -> Integers64:
+def stream_begins(num_symbols: int) -> Integers64:
     """Return the begin of each stream's run of symbols, and the end of the last."""
     streams = int(np.clip(num_symbols // SYMBOLS_A_STREAM, 1, MOST_STREAMS))
     run = -(-num_symbols // streams)

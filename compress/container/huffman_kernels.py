@@ -11,6 +11,98 @@ SYMBOLS_A_LOOKUP = 6  # most symbols of a table entry
 
 
 @kernel
+def fill_code_lengths(counts: Integers, max_length: int, lengths: Integers) -> None:
+    """Fill in the length of each symbol's code word by package-merge (`huffman.code_lengths`).
+
+    In each of `max_length` lists, leaves and packages of two from the list before are merged by weight; of equal ones
+    the leaf is first. Of the last list, the first 2 n - 2 are taken; of each list before, the two parts of every
+    package taken. A leaf's length is how often it is taken.
+
+    Parameters
+    ----------
+    counts : int64 [symbols]
+        Occurrences, each below 2**54; at most 2**max_length and 256 of them are not 0.
+    max_length : int
+        Bits of the longest code word.
+    lengths : uint8 [symbols]
+        Filled.
+    """
+    used = 0
+    for symbol in range(counts.shape[0]):
+        lengths[symbol] = 0
+        used += counts[symbol] > 0
+    ascending = np.empty(used, dtype=np.int64)  # a count and its symbol, so that no two are equal
+    place = 0
+    for symbol in range(counts.shape[0]):
+        if counts[symbol] > 0:
+            ascending[place] = counts[symbol] << 8 | symbol
+            place += 1
+    if used <= 1:
+        if used:
+            lengths[ascending[0] & 255] = 1
+        return
+    ascending.sort()
+    leaves_before = np.empty((max_length, 2 * used), dtype=np.int16)  # leaves among the first i + 1 of each list
+    merged, before = np.empty(2 * used, dtype=np.int64), np.empty(2 * used, dtype=np.int64)
+    num_before = 0
+    for step in range(max_length):
+        num_packages = num_before // 2
+        leaf = package = 0
+        for place in range(used + num_packages):
+            weight = before[2 * package] + before[2 * package + 1] if package < num_packages else 0
+            if leaf < used and (package == num_packages or ascending[leaf] >> 8 <= weight):
+                weight = ascending[leaf] >> 8
+                leaf += 1
+            else:
+                package += 1
+            merged[place] = weight
+            leaves_before[step, place] = leaf
+        num_before = used + num_packages
+        merged, before = before, merged
+    taken = 2 * used - 2
+    for step in range(max_length - 1, -1, -1):
+        if taken == 0:
+            break
+        num_leaves = int(leaves_before[step, taken - 1])
+        for place in range(num_leaves):
+            lengths[ascending[place] & 255] += 1
+        taken = 2 * (taken - num_leaves)
+
+
+@kernel
+def table_bytes(lengths: Integers) -> int:
+    """Return the bytes of `layer_coding.code_table`: half a byte for each symbol, and one more for a run of zeros."""
+    halves = 0
+    symbol = 0
+    while symbol < lengths.shape[0]:
+        halves += 1
+        symbol += 1
+        if lengths[symbol - 1] == 0:
+            halves += 1
+            more = 0
+            while more < 15 and symbol < lengths.shape[0] and lengths[symbol] == 0:
+                more += 1
+                symbol += 1
+    return (halves + 1) // 2
+
+
+@kernel
+def symbols_bits(counts: Integers, max_length: int) -> int:
+    """Return the bits of symbols with these occurrences, int64, and of their code table; 0 for one symbol alone."""
+    used = 0
+    for symbol in range(counts.shape[0]):
+        used += counts[symbol] > 0
+    if used <= 1:
+        return 0
+    lengths = np.empty(counts.shape[0], dtype=np.uint8)
+    fill_code_lengths(counts, max_length, lengths)
+    bits = 8 * table_bytes(lengths)
+    for symbol in range(counts.shape[0]):
+        bits += int(counts[symbol] * np.int64(lengths[symbol]))
+    return bits
+
+
+@kernel
 def load_uint64(content: Integers, place: int) -> np.uint64:
     """Return eight bytes of a uint8 array from `place` on as a number, lowest byte first; compiled to one load."""
     at = np.uint64(place)

@@ -19,9 +19,7 @@ from compress.relative_index import (
     ScanOrder,
     decode_relative,
     encode_relative,
-    gap_counts,
     scanned,
-    skipped_zeros,
     unscanned,
 )
 from traces import InputError
@@ -123,36 +121,122 @@ class CodedMatrix:
     entropy_bytes: float
 
 
+@dataclass(frozen=True, eq=False)
+class ScannedGaps:
+    """Gaps of a matrix's non-zeros in several scan orders and widths, which hold for all codes of the same non-zeros.
+
+    Attributes
+    ----------
+    ways : tuple of (str, int)
+        Scan orders, with each of the bits of a gap.
+    num_pes : int
+        PEs of the interleaved order.
+    bits : int64 [ways]
+        Bits of the gaps and of the choice of the way.
+    counts : int64 [ways, 256]
+        Occurrences of each gap, those of padding entries included.
+    fillers : int64 [ways]
+        Padding entries.
+    """
+
+    ways: tuple[tuple[ScanOrder, int], ...]
+    num_pes: int
+    bits: Integers64
+    counts: Integers64
+    fillers: Integers64
+
+    @classmethod
+    def of(cls, codes: Integers, choice: CodingChoice) -> ScannedGaps:
+        """Return the gaps of a matrix of codes, or of a mask, in all ways that the choice leaves open."""
+        from compress.container import huffman_kernels, layer_coding_kernels
+
+        orders: Sequence[ScanOrder] = SCAN_ORDERS if choice.scan_order is None else (choice.scan_order,)
+        widths = INDEX_BITS if choice.index_bits is None else (choice.index_bits,)
+        ways: list[tuple[ScanOrder, int]] = []
+        bits, counts, fillers = [], [], []
+        for order in orders:
+            modulo_256 = np.zeros(256, dtype=np.int64)
+            skipped = layer_coding_kernels.count_gaps(scanned(codes, order, choice.num_pes), modulo_256)
+            for width in widths:
+                of_gaps = np.zeros(256, dtype=np.int64)
+                padding = layer_coding_kernels.fold_gaps(modulo_256, skipped, width, of_gaps)
+                of_order = 16 if order == "interleaved" else 0
+                bits.append(huffman_kernels.symbols_bits(of_gaps[: 2**width], huffman.MAX_LENGTH) + of_order)
+                ways.append((order, width))
+                counts.append(of_gaps)
+                fillers.append(padding)
+        return cls(tuple(ways), choice.num_pes, np.array(bits), np.array(counts), np.array(fillers))
+
+    def best(self, codes: Integers, weight_bits: int) -> tuple[int, list[Integers64]]:
+        """Choose the way in which codes, whose gaps these are, take the fewest bytes.
+
+        Returns
+        -------
+        way : int
+            Its place in `ways`.
+        counts : list of int64
+            Occurrences of each gap, and of each code; of codes of 16 bits, of their lower and their higher bytes.
+        """
+        from compress.container import layer_coding_kernels
+
+        of_codes = np.zeros((codes.dtype.itemsize, 256), dtype=np.int64)
+        layer_coding_kernels.count_codes(codes.ravel(), of_codes)
+        way = int(layer_coding_kernels.cheapest(self.bits, self.fillers, of_codes, huffman.MAX_LENGTH))
+        of_codes[:, 0] += self.fillers[way]
+        return way, [self.counts[way][: 2 ** self.ways[way][1]], *of_codes[:, : min(256, 2**weight_bits)]]
+
+
+def matrix_bytes(codes: Integers, weight_bits: int, gaps: ScannedGaps | None = None) -> int:
+    """Return the bytes that `encode_matrix` writes in the best way, without writing them.
+
+    Parameters
+    ----------
+    codes : uint8 or uint16 [rows, columns]
+        Below 2**weight_bits.
+    weight_bits : int
+        Bits of a code.
+    gaps : ScannedGaps or None
+        Of these codes, or of others with the same non-zeros, if they are known.
+    """
+    from compress.container import layer_coding_kernels
+
+    gaps = ScannedGaps.of(codes, CodingChoice()) if gaps is None else gaps
+    way, counts = gaps.best(codes, weight_bits)
+    order, width = gaps.ways[way]
+    num_entries = int(counts[0].sum())
+    lengths = [huffman.code_lengths(each) for each in counts]
+    begins = huffman.stream_begins(num_entries)
+    if len(begins) == 2:
+        bits = np.array([[each @ words.astype(np.int64)] for each, words in zip(counts, lengths, strict=True)])
+    else:
+        bits = np.zeros((len(lengths), len(begins) - 1), dtype=np.int64)
+        padded = np.zeros((len(lengths), 256), dtype=np.int64)
+        for plane, words in zip(padded, lengths, strict=True):
+            plane[: len(words)] = words
+        layer_coding_kernels.count_stream_bits(scanned(codes, order, gaps.num_pes), width, int(begins[1]), padded, bits)
+    total = 2 + len(varint(num_entries)) + (len(varint(gaps.num_pes)) if order == "interleaved" else 0)
+    for words, of_streams in zip(lengths, bits, strict=True):
+        streams = 0
+        if np.count_nonzero(words) > 1:
+            of_bytes = (of_streams + 7) // 8
+            streams = int(of_bytes.sum()) + sum(len(varint(int(each))) for each in of_bytes[:-1])
+        total += len(code_table(words)) + len(varint(streams)) + streams
+    return total
+
+
 def encode_matrix(codes: Integers, weight_bits: int, choice: CodingChoice) -> CodedMatrix:
     """Write a matrix of codes, uint8 or uint16 [rows, columns], below 2**weight_bits."""
-    orders: Sequence[ScanOrder] = SCAN_ORDERS if choice.scan_order is None else (choice.scan_order,)
-    widths = INDEX_BITS if choice.index_bits is None else (choice.index_bits,)
-    best: tuple[int, ScanOrder, int, Integers] | None = None
-    for order in orders:
-        vector = scanned(codes, order, choice.num_pes)
-        positions, skipped = skipped_zeros(vector)
-        kept = vector[positions]
-        of_planes = [np.bincount(plane, minlength=256) for plane in _planes(kept)]
-        for width in widths:
-            of_gaps, fillers = gap_counts(skipped, width)
-            size = _symbols_bits(of_gaps) + (16 if order == "interleaved" else 0)
-            for counts in of_planes:
-                with_fillers = counts.copy()
-                with_fillers[0] += fillers
-                size += _symbols_bits(with_fillers)
-            if best is None or size < best[0]:
-                best = size, order, width, vector
-    assert best is not None
-    _, order, width, vector = best
-    entry_codes, gaps = encode_relative(vector, width)
-    num_fillers = int(np.count_nonzero(entry_codes == 0))
+    ways = ScannedGaps.of(codes, choice)
+    way, occurrences = ways.best(codes, weight_bits)
+    order, width = ways.ways[way]
+    entry_codes, gaps = encode_relative(scanned(codes, order, choice.num_pes), width)
+    num_fillers = int(ways.fillers[way])
     content = bytes([SCAN_ORDERS.index(order)]) + (varint(choice.num_pes) if order == "interleaved" else b"")
     content += bytes([width]) + varint(entry_codes.size)
     overhead = len(content)
     tables = 0
     bits_of_fillers, coded, entropy = [], [], 0.0
-    for symbols in (gaps, *_planes(entry_codes)):
-        counts = np.bincount(symbols, minlength=2**width if symbols is gaps else min(256, 2**weight_bits))
+    for symbols, counts in zip((gaps, *_planes(entry_codes)), occurrences, strict=True):
         lengths = huffman.code_lengths(counts)
         table, streams = code_table(lengths), huffman.encode(symbols, lengths)
         content += table + varint(len(streams)) + streams
@@ -188,14 +272,6 @@ def _planes(codes: Integers) -> list[Integers]:
     if codes.dtype == np.uint8:
         return [codes]
     return [(codes & 255).astype(np.uint8), (codes >> 8).astype(np.uint8)]
-
-
-def _symbols_bits(counts: Integers64) -> int:
-    """Return the bits of symbols with these occurrences, and of their code table."""
-    if np.count_nonzero(counts) <= 1:
-        return 0
-    lengths = huffman.code_lengths(counts)
-    return int(counts @ lengths.astype(np.int64)) + 8 * len(code_table(lengths))
 
 
 def decode_matrix(

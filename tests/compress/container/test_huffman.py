@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from compress.container import huffman
 from tests.compress.twins import huffman_content, symbols_of
+from traces.arrays import Integers64
 
 
 def textbook_cost(counts: list[int]) -> int:
@@ -33,6 +34,40 @@ def test_code_lengths_are_optimal_and_make_a_complete_prefix_code(counts: list[i
     if sum(count > 0 for count in counts) > 1:
         assert int((lengths * np.array(counts)).sum()) == textbook_cost(counts)
         assert sum(2.0 ** -int(length) for length in lengths if length) == 1
+
+
+def package_merge(counts: Integers64, max_length: int) -> list[int]:
+    """Return the lengths by package-merge, the readable model of the kernel: of equal weights, leaves are first."""
+    used = np.flatnonzero(counts)
+    leaves = np.sort(counts[used])
+    is_leaf = []
+    packages = np.zeros(0, dtype=np.int64)
+    for _ in range(max_length):
+        merged = np.concatenate([leaves, packages])
+        order = np.argsort(merged, kind="stable")
+        merged = merged[order]
+        is_leaf.append(order < leaves.size)
+        pairs = merged[: merged.size // 2 * 2]
+        packages = pairs[0::2] + pairs[1::2]
+    taken = 2 * used.size - 2
+    in_order = np.zeros(used.size, dtype=np.int64)
+    for leaf in reversed(is_leaf):
+        num_leaves = int(leaf[:taken].sum())
+        in_order[:num_leaves] += 1
+        taken = 2 * (taken - num_leaves)
+    lengths = np.zeros(len(counts), dtype=np.int64)
+    lengths[used[np.argsort(counts[used], kind="stable")]] = in_order
+    return lengths.tolist()
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, 2**32 - 1), st.integers(2, 256), st.sampled_from([1, 4, 1000, 10**9]), st.integers(8, 12))
+def test_lengths_are_those_of_the_readable_package_merge(seed: int, symbols: int, spread: int, limit: int) -> None:
+    stream = np.random.default_rng(seed)
+    counts = np.floor(spread ** stream.random(symbols)).astype(np.int64)  # with many equal ones
+    counts[stream.random(symbols) < 0.3] = 0
+    counts[:2] += 1
+    assert huffman.code_lengths(counts, limit).tolist() == package_merge(counts, limit)
 
 
 def test_limited_lengths_are_the_best_within_the_limit() -> None:

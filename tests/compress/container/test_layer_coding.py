@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.container.layer_coding import INDEX_BITS, CodingChoice, decode_matrix, encode_matrix
+from compress.container.layer_coding import (
+    INDEX_BITS,
+    CodingChoice,
+    ScannedGaps,
+    decode_matrix,
+    encode_matrix,
+    matrix_bytes,
+)
 from compress.relative_index import SCAN_ORDERS, scanned, unscanned
 from traces import CompressedLayer
 from traces.arrays import Integers
@@ -48,6 +55,26 @@ def test_a_matrix_is_read_back_in_every_order_and_width(
     if coder == "huffman":
         assert coded.scan_order == scan_order or scan_order is None
         assert coded.index_bits == index_bits or index_bits is None
+
+
+@settings(deadline=None, max_examples=200)
+@given(matrices())
+def test_the_bytes_of_a_matrix_are_known_before_it_is_written(drawn: tuple[Integers, int]) -> None:
+    codes, weight_bits = drawn
+    written = len(encode_matrix(codes, weight_bits, CodingChoice()).content)
+    assert matrix_bytes(codes, weight_bits) == written
+    of_mask = ScannedGaps.of(codes != 0, CodingChoice())
+    assert matrix_bytes(codes, weight_bits, of_mask) == written
+
+
+@pytest.mark.parametrize(("density", "weight_bits"), [(0.9, 4), (0.4, 2), (0.03, 5), (0.5, 12), (0.001, 9)])
+def test_the_bytes_of_several_streams_are_known_before_they_are_written(density: float, weight_bits: int) -> None:
+    stream = np.random.default_rng(0)
+    codes = 1 + np.floor((2**weight_bits - 1) * stream.random((500, 700)) ** 3)
+    codes[stream.random(codes.shape) > density] = 0
+    codes[:, :300] *= stream.random((500, 300)) < 0.1
+    codes = codes.astype(np.uint8 if weight_bits <= 8 else np.uint16)
+    assert matrix_bytes(codes, weight_bits) == len(encode_matrix(codes, weight_bits, CodingChoice()).content)
 
 
 def test_the_chosen_order_and_width_take_the_fewest_bytes() -> None:
