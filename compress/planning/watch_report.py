@@ -1,0 +1,145 @@
+"""Result of watching a container on later inputs, as data: intervals, verdict, drift, and the loss of each input."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from compress.planning.confidence import Interval
+from compress.planning.drift import InputDrift
+from compress.planning.plan import Tolerance
+from traces import InputError
+from traces.arrays import Floats64
+from traces.files.atomic_file import write_atomically
+
+Verdict = Literal["kept", "broken", "undecided"]
+LEVEL = 0.95
+UNLIKELY_ERRORS = 3.0  # standard errors
+SUFFIX = ".watch.json"
+
+
+@dataclass(frozen=True, eq=False)
+class WatchReport:
+    """Result of watching a container on new inputs.
+
+    Attributes
+    ----------
+    tolerance : Tolerance
+        Bound on the loss.
+    reason : str
+        Reason why its loss was taken.
+    losses : float64 [inputs]
+        Loss of each input, in the order in which they came.
+    used : Interval
+        Mean loss, which is compared with the bound.
+    others : Mapping[str, Interval]
+        Means of other losses that have a meaning for these outputs, by name.
+    drift : Mapping[str, float]
+        By quantity: difference of the second half of the inputs from the first, or of the inputs from the plan, in
+        standard errors. Chance hardly explains more than 3.
+    from_plan : tuple of InputDrift
+        Comparison of the inputs with those of the plan, the least probable first; empty without a plan that has a
+        summary of them.
+    from_first_half : tuple of InputDrift
+        Comparison of the second half of the inputs with the first.
+    layers : sequence of dict
+        Rows of the container's plan, `Plan.rows`; empty if it is unknown.
+    planned : Mapping[str, float]
+        Measured and predicted use of the tolerance by the plan, if it is known.
+    container, network : str
+        Names of the container and of the original network, if they are files or functions.
+    """
+
+    tolerance: Tolerance
+    reason: str
+    losses: Floats64
+    used: Interval
+    others: Mapping[str, Interval]
+    drift: Mapping[str, float]
+    from_plan: tuple[InputDrift, ...] = ()
+    from_first_half: tuple[InputDrift, ...] = ()
+    layers: Sequence[Mapping[str, Any]] = ()
+    planned: Mapping[str, float] = field(default_factory=dict)
+    container: str = ""
+    network: str = ""
+
+    @property
+    def inputs(self) -> int:
+        """Number of inputs."""
+        return len(self.losses)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict on the bound: "kept", "broken", or "undecided" if it lies within the interval."""
+        if self.used.high <= self.tolerance.bound:
+            return "kept"
+        return "broken" if self.used.low > self.tolerance.bound else "undecided"
+
+    @property
+    def drifting(self) -> list[str]:
+        """Quantities of the outputs whose drift chance hardly explains."""
+        return [name for name, errors in self.drift.items() if abs(errors) > UNLIKELY_ERRORS]
+
+    @property
+    def drifting_inputs(self) -> list[InputDrift]:
+        """Quantities of the inputs whose drift chance hardly explains: from the plan, and from the first half."""
+        return [each for each in (*self.from_plan, *self.from_first_half) if each.drifting]
+
+    def worst(self, number: int) -> list[int]:
+        """Return the places of the inputs that lose most, at most this many of those that lose anything."""
+        order = np.argsort(-self.losses, kind="stable")[:number]
+        return [int(place) for place in order if self.losses[place] > 0]
+
+    def to_json(self) -> str:
+        """Return the report as JSON text."""
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        values |= {"inputs": self.inputs, "verdict": self.verdict, "tolerance": self.tolerance.to_dict()}
+        values |= {"losses": " ".join(f"{each:.6g}" for each in self.losses), "used": dataclasses.asdict(self.used)}
+        values["others"] = {name: dataclasses.asdict(each) for name, each in self.others.items()}
+        values["drift"] = {name: str(each) for name, each in self.drift.items()}  # may be infinite
+        for name in ("from_plan", "from_first_half"):
+            values[name] = [dataclasses.asdict(each) for each in values[name]]
+        return json.dumps(values)
+
+    @staticmethod
+    def from_json(content: str) -> WatchReport:
+        """Return the report that `to_json` wrote. Raises InputError for any other text."""
+        try:
+            values = json.loads(content)
+            for name in ("inputs", "verdict"):
+                del values[name]
+            values["tolerance"] = Tolerance(**values["tolerance"])
+            values["losses"] = np.array([float(each) for each in values["losses"].split()])
+            values["used"] = Interval(**values["used"])
+            values["others"] = {name: Interval(**each) for name, each in values["others"].items()}
+            values["drift"] = {name: float(each) for name, each in values["drift"].items()}
+            for name in ("from_plan", "from_first_half"):
+                values[name] = tuple(InputDrift(**_with_tuples(row)) for row in values[name])
+            return WatchReport(**values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(f"a report of a watch must be JSON as WatchReport.to_json writes it: {error}") from None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file. Raises InputError if `path` cannot be written."""
+        write_atomically(path, self.to_json().encode())
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> WatchReport:
+        """Return the report that `save` wrote. Raises InputError if the file is missing or holds no report."""
+        try:
+            return WatchReport.from_json(Path(path).read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}

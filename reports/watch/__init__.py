@@ -1,0 +1,1 @@
+"""Page of a watch: a deployed container beside its original on later inputs."""
