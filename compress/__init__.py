@@ -15,6 +15,7 @@ from compress.container.reader import ContainerReader
 from compress.container.safetensors_file import export_safetensors, import_safetensors
 from compress.one_shot import compress_parameters
 from compress.planning.plan import Budget, Plan, Tolerance
+from compress.planning.watch_report import WatchReport
 from compress.weight_files.reading import read_parameters
 from traces.lazy_names import lazy_names
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
     from compress.planning.committee import choose_inputs
     from compress.planning.outputs import run_batches, run_outputs
     from compress.planning.pipeline import ApplicablePlan, plan
-    from compress.planning.planner import Planner, make_planner
-    from compress.planning.watch import WatchReport, watch
+    from compress.planning.planner import Planner
+    from compress.planning.preparation import make_planner
+    from compress.planning.watch import watch
     from compress.training.compressor import Compressor, Stage, sensitivity
     from compress.training.distillation import distil
     from compress.training.fine_tuning import accuracy, train
@@ -76,8 +78,9 @@ _NEED_PYTORCH = {
     "compress.planning.committee": ("choose_inputs",),
     "compress.planning.outputs": ("run_batches", "run_outputs"),
     "compress.planning.pipeline": ("ApplicablePlan", "plan"),
-    "compress.planning.planner": ("Planner", "make_planner"),
-    "compress.planning.watch": ("WatchReport", "watch"),
+    "compress.planning.planner": ("Planner",),
+    "compress.planning.preparation": ("make_planner",),
+    "compress.planning.watch": ("watch",),
     "compress.training.compressor": ("Compressor", "Stage", "sensitivity"),
     "compress.training.distillation": ("distil",),
     "compress.training.fine_tuning": ("accuracy", "train"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import tyro
 
 from compress import Budget, CompressedModel, CompressionConfig, LayerSettings, Plan, Tolerance
 from compress.networks import given_inputs, is_function
+from compress.planning.losses import AUTO
 from traces import InputError
 from traces.files.atomic_file import write_atomically
-from traces.shell.command_line import console, run, run_commands
+from traces.shell.command_line import console, if_interrupted, run, run_commands
 
 if TYPE_CHECKING:
     from compress import ApplicablePlan
@@ -253,23 +255,31 @@ def plan(
     budget: Annotated[Budget, tyro.conf.arg(name="")],
     weights: Path | None = None,
     labels: Path | None = None,
+    bound: float | None = None,
+    loss: str = "auto",
     accuracy_drop: float | None = None,
     divergence: float | None = None,
     relative_error: float | None = None,
     cosine: float | None = None,
-    confidence: float = 0.5,
+    confidence: float = 0.9,
+    evaluation: Path | None = None,
+    evaluation_labels: Path | None = None,
     committee: int = 0,
     cost: str | None = None,
     seed: int = 0,
     leave: tuple[str, ...] = (),
+    analysis: Path | None = None,
+    tolerances: Path | None = None,
 ) -> None:
     """Compress a trained network as far as a tolerance and a budget allow, without training it. Needs PyTorch.
 
-    The plan is written beside the container, as NAME.plan.json.
+    Half of the inputs, at most 256, are analysed; plans are measured on the others, or on the evaluation. The plan is
+    written beside the container, as NAME.plan.json. The exit status is 1 if the plan breaks a bound; it is written
+    nevertheless. The same command continues an interrupted plan.
 
     For instance:
 
-      python -m compress plan my_network:build inputs.npy my.dc --weights my_network.npz --divergence 0.02
+      python -m compress plan my_network:build inputs.npy my.dc --weights my_network.npz --loss kl --bound 0.02
 
     Args:
         network: an ONNX file, or package.module:function that builds the network
@@ -279,36 +289,64 @@ def plan(
         budget: upper bounds on the costs of the compressed network
         weights: .npz file of its parameters by name, or a PyTorch state dict (.pt, .pth)
         labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
+        bound: largest loss; or give one of the short forms --accuracy-drop, --divergence, --relative-error, --cosine
+        loss: what is bounded: accuracy, answers, kl, cosine, relative-error, or package.module:function of the
+            original's outputs and the changed ones; auto: it follows from labels, outputs and graph, and is printed
         accuracy_drop: largest fall of the share of right answers; without labels, largest share of answers that change
-        divergence: largest mean divergence of the softmax outputs, in nats
+        divergence: largest mean divergence of the softmax outputs, in nats; the loss kl
         relative_error: largest mean length of the outputs' change, relative to the outputs' length
         cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
-        confidence: confidence level at which the tolerance holds for all inputs like these
+        confidence: confidence level at which the bound is to hold for inputs to come
+        evaluation: .npy or .npz file of inputs that the network has never seen; plans are then measured on them, and it
+            is said if the network seems to have been trained on the others
+        evaluation_labels: .npy file of their labels
         committee: plan on at most this many inputs, which a committee chooses; 0 for all inputs
         cost: package.module:function that takes the network and inputs and returns the cost function, like
             designs:ArrayCost; needed for budgets of latency, energy and SRAM
         seed: seed of everything drawn at random
         leave: names or shell patterns of layers to store as they are
+        analysis: folder that keeps the analysis and its runs, also for other plans and co-designs of the same network
+            and inputs; default: NAME.analysis beside the container
+        tolerances: the .tolerances.json file to write: how far each weight may move, of which python -m reports
+            tolerances makes a figure
     """
     from compress.planning.pipeline import plan as make_plan
     from traces.files.npz import read_npy
 
     _check_suffix(container)
-    tolerance = Tolerance(accuracy_drop, divergence, relative_error, cosine, confidence)
+    tolerance = Tolerance(
+        bound,
+        loss,
+        confidence,
+        accuracy_drop=accuracy_drop,
+        divergence=divergence,
+        relative_error=relative_error,
+        cosine=cosine,
+    )
     values = given_inputs(inputs)
     original = _original(network, weights, values)
-    made = make_plan(
-        original,
-        values,
-        labels=None if labels is None else read_npy(labels),
-        tolerance=tolerance,
-        budget=budget,
-        cost=_cost(cost, original, values),
-        committee=committee,
-        seed=seed,
-        leave=leave,
-    )
+    kept_in = container.with_suffix(".analysis") if analysis is None else analysis
+    with if_interrupted(f"what was done is kept in {kept_in}; the same command continues the plan"):
+        made = make_plan(
+            original,
+            values,
+            labels=None if labels is None else read_npy(labels),
+            tolerance=tolerance,
+            budget=budget,
+            cost=_cost(cost, original, values),
+            evaluation=None if evaluation is None else given_inputs(evaluation),
+            evaluation_labels=None if evaluation_labels is None else read_npy(evaluation_labels),
+            committee=committee,
+            seed=seed,
+            leave=leave,
+            analysis=kept_in,
+        )
     _save_plan(made, container)
+    if tolerances is not None:
+        made.weight_tolerances().save(tolerances)
+        print(f"wrote {tolerances}")
+    if not made.feasible:
+        sys.exit(1)
 
 
 def watch(
@@ -318,6 +356,8 @@ def watch(
     budget: Annotated[Budget, tyro.conf.arg(name="")],
     weights: Path | None = None,
     labels: Path | None = None,
+    bound: float | None = None,
+    loss: str = "auto",
     accuracy_drop: float | None = None,
     divergence: float | None = None,
     relative_error: float | None = None,
@@ -326,6 +366,7 @@ def watch(
     replan: Path | None = None,
     cost: str | None = None,
     leave: tuple[str, ...] = (),
+    out: Path | None = None,
 ) -> None:
     """Compare a deployed container with the original network on new inputs. Needs PyTorch.
 
@@ -345,29 +386,39 @@ def watch(
         budget: upper bounds on the costs of the compressed network from now on
         weights: .npz file of the original's parameters by name, or a PyTorch state dict (.pt, .pth)
         labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
+        bound: largest loss; or give one of the short forms --accuracy-drop, --divergence, --relative-error, --cosine
+        loss: what is bounded: accuracy, answers, kl, cosine, relative-error, or package.module:function of the
+            original's outputs and the changed ones; auto: it follows from labels, outputs and graph, and is printed
         accuracy_drop: largest fall of the share of right answers; without labels, largest share of answers that change
-        divergence: largest mean divergence of the softmax outputs, in nats
+        divergence: largest mean divergence of the softmax outputs, in nats; the loss kl
         relative_error: largest mean length of the outputs' change, relative to the outputs' length
         cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
         plan: the .plan.json file of the container; without it, give the tolerance
         replan: the container to write if a new plan is needed
         cost: as for the command plan
         leave: names or shell patterns of layers that a new plan is to store as they are
+        out: the .watch.json file to write: the report with the loss of each input, of which python -m reports watch
+            makes a page
     """
     from compress.planning.pipeline import plan as make_plan
     from compress.planning.watch import watch as compare
     from traces.files.npz import read_npy
 
-    bounds = (accuracy_drop, divergence, relative_error, cosine)
+    bounds: dict[str, Any] = {
+        "accuracy_drop": accuracy_drop,
+        "divergence": divergence,
+        "relative_error": relative_error,
+        "cosine": cosine,
+    }
     if plan is None:
-        original, tolerance = None, Tolerance(*bounds)
-    elif all(bound is None for bound in bounds):
+        original, tolerance = None, Tolerance(bound, loss, **bounds)
+    elif all(each is None for each in (bound, *bounds.values())) and loss == AUTO:
         original = Plan.load(plan)
         tolerance = original.tolerance
     else:
         raise InputError(
-            "the tolerance comes from --plan, or from --accuracy-drop, --divergence, --relative-error or --cosine; "
-            "give one of them"
+            "the tolerance comes from --plan, or from --bound, --loss, --accuracy-drop, --divergence, --relative-error "
+            "or --cosine; give one of them"
         )
     if replan is not None:
         _check_suffix(replan)
@@ -378,6 +429,9 @@ def watch(
     answers = None if labels is None else read_npy(labels)
     report = compare(source, CompressedModel.load(container), values, tolerance, labels=answers, plan=original)
     _print_watch(report)
+    if out is not None:
+        dataclasses.replace(report, container=container.name, network=network).save(out)
+        print(f"wrote {out}")
     needed = report.verdict == "broken" or bool(budget.bounds)
     kept = report.verdict != "broken"
     if replan is not None and needed:
@@ -385,7 +439,7 @@ def watch(
             source,
             values,
             labels=answers,
-            tolerance=tolerance,
+            tolerance=report.tolerance if original is None else tolerance,
             budget=budget,
             cost=_cost(cost, source, values),
             leave=leave,
@@ -468,13 +522,16 @@ def _save_plan(plan: ApplicablePlan, container: Path) -> None:
     console().print(table)
     costs = ", ".join(f"{name} {value:,.6g}" for name, value in plan.costs.items())
     print(f"{model.compression_ratio:.1f}x smaller; {costs}")
+    print(f"The loss is {plan.tolerance.name}: {plan.planner.loss_of(plan.tolerance).description}.")
     assert plan.measured is not None
     assert plan.confidence is not None
     print(
-        f"{plan.tolerance.kind} {plan.measured:.4g}, standard error {plan.standard_error:.2g}, of "
-        f"{plan.tolerance.bound:g}: bound holds for inputs like these at a confidence level of "
-        f"{_share(plan.confidence)}"
+        f"{plan.tolerance.name} {plan.measured:.4g} on {len(plan.planner.pool):,} inputs that were not analysed; at "
+        f"most {plan.used:.4g} on inputs to come at a confidence level of {plan.tolerance.confidence:.0%}; the bound "
+        f"{plan.tolerance.bound:g} holds for them at a confidence level of {_share(plan.confidence)}"
     )
+    for note in plan.notes:
+        print(f"Note: {note}.")
     if not plan.feasible:
         nearest = "".join(f"; the nearest {name} is {value:,.6g}" for name, value in plan.nearest.items())
         print(f"Not kept: {', '.join(plan.binding)}{nearest}")
@@ -499,16 +556,23 @@ def _print_watch(report: Any) -> None:
     for heading in ("", "mean", "from", "to", "bound"):
         table.add_column(heading, justify="left" if not heading else "right")
     for name, interval, bound in (
-        (f"tolerance used ({report.tolerance.kind})", report.used, f"{report.tolerance.bound:g}"),
-        ("answers that differ", report.disagreement, ""),
-        ("divergence, nats", report.divergence, ""),
+        (f"tolerance used ({report.tolerance.name})", report.used, f"{report.tolerance.bound:g}"),
+        *((name, each, "") for name, each in report.others.items()),
     ):
-        if interval is None:
-            continue
         table.add_row(name, f"{interval.mean:.4g}", f"{interval.low:.4g}", f"{interval.high:.4g}", bound)
     console().print(table)
+    several = len({each.array for each in report.from_first_half}) > 1
     for name, errors in report.drift.items():
         print(f"{'drift' if name in report.drifting else 'no drift'}: {name}, {errors:+.1f} standard errors")
+    for compared, drifts in (
+        ("from those of the plan", report.from_plan),
+        ("second half from first", report.from_first_half),
+    ):
+        names = ", ".join(
+            f"{each.quantity}{f' of {each.array}' if several else ''}" for each in drifts if each.drifting
+        )
+        if drifts:
+            print(f"drift: the inputs, {compared}: {names}" if names else f"no drift: the inputs, {compared}")
     print(f"The tolerance is {report.verdict}.")
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from compress.output_changes import classes_last
+from compress.output_changes import classes_last, log_softmax
 from traces import InputError
 from traces.arrays import Floats, Integers64
 
 _SUMS_TO_ONE, _UNIT_LENGTH = 1e-4, 1e-3  # how far sums of probabilities and lengths of embeddings may be from 1
 _NO_VARIATION = 1e-6  # of the largest output: rounding alone
 _SCORES = "must be class scores, floats [inputs, classes], as before a softmax"
-_OTHER_BOUNDS = "; bound relative_error instead, or cosine for embeddings, which need no class scores"
+_OTHER_LOSSES = "; take the loss relative-error, or cosine for embeddings, which need no class scores"
+_SURE, _MARGIN, _MOST_ALIKE = 0.7, 1.5, 0.95  # of a trained classifier: mean probability, gap of scores, answers
+_CLASSES, _GAPS = (3, 4, 5, 10, 64, 1000), (2.07, 1.11, 0.85, 0.54, 0.29, 0.22)  # median gap of normal variables
 
 
 def check_form(what: str, outputs: Any, inputs: int, positions: bool = False) -> None:
@@ -30,9 +33,9 @@ def check_form(what: str, outputs: Any, inputs: int, positions: bool = False) ->
         Number of inputs.
     positions : bool
         True where a tolerance is measured: class scores for each position are allowed, too, [inputs, positions,
-        classes] or [inputs, classes, height, width], and errors name the bounds for outputs that are no class scores.
+        classes] or [inputs, classes, height, width], and errors name the losses of outputs that are no class scores.
     """
-    instead = _OTHER_BOUNDS if positions else ""
+    instead = _OTHER_LOSSES if positions else ""
     if not hasattr(outputs, "shape"):
         raise InputError(f"{what} {_SCORES}; found {type(outputs).__name__}; give one tensor alone")
     shape, dtype = list(outputs.shape), str(outputs.dtype).removeprefix("torch.")
@@ -86,12 +89,12 @@ def check_scores(what: str, outputs: Floats, differing: bool = True) -> None:
         raise InputError(
             f"{what} {_SCORES}; found only values from {scores.min():.3g} to {scores.max():.3g}, which look like "
             f"probabilities that do not add up to 1; leave the sigmoid out of the network; if they are class scores "
-            f"nevertheless, subtract 1 from all of them, which does not change a softmax{_OTHER_BOUNDS}"
+            f"nevertheless, subtract 1 from all of them, which does not change a softmax{_OTHER_LOSSES}"
         )
-    if np.abs(np.sqrt(np.square(scores).sum(axis=-1)) - 1).max() <= _UNIT_LENGTH:
+    if have_unit_length(outputs):
         raise InputError(
             f"{what} {_SCORES}; found embeddings: those of each input have a length (L2 norm) of 1; put the layer that "
-            f"makes class scores of them behind them{_OTHER_BOUNDS}"
+            f"makes class scores of them behind them{_OTHER_LOSSES}"
         )
 
 
@@ -99,6 +102,55 @@ def are_probabilities(outputs: Floats) -> bool:
     """Return True if no output is negative and those of each input, or of each of its positions, add up to 1."""
     values = classes_last(outputs)
     return bool(values.min() >= 0 and np.abs(values.sum(axis=-1, dtype=np.float64) - 1).max() <= _SUMS_TO_ONE)
+
+
+def have_unit_length(outputs: Floats) -> bool:
+    """Return True if the vectors of outputs all have an L2 norm of 1."""
+    if outputs.ndim < 2 or classes_last(outputs).shape[-1] < 2:
+        return False
+    lengths = np.linalg.norm(classes_last(outputs).astype(np.float64), axis=-1)
+    return bool(np.abs(lengths - 1).max() <= _UNIT_LENGTH)
+
+
+def find_unlike_scores(outputs: Floats) -> str | None:
+    """Return in what outputs are not those of a trained classifier, or None if they are in nothing.
+
+    A classifier that was trained is mostly sure of its answer, its score stands out from those of all other classes,
+    and it does not give the same answer to almost all inputs. Outputs of a regression, embeddings and class scores of
+    an untrained network lack one of these.
+
+    Parameters
+    ----------
+    outputs : float [inputs, classes] or with positions
+        Outputs of a network.
+    """
+    rows = classes_last(outputs).astype(np.float64)
+    rows = rows.reshape(-1, rows.shape[-1])
+    classes = rows.shape[1]
+    probabilities = np.exp(log_softmax(rows))
+    sure = float(probabilities.max(axis=1).mean())
+    if sure < _SURE:
+        return f"a softmax of them is sure of its answer by {sure:.0%} in the mean, a trained classifier's by more"
+    counts: Integers64 = np.bincount(rows.argmax(axis=1), minlength=classes)
+    if counts.max() > _MOST_ALIKE * len(rows):
+        return f"{counts.max() / len(rows):.0%} of the answers would be the same"
+    if 2 * np.count_nonzero(counts) < min(classes, math.sqrt(len(rows))):
+        return f"only {np.count_nonzero(counts)} of {classes} answers would be given"
+    in_order = np.sort(rows, axis=1)
+    if classes == 2:
+        first, second = (rows - rows.mean(axis=0)).T
+        alike = float(first @ second / max(float(np.linalg.norm(first) * np.linalg.norm(second)), 1e-30))
+        return None if alike < -0.5 else "the two outputs do not fall and rise against each other, as scores do"
+    gaps = (in_order[:, -1] - in_order[:, -2]) / np.maximum(in_order[:, :-1].std(axis=1), 1e-30)
+    by_chance = float(np.interp(math.log(classes), np.log(_CLASSES), _GAPS))
+    if float(np.median(gaps)) < _MARGIN * by_chance:
+        return "the largest output does not stand out from the others"
+    return None
+
+
+def name_form(outputs: Floats) -> str:
+    """Return the number of classes of outputs, in words."""
+    return f"{classes_last(outputs).shape[-1]:,} classes"
 
 
 def check_finite(what: str, outputs: Floats) -> None:

@@ -13,7 +13,8 @@ from compress.container.model import CompressedModel
 from compress.modules import plain_module
 from compress.networks import PlannedNetwork
 from compress.output_changes import answers, cosine_distances, mean_of_positions, relative_errors
-from compress.planning.outputs import check_labels_of, run_outputs
+from compress.planning.losses import labels_of
+from compress.planning.outputs import run_outputs
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 
@@ -106,7 +107,7 @@ def measure(
         for values in outputs.values():
             check_finite(what, values)
     if labels is not None:
-        labels = check_labels_of(labels, len(inputs), before, "accuracy_drop")
+        labels = labels_of(labels, len(inputs), before)
         check_scores("the original's outputs", next(iter(before.values())), differing=False)
     return Measurement(len(inputs), {name: _measured(values, after[name], labels) for name, values in before.items()})
 

@@ -58,9 +58,14 @@ class WeightUnit:
         return weight
 
     @property
+    def view(self) -> Floats32:
+        """The weight as a matrix [rows, columns], whose rows are outputs; it may share the weight's memory."""
+        return self.arrangement.matrix(self.weight.detach().numpy())
+
+    @property
     def matrix(self) -> Floats32:
         """The weight as a new matrix [rows, columns], whose rows are outputs."""
-        return self.arrangement.matrix(self.weight.detach().numpy()).copy()
+        return self.view.copy()
 
     @property
     def bias_values(self) -> torch.Tensor | None:

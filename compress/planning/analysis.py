@@ -1,34 +1,46 @@
 """Analysis of a network on a few inputs: the effect of every weight on the outputs, from which plans are made.
 
-For each input, the derivatives of the outputs along one random direction by all weights are kept. Their product with a
-change of weights is the effect of that change on the outputs along that direction, to first order. The mean square over
-the inputs is the expected squared change of the outputs, with the effects of layers on one another included. This is
-the Gauss-Newton form under a random projection; its blocks need not be independent. Divergences of softmax outputs
+A *probe* is the derivative, by all weights, of the outputs of a few inputs along random directions. Its product with a
+change of weights is the effect of that change on the outputs along those directions, to first order. The mean square
+over the probes is the expected squared change of the outputs, with the effects of layers on one another included. This
+is the Gauss-Newton form under a random projection; its blocks need not be independent. Divergences of softmax outputs
 cannot replace it: if the network is sure of its answers, their curvature is almost zero and does not predict changes
-that are not small. (PyTorch needed.)
+that are not small.
+
+The directions of the inputs of one probe are independent, so that the products of two inputs' effects cancel in the
+mean. The number of probes is therefore free: time is linear in inputs, memory in weights. (PyTorch needed.)
 """
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from compress.modules import weight_units
-from compress.planning.moments import Moments
-from compress.planning.outputs import OutputReader, call, float_type
+from compress.modules import WeightUnit, weight_units
+from compress.planning.analysis_folder import AnalysisFolder
+from compress.planning.losses import Loss
+from compress.planning.moments import BlockMoment, Moments
+from compress.planning.outputs import call, float_type
 from traces import AnyInputs, InputError, Inputs
 from traces.arrangement import Arrangement
-from traces.arrays import Floats, Floats32, Floats64
+from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 from traces.shell.progress import progress_bar
 from traces.torch_modules import evaluating
 
 #: Parameters that are multiplied with activations by name, with the kind of each product (`weight_units`).
 Products = Mapping[str, str | tuple[str, Arrangement]]
 
+MOST_PROBES, FEWEST_PROBES = 64, 8
+SAMPLED_WEIGHTS = 2**22  # of a larger layer, probes hold some rows
+_PROBE_BYTES = 2**30
+_LARGEST_FLOAT16 = 1e4
 _NO_DERIVATIVE = 1e-30  # a smaller one has no effect, and no scale in 32 bits
+_SECONDS_OF_A_PART = 20.0  # between two parts that are written; a shorter pass is soon repeated
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,45 +55,42 @@ class UnitAnalysis:
         Matrix whose rows are outputs (`WeightUnit.matrix`).
     shape : tuple of int
         Of the weights in the network.
-    derivatives : float16 [inputs, rows * columns]
-        Derivatives of the outputs along each input's random direction, divided by `scale`.
-    scale : float
-        Factor of the derivatives.
-    moment : float64 [columns, columns] or None
-        Mean of x x^T over the layer's input vectors x; None if the layer is no matrix product of its input (a
-        recurrent cell, an embedding, attention).
-    positions : int
-        Number of vectors x in that mean.
+    rows : int64 [sampled]
+        Rows that the probes hold: all, or a random sample of a layer of more than `SAMPLED_WEIGHTS` weights.
+    probes : float16 [probes, sampled * columns]
+        Derivatives of the outputs along random directions, divided by `scales`.
+    scales : float64 [probes]
+        Factors of the probes, such that the mean square over the probes is that of one input.
+    curvatures : float32 [rows, columns]
+        Expected squared change of the outputs per squared change of a weight.
+    moment : BlockMoment or None
+        Of the vectors that the weight is multiplied with; None if they are unknown (an embedding, attention, a
+        transposed convolution; `Moments`).
     """
 
     name: str
     weights: Floats32
     shape: tuple[int, ...]
-    derivatives: Floats
-    scale: float
-    moment: Floats64 | None
-    positions: int
-
-    @property
-    def curvatures(self) -> Floats64:
-        """Expected squared change of the outputs per squared change of a weight, [rows, columns]."""
-        squares = np.square(self.derivatives, dtype=np.float32).mean(axis=0, dtype=np.float64)
-        curvatures: Floats64 = squares.reshape(self.weights.shape) * self.scale**2
-        return curvatures
+    rows: Integers64
+    probes: Floats
+    scales: Floats64
+    curvatures: Floats32
+    moment: BlockMoment | None
 
     def effects(self, weights: Floats) -> Floats64:
-        """Return the change of the outputs along each input's direction if the weights become these, [..., inputs].
+        """Return the change of the outputs along each probe if the rows of the probes become these, [..., probes].
 
         Parameters
         ----------
-        weights : float [..., rows, columns]
-            New weights, or several sets of them.
+        weights : float [..., sampled, columns]
+            New weights of `rows`, or several sets of them. The effects of a sample stand for those of all rows.
         """
-        changes = (weights - self.weights).astype(np.float32)
-        flat = changes.reshape(-1, self.weights.size)
-        parts = [flat @ part.astype(np.float32).T for part in np.array_split(self.derivatives, 16)]
-        effects = np.concatenate(parts, axis=1).astype(np.float64) * self.scale
-        return effects.reshape(*changes.shape[:-2], len(self.derivatives))
+        changes = np.asarray(weights - self.weights[self.rows], dtype=np.float32)
+        flat = changes.reshape(-1, self.probes.shape[1])
+        parts = np.array_split(self.probes, max(1, len(self.probes) // 8))
+        effects = np.concatenate([flat @ part.astype(np.float32).T for part in parts], axis=1).astype(np.float64)
+        effects *= self.scales * (len(self.weights) / len(self.rows)) ** 0.5
+        return effects.reshape(*changes.shape[:-2], len(self.probes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +101,9 @@ class Analysis:
     ----------
     units : list of UnitAnalysis
         One for each weight.
-    directions : float32 [inputs, values]
-        Random direction of the outputs that `OutputReader.vectors` gives, for each input.
     """
 
     units: list[UnitAnalysis]
-    directions: Floats32
 
     def predicted_change(self, weights: Mapping[str, Floats]) -> float:
         """Return the expected squared change of the outputs if layers, by name, have these weights [rows, columns]."""
@@ -105,8 +111,8 @@ class Analysis:
         unknown = sorted(set(weights) - set(known))
         if unknown:
             raise InputError(f"the network has no layers {', '.join(unknown)}; it has {', '.join(known)}")
-        effects = sum((known[name].effects(values) for name, values in weights.items()), np.zeros(len(self.directions)))
-        return float(np.square(effects).mean())
+        effects = sum(known[name].effects(values[known[name].rows]) for name, values in weights.items())
+        return float(np.mean(np.square(effects))) if weights else 0.0
 
 
 def analyse(
@@ -114,13 +120,13 @@ def analyse(
     inputs: AnyInputs,
     seed: int = 0,
     *,
-    reader: OutputReader | None = None,
+    loss: Loss | None = None,
     leave: Sequence[str] = (),
     products: Products | None = None,
+    folder: AnalysisFolder | None = None,
+    copy_weights: bool = True,
 ) -> Analysis:
-    """Analyse a network on inputs, with one pass forward and one back for each.
-
-    The analysis takes two bytes for each weight and input.
+    """Analyse a network on inputs, with one pass forward and one back over them.
 
     Parameters
     ----------
@@ -129,13 +135,17 @@ def analyse(
     inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
         At least one input, as `traces.Inputs.of` takes them.
     seed : int
-        Of the random directions.
-    reader : OutputReader or None
+        Of the random directions, and of the rows of large layers.
+    loss : Loss or None
         What of the outputs counts; by default, they are class scores.
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them.
     products : Mapping[str, str or (str, Arrangement)] or None
         Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+    folder : AnalysisFolder or None
+        Folder that keeps a pass of more than a few seconds, part by part; what it has is not computed again.
+    copy_weights : bool
+        False if the module's weights stay as they are as long as the analysis is used.
 
     Returns
     -------
@@ -147,54 +157,192 @@ def analyse(
     InputError
         If there are no inputs, the network does not take them, or outputs or derivatives are not finite.
     """
-    inputs, reader = Inputs.of(inputs), reader or OutputReader()
+    inputs, loss = Inputs.of(inputs), loss or Loss()
     units = weight_units(module, leave=leave, products=products)[0]
     if len(inputs) == 0:
         raise InputError("an analysis needs inputs; found none")
-    draw = torch.Generator().manual_seed(seed)
-    moments = Moments(module, units)
-    derivatives: list[list[Floats32]] = [[] for _ in units]
-    directions = []
-    weights = [unit.weight for unit in units]
-    frozen = [weight for weight in weights if not weight.requires_grad]
-    floats = float_type(module)
-    try:
-        for weight in frozen:
-            weight.requires_grad_(True)
-        with evaluating(module), moments, torch.enable_grad(), progress_bar("analysing inputs", len(inputs)) as advance:
-            for single in inputs:
-                vectors = reader.vectors(_finite(call(module, single, floats)))
-                along = [torch.randn(each.shape, generator=draw) for each in vectors]
-                if reader.scores:
-                    along = [each - each.mean(dim=-1, keepdim=True) for each in along]  # softmax ignores the mean
-                directions.append(np.concatenate([each.reshape(1, -1).numpy() for each in along], axis=1))
-                parts = [(each * direction).sum() for each, direction in zip(vectors, along, strict=True)]
-                total = torch.stack(parts).sum()
-                if not total.requires_grad:
-                    raise InputError("the outputs must have derivatives by the weights; found none; do not detach them")
-                gradients = torch.autograd.grad(total, weights, allow_unused=True)
-                for of_unit, unit, gradient in zip(derivatives, units, gradients, strict=True):
-                    values = np.zeros(unit.weight.shape, np.float32) if gradient is None else gradient.numpy()
-                    of_unit.append(unit.arrangement.matrix(values).ravel())
-                advance()
-    finally:
-        for weight in frozen:
-            weight.requires_grad_(False)
+    matrices = [unit.matrix if copy_weights else unit.view for unit in units]
+    rows = [sampled_rows(len(matrix), matrix.shape[1], seed) for matrix in matrices]
+    held = sum(len(kept) * matrix.shape[1] for kept, matrix in zip(rows, matrices, strict=True))
+    passed = _run(module, inputs, units, rows, probe_groups(len(inputs), held), loss, seed, folder)
     analysed = []
-    for number, unit in enumerate(units):
-        largest = float(np.max([np.abs(each).max() for each in derivatives[number]]))
-        if not np.isfinite(largest):
+    for number, (unit, matrix) in enumerate(zip(units, matrices, strict=True)):
+        squares = passed.squares[number]
+        assert squares is not None
+        if not np.isfinite(squares).all():
             raise InputError(
                 f"the outputs' derivatives must be finite; found NaN or infinity in those by the weights of "
                 f"{unit.name}; look for roots, norms and quotients of 0 behind it"
             )
-        scale = largest / 1e4 if largest > _NO_DERIVATIVE else 1.0
-        scaled = np.stack([(each / scale).astype(np.float16) for each in derivatives[number]])
-        derivatives[number] = []
-        moment, positions = moments.of(number)
+        probes, scales = np.concatenate(passed.probes[number]), np.concatenate(passed.scales[number])
+        passed.probes[number], passed.squares[number] = [], None
+        scales *= (len(probes) / len(inputs)) ** 0.5
+        squares /= np.float32(len(inputs))
         shape = tuple(unit.weight.shape)
-        analysed.append(UnitAnalysis(unit.name, unit.matrix, shape, scaled, scale, moment, positions))
-    return Analysis(analysed, np.concatenate(directions))
+        moment = passed.moments[number]
+        analysed.append(UnitAnalysis(unit.name, matrix, shape, rows[number], probes, scales, squares, moment))
+    return Analysis(analysed)
+
+
+class _Pass:
+    """Sums of a pass over inputs, probe by probe.
+
+    Attributes
+    ----------
+    done : int
+        Probes so far, those of earlier parts included.
+    probes, scales : list of list of array
+        For each unit, the probes and their factors, part by part.
+    squares : list of float32 [rows * columns] or None
+        For each unit, the sum of the squared derivatives.
+    moments : list of BlockMoment or None
+        For each unit, the sum over its input vectors.
+    """
+
+    def __init__(self, units: int, done: int = 0) -> None:
+        self.done = done
+        self.probes: list[list[Floats]] = [[] for _ in range(units)]
+        self.scales: list[list[Floats64]] = [[] for _ in range(units)]
+        self.squares: list[Floats32 | None] = [None] * units
+        self.moments: list[BlockMoment | None] = [None] * units
+
+    def add_probe(self, gradients: Sequence[Floats32], rows: Sequence[Integers64]) -> None:
+        """Add the derivatives of the outputs of a few inputs by all weights, one matrix for each unit; they change."""
+        for number, (gradient, kept) in enumerate(zip(gradients, rows, strict=True)):
+            held = gradient if len(kept) == len(gradient) else gradient[kept]
+            largest = float(np.abs(held).max(initial=0.0))
+            scale = largest / _LARGEST_FLOAT16 if np.isfinite(largest) and largest > _NO_DERIVATIVE else 1.0
+            self.probes[number].append((held / np.float32(scale)).astype(np.float16).reshape(1, -1))
+            self.scales[number].append(np.array([scale]))
+            squares = np.square(gradient, out=gradient)  # the gradient is not needed any more
+            before = self.squares[number]
+            self.squares[number] = squares if before is None else np.add(before, squares, out=before)
+        self.done += 1
+
+    def arrays(self) -> dict[str, Numbers]:
+        """Return everything by name, as a part of a folder holds it."""
+        arrays: dict[str, Numbers] = {"done": np.array(self.done)}
+        for number, squares in enumerate(self.squares):
+            assert squares is not None
+            arrays[f"probes_{number}"] = np.concatenate(self.probes[number])
+            arrays[f"scales_{number}"] = np.concatenate(self.scales[number])
+            arrays[f"squares_{number}"] = squares
+            moment = self.moments[number]
+            if moment is not None:
+                arrays |= {f"{name}_{number}": values for name, values in moment.arrays().items()}
+        return arrays
+
+    def add_part(self, arrays: Mapping[str, Numbers]) -> None:
+        """Add what `arrays` returned of another pass."""
+        self.done = int(arrays["done"])
+        for number, squares in enumerate(self.squares):
+            self.probes[number].append(arrays[f"probes_{number}"])
+            self.scales[number].append(arrays[f"scales_{number}"])
+            more = arrays[f"squares_{number}"]
+            self.squares[number] = more if squares is None else squares + more
+            moment = BlockMoment.of_arrays(arrays, number)
+            before = self.moments[number]
+            self.moments[number] = moment if before is None or moment is None else before + moment
+
+
+def _run(
+    module: torch.nn.Module,
+    inputs: Inputs,
+    units: Sequence[WeightUnit],
+    rows: Sequence[Integers64],
+    begins: Sequence[int],
+    loss: Loss,
+    seed: int,
+    folder: AnalysisFolder | None,
+) -> _Pass:
+    """Run the probes that the folder lacks, and return the sums of all."""
+    total = _Pass(len(units))
+    for part in [] if folder is None else folder.parts():
+        total.add_part(part)
+    weights = [unit.weight for unit in units]
+    frozen = [weight for weight in weights if not weight.requires_grad]
+    floats = float_type(module)
+    moments = Moments(module, units, len(begins) - 1, seed)
+    fresh = _Pass(len(units), total.done)
+    written = time.monotonic()
+
+    def keep() -> _Pass:
+        fresh.moments = moments.taken()
+        part = fresh.arrays()
+        if folder is not None and (total.done or time.monotonic() - written > _SECONDS_OF_A_PART):
+            folder.write_part(part)
+        total.add_part(part)
+        return _Pass(len(units), total.done)
+
+    try:
+        for weight in frozen:
+            weight.requires_grad_(True)
+        with (
+            evaluating(module),
+            moments,
+            torch.enable_grad(),
+            progress_bar("analysing inputs", len(begins) - 1) as step,
+        ):
+            for probe, (begin, end) in enumerate(itertools.pairwise(begins)):
+                if probe >= fresh.done:
+                    vectors = loss.vectors(_finite(call(module, inputs[begin:end], floats)))
+                    directions = probe_directions(vectors, loss, seed, probe)
+                    fresh.add_probe(_gradients(vectors, directions, units, weights), rows)
+                    if folder is not None and time.monotonic() - written > _SECONDS_OF_A_PART:
+                        fresh, written = keep(), time.monotonic()
+                step()
+        if fresh.done > total.done:
+            keep()
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(False)
+    return total
+
+
+def probe_directions(vectors: Sequence[torch.Tensor], loss: Loss, seed: int, probe: int) -> list[torch.Tensor]:
+    """Return the random directions of a probe, shaped like `vectors`; their sum over classes is 0 for class scores."""
+    draw = torch.Generator().manual_seed(seed * 1_000_003 + probe)
+    along = [torch.randn(each.shape, generator=draw) for each in vectors]
+    if loss.scores:
+        along = [each - each.mean(dim=-1, keepdim=True) for each in along]  # softmax ignores the mean
+    return along
+
+
+def _gradients(
+    vectors: Sequence[torch.Tensor],
+    directions: Sequence[torch.Tensor],
+    units: Sequence[WeightUnit],
+    weights: Sequence[torch.Tensor],
+) -> list[Floats32]:
+    """Return the derivatives of the outputs along the directions by all weights, as matrices."""
+    total = torch.stack([(each * along).sum() for each, along in zip(vectors, directions, strict=True)]).sum()
+    if not total.requires_grad:
+        raise InputError("the outputs must have derivatives by the weights; found none; do not detach them")
+    gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    found: list[Floats32] = []
+    seen: set[int] = set()
+    for unit, gradient in zip(units, gradients, strict=True):
+        if gradient is None:
+            gradient = torch.zeros_like(unit.weight)
+        if gradient.data_ptr() in seen:  # weights that are added may share theirs
+            gradient = gradient.clone()
+        seen.add(gradient.data_ptr())
+        found.append(np.array(unit.arrangement.matrix(gradient.numpy()), dtype=np.float32, order="C", copy=None))
+    return found
+
+
+def probe_groups(inputs: int, weights: int) -> list[int]:
+    """Return the begin of each probe's inputs, and the end of the last, for weights that the probes hold."""
+    most = min(MOST_PROBES, max(FEWEST_PROBES, _PROBE_BYTES // (2 * max(1, weights))))
+    return [inputs * place // min(inputs, most) for place in range(min(inputs, most) + 1)]
+
+
+def sampled_rows(rows: int, columns: int, seed: int) -> Integers64:
+    """Return the rows of a layer that probes hold, ascending: all, or a random sample of a large layer."""
+    if rows * columns <= SAMPLED_WEIGHTS:
+        return np.arange(rows)
+    number = min(rows, max(16, SAMPLED_WEIGHTS // columns))
+    return np.sort(np.random.default_rng(seed).choice(rows, number, replace=False))
 
 
 def _finite(outputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

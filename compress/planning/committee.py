@@ -13,6 +13,7 @@ SIGGRAPH 1995, the balance heuristic.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -23,11 +24,12 @@ import torch
 from compress.modules import check_parameters, plain_module
 from compress.output_changes import classes_last, log_softmax, mean_of_positions
 from compress.planning.analysis import Products
-from compress.planning.outputs import OutputReader, read_outputs, run_outputs
+from compress.planning.losses import Loss
+from compress.planning.outputs import read_outputs, run_outputs
 from compress.planning.plan import Tolerance
-from compress.planning.planner import make_planner
-from traces import AnyInputs, InputError, Inputs
-from traces.arrays import Floats, Floats64, Integers64
+from compress.planning.preparation import make_planner
+from traces import AnyInputs, InputError, Inputs, Network
+from traces.arrays import Floats, Floats64, Integers64, Numbers
 from traces.shell.progress import progress_bar
 
 Disagreement = Literal["divergence", "votes"]
@@ -44,13 +46,13 @@ class ChosenInputs:
         Places in the pool, each once, in the order in which they were chosen.
     weights : float64 [inputs]
         Weight of each in a mean over them; their expected mean is 1.
-    reader : OutputReader
-        Reader of the network's outputs, which were checked on the whole pool.
+    loss : Loss
+        Loss of the tolerance; the outputs were checked for it on the whole pool.
     """
 
     places: Integers64
     weights: Floats64
-    reader: OutputReader
+    loss: Loss
 
 
 def disagreement(outputs: Floats, measure: Disagreement = "divergence") -> Floats64:
@@ -85,11 +87,13 @@ def choose_inputs(
     perturbed: int = 2,
     measure: Disagreement | None = None,
     evaluation: AnyInputs | None = None,
+    labels: Numbers | None = None,
+    network: Network | None = None,
     seed: int = 0,
     leave: Sequence[str] = (),
     products: Products | None = None,
 ) -> ChosenInputs:
-    """Choose at most `number` inputs of a pool by a committee; no labels are used.
+    """Choose at most `number` inputs of a pool by a committee.
 
     Parameters
     ----------
@@ -106,10 +110,14 @@ def choose_inputs(
     perturbed : int
         Members whose weights move at random within their tolerances.
     measure : "divergence", "votes" or None
-        As `disagreement` takes it, divergence by default. With a bound on the relative error or the cosine, the
-        disagreement is the mean squared change of the outputs from the members' mean, and this must be None.
+        As `disagreement` takes it, divergence by default. With a loss that is not of class scores, the disagreement is
+        the mean squared change of the outputs from the members' mean, and this must be None.
     evaluation : inputs like the pool, or None
         Inputs that the plan is to be judged on later; none of them may be in the pool.
+    labels : int [inputs] or [inputs, positions], or None
+        Places of the right outputs, for the tolerance; the choice does not depend on them.
+    network : Network or None
+        Graph of the module, from which the loss "auto" may follow.
     seed : int
         Of everything drawn at random.
     leave : sequence of str
@@ -135,8 +143,6 @@ def choose_inputs(
         )
     if evaluation is not None:
         refuse_overlap(pool, Inputs.of(evaluation))
-    if measure is not None and not OutputReader(tolerance.kind).scores:
-        raise InputError(f"measure has no effect on the bound {tolerance.kind}; found {measure!r}; leave it out")
     draw = np.random.default_rng(seed)
     draws = [(place + 1) * number // (rounds + 1) - place * number // (rounds + 1) for place in range(rounds)]
     draws[-1] = number - sum(draws[:-1])  # the last round knows most, and draws most
@@ -144,16 +150,25 @@ def choose_inputs(
     chosen: list[int] = []
     check_parameters(module)
     module = plain_module(module).eval()
-    reader, original = read_outputs(module, pool, tolerance.kind)
+    loss, original = read_outputs(module, pool, tolerance.loss, labels=labels, network=network)
+    loss.check_reach(
+        tolerance.bound, original, None if labels is None else loss.check_labels(labels, len(pool), original)
+    )
+    if measure is not None and not loss.scores:
+        raise InputError(f"measure has no effect on the loss {loss.name}; found {measure!r}; leave it out")
+    unlabelled = loss if loss.name != "accuracy" else dataclasses.replace(loss, name="answers")  # no labels are used
+    goal = dataclasses.replace(tolerance, loss=unlabelled.function or unlabelled.name)
 
     def disputed() -> Floats64:
-        seen = pool[np.unique(chosen)]
+        places = np.unique(chosen) if len(set(chosen)) > 1 else draw.permutation(len(pool))[:2]
+        seen = pool[places]  # all of them are analysed and measured: only the members' disagreement is used
         options: dict[str, Any] = {"densities": _DENSITIES, "weight_bits": _WEIGHT_BITS, "seed": seed}
-        planner = make_planner(module, seen, kind=reader.kind, leave=leave, products=products, reader=reader, **options)
-        members = [planner.changed(planner.compress(module, planner.plan(tolerance)))]
-        members += planner.perturbed(tolerance, perturbed, draw)
+        options |= {"evaluation": seen, "leave": leave, "products": products}
+        planner = make_planner(module, seen, checked=unlabelled, **options)
+        members = [planner.changed(planner.compress(module, planner.plan(goal)))]
+        members += planner.perturbed(goal, perturbed, draw)
         outputs = [run_outputs(member, pool) for member in members]
-        return _disagreement(reader, original, outputs, measure or "divergence")
+        return _disagreement(loss, original, outputs, measure or "divergence")
 
     with progress_bar("asking the committee", rounds - 1) as advance:
         for round_number, count in enumerate(draws):
@@ -171,7 +186,7 @@ def choose_inputs(
     places, first, times = np.unique(chosen, return_index=True, return_counts=True)
     weights = times * len(places) / (len(pool) * expected[places])
     in_order = np.argsort(first)
-    return ChosenInputs(places[in_order], weights[in_order], reader)
+    return ChosenInputs(places[in_order], weights[in_order], loss)
 
 
 def refuse_overlap(pool: Inputs, evaluation: Inputs) -> None:
@@ -191,26 +206,26 @@ def refuse_overlap(pool: Inputs, evaluation: Inputs) -> None:
 
 
 def _disagreement(
-    reader: OutputReader, original: Mapping[str, Floats], changed: Sequence[Mapping[str, Floats]], measure: Disagreement
+    loss: Loss, original: Mapping[str, Floats], changed: Sequence[Mapping[str, Floats]], measure: Disagreement
 ) -> Floats64:
     """Return how much the original network and changed ones disagree on each input.
 
     Parameters
     ----------
-    reader : OutputReader
-        Reader of the outputs.
+    loss : Loss
+        Loss of the outputs.
     original : Mapping[str, array]
-        The original network's outputs as the reader gives them.
+        The original network's outputs as the loss reads them.
     changed : sequence of Mapping[str, array]
         Outputs of the changed networks as they give them.
     measure : "divergence" or "votes"
         Measure of class scores.
     """
-    members = [original, *map(reader.read, changed)]
-    if reader.scores:
+    members = [original, *map(loss.read, changed)]
+    if loss.scores:
         parts = [
             disagreement(np.stack([classes_last(outputs[name]) for outputs in members]), measure) for name in original
         ]
         return np.asarray(np.mean(parts, axis=0))
-    vectors = np.stack([reader.changes(outputs, original) for outputs in members])
+    vectors = np.stack([loss.changes(outputs, original) for outputs in members])
     return np.asarray(np.square(vectors - vectors.mean(axis=0)).sum(axis=-1).mean(axis=0), dtype=np.float64)

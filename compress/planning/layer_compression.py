@@ -2,15 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from compress.container.layer_coding import CodingChoice, encode_matrix
+from compress.container.layer_coding import CodingChoice, ScannedGaps, matrix_bytes
 from compress.planning.analysis import Analysis
-from compress.planning.compensation import error_spread, pruned_weights, shared_weights
+from compress.planning.compensation import (
+    Spread,
+    codebooks,
+    error_spread,
+    pruned_weights,
+    shared_codes,
+    stored_codebook,
+)
 from compress.planning.plan import Choice
-from compress.pruning import magnitude_mask
+from compress.pruning import MagnitudeThreshold, magnitude_mask, magnitude_thresholds, mask_above
 from traces import CompressedLayer
-from traces.arrays import Floats64
+from traces.arrays import Floats, Floats32, Integers, Integers64
+from traces.graph.runtime import processors
+
+_KEPT_SPREAD_BYTES = 2**28
+_KEPT_CODES_BYTES = 2**26
+_WEIGHTS_IN_THREADS = 2**22  # of a smaller layer, rows are not shared among threads
+
+
+@dataclass(frozen=True, eq=False)
+class TriedLayer:
+    """One layer, compressed by one choice; of a large layer some rows, which stand for all.
+
+    Attributes
+    ----------
+    density : float
+        Share of the weights that are kept.
+    weight_bits : int
+        Bits of a code.
+    layer : CompressedLayer
+        The rows, compressed.
+    rows : int64 [sampled]
+        Places of the rows in the layer, `UnitAnalysis.rows`.
+    whole : bool
+        True if these are all rows; the layer then is what `LayerCompressor.compress` returns.
+    file_bytes : float
+        Bytes of the whole layer in a plan's file, estimated if these are not all rows.
+    """
+
+    density: float
+    weight_bits: int
+    layer: CompressedLayer
+    rows: Integers64
+    whole: bool
+    file_bytes: float
+
+    @property
+    def weights(self) -> Floats32:
+        """Weights of the rows, float32 [sampled, columns]."""
+        return self.layer.weights()
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,41 +68,130 @@ class LayerCompressor:
     ----------
     analysis : Analysis
         Of the network.
-    spreads : list of float64 [columns, columns] or None
-        For each layer, how an error of one weight is made good by others (`error_spread`).
-    curvatures : list of float64 [rows, columns]
+    curvatures : list of float [rows, columns]
         For each layer, `UnitAnalysis.curvatures`.
     """
 
     analysis: Analysis
-    spreads: list[Floats64 | None]
-    curvatures: list[Floats64]
-    _latest_pruned: dict[tuple[int, float], Floats64] = field(default_factory=dict, repr=False)
+    curvatures: list[Floats]
+    _spreads: dict[int, Spread] = field(default_factory=dict, repr=False)
+    _latest: dict[tuple[int, float, int], CompressedLayer] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, analysis: Analysis) -> LayerCompressor:
         """Return the compressor of an analysed network."""
-        spreads = [
-            None if unit.moment is None else error_spread(unit.moment, unit.positions) for unit in analysis.units
-        ]
-        return cls(analysis, spreads, [unit.curvatures for unit in analysis.units])
+        return cls(analysis, [unit.curvatures for unit in analysis.units])
 
     def compress(self, number: int, choice: Choice) -> CompressedLayer:
-        """Return the layer of this number, compressed by the choice."""
-        unit, spread = self.analysis.units[number], self.spreads[number]
-        kept = magnitude_mask(unit.weights, choice.density)
-        key = (number, choice.density)
-        if key not in self._latest_pruned:  # only the latest is worth its memory
-            pruned = pruned_weights(unit.weights, kept, spread)
-            self._latest_pruned.clear()
-            self._latest_pruned[key] = pruned
-        codes, codebook = shared_weights(
-            unit.weights, kept, spread, choice.weight_bits, self.curvatures[number], self._latest_pruned[key]
-        )
-        return CompressedLayer(unit.name, codes, codebook)
+        """Return the layer of this number, compressed by the choice.
+
+        Besides the weights, it takes about six bytes for each of them. The latest layers are kept: most plans have some
+        in common.
+        """
+        key = (number, choice.density, choice.weight_bits)
+        layer = self._latest.pop(key, None)
+        if layer is None:
+            layer = self._compressed(number, choice)
+        self._latest[key] = layer
+        while sum(each.codes.nbytes for each in self._latest.values()) > _KEPT_CODES_BYTES and len(self._latest) > 1:
+            del self._latest[next(iter(self._latest))]
+        return layer
+
+    def _compressed(self, number: int, choice: Choice) -> CompressedLayer:
+        unit, spread, curvatures = self.analysis.units[number], self._spread(number), self.curvatures[number]
+        groups = self._groups(number)
+        threads = processors() if unit.weights.size >= _WEIGHTS_IN_THREADS else 1
+        with ThreadPoolExecutor(threads) as pool:
+            executor = pool if threads > 1 else None
+            kept = magnitude_mask(unit.weights, choice.density)
+            pruned = pruned_weights(unit.weights, kept, spread, executor, groups)
+            (shared,) = codebooks(pruned, kept, curvatures, [choice.weight_bits])
+            del pruned
+            codes = shared_codes(unit.weights, kept, spread, shared, executor, groups)
+        return _layer(unit.name, codes, stored_codebook(shared))
+
+    def tried(self, number: int, densities: Sequence[float], weight_bits: Sequence[int]) -> Iterator[TriedLayer]:
+        """Compress the layer of this number by all choices of density and bits.
+
+        Of a large layer (`UnitAnalysis.rows`) a random sample of rows is compressed. Weights are pruned by the
+        threshold of the whole layer; shared weights are those of the sample.
+
+        Parameters
+        ----------
+        number : int
+            Of the layer.
+        densities, weight_bits : sequence of float, sequence of int
+            Choices.
+
+        Yields
+        ------
+        TriedLayer
+            For each density, the layers of all bits, in this order.
+        """
+        unit, spread = self.analysis.units[number], self._spread(number)
+        whole = len(unit.rows) == len(unit.weights)
+        weights = unit.weights if whole else unit.weights[unit.rows]
+        curvatures = self.curvatures[number] if whole else self.curvatures[number][unit.rows]
+        groups = self._groups(number)
+        groups = groups if whole or groups is None else groups[unit.rows]
+        share = len(unit.rows) / len(unit.weights)
+
+        def of_density(density: float, threshold: MagnitudeThreshold) -> list[TriedLayer]:
+            kept = mask_above(unit.weights, threshold)
+            kept = kept if whole else kept[unit.rows]
+            pruned = pruned_weights(weights, kept, spread, groups=groups)
+            gaps = ScannedGaps.of(kept, CodingChoice())
+            tried = []
+            for bits, shared in zip(weight_bits, codebooks(pruned, kept, curvatures, weight_bits), strict=True):
+                codes = shared_codes(weights, kept, spread, shared, groups=groups)
+                layer = _layer(unit.name, codes, stored_codebook(shared))
+                of_matrix = matrix_bytes(layer.codes, bits, gaps)
+                file_bytes = of_matrix / share + _codebook_bytes(layer)
+                tried.append(TriedLayer(density, bits, layer, unit.rows, whole, file_bytes))
+            return tried
+
+        thresholds = magnitude_thresholds(unit.weights, densities)
+        threads = processors()
+        with ThreadPoolExecutor(threads) as pool:
+            over = pool.map if threads > 1 else map
+            for begin in range(0, len(densities), threads):  # a few at once, so that few layers wait to be taken
+                at_once = slice(begin, begin + threads)
+                for layers in over(of_density, densities[at_once], thresholds[at_once]):
+                    yield from layers
+
+    def _groups(self, number: int) -> Integers64 | None:
+        """Return the group of each row of a layer; None if its input vectors are those of all rows."""
+        unit = self.analysis.units[number]
+        return None if unit.moment is None else unit.moment.group_of_rows(len(unit.weights))
+
+    def _spread(self, number: int) -> Spread | None:
+        """Return how an error of one weight is made good by others; it is kept if it is small."""
+        moment = self.analysis.units[number].moment
+        if moment is None:
+            return None
+        if number not in self._spreads:
+            spread = error_spread(moment)
+            if _spread_bytes([*self._spreads.values(), spread]) > _KEPT_SPREAD_BYTES:
+                self._spreads.clear()
+            if _spread_bytes([spread]) > _KEPT_SPREAD_BYTES:
+                return spread
+            self._spreads[number] = spread
+        return self._spreads[number]
 
 
 def layer_file_bytes(layer: CompressedLayer) -> float:
     """Return the bytes of a layer in a plan's file: its coded matrix, and its codebook but entry 0 in fp16."""
-    matrix = encode_matrix(layer.codes, layer.weight_bits, CodingChoice())
-    return float(len(matrix.content) + 2 * (len(layer.codebook) - 1))
+    return float(matrix_bytes(layer.codes, layer.weight_bits) + _codebook_bytes(layer))
+
+
+def _codebook_bytes(layer: CompressedLayer) -> int:
+    return 2 * (len(layer.codebook) - 1)
+
+
+def _layer(name: str, codes: Integers, codebook: Floats32) -> CompressedLayer:
+    codes.flags.writeable = False  # so that it is not copied
+    return CompressedLayer(name, codes, codebook)
+
+
+def _spread_bytes(spreads: Sequence[Spread]) -> int:
+    return sum(block.nbytes for spread in spreads for block in spread)

@@ -1,28 +1,123 @@
-"""Second moments of the vectors that weight matrices are multiplied with, while a network runs (PyTorch needed)."""
+"""Second moments of the vectors that weight matrices are multiplied with, while a network runs (PyTorch needed).
+
+A moment keeps blocks on its diagonal of at most `MOST_COLUMNS` columns, so that memory and time are linear in columns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from compress.modules import WeightUnit
-from traces.arrays import Floats64
+from compress.planning.recurrent_vectors import can_follow, vectors_of_weights
+from traces import InputError
+from traces.arrays import Floats64, Integers64, Numbers
 from traces.torch_activations import first_input
 
+MOST_COLUMNS = 1024  # of a block
+MOST_VECTORS = 2**14  # of a layer that are added, if the number of calls is known
+
+_MOST_GROUPED = 2**22  # values of the moment of a layer with groups; with more of them it has none
 _Convolution = torch.nn.Conv1d | torch.nn.Conv2d | torch.nn.Conv3d
 _PADDINGS = {"zeros": "constant"}  # the names of torch.nn by those of torch.nn.functional.pad, where they differ
+_VALUES_AT_ONCE = 2**22  # of vectors that are copied to be multiplied
+
+
+def block_begins(columns: int) -> list[int]:
+    """Return the first column of each block of a moment, and the number of columns."""
+    blocks = -(-columns // MOST_COLUMNS)
+    return [columns * place // blocks for place in range(blocks + 1)]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMoment:
+    """Sum of x x^T over vectors x, of which the blocks on the diagonal are kept.
+
+    Attributes
+    ----------
+    sums : tuple of float64 [block, block]
+        Blocks from the first column on (`block_begins`); one block if there are at most MOST_COLUMNS columns. With
+        groups, the blocks of each group follow those of the group before it.
+    positions : int
+        Number of vectors x, of each group.
+    groups : int
+        Groups of rows of the weight matrix, equally many rows in each, that are multiplied with other vectors.
+    """
+
+    sums: tuple[Floats64, ...]
+    positions: int
+    groups: int = 1
+
+    @classmethod
+    def of_vectors(cls, vectors: Numbers) -> BlockMoment:
+        """Return the moment of vectors [positions, columns]."""
+        vectors = np.asarray(vectors, dtype=np.float64)
+        begins = block_begins(vectors.shape[1])
+        parts = [vectors[:, begin:end] for begin, end in itertools.pairwise(begins)]
+        return cls(tuple(part.T @ part for part in parts), len(vectors))
+
+    @property
+    def columns(self) -> int:
+        """Number of columns of the weight matrix."""
+        return sum(len(block) for block in self.sums) // self.groups
+
+    def group_of_rows(self, rows: int) -> Integers64 | None:
+        """Return the group of each of the rows of the weight matrix; None if there is one group."""
+        return None if self.groups == 1 else np.arange(rows) * self.groups // rows
+
+    def means(self) -> list[Floats64]:
+        """Return the blocks of the mean of x x^T."""
+        return [block / self.positions for block in self.sums]
+
+    def __add__(self, other: BlockMoment) -> BlockMoment:
+        if self.columns != other.columns:
+            raise InputError(f"moments must be of equal columns; found {self.columns} and {other.columns}")
+        if self.groups != other.groups:
+            raise InputError(f"moments must be of equal groups; found {self.groups} and {other.groups}")
+        sums = tuple(one + another for one, another in zip(self.sums, other.sums, strict=True))
+        return BlockMoment(sums, self.positions + other.positions, self.groups)
+
+    def arrays(self) -> dict[str, Numbers]:
+        """Return everything by name, to be saved; `of_arrays` reads it."""
+        flat = np.concatenate([block.ravel() for block in self.sums])
+        groups = [] if self.groups == 1 else [self.groups]
+        return {"moment": flat, "moment_of": np.array([self.columns, self.positions, *groups])}
+
+    @classmethod
+    def of_arrays(cls, arrays: Mapping[str, Numbers], number: int | None = None) -> BlockMoment | None:
+        """Return what `arrays` named, or None if nothing is named so.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, array]
+            Arrays by name.
+        number : int or None
+            Stands behind each name after an underscore.
+        """
+        behind = "" if number is None else f"_{number}"
+        if f"moment{behind}" not in arrays:
+            return None
+        columns, positions, *more = (int(each) for each in arrays[f"moment_of{behind}"])
+        groups = more[0] if more else 1
+        sizes = np.tile(np.diff(block_begins(columns)), groups)
+        flat = np.asarray(arrays[f"moment{behind}"], dtype=np.float64)
+        parts = np.split(flat, np.cumsum(sizes**2)[:-1])
+        return cls(tuple(part.reshape(size, size) for part, size in zip(parts, sizes, strict=True)), positions, groups)
 
 
 class Moments:
-    """Collector of the mean x x^T over the input vectors x of each weight matrix, as a context.
+    """Collector of the moment of the input vectors of each weight matrix, as a context.
 
-    A layer that is called several times adds the vectors of all calls. There is no moment of a layer that multiplies
-    each weight with several vectors at once (convolutions with groups, transposed ones, recurrent cells), looks rows
-    up, or is never called.
+    A layer that is called several times adds the vectors of all calls, a recurrent one those of all steps. There is no
+    moment of transposed convolutions, attention, embeddings, recurrent layers with projections or packed sequences,
+    layers whose moment would have too many groups, and layers that are never called. Products are in the precision of
+    the vectors, and are added in 64 bits.
 
     Parameters
     ----------
@@ -30,20 +125,32 @@ class Moments:
         The network.
     units : sequence of WeightUnit
         Its weights.
+    calls : int or None
+        Calls of the network, on about equally many inputs each. If it is known, a layer adds at most MOST_VECTORS
+        vectors in as many calls: of each call an equal number, drawn evenly from all its inputs and positions.
+    seed : int
+        Seed of the draw, which does not depend on earlier calls.
     """
 
-    def __init__(self, module: torch.nn.Module, units: Sequence[WeightUnit]) -> None:
-        self._module, self._units = module, units
-        self._sums: dict[int, Floats64] = {}
-        self._positions = [0] * len(units)
+    def __init__(
+        self, module: torch.nn.Module, units: Sequence[WeightUnit], calls: int | None = None, seed: int = 0
+    ) -> None:
+        self._module, self._units, self._calls, self._seed = module, units, calls, seed
+        self._moments: list[BlockMoment | None] = [None] * len(units)
         self._context = ExitStack()
 
     def __enter__(self) -> None:
+        recurrent: dict[torch.nn.Module, list[tuple[int, str]]] = {}
         for number, unit in enumerate(self._units):
             for owner, attribute in unit.owners:
-                if attribute == "weight" and _has_vectors(owner):
+                if attribute == "weight" and isinstance(owner, torch.nn.Linear | _Convolution):
                     hook = owner.register_forward_pre_hook(self._hook(number), with_kwargs=True)
                     self._context.callback(hook.remove)
+                elif can_follow(owner):
+                    recurrent.setdefault(owner, []).append((number, attribute))
+        for owner, weights in recurrent.items():
+            hook = owner.register_forward_hook(self._recurrent_hook(weights), with_kwargs=True)
+            self._context.callback(hook.remove)
         observing: Any = getattr(self._module, "observing", None)
         if observing is not None:  # it runs an ONNX graph, whose products are no modules
             self._context.enter_context(observing(self._observe))
@@ -51,16 +158,29 @@ class Moments:
     def __exit__(self, *_: object) -> None:
         self._context.close()
 
-    def of(self, number: int) -> tuple[Floats64 | None, int]:
-        """Return the mean x x^T of a weight, [columns, columns], and the number of vectors; None if there is none."""
-        positions = self._positions[number]
-        return (self._sums[number] / positions if positions else None), positions
+    def of(self, number: int) -> BlockMoment | None:
+        """Return the moment of a weight so far; None if there is none."""
+        return self._moments[number]
+
+    def taken(self) -> list[BlockMoment | None]:
+        """Return the moments of all weights since the last time, and begin anew."""
+        taken, self._moments = self._moments, [None] * len(self._units)
+        return taken
 
     def _hook(self, number: int) -> Any:
         def add(part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             entering = first_input(part, arguments, keywords)
             if isinstance(entering, torch.Tensor):
-                self._add(number, input_vectors(part, entering.detach()))
+                self._add(number, _entering_vectors(part, entering.detach()))
+
+        return add
+
+    def _recurrent_hook(self, weights: Sequence[tuple[int, str]]) -> Any:
+        def add(part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], outputs: Any) -> None:
+            entering = vectors_of_weights(part, arguments, keywords, outputs)
+            for number, attribute in weights:
+                if attribute in entering:
+                    self._add(number, _rows_of(entering[attribute]))
 
         return add
 
@@ -71,12 +191,62 @@ class Moments:
                 if vectors is not None:
                     self._add(number, vectors)
 
-    def _add(self, number: int, vectors: torch.Tensor) -> None:
-        vectors = vectors.double()
-        moment = (vectors.T @ vectors).numpy()
-        before = self._sums.get(number)
-        self._sums[number] = moment if before is None else before + moment
-        self._positions[number] += len(vectors)
+    def _add(self, number: int, vectors: _Vectors) -> None:
+        blocks = list(itertools.pairwise(block_begins(vectors.columns)))
+        sizes = [end - begin for begin, end in blocks] * vectors.groups
+        if vectors.groups > 1 and sum(size**2 for size in sizes) > _MOST_GROUPED:
+            return
+        before = self._moments[number]
+        if before is not None and before.groups != vectors.groups:  # a tied weight: the first layer counts
+            return
+        sums = [np.zeros((size, size)) for size in sizes] if before is None else list(before.sums)
+        places = self._places(number, len(vectors))
+        step = max(1, _VALUES_AT_ONCE // (vectors.groups * vectors.columns))
+        for first in range(0, len(places), step):
+            part = vectors.at(places[first : first + step])
+            part = part if part.dtype == torch.float64 else part.float()
+            for place, (begin, end) in enumerate(blocks):
+                columns = part[..., begin:end]
+                products = columns.mT @ columns if vectors.groups > 1 else (columns[0].T @ columns[0])[None]
+                for block, product in zip(sums[place :: len(blocks)], products.numpy(), strict=True):
+                    block += product
+        positions = len(places) + (0 if before is None else before.positions)
+        if positions:
+            self._moments[number] = BlockMoment(tuple(sums), positions, vectors.groups)
+
+    def _places(self, number: int, vectors: int) -> Integers64:
+        """Return the places of the vectors of a call that are added."""
+        added = vectors if self._calls is None else max(1, MOST_VECTORS // self._calls)
+        if added >= vectors:
+            return np.arange(vectors)
+        draw = np.random.default_rng([self._seed, number, vectors])
+        return np.sort(draw.choice(vectors, added, replace=False))
+
+
+class _Vectors:
+    """Vectors that a weight matrix is multiplied with, which overlap in memory.
+
+    Parameters
+    ----------
+    view : tensor [*positions, *columns]
+        View of what enters a layer; the columns of all groups follow one another.
+    axes : int
+        Number of axes of positions.
+    groups : int
+        Groups of rows that are multiplied with vectors of their own.
+    """
+
+    def __init__(self, view: torch.Tensor, axes: int, groups: int = 1) -> None:
+        self._view, self._positions, self.groups = view, tuple(view.shape[:axes]), groups
+        self.columns = int(np.prod(view.shape[axes:])) // groups
+
+    def __len__(self) -> int:
+        return int(np.prod(self._positions))
+
+    def at(self, places: Integers64) -> torch.Tensor:
+        """Return the vectors of these places, [groups, places, columns]."""
+        index = tuple(torch.from_numpy(each) for each in np.unravel_index(places, self._positions))
+        return self._view[index].reshape(len(places), self.groups, self.columns).movedim(1, 0)
 
 
 def input_vectors(part: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
@@ -89,38 +259,42 @@ def input_vectors(part: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
     inputs : tensor [inputs, ...]
         What enters the layer; one input alone may lack its first axis.
     """
+    vectors = _entering_vectors(part, inputs)
+    return vectors.at(np.arange(len(vectors)))[0]
+
+
+def _entering_vectors(part: torch.nn.Module, inputs: torch.Tensor) -> _Vectors:
     if not isinstance(part, _Convolution):
-        return inputs.reshape(-1, inputs.shape[-1])
+        return _rows_of(inputs)
     axes = len(part.kernel_size)
     batch = inputs if inputs.dim() == axes + 2 else inputs[None]
     padding = part._reversed_padding_repeated_twice
     padded = torch.nn.functional.pad(batch, padding, _PADDINGS.get(part.padding_mode, part.padding_mode))
-    return _patches(padded, part.kernel_size, part.stride, part.dilation)
+    return _patches(padded, part.kernel_size, part.stride, part.dilation, part.groups)
 
 
-def _has_vectors(part: torch.nn.Module) -> bool:
-    return isinstance(part, torch.nn.Linear) or (isinstance(part, _Convolution) and part.groups == 1)
+def _rows_of(entering: torch.Tensor) -> _Vectors:
+    return _Vectors(entering.reshape(-1, entering.shape[-1]), 1)
 
 
 def _patches(
-    inputs: torch.Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> torch.Tensor:
-    """Return the patches of padded inputs [inputs, channels, *axes], [positions, channels * kernel]."""
+    inputs: torch.Tensor, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], groups: int
+) -> _Vectors:
+    """Return the patches of padded inputs [inputs, channels, *axes]; a vector is [channels / groups, *kernel]."""
     axes = len(kernel)
     for axis, (size, stride, dilation) in enumerate(zip(kernel, strides, dilations, strict=True)):
         inputs = inputs.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
     order = (0, *range(2, 2 + axes), 1, *range(2 + axes, 2 + 2 * axes))
-    channels = inputs.shape[1]
-    return inputs.permute(order).reshape(-1, channels * int(np.prod(kernel)))
+    return _Vectors(inputs.permute(order), 1 + axes, groups)
 
 
-def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, unit: WeightUnit) -> torch.Tensor | None:
+def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, unit: WeightUnit) -> _Vectors | None:
     """Return the vectors that a node of a graph multiplies a unit's matrix with, or None if it is not that matrix."""
     import onnx
 
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     vectors = None
-    if node.op_type == "Conv" and attributes.get("group", 1) == 1:
+    if node.op_type == "Conv":
         from compress.graph_module.windows import windows
 
         kernel = weight.shape[2:]
@@ -133,12 +307,21 @@ def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, unit
             attributes.get("auto_pad", b"NOTSET").decode(),
         )
         padded = torch.nn.functional.pad(entering, frame.needed(entering.shape[2:]))
-        matrix, vectors = weight.flatten(1), _patches(padded, frame.kernel, frame.strides, frame.dilations)
+        groups = attributes.get("group", 1)
+        vectors = _patches(padded, frame.kernel, frame.strides, frame.dilations, groups)
+        matrix = weight.flatten(1)
+    elif node.op_type in ("LSTM", "GRU", "RNN") and not (len(node.input) > 4 and node.input[4]):
+        matrix = weight.flatten(0, 1)
+        if entering.dim() == 3:
+            vectors = _rows_of(entering)
+        else:  # hidden states [steps, directions, batch, hidden], those of one direction by the rows of its weights
+            vectors = _Vectors(entering.transpose(1, 2), 2, entering.shape[1])
     elif node.op_type in ("MatMul", "Gemm") and weight.dim() == 2:
         from_left = weight.shape[-1] == entering.shape[-2] if entering.dim() > 1 else False
         if attributes.get("transA") or (node.op_type == "MatMul" and from_left):
             return None
-        matrix, vectors = weight if attributes.get("transB") else weight.T, entering.reshape(-1, entering.shape[-1])
+        matrix = weight if attributes.get("transB") else weight.T
+        vectors = _rows_of(entering)
     if vectors is None or not np.array_equal(matrix.numpy(), unit.matrix):
         return None
     return vectors

@@ -1,128 +1,21 @@
-"""Outputs of a network on inputs, batch by batch, and what of them is compared for a bound (PyTorch needed)."""
+"""Outputs of a network on inputs, batch by batch, checked for a loss (PyTorch needed)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from compress.class_scores import are_probabilities, check_finite, check_form, check_labels, check_scores
-from compress.output_changes import classes_last
-from compress.planning.plan import Bound, Tolerance
-from traces import AnyInputs, InputError, Inputs
-from traces.arrays import Floats, Floats32, Integers64, Numbers
+from compress.class_scores import check_form, check_labels
+from compress.planning.losses import AUTO, Loss, LossFunction, choose_loss, labels_of, named_output
+from traces import AnyInputs, InputError, Inputs, Network
+from traces.arrays import Floats, Floats32, Numbers
 from traces.torch_modules import evaluating
 
 _BATCH = 125
 _ONE_OUTPUT = "output"  # the name of an output that has none
-_LEAST = float(np.finfo(np.float32).tiny)  # of a probability whose logarithm is taken
 _FLOATS = (torch.float32, torch.float64)
-
-
-@dataclass(frozen=True)
-class OutputReader:
-    """Reader of a network's outputs, for bounds of one kind.
-
-    Attributes
-    ----------
-    kind : str
-        Name of a bound (`Tolerance.kind`); accuracy_drop and divergence read the same.
-    logarithms : tuple of str
-        Outputs that are probabilities: their logarithms are read, which are class scores.
-    """
-
-    kind: Bound = "divergence"
-    logarithms: tuple[str, ...] = ()
-
-    @property
-    def scores(self) -> bool:
-        """True if outputs are class scores, whose mean over the classes does not count."""
-        return self.kind in ("accuracy_drop", "divergence")
-
-    def check_kind(self, tolerance: Tolerance) -> None:
-        """Raise InputError if the tolerance's bound is of another kind."""
-        if OutputReader(tolerance.kind).scores != self.scores or (not self.scores and tolerance.kind != self.kind):
-            raise InputError(
-                f"the tolerance must be a bound of the kind that the network was analysed for, {self.kind}; found "
-                f"{tolerance.kind}; make another planner, with kind={tolerance.kind!r}"
-            )
-
-    def read(self, outputs: Mapping[str, Floats]) -> dict[str, Floats]:
-        """Return the outputs that a tolerance compares, of outputs by name."""
-        return {
-            name: np.log(np.maximum(values, _LEAST)) if name in self.logarithms else values
-            for name, values in outputs.items()
-        }
-
-    def run(self, module: torch.nn.Module, inputs: AnyInputs) -> dict[str, Floats]:
-        """Run a module as `run_outputs` does, and return the outputs that a tolerance compares."""
-        return self.read(run_outputs(module, inputs))
-
-    def vectors(
-        self, outputs: Mapping[str, torch.Tensor], original: Mapping[str, torch.Tensor] | None = None
-    ) -> list[torch.Tensor]:
-        """Return vectors whose squared change is what a bound is about, [inputs, ..., values] for each output.
-
-        These are the class scores themselves; for a relative error, outputs divided by their length; for a cosine,
-        vectors of length 1. The mean over positions and outputs becomes a sum.
-
-        Parameters
-        ----------
-        outputs : Mapping[str, tensor]
-            Outputs by name.
-        original : Mapping[str, tensor] or None
-            Outputs whose lengths the others are relative to; `outputs` by default.
-        """
-        vectors = []
-        for name, values in outputs.items():
-            along = 1 if values.dim() > 3 else -1
-            if self.scores:
-                values = values.clamp_min(_LEAST).log() if name in self.logarithms else values
-                vectors.append(values.movedim(along, -1))
-            elif self.kind == "relative_error":
-                flat = values.flatten(1) if values.dim() > 1 else values[:, None]
-                before = flat if original is None else original[name].reshape(flat.shape)
-                length = before.detach().norm(dim=1, keepdim=True)
-                vectors.append(flat / torch.where(length > 0, length, 1.0) / len(outputs) ** 0.5)
-            else:
-                flat = torch.nn.functional.normalize(values, dim=along).movedim(along, -1)
-                positions = flat[0, ..., 0].numel()
-                vectors.append(flat / (len(outputs) * positions) ** 0.5)
-        return vectors
-
-    def changes(self, outputs: Mapping[str, Floats], original: Mapping[str, Floats]) -> Floats:
-        """Return the `vectors` of outputs without the mean over classes, [inputs, values], to be subtracted.
-
-        Parameters
-        ----------
-        outputs, original : Mapping[str, array]
-            Outputs as the network gives them, and those of the original network.
-        """
-        tensors, before = ({name: torch.from_numpy(each[name]) for name in each} for each in (outputs, original))
-        vectors = [each.numpy() for each in self.vectors(tensors, before)]
-        if self.scores:
-            vectors = [each - each.mean(axis=-1, keepdims=True) for each in vectors]
-        return np.concatenate([each.reshape(len(each), -1) for each in vectors], axis=1)
-
-
-def check_labels_of(labels: Numbers, inputs: int, outputs: Mapping[str, Floats], kind: Bound) -> Integers64:
-    """Return labels of this many inputs as int64, for a bound of this kind on outputs of all or some of the inputs.
-
-    Raises InputError if the labels do not fit the network's only output, or have no effect on the bound.
-    """
-    if not OutputReader(kind).scores:
-        raise InputError(f"labels have no effect on the bound {kind}; leave them out")
-    if len(outputs) > 1:
-        raise InputError(
-            f"labels are those of one output; found the outputs {', '.join(outputs)}; wrap the network in a module "
-            f"that gives one, or leave the labels out"
-        )
-    scores = next(iter(outputs.values()))
-    check_form("the network's outputs", scores, len(scores), positions=True)
-    scores = classes_last(scores)
-    return check_labels("labels", labels, inputs, scores.shape[-1], scores.shape[1:-1])
 
 
 def run_batches(module: torch.nn.Module, inputs: AnyInputs, batch: int = _BATCH) -> Floats32:
@@ -180,9 +73,15 @@ def run_outputs(module: torch.nn.Module, inputs: AnyInputs, batch: int = _BATCH)
 
 
 def read_outputs(
-    module: torch.nn.Module, inputs: Inputs, kind: Bound, what: str = "the network's outputs"
-) -> tuple[OutputReader, dict[str, Floats]]:
-    """Run a module without gradients, check that a bound of this kind has a meaning for its outputs, and read them.
+    module: torch.nn.Module,
+    inputs: Inputs,
+    loss: str | LossFunction | Loss,
+    what: str = "the network's outputs",
+    *,
+    labels: Numbers | None = None,
+    network: Network | None = None,
+) -> tuple[Loss, dict[str, Floats]]:
+    """Run a module without gradients, check that a loss has a meaning for its outputs, and read them.
 
     Parameters
     ----------
@@ -190,44 +89,43 @@ def read_outputs(
         The network, in the mode in which it is to run.
     inputs : Inputs
         At least one input.
-    kind : str
-        Name of the bound (`Tolerance.kind`).
+    loss : str, callable or Loss
+        The loss; "auto" for the one that fits labels and outputs (`choose_loss`).
     what : str
         Name of the outputs in errors.
+    labels : int [inputs] or [inputs, positions], or None
+        Places of the right outputs; checked, too.
+    network : Network or None
+        Graph of the module, if it is known.
 
     Returns
     -------
-    reader : OutputReader
-        Reader of these outputs and of those of the compressed network.
+    loss : Loss
+        The loss, with what is to be read of these outputs and of those of the compressed network.
     outputs : dict of str to array
-        Outputs that a tolerance compares, by name.
+        Outputs that the loss compares, by name.
 
     Raises
     ------
     InputError
-        If the bound has no meaning for the outputs; after one batch if their form shows it.
+        If the loss has no meaning for the outputs, or the labels do not fit; after one batch if their form shows it.
     """
-    parts = []
-    scores = OutputReader(kind).scores
+    chosen = None if isinstance(loss, str) and loss == AUTO else Loss.of(loss, labels is not None)
+    if labels is not None:
+        labels = check_labels("labels", labels, len(inputs), positions=None)
+    parts: list[dict[str, Floats]] = []
     for part in _batches(module, inputs):
-        for name, values in part.items():
-            if scores:
-                check_form(_named(what, name, part), values, len(values), positions=True)
-            else:
-                _check_vectors(_named(what, name, part), values, kind)
+        if not parts and labels is not None:
+            labels_of(labels, len(inputs), part) if chosen is None else chosen.check_labels(labels, len(inputs), part)
+        if chosen is not None:
+            for name, values in part.items():
+                chosen.check_form(named_output(what, name, part), values, len(values))
         parts.append(part)
     outputs = _joined(parts)
-    for name, values in outputs.items():
-        named = _named(what, name, outputs)
-        if scores:
-            check_scores(named, values, inputs.differ)
-            continue
-        check_finite(named, values)
-        if not values.any():
-            raise InputError(f"{named} must not all be 0, as a {kind} is relative to them; check its parameters")
-    logarithms = tuple(name for name, values in outputs.items() if scores and are_probabilities(values))
-    reader = OutputReader(kind, logarithms)
-    return reader, reader.read(outputs)
+    if chosen is None:
+        chosen = choose_loss(inputs, outputs, labels is not None, network)
+    checked = chosen.check(what, outputs, inputs.differ)
+    return checked, checked.read(outputs)
 
 
 def num_classes(module: torch.nn.Module, inputs: AnyInputs) -> int:
@@ -324,22 +222,6 @@ def _only(outputs: dict[str, Floats]) -> Floats:
             f"the network must give one tensor; found the outputs {', '.join(outputs)}; wrap it in a module that does"
         )
     return next(iter(outputs.values()))
-
-
-def _named(what: str, name: str, outputs: Mapping[str, Floats]) -> str:
-    return what if len(outputs) == 1 else f"{what}, {name!r},"
-
-
-def _check_vectors(what: str, outputs: Floats, kind: Bound) -> None:
-    """Raise InputError unless outputs are floating-point numbers, and vectors for a cosine."""
-    if outputs.dtype.kind != "f":
-        raise InputError(f"{what} must be floating-point for the bound {kind}; found {outputs.dtype}; leave them out")
-    along = 1 if outputs.ndim > 3 else -1
-    if 0 in outputs.shape or (kind == "cosine" and (outputs.ndim < 2 or outputs.shape[along] < 2)):
-        raise InputError(
-            f"{what} must be vectors [inputs, values] of two values or more for the bound cosine; found "
-            f"{list(outputs.shape)}; bound relative_error instead"
-        )
 
 
 def _tensor(values: Floats, floats: torch.dtype) -> torch.Tensor:

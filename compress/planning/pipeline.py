@@ -8,18 +8,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
-from compress.class_scores import check_labels
+from compress.class_scores import check_finite, check_labels
 from compress.container.model import CompressedModel
 from compress.networks import PlannedNetwork, is_module
+from compress.planning.choices import Cost
 from compress.planning.committee import choose_inputs, refuse_overlap
-from compress.planning.outputs import check_labels_of, run_outputs
+from compress.planning.drift import InputSummary
+from compress.planning.losses import AUTO, Loss, LossFunction, labels_of, named_output
+from compress.planning.outputs import read_outputs, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance
-from compress.planning.planner import Cost, Planner, make_planner
+from compress.planning.planner import Planner
+from compress.planning.preparation import make_planner
+from compress.planning.weight_tolerances import WeightTolerances
 from traces import AnyInputs, Inputs, Network
 from traces.arrays import Numbers
 from traces.torch_modules import evaluating
+
+_CHECKED = 125  # inputs that a module is run on before it is traced
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +61,25 @@ class ApplicablePlan(Plan):
         """Return a plan for another budget and the same tolerance (`Planner.replan`); nothing is run."""
         return _applicable(self.planner, self.planned, self.planner.replan(self, budget), ())
 
+    def weight_tolerances(self) -> WeightTolerances:
+        """Return how far each weight may move within the plan's tolerance, summarised for each layer."""
+        weights = {unit.name: unit.weights for unit in self.planner.analysis.units}
+        return WeightTolerances.of(self.tolerance, weights, self.planner.tolerances(self.tolerance))
+
 
 def plan(
     network: torch.nn.Module | Network | str | os.PathLike[str],
     pool: AnyInputs,
     *,
-    tolerance: Tolerance,
+    tolerance: Tolerance | float,
+    loss: str | LossFunction = AUTO,
     budget: Budget | None = None,
     cost: Cost | None = None,
     labels: Numbers | None = None,
     committee: int = 0,
     evaluation: AnyInputs | None = None,
+    evaluation_labels: Numbers | None = None,
+    analysis: str | os.PathLike[str] | None = None,
     seed: int = 0,
     leave: Sequence[str] = (),
     graph: bool = True,
@@ -77,9 +93,13 @@ def plan(
         The trained network: a module, an opened network, an ONNX file, or package.module:function, which gives a
         module. It is left as it is.
     pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
-        Inputs like those to come; plans are measured on them, and the first 256 are analysed.
-    tolerance : Tolerance
-        Bound on the outputs.
+        Inputs like those to come: a random half of them, at most 256, is analysed, and plans are measured on the
+        others.
+    tolerance : Tolerance or float
+        Bound on the loss; a number bounds `loss`.
+    loss : str or callable
+        Loss that a number bounds, as `Tolerance` takes it. By default it follows from labels, outputs and graph, and
+        `Plan.reason` says why.
     budget : Budget or None
         Bounds on the costs.
     cost : Cost or None
@@ -90,7 +110,13 @@ def plan(
         Inputs of the pool that a committee chooses to stand for it, at most; `Plan.inputs` has their places. With 0,
         the whole pool is used.
     evaluation : inputs like the pool, or None
-        Inputs that the plan is to be judged on later; none of them may be in the pool.
+        Inputs that the network has never seen, to measure plans on instead of a part of the pool; none of them may be
+        in the pool. Only they can show whether the network was trained on the pool (`Plan.notes`).
+    evaluation_labels : int [inputs] or [inputs, positions], or None
+        Labels of the evaluation, which the loss accuracy needs.
+    analysis : path or None
+        Folder that keeps the analysis and its runs, so that a later call continues an interrupted one, and plans for
+        other tolerances and budgets, co-designs and fleets of the same network and inputs share it.
     seed : int
         Of everything drawn at random.
     leave : sequence of str
@@ -112,40 +138,72 @@ def plan(
         As `make_planner` and `Planner.plan` do, if the network cannot be read or traced, or if an input of the
         evaluation is in the pool.
     """
-    if is_module(network):
+    tolerance = Tolerance.of(tolerance, loss)
+    if budget is not None and cost is None:
+        budget.check({"file_bytes"})
+    if is_module(network):  # checks before anything is traced
         assert isinstance(network, torch.nn.Module)
-        with evaluating(network):
-            run_outputs(network, Inputs.of(pool)[:1])  # refuses inputs of another type before anything is traced
+        _check_first(network, Inputs.of(pool), tolerance, labels)
     planned = PlannedNetwork.of(network, pool, graph=graph)
     module, products, pool = planned.module, planned.products, planned.inputs(pool)
-    if evaluation is not None:
-        refuse_overlap(pool, planned.inputs(evaluation))
-    weights = reader = None
+    unseen = None if evaluation is None else planned.inputs(evaluation)
+    if unseen is not None:
+        refuse_overlap(pool, unseen)
+    summary = InputSummary.of(pool, seed)  # of the whole pool, from which a committee may choose
+    weights, checked = None, None
     places: tuple[int, ...] = ()
     if committee:
-        if labels is not None:
-            labels = check_labels("labels", labels, len(pool), positions=None)
-            with evaluating(module):
-                outputs = run_outputs(module, pool[:2])
-            labels = check_labels_of(labels, len(pool), outputs, tolerance.kind)
-        chosen = choose_inputs(module, pool, committee, tolerance, seed=seed, leave=leave, products=products)
-        pool, labels = pool[chosen.places], None if labels is None else labels[chosen.places]
-        weights, places, reader = chosen.weights, tuple(chosen.places.tolist()), chosen.reader
+        chosen = choose_inputs(
+            module,
+            pool,
+            committee,
+            tolerance,
+            labels=labels,
+            network=planned.network,
+            seed=seed,
+            leave=leave,
+            products=products,
+        )
+        pool, labels = pool[chosen.places], None if labels is None else np.asarray(labels)[chosen.places]
+        weights, places, checked = chosen.weights, tuple(chosen.places.tolist()), chosen.loss
     planner = make_planner(
         module,
         pool,
         labels,
-        kind=tolerance.kind,
+        loss=tolerance.loss,
+        bound=tolerance.bound,
+        checked=checked,
         weights=weights,
+        evaluation=unseen,
+        evaluation_labels=evaluation_labels,
         cost=cost,
         seed=seed,
         leave=leave,
         products=products,
-        reader=reader,
         network=planned.network,
+        folder=analysis,
         **choices,
     )
-    return _applicable(planner, planned, planner.plan(tolerance, budget), places)
+    made = dataclasses.replace(planner.plan(tolerance, budget), input_summary=summary)
+    return _applicable(planner, planned, made, places)
+
+
+def _check_first(module: torch.nn.Module, pool: Inputs, tolerance: Tolerance, labels: Numbers | None) -> None:
+    """Check labels, and the module's outputs on the first inputs; the rest is checked before the analysis."""
+    first = pool[:_CHECKED]
+    if labels is not None:
+        check_labels("labels", labels, len(pool), positions=None)
+    with evaluating(module):
+        if tolerance.loss == AUTO:  # the graph may show what the outputs alone do not
+            outputs = run_outputs(module, first)
+            if labels is not None:
+                labels_of(labels, len(pool), outputs)
+            for name, values in outputs.items():
+                check_finite(named_output("the network's outputs", name, outputs), values)
+        else:
+            loss, outputs = read_outputs(module, first, Loss.of(tolerance.loss, labels is not None))
+            if labels is not None:
+                loss.check_labels(labels, len(pool), outputs)
 
 
 def _applicable(planner: Planner, planned: PlannedNetwork, plan: Plan, places: tuple[int, ...]) -> ApplicablePlan:

@@ -6,22 +6,19 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 
-from compress.output_changes import answers, cosine_distances, divergences, mean_of_positions, relative_errors
+from compress.planning.drift import InputSummary
+from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_name
 from traces import InputError
-from traces.arrays import Floats, Floats64, Numbers
 from traces.files.atomic_file import write_atomically
-
-Bound = Literal["accuracy_drop", "divergence", "relative_error", "cosine"]
-BOUNDS: tuple[Bound, ...] = get_args(Bound)
-Outputs = Floats | Mapping[str, Floats]  # of a network; by name if there are several
+from traces.function_names import named_function
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,15 @@ class Budget:
         if self.sram_bytes_per_pe is not None and self.num_pes is None:
             raise InputError("sram_bytes_per_pe is a bound for each PE; give num_pes, too")
 
+    def check(self, costs: Container[str]) -> None:
+        """Raise InputError if a cost is bounded that is not among these, by name."""
+        unknown = sorted(name for name in self.bounds if name not in costs)
+        if unknown:
+            raise InputError(
+                f"the budget bounds {', '.join(unknown)}, which neither the file nor a cost function gives; give a "
+                f"cost function that does"
+            )
+
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds that are given, by name."""
@@ -69,138 +75,102 @@ class Budget:
         return {name: float(value) for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Tolerance:
-    """Upper bound on how much worse a network's outputs may become; exactly one of the bounds is given.
+    """Upper bound on the loss of a compressed network.
 
-    A measure of outputs for several positions (tokens, pixels) is the mean over them; a measure of several outputs is
-    the mean over the outputs. The classes of outputs with four axes or more are along axis 1, otherwise along the last.
+    The short forms are `accuracy_drop`, which is the loss accuracy with labels and answers without; `divergence` (kl);
+    `relative_error`; and `cosine`. Exactly one bound is given.
 
     Attributes
     ----------
-    accuracy_drop : float or None
-        With labels: how much the share of right answers may fall. Without labels: the share of answers that may
-        change, which is never less.
-    divergence : float or None
-        Mean Kullback-Leibler divergence of the softmax outputs from the original's, in nats.
-    relative_error : float or None
-        Mean length (L2 norm) of the outputs' change, relative to the length of the original's outputs.
-    cosine : float or None
-        Mean of 1 - cosine of the angle between the outputs and the original's, for embeddings.
+    bound : float
+        The bound; positive.
+    loss : str or callable
+        What is bounded: "auto" (it follows from labels and outputs), "accuracy", "answers", "kl", "cosine",
+        "relative-error", "accuracy-drop", or "package.module:function" (`compress.planning.losses.Loss`). A function
+        stands for its name, if it can be imported by it.
     confidence : float
         Probability that the bound holds for all inputs like the pool's; 0.5 to below 1.
 
     Raises
     ------
     InputError
-        Unless exactly one bound is given and positive, and the confidence is in its range.
+        Unless exactly one bound is given and positive, there is such a loss, and the confidence is in its range.
     """
 
-    accuracy_drop: float | None = None
-    divergence: float | None = None
-    relative_error: float | None = None
-    cosine: float | None = None
-    confidence: float = 0.5
+    bound: float
+    loss: str | LossFunction
+    confidence: float
 
-    def __post_init__(self) -> None:
-        given = {kind: getattr(self, kind) for kind in BOUNDS if getattr(self, kind) is not None}
-        if len(given) != 1 or not next(iter(given.values())) > 0:
-            found = " and ".join(f"{kind}={bound}" for kind, bound in given.items())
+    def __init__(
+        self,
+        bound: float | None = None,
+        loss: str | LossFunction = AUTO,
+        confidence: float = 0.9,
+        *,
+        accuracy_drop: float | None = None,
+        divergence: float | None = None,
+        relative_error: float | None = None,
+        cosine: float | None = None,
+    ) -> None:
+        short = {
+            "accuracy_drop": (accuracy_drop, ACCURACY_DROP),
+            "divergence": (divergence, "kl"),
+            "relative_error": (relative_error, "relative-error"),
+            "cosine": (cosine, "cosine"),
+        }
+        given = {name: value for name, (value, _) in {"bound": (bound, loss), **short}.items() if value is not None}
+        value = next(iter(given.values()), None)
+        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        if len(given) != 1 or not number or not 0 < float(value or 0) < math.inf:
+            found = " and ".join(f"{name}={value!r}" for name, value in given.items())
             raise InputError(
-                f"a tolerance needs exactly one positive bound, {', '.join(BOUNDS[:-1])} or {BOUNDS[-1]}; found "
-                f"{found or 'none'}"
+                f"a tolerance needs exactly one positive bound: bound, or {', '.join(list(short)[:-1])} or cosine; "
+                f"found {found or 'none'}"
             )
-        if not 0.5 <= self.confidence < 1:
-            raise InputError(f"a tolerance's confidence must be 0.5 to below 1; found {self.confidence}")
+        if bound is None:
+            if loss != AUTO:
+                raise InputError(
+                    f"{next(iter(given))} says the loss itself; found loss={loss_name(loss)!r}, too; give bound with it"
+                )
+            loss = short[next(iter(given))][1]
+        confident = isinstance(confidence, int | float | np.floating) and not isinstance(confidence, bool)
+        if not confident or not 0.5 <= confidence < 1:
+            raise InputError(f"a tolerance's confidence must be 0.5 to below 1; found {confidence!r}")
+        name = loss_name(loss)
+        object.__setattr__(self, "bound", float(value or 0))
+        object.__setattr__(self, "loss", name if isinstance(loss, str) or _is_named(name, loss) else loss)
+        object.__setattr__(self, "confidence", float(confidence))
+
+    @staticmethod
+    def of(tolerance: Tolerance | float, loss: str | LossFunction = AUTO) -> Tolerance:
+        """Return a tolerance, of which a number is the bound. Raises InputError if both say the loss."""
+        if not isinstance(tolerance, Tolerance):
+            return Tolerance(tolerance, loss)
+        if not isinstance(loss, str) or loss != AUTO:
+            raise InputError(
+                f"loss is that of a bound given as a number; found loss={loss_name(loss)!r} and a tolerance that says "
+                f"{tolerance.name}; leave loss out"
+            )
+        return tolerance
 
     @property
-    def kind(self) -> Bound:
-        """Name of the bound that is given."""
-        return next(kind for kind in BOUNDS if getattr(self, kind) is not None)
+    def name(self) -> str:
+        """Name of the loss."""
+        return loss_name(self.loss)
 
-    @property
-    def bound(self) -> float:
-        """The bound that is given."""
-        return float(getattr(self, self.kind))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the tolerance as plain values, from which `Tolerance(**values)` makes it again."""
+        return {"bound": self.bound, "loss": self.name, "confidence": self.confidence}
 
-    def used_by_input(self, original: Outputs, changed: Outputs, labels: Numbers | None) -> Floats64:
-        """Return how much of the tolerance each input uses, [inputs].
 
-        Parameters
-        ----------
-        original, changed : float [inputs, ...], or Mapping[str, array]
-            Outputs of the original network and of the changed one; by name if there are several.
-        labels : int [inputs] or [inputs, positions], or None
-            Places of the right outputs.
-        """
-        pairs = zip(_arrays(original), _arrays(changed), strict=True)
-        used = [self._used(before, after, labels) for before, after in pairs]
-        return used[0] if len(used) == 1 else np.mean(used, axis=0)
-
-    def measure(self, original: Outputs, changed: Outputs, labels: Numbers | None) -> float:
-        """Return the mean of `used_by_input`, which is compared with the bound."""
-        return float(self.used_by_input(original, changed, labels).mean())
-
-    def check_reach(self, original: Outputs, labels: Numbers | None, counts: Floats | None = None) -> None:
-        """Raise InputError if nothing could break the bound.
-
-        A network cannot lose more than its right answers. Outputs that are almost the same for all inputs have a small
-        relative error and angle to their mean, so that those bounds do not see what depends on the input.
-
-        Parameters
-        ----------
-        original : float [inputs, ...], or Mapping[str, array]
-            Outputs of the original network.
-        labels : int [inputs] or [inputs, positions], or None
-            Places of the right outputs; without them a bound on the accuracy drop can always be broken.
-        counts : float [inputs] or None
-            Weight of each input in a mean; 1 each by default.
-        """
-        outputs = _arrays(original)
-        counts = np.ones(len(outputs[0])) if counts is None else counts
-        if self.accuracy_drop is not None and labels is not None:
-            right = [mean_of_positions(answers(each) == labels) for each in outputs]
-            most = float(np.mean(right * counts))
-            if most <= self.accuracy_drop:
-                raise InputError(
-                    f"accuracy_drop must be below the share of answers that are right, or nothing can break it; found "
-                    f"{self.accuracy_drop:g}, and {most:.3g} of the network's answers are as labelled; check that "
-                    f"labels have the order of the inputs and number the network's outputs from 0, or give a smaller "
-                    f"accuracy_drop"
-                )
-        with_positions = self.accuracy_drop is not None and max(each.ndim for each in outputs) > 2
-        if len(counts) > 1 and (with_positions or self.kind in ("relative_error", "cosine")):
-            means = [np.broadcast_to(each.mean(axis=0), each.shape) for each in outputs]
-            used = [self._used(before, mean, labels) for before, mean in zip(outputs, means, strict=True)]
-            least = float(np.mean(used * counts))
-            if least <= self.bound:
-                raise InputError(
-                    f"{self.kind} must be below that of a network that gives the same outputs for all inputs, or "
-                    f"nothing can break it; found {self.bound:g}, and {least:.3g} for the mean of the outputs over the "
-                    f"inputs; give a smaller {self.kind}, or leave out of the outputs what is the same for all inputs"
-                )
-
-    def standard_error(self, used_by_input: Floats) -> float:
-        """Return the standard error of the mean of `used_by_input`.
-
-        One more input of the worst kind is assumed, so that the error is never 0.
-        """
-        worst = 1.0 if self.accuracy_drop is not None else max(float(used_by_input.max()), self.bound)
-        count = len(used_by_input)
-        return math.sqrt((used_by_input.var() + worst**2 / count) / count)
-
-    def _used(self, original: Floats, changed: Floats, labels: Numbers | None) -> Floats64:
-        """Return how much of the tolerance each input uses by one output."""
-        if self.divergence is not None:
-            return divergences(original, changed)
-        if self.relative_error is not None:
-            return relative_errors(original, changed)
-        if self.cosine is not None:
-            return cosine_distances(original, changed)
-        before, after = answers(original), answers(changed)
-        if labels is None:
-            return mean_of_positions(before != after)
-        return mean_of_positions(before == labels) - mean_of_positions(after == labels)
+def _is_named(name: str, loss: LossFunction) -> bool:
+    """Return True if this is the function of this name."""
+    try:
+        return named_function(name) is loss
+    except InputError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -253,7 +223,7 @@ class Plan:
     layers : Mapping[str, Candidate]
         The chosen candidate of each layer, by name.
     tolerance : Tolerance
-        Bound on the outputs.
+        Bound on the outputs; its loss is the one that was taken, not auto.
     budget : Budget
         Bounds on the costs.
     predicted_change : float
@@ -266,6 +236,10 @@ class Plan:
         Use of the tolerance as measured on the pool; None if the network was not run.
     standard_error : float or None
         Standard error of `measured`.
+    limit : float or None
+        Upper limit of the loss on inputs to come, at the tolerance's level of confidence (`upper_limit`).
+    confidence : float or None
+        Level of confidence at which the bound holds for inputs to come (`level_of`).
     feasible : bool
         True if the plan keeps the tolerance and the budget.
     binding : tuple of str
@@ -278,6 +252,12 @@ class Plan:
         Places in the pool of the inputs that a committee chose; empty if the whole pool was used.
     logarithms : tuple of str
         Names of outputs that are probabilities; their logarithms were compared, which are class scores.
+    reason : str
+        Reason why the tolerance's loss was taken.
+    notes : tuple of str
+        Sentences for the user.
+    input_summary : InputSummary or None
+        Summary of the inputs that the plan was made on; None if a version that kept none made the plan.
     """
 
     layers: Mapping[str, Candidate]
@@ -288,12 +268,17 @@ class Plan:
     costs: Mapping[str, float]
     measured: float | None = None
     standard_error: float | None = None
+    limit: float | None = None
+    confidence: float | None = None
     feasible: bool = False
     binding: tuple[str, ...] = ()
     nearest: Mapping[str, float] = field(default_factory=dict)
     measurements: float = 0.0
     inputs: tuple[int, ...] = ()
     logarithms: tuple[str, ...] = ()
+    reason: str = ""
+    notes: tuple[str, ...] = ()
+    input_summary: InputSummary | None = None
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -302,17 +287,13 @@ class Plan:
 
     @property
     def used(self) -> float:
-        """Use of the tolerance at the confidence asked for; the predicted use if nothing was measured."""
-        if self.measured is None or self.standard_error is None:
-            return self.predicted
-        return self.measured + NormalDist().inv_cdf(self.tolerance.confidence) * self.standard_error
+        """Use of the tolerance at its level of confidence: the limit; the predicted use if nothing was measured."""
+        return self.predicted if self.limit is None else self.limit
 
     @property
-    def confidence(self) -> float | None:
-        """Confidence level at which the bound holds for inputs like the pool's; None if nothing was measured."""
-        if self.measured is None or self.standard_error is None:
-            return None
-        return NormalDist(self.measured, self.standard_error).cdf(self.tolerance.bound)
+    def keeps_tolerance(self) -> bool:
+        """True if the tolerance is kept at its level of confidence."""
+        return self.used <= self.tolerance.bound
 
     @property
     def excess(self) -> float:
@@ -333,12 +314,12 @@ class Plan:
         """Return the plan as JSON text."""
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(Plan)}
         values["layers"] = {name: dataclasses.asdict(candidate) for name, candidate in self.layers.items()}
-        values |= {name: dataclasses.asdict(getattr(self, name)) for name in ("tolerance", "budget")}
-        for name in ("relative_error", "cosine"):
-            if values["tolerance"][name] is None:
-                del values["tolerance"][name]
-        if not self.logarithms:
-            del values["logarithms"]
+        values |= {"tolerance": self.tolerance.to_dict(), "budget": dataclasses.asdict(self.budget)}
+        for name in ("logarithms", "reason", "notes", "input_summary"):
+            if not values[name]:
+                del values[name]
+        if self.input_summary is not None:
+            values["input_summary"] = self.input_summary.to_json()
         return json.dumps(values, indent=1)
 
     @staticmethod
@@ -351,9 +332,11 @@ class Plan:
                 for name, candidate in values["layers"].items()
             }
             values["tolerance"], values["budget"] = Tolerance(**values["tolerance"]), Budget(**values["budget"])
-            values["logarithms"] = values.get("logarithms", ())
-            values |= {name: tuple(values[name]) for name in ("binding", "inputs", "logarithms")}
-            return Plan(**values)
+            values |= {name: tuple(values[name]) for name in ("binding", "inputs")}
+            values |= {name: tuple(values.get(name, ())) for name in ("logarithms", "notes")}
+            summary = values.get("input_summary")
+            values["input_summary"] = None if summary is None else InputSummary.from_json(summary)
+            return Plan(**_with_limit(values))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(f"a plan must be JSON as Plan.to_json writes it: {error}") from None
 
@@ -372,5 +355,11 @@ class Plan:
             raise InputError(f"{path}: {error}") from error
 
 
-def _arrays(outputs: Outputs) -> list[Floats]:
-    return [outputs] if isinstance(outputs, np.ndarray) else list(outputs.values())
+def _with_limit(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of a plan; one of version 1.0, without a limit, gets that of a normal distribution."""
+    measured, error = values.get("measured"), values.get("standard_error")
+    if "limit" in values or measured is None or not error:
+        return values
+    tolerance: Tolerance = values["tolerance"]
+    limit = measured + NormalDist().inv_cdf(tolerance.confidence) * error
+    return {**values, "limit": limit, "confidence": NormalDist(measured, error).cdf(tolerance.bound)}

@@ -1,10 +1,11 @@
-"""Plans: how far to compress each layer so that outputs stay within a tolerance and costs within a budget.
+"""Plans: how far to compress each layer so that a loss stays within a tolerance and costs within a budget.
 
 Each choice of density and bits is tried once on each layer alone. The stored analysis (`compress.planning.analysis`)
 predicts its effect on the outputs; its bytes in the file and its cost on an array follow without running the network. A
 plan takes one choice for each layer. A multiple-choice knapsack finds the smallest file whose predicted change of the
-outputs stays within a limit. Only plans are run and measured; each measurement corrects the limit until the tolerance
-holds. The *use of a tolerance* is the divergence, accuracy drop or other measure that it bounds. (PyTorch needed.)
+outputs stays within a limit. Only plans are run and measured, on inputs that were not analysed; each measurement
+corrects the limit until the tolerance holds at its level of confidence (`compress.planning.confidence`). The *use of a
+tolerance* is the loss that it bounds. (PyTorch needed.)
 
 The method is ours. The idea to derive a plan from tolerances of the parameters, inputs chosen by a committee and the
 budget of a target, without a search by trial, is from Khoram and Li, "TOCO", 2019.
@@ -16,43 +17,41 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
-from compress.class_scores import check_labels
 from compress.container.model import CompressedModel
 from compress.modules import WeightUnit, check_parameters, plain_module, weight_units
 from compress.networks import with_graph
-from compress.output_changes import classes_last
-from compress.planning.analysis import Analysis, Products, analyse
+from compress.planning.analysis import Analysis, Products
+from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, digest_of_inputs
 from compress.planning.calibration import Calibration
+from compress.planning.confidence import level_of, upper_limit
 from compress.planning.knapsack import choose, choose_nearest
-from compress.planning.layer_compression import LayerCompressor, layer_file_bytes
-from compress.planning.outputs import OutputReader, check_labels_of, read_outputs, run_outputs
-from compress.planning.plan import Bound, Budget, Candidate, Choice, Plan, Tolerance
+from compress.planning.layer_compression import LayerCompressor
+from compress.planning.losses import AUTO, Loss, RandomChanges
+from compress.planning.outputs import run_outputs
+from compress.planning.plan import Budget, Candidate, Choice, Plan, Tolerance
 from compress.planning.tolerances import second_order_tolerances, share_within
 from compress.training.compressor import assemble, free_bias
 from compress.training.normalisation import fold_normalisation
-from traces import AnyInputs, CompressedLayer, InputError, Inputs, Network
-from traces.arrays import Floats, Floats32, Floats64, Numbers
-from traces.pareto import non_dominated
+from traces import CompressedLayer, InputError, Inputs, Network
+from traces.arrays import Floats, Floats64, Integers64, Numbers
 from traces.shell.progress import progress_bar
 
-#: Costs of a compressed layer on an array with gaps of this many bits, by the names of a budget's bounds.
-Cost = Callable[[CompressedLayer, int], Mapping[str, float]]
-
-DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)
-WEIGHT_BITS = (2, 3, 4, 5, 6)
-_NOISES = 16
-_WEIGHTS_AT_ONCE = 2**24
-_MOST_SAMPLED = 2**15  # class scores of many positions
-_MOST_MEASUREMENTS = 6
+_MOST_MEASUREMENTS, _MOST_LIMITS, _WIDER = 6, 60, 1.1
 _MOST_HALVINGS = 12
-_CALIBRATION_RUNS = 2.5  # over the pool, for all layers together
-_CLOSE_ENOUGH = 0.93  # a plan that uses this share of the tolerance needs no better limit
+_CALIBRATION_RUNS = 2.0  # over the pool, for all layers together
+_MORE_MEASUREMENTS, _CAREFUL_GOAL, _LOWER = 4, 0.93, 0.95  # as long as no plan keeps the bound
+_GOAL, _CLOSE_ENOUGH, _LEVELS = 0.985, 0.97, 0.03  # shares of a tolerance, and levels, within which no plan is better
+_CHANCE = 0.1  # by how much each plan before raises the share of limits that would be too low
 _TENSOR_BITS = 16
+_CURVE = np.geomspace(1e-9, 1e9, 55)  # changes of the outputs at which the loss is computed
 
 
 @dataclass(eq=False)
@@ -69,54 +68,6 @@ class PlanningHistory:
 
     calibration: Calibration
     best_plans: dict[Tolerance, Plan]
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreSample:
-    """Class scores of one output, for the effect of random changes; of outputs with many positions, some of them.
-
-    Attributes
-    ----------
-    scores : float [rows, classes]
-        Scores of inputs, or of positions of inputs.
-    labels : int64 [rows] or None
-        Right classes.
-    counts : float64 [rows]
-        Weight of each row in a mean.
-    noise : float32 [samples, rows, classes]
-        Random directions in which the scores may change.
-    freedom : int
-        Number of values of one input that a softmax tells apart: classes - 1 for each position.
-    """
-
-    scores: Floats
-    labels: Numbers | None
-    counts: Floats64
-    noise: Floats32
-    freedom: int
-
-    @classmethod
-    def of(cls, outputs: Floats, labels: Numbers | None, counts: Floats64, seed: int) -> ScoreSample:
-        """Return the sample of an output [inputs, classes] or with positions."""
-        rows = classes_last(outputs)
-        positions = math.prod(rows.shape[1:-1])
-        rows = rows.reshape(-1, rows.shape[-1])
-        labels = None if labels is None else labels.reshape(-1)
-        counts = np.repeat(counts, positions)
-        if outputs.ndim > 2 and rows.size > _MOST_SAMPLED:
-            number = max(1, _MOST_SAMPLED // rows.shape[1])
-            places = np.sort(np.random.default_rng(seed).choice(len(rows), min(number, len(rows)), replace=False))
-            rows, counts = rows[places], counts[places]
-            labels = None if labels is None else labels[places]
-        noise = np.random.default_rng(seed).standard_normal((_NOISES, *rows.shape)).astype(np.float32)
-        return cls(rows, labels, counts, noise, positions * (rows.shape[1] - 1))
-
-    def expected(self, tolerance: Tolerance, deviation: float) -> float:
-        """Return the expected use of a tolerance if each score changes at random by this standard deviation."""
-        changed = [
-            tolerance.used_by_input(self.scores, self.scores + each, self.labels) for each in self.noise * deviation
-        ]
-        return float(np.mean(self.counts * changed))
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,18 +88,18 @@ class Planner:
         Inputs that plans are measured on.
     counts : float64 [inputs]
         Weight of each input of the pool in a mean over it.
-    reader : OutputReader
-        What of the outputs is compared, for tolerances of one kind.
+    loss : Loss
+        The loss of tolerances that say auto; others must compare the same outputs.
     outputs : Mapping[str, array [inputs, ...]]
-        The network's outputs on the pool, by name, as `reader` reads them.
+        The network's outputs on the pool, by name, as the loss reads them.
     labels : int64 [inputs] or [inputs, positions], or None
         Right classes of the pool.
     analysed : Inputs
         The inputs that were analysed.
     layer_compressor : LayerCompressor
         Compressor of the layers, which holds the analysis.
-    samples : list of ScoreSample
-        Class scores, for each output, and random directions in which they may change; empty for other outputs.
+    random_changes : RandomChanges
+        Random directions in which the outputs may change.
     candidates : list of list of Candidate
         For each layer, the choices that no other choice dominates.
     other_bytes : float
@@ -161,6 +112,14 @@ class Planner:
         Further parameters that are compressed.
     network : Network or None
         Graph of the module with its normalisation folded, which compressed models carry.
+    folder : AnalysisFolder or None
+        Folder that keeps the analysis and the runs.
+    notes : tuple of str
+        Sentences for the user of the plans.
+    reach_checked : bool
+        True if the loss was checked with its bound on a larger pool.
+    places : int64 [inputs] or None
+        Places of `pool` in the inputs that were split; None if it is an evaluation.
     """
 
     module: torch.nn.Module
@@ -168,18 +127,22 @@ class Planner:
     left_alone: Mapping[str, str]
     pool: Inputs
     counts: Floats64
-    reader: OutputReader
+    loss: Loss
     outputs: Mapping[str, Floats]
     labels: Numbers | None
     analysed: Inputs
     layer_compressor: LayerCompressor
-    samples: list[ScoreSample]
+    random_changes: RandomChanges
     candidates: list[list[Candidate]]
     other_bytes: float
     history: PlanningHistory
     leave: Sequence[str] = ()
     products: Products | None = None
     network: Network | None = None
+    folder: AnalysisFolder | None = None
+    notes: tuple[str, ...] = ()
+    reach_checked: bool = False
+    places: Integers64 | None = None
 
     @property
     def analysis(self) -> Analysis:
@@ -189,9 +152,10 @@ class Planner:
     def plan(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
         """Return the plan of the smallest file found that keeps the tolerance on the pool and the budget.
 
-        At most six plans are run over the pool. After the first run, the network is also run over a part of the pool
-        with one layer compressed at a time (`compress.planning.calibration`). The first plan follows from the analysis
-        alone; each measurement corrects the limit of the next plan.
+        At most six plans are run over the pool, or ten if the first six break the bound. After the first run, the
+        network is also run over a part of the pool with one layer compressed at a time
+        (`compress.planning.calibration`). The first plan follows from the analysis alone; each measurement corrects the
+        limit of the next plan.
 
         Parameters
         ----------
@@ -203,40 +167,55 @@ class Planner:
         Raises
         ------
         InputError
-            If the tolerance is of another kind than the planner, the budget bounds a cost that neither the file nor
-            the cost function gives, or no outputs could break the tolerance.
+            If the tolerance's loss compares other outputs than the planner's, the budget bounds a cost that neither
+            the file nor the cost function gives, or a network without any knowledge could keep the tolerance.
         """
-        self.reader.check_kind(tolerance)
-        tolerance.check_reach(self.outputs, self.labels, self.counts)
+        loss = self.loss_of(tolerance)
+        if not self.reach_checked:
+            loss.check_reach(tolerance.bound, self.outputs, self.labels, self.counts)
+        tolerance = dataclasses.replace(tolerance, loss=loss.function or loss.name)
         budget = budget or Budget()
         tried: list[Plan] = []
         limits: list[float] = []
         runs = 0.0
         limit, _ = self._start(tolerance)
-        while len(tried) < _MOST_MEASUREMENTS:
+        for _ in range(_MOST_LIMITS):
+            safe = self._below_all_that_break(tried)
+            if len(tried) >= _MOST_MEASUREMENTS + (0 if safe else _MORE_MEASUREMENTS):
+                break
             plan = self._within(tolerance, budget, limit)
             again = next((earlier for earlier in tried if earlier.choices == plan.choices), None)
             if again is not None:
+                if again.keeps_tolerance:  # a plan between this one and those that break the bound?
+                    breaking = [self._scaled_change(each) for each in tried if not each.keeps_tolerance]
+                    if (again.feasible and _is_close(again)) or limit >= min(breaking, default=math.inf):
+                        break
+                    limit *= _WIDER
+                    continue
                 below = self._scaled_change(again) * (1 - 1e-6)
-                if again.used <= tolerance.bound or below >= limit or not limit > 1e-12:
+                if below >= limit or not limit > 1e-12:
                     break
                 limit = below  # so that the same plan does not come again
                 continue
-            plan = self.measured(plan)
+            plan = self.measured(plan, len(tried))
             tried.append(plan)
             limits.append(limit)
             extra = self.calibrate(list(plan.layers.values())) if len(tried) == 1 else 0.0
             runs += 1 + extra
-            if not extra and _CLOSE_ENOUGH * tolerance.bound <= plan.used <= tolerance.bound:
+            if not extra and _is_close(plan):
                 break
             # if no choice changes the outputs, only the limit itself is left to correct
             changes = [self._scaled_change(each) or within for each, within in zip(tried, limits, strict=True)]
-            limit = self._corrected([*zip(changes, (each.used for each in tried), strict=True)], tolerance)
-        feasible = [each for each in tried if each.feasible]
+            safe = self._below_all_that_break(tried)
+            points = [*zip(changes, (each.used for each in tried), strict=True)]
+            limit = self._corrected(points, tolerance, _GOAL if safe else _CAREFUL_GOAL)
+            if not safe:
+                limit = min(limit, _LOWER * min(changes))
+        feasible = [each for each in self._below_all_that_break(tried) if each.feasible]
         if feasible:
             best = min(feasible, key=lambda each: each.costs["file_bytes"])
         else:
-            best = min(tried, key=lambda each: (each.used > tolerance.bound, each.excess))
+            best = min(tried, key=lambda each: (not each.keeps_tolerance, each.excess))
         if best.binding == ("tolerance",):  # a plan that the budget limits says nothing about the tolerance's limit
             self.history.best_plans[tolerance] = best
         return dataclasses.replace(best, measurements=runs)
@@ -247,18 +226,33 @@ class Planner:
 
     def replan(self, plan: Plan, budget: Budget) -> Plan:
         """Return a plan for another budget and the same tolerance, as `predict` does; nothing is run."""
-        return self.predict(plan.tolerance, budget)
+        return dataclasses.replace(self.predict(plan.tolerance, budget), input_summary=plan.input_summary)
 
-    def measured(self, plan: Plan) -> Plan:
-        """Apply a plan, run it over the pool and return it with its measurements."""
-        model = self.compress(self.module, plan)
-        used = self._used_by_input(plan.tolerance, model)
+    def measured(self, plan: Plan, before: int = 0) -> Plan:
+        """Apply a plan, run it over the pool and return it with its measurements.
+
+        Parameters
+        ----------
+        plan : Plan
+            The plan.
+        before : int
+            Plans that were measured on the same inputs before. The best of several plans owes something to chance, so
+            that the level of its limit is raised; the amount is ours, and was tried on networks.
+        """
+        model = self._model(plan.choices)
+        loss, tolerance = self.loss_of(plan.tolerance), plan.tolerance
+        losses = self.losses(loss, plan.choices, model)
+        chance = 1 + _CHANCE * before if tolerance.confidence > 0.5 else 1.0
+        level = 1 - (1 - tolerance.confidence) / chance
+        reached = level_of(losses, tolerance.bound, self._weights, shares=loss.of_answers)
         return _judged(
             dataclasses.replace(
                 plan,
                 costs={**plan.costs, "file_bytes": float(model.size_bytes)},
-                measured=float(used.mean()),
-                standard_error=plan.tolerance.standard_error(used),
+                measured=float(np.mean(self.counts * losses)),
+                standard_error=float((self.counts * losses).std() / math.sqrt(len(losses))),
+                limit=upper_limit(losses, level, self._weights, shares=loss.of_answers),
+                confidence=max(0.0, 1 - (1 - reached) * chance),
             )
         )
 
@@ -277,19 +271,11 @@ class Planner:
         InputError
             If the choices are not those of the network's layers, or its weights not those that were analysed.
         """
-        choices = plan.choices if isinstance(plan, Plan) else plan
-        module = _folded(module)
-        units = self._units_of(module)
-        names = [unit.name for unit in units]
-        if set(choices) != set(names):
-            raise InputError(
-                f"there must be a choice for each layer, {', '.join(names)}; found choices for {', '.join(choices)}"
-            )
-        for unit, analysed in zip(units, self.analysis.units, strict=True):
-            if not np.array_equal(unit.matrix, analysed.weights):
+        module = folded(module)
+        for unit, analysed in zip(self._units_of(module), self.analysis.units, strict=True):
+            if not np.array_equal(unit.view, analysed.weights):
                 raise InputError(f"the module must be the one that was analysed; {unit.name} has other weights")
-        chosen = [choices[name] for name in names]
-        return _compressed(module, self.layer_compressor, chosen, self.leave, self.products, self.network)
+        return self._model(plan.choices if isinstance(plan, Plan) else plan)
 
     def layer(self, name: str, choice: Choice) -> CompressedLayer:
         """Return one layer as `compress` compresses it. Raises InputError if the name is unknown."""
@@ -304,9 +290,33 @@ class Planner:
         model.load_into(changed)
         return changed
 
+    def losses(self, loss: Loss, choices: Mapping[str, Choice], model: CompressedModel | None = None) -> Floats64:
+        """Run the network over the pool, compressed by these choices, and return the loss of each input.
+
+        Parameters
+        ----------
+        loss : Loss
+            Loss that compares the outputs that were analysed.
+        choices : Mapping[str, Choice]
+            The choice for each layer, by name.
+        model : CompressedModel or None
+            The compressed model, if it is known.
+        """
+        of_layers = {name: dataclasses.astuple(each)[:2] for name, each in choices.items()}
+        return self._kept_run(
+            {"loss": loss.name, "plan": of_layers},
+            lambda: self._losses_of(loss, self._model(choices) if model is None else model),
+        )
+
+    def _losses_of(self, loss: Loss, model: CompressedModel) -> Floats64:
+        with self._scratch() as changed:
+            model.load_into(changed)
+            after = self.run(changed)
+        return loss.by_input(self.outputs, after, self.labels)
+
     def run(self, module: torch.nn.Module) -> dict[str, Floats]:
         """Run a changed network over the pool and return its outputs, to be compared with `outputs`."""
-        return self.reader.run(module, self.pool)
+        return self.loss.read(run_outputs(module, self.pool))
 
     def calibrate(self, candidates: Sequence[Candidate]) -> float:
         """Run the network over a part of the pool with one layer compressed at a time, as its candidate says.
@@ -327,19 +337,24 @@ class Planner:
         with progress_bar("trying layers alone", len(self.units)) as advance:
             for number, candidate in enumerate(candidates):
                 if not self.history.calibration.knows(number, candidate.change):
-                    alone = copy.deepcopy(self.module)
-                    unit = self._units_of(alone)[number]
-                    values = unit.in_shape(self.layer_compressor.compress(number, candidate.choice).weights())
-                    with torch.no_grad():
-                        unit.weight.copy_(torch.from_numpy(values))
-                    after = self.reader.run(alone, self.pool[places])
-                    before = {name: outputs[places] for name, outputs in self.outputs.items()}
-                    self.history.calibration.add(
-                        number, candidate.change, self.counts[places] * self._size(before, after)
+                    squares = self._kept_run(
+                        {"layer": number, "choice": dataclasses.astuple(candidate.choice)[:2], "part": part},
+                        lambda number=number, choice=candidate.choice: self._squares(number, choice, places),  # type: ignore[misc]
                     )
+                    self.history.calibration.add(number, candidate.change, self.counts[places] * squares)
                     runs += part / len(self.pool)
                 advance()
         return runs
+
+    def _squares(self, number: int, choice: Choice, places: Integers64) -> Floats64:
+        """Run some inputs with one layer compressed, and return a measure of their outputs' squared change."""
+        with self._scratch() as alone:
+            unit = self._units_of(alone)[number]
+            values = unit.in_shape(self.layer_compressor.compress(number, choice).weights())
+            with torch.no_grad():
+                unit.weight.copy_(torch.from_numpy(values))
+            after = self.loss.read(run_outputs(alone, self.pool[places]))
+        return self.loss.squares({name: outputs[places] for name, outputs in self.outputs.items()}, after)
 
     def calibrated(self, number: int, changes: Floats) -> Floats64:
         """Return predicted changes of the outputs by layer `number`, scaled so that all layers' changes compare."""
@@ -355,9 +370,9 @@ class Planner:
         bound = self.change_of(tolerance, tolerance.bound)
         draw = np.random.default_rng(seed)
         original = run_outputs(self.module, self.analysed)
-        before = self.reader.changes(original, original)
+        before = self.loss.changes(original, original)
         for ranges in self._shrinking(bound):
-            after = self.reader.changes(run_outputs(self._moved(ranges, draw), self.analysed), original)
+            after = self.loss.changes(run_outputs(self._moved(ranges, draw), self.analysed), original)
             if np.square(after - before).sum(axis=-1).mean() <= 1.5 * bound:
                 break
         return ranges
@@ -369,6 +384,7 @@ class Planner:
         until the compressed network itself keeps the tolerance on the pool. This is a baseline; a plan takes far fewer
         bytes.
         """
+        loss = self.loss_of(tolerance)
         for ranges in self._shrinking(self.change_of(tolerance, tolerance.bound)):
             layers = []
             for unit in self.analysis.units:
@@ -378,7 +394,7 @@ class Planner:
                 codes = codes.astype(np.uint8 if len(codebook) <= 256 else np.uint16)
                 layers.append(CompressedLayer(unit.name, codes, codebook))
             model = assemble(self.module, self.units, self.left_alone, layers, _TENSOR_BITS)
-            if self._used_by_input(tolerance, model).mean() <= tolerance.bound:
+            if np.mean(self.counts * self._losses_of(loss, model)) <= tolerance.bound:
                 break
         return model
 
@@ -387,34 +403,85 @@ class Planner:
         ranges = self.tolerances(tolerance)
         return [self._moved(ranges, draw) for _ in range(number)]
 
+    def loss_of(self, tolerance: Tolerance) -> Loss:
+        """Return the loss that a tolerance bounds. Raises InputError if it compares other outputs than the planner."""
+        if tolerance.loss == AUTO:
+            return self.loss
+        loss = Loss.of(tolerance.loss, self.labels is not None)
+        same = loss.scores if self.loss.scores else loss.name == self.loss.name
+        if not same:
+            raise InputError(
+                f"the tolerance's loss must compare the outputs that were analysed, those of {self.loss.name}; found "
+                f"{loss.name}; make another planner, with loss={loss.name!r}"
+            )
+        return self.loss if loss.name == self.loss.name else dataclasses.replace(loss, logarithms=self.loss.logarithms)
+
     def expected(self, tolerance: Tolerance, change: float) -> float:
-        """Return the expected use of the tolerance if outputs change at random by this expected squared change."""
-        self.reader.check_kind(tolerance)
-        if tolerance.kind == "relative_error":
-            return math.sqrt(change)
-        if tolerance.kind == "cosine":
-            return change / 2  # two vectors of length 1 with the cosine c differ by the square 2 (1 - c)
-        deviation = math.sqrt(change / max(1, sum(sample.freedom for sample in self.samples)))
-        return float(np.mean([sample.expected(tolerance, deviation) for sample in self.samples]))
+        """Return the expected loss if outputs change at random by this expected squared change."""
+        changes, losses = self._curve_of(self.loss_of(tolerance))
+        return math.exp(np.interp(math.log(max(change, 1e-300)), changes, losses))
 
     def change_of(self, tolerance: Tolerance, used: float) -> float:
-        """Return the expected squared change of the outputs that uses this much of the tolerance."""
-        low, high = 1e-9, 1e9
-        while high / low > 1.001:
-            middle = math.sqrt(low * high)
-            low, high = (middle, high) if self.expected(tolerance, middle) < used else (low, middle)
-        return low
+        """Return the expected squared change of the outputs that causes this loss."""
+        changes, losses = self._curve_of(self.loss_of(tolerance))
+        return math.exp(np.interp(math.log(max(used, 1e-300)), losses, changes))
 
-    def _used_by_input(self, tolerance: Tolerance, model: CompressedModel) -> Floats64:
-        """Run a model and return how much of the tolerance each input of the pool uses, times its weight."""
-        return self.counts * tolerance.used_by_input(self.outputs, self.run(self.changed(model)), self.labels)
+    def _curve_of(self, loss: Loss) -> tuple[Floats64, Floats64]:
+        """Return the logarithms of changes of the outputs, and of the losses that they cause; both ascend."""
+        if loss.name not in self._curves:
+            losses = np.array([self.random_changes.expected(loss, float(change)) for change in _CURVE])
+            losses = np.maximum.accumulate(np.maximum(losses, 1e-300))
+            self._curves[loss.name] = np.log(_CURVE), np.log(losses) + np.arange(len(losses)) * 1e-12
+        return self._curves[loss.name]
 
-    def _size(self, before: Mapping[str, Floats], after: Mapping[str, Floats]) -> Floats64:
-        """Return for each input a measure of the outputs' change that is proportional to its square, if it is small."""
-        if self.reader.scores:
-            return Tolerance(divergence=1).used_by_input(before, after, None)
-        used = Tolerance(**{self.reader.kind: 1.0}).used_by_input(before, after, None)
-        return np.square(used) if self.reader.kind == "relative_error" else used
+    @cached_property
+    def _curves(self) -> dict[str, tuple[Floats64, Floats64]]:
+        return {}
+
+    @cached_property
+    def _changed_module(self) -> torch.nn.Module:
+        return copy.deepcopy(self.module)
+
+    @contextmanager
+    def _scratch(self) -> Iterator[torch.nn.Module]:
+        """Lend a copy of the network, whose parameters may be changed until it is lent again."""
+        module = self._changed_module
+        with torch.no_grad():
+            for values, original in zip(_tensors(module), _tensors(self.module), strict=True):
+                values.copy_(original)
+        yield module
+
+    def _kept_run(self, origin: Mapping[str, Any], run: Callable[[], Floats64]) -> Floats64:
+        """Return the values of a run by input, from the folder if it has them."""
+        if self.folder is None:
+            return run()
+        origin = {"measured_on": self._measured_on, **origin}
+        values = self.folder.run(origin)
+        if values is None:
+            values = run()
+            self.folder.write_run(origin, values)
+        return values
+
+    @property
+    def _weights(self) -> Floats64 | None:
+        """Weights of the pool's inputs; None if all are 1, so that losses of 0 and 1 are known as such."""
+        return None if (self.counts == 1).all() else self.counts
+
+    @cached_property
+    def _measured_on(self) -> str:
+        """Digits that stand for the pool and its labels."""
+        labels = "" if self.labels is None else digest_of_arrays({"labels": self.labels})
+        return digest_of_inputs(self.pool) + labels
+
+    def _model(self, choices: Mapping[str, Choice]) -> CompressedModel:
+        """Return the compressed model of the planner's own copy of the network."""
+        names = [unit.name for unit in self.units]
+        if set(choices) != set(names):
+            raise InputError(
+                f"there must be a choice for each layer, {', '.join(names)}; found choices for {', '.join(choices)}"
+            )
+        layers = [self.layer_compressor.compress(number, choices[name]) for number, name in enumerate(names)]
+        return assembled(self.module, self.units, self.left_alone, layers, self.network)
 
     def _units_of(self, module: torch.nn.Module) -> list[WeightUnit]:
         return weight_units(module, leave=self.leave, products=self.products)[0]
@@ -431,12 +498,7 @@ class Planner:
         correction : float
             Ratio of the change of the outputs to the sum of the layers' changes.
         """
-        unknown = sorted(set(budget.bounds) - set(self.candidates[0][0].costs))
-        if unknown:
-            raise InputError(
-                f"the budget bounds {', '.join(unknown)}, which neither the file nor a cost function gives; give a "
-                f"cost function that does"
-            )
+        budget.check(self.candidates[0][0].costs)
         changes = [
             self.calibrated(number, np.array([candidate.change for candidate in of_layer]))
             for number, of_layer in enumerate(self.candidates)
@@ -478,7 +540,9 @@ class Planner:
                 predicted_change=sum(each.change for each in chosen),
                 predicted=self.expected(tolerance, scaled * correction),
                 costs=sums,
-                logarithms=self.reader.logarithms,
+                logarithms=self.loss.logarithms,
+                reason=self.loss_of(tolerance).reason,
+                notes=self.notes,
             )
         )
 
@@ -495,7 +559,15 @@ class Planner:
             return self.change_of(tolerance, tolerance.bound), 1.0
         return change * (1 + 1e-6), self.change_of(tolerance, best.used) / change
 
-    def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance) -> float:
+    def _below_all_that_break(self, tried: Sequence[Plan]) -> list[Plan]:
+        """Return the plans that keep their tolerance, of smaller predicted change than all that break it.
+
+        A plan beyond one that breaks the bound may owe it to chance that it does not.
+        """
+        breaking = min((self._scaled_change(each) for each in tried if not each.keeps_tolerance), default=math.inf)
+        return [each for each in tried if each.keeps_tolerance and self._scaled_change(each) < breaking]
+
+    def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance, share: float) -> float:
         """Return the next limit: one between two that enclose the tolerance, otherwise the last one, corrected.
 
         Parameters
@@ -503,17 +575,19 @@ class Planner:
         tried : sequence of (float, float)
             Limits, and the use of the tolerance by their plans.
         tolerance : Tolerance
-            Bound on the outputs.
+            Bound on the loss.
+        share : float
+            Share of the tolerance that the next plan is to use.
         """
-        goal = math.log(self.change_of(tolerance, (1 + _CLOSE_ENOUGH) / 2 * tolerance.bound))
+        goal = math.log(self.change_of(tolerance, share * tolerance.bound))
         points = [(math.log(limit), math.log(self.change_of(tolerance, used))) for limit, used in tried]
         below = max((each for each in points if each[1] <= goal), default=None)
         above = min((each for each in points if each[1] > goal), default=None)
         if below is None or above is None or below[0] >= above[0]:
             last, change = points[-1]
             return math.exp(last + min(max(goal - change, -math.log(8)), math.log(8)))
-        share = (goal - below[1]) / max(above[1] - below[1], 1e-9)
-        return math.exp(below[0] + min(max(share, 0.1), 0.9) * (above[0] - below[0]))
+        place = (goal - below[1]) / max(above[1] - below[1], 1e-9)
+        return math.exp(below[0] + min(max(place, 0.1), 0.9) * (above[0] - below[0]))
 
     def _shrinking(self, bound: float) -> Iterator[dict[str, Floats64]]:
         """Yield ranges of the weights for a bound on the change of the outputs, the trust region halved each time."""
@@ -536,139 +610,15 @@ class Planner:
         return moved
 
 
-def make_planner(
-    module: torch.nn.Module,
-    pool: AnyInputs,
-    labels: Numbers | None = None,
-    *,
-    kind: Bound = "divergence",
-    weights: Floats | None = None,
-    analysed: Sequence[int] | None = None,
-    cost: Cost | None = None,
-    densities: Sequence[float] = DENSITIES,
-    weight_bits: Sequence[int] = WEIGHT_BITS,
-    index_bits: Sequence[int] = (4,),
-    seed: int = 0,
-    leave: Sequence[str] = (),
-    products: Products | None = None,
-    network: Network | None = None,
-    reader: OutputReader | None = None,
-) -> Planner:
-    """Analyse a network, try all choices on each layer alone, and return the planner.
-
-    Parameters
-    ----------
-    module : torch.nn.Module
-        The trained network; it is left as it is.
-    pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
-        Inputs that plans are measured on, as `traces.Inputs.of` takes them.
-    labels : int [inputs] or [inputs, positions], or None
-        Right class of each input of the pool, or of its positions: the place of its output.
-    kind : str
-        Name of the bounds that plans keep: relative_error, cosine, or divergence, which includes accuracy_drop.
-    weights : float [inputs] or None
-        Weight of each input of the pool in a mean over it, if it was not drawn evenly (`choose_inputs`); 1 each by
-        default.
-    analysed : sequence of int or None
-        Places in the pool of the inputs that are analysed; the first 256 by default.
-    cost : Cost or None
-        Costs of a compressed layer on an array: latency_us, energy_nj, sram_bytes_per_pe, or some of them.
-    densities, weight_bits : sequence of float, sequence of int
-        Choices for each layer.
-    index_bits : sequence of int
-        Bits of a gap on the array, to choose from; without a cost function, only the first is used.
-    seed : int
-        Seed of all random draws.
-    leave : sequence of str
-        Names of layers to leave alone, or shell patterns of them.
-    products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
-    network : Network or None
-        Graph of the module with its normalisation folded, which compressed models are to carry.
-    reader : OutputReader or None
-        Reader of the outputs, if those on a larger pool that includes this one were checked.
-
-    Returns
-    -------
-    Planner
-        The analysed network.
-
-    Raises
-    ------
-    InputError
-        If a bound of this kind has no meaning for the outputs, or the inputs, labels or weights do not fit. The check
-        comes before the analysis.
-    """
-    pool = Inputs.of(pool)
-    if labels is not None:
-        labels = check_labels("labels", labels, len(pool), positions=None)
-    module = _folded(module)
-    counts = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if counts.shape != (len(pool),) or not (counts >= 0).all():
-        raise InputError(f"weights must be [{len(pool)}] and not negative; found {list(counts.shape)}")
-    module = _laid_out(module, pool)
-    units, left_alone = _units(module, leave, products)
-    if reader is None:
-        reader, outputs = read_outputs(module, pool, kind)
-    else:
-        outputs = reader.run(module, pool)
-    labels = None if labels is None else check_labels_of(labels, len(pool), outputs, reader.kind)
-    seen = pool[np.arange(min(256, len(pool))) if analysed is None else np.asarray(analysed)]
-    compressor = LayerCompressor.of(analyse(module, seen, seed, reader=reader, leave=leave, products=products))
-    samples = [ScoreSample.of(each, labels, counts, seed) for each in outputs.values()] if reader.scores else []
-    settings = [(density, bits) for density in densities for bits in weight_bits]
-    candidates = []
-    with progress_bar("trying choices", len(units)) as advance:
-        for number in range(len(units)):
-            candidates.append(_candidates(compressor, number, settings, cost, index_bits))
-            advance()
-    first = [of_layer[0].choice for of_layer in candidates]
-    whole = _compressed(_folded(module), compressor, first, leave, products, network)
-    other_bytes = whole.size_bytes - sum(of_layer[0].costs["file_bytes"] for of_layer in candidates)
-    history = PlanningHistory(Calibration(len(units)), {})
-    return Planner(
-        module,
-        units,
-        left_alone,
-        pool,
-        counts,
-        reader,
-        outputs,
-        labels,
-        seen,
-        compressor,
-        samples,
-        candidates,
-        other_bytes,
-        history,
-        tuple(leave),
-        products,
-        network,
-    )
-
-
-def _folded(module: torch.nn.Module) -> torch.nn.Module:
+def folded(module: torch.nn.Module) -> torch.nn.Module:
     """Return a copy in evaluation mode whose weights are plain parameters and whose normalisation is folded."""
     check_parameters(module)
-    folded = plain_module(module).eval()
-    fold_normalisation(folded)
-    return folded
+    plain = plain_module(module).eval()
+    fold_normalisation(plain)
+    return plain
 
 
-def _laid_out(module: torch.nn.Module, pool: Inputs) -> torch.nn.Module:
-    """Return the module with the channels of its images last, which convolves faster, if it runs like that."""
-    axes = {values.dim() for values in (*module.parameters(), *module.buffers())}
-    if 4 not in axes or max(axes) > 4 or not len(pool):
-        return module
-    faster: torch.nn.Module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    try:
-        run_outputs(faster, pool[:1])
-    except InputError:  # it views images as vectors
-        return module
-    return faster
-
-
-def _units(
+def units_without_biases(
     module: torch.nn.Module, leave: Sequence[str], products: Products | None
 ) -> tuple[list[WeightUnit], dict[str, str]]:
     """Return the weights to compress, without their biases, and the reason why each other parameter is left alone."""
@@ -676,48 +626,34 @@ def _units(
     return [free_bias(unit, left_alone) for unit in units], left_alone
 
 
-def _compressed(
+def assembled(
     module: torch.nn.Module,
-    compressor: LayerCompressor,
-    choices: Sequence[Choice],
-    leave: Sequence[str],
-    products: Products | None,
+    units: Sequence[WeightUnit],
+    left_alone: Mapping[str, str],
+    layers: Sequence[CompressedLayer],
     network: Network | None,
 ) -> CompressedModel:
-    """Return the model of a module whose normalisation is folded, with one choice for each layer."""
-    units, left_alone = _units(module, leave, products)
-    layers = [compressor.compress(number, choice) for number, choice in enumerate(choices)]
+    """Return the compressed model of a module whose normalisation is folded, with its graph if that is known."""
     model = assemble(module, units, left_alone, layers, _TENSOR_BITS)
     return model if network is None else with_graph(model, network)
 
 
-def _candidates(
-    compressor: LayerCompressor,
-    number: int,
-    settings: Sequence[tuple[float, int]],
-    cost: Cost | None,
-    index_bits: Sequence[int],
-) -> list[Candidate]:
-    """Return the choices for one layer that no other choice dominates in effect and costs."""
-    unit = compressor.analysis.units[number]
-    candidates: list[Candidate] = []
-    at_once = max(1, _WEIGHTS_AT_ONCE // unit.weights.size)
-    for begin in range(0, len(settings), at_once):
-        part = settings[begin : begin + at_once]
-        layers = [compressor.compress(number, Choice(*setting)) for setting in part]
-        changes = np.square(unit.effects(np.stack([layer.weights() for layer in layers]))).mean(axis=1)
-        for setting, layer, change in zip(part, layers, changes, strict=True):
-            in_file = {"file_bytes": layer_file_bytes(layer)}
-            for gap_bits in index_bits if cost is not None else index_bits[:1]:
-                costs = in_file | (dict(cost(layer, gap_bits)) if cost is not None else {})
-                candidates.append(Candidate(Choice(*setting, gap_bits), float(change), costs))
-    table = np.array([[candidate.change, *candidate.costs.values()] for candidate in candidates])
-    return [candidate for candidate, optimal in zip(candidates, non_dominated(table), strict=True) if optimal]
+def _tensors(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _is_close(plan: Plan) -> bool:
+    """Return True if a plan keeps its tolerance and hardly any other could use more of it."""
+    tolerance, level = plan.tolerance, plan.confidence
+    assert level is not None
+    return plan.keeps_tolerance and (
+        plan.used >= _CLOSE_ENOUGH * tolerance.bound or level <= tolerance.confidence + _LEVELS
+    )
 
 
 def _judged(plan: Plan) -> Plan:
     """Return the plan with its verdict: feasible, binding and nearest."""
-    over = {} if plan.used <= plan.tolerance.bound else {"tolerance": plan.used}
+    over = {} if plan.keeps_tolerance else {"tolerance": plan.used}
     over |= {name: plan.costs[name] for name, bound in plan.budget.bounds.items() if plan.costs[name] > bound}
     tight = [name for name, bound in plan.budget.bounds.items() if plan.costs[name] > 0.97 * bound]
     return dataclasses.replace(

@@ -11,8 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 
-from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
-from compress.weight_sharing import MOST_POINTS, Initialisation, nearest_codes, share_weights, shared_values
+from compress.pruning import (
+    balanced_mask,
+    cubic_schedule,
+    global_masks,
+    magnitude_mask,
+    magnitude_thresholds,
+    mask_above,
+)
+from compress.weight_sharing import (
+    MOST_POINTS,
+    Initialisation,
+    nearest_codes,
+    optimal_centroids,
+    share_weights,
+    shared_values,
+)
 from traces import InputError
 
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -230,3 +244,23 @@ def test_fewer_weights_than_centroids_are_represented_exactly() -> None:
 def test_weight_bits_out_of_range_are_refused() -> None:
     with pytest.raises(InputError, match="weight_bits=9 must be 1 to 8"):
         share_weights(np.ones(3), np.ones(3, dtype=bool), 9)
+
+
+def test_centroids_of_several_numbers_come_from_one_table() -> None:
+    stream = np.random.default_rng(0)
+    weights = stream.normal(size=(60, 50)).astype(np.float32)
+    kept, importances = magnitude_mask(weights, 0.6), stream.random((60, 50)) + 0.1
+    numbers = (1, 3, 7, 15, 31)
+    for number, centroids in zip(numbers, optimal_centroids(weights, kept, importances, 0.5, numbers), strict=True):
+        alone, _ = shared_values(weights.ravel(), number, kept.ravel(), importances.ravel() + 0.5)
+        assert np.array_equal(centroids, alone)
+
+
+def test_thresholds_of_several_densities_come_from_one_sort() -> None:
+    weights = np.round(np.random.default_rng(0).normal(size=(50, 40)), 1)  # with ties and zeros
+    densities = (1.0, 0.5, 0.11, 1e-9)
+    for density, threshold in zip(densities, magnitude_thresholds(weights, densities), strict=True):
+        order = np.argsort(-np.abs(weights).ravel(), kind="stable")[: max(1, round(density * 2000))]
+        expected = np.zeros(2000, bool)
+        expected[order] = True
+        assert np.array_equal(mask_above(weights, threshold), expected.reshape(50, 40) & (weights != 0))

@@ -7,7 +7,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
@@ -22,7 +23,7 @@ _NO_TORCH = (
     "error: this command trains or loads a network and needs PyTorch, which is not installed; install the extra: "
     "pip install 'eie-codesign[train]'"
 )
-_INTERRUPTED = "interrupted: files are whole or absent, and steps that the main job has finished are kept"
+_INTERRUPTED = "no file is half-written"
 
 
 def run(command: Callable[[], object]) -> None:
@@ -37,12 +38,21 @@ def run(command: Callable[[], object]) -> None:
         if error.name != "torch":
             raise
         sys.exit(_say(_NO_TORCH, status=2))
-    except KeyboardInterrupt:
-        sys.exit(_say(_INTERRUPTED, status=130))
+    except KeyboardInterrupt as interrupt:
+        sys.exit(_say(f"interrupted: {str(interrupt) or _INTERRUPTED}", status=130))
     except BrokenPipeError:
         # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+@contextmanager
+def if_interrupted(consequence: str) -> Iterator[None]:
+    """State the consequence of an interruption in its message, such as what is kept and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(consequence) from None
 
 
 @dataclass(frozen=True)

@@ -125,3 +125,8 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[], None]]:
         yield progress.advance
     finally:
         progress.stop()
+
+
+def say(line: str) -> None:
+    """Print a line about a long step on standard error."""
+    print(line, file=sys.stderr, flush=True)

@@ -16,10 +16,11 @@ from torch.nn.utils import parametrizations
 
 from compress.modules import plain_module
 from compress.planning.committee import choose_inputs
+from compress.planning.losses import Loss
 from compress.planning.outputs import read_outputs, run_batches, run_outputs
 from compress.planning.pipeline import plan
 from compress.planning.plan import Plan, Tolerance
-from compress.planning.planner import make_planner
+from compress.planning.preparation import make_planner
 from compress.planning.watch import watch
 from traces import AnyInputs, InputError, Inputs
 
@@ -90,28 +91,49 @@ def normalised(values: Any) -> Any:
     return torch.nn.functional.normalize(values, dim=-1)
 
 
+def within(**bound: float) -> Tolerance:
+    """Return a tolerance that the mean over the pool alone must keep."""
+    return Tolerance(**bound, confidence=0.5)  # type: ignore[arg-type]
+
+
 WORDS = np.random.default_rng(1).integers(0, 20, (80, 5))
 CASES: dict[str, tuple[Callable[[], torch.nn.Module], AnyInputs, Tolerance]] = {
-    "tokens, divergence": (lambda: made(Sequences), drawn(40, 7, 6), Tolerance(divergence=0.003)),
-    "tokens, answers": (lambda: made(Sequences), drawn(40, 7, 6), Tolerance(accuracy_drop=0.05)),
-    "tokens, cosine": (lambda: made(Sequences), drawn(40, 7, 6), Tolerance(cosine=0.02)),
-    "pixels, divergence": (lambda: made(Pixels), drawn(20, 2, 8, 8), Tolerance(divergence=0.003)),
-    "pixels, answers": (lambda: made(Pixels, True), drawn(20, 2, 8, 8), Tolerance(accuracy_drop=0.05)),
-    "pixels, relative": (lambda: made(Pixels), drawn(20, 2, 8, 8), Tolerance(relative_error=0.05)),
-    "several, relative": (lambda: made(Several), (drawn(80, 10), WORDS), Tolerance(relative_error=0.05)),
+    "tokens, divergence": (lambda: made(Sequences), drawn(40, 7, 6), within(divergence=0.003)),
+    "tokens, answers": (lambda: made(Sequences), drawn(40, 7, 6), within(accuracy_drop=0.05)),
+    "tokens, cosine": (lambda: made(Sequences), drawn(40, 7, 6), within(cosine=0.02)),
+    "pixels, divergence": (lambda: made(Pixels), drawn(20, 2, 8, 8), within(divergence=0.003)),
+    "pixels, answers": (lambda: made(Pixels, True), drawn(20, 2, 8, 8), within(accuracy_drop=0.05)),
+    "pixels, relative": (lambda: made(Pixels), drawn(20, 2, 8, 8), within(relative_error=0.05)),
+    "several, relative": (
+        lambda: made(Several),
+        (drawn(80, 10), WORDS),
+        within(relative_error=0.05),
+    ),
     "several by name": (
         lambda: made(Several, True),
         {"words": WORDS, "image": drawn(80, 10)},
-        Tolerance(relative_error=0.05),
+        within(relative_error=0.05),
     ),
-    "several, divergence": (lambda: made(Several, False, 10), (drawn(80, 10), WORDS), Tolerance(divergence=0.05)),
-    "regression": (lambda: made(Head, lambda each: each[:, 0], 1), drawn(120, 40), Tolerance(relative_error=0.3)),
-    "one output": (lambda: made(Head, lambda each: each, 1), drawn(120, 40), Tolerance(relative_error=0.3)),
-    "embeddings": (lambda: made(Head, normalised, 32), drawn(120, 40), Tolerance(cosine=0.02)),
+    "several, divergence": (
+        lambda: made(Several, False, 10),
+        (drawn(80, 10), WORDS),
+        within(divergence=0.05),
+    ),
+    "regression": (
+        lambda: made(Head, lambda each: each[:, 0], 1),
+        drawn(120, 40),
+        within(relative_error=0.3),
+    ),
+    "one output": (
+        lambda: made(Head, lambda each: each, 1),
+        drawn(120, 40),
+        within(relative_error=0.3),
+    ),
+    "embeddings": (lambda: made(Head, normalised, 32), drawn(120, 40), within(cosine=0.02)),
     "probabilities of tokens": (
         lambda: torch.nn.Sequential(made(Sequences), torch.nn.Softmax(-1)),
         drawn(40, 7, 6),
-        Tolerance(divergence=0.003),
+        within(divergence=0.003),
     ),
 }
 
@@ -143,17 +165,19 @@ def test_a_plan_keeps_its_bound_and_networks_of_other_weights_break_it(name: str
     again = make()
     model = found.apply(module)
     model.load_into(again)
-    before, after = (read(each, inputs, tolerance) for each in (module, again))
-    assert tolerance.measure(before, after, None) == pytest.approx(found.measured, rel=1e-3)
+    measured_on = found.planner.pool
+    before, after = (read(each, measured_on, tolerance) for each in (module, again))
+    assert Loss.of(tolerance.loss).mean(before, after) == pytest.approx(found.measured, rel=1e-3)
     assert found.costs["file_bytes"] == model.size_bytes
-    finest = make_planner(module, inputs, kind=tolerance.kind, densities=(1.0,), weight_bits=(6,))
+    finest = make_planner(module, inputs, loss=tolerance.loss, densities=(1.0,), weight_bits=(6,))
     assert model.without_graph().size_bytes < finest.compress(module, finest.plan(tolerance)).size_bytes
-    report = watch(module, model, inputs, tolerance, plan=found)
+    report = watch(module, model, measured_on, tolerance, plan=found)
     assert report.used.mean == pytest.approx(found.measured, rel=1e-3)
-    assert (report.divergence is None) == (tolerance.kind in ("relative_error", "cosine"))
-    usual = Tolerance(**{tolerance.kind: 2 * tolerance.bound})
+    scored = report.tolerance.name == "kl" or "kl" in report.others
+    assert scored == (tolerance.loss not in ("relative-error", "cosine"))
+    loss = Loss.of(tolerance.loss)
     for kind, other in copies(make()).items():
-        assert usual.measure(before, read(other, inputs, tolerance), None) > usual.bound, kind
+        assert loss.mean(before, read(other, measured_on, tolerance)) > 2 * tolerance.bound, kind
 
 
 def read(module: torch.nn.Module, inputs: AnyInputs, tolerance: Tolerance) -> dict[str, np.ndarray]:
@@ -167,7 +191,7 @@ def read(module: torch.nn.Module, inputs: AnyInputs, tolerance: Tolerance) -> di
 def test_the_predicted_change_is_that_of_small_random_changes(name: str) -> None:
     make, inputs, tolerance = CASES[name]
     module = make()
-    planner = make_planner(module, inputs, kind=tolerance.kind, **FEW)
+    planner = make_planner(module, inputs, loss=tolerance.loss, evaluation=inputs, **FEW)
     draw = np.random.default_rng(0)
     moved, weights = copy.deepcopy(planner.module), {}
     state = dict(moved.named_parameters())
@@ -176,7 +200,8 @@ def test_the_predicted_change_is_that_of_small_random_changes(name: str) -> None
         weights[unit.name] = unit.weights + step
         state[f"{unit.name}.weight"].data += torch.from_numpy(step)
     change = planner.analysis.predicted_change(weights)
-    used = tolerance.measure(planner.outputs, planner.run(moved), None)
+    used = float(planner.loss.squares(planner.outputs, planner.run(moved)).mean())
+    used = used**0.5 if planner.loss.name == "relative-error" else used  # of outputs that change by their mean square
     assert planner.expected(tolerance, change) == pytest.approx(used, rel=0.4)
     assert planner.change_of(tolerance, planner.expected(tolerance, change)) == pytest.approx(change, rel=0.02)
 
@@ -184,35 +209,40 @@ def test_the_predicted_change_is_that_of_small_random_changes(name: str) -> None
 def test_outputs_that_differ_little_from_input_to_input_need_a_bound_that_sees_it() -> None:
     module = made(Head, lambda each: 1000 + each, 5)
     pool = drawn(60, 40)
-    sentence = "relative_error must be below that of a network that gives the same outputs for all inputs"
+    sentence = r"relative-error must be at most \d+% of the loss of outputs that are the same for all inputs"
     with pytest.raises(InputError, match=sentence):
-        plan(module, pool, tolerance=Tolerance(relative_error=0.01), **FEW)
+        plan(module, pool, tolerance=within(relative_error=0.01), **FEW)
     alike = made(Head, lambda each: 30 + each, 5)
-    with pytest.raises(InputError, match="cosine must be below that of a network that gives the same"):
-        plan(alike, pool, tolerance=Tolerance(cosine=0.01), **FEW)
+    with pytest.raises(InputError, match=r"cosine must be at most \d+% of the loss of outputs that are the same"):
+        plan(alike, pool, tolerance=within(cosine=0.01), **FEW)
     mostly_one = made(Pixels)
     with torch.no_grad():
         mostly_one.last.bias[1] += 5.0  # type: ignore[union-attr, index, operator]
-    with pytest.raises(InputError, match="accuracy_drop must be below that of a network that gives the same"):
-        plan(mostly_one, drawn(20, 2, 8, 8), tolerance=Tolerance(accuracy_drop=0.02), **FEW)
+    with pytest.raises(InputError, match=r"answers must be at most \d+% of the loss of outputs that are the same"):
+        plan(mostly_one, drawn(20, 2, 8, 8), tolerance=within(accuracy_drop=0.02), **FEW)
 
 
 @pytest.mark.parametrize(
     ("end", "outputs", "kind", "sentence"),
     [
-        (lambda each: each, 1, "cosine", r"vectors \[inputs, values\] of two values .* bound relative_error instead"),
-        (lambda each: each[:, 0], 1, "cosine", "bound relative_error instead"),
-        (lambda each: each.argmax(dim=1), 4, "relative_error", "must be floating-point for the bound relative_error"),
-        (lambda each: 0 * each, 4, "relative_error", "must not all be 0, as a relative_error is relative to them"),
+        (lambda each: each, 1, "cosine", r"vectors \[inputs, values\] of two values .* take the loss relative-error"),
+        (lambda each: each[:, 0], 1, "cosine", "take the loss relative-error"),
+        (lambda each: each.argmax(dim=1), 4, "relative_error", "must be floating-point for the loss relative-error"),
+        (
+            lambda each: 0 * each,
+            4,
+            "relative_error",
+            "must not all be 0, as the loss relative-error is",
+        ),
         (lambda each: each / 0, 4, "cosine", "must be finite; found NaN or infinity"),
         (lambda each: each.detach(), 4, "relative_error", "must have derivatives by the weights"),
-        (lambda each: (each, each[:, :1]), 4, "divergence", r"outputs, '1', must be class scores, .* \[\d+, 1\]"),
+        (lambda each: (each, each[:, :1]), 4, "kl", r"outputs, '1', must be class scores, .* \[\d+, 1\]"),
     ],
 )
 def test_a_bound_without_meaning_for_the_outputs_is_refused(
     end: Callable[[Any], Any], outputs: int, kind: str, sentence: str
 ) -> None:
-    tolerance = Tolerance(**{kind: 0.01})
+    tolerance = Tolerance(0.01, kind)
     with pytest.raises(InputError, match=sentence):
         plan(made(Head, end, outputs), drawn(60, 40), tolerance=tolerance, **FEW)
 
@@ -220,11 +250,15 @@ def test_a_bound_without_meaning_for_the_outputs_is_refused(
 def test_labels_are_those_of_the_positions_of_one_output() -> None:
     module, pool = made(Pixels), drawn(20, 2, 8, 8)
     labels = run_batches(module, pool).argmax(axis=1)
-    found = plan(module, pool, labels=labels, tolerance=Tolerance(accuracy_drop=0.05), **FEW)
+    found = plan(module, pool, labels=labels, tolerance=within(accuracy_drop=0.05), **FEW)
     again = made(Pixels)
     found.apply(module).load_into(again)
-    assert found.measured == pytest.approx((run_batches(again, pool).argmax(axis=1) != labels).mean())
-    few = plan(module, pool, labels=labels, tolerance=Tolerance(accuracy_drop=0.05), committee=10, **FEW)
+    measured_on = found.planner.pool
+    assert found.planner.labels is not None
+    assert found.measured == pytest.approx(
+        (run_batches(again, measured_on).argmax(axis=1) != found.planner.labels).mean()
+    )
+    few = plan(module, pool, labels=labels, tolerance=within(accuracy_drop=0.05), committee=10, **FEW)
     assert 3 <= len(few.inputs) <= 10
     for wrong, sentence in (
         (labels[:, 0], r"whole numbers \[inputs, 8, 8\], for each position .*; found shape \[20, 8\]; give one label"),
@@ -237,38 +271,36 @@ def test_labels_are_those_of_the_positions_of_one_output() -> None:
             make_planner(module, pool, wrong)
     with pytest.raises(InputError, match="labels are those of one output; found the outputs 0, 2; wrap the network"):
         make_planner(made(Several), (drawn(80, 10), WORDS), np.zeros(80))
-    with pytest.raises(InputError, match="labels have no effect on the bound cosine; leave them out"):
-        make_planner(module, pool, labels, kind="cosine")
+    with pytest.raises(InputError, match="labels have no effect on the loss cosine; leave them out"):
+        make_planner(module, pool, labels, loss="cosine")
 
 
 def test_a_planner_keeps_bounds_of_its_kind() -> None:
-    planner = make_planner(made(Sequences), drawn(40, 7, 6), kind="cosine", **FEW)
-    with pytest.raises(
-        InputError, match="analysed for, cosine; found divergence; make another planner, with kind='div"
-    ):
-        planner.plan(Tolerance(divergence=0.1))
-    scores = make_planner(made(Sequences), drawn(40, 7, 6), **FEW)
-    assert scores.plan(Tolerance(accuracy_drop=0.1)).feasible
-    text = planner.plan(Tolerance(cosine=0.1)).to_json()
-    assert Plan.from_json(text).tolerance == Tolerance(cosine=0.1)
+    planner = make_planner(made(Sequences), drawn(40, 7, 6), loss="cosine", **FEW)
+    with pytest.raises(InputError, match="analysed, those of cosine; found kl; make another planner, with loss='kl"):
+        planner.plan(within(divergence=0.1))
+    scores = make_planner(made(Sequences), drawn(40, 7, 6), loss="kl", **FEW)
+    assert scores.plan(within(accuracy_drop=0.1)).feasible
+    text = planner.plan(within(cosine=0.1)).to_json()
+    assert Plan.from_json(text).tolerance == within(cosine=0.1)
 
 
 def test_a_committee_chooses_inputs_for_every_bound() -> None:
     module, pool = made(Several), Inputs.of((drawn(80, 10), WORDS))
-    for tolerance in (Tolerance(relative_error=0.1), Tolerance(divergence=0.1)):
+    for tolerance in (within(relative_error=0.1), within(divergence=0.1)):
         found = plan(module, pool, tolerance=tolerance, committee=20, **FEW)
         assert 10 < len(found.inputs) <= 20
-    with pytest.raises(InputError, match="measure has no effect on the bound relative_error; found 'votes'"):
-        choose_inputs(module, pool, 20, Tolerance(relative_error=0.1), measure="votes")
+    with pytest.raises(InputError, match="measure has no effect on the loss relative-error; found 'votes'"):
+        choose_inputs(module, pool, 20, within(relative_error=0.1), measure="votes")
     with pytest.raises(InputError, match=r"found 3 of 3 in it"):
-        plan(module, pool, tolerance=Tolerance(relative_error=0.1), evaluation=pool[:3])
+        plan(module, pool, tolerance=within(relative_error=0.1), evaluation=pool[:3])
     with pytest.raises(InputError, match="the evaluation must have the inputs of the pool, 0, 1; found 0"):
-        plan(module, pool, tolerance=Tolerance(relative_error=0.1), evaluation=drawn(3, 10))
+        plan(module, pool, tolerance=within(relative_error=0.1), evaluation=drawn(3, 10))
 
 
 def test_inputs_of_another_type_work_or_are_refused_with_what_to_call() -> None:
     module, pool = made(Sequences), drawn(40, 7, 6)
-    tolerance = Tolerance(divergence=0.01)
+    tolerance = within(divergence=0.005)
     one, two = (plan(module, each, tolerance=tolerance, **FEW) for each in (pool, pool.astype(np.float64)))
     assert one.to_json() == two.to_json()
     with pytest.raises(InputError, match=r"give images\.astype\(np\.float32\), scaled as in training"):
@@ -296,35 +328,36 @@ def test_inputs_of_another_type_work_or_are_refused_with_what_to_call() -> None:
 def test_weights_that_are_computed_are_planned_and_watched_as_computed() -> None:
     module = made(Sequences)
     module.first = parametrizations.weight_norm(module.first)  # type: ignore[arg-type]
-    pool, tolerance = drawn(40, 7, 6), Tolerance(divergence=0.01)
+    pool, tolerance = drawn(40, 7, 6), within(divergence=0.005)
     found = plan(module, pool, tolerance=tolerance, **FEW)
-    assert watch(module, found.apply(module), pool, tolerance, plan=found).used.mean == pytest.approx(found.measured)
+    report = watch(module, found.apply(module), found.planner.pool, tolerance, plan=found)
+    assert report.used.mean == pytest.approx(found.measured)
     assert "first.parametrizations.weight.original0" in module.state_dict()
     assert plan(plain_module(module), pool, tolerance=tolerance, **FEW).choices == found.choices
 
 
 def test_named_layers_are_left_alone() -> None:
     module, pool = made(Sequences), drawn(40, 7, 6)
-    found = plan(module, pool, tolerance=Tolerance(divergence=0.01), leave=["la*"], **FEW)
+    found = plan(module, pool, tolerance=within(divergence=0.005), leave=["la*"], **FEW)
     model = found.apply(module)
     assert [layer.name for layer in model.layers] == ["first"]
     assert "last.weight" in model.tensors
-    assert choose_inputs(module, pool, 10, Tolerance(divergence=0.01), leave=["last"]).places.size
+    assert choose_inputs(module, pool, 10, within(divergence=0.005), leave=["last"]).places.size
 
 
 def test_a_plan_and_a_report_leave_modes_as_they_were() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Dropout(), torch.nn.Linear(8, 4)).train()
     module[2].eval()
-    pool, tolerance = drawn(40, 6), Tolerance(divergence=0.01)
+    pool, tolerance = drawn(40, 6), within(divergence=0.005)
     found = plan(module, pool, tolerance=tolerance, committee=10, **FEW)
     watch(module, found.apply(module), pool, tolerance)
-    read_outputs(module, Inputs.of(pool), "divergence")
+    read_outputs(module, Inputs.of(pool), "kl")
     assert [part.training for part in module.modules()] == [True, True, True, False]
 
 
 def test_many_positions_are_sampled_for_expected_changes() -> None:
-    planner = make_planner(made(Pixels), drawn(6, 2, 90, 80), densities=(1.0, 0.5), weight_bits=(3,))
-    sample = planner.samples[0]
+    planner = make_planner(made(Pixels), drawn(6, 2, 90, 80), loss="kl", densities=(1.0, 0.5), weight_bits=(3,))
+    sample = planner.random_changes.parts[0]
     assert sample.noise.shape[1] * 3 <= 2**15 < planner.outputs["output"].size
     assert sample.freedom == 90 * 80 * 2
-    assert planner.plan(Tolerance(divergence=0.01)).measured is not None
+    assert planner.plan(within(divergence=0.005)).measured is not None

@@ -114,7 +114,7 @@ def test_a_run_that_is_cut_off_leaves_whole_files_and_goes_on(
         _, said = job.communicate()
     # 130, or SIGINT's own status (a shell shows 130 for both) where Python was interrupted in the midst of an eval
     assert job.returncode in ((-9,) if signal_sent == signal.SIGKILL else (130, -2)), said
-    assert signal_sent == signal.SIGKILL or "interrupted: files are whole or absent" in said
+    assert signal_sent == signal.SIGKILL or "interrupted: finished steps are kept in " in said
     assert {path.name for path in folder.iterdir()} == {".lock", "trained.npz", "stages.json"}
     monkeypatch.setattr(main_job, "_recipe", lambda _: main_job._Recipe(40, 1, 64))  # the rest in less time
     done = run_command(*command[2:], folder=tmp_path)

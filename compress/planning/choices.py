@@ -1,0 +1,107 @@
+"""Choices for one layer, tried on it alone: their effect on the outputs and their costs (PyTorch needed)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compress.planning.analysis_folder import AnalysisFolder
+from compress.planning.layer_compression import LayerCompressor
+from compress.planning.plan import Candidate, Choice
+from traces import CompressedLayer
+from traces.pareto import non_dominated
+from traces.shell.progress import progress_bar
+
+#: Costs of a compressed layer on an array with gaps of this many bits, by the names of a budget's bounds.
+Cost = Callable[[CompressedLayer, int], Mapping[str, float]]
+
+DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)
+WEIGHT_BITS = (2, 3, 4, 5, 6)
+_FEW_LAYERS = 8  # of fewer, plans are coarse unless densities are close
+_WEIGHTS_AT_ONCE = 2**23  # of several choices, whose effects are computed together
+
+
+def usual_densities(layers: int) -> tuple[float, ...]:
+    """Return the densities to choose from by default: `DENSITIES`, and those between them for a few layers."""
+    if layers > _FEW_LAYERS:
+        return DENSITIES
+    between = [round(math.sqrt(a * b), 3) for a, b in itertools.pairwise(DENSITIES)]
+    return tuple(sorted((*DENSITIES, *between), reverse=True))
+
+
+def tried_choices(
+    compressor: LayerCompressor,
+    densities: Sequence[float],
+    weight_bits: Sequence[int] = WEIGHT_BITS,
+    index_bits: Sequence[int] = (4,),
+    cost: Cost | None = None,
+    folder: AnalysisFolder | None = None,
+) -> list[list[Candidate]]:
+    """Try all choices on each layer alone.
+
+    Parameters
+    ----------
+    compressor : LayerCompressor
+        Compressor of the analysed network.
+    densities, weight_bits : sequence of float, sequence of int
+        Choices for each layer.
+    index_bits : sequence of int
+        Bits of a gap on the array, to choose from; without a cost function, only the first is used.
+    cost : Cost or None
+        Costs of a compressed layer on an array.
+    folder : AnalysisFolder or None
+        Folder that keeps the choices of each layer, unless the cost function has no `origin`.
+
+    Returns
+    -------
+    list of list of Candidate
+        For each layer, the choices that no other choice dominates in effect and costs.
+    """
+    index_bits = tuple(index_bits) if cost is not None else tuple(index_bits)[:1]
+    origin: dict[str, Any] = {"densities": list(densities), "weight_bits": list(weight_bits)}
+    origin |= {"index_bits": list(index_bits), "cost": None if cost is None else getattr(cost, "origin", None)}
+    if cost is not None and origin["cost"] is None:
+        folder = None  # another cost function could not be told from this one
+    units = compressor.analysis.units
+    tried = []
+    with progress_bar("trying choices", len(units)) as advance:
+        for number in range(len(units)):
+            kept = None if folder is None else folder.choices(origin, number)
+            if kept is None:
+                candidates = _tried(compressor, number, densities, weight_bits, index_bits, cost)
+                if folder is not None:
+                    folder.write_choices(origin, number, [dataclasses.asdict(each) for each in candidates])
+            else:
+                candidates = [Candidate(Choice(**each.pop("choice")), **each) for each in kept]
+            tried.append(candidates)
+            advance()
+    return tried
+
+
+def _tried(
+    compressor: LayerCompressor,
+    number: int,
+    densities: Sequence[float],
+    weight_bits: Sequence[int],
+    index_bits: Sequence[int],
+    cost: Cost | None,
+) -> list[Candidate]:
+    unit = compressor.analysis.units[number]
+    at_once = max(1, _WEIGHTS_AT_ONCE // unit.probes.shape[1])
+    every = compressor.tried(number, densities, weight_bits)
+    candidates = []
+    while some := list(itertools.islice(every, at_once)):
+        effects = unit.effects(np.stack([tried.weights for tried in some]))
+        for tried, change in zip(some, np.square(effects).mean(axis=-1).tolist(), strict=True):
+            choice, in_file = Choice(tried.density, tried.weight_bits), {"file_bytes": tried.file_bytes}
+            layer = tried.layer if tried.whole or cost is None else compressor.compress(number, choice)
+            for gap_bits in index_bits:
+                costs = in_file if cost is None else in_file | dict(cost(layer, gap_bits))
+                candidates.append(Candidate(dataclasses.replace(choice, index_bits=gap_bits), change, costs))
+    table = np.array([[candidate.change, *candidate.costs.values()] for candidate in candidates])
+    return [candidate for candidate, optimal in zip(candidates, non_dominated(table), strict=True) if optimal]

@@ -1,0 +1,261 @@
+"""Preparation of plans: inputs are split, the network is analysed, choices are tried (PyTorch needed)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from compress.modules import WeightUnit
+from compress.planning.analysis import SAMPLED_WEIGHTS, Products, analyse
+from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, digest_of_inputs
+from compress.planning.calibration import Calibration
+from compress.planning.choices import WEIGHT_BITS, Cost, tried_choices, usual_densities
+from compress.planning.estimate import estimate_planning
+from compress.planning.layer_compression import LayerCompressor, layer_file_bytes
+from compress.planning.losses import AUTO, Loss, LossFunction, RandomChanges
+from compress.planning.outputs import read_outputs, run_outputs
+from compress.planning.overfitting import overfitting_note
+from compress.planning.plan import Candidate
+from compress.planning.planner import Planner, PlanningHistory, assembled, folded, units_without_biases
+from traces import AnyInputs, CompressedLayer, InputError, Inputs, Network
+from traces.arrays import Floats, Integers64, Numbers
+from traces.shell.progress import say
+from traces.torch_modules import named_tensors
+
+MOST_ANALYSED = 256
+"""Most inputs that are analysed by default; the others are measured."""
+_WORTH_SAYING_S = 10.0
+
+
+def make_planner(
+    module: torch.nn.Module,
+    pool: AnyInputs,
+    labels: Numbers | None = None,
+    *,
+    loss: str | LossFunction | Loss = AUTO,
+    bound: float | None = None,
+    checked: Loss | None = None,
+    weights: Floats | None = None,
+    analysed: Sequence[int] | None = None,
+    evaluation: AnyInputs | None = None,
+    evaluation_labels: Numbers | None = None,
+    cost: Cost | None = None,
+    densities: Sequence[float] | None = None,
+    weight_bits: Sequence[int] = WEIGHT_BITS,
+    index_bits: Sequence[int] = (4,),
+    seed: int = 0,
+    leave: Sequence[str] = (),
+    products: Products | None = None,
+    network: Network | None = None,
+    folder: str | os.PathLike[str] | None = None,
+) -> Planner:
+    """Analyse a network, try all choices on each layer alone, and return the planner.
+
+    The inputs are split: some are analysed, plans are measured on the others. A measurement on inputs that were
+    analysed would show too small a loss, because layers are compressed so that the outputs on these change least.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        The trained network; it is left as it is.
+    pool : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        Inputs to plan on, as `traces.Inputs.of` takes them; at least two.
+    labels : int [inputs] or [inputs, positions], or None
+        Right class of each input of the pool, or of its positions: the place of its output.
+    loss : str, callable or Loss
+        What tolerances bound (`compress.planning.losses`); by default it follows from labels, inputs and outputs. A
+        planner for class scores plans for each of the losses accuracy, answers and kl.
+    bound : float or None
+        Bound of a plan to come; checked before the analysis.
+    checked : Loss or None
+        Loss that was checked with its bound on a larger pool that includes this one, instead of `loss`.
+    weights : float [inputs] or None
+        Weight of each input of the pool in a mean over it, if it was not drawn evenly (`choose_inputs`); 1 each by
+        default.
+    analysed : sequence of int or None
+        Places in the pool of the inputs that are analysed; by default a random half, at most `MOST_ANALYSED`.
+    evaluation : inputs like the pool, or None
+        Inputs that the network has never seen, to measure plans on; by default the part of the pool that is not
+        analysed.
+    evaluation_labels : int [inputs] or [inputs, positions], or None
+        Labels of the evaluation, if the pool has labels.
+    cost : Cost or None
+        Costs of a compressed layer on an array: latency_us, energy_nj, sram_bytes_per_pe, or some of them. Its
+        attribute `origin`, if it has one, tells it from others in the folder; without it, choices are not kept.
+    densities : sequence of float or None
+        Densities to choose from for each layer; `usual_densities` by default.
+    weight_bits : sequence of int
+        Bits of a code to choose from for each layer.
+    index_bits : sequence of int
+        Bits of a gap on the array, to choose from; without a cost function, only the first is used.
+    seed : int
+        Seed of all random draws.
+    leave : sequence of str
+        Names of layers to leave alone, or shell patterns of them.
+    products : Mapping[str, str or (str, Arrangement)] or None
+        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+    network : Network or None
+        Graph of the module with its normalisation folded, which compressed models are to carry.
+    folder : path or None
+        Folder that keeps analyses and runs; what it has of the same network, inputs and loss is not computed again.
+
+    Returns
+    -------
+    Planner
+        The analysed network.
+
+    Raises
+    ------
+    InputError
+        If the loss has no meaning for the outputs or cannot be known, a network without any knowledge could keep the
+        bound, or the inputs, labels or weights do not fit. The checks come before the analysis.
+    """
+    pool = Inputs.of(pool)
+    module = folded(module)
+    counts = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if counts.shape != (len(pool),) or not (counts >= 0).all():
+        raise InputError(f"weights must be [{len(pool)}] and not negative; found {list(counts.shape)}")
+    if evaluation_labels is not None and evaluation is None:
+        raise InputError("evaluation_labels are those of the evaluation; found none; give evaluation, too")
+    seen, others = _split(len(pool), analysed, seed, evaluation is not None)
+    module = _laid_out(module, pool)
+    units, left_alone = units_without_biases(module, leave, products)
+    densities = usual_densities(len(units)) if densities is None else densities
+    if checked is None:
+        taken, outputs = read_outputs(module, pool, loss, labels=labels, network=network)
+    else:
+        taken, outputs = checked, checked.read(run_outputs(module, pool))
+    labels = None if labels is None else taken.check_labels(labels, len(pool), outputs)
+    scores, right = (outputs, labels) if taken.scores else ({}, None)
+    if evaluation is not None:
+        measured = Inputs.of(evaluation)
+        counts = np.ones(len(measured))
+        if checked is None:
+            outputs, labels = _evaluated(module, measured, taken, evaluation_labels)
+        else:
+            outputs, labels = taken.read(run_outputs(module, measured)), None
+        note = overfitting_note(scores, outputs, right, labels) if taken.scores else None
+    else:
+        note = overfitting_note(scores, None, right)
+        measured, counts = pool[others], counts[others]
+        outputs = {name: values[others] for name, values in outputs.items()}
+        labels = None if labels is None else labels[others]
+    if bound is not None and checked is None:
+        taken.check_reach(bound, outputs, labels, counts)
+    analysed_inputs = pool[seen]
+    kept = None if folder is None else AnalysisFolder(folder, _origin(module, analysed_inputs, taken, seed, leave))
+    estimate = estimate_planning(module, units, analysed_inputs, len(measured), len(densities) * len(weight_bits))
+    if estimate.seconds > _WORTH_SAYING_S:
+        say(str(estimate))
+    with contextlib.nullcontext() if kept is None else kept.locked():
+        analysis = analyse(
+            module, analysed_inputs, seed, loss=taken, leave=leave, products=products, folder=kept, copy_weights=False
+        )
+        compressor = LayerCompressor.of(analysis)
+        candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept)
+    return Planner(
+        module,
+        units,
+        left_alone,
+        measured,
+        counts,
+        taken,
+        outputs,
+        labels,
+        analysed_inputs,
+        compressor,
+        RandomChanges.of(taken, outputs, labels, counts, seed),
+        candidates,
+        _other_bytes(module, units, left_alone, network, compressor, candidates),
+        PlanningHistory(Calibration(len(units)), {}),
+        tuple(leave),
+        products,
+        network,
+        kept,
+        () if note is None else (note,),
+        checked is not None,
+        others if evaluation is None else None,
+    )
+
+
+def _split(inputs: int, analysed: Sequence[int] | None, seed: int, evaluated: bool) -> tuple[Integers64, Integers64]:
+    """Return the places of the inputs that are analysed, and of the others, which plans may be measured on."""
+    if inputs < 2 and not evaluated:
+        raise InputError(
+            f"a plan needs at least two inputs, one to analyse and one to measure on; found {inputs}; give more inputs"
+        )
+    if analysed is None:
+        order = np.random.default_rng(seed).permutation(inputs)
+        number = min(MOST_ANALYSED, inputs if evaluated else inputs // 2)
+        return np.sort(order[:number]), np.sort(order[number:])
+    seen = np.asarray(analysed)
+    others = np.setdiff1d(np.arange(inputs), seen)
+    if not len(others) and not evaluated:
+        raise InputError(
+            f"analysed must leave inputs that plans are measured on; found all {inputs:,} of the pool; give fewer "
+            f"places, or an evaluation"
+        )
+    return seen, others
+
+
+def _evaluated(
+    module: torch.nn.Module, evaluation: Inputs, loss: Loss, labels: Numbers | None
+) -> tuple[dict[str, Floats], Numbers | None]:
+    """Return the outputs for the evaluation as the loss reads them, and its labels, both checked."""
+    if loss.name == "accuracy" and labels is None:
+        raise InputError(
+            "the loss accuracy needs labels of the evaluation, too; found none; give evaluation_labels, or take the "
+            "loss answers"
+        )
+    _, outputs = read_outputs(module, evaluation, loss, "the network's outputs for the evaluation", labels=labels)
+    return outputs, None if labels is None else loss.check_labels(labels, len(evaluation), outputs)
+
+
+def _origin(module: torch.nn.Module, inputs: Inputs, loss: Loss, seed: int, leave: Sequence[str]) -> dict[str, Any]:
+    """Return everything that an analysis depends on, for its folder."""
+    tensors = {name: values.detach().numpy() for name, values in named_tensors(module).items()}
+    return {
+        "network": digest_of_arrays(tensors),
+        "inputs": digest_of_inputs(inputs),
+        "outputs": "class scores" if loss.scores else loss.name,
+        "logarithms": list(loss.logarithms),
+        "seed": seed,
+        "leave": list(leave),
+    }
+
+
+def _laid_out(module: torch.nn.Module, pool: Inputs) -> torch.nn.Module:
+    """Return the module with the channels of its images last, which convolves faster, if it runs like that."""
+    axes = {values.dim() for values in (*module.parameters(), *module.buffers())}
+    if 4 not in axes or max(axes) > 4 or not len(pool):
+        return module
+    faster: torch.nn.Module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    try:
+        run_outputs(faster, pool[:1])
+    except InputError:  # it views images as vectors
+        return module
+    return faster
+
+
+def _other_bytes(
+    module: torch.nn.Module,
+    units: Sequence[WeightUnit],
+    left_alone: Mapping[str, str],
+    network: Network | None,
+    compressor: LayerCompressor,
+    candidates: Sequence[Sequence[Candidate]],
+) -> float:
+    """Return the bytes of the file that belong to no layer's matrix; of a large network, to a few bytes."""
+    if sum(unit.weights.size for unit in compressor.analysis.units) <= SAMPLED_WEIGHTS:
+        layers = [compressor.compress(number, of_layer[0].choice) for number, of_layer in enumerate(candidates)]
+    else:  # all weights pruned: quickly coded
+        codebook = np.zeros(4, np.float32)
+        layers = [CompressedLayer(unit.name, np.zeros(unit.view.shape, np.uint8), codebook) for unit in units]
+    whole = assembled(module, units, left_alone, layers, network)
+    return float(whole.size_bytes - sum(layer_file_bytes(layer) for layer in layers))

@@ -1,0 +1,190 @@
+"""Layers compressed alone: all choices at once, sweeps over rows, large layers by a sample (PyTorch needed)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+
+import torch
+
+from compress.planning import analysis as analysis_module
+from compress.planning import compensation, moments
+from compress.planning.analysis import Analysis, analyse
+from compress.planning.compensation import codebooks, error_spread, pruned_weights, shared_codes, stored_codebook
+from compress.planning.layer_compression import LayerCompressor, layer_file_bytes
+from compress.planning.moments import BlockMoment
+from compress.planning.plan import Choice
+from compress.pruning import magnitude_mask
+from traces import InputError
+from traces.arrays import Booleans, Floats, Floats32, Floats64
+
+DENSITIES, WEIGHT_BITS = (1.0, 0.4, 0.1), (2, 4, 5)
+
+
+def analysed(seed: int = 0) -> Analysis:
+    """Return the analysis of a convolution, a layer without a moment and a linear layer."""
+    torch.manual_seed(seed)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 24, 3),
+        torch.nn.ReLU(),
+        torch.nn.ConvTranspose2d(24, 20, 3, padding=2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(20 * 9, 40),
+    )
+    return analyse(module, np.random.default_rng(seed).normal(size=(6, 3, 7, 7)).astype(np.float32))
+
+
+def swept(weights: Floats, kept: Booleans, spread: list[Floats64], shared: Floats64 | None) -> Floats64:
+    """Return rows after a sweep, weight by weight: the readable model of the kernel."""
+    moved = weights.astype(np.float64)
+    for row, row_kept in zip(moved, kept, strict=True):
+        first = 0
+        for block in spread:
+            part = row[first : first + len(block)]
+            for j in range(len(block)):
+                before = part[j]
+                part[j] = 0 if not row_kept[first + j] else before
+                if row_kept[first + j] and shared is not None:
+                    part[j] = shared[np.abs(shared - before).argmin()]
+                part[j + 1 :] -= (before - part[j]) / block[j, j] * block[j, j + 1 :]
+            first += len(block)
+    return moved
+
+
+@pytest.mark.parametrize(("rows", "columns", "block"), [(3, 7, 1024), (21, 70, 1024), (13, 333, 150), (5, 600, 1024)])
+def test_a_sweep_moves_weight_after_weight(
+    rows: int, columns: int, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(moments, "MOST_COLUMNS", block)
+    monkeypatch.setattr(compensation, "_WEIGHTS_AT_ONCE", 16 * columns)
+    stream = np.random.default_rng(columns)
+    inputs = stream.normal(size=(900, 1)) + stream.normal(size=(900, columns))
+    spread = error_spread(BlockMoment.of_vectors(inputs))
+    assert len(spread) == -(-columns // block)
+    weights = stream.normal(size=(rows, columns)).astype(np.float32)
+    kept = magnitude_mask(weights, 0.4)
+    pruned = pruned_weights(weights, kept, spread)
+    assert np.allclose(pruned, swept(weights, kept, spread, None), atol=1e-5)
+    (shared,) = codebooks(pruned, kept, np.ones_like(weights), [3])
+    codebook = stored_codebook(shared)
+    codes = shared_codes(weights, kept, spread, shared)
+    model = swept(weights, kept, spread, np.unique(codebook[1:]).astype(np.float64))
+    assert np.array_equal(codebook[codes], model)
+    assert np.array_equal(codes != 0, kept)
+
+
+def test_all_choices_at_once_are_those_made_one_by_one() -> None:
+    compressor = LayerCompressor.of(analysed())
+    assert [unit.moment is None for unit in compressor.analysis.units] == [False, True, False]
+    for number, unit in enumerate(compressor.analysis.units):
+        tried = list(compressor.tried(number, DENSITIES, WEIGHT_BITS))
+        assert [(each.density, each.weight_bits) for each in tried] == [
+            (density, bits) for density in DENSITIES for bits in WEIGHT_BITS
+        ]
+        for each in tried:
+            layer = compressor.compress(number, Choice(each.density, each.weight_bits))
+            assert each.whole
+            assert np.array_equal(each.layer.codes, layer.codes)
+            assert np.array_equal(each.layer.codebook, layer.codebook)
+            assert np.array_equal(each.weights, layer.weights())
+            assert each.file_bytes == layer_file_bytes(layer)
+            assert np.array_equal(layer.codes != 0, magnitude_mask(unit.weights, each.density))
+
+
+def test_a_large_layer_is_tried_on_a_sample_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis_module, "SAMPLED_WEIGHTS", 3000)
+    torch.manual_seed(0)
+    inputs = np.random.default_rng(0).normal(size=(8, 100)).astype(np.float32)
+    compressor = LayerCompressor.of(analyse(torch.nn.Linear(100, 400), inputs))
+    (unit,) = compressor.analysis.units
+    assert unit.rows.size == 30
+    for tried in compressor.tried(0, DENSITIES, WEIGHT_BITS):
+        layer = compressor.compress(0, Choice(tried.density, tried.weight_bits))
+        assert not tried.whole
+        assert tried.weights.shape == (30, 100)
+        assert np.array_equal(tried.layer.codes != 0, (layer.codes != 0)[unit.rows])
+        assert tried.file_bytes == pytest.approx(layer_file_bytes(layer), rel=0.25)
+        lost = [
+            np.square(each - unit.weights[unit.rows]).mean() for each in (tried.weights, layer.weights()[unit.rows])
+        ]
+        assert lost[0] == pytest.approx(lost[1], rel=0.2)
+
+
+def test_the_rows_of_a_layer_in_threads_are_those_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    compressor = LayerCompressor.of(analysed())
+    alone = [compressor.compress(number, Choice(0.3, 4)) for number in range(3)]
+    monkeypatch.setattr("compress.planning.layer_compression._WEIGHTS_IN_THREADS", 1)
+    monkeypatch.setattr("compress.planning.layer_compression.processors", lambda: 3)
+    monkeypatch.setattr(compensation, "_WEIGHTS_AT_ONCE", 100)
+    for number, expected in enumerate(alone):
+        layer = compressor.compress(number, Choice(0.3, 4))
+        assert np.array_equal(layer.codes, expected.codes)
+        assert np.array_equal(layer.codebook, expected.codebook)
+        for tried in compressor.tried(number, (0.3,), (4,)):
+            assert np.array_equal(tried.layer.codes, expected.codes)
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    weights: Floats32 = np.array([[1.0, np.nan]], dtype=np.float32)
+    with pytest.raises(InputError, match="weights to share must be finite; found NaN or infinity"):
+        codebooks(weights, np.ones((1, 2), bool), np.ones((1, 2)), [2])
+    assert codebooks(weights, np.zeros((1, 2), bool), np.ones((1, 2)), [2])[0].tolist() == [0, 0, 0]
+
+
+def grouped(groups: int = 4, out: int = 32) -> tuple[torch.nn.Conv1d, Floats32]:
+    torch.manual_seed(1)
+    inputs = np.random.default_rng(1).normal(size=(6, 8, 40)).cumsum(axis=2).astype(np.float32)
+    return torch.nn.Conv1d(8, out, 5, groups=groups), inputs
+
+
+@pytest.mark.parametrize("block", [1024, 6])
+def test_the_rows_of_a_group_are_swept_with_its_own_spread(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(moments, "MOST_COLUMNS", block)
+    monkeypatch.setattr(compensation, "_WEIGHTS_AT_ONCE", 100)  # blocks of 10 rows, which cut groups of 8
+    module, inputs = grouped()
+    compressor = LayerCompressor.of(analyse(torch.nn.Sequential(module), inputs))
+    (unit,) = compressor.analysis.units
+    assert unit.moment is not None
+    assert unit.moment.groups == 4
+    patches = np.lib.stride_tricks.sliding_window_view(inputs, 5, axis=2).astype(np.float64)
+    layer = compressor.compress(0, Choice(0.4, 3))
+    kept = magnitude_mask(unit.weights, 0.4)
+    shared = np.unique(layer.codebook[1:]).astype(np.float64)
+    spread = error_spread(unit.moment)
+    for group in range(4):
+        rows, blocks = slice(8 * group, 8 * group + 8), len(spread) // 4
+        model = swept(unit.weights[rows], kept[rows], spread[blocks * group : blocks * group + blocks], shared)
+        assert np.allclose(layer.weights()[rows], model, atol=1e-6)
+        vectors = patches[:, 2 * group : 2 * group + 2].transpose(0, 2, 1, 3).reshape(-1, 10)
+        alone = error_spread(BlockMoment.of_vectors(vectors))
+        for found, expected in zip(spread[blocks * group : blocks * group + blocks], alone, strict=True):
+            assert np.allclose(found, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
+        lost = [
+            np.square(vectors @ (pruned - unit.weights[rows]).T).mean()
+            for pruned in (
+                pruned_weights(unit.weights, kept, spread, groups=unit.moment.group_of_rows(32))[rows],
+                pruned_weights(unit.weights, kept, None)[rows],
+            )
+        ]
+        assert lost[0] < 0.9 * lost[1]
+
+
+def test_a_sample_of_rows_of_groups_is_swept_with_their_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis_module, "SAMPLED_WEIGHTS", 200)
+    module, inputs = grouped(groups=8, out=64)
+    compressor = LayerCompressor.of(analyse(torch.nn.Sequential(module), inputs))
+    (unit,) = compressor.analysis.units
+    assert unit.moment is not None
+    assert len(unit.rows) == 40
+    groups = unit.moment.group_of_rows(64)
+    spread = error_spread(unit.moment)
+    for tried in compressor.tried(0, (0.4,), (3,)):
+        kept = magnitude_mask(unit.weights, 0.4)
+        shared = np.unique(tried.layer.codebook[1:]).astype(np.float64)
+        assert groups is not None
+        for row, place, weights in zip(range(40), unit.rows, tried.weights, strict=True):
+            of_row = unit.weights[place][None], kept[place][None]
+            model = swept(*of_row, [spread[groups[place]]], shared)
+            assert np.allclose(weights, model[0], atol=1e-6), row
