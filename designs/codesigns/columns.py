@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -30,6 +30,14 @@ VERIFIED_COLUMNS = [
     Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
     *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
     *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
+    *(
+        Column(f"{how}_loss_{end}", pa.float64(), "1", f"{end} end of the interval of the loss, {level}")
+        for how, level in (
+            ("predicted", "by predictions of measured plans from one another"),
+            ("measured", "of inputs that were not analysed, for inputs to come at a confidence level of 90 %"),
+        )
+        for end in ("lower", "upper")
+    ),
 ]
 """Columns of every verified design; `verified_row` gives their values."""
 FRONT_COLUMNS = [
@@ -57,13 +65,28 @@ TRIAL_COLUMNS = [
 ]
 
 
-def verified_row(predicted: CodesignPoint, measured: CodesignPoint) -> dict[str, Any]:
-    """Return the values of VERIFIED_COLUMNS for a design as predicted and as measured."""
+def verified_row(
+    predicted: CodesignPoint, measured: CodesignPoint, intervals: Mapping[str, Sequence[float]]
+) -> dict[str, Any]:
+    """Return the values of VERIFIED_COLUMNS for a design as predicted and as measured.
+
+    Parameters
+    ----------
+    predicted, measured : CodesignPoint
+        The design.
+    intervals : mapping of str to (float, float)
+        Intervals of the loss: predicted_loss and measured_loss.
+    """
     return {
         **measured.design.hardware,
         "choices": json.dumps(plain_choices(predicted.choices)),
         **{f"predicted_{name}": predicted.figures.get(name) for name in FIGURES},
         **{f"measured_{name}": measured.figures.get(name) for name in FIGURES},
+        **{
+            f"{how}_loss_{end}": intervals[f"{how}_loss"][place]
+            for how in ("predicted", "measured")
+            for place, end in enumerate(("lower", "upper"))
+        },
     }
 
 

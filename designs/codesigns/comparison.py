@@ -25,7 +25,7 @@ from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, CompressionAn
 from designs.codesigns.loop import analysed, run_study
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem
-from designs.codesigns.search import Search
+from designs.codesigns.search import Search, figure_of
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import costs_of, feasible_points
 from designs.hypervolume import CostBox, Hypervolume
@@ -86,8 +86,8 @@ def smallest_files(analysis: CompressionAnalysis, most_loss: float) -> list[dict
             files.append(choices)
     if not files:
         raise InputError(
-            f"{analysis.loss.figure} must be at most {most_loss:g}, which no compression reaches; allow more, or more "
-            f"bits"
+            f"{figure_of(analysis.loss)} must be at most {most_loss:g}, which no compression reaches; allow more, or "
+            f"more bits"
         )
     return files
 
@@ -135,7 +135,7 @@ def compare(
         return max(0.0, predicted.loss - step_loss), predicted.file_bytes
 
     aims = CodesignProblem(analysis, space, search).search.objectives
-    files = smallest_files(analysis, search.bounds.get(analysis.loss.figure, 1.0))
+    files = smallest_files(analysis, search.bounds.get(figure_of(analysis.loss), 1.0))
     best = [min(files, key=exceeded_loss_and_bytes)]
     arrays = Space({name: values for name, values in space.hardware.items() if name != "weight_bits"})
     problems = {

@@ -8,6 +8,7 @@ weight of work in this sum. The two others limit the predicted change of the out
 from __future__ import annotations
 
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,23 +17,25 @@ from functools import cached_property
 import numpy as np
 
 from compress.modules import plain_module, weight_units
+from compress.planning.analysis_folder import digest_of_arrays
 from compress.planning.knapsack import choose
 from compress.planning.layer_compression import layer_file_bytes
+from compress.planning.losses import AUTO, Loss, LossFunction, choose_loss
 from compress.planning.outputs import run_outputs
 from compress.planning.plan import Candidate, Choice, Tolerance
-from compress.planning.planner import Planner, make_planner
+from compress.planning.planner import Planner
+from compress.planning.preparation import make_planner
 from designs.codesigns.array_cost import RECORDED_INPUTS, ArrayCost, ChosenLayer
-from designs.codesigns.loss import Loss, Measure, choose_loss
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.sweeps.recorded import LARGEST_ERROR
-from traces import CompressedLayer
+from traces import CompressedLayer, InputError, Inputs
 from traces.arrays import Floats64
 from traces.shell.progress import progress_bar
 
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12
 """Number of steps of the three parameters."""
 _JUDGED_INPUTS = 256  # whose outputs decide what is measured
-_CALIBRATED_PLANS = 6
+_CALIBRATED_PLANS = 10
 _STEPS_OF_ENTRIES = 64
 _TRIED_ALONE = 6  # choices of each layer
 _LEAST_LOSS = 0.02  # share of the largest loss that the smallest limit gives
@@ -116,6 +119,11 @@ class LossPrediction:
     loss_share : float
         Ratio of the measured loss of these plans to the loss of random changes of the same size. The ratio is not 1,
         because compression does not change outputs at random: it first makes a network less certain.
+    damping : float
+        Loss that is added to losses before they are compared by ratio.
+    factor : float
+        Largest ratio of a measured plan's loss to its prediction from the other plans, or of the prediction to the
+        loss: with n plans, the interval of a further one has a confidence level of n / (n + 1).
     """
 
     changes: Floats64
@@ -123,6 +131,47 @@ class LossPrediction:
     predicted: Floats64
     corrections: Floats64
     loss_share: float
+    damping: float
+    factor: float = 1.0
+
+    @classmethod
+    def of(
+        cls, changes: Floats64, losses: Floats64, plans: Sequence[tuple[float, float, float]], damping: float
+    ) -> LossPrediction:
+        """Return the prediction that follows from measured plans.
+
+        Parameters
+        ----------
+        changes, losses, damping
+            As the attributes of these names.
+        plans : sequence of (float, float, float)
+            For each plan the logarithms of its predicted and of its measured change, and its measured loss.
+
+        Notes
+        -----
+        The interval is conformal: each plan is predicted from the others (Barber, Candes, Ramdas, Tibshirani,
+        "Predictive inference with the jackknife+", Annals of Statistics 2021).
+        """
+        predicted, corrected, lost = np.array(sorted(plans)).T
+        expected = np.interp(corrected, changes, losses)
+        share = (damping + np.maximum(lost, 0.0).sum()) / (damping + expected.sum())
+        fitted = cls(changes, losses, predicted, corrected - predicted, float(share), damping)
+        if len(plans) < 2:
+            return fitted
+        ratios = []
+        for number in range(len(lost)):
+            others = np.delete(np.arange(len(lost)), number)
+            rest = damping + np.maximum(lost[others], 0.0).sum()
+            share = rest / (damping + expected[others].sum())
+            alone = cls(changes, losses, predicted[others], (corrected - predicted)[others], float(share), damping)
+            found = alone.loss(math.exp(predicted[number]))
+            ratios.append(abs(math.log((max(lost[number], 0.0) + damping) / (found + damping))))
+        return replace(fitted, factor=math.exp(max(ratios)))
+
+    def interval(self, change: float) -> tuple[float, float]:
+        """Return the least and the largest loss to be expected for a predicted squared change of the outputs."""
+        loss = self.loss(change) + self.damping
+        return max(0.0, loss / self.factor - self.damping), loss * self.factor - self.damping
 
     def loss(self, change: float) -> float:
         """Return the predicted loss for a predicted squared change of the outputs."""
@@ -143,6 +192,8 @@ class PredictedCompression:
         Expected squared change of the outputs.
     loss : float
         Predicted loss: of accuracy, of unchanged answers, or the error of the outputs.
+    loss_interval : (float, float)
+        Least and largest loss to be expected (`LossPrediction.interval`).
     file_bytes : float
         Bytes of the container.
     """
@@ -150,6 +201,7 @@ class PredictedCompression:
     choices: Mapping[str, Choice]
     change: float
     loss: float
+    loss_interval: tuple[float, float]
     file_bytes: float
 
 
@@ -164,7 +216,7 @@ class CompressionAnalysis:
     planner : Planner
         Planner that compresses the layers.
     loss : Loss
-        Measure of what is lost.
+        What is lost.
     array_cost : ArrayCost
         Costs of compressed layers on arrays.
     options : LayerOptions
@@ -228,7 +280,10 @@ class CompressionAnalysis:
         chosen = [self.candidate(name, choices[name]) for name in self.names]
         change = sum(each.change for each in chosen)
         file_bytes = sum(each.costs["file_bytes"] for each in chosen) + self.planner.other_bytes
-        return PredictedCompression(dict(choices), change, self.loss_prediction.loss(change), file_bytes)
+        prediction = self.loss_prediction
+        return PredictedCompression(
+            dict(choices), change, prediction.loss(change), prediction.interval(change), file_bytes
+        )
 
     def layers(self, choices: Mapping[str, Choice]) -> dict[str, ChosenLayer]:
         """Return the layers, compressed by these choices, in order."""
@@ -265,8 +320,9 @@ def analyse_compression(
     network: TrainedNetwork,
     most_loss: float = 0.1,
     seed: int = 0,
-    measure: Measure = "auto",
+    loss: str | LossFunction = AUTO,
     sampling_error: float = LARGEST_ERROR,
+    folder: str | os.PathLike[str] | None = None,
 ) -> CompressionAnalysis:
     """Analyse a network once, so that any compression of its layers can be predicted.
 
@@ -278,10 +334,13 @@ def analyse_compression(
         Loss at the largest limit on the change of the outputs.
     seed : int
         Seed of the analysis.
-    measure : {"auto", "accuracy", "answers", "relative_error", "cosine"}
-        Measure of what is lost. By default, it follows from labels and outputs (`designs.codesigns.loss`).
+    loss : str or callable
+        What is lost, as `compress.Tolerance` takes it. By default, it follows from labels, outputs and graph; class
+        scores and probabilities lose answers.
     sampling_error : float
         Largest relative error of each layer's mean cycles and energy, at a confidence level of 95 %, as of `ArrayCost`.
+    folder : path, optional
+        Folder that keeps the analysis and its runs; a plan of the same network, inputs and seed shares it.
 
     Returns
     -------
@@ -291,12 +350,12 @@ def analyse_compression(
     Raises
     ------
     InputError
-        If no layer of the network runs on an array, or labels or measure do not fit its outputs.
+        If no layer of the network runs on an array, or labels or loss do not fit its outputs.
     """
     pool = network.inputs(network.pool)
     labels = network.checked_labels()[0]
     judged = pool[:_JUDGED_INPUTS]
-    loss = choose_loss(measure, labels is not None, judged, run_outputs(network.module, judged))
+    taken = _loss_of(network, judged, loss, labels is not None)
     units = weight_units(plain_module(network.module), leave=network.leave, products=network.products)[0]
     recorded = network.graph_inputs(network.pool, RECORDED_INPUTS)
     array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units)
@@ -304,29 +363,60 @@ def analyse_compression(
         network.module,
         pool,
         labels,
-        kind=loss.kind,
-        cost=lambda layer, _: array_cost.work(layer),
+        loss=taken,
+        cost=_Work(array_cost, digest_of_arrays(recorded)),
         densities=network.densities,
         weight_bits=network.weight_bits,
         seed=seed,
         leave=network.leave,
         products=network.products,
         network=network.graph,
+        folder=folder,
     )
-    options = LayerOptions(tuple(unit.name for unit in planner.units), _calibrated_candidates(planner, loss, most_loss))
+    options = LayerOptions(
+        tuple(unit.name for unit in planner.units), _calibrated_candidates(planner, taken, most_loss)
+    )
     least = sum(min(each.change for each in of_layer) for of_layer in options.candidates)
-    most = planner.change_of(loss.tolerance(1.0), min(0.5, 2 * most_loss))  # plans may lose less than predicted
+    most = planner.change_of(Tolerance(1.0, _key(taken)), min(0.5, 2 * most_loss))  # plans may lose less than predicted
     tried = np.geomspace(max(least, most / 1e5), max(most, 2 * least), _CALIBRATED_PLANS)
-    loss_prediction = _measured_losses(network, planner, loss, options, tried, most_loss)
+    loss_prediction = _measured_losses(network, planner, taken, options, tried, most_loss)
     limits = _limits_within(loss_prediction, float(tried[0]), float(tried[-1]), most_loss)
-    return CompressionAnalysis(network, planner, loss, array_cost, options, loss_prediction, limits)
+    return CompressionAnalysis(network, planner, taken, array_cost, options, loss_prediction, limits)
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """Cost function of a planner: the work of a layer, which does not depend on the array."""
+
+    array_cost: ArrayCost
+    recorded: str
+
+    @property
+    def origin(self) -> str:
+        """Origin of the costs: the inputs whose activations they were counted on."""
+        return f"work on {self.recorded}"
+
+    def __call__(self, layer: CompressedLayer, _: int) -> dict[str, float]:
+        return self.array_cost.work(layer)
+
+
+def _loss_of(network: TrainedNetwork, judged: Inputs, loss: str | LossFunction, labelled: bool) -> Loss:
+    """Return the loss of a co-design, checked on some inputs."""
+    outputs = run_outputs(network.module, judged)
+    if loss == AUTO:
+        chosen = choose_loss(judged, outputs, labelled, network.graph)
+        taken = replace(chosen, name="answers") if chosen.name == "kl" else chosen
+    else:
+        taken = Loss.of(loss, labelled)
+        if labelled and taken.name != "accuracy":
+            raise InputError(f"labels have no effect on the loss {taken.name}; leave them out, or take accuracy")
+    return taken.check("the network's outputs", outputs, judged.differ)
 
 
 def _calibrated_candidates(planner: Planner, loss: Loss, most_loss: float) -> list[list[Candidate]]:
     """Return all choices for each layer; runs with one layer compressed correct their changes of the outputs."""
-    least = (
-        planner.change_of(loss.tolerance(1.0), most_loss) / 100
-    )  # smaller changes of one layer are hardly measurable
+    # smaller changes of one layer are hardly measurable
+    least = planner.change_of(Tolerance(1.0, _key(loss)), most_loss) / 100
     aims = [
         np.geomspace(least, max(least, *(each.change for each in of_layer)), _TRIED_ALONE)
         for of_layer in planner.candidates
@@ -346,26 +436,27 @@ def _measured_losses(
     network: TrainedNetwork, planner: Planner, loss: Loss, options: LayerOptions, limits: Floats64, most_loss: float
 ) -> LossPrediction:
     """Measure a plan for each of these limits on the predicted change, and predict the loss from them."""
-    lost_of, change_of = loss.tolerance(1.0), Tolerance(**{loss.kind: 1.0})
-    labels = planner.labels if loss.measure == "accuracy" else None
+    change_loss = replace(loss, name="kl") if loss.scores else loss  # which small changes change, too
+    lost_of, change_of = Tolerance(1.0, _key(loss)), Tolerance(1.0, _key(change_loss))
     expected_changes = np.geomspace(float(limits[0]) / 100, float(limits[-1]) * 1000, 64)
     losses = [planner.expected(lost_of, float(change)) for change in expected_changes]
     changes, losses_by_change = np.log(expected_changes), np.maximum.accumulate(np.maximum(losses, 0.0))
-    points: list[tuple[float, float]] = []
-    lost = expected = _FEW_ANSWERS / len(planner.pool) if loss.of_answers else _SMALL_LOSS * most_loss
+    plans: list[tuple[float, float, float]] = []
+    damping = _FEW_ANSWERS / len(planner.pool) if loss.of_answers else _SMALL_LOSS * most_loss
     with progress_bar("measuring plans", len(limits)) as advance:
         for limit in limits:
             plan = options.plan(float(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, max(network.weight_bits))
-            model = planner.compress(network.module, {name: each.choice for name, each in plan.items()})
-            outputs = planner.run(planner.changed(model))
-            change = planner.change_of(change_of, change_of.measure(planner.outputs, outputs, None))
+            choices = {name: each.choice for name, each in plan.items()}
+            lost, changed = (float(np.mean(planner.losses(each, choices))) for each in (loss, change_loss))
             predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
-            points.append((predicted, math.log(change) - predicted))
-            lost += max(0.0, lost_of.measure(planner.outputs, outputs, labels))
-            expected += float(np.interp(math.log(change), changes, losses_by_change))
+            plans.append((predicted, math.log(planner.change_of(change_of, changed)), lost))
             advance()
-    places, corrections = np.array(sorted(points)).T
-    return LossPrediction(changes, losses_by_change, places, corrections, lost / expected)
+    return LossPrediction.of(changes, losses_by_change, plans, damping)
+
+
+def _key(loss: Loss) -> str | LossFunction:
+    """Return a loss as `Tolerance` takes it."""
+    return loss.function or loss.name
 
 
 def _limits_within(prediction: LossPrediction, least: float, most: float, most_loss: float) -> Floats64:

@@ -30,7 +30,7 @@ import pyarrow as pa
 
 from designs.codesigns.columns import VERIFIED_COLUMNS, verified_row
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
-from designs.codesigns.loop import remove_study, run_study
+from designs.codesigns.loop import ANALYSIS_FOLDER, remove_study, run_study
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem, network_origin
 from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
@@ -215,6 +215,7 @@ def fleet(
     folder: str | os.PathLike[str] = "results/fleet",
     fine_tune: FineTune | None = None,
     fresh: bool = False,
+    kept_analysis: str | os.PathLike[str] | None = None,
 ) -> pa.Table:
     """Find a compressed network and an array for each target, from one analysis.
 
@@ -230,13 +231,15 @@ def fleet(
     space : Space
         Space of the arrays.
     search : Search, optional
-        Trials per target, sampler, seed and measure of the loss; the targets give objectives and bounds.
+        Trials per target, sampler, seed and loss; the targets give objectives and bounds.
     folder : path
         Folder of the results, with a folder for each target.
     fine_tune : callable, optional
         As of `codesign`.
     fresh : bool
         Begin anew: remove the studies in the folder.
+    kept_analysis : path, optional
+        As of `codesign`.
 
     Returns
     -------
@@ -258,7 +261,12 @@ def fleet(
         analysis = network
     else:
         analysis = analyse_compression(
-            network, 1.5 * max(losses, default=0.1), search.seed, search.measure, search.sampling_error
+            network,
+            1.5 * max(losses, default=0.1),
+            search.seed,
+            search.loss,
+            search.sampling_error,
+            folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis,
         )
     problems, tried = [], []
     for target in targets:
@@ -294,18 +302,18 @@ def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tu
     verified = []
     for point in points[:_MOST_VERIFIED]:
         record = verification(point)
-        verified.append((point, CodesignPoint.from_dict(record), record["test_accuracy"]))
+        verified.append((point, CodesignPoint.from_dict(record), record))
         if verified[-1][1].feasible:
             break
-    point, measured, accuracy = min(verified, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
+    point, measured, record = min(verified, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
     container = f"{target.name}.dc"
     shutil.copyfile(verification.container(point), folder / container)
     over = {name: excess for name, excess in measured.excesses.items() if excess > 0}
     return {
         "target": target.name,
         "container": container,
-        **verified_row(point, measured),
-        "test_accuracy": accuracy,
+        **verified_row(point, measured, record),
+        "test_accuracy": record["test_accuracy"],
         "sram_bytes_per_pe": sram_bytes_per_pe(measured.design),
         "minimised": target.minimise,
         "keeps_budget": not over,

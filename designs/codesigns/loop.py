@@ -57,6 +57,7 @@ from traces.arrays import Floats64
 from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
 
+ANALYSIS_FOLDER = "analysis"
 _STARTUP = 5  # random trials per parameter; with fewer, TPE may settle too early
 
 
@@ -69,6 +70,7 @@ def codesign(
     name: str = "codesign",
     fine_tune: FineTune | None = None,
     fresh: bool = False,
+    kept_analysis: str | os.PathLike[str] | None = None,
 ) -> pa.Table:
     """Search compression and array together, and verify the front.
 
@@ -92,6 +94,9 @@ def codesign(
         `designs.codesigns.verification.Distillation`.
     fresh : bool
         True to remove the results in the folder and the study in its storage, and to begin anew.
+    kept_analysis : path, optional
+        Folder that keeps the analysis of the network, which plans and other searches share; by default `analysis` in
+        the folder of the results.
 
     Returns
     -------
@@ -106,7 +111,8 @@ def codesign(
         no design of the study keeps all bounds.
     """
     search, folder = search or Search(), Path(folder)
-    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search)
+    kept_analysis = folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis
+    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, kept_analysis)
     problem = CodesignProblem(analysis, space, search)
     if fresh:
         remove_study(folder, storage, name)
@@ -120,10 +126,12 @@ def codesign(
         return verified_front(problem, folder, trials, fine_tune)
 
 
-def analysed(network: TrainedNetwork, search: Search) -> CompressionAnalysis:
-    """Return the analysis for a search; its limits go up to 1.5 times the bound on the loss."""
+def analysed(
+    network: TrainedNetwork, search: Search, folder: str | os.PathLike[str] | None = None
+) -> CompressionAnalysis:
+    """Return the analysis for a search, kept in a folder; its limits go up to 1.5 times the bound on the loss."""
     return analyse_compression(
-        network, 1.5 * (search.most_loss or 0.1), search.seed, search.measure, search.sampling_error
+        network, 1.5 * (search.most_loss or 0.1), search.seed, search.loss, search.sampling_error, folder
     )
 
 
@@ -375,7 +383,7 @@ def _front_row(number: int, point: CodesignPoint, record: dict[str, Any]) -> dic
     return {
         "trial": number,
         "digest": point.digest,
-        **verified_row(point, measured),
+        **verified_row(point, measured, record),
         "accuracy": record["accuracy"],
         "test_accuracy": record["test_accuracy"],
         "output_difference": record["output_difference"],

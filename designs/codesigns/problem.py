@@ -12,12 +12,12 @@ from typing import Any
 import optuna
 
 from compress.modules import ASKED
+from compress.planning.losses import AUTO, Loss
 from compress.planning.plan import Choice
 from designs.codesigns.array_cost import ArrayFigures
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionAnalysis
-from designs.codesigns.loss import Loss
 from designs.codesigns.point import CodesignPoint, design_digest
-from designs.codesigns.search import Search
+from designs.codesigns.search import Search, figure_of
 from designs.design import Design
 from designs.hypervolume import LOGARITHMIC
 from designs.space import Parameter, Space
@@ -47,19 +47,20 @@ class CodesignProblem:
     ------
     InputError
         If the space does not fit the network or has parameters without effect, the search asks for a loss that is not
-        measured, or nothing could exceed its bound on the error of the outputs.
+        measured, or a network without any knowledge could keep its bound.
     """
 
     def __init__(self, analysis: CompressionAnalysis, space: Space, search: Search) -> None:
-        if search.measure not in ("auto", analysis.loss.measure):
+        if search.loss not in (AUTO, analysis.loss.name):
             raise InputError(
-                f"measure must be that of the analysis, {analysis.loss.measure}; found {search.measure}; analyse again"
+                f"loss must be that of the analysis, {analysis.loss.name}; found {search.loss}; analyse again"
             )
         self.analysis, self.space = analysis, space
-        self.search = search.of_loss(analysis.loss.figure, analysis.loss.lost)
-        bound = self.search.bounds.get("output_error")
+        self.search = search.of_loss(figure_of(analysis.loss), analysis.loss.description)
+        bound = self.search.most_loss
         if bound is not None:
-            analysis.loss.tolerance(bound).check_reach(analysis.planner.outputs, None)
+            planner = analysis.planner
+            analysis.loss.check_reach(bound, planner.outputs, planner.labels, planner.counts)
         parameters = space.parameters(analysis.names)
         self.parameters: dict[str, Parameter] = {name: each for name, each in parameters.items() if each.varies}
         self._fixed = {name: each.at(0) for name, each in parameters.items() if not each.varies}
@@ -172,7 +173,7 @@ _FREE = ("trials", "verify", "seed", "sampler")  # may change from run to run
 def all_figures(loss: Loss, lost: float, costs: ArrayFigures, file_bytes: float) -> dict[str, float]:
     """Return the value of each figure by name; the loss that is not measured is left out."""
     return {
-        loss.figure: lost,
+        figure_of(loss): lost,
         "latency_us": costs.latency_us,
         "energy_nj": costs.energy_nj,
         "area_mm2": costs.area_mm2,
@@ -206,8 +207,8 @@ def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
         "densities": list(network.densities),
         "weight_bits": list(network.weight_bits),
         **({"left_alone": left_alone} if left_alone else {}),
-        "measure": analysis.loss.measure,
-        analysis.loss.figure: analysis.loss.lost,
+        "loss": analysis.loss.name,
+        figure_of(analysis.loss): analysis.loss.description,
         "layers": {name: [cost.kind(name), cost.vectors_per_input(name)] for name in analysis.names},
         "off_array": {name: list(each) for name, each in sorted(cost.off_array.items())},
     }

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-from designs.codesigns.loss import Measure
+from compress.planning.losses import Loss, loss_name
 from designs.sweeps.recorded import LARGEST_ERROR
 from traces import InputError
 
 Figure = Literal["accuracy_loss", "output_error", "latency_us", "energy_nj", "area_mm2", "file_bytes"]
 FIGURES: tuple[Figure, ...] = get_args(Figure)
 LOSSES: tuple[Figure, ...] = ("accuracy_loss", "output_error")
-"""Figures of which a network has one: a share of answers, or the error of outputs that are no answers."""
+"""Figures of which a network has one: a share of answers, or any other change of its outputs."""
 Sampler = Literal["tpe", "nsga2", "nsga3"]
+
+
+def figure_of(loss: Loss) -> Figure:
+    """Return the figure of a design that is this loss: accuracy_loss or output_error."""
+    return "accuracy_loss" if loss.of_answers else "output_error"
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,9 @@ class Search:
         Give every PE the smallest SRAMs that hold each compressed layer whole. False: the space gives the SRAMs.
     verify : int
         Largest number of members of the front to compress and measure.
-    measure : {"auto", "accuracy", "answers", "relative_error", "cosine"}
-        What is lost: right answers, unchanged answers (both are accuracy_loss), the relative error of the outputs, or
-        1 - cosine of their angle (both are output_error). auto: it follows from labels and outputs.
+    loss : str
+        What is lost, as `compress.Tolerance` takes it: accuracy and answers are accuracy_loss; kl, cosine,
+        relative-error and package.module:function are output_error. auto: it follows from labels, outputs and graph.
     sampling_error : float
         Largest relative error of each layer's predicted cycles and energy because a sample of its vectors is simulated,
         at a confidence level of 95 %; 0 to simulate all recorded vectors.
@@ -59,7 +64,7 @@ class Search:
     seed: int = 0
     fit_srams: bool = True
     verify: int = 40
-    measure: Measure = "auto"
+    loss: str = "auto"
     sampling_error: float = LARGEST_ERROR
 
     def __post_init__(self) -> None:
@@ -80,12 +85,11 @@ class Search:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
                 raise InputError(f"{name} must be a whole number of at least {least}; found {value!r}")
-        if self.measure not in get_args(Measure):
-            raise InputError(f"measure must be one of {', '.join(get_args(Measure))}; found {self.measure!r}")
         if not 0 <= self.sampling_error < 1:
             raise InputError(f"sampling_error must be 0 to 1, a relative error; found {self.sampling_error!r}")
         object.__setattr__(self, "objectives", objectives)
         object.__setattr__(self, "bounds", dict(self.bounds))
+        object.__setattr__(self, "loss", loss_name(self.loss))
 
     @property
     def most_loss(self) -> float | None:
@@ -114,6 +118,6 @@ class Search:
         if wrong:
             raise InputError(
                 f"{wrong[0]} is not measured for this network, but {figure}: {lost}; bound and minimise {figure}, or "
-                f"give another measure"
+                f"give another loss"
             )
         return replace(self, objectives=objectives)

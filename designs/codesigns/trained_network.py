@@ -11,8 +11,9 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.networks import PlannedNetwork, is_module
-from compress.planning.outputs import check_labels_of, run_outputs
-from compress.planning.planner import DENSITIES, WEIGHT_BITS
+from compress.planning.choices import DENSITIES, WEIGHT_BITS
+from compress.planning.losses import labels_of
+from compress.planning.outputs import run_outputs
 from compress.weight_files.network_parameters import Products
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Integers64, Numbers
@@ -33,7 +34,7 @@ class TrainedNetwork:
         Inputs to compress it on: the first 256 are analysed, all are measured.
     labels : array of int [inputs] or [inputs, positions], optional
         Index of the right output for each input of the pool, or for each of its positions. Without labels, the loss is
-        the share of answers that change, or the change of the outputs (`designs.codesigns.loss`).
+        the share of answers that change, or the change of the outputs (`compress.planning.losses`).
     evaluation, evaluation_labels : inputs, array, optional
         Inputs and labels that the front is verified on; by default the pool.
     test, test_labels : inputs, array, optional
@@ -122,7 +123,7 @@ class TrainedNetwork:
                 continue
             outputs = outputs or run_outputs(self.module, self.inputs(self.pool)[:2])
             try:
-                checked.append(check_labels_of(labels, len(self.inputs(inputs)), outputs, "accuracy_drop"))
+                checked.append(labels_of(labels, len(self.inputs(inputs)), outputs))
             except InputError as error:
                 raise InputError(f"{what}: {error}") from None
         return checked

@@ -5,34 +5,39 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from compress import CompressedModel
 from compress.config import CompressionConfig, LayerSettings
 from compress.networks import with_graph
+from compress.output_changes import answers
+from compress.planning.confidence import interval
+from compress.planning.losses import choose_loss
 from compress.planning.outputs import call, float_type, run_outputs
 from compress.training.compressor import Stage, compress_module
 from compress.training.distillation import Batch, distil
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
 from designs.codesigns.layer_costs import MeasuredCosts, layer_rows
-from designs.codesigns.loss import choose_loss, share_right
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem, all_figures
 from designs.codesigns.trained_network import TrainedNetwork
 from sim import simulate_network
-from traces import InputError, Inputs
-from traces.arrays import Floats
+from traces import InputError, Inputs, Network
+from traces.arrays import Floats, Numbers
 from traces.files.atomic_file import write_atomically
 
 FineTune = Callable[[torch.nn.Module, Stage], object]
 _INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
 _MACS = 4e8
+LOSS_LEVEL = 0.9
+"""Confidence level of the interval of a measured loss."""
 _BATCH, _TEMPERATURE, _RATE = 125, 2.0, 3e-4
 _Outputs = dict[str, Floats]
 
@@ -54,12 +59,14 @@ class Verification:
     def __init__(self, problem: CodesignProblem, folder: Path, fine_tune: FineTune | None = None) -> None:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.analysis.network
-        self._reader = problem.analysis.planner.reader
+        self._loss = problem.analysis.loss
         self._inputs = self.network.judged_on[0]
         pool, evaluation, self._test_labels = self.network.checked_labels()
+        planner = problem.analysis.planner
         self._labels = pool if self.network.evaluation is None else evaluation
+        self._not_analysed = slice(None) if self.network.evaluation is not None else planner.places
         self._tuning = "" if fine_tune is None else _name_of(fine_tune)
-        self._before = self._reader.run(problem.analysis.planner.module, self._inputs)
+        self._before = self._loss.read(run_outputs(planner.module, self._inputs))
         macs = problem.analysis.array_cost.dense_macs
         judged = self.network.pool if self.network.evaluation is None else self.network.evaluation
         self._simulated = self.network.graph_inputs(judged, int(min(_INPUTS, max(2, _MACS // macs))))
@@ -82,7 +89,7 @@ class Verification:
         record = self.folder / f"{point.digest}.json"
         try:
             earlier: dict[str, Any] = json.loads(record.read_text())
-            if earlier["fine_tune"] == self._tuning and "layers" in earlier and self.container(point).exists():
+            if earlier["fine_tune"] == self._tuning and "measured_loss" in earlier and self.container(point).exists():
                 return earlier
         except (OSError, ValueError, KeyError, TypeError):
             pass  # it was not measured, or the record is damaged
@@ -99,12 +106,14 @@ class Verification:
         model = self._compressed(point)
         model.save(self.container(point))
         changed = analysis.planner.changed(model)
-        outputs = self._reader.run(changed, self._inputs)
+        outputs = self._loss.read(run_outputs(changed, self._inputs))
         cost = ArrayCost(model, self._simulated, None, search.sampling_error, _INPUTS)
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
         costs = cost.figures(layers, point.design, search.fit_srams)
         measured_costs, lacking = self._simulate(model, cost, costs)
-        lost = analysis.loss.tolerance(1.0).measure(self._before, outputs, self._labels)
+        losses = self._loss.by_input(self._before, outputs, self._labels)
+        lost = float(losses.mean())
+        measured_loss = interval(losses[self._not_analysed], LOSS_LEVEL, shares=self._loss.of_answers)
         figures = all_figures(analysis.loss, lost, costs, float(model.size_bytes))
         figures |= {"latency_us": measured_costs.latency_us, "energy_nj": measured_costs.energy_nj}
         excesses = self.problem.excesses(figures, bool(costs.lacking or lacking), costs.design)
@@ -114,6 +123,8 @@ class Verification:
             "test_accuracy": self._test_accuracy(changed),
             "output_difference": measured_costs.output_difference,
             "fine_tune": self._tuning,
+            "predicted_loss": analysis.predict(point.choices).loss_interval,
+            "measured_loss": [measured_loss.low, measured_loss.high],
         }
         predicted = analysis.array_cost.figures(analysis.layers(point.choices), point.design, search.fit_srams)
         candidates = {name: analysis.candidate(name, each) for name, each in point.choices.items()}
@@ -154,18 +165,31 @@ class Verification:
 
     def _accuracy(self, outputs: _Outputs) -> float:
         """Return the share of right answers; without labels, of unchanged answers; nan if there are no answers."""
-        loss = self.problem.analysis.loss
-        if not loss.of_answers:
+        if not self._loss.of_answers:
             return math.nan
         if self._labels is None:
-            return 1 - loss.tolerance(1.0).measure(self._before, outputs, None)
-        return share_right(outputs, self._labels)
+            return 1 - self._loss.mean(self._before, outputs)
+        return _share_right(outputs, self._labels)
 
     def _test_accuracy(self, changed: torch.nn.Module) -> float:
         """Return the accuracy on the test inputs, only for the report; nan without any."""
         if self.network.test is None or self._test_labels is None:
             return math.nan
-        return share_right(self._reader.run(changed, self.network.inputs(self.network.test)), self._test_labels)
+        return _share_right(run_outputs(changed, self.network.inputs(self.network.test)), self._test_labels)
+
+
+def _share_right(outputs: Mapping[str, Floats], labels: Numbers) -> float:
+    """Return the share of answers that are as labelled, of the only output."""
+    (values,) = outputs.values()
+    return float(np.mean(answers(values) == labels))
+
+
+def _are_scores(pool: Inputs, outputs: Mapping[str, Floats], network: Network) -> bool:
+    """Return True if the outputs are known to be class scores without any labels."""
+    try:
+        return choose_loss(pool, outputs, network=network).scores
+    except InputError:
+        return False
 
 
 def _name_of(fine_tune: FineTune) -> str:
@@ -214,11 +238,11 @@ class Distillation:
             yield from torch.split(torch.randperm(len(pool), generator=draw), _BATCH)
 
         if scores:
-            inputs, answers = torch.from_numpy(next(iter(pool.arrays.values()))), next(iter(outputs.values()))
+            inputs, scored = torch.from_numpy(next(iter(pool.arrays.values()))), next(iter(outputs.values()))
 
             def batches(_: int) -> Iterator[Batch]:
                 for places in chosen():
-                    yield inputs[places], answers[places]
+                    yield inputs[places], scored[places]
 
             distil(module, batches, self.epochs, _RATE, _TEMPERATURE)
             return
@@ -238,7 +262,7 @@ class Distillation:
         """The pool, the network's outputs for it, and True if they are a row of class scores for each input."""
         pool = self.network.inputs(self.network.pool)
         outputs = run_outputs(self.network.module, pool)
-        scores = choose_loss("auto", self.network.labels is not None, pool, outputs).of_answers
+        scores = self.network.labels is not None or _are_scores(pool, outputs, self.network.graph)
         one = len(outputs) == 1 and len(pool.names) == 1 and next(iter(outputs.values())).ndim == 2
         tensors = {name: torch.from_numpy(values) for name, values in outputs.items()}
         return pool, {name: each for name, each in tensors.items() if each.is_floating_point()}, scores and one

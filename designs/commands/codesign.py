@@ -8,10 +8,9 @@ from typing import Annotated
 
 import tyro
 
-from designs.codesigns.loss import Measure
-from designs.codesigns.search import Search
+from designs.codesigns.search import Search, figure_of
 from designs.results import RESULTS_FOLDER, read_results
-from traces.shell.command_line import data_folder
+from traces.shell.command_line import data_folder, if_interrupted
 
 
 def codesign(
@@ -30,6 +29,7 @@ def codesign(
     name: str = "codesign",
     fine_tune: int = 0,
     fresh: bool = False,
+    analysis: Path | None = None,
 ) -> None:
     """Search a network's compression together with its array, and verify the front. PyTorch needed.
 
@@ -51,7 +51,7 @@ def codesign(
             (the main job's, trained), lenet_5 or resnet_20
         inputs: .npy file of its inputs, [inputs, ...], or .npz file with an array for each input by name
         labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]; without them, answers that change
-            are counted, or the error of the outputs is measured (--measure)
+            are counted, or the error of the outputs is measured (--loss)
         evaluation: file of other inputs, on which the front is verified; default: the inputs
         evaluation_labels: .npy file of their labels
         data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
@@ -62,8 +62,10 @@ def codesign(
         name: name of the study in its storage
         fine_tune: epochs on unlabelled images for each verified design, after pruning and after sharing
         fresh: discard the results of earlier runs and the study
+        analysis: folder that keeps the analysis of the network, which plans and other searches share; default: analysis
+            in the folder of the results
     """
-    from designs.codesigns.loop import analysed
+    from designs.codesigns.loop import ANALYSIS_FOLDER, analysed
     from designs.codesigns.loop import codesign as search_together
     from designs.codesigns.problem import network_origin
     from designs.codesigns.verification import Distillation
@@ -76,10 +78,15 @@ def codesign(
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
     trained = open_network(network, data_folder(data), weights, files, leave)
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
-    analysis = analysed(trained, search)
-    print_network({"network": network_origin(analysis)})
-    table = search_together(analysis, arrays, search, out, storage, name, tuning, fresh)
-    print_verified(table, search.of_loss(analysis.loss.figure, analysis.loss.lost).objectives)
+    kept_in = out / ANALYSIS_FOLDER if analysis is None else analysis
+    with if_interrupted(f"the analysis so far is kept in {kept_in}; the same command continues it"):
+        network_analysis = analysed(trained, search, kept_in)
+    print_network({"network": network_origin(network_analysis)})
+    with if_interrupted(f"finished trials are kept in {out}; the same command continues the search"):
+        table = search_together(network_analysis, arrays, search, out, storage, name, tuning, fresh)
+    print_verified(
+        table, search.of_loss(figure_of(network_analysis.loss), network_analysis.loss.description).objectives
+    )
     took = time.perf_counter() - begin
     print(f"Results are in {out} ({took:.0f} s); python -m reports codesign {out} makes a page of them.")
 
@@ -92,7 +99,7 @@ def fleet(
     labels: Path | None = None,
     evaluation: Path | None = None,
     evaluation_labels: Path | None = None,
-    measure: Measure = "auto",
+    loss: str = "auto",
     data: Path | None = None,
     weights: Path | None = None,
     leave: tuple[str, ...] = (),
@@ -101,6 +108,7 @@ def fleet(
     out: Path = RESULTS_FOLDER / "fleet",
     fine_tune: int = 0,
     fresh: bool = False,
+    analysis: Path | None = None,
 ) -> None:
     """Find a compressed network and an array for each target of a fleet, from one analysis. PyTorch needed.
 
@@ -116,7 +124,7 @@ def fleet(
         labels: .npy file of their labels
         evaluation: file of other inputs, on which designs are verified; default: the inputs
         evaluation_labels: .npy file of their labels
-        measure: what is lost, see python -m designs codesign --help
+        loss: what is lost, see python -m designs codesign --help
         data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
         leave: names or shell patterns of layers to leave alone; they run off the array
@@ -125,6 +133,7 @@ def fleet(
         out: folder of the results
         fine_tune: epochs on unlabelled images for each verified design, after pruning and after sharing
         fresh: discard the results of earlier runs
+        analysis: folder that keeps the analysis of the network; default: analysis in the folder of the results
     """
     from designs.codesigns.fleet import FLEET_COLUMNS, FLEET_FILE, read_fleet
     from designs.codesigns.fleet import fleet as search_fleet
@@ -137,8 +146,9 @@ def fleet(
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
     trained = open_network(network, data_folder(data), weights, files, leave)
     tuning = Distillation(trained, fine_tune, seed) if fine_tune else None
-    search = Search(trials=trials, seed=seed, measure=measure)
-    table = search_fleet(trained, all_targets, arrays, search, out, tuning, fresh)
+    search = Search(trials=trials, seed=seed, loss=loss)
+    with if_interrupted(f"the analysis and finished trials are kept in {out}; the same command continues the search"):
+        table = search_fleet(trained, all_targets, arrays, search, out, tuning, fresh, analysis)
     print_network(read_results(out / FLEET_FILE, FLEET_COLUMNS)[1]["settings"])
     print_fleet(table)
     print(f"Results are in {out}.")

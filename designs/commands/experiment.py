@@ -188,35 +188,42 @@ def resnet(weights: tyro.conf.Positional[Path], data: Path, out: Path = RESULTS_
 
 
 def planning(
+    networks: tuple[str, ...] = (),
+    parts: tuple[str, ...] = (),
     data: Path | None = None,
-    resnet: tuple[Path, Path] | None = None,
+    sentence_encoder: Path | None = None,
     out: Path = RESULTS_FOLDER / "planning",
+    quick: bool = False,
 ) -> None:
-    """Compare planned compression with other methods, without retraining, on LeNet-5 and ResNet-20.
+    """Compare planned compression with other methods, without retraining, on networks of several kinds.
 
-    The other methods are one density and width for all layers, a scan of each layer, tolerances of the weights alone,
-    and a black-box search. Takes half an hour for LeNet-5 and about an hour more for ResNet-20, on two cores; the same
-    command resumes an interrupted run. PyTorch needed.
+    Parts: curves (bytes at a loss), coverage (plans on drawn pools, measured on unseen inputs), search (black box),
+    predictions, budgets, committee (few inputs), speed and large (time and memory). All take some hours on two cores;
+    the same command resumes an interrupted run, and single parts can run apart. PyTorch needed.
 
     For instance:
 
-      python -m designs experiment planning --data MNIST --resnet resnet20.npz CIFAR10
+      python -m designs experiment planning --data DIR
+
+      python -m designs experiment planning --data DIR --networks lenet_5 ds_cnn --parts curves search
 
     Args:
-        data: folder of MNIST's IDX files; default: $CODESIGN_DATA
-        resnet: state dict of a trained ResNet-20, and the folder of CIFAR-10 as IDX files
+        networks: lenet_5, lenet_5_own (pools of its training images), embedding, lstm_tagger, autoencoder,
+            anomaly_score, ds_cnn, resnet_8, resnet_20, stories; and, timed, resnet_32, sentence_encoder, wide_layer;
+            default: all whose data are here
+        parts: parts to run; default: all
+        data: folder that holds mnist, cifar10 and models, or a part of them; default: $CODESIGN_DATA
+        sentence_encoder: folder of all-MiniLM-L6-v2, with model.safetensors and tokenizer.json
         out: folder of the results
+        quick: few plans, settings and inputs, to try the commands; give another folder
     """
-    from compress.weight_files.reading import read_parameters
-    from designs.experiments import planning as experiment
-    from designs.experiments.resnet import load_resnet
-    from traces.files.images import load_idx_folder
+    from designs.experiments.planning.experiment import QUICK, run_planning
+    from designs.experiments.planning.networks import Data
 
-    folder = _required_data(data, "LeNet-5 is trained on MNIST; give the folder of its IDX files")
-    networks = [experiment.lenet(load_idx_folder(folder), out)]
-    if resnet is not None:
-        networks.append(experiment.resnet(load_resnet(read_parameters(resnet[0])), load_idx_folder(resnet[1])))
-    experiment.run_planning(networks, out)
+    folder = _required_data(data, "the networks and their inputs are not part of this project; give their folder")
+    effort = QUICK if quick else None
+    for sentence in run_planning(Data.of(folder, out), networks, parts, sentence_encoder, effort):
+        print(sentence)
     _say_next("planning", out)
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from compress.networks import is_module, load_parameters
+from compress.planning.choices import DENSITIES
 from compress.weight_files.reading import read_parameters
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.experiments.main_job import TRAINED_FILE, build_network
-from designs.experiments.planning import TRAINED_ON, lenet, resnet
+from designs.experiments.planning.networks import LENET_DENSITIES, LENET_POOL, RESNET_POOL
+from designs.experiments.planning.trained import TRAINED_ON, trained_lenet
 from designs.experiments.resnet import load_resnet
 from designs.file_names import file_name
 from designs.results import RESULTS_FOLDER
@@ -105,22 +107,23 @@ def _named(name: str, data: Path | None, weights: Path | None, files: InputFiles
     if name == "lenet_5":
         if weights is not None:
             raise InputError("lenet_5 is trained here, so weights have no effect; omit them")
-        planned, first = lenet(images, RESULTS_FOLDER / "lenet_5"), TRAINED_ON
+        module = trained_lenet(images, RESULTS_FOLDER / "lenet_5")
+        first, after = TRAINED_ON, TRAINED_ON + LENET_POOL
     else:
         if weights is None:
             raise InputError("resnet_20 needs its state dict; give it with --weights")
-        planned, first = resnet(load_resnet(read_parameters(weights)), images), 0
-    after = first + len(planned.pool)
+        module = load_resnet(read_parameters(weights))
+        first, after = 0, RESNET_POOL
     return TrainedNetwork(
         name,
-        planned.module,
-        planned.pool,
+        module,
+        images.train_images[first:after],
         images.train_labels[first:after],
         images.train_images[after : after + _EVALUATED],
         images.train_labels[after : after + _EVALUATED],
         images.test_images,
         images.test_labels,
-        planned.densities,
+        LENET_DENSITIES if name == "lenet_5" else DENSITIES,
     )
 
 

@@ -12,7 +12,7 @@ from designs.experiments.grid import Grid
 from designs.experiments.main_job import MainJobSettings
 from sim import ArrayConfig
 from sim.row_assignment import RowAssignment
-from traces.shell.command_line import data_folder
+from traces.shell.command_line import data_folder, if_interrupted
 
 
 def job(
@@ -43,7 +43,9 @@ def job(
     from designs.experiments.main_job_screen import print_main_job, recommendation
 
     begin = time.perf_counter()
-    result = run_main_job(data_folder(data), settings, grid, out, fresh)
+    folder = "the folder of the results" if out is None else str(out)
+    with if_interrupted(f"finished steps are kept in {folder}; the same command continues"):
+        result = run_main_job(data_folder(data), settings, grid, out, fresh)
     print_main_job(result)
     kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""
     print(f"Results are in {result.folder} ({time.perf_counter() - begin:.0f} s{kept}).")

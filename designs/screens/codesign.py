@@ -47,10 +47,18 @@ def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
     for heading in ("design", *varied, *tested, *pairs):
         shown.add_column(heading.replace("_", " "), justify="right")
     for row in front:
-        costs = [row[f"{kind}_{name}"] for name in figures for kind in ("measured", "predicted")]
+        costs = [_with_interval(row, kind, name) for name in figures for kind in ("measured", "predicted")]
         cells = [*(row[name] for name in (*varied, *tested)), *costs]
         shown.add_row(row["digest"][:8], *map(_short, cells))
     _wide_console().print(shown)
+
+
+def _with_interval(row: Mapping[str, Any], kind: str, name: str) -> Any:
+    """Return a figure; a loss as text, with the interval that it is to be expected in."""
+    value = row[f"{kind}_{name}"]
+    if name not in LOSSES or value is None:
+        return value
+    return f"{_short(value)} ({_short(row[f'{kind}_loss_lower'])} to {_short(row[f'{kind}_loss_upper'])})"
 
 
 def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:

@@ -24,12 +24,10 @@ from reports.codesign.data import (
     stairs,
     words,
 )
+from reports.html_page import Spec, spec_of
 from sim.observe.cycles import CYCLE_CLASSES
 
-Spec = dict[str, Any]
 Row = dict[str, Any]
-# After Okabe and Ito, which colour-blind readers can distinguish, on a white and on a black ground
-COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
 BAR_PIXELS = 24
 _KINDS = {  # each kind differs in colour and in shape
     FRONT: ("#2589CC", "circle"),
@@ -52,37 +50,6 @@ PANELS = {
     ),
     "scan": ("share of cycles", {"broadcast": "broadcasts", "blocked": "waits for a full queue"}),
 }
-_FONT = "system-ui, 'DejaVu Sans', sans-serif"
-
-
-def theme(ink: str, faint: str, ground: str) -> Spec:
-    """Return the configuration of all charts.
-
-    Parameters
-    ----------
-    ink, faint, ground : str
-        Colours of text, of grid lines, and of the gaps between parts of a bar.
-
-    Notes
-    -----
-    Legends are above the chart, in four columns; the page reduces them where it is narrow.
-    """
-    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 600}
-    return {
-        "background": None,
-        "font": _FONT,
-        "view": {"stroke": None},
-        "axis": {**text, "gridColor": faint, "domainColor": faint, "tickColor": faint, "labelOverlap": "greedy"},
-        "legend": {**text, "labelLimit": 260, "orient": "top", "symbolOpacity": 1, "columns": 4},
-        "bar": {"stroke": ground, "strokeWidth": 1},
-        "text": {"color": ink},
-        "rule": {"color": ink},
-        "range": {"category": list(COLOURS)},
-    }
-
-
-LIGHT = theme("#1b1f24", "#dfe3e8", "#ffffff")
-DARK = theme("#e8eaed", "#3a4048", "#191c20")
 
 
 def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: str) -> Spec:
@@ -125,7 +92,7 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
         picked.mark_point(size=420, strokeWidth=2.5, shape="circle", color=_KINDS[INFEASIBLE][0]),
         picked.mark_text(dy=-20, fontSize=14, fontWeight="bold").encode(text="letter:N"),
     ]
-    return _spec(alt.layer(*layers).properties(height=420))
+    return spec_of(alt.layer(*layers).properties(height=420))
 
 
 def parts_chart(quantity: str, as_shares: bool) -> Spec:
@@ -190,7 +157,7 @@ def parts_chart(quantity: str, as_shares: bool) -> Spec:
         detail=alt.Detail("part:N"),
     )
     letters = base.transform_filter("datum.place == 0").encode(x=alt.XDatum(0), text="letter:N")
-    return _spec(
+    return spec_of(
         alt.layer(
             base.mark_bar().encode(color=colour),
             label.mark_text(fontSize=11, color="#111"),
@@ -226,7 +193,7 @@ def timeline_chart(panel: str) -> Spec:
             strokeDash=alt.StrokeDash("series:N", title=None, scale=alt.Scale(domain=shown, range=[[1, 0], [5, 3]])),
         ),
     )
-    return _spec(drawn.properties(height=130))
+    return spec_of(drawn.properties(height=130))
 
 
 def hypervolume_chart() -> Spec:
@@ -236,16 +203,9 @@ def hypervolume_chart() -> Spec:
         y=alt.Y("hypervolume:Q", title="hypervolume", scale=alt.Scale(zero=False)),
         tooltip=[alt.Tooltip("trial:Q"), alt.Tooltip("hypervolume:Q", format=".4f")],
     )
-    return _spec(
+    return spec_of(
         chart.mark_line(interpolate="step-after", color=_KINDS[FRONT][0], strokeWidth=2).properties(height=220)
     )
-
-
-def _spec(chart: Any) -> Spec:
-    """Return the specification of a chart that fills its container."""
-    spec: Spec = chart.properties(width="container").to_dict()
-    spec.pop("config", None)
-    return spec
 
 
 def _axis(designs: Sequence[Row], figure: str) -> dict[str, Any]:

@@ -133,6 +133,9 @@ def _verified(study: StudyResults) -> list[Row]:
             "kind": FRONT if row["on_front"] else DOMINATED if row["keeps_bounds"] else INFEASIBLE,
             "predicted": _figures(row, "predicted_"),
             "measured": _figures(row, "measured_"),
+            "loss_intervals": {
+                how: [row[f"{how}_loss_{end}"] for end in ("lower", "upper")] for how in ("predicted", "measured")
+            },
             "accuracy": _number(row["accuracy"]),
             "test_accuracy": _number(row["test_accuracy"]),
             "settings": {name: row[name] for name in HARDWARE},
@@ -150,6 +153,7 @@ def _tried(row: Row) -> Row:
         "kind": TRIED if row["feasible"] else TRIED_INFEASIBLE,
         "predicted": _figures(row),
         "measured": None,
+        "loss_intervals": {"predicted": None, "measured": None},
         "accuracy": None,
         "test_accuracy": None,
         "settings": {

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from functools import cache
-from importlib import resources
 from typing import Any
-
-from jinja2 import DictLoader, Environment
-from markupsafe import Markup
 
 from designs.codesigns.columns import loss_of
 from designs.codesigns.search import LOSSES
@@ -30,6 +25,7 @@ from reports.codesign.data import (
     timeline_columns,
     words,
 )
+from reports.html_page import DARK, LIGHT, render
 
 _OWN_TABLES = "layers", "off_array"  # of what a study says of its network
 _MOST_LISTED = 300  # designs in the table
@@ -66,13 +62,11 @@ def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
     beside : str
         Name of the folder of figures and tables.
     """
-    source = {name: (resources.files("reports.codesign") / "page" / name).read_text() for name in _FILES}
-    environment = Environment(loader=DictLoader(source), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    template = environment.get_template("codesign.html.jinja")
     study = data.study
     listed = _listed(data, opened)
-    return template.render(
+    return render(
+        "reports.codesign",
+        "codesign",
         network=study.origin["settings"]["network"]["name"],
         summary=_summary(data),
         tiles=_tiles(data),
@@ -87,22 +81,7 @@ def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
         made=_made(data),
         beside=beside,
         data=plain(_values(data, opened, listed)),
-        style=Markup(source["codesign.css"]),
-        script=Markup(source["codesign.js"]),
-        library=Markup(_library()),
     )
-
-
-_FILES = ("codesign.html.jinja", "codesign.css", "codesign.js")
-
-
-@cache
-def _library() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed for a script element."""
-    import vl_convert
-
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", "<\\/script")
 
 
 def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
@@ -127,6 +106,7 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
                 "name": design_name(design),
                 "predicted": [design["predicted"][name] for name in data.figures],
                 "measured": design["measured"] and [design["measured"][name] for name in data.figures],
+                "loss_intervals": design["loss_intervals"],
                 "settings": [design["settings"][name] for name in data.varied],
                 "choices": [design["choices"][name] for name in opened["choices"]],
             }
@@ -151,8 +131,8 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
             "hypervolume": charts.hypervolume_chart(),
         },
         "bar_pixels": charts.BAR_PIXELS,
-        "light": charts.LIGHT,
-        "dark": charts.DARK,
+        "light": LIGHT,
+        "dark": DARK,
     }
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 
@@ -26,16 +25,13 @@ from reports.codesign.data import (
     timeline_bins,
     without_timeline,
 )
+from reports.html_page import LIGHT, Spec, check_packages
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.shell.progress import progress_bar
 
-if TYPE_CHECKING:
-    from reports.codesign.charts import Spec
-
 PAGE_FILE = "report.html"
 _WIDTH, _PNG_SCALE = 640, 2.5
-_EXTRA = ("altair", "vl_convert", "jinja2")
 
 
 def write_codesign_report(folder: Path, out: Path | None = None, design: str | None = None) -> list[Path]:
@@ -67,14 +63,7 @@ def write_codesign_report(folder: Path, out: Path | None = None, design: str | N
         raise InputError(
             f"the page's name must end in .html, because its figures go into a folder without it; found {page}"
         )
-    for name in _EXTRA:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError:
-            raise InputError(
-                f"the report of a co-design needs the package {name}; install the extra: pip install "
-                f"'eie-codesign[report]'"
-            ) from None
+    check_packages("the report of a co-design")
     from reports.codesign.page import codesign_html
 
     data = codesign_data(read_study(folder))
@@ -107,6 +96,11 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
             **{
                 f"measured_{name}": (design["measured"] or {}).get(name, "") for name in FIGURES if name in data.figures
             },
+            **{
+                f"{how}_loss_{end}": "" if interval is None else interval[place]
+                for how, interval in design["loss_intervals"].items()
+                for place, end in enumerate(("lower", "upper"))
+            },
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),
@@ -130,8 +124,6 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
 
 def _write_figures(data: CodesignData, opened: Row, beside: Path) -> list[Path]:
     import vl_convert
-
-    from reports.codesign.charts import LIGHT
 
     fonts = Path(mpl.get_data_path()) / "fonts" / "ttf"  # figures look the same on every machine
     vl_convert.register_font_directory(str(fonts))

@@ -175,6 +175,14 @@ function show_costs() {
     if (b) cells.push(difference(costs(b)[at], costs(a)[at], figure.kind));
     return { head: figure.label, cells };
   });
+  for (const [at, end] of ["lower", "upper"].entries()) {
+    const cells = pair.flatMap((design) => {
+      const { measured, predicted } = design.loss_intervals;
+      return [[measured ? measured[at] : null, "share"], [predicted ? predicted[at] : null, "share"], [null]];
+    });
+    if (b) cells.push([null]);
+    if (pair.some((design) => design.loss_intervals.measured)) rows.push({ head: `loss to be expected, ${end} end`, cells });
+  }
   for (const [label, name] of [["accuracy", "accuracy"], ["accuracy on test images", "test_accuracy"]]) {
     const cells = pair.flatMap((design) => [[design[name], "share"], [null], [null]]);
     if (b) cells.push(difference(b[name], a[name], "share"));

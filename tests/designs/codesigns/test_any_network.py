@@ -113,7 +113,9 @@ def save_classifier(path: Path) -> None:
     save_onnx(path, nodes, values, [3, 9, 9], [5])
 
 
-def check_front(table: pa.Table, folder: Path, inputs: Any, within: float = 0.2) -> list[dict[str, Any]]:
+def check_front(
+    table: pa.Table, folder: Path, inputs: Any, within: float = 0.2, bytes_off: int = 8
+) -> list[dict[str, Any]]:
     """Check that containers hold the whole networks, which cost what the table says."""
     rows: list[dict[str, Any]] = table.to_pylist()
     assert len(rows) == 2
@@ -123,7 +125,7 @@ def check_front(table: pa.Table, folder: Path, inputs: Any, within: float = 0.2)
         assert row["measured_energy_nj"] == pytest.approx(row["predicted_energy_nj"], rel=within)
         path = folder / "front" / f"{row['digest']}.dc"
         assert row["measured_file_bytes"] == path.stat().st_size
-        assert row["predicted_file_bytes"] == pytest.approx(path.stat().st_size, abs=8)
+        assert row["predicted_file_bytes"] == pytest.approx(path.stat().st_size, abs=bytes_off)
         array = ArrayConfig(**{field.name: row[field.name] for field in dataclasses.fields(ArrayConfig)})
         whole = simulate_network(path, inputs, array)
         assert row["measured_latency_us"] == pytest.approx(whole.latency_us.mean())
@@ -144,7 +146,7 @@ def test_an_onnx_autoencoder_loses_what_its_outputs_change(tmp_path: Path) -> No
         assert row["measured_accuracy_loss"] is None
         assert np.isnan(row["accuracy"])
     origin = read_results(tmp_path / "out" / FRONT_FILE, FRONT_COLUMNS)[1]["settings"]["network"]
-    assert origin["measure"] == "relative_error"
+    assert origin["loss"] == "relative-error"
     assert origin["output_error"].endswith(
         "since there are no labels, and the output has the shape of an input, as no classes have"
     )
@@ -180,13 +182,13 @@ def test_a_tagger_loses_right_tags_and_a_fleet_and_fine_tuning_take_it(tmp_path:
     assert analysis.array_cost.kind("table") == "look-up"
     assert analysis.array_cost.vectors_per_input("lstm.weight_hh_l0") == 7
     table = codesign(analysis, SPACE, SMALL, tmp_path / "out", fine_tune=Distillation(network, 1))
-    for row in check_front(table, tmp_path / "out", tokens[:16]):
+    for row in check_front(table, tmp_path / "out", tokens[:16], bytes_off=24):
         changed = CompressedModel.load(tmp_path / "out" / "front" / f"{row['digest']}.dc").network.run(tokens)
         (scores,) = changed.values()
         assert row["accuracy"] == pytest.approx((scores.argmax(axis=2) == tags).mean())
         assert row["measured_accuracy_loss"] == pytest.approx(1 - row["accuracy"])
     (target,) = fleet(
-        analysis, (Target("watch", max_accuracy_loss=0.5),), SPACE, Search(trials=4), tmp_path / "fleet"
+        analysis, (Target("watch", max_accuracy_loss=0.05),), SPACE, Search(trials=4), tmp_path / "fleet"
     ).to_pylist()
     assert target["keeps_budget"]
 

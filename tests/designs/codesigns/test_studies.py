@@ -479,7 +479,7 @@ def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.Capt
         ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, output_error"),
         ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a number above 0; found 0"),
         ({"sampler": "grid"}, "sampler must be one of tpe, nsga2, nsga3; found 'grid'"),
-        ({"measure": "error"}, "measure must be one of auto, accuracy, answers, relative_error, cosine; found 'error'"),
+        ({"loss": "error"}, "loss must be one of auto, accuracy, answers, kl, cosine, relative-error"),
         ({"sampling_error": 1.0}, "sampling_error must be 0 to 1, a relative error; found 1.0"),
         ({"trials": 0}, "trials must be a whole number of at least 1; found 0"),
         ({"verify": 0.5}, "verify must be a whole number of at least 1; found 0.5"),
@@ -561,7 +561,7 @@ def test_networks_that_do_not_fit_together_are_refused() -> None:
         dataclasses.replace(network, test_labels=None)
     table = torch.nn.Embedding(9, 4)
     with pytest.raises(InputError, match=r"table: a layer that can be compressed must be multiplied .*; found weight"):
-        analyse_compression(TrainedNetwork("table", table, np.arange(8)[:, None]))
+        analyse_compression(TrainedNetwork("table", table, np.arange(8)[:, None]), loss="cosine")
     with pytest.raises(InputError, match="epochs must be at least 1; found 0"):
         Distillation(network, 0)
 

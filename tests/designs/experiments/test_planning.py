@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,20 @@ import torch
 from compress.planning.calibration import Calibration
 from compress.planning.outputs import run_batches
 from compress.planning.plan import Budget, Tolerance
-from compress.planning.planner import make_planner
+from compress.planning.preparation import make_planner
 from compress.planning.tolerances import share_within
 from compress.training.fine_tuning import train
 from designs.codesigns.array_cost import ArrayCost
-from designs.experiments import planning as plan_study
-from designs.experiments.planning import PlannedNetwork, run_planning
-from designs.result_files import COMMITTEE_COLUMNS, PLANNING_COLUMNS, committee_files
+from designs.experiments.planning.committee import composed_pool, strata
+from designs.experiments.planning.experiment import QUICK, Effort, run_network, run_planning
+from designs.experiments.planning.measuring import Judge, planned, tolerance_of
+from designs.experiments.planning.methods import MagnitudePruning, Scan
+from designs.experiments.planning.networks import Data, MeasuredNetwork
+from designs.result_files import PLANNING_COLUMNS, planning_files
 from designs.results import read_results
 from reports import __main__ as commands
-from reports import planning as pages
+from reports.planning import tables
+from reports.planning.committee import inputs_needed
 from sim import ArrayConfig
 from traces import InputError
 from traces.files.images import ImageSet, load_digits
@@ -44,76 +50,152 @@ def network(digits: ImageSet) -> torch.nn.Module:
     return found.eval()
 
 
-def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_finished(
-    network: torch.nn.Module,
-    digits: ImageSet,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    settings = {"TRIALS": 12, "RANDOM_PLANS": 12, "COMMITTEE_NUMBERS": (16, 64), "COMMITTEE_SEEDS": 2}
-    settings |= {"TRAINED_ON": 800, "COMMITTEE_POOL": 600, "ANALYSED": 128}
-    for name, value in settings.items():
-        monkeypatch.setattr(plan_study, name, value)
-    planned_network = PlannedNetwork(
+@pytest.fixture(scope="module")
+def measured_network(network: torch.nn.Module, digits: ImageSet) -> MeasuredNetwork:
+    return MeasuredNetwork(
         "lenet_5",
         network,
-        digits.train_images[800:1400],
-        digits,
-        densities=(0.8, 0.5, 0.3, 0.2),
+        digits.train_images[400:],
+        digits.test_images,
+        "kl",
         bounds=(0.003, 0.03, 0.1),
+        shown=(0.03,),
+        search=0.03,
+        labels=digits.test_labels,
+        number=300,
+        densities=(0.8, 0.5, 0.3, 0.2),
         uniform=(0.8, 0.5),
         widths=(3, 4, 5),
-        search=0.03,
+        pool_labels=digits.train_labels[400:],
+        own=True,
     )
-    run_planning([planned_network], tmp_path)
+
+
+EFFORT = Effort(trials=6, random_plans=12, draws={"lenet_5": 2}, pool=80, committee_numbers=(24,), committee_seeds=2)
+PARTS = ("curves", "coverage", "search", "predictions", "budgets", "committee")
+
+
+def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_finished(
+    measured_network: MeasuredNetwork, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_network(measured_network, PARTS, tmp_path, EFFORT)
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
-    run_planning([planned_network], tmp_path)
+    run_network(measured_network, PARTS, tmp_path, EFFORT)
     assert files == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
 
     results = {
-        name: read_results(tmp_path / "lenet_5" / name / f"{name}.parquet", columns)[0].to_pylist()
-        for name, columns in PLANNING_COLUMNS.items()
+        part: [row for path in planning_files(tmp_path, part) for row in read_results(path, columns)[0].to_pylist()]
+        for part, columns in PLANNING_COLUMNS.items()
     }
-    committee = [r for path in committee_files(tmp_path) for r in read_results(path, COMMITTEE_COLUMNS)[0].to_pylist()]
     curves = results["curves"]
-    assert {row["method"] for row in curves} == set(pages.METHODS)
-    planned = [row["size_bytes"] for row in curves if row["method"] == "planned"]
-    assert planned == sorted(planned, reverse=True)
-    assert len(results["search"]) == 13
-    assert len(committee) == 8
+    assert {row["method"] for row in curves} == set(tables.METHODS)
+    planned = {row["bound"]: row for row in curves if row["method"] == "planned"}
+    sizes = [row["size_bytes"] for row in planned.values()]
+    assert sizes == sorted(sizes, reverse=True)
+    scanned = [row for row in curves if row["method"] == "scan"]
+    assert scanned
+    assert all(row["pool_loss"] <= planned[row["bound"]]["pool_loss"] for row in scanned)
+    assert [(row["inputs"], row["seed"]) for row in results["coverage"]] == [
+        *(("own, with evaluation", seed) for seed in (0, 1)),
+        *(("own", seed) for seed in (0, 1)),
+    ]
+    for row in results["coverage"]:
+        assert row["feasible"] == (row["limit"] <= row["bound"])
+        assert row["measured"] <= row["limit"]
+        assert row["lower_size_bytes"] <= row["size_bytes"]
+    assert len(results["search"]) == 7
+    assert len(results["committee"]) == 3 * 3 * 2
     asked = {row["asked"]: row for row in results["budgets"]}
     assert asked["the smallest file"]["feasible"]
     assert asked["latency of 60%"]["measurements"] == 0
     assert not asked["half the file"]["feasible"]
     assert "file_bytes" in asked["half the file"]["nearest"]
 
-    content = pages.sizes_markdown(curves) + pages.search_markdown(results["search"])
-    assert "LeNet-5 on MNIST | 0.5 points" in content
-    assert "black box | 12.0" in content
-    assert "| 12           |" in pages.predictions_markdown(results["predictions"])
-    assert "from 64 inputs" in pages.budgets_markdown(results["budgets"])
-    assert "committee: bound holds" in pages.committee_markdown(committee)
-    figures = pages.draw_planning({**results, "committee": committee})
-    assert set(figures) == {"planned_sizes", "planned_predictions", "planned_search", "planned_committee"}
     commands.planning(tmp_path)
-    tables = (tmp_path / "tables.md").read_text()
-    assert pages.sizes_markdown(curves) in tables
-    assert "inputs chosen at random (median over the seeds)" in tables
-    assert tables in capsys.readouterr().out
-    assert all((tmp_path / f"{name}.svg").exists() for name in figures)
+    content = (tmp_path / "tables.md").read_text()
+    assert content in capsys.readouterr().out
+    for part in ("LeNet-5 on MNIST | 0.5 points", "black box | kl", "| 12           |", "from 64 inputs"):
+        assert part in content
+    for part in (tables.bytes_markdown(curves), tables.coverage_markdown(results["coverage"])):
+        assert part in content
+    names = ("sizes", "losses", "predictions", "search", "coverage", "committee")
+    assert all((tmp_path / f"planned_{name}.svg").exists() for name in names)
+
+
+def test_times_and_memory_of_planning_come_with_their_units(tmp_path: Path) -> None:
+    effort = dataclasses.replace(QUICK, speed_inputs=20)
+    run_planning(Data(tmp_path), ("resnet_32", "wide_layer", "sentence_encoder"), (), None, effort)
+    (path,) = planning_files(tmp_path, "speed")
+    one, plan, again = read_results(path, PLANNING_COLUMNS["speed"])[0].to_pylist()
+    assert one["passes"] == 1
+    assert plan["passes"] == pytest.approx(plan["seconds"] / one["seconds"])
+    assert again["seconds"] < plan["seconds"]
+    (path,) = planning_files(tmp_path, "large")
+    (row,) = read_results(path, PLANNING_COLUMNS["large"])[0].to_pylist()
+    assert row["weights"] == 4096 * (QUICK.width + 1)
+    assert 0 < row["start_mib"] <= row["peak_mib"]
+
+
+def test_unknown_networks_and_parts_are_refused_and_absent_ones_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"networks must be some of resnet_32, .*; found lenet_5"):
+        run_planning(Data(tmp_path), ("lenet_5",))
+    with pytest.raises(InputError, match=r"parts must be some of curves, .*; found curve"):
+        run_planning(Data(tmp_path), (), ("curve",))
+    left_out = run_planning(Data(tmp_path), ("sentence_encoder",))
+    assert "sentence_encoder is left out: give the folder of all-MiniLM-L6-v2" in left_out
+    assert "ds_cnn is left out: its data are not in the folder" in left_out
+
+
+def test_the_scan_finds_the_smallest_file_whose_measured_loss_fits(measured_network: MeasuredNetwork) -> None:
+    plan = planned(measured_network, tolerance_of(measured_network, 0.03))
+    judge = Judge(plan, measured_network.pool)
+    pruning = MagnitudePruning(plan)
+    scan = Scan(measured_network, pruning, judge, judge)
+    before = [unit.matrix for unit in plan.planner.units]
+    found = scan.smallest(0.05)
+    assert found is not None
+    model, loss = found
+    assert judge.loss(model) == pytest.approx(loss)
+    assert loss <= 0.05
+    every = [pruning.model(settings) for settings in itertools.product(scan.settings, repeat=2)]
+    fitting = [each.size_bytes for each in every if judge.loss(each) <= 0.05]
+    assert model.size_bytes <= 1.15 * min(fitting)  # the sum of the layers' losses is not their common loss
+    assert scan.smallest(1e-9) is None
+    assert all(map(np.array_equal, before, (unit.matrix for unit in plan.planner.units)))
+
+
+def test_pools_have_the_composition_that_they_are_named_after(measured_network: MeasuredNetwork) -> None:
+    labels = measured_network.pool_labels
+    assert labels is not None
+    for pool, fewest in (("long tail", 6), ("five of one class", 5)):
+        composed = composed_pool(measured_network, pool, seed=1)
+        counts = np.rint(composed.shares * len(composed.inputs))
+        assert counts[8] == counts.min() == fewest
+    assert composed_pool(measured_network, "balanced", 0).shares.max() < 0.12
+
+
+def test_strata_take_each_answer_in_proportion_and_weigh_it_by_its_share(
+    measured_network: MeasuredNetwork, network: torch.nn.Module
+) -> None:
+    pool = composed_pool(measured_network, "five of one class", seed=0).inputs
+    places, weights = strata(network, pool, 24, seed=0)
+    answered = run_batches(network, pool).argmax(axis=1)
+    assert len(set(places.tolist())) == 24
+    assert set(answered[places]) == set(answered)
+    shares = [weights[answered[places] == each].sum() / weights.sum() for each in range(10)]
+    assert np.allclose(shares, np.bincount(answered, minlength=10) / len(pool))
 
 
 def test_inputs_needed_are_those_from_which_on_the_bound_is_kept() -> None:
     def row(how: str, number: int, seed: int, share: float) -> dict[str, Any]:
-        return {"how": how, "number": number, "seed": seed, "divergence": share, "bound": 1.0}
+        return {"how": how, "number": number, "seed": seed, "unseen_loss": share, "bound": 1.0}
 
     rows = [row("random", number, 0, share) for number, share in ((16, 0.5), (32, 2.0), (64, 0.9), (128, 0.8))]
     rows += [row("random", number, 1, share) for number, share in ((16, 0.5), (32, 0.5), (64, 0.9), (128, 1.8))]
     rows += [row("random", number, 2, 0.5) for number in (16, 32, 64, 128)]
-    assert pages.inputs_needed(rows, "random") == 64
-    assert pages.inputs_needed(rows[:4], "random") == 64
-    assert math.isinf(pages.inputs_needed(rows[4:8], "random"))
+    assert inputs_needed(rows, "random") == 64
+    assert inputs_needed(rows[:4], "random") == 64
+    assert math.isinf(inputs_needed(rows[4:8], "random"))
 
 
 def test_another_budget_is_planned_without_a_run_of_the_network(
@@ -146,13 +228,13 @@ def test_a_budget_that_stops_a_plan_does_not_bound_the_plans_after_it(
 def test_random_moves_within_tolerances_and_what_they_allow_keep_the_bound(
     network: torch.nn.Module, digits: ImageSet
 ) -> None:
-    planner = make_planner(network, digits.train_images[:300])
+    planner = make_planner(network, digits.train_images[:300], loss="kl")
     tolerance = Tolerance(divergence=0.01)
     for moved in planner.perturbed(tolerance, 3, np.random.default_rng(3)):
         outputs = run_batches(moved, digits.test_images)
-        assert tolerance.measure(run_batches(network, digits.test_images), outputs, None) < 0.03
+        assert planner.loss.mean(run_batches(network, digits.test_images), outputs) < 0.03
     model = planner.within_tolerances(tolerance)
-    assert tolerance.measure(planner.outputs, run_batches(planner.changed(model), planner.pool), None) <= 0.01
+    assert planner.loss.mean(planner.outputs, run_batches(planner.changed(model), planner.pool)) <= 0.01
     assert model.size_bytes > planner.plan(tolerance).costs["file_bytes"]
 
 

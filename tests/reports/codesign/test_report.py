@@ -6,10 +6,8 @@ import csv
 import importlib
 import math
 import re
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +37,12 @@ from reports.codesign.page import codesign_html
 from reports.codesign.report import write_codesign_report
 from tests.commands import run_command
 from tests.conftest import PROJECT
+from tests.reports.page_reader import PageReader
 from tests.small_study import BINS, write_journal, write_study
 from traces import InputError
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 INFINITE = {"latency_us": math.inf, "energy_nj": math.nan}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +55,6 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, which drives the browser")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("needs Chromium: apt-get install chromium, or make browser as root")
-    with sync_api.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield started
-        started.close()
-
-
 def page_of(folder: Path) -> Path:
     """Write the page alone, which takes less time than the figures beside it."""
     data = codesign_data(read_study(folder))
@@ -81,44 +63,8 @@ def page_of(folder: Path) -> Path:
     return page
 
 
-class Reader:
-    """One page, open: what it says on the console, and what it asks the network for, must be nothing."""
-
-    def __init__(self, browser: Any, path: Path, width: int = 1200, scheme: str = "light", opened: str = "") -> None:
-        self.context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        self.page = self.context.new_page()
-        self.said: list[str] = []
-        self.page.on("console", lambda message: self.said.append(message.text))
-        self.page.on("pageerror", lambda error: self.said.append(str(error)))
-        self.page.on("dialog", self._dismiss)
-        self.page.on("request", lambda request: self.said.append(request.url) if self._is_remote(request.url) else None)
-        self.page.goto(path.as_uri() + opened)
-        self.page.wait_for_selector("body[data-ready]")
-
-    def _dismiss(self, dialog: Any) -> None:
-        self.said.append(dialog.message)
-        dialog.dismiss()
-
-    @staticmethod
-    def _is_remote(url: str) -> bool:
-        return not url.startswith(("file:", "data:"))
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.page.wait_for_timeout(50)  # what is still being drawn may complain, too
-        self.context.close()
-        assert self.said == []
-
-    def rows(self, table: str) -> dict[str, list[str]]:
-        """Return the exact values of a table's cells by the text of the row's head."""
-        found: dict[str, list[str]] = self.page.eval_on_selector_all(
-            f"{table} tbody tr",
-            "rows => Object.fromEntries(rows.map(row => [row.querySelector('th').textContent, "
-            "[...row.querySelectorAll('td')].map(cell => cell.querySelector('data')?.value ?? cell.textContent)]))",
-        )
-        return found
+class Reader(PageReader):
+    """The page of a co-design, open."""
 
     def click_point(self, name: str, **options: Any) -> None:
         """Click the point of a design in the chart of the front."""
