@@ -98,55 +98,116 @@ RESNET_COLUMNS = [
 ]
 
 # Experiment "planning"
+_NETWORK = Column("network", pa.string(), "", "name of the network")
+_LOSS = Column("loss", pa.string(), "", "loss that plans bound")
 PLANNING_COLUMNS = {
     "curves": [
-        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        _NETWORK,
+        _LOSS,
         Column("method", pa.string(), "", "planned, uniform, scan or tolerances"),
         Column("setting", pa.string(), "", "bound or settings given to the method"),
+        Column("bound", pa.float64(), "1", "bound on the loss; -1: none was given"),
+        Column("shown", pa.bool_(), "", "True if the table of bytes shows this bound"),
         Column("evaluations", pa.float64(), "", "runs of the network over the pool so far; -1: not counted"),
         Column("size_bytes", pa.int64(), "B", "size of the container"),
-        Column("accuracy", pa.float64(), "1", "share of the test images that are classified correctly"),
-        Column("accuracy_before", pa.float64(), "1", "accuracy of the network before compression"),
-        Column("divergence", pa.float64(), "nat", "mean divergence of the outputs on the test images"),
+        Column("dense_bytes", pa.int64(), "B", "size of the same parameters in fp32"),
+        Column("pool_loss", pa.float64(), "1", "mean loss on the pool"),
+        Column("unseen_loss", pa.float64(), "1", "mean loss on unseen inputs"),
+        Column("accuracy", pa.float64(), "1", "share of the unseen inputs classified correctly; -1: no labels"),
+        Column("accuracy_before", pa.float64(), "1", "accuracy of the network before compression; -1: no labels"),
+    ],
+    "coverage": [
+        _NETWORK,
+        _LOSS,
+        Column("inputs", pa.string(), "", "pool: others or own training inputs, with inputs for evaluation or without"),
+        Column("seed", pa.int64(), "", "seed of the pool and the plan"),
+        Column("pool", pa.int64(), "inputs", "inputs of the pool"),
+        Column("bound", pa.float64(), "1", "bound on the loss"),
+        Column("confidence", pa.float64(), "1", "confidence level that was asked for"),
+        Column("feasible", pa.bool_(), "", "True if the bound holds at this level"),
+        Column("measured", pa.float64(), "1", "mean loss on the inputs that the plan was measured on; -1: none"),
+        Column("limit", pa.float64(), "1", "stated upper limit of the mean loss on unseen inputs"),
+        Column("level", pa.float64(), "1", "stated level at which the bound holds; -1: none"),
+        Column("unseen_loss", pa.float64(), "1", "mean loss on unseen inputs"),
+        Column("unseen_error", pa.float64(), "1", "standard error of that mean"),
+        Column("size_bytes", pa.int64(), "B", "size of the container"),
+        Column("lower_measured", pa.float64(), "1", "as `measured`, of the plan at the level 0.5"),
+        Column("lower_unseen_loss", pa.float64(), "1", "as `unseen_loss`, of the plan at the level 0.5"),
+        Column("lower_size_bytes", pa.int64(), "B", "size of the plan at the level 0.5"),
+        Column("seconds", pa.float64(), "s", "time of the first plan, its analysis included"),
+        Column("notes", pa.string(), "", "notes of the plan"),
     ],
     "search": [
-        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        _NETWORK,
+        _LOSS,
         Column("method", pa.string(), "", "planned, or black box"),
-        Column("bound", pa.float64(), "nat", "bound on the divergence on the pool"),
+        Column("bound", pa.float64(), "1", "loss of the plan on the pool, which bounds the black-box search"),
         Column("evaluations", pa.float64(), "", "runs of the network over the pool so far"),
         Column("size_bytes", pa.int64(), "B", "size of the smallest feasible container so far; -1: none yet"),
-        Column("accuracy", pa.float64(), "1", "test accuracy of that container; -1: unknown"),
+        Column("pool_loss", pa.float64(), "1", "mean loss of that container on the pool; -1: unknown"),
+        Column("unseen_loss", pa.float64(), "1", "mean loss of that container on unseen inputs; -1: unknown"),
+        Column("accuracy", pa.float64(), "1", "accuracy of that container on unseen inputs; -1: unknown"),
     ],
     "predictions": [
-        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
-        Column("predicted", pa.float64(), "nat", "divergence of a random plan, predicted from the analysis alone"),
-        Column("measured", pa.float64(), "nat", "divergence of the plan, measured on test images"),
-        Column("changed_answers", pa.float64(), "1", "share of these images whose answer changes"),
+        _NETWORK,
+        _LOSS,
+        Column("predicted", pa.float64(), "1", "loss of a random plan, predicted from the analysis alone"),
+        Column("measured", pa.float64(), "1", "loss of the plan, measured on unseen inputs"),
+        Column("changed_answers", pa.float64(), "1", "share of these inputs whose answer changes"),
     ],
     "budgets": [
-        Column("network", pa.string(), "", "lenet_5 or resnet_20"),
+        _NETWORK,
+        _LOSS,
         Column("asked", pa.string(), "", "budget of the plan"),
         Column("seconds", pa.float64(), "s", "time of planning; the first plan's includes the analysis"),
         Column("measurements", pa.float64(), "", "runs of the network over the pool"),
         Column("size_bytes", pa.float64(), "B", "size of the container"),
         Column("latency_us", pa.float64(), "us", "latency per input on the array"),
         Column("energy_nj", pa.float64(), "nJ", "energy per input on the array"),
-        Column("used", pa.float64(), "nat", "divergence; measured, or predicted where nothing was run"),
-        Column("bound", pa.float64(), "nat", "bound on the divergence"),
+        Column("used", pa.float64(), "1", "loss; measured, or predicted where nothing was run"),
+        Column("bound", pa.float64(), "1", "bound on the loss"),
         Column("confidence", pa.float64(), "1", "confidence level at which the bound holds per input; -1: not run"),
         Column("feasible", pa.bool_(), "", "True if tolerance and budget hold"),
         Column("binding", pa.string(), "", "bounds that keep the plan from being smaller, or that it violates"),
         Column("nearest", pa.string(), "", "reachable values of violated bounds"),
     ],
+    "committee": [
+        _NETWORK,
+        Column("pool", pa.string(), "", "composition of the pool: balanced, long tail, or five of one class"),
+        Column("how", pa.string(), "", "choice of the inputs: committee, strata or random"),
+        Column("number", pa.int64(), "inputs", "number of inputs chosen"),
+        Column("seed", pa.int64(), "", "seed of the pool and the choice"),
+        Column("size_bytes", pa.int64(), "B", "size of the container planned on them"),
+        Column("bound", pa.float64(), "1", "bound on the loss"),
+        Column("feasible", pa.bool_(), "", "True if the plan says that the bound holds"),
+        Column("limit", pa.float64(), "1", "stated upper limit of the mean loss"),
+        Column("unseen_loss", pa.float64(), "1", "mean loss on unseen inputs whose classes have the pool's shares"),
+        Column("rare_loss", pa.float64(), "1", "mean loss on the unseen inputs of the pool's rarest class"),
+    ],
+    "speed": [
+        Column("what", pa.string(), "", "one forward and backward pass of the pool, a plan, or a plan again"),
+        Column("layers", pa.int64(), "layers", "layers of the ResNet"),
+        Column("weights", pa.int64(), "weights", "parameters of the network"),
+        Column("inputs", pa.int64(), "inputs", "inputs of the pool"),
+        Column("seconds", pa.float64(), "s", "time"),
+        Column("passes", pa.float64(), "1", "time in forward and backward passes of the pool"),
+    ],
+    "large": [
+        Column("name", pa.string(), "", "sentence encoder, or one wide layer"),
+        Column("weights", pa.int64(), "weights", "parameters of the network"),
+        Column("inputs", pa.int64(), "inputs", "inputs of the pool"),
+        _LOSS,
+        Column("bound", pa.float64(), "1", "bound on the loss"),
+        Column("limit", pa.float64(), "1", "stated upper limit of the mean loss on unseen inputs"),
+        Column("level", pa.float64(), "1", "stated level at which the bound holds; -1: none"),
+        Column("feasible", pa.bool_(), "", "True if the bound holds at the level that was asked for"),
+        Column("unseen_loss", pa.float64(), "1", "mean loss on unseen inputs"),
+        Column("size_bytes", pa.int64(), "B", "size of the container"),
+        Column("seconds", pa.float64(), "s", "time of planning"),
+        Column("start_mib", pa.float64(), "MiB", "largest memory of the process before planning"),
+        Column("peak_mib", pa.float64(), "MiB", "largest memory of the process after planning"),
+    ],
 }
-COMMITTEE_COLUMNS = [
-    Column("how", pa.string(), "", "choice of the inputs: committee or random"),
-    Column("number", pa.int64(), "inputs", "number of inputs chosen"),
-    Column("seed", pa.int64(), "", "seed of the choice"),
-    Column("size_bytes", pa.int64(), "B", "size of the container planned on them"),
-    Column("bound", pa.float64(), "nat", "bound on the divergence"),
-    Column("divergence", pa.float64(), "nat", "divergence of the container on all test images"),
-]
 
 # Experiment "rtl"
 RTL_COLUMNS = {
@@ -212,17 +273,11 @@ NETWORKS_COLUMNS = [
 ]
 
 
-def planning_file(folder: Path, network: str, part: str) -> Path:
-    """Return the path of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
-    return folder / network / part / f"{part}.parquet"
+def planning_file(folder: Path, network: str, part: str, name: str = "") -> Path:
+    """Return the path of a result file of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
+    return folder / network / part / f"{name or part}.parquet"
 
 
-def committee_folder(folder: Path) -> Path:
-    """Return the folder of the committee's result files in the folder of the experiment on planning."""
-    return folder / "lenet_5" / "committee"
-
-
-def committee_files(folder: Path) -> list[Path]:
-    """Return the committee's result files, HOW_NUMBER.parquet, by number of inputs and choice of the inputs."""
-    files = committee_folder(folder).glob("*_*.parquet")
-    return sorted(files, key=lambda path: (int(path.stem.rpartition("_")[2]), path.stem))
+def planning_files(folder: Path, part: str) -> list[Path]:
+    """Return all result files of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
+    return sorted(folder.glob(f"*/{part}/*.parquet"))

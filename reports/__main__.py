@@ -12,7 +12,6 @@ import tyro
 from designs.result_files import (
     BENCHMARK_COLUMNS,
     BENCHMARK_FILE,
-    COMMITTEE_COLUMNS,
     CONTAINER_COLUMNS,
     CONTAINERS_FILE,
     CURVE_COLUMNS,
@@ -24,8 +23,8 @@ from designs.result_files import (
     RESNET_CONTAINER,
     RESNET_FILE,
     RTL_COLUMNS,
-    committee_files,
     planning_file,
+    planning_files,
 )
 from designs.results import RESULTS_FOLDER, read_results
 from reports.read import read_rows
@@ -163,26 +162,27 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
     Args:
         folder: folder of the results of python -m designs experiment planning
     """
-    from reports import planning as pages
+    from reports.planning import committee, figures, tables
 
-    networks = [name for name in pages.NETWORKS if (folder / name).is_dir()] or list(pages.NETWORKS)
     results = {
-        part: [
-            row for network in networks for row in read_rows(planning_file(folder, network, part), columns, "planning")
-        ]
+        part: [row for path in planning_files(folder, part) for row in read_rows(path, columns, "planning")]
         for part, columns in PLANNING_COLUMNS.items()
     }
-    committee = [row for path in committee_files(folder) for row in read_rows(path, COMMITTEE_COLUMNS, "planning")]
-    parts = [
-        pages.sizes_markdown(results["curves"]),
-        pages.search_markdown(results["search"]),
-        pages.predictions_markdown(results["predictions"]),
-        pages.budgets_markdown(results["budgets"]),
-    ]
-    if committee:
-        parts += [pages.committee_markdown(committee), pages.inputs_needed_sentence(committee)]
+    if not any(results.values()):  # says how to make them
+        read_rows(planning_file(folder, "lenet_5", "curves"), PLANNING_COLUMNS["curves"], "planning")
+    pages = {
+        "curves": (tables.bytes_markdown, tables.sizes_markdown),
+        "coverage": (tables.coverage_markdown, tables.levels_markdown),
+        "search": (tables.search_markdown,),
+        "predictions": (tables.predictions_markdown,),
+        "budgets": (tables.budgets_markdown,),
+        "committee": (committee.committee_markdown, committee.inputs_needed_markdown),
+        "speed": (tables.speed_markdown,),
+        "large": (tables.large_markdown,),
+    }
+    parts = [show(results[part]) for part, shown in pages.items() if results[part] for show in shown]
     _write_tables(folder / "tables.md", *parts)
-    _save(folder, pages.draw_planning({**results, "committee": committee}))
+    _save(folder, figures.draw_planning(results))
 
 
 def paper(
@@ -287,6 +287,47 @@ def codesign(
     print(f"      {page.with_suffix('')}")
 
 
+def watch(report: Folder, out: Path | None = None) -> None:
+    """Show a watch of a deployed container as one HTML file that works offline.
+
+    The page shows the verdict on the bound, the loss over time, drift of inputs and outputs, the inputs that lose most,
+    and the plan. PyTorch is not needed.
+
+    For instance:
+
+      python -m reports watch small.watch.json
+
+    Args:
+        report: .watch.json file that python -m compress watch --out wrote, or a folder that holds some
+        out: the page; default: beside the report, as NAME.watch.html
+    """
+    from reports.watch.page import write_watch_page
+
+    for page in write_watch_page(report, out):
+        print(f"wrote {page} ({page.stat().st_size / 1e6:.1f} MB)")
+
+
+def tolerances(file: Folder) -> None:
+    """Show how far each weight of a network may move, as a table and a figure with a panel for each layer.
+
+    The figure is written beside the file, as SVG and PNG.
+
+    For instance:
+
+      python -m reports tolerances small.tolerances.json
+
+    Args:
+        file: .tolerances.json file that python -m compress plan --tolerances wrote
+    """
+    from compress.planning.weight_tolerances import SUFFIX, WeightTolerances
+    from reports.tolerances import draw_tolerances, tolerances_markdown
+
+    result = WeightTolerances.load(file)
+    stem = file.name.removesuffix(SUFFIX).removesuffix(".json")
+    _write_tables(file.with_name(f"{stem}_tolerances.md"), tolerances_markdown(result))
+    _save(file.parent, {f"{stem}_tolerances": draw_tolerances(result)})
+
+
 def _write_tables(path: Path, *parts: str) -> None:
     """Print tables, and write them to one file."""
     content = "\n".join(parts)
@@ -313,6 +354,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "paper": paper,
     "rtl": rtl,
     "networks": networks,
+    "watch": watch,
+    "tolerances": tolerances,
 }
 # Options of former commands, which trained or simulated themselves, with the experiment that has them now
 _MOVED = {

@@ -73,15 +73,21 @@ class _Block(torch.nn.Module):
 
 
 class ResNet20(torch.nn.Module):
-    """ResNet-20 of 269,722 parameters; it maps pixels [images, 3072], from 0 to 1, to 10 classes."""
+    """ResNet-20 of 269,722 parameters; it maps pixels [images, 3072], from 0 to 1, to 10 classes.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    blocks : int
+        Blocks of each of the three stages; 3 for ResNet-20, 5 for ResNet-32.
+    """
+
+    def __init__(self, blocks: int = 3) -> None:
         super().__init__()
         self.conv1 = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False)
         self.bn1 = torch.nn.BatchNorm2d(16)
-        self.layer1 = torch.nn.Sequential(*(_Block(16, 16, 1) for _ in range(3)))
-        self.layer2 = torch.nn.Sequential(_Block(16, 32, 2), _Block(32, 32, 1), _Block(32, 32, 1))
-        self.layer3 = torch.nn.Sequential(_Block(32, 64, 2), _Block(64, 64, 1), _Block(64, 64, 1))
+        self.layer1 = torch.nn.Sequential(*(_Block(16, 16, 1) for _ in range(blocks)))
+        self.layer2 = torch.nn.Sequential(_Block(16, 32, 2), *(_Block(32, 32, 1) for _ in range(blocks - 1)))
+        self.layer3 = torch.nn.Sequential(_Block(32, 64, 2), *(_Block(64, 64, 1) for _ in range(blocks - 1)))
         self.linear = torch.nn.Linear(64, 10)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
