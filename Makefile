@@ -38,7 +38,7 @@ rtl-programs:
 
 # How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
 bench: $(INSTALLED)
-	$(BIN)/python -m pytest tests/bench/bench_speed.py tests/bench/bench_compress.py -s --benchmark-only --benchmark-columns=median,min,rounds
+	$(BIN)/python -m pytest tests/bench/bench_speed.py tests/bench/bench_compress.py tests/bench/bench_planning.py -s --benchmark-only --benchmark-columns=median,min,rounds
 	$(BIN)/python -m tests.bench.bench_scaling
 	$(BIN)/python -m tests.bench.bench_sweep
 	$(BIN)/python -m tests.bench.bench_networks
