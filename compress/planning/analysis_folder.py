@@ -46,7 +46,6 @@ class AnalysisFolder:
         content = {"version": VERSION, **origin}
         self.path = Path(path) / digest_of(content)
         self._lock = filelock.FileLock(self.path / ".lock")
-        self._runs = self._choices = self.path
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -71,7 +70,13 @@ class AnalysisFolder:
     def choices(self, origin: Mapping[str, Any], layer: int) -> list[dict[str, Any]] | None:
         """Return the choices that were tried for a layer; None if they were not."""
         path = self._of_choices(origin, layer)
-        return json.loads(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            choices: list[dict[str, Any]] = json.loads(path.read_text())
+        except ValueError as error:
+            raise InputError(f"{path}: must hold choices of a layer as JSON; found {error}; remove the file") from None
+        return choices
 
     def write_choices(self, origin: Mapping[str, Any], layer: int, choices: Sequence[Mapping[str, Any]]) -> None:
         """Write the choices that were tried for a layer."""

@@ -140,11 +140,6 @@ class Loss:
         return self.name in ("accuracy", "answers")
 
     @property
-    def largest(self) -> float | None:
-        """Largest loss of one input; None if it has no limit."""
-        return 1.0 if self.of_answers else 2.0 if self.name == "cosine" else None
-
-    @property
     def meaning(self) -> str:
         """The loss in words."""
         return MEANINGS.get(self.name, f"mean of {self.name}")
@@ -195,16 +190,6 @@ class Loss:
         if self.name == "cosine":
             return self.by_input(original, changed)
         return np.square(Loss("relative-error").by_input(original, changed))
-
-    def standard_error(self, losses: Floats, bound: float) -> float:
-        """Return the standard error of the mean of `by_input`; one more input of the worst kind is assumed.
-
-        Because of that input, the error is never 0.
-        """
-        worst = self.largest if self.of_answers else max(float(losses.max()), bound)
-        assert worst is not None
-        count = len(losses)
-        return math.sqrt((losses.var() + worst**2 / count) / count)
 
     def _of_output(self, before: Floats, after: Floats, labels: Numbers | None) -> Floats64:
         if self.name == "kl":

@@ -79,7 +79,7 @@ class ArrayFigures:
 
 
 class ArrayCost:
-    """Latency, energy and SRAM of the compressed layers of a network on arrays; a `compress.planning.planner.Cost`.
+    """Latency, energy and SRAM of the compressed layers of a network on arrays; a `compress.planning.choices.Cost`.
 
     The vectors that enter each product of the network are recorded once. A compressed layer is one parameter of the
     network; its costs are those of all products that multiply it, such as the groups of a convolution, the steps of a
