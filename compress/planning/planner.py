@@ -49,7 +49,7 @@ _MOST_HALVINGS = 12
 _CALIBRATION_RUNS = 2.0  # over the pool, for all layers together
 _MORE_MEASUREMENTS, _CAREFUL_GOAL, _LOWER = 4, 0.93, 0.95  # as long as no plan keeps the bound
 _GOAL, _CLOSE_ENOUGH, _LEVELS = 0.985, 0.97, 0.03  # shares of a tolerance, and levels, within which no plan is better
-_CHANCE = 0.1  # by how much each plan before raises the share of limits that would be too low
+_CHANCE = 0.2  # by how much each plan before raises the share of limits that would be too low
 _TENSOR_BITS = 16
 _CURVE = np.geomspace(1e-9, 1e9, 55)  # changes of the outputs at which the loss is computed
 
