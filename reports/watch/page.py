@@ -15,6 +15,7 @@ from traces.files.atomic_file import write_atomically
 
 Row = dict[str, Any]
 _WORST, _DRAWN, _LISTED = 10, 2, 6
+_FEWEST_OF_A_HALF = 4  # inputs, of which half have an interval
 _LABELS = {  # of the axes
     "accuracy": "right answers lost",
     "answers": "answers changed",
@@ -140,6 +141,8 @@ def _summary(report: WatchReport, loss: str) -> str:
 
 def _second_half(report: WatchReport, shares: bool) -> str:
     """Return a sentence if the second half of the inputs breaks a bound that all of them do not break."""
+    if report.inputs < _FEWEST_OF_A_HALF:
+        return ""
     half = interval(report.losses[report.inputs // 2 :], LEVEL, shares=shares)
     if report.verdict == "broken" or not half.low > report.tolerance.bound:
         return ""

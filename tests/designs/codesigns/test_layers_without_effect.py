@@ -65,7 +65,7 @@ def test_a_layer_that_is_never_called_costs_nothing_on_the_array(tmp_path: Path)
 @pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_blank_inputs_that_give_an_array_no_work_are_no_division_by_nothing() -> None:
     torch.manual_seed(0)
-    analysis = analyse_compression(trained(torch.nn.Sequential(torch.nn.Linear(16, 4)), blank=8))
+    analysis = analyse_compression(trained(torch.nn.Sequential(torch.nn.Linear(16, 4)), blank=8), 0.3)
     assert {each.costs["macs"] for each in analysis.planner.candidates[0]} == {0.0}
     sizes = [
         analysis.predict(analysis.planned(limit, 0, LARGEST_LAYERS - 1, 4)).file_bytes for limit in (0, LIMITS - 1)
