@@ -23,6 +23,18 @@ def log_softmax(outputs: Floats) -> Floats64:
     return logarithms
 
 
+def entropies(outputs: Floats) -> Floats64:
+    """Return the mean entropy of the softmax outputs of each input, in nats, [inputs].
+
+    Parameters
+    ----------
+    outputs : float [inputs, classes] or with positions
+        Class scores.
+    """
+    logarithms = log_softmax(classes_last(outputs))
+    return mean_of_positions(-(np.exp(logarithms) * logarithms).sum(axis=-1))
+
+
 def divergences(original: Floats, changed: Floats) -> Floats64:
     """Return the Kullback-Leibler divergence of the softmax outputs from the original's, in nats, [inputs].
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from compress.output_changes import answers, classes_last, log_softmax, mean_of_positions
+from compress.output_changes import answers, classes_last, entropies, log_softmax, mean_of_positions
 from traces.arrays import Floats, Floats64, Numbers
 
 _UNLIKELY = 3.0  # standard errors
@@ -75,8 +75,7 @@ def overfitting_note(
 
 def _entropies(outputs: Mapping[str, Floats]) -> Floats64:
     """Return the mean entropy of the softmax outputs of each input, in nats, [inputs]."""
-    logarithms = [log_softmax(classes_last(each)) for each in outputs.values()]
-    return np.asarray(np.mean([mean_of_positions(-(np.exp(each) * each).sum(axis=-1)) for each in logarithms], axis=0))
+    return np.asarray(np.mean([entropies(each) for each in outputs.values()], axis=0))
 
 
 def _sureness(outputs: Mapping[str, Floats]) -> float:

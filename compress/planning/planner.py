@@ -187,8 +187,7 @@ class Planner:
             again = next((earlier for earlier in tried if earlier.choices == plan.choices), None)
             if again is not None:
                 if again.keeps_tolerance:  # a plan between this one and those that break the bound?
-                    breaking = [self._scaled_change(each) for each in tried if not each.keeps_tolerance]
-                    if (again.feasible and _is_close(again)) or limit >= min(breaking, default=math.inf):
+                    if (again.feasible and _is_close(again)) or limit >= self._least_breaking_change(tried):
                         break
                     limit *= _WIDER
                     continue
@@ -564,8 +563,12 @@ class Planner:
 
         A plan beyond one that breaks the bound may owe it to chance that it does not.
         """
-        breaking = min((self._scaled_change(each) for each in tried if not each.keeps_tolerance), default=math.inf)
+        breaking = self._least_breaking_change(tried)
         return [each for each in tried if each.keeps_tolerance and self._scaled_change(each) < breaking]
+
+    def _least_breaking_change(self, tried: Sequence[Plan]) -> float:
+        """Return the smallest predicted change of a plan that breaks its tolerance; infinite if none does."""
+        return min((self._scaled_change(each) for each in tried if not each.keeps_tolerance), default=math.inf)
 
     def _corrected(self, tried: Sequence[tuple[float, float]], tolerance: Tolerance, share: float) -> float:
         """Return the next limit: one between two that enclose the tolerance, otherwise the last one, corrected.

@@ -19,7 +19,7 @@ from compress.class_scores import check_finite
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
 from compress.networks import PlannedNetwork
-from compress.output_changes import classes_last, log_softmax, mean_of_positions
+from compress.output_changes import entropies
 from compress.planning.confidence import interval
 from compress.planning.drift import compare_halves
 from compress.planning.losses import AUTO, Loss, LossFunction
@@ -112,8 +112,7 @@ def _beside_plan(report: WatchReport, loss: Loss, plan: Plan, inputs: Inputs) ->
     alike = plan.tolerance.name == report.tolerance.name
     if alike and plan.measured is not None and plan.standard_error is not None:
         error = math.hypot(plan.standard_error, float(report.losses.std()) / math.sqrt(report.inputs))
-        apart = report.used.mean - plan.measured
-        drift["used, from the plan"] = apart / error if error else math.copysign(math.inf, apart) if apart else 0.0
+        drift["used, from the plan"] = _in_errors(report.used.mean - plan.measured, error)
         planned = {"measured": plan.measured, "used": plan.used}
     compared = () if plan.input_summary is None else tuple(plan.input_summary.compare(inputs))
     return dataclasses.replace(report, drift=drift, planned=planned, from_plan=compared, layers=plan.rows)
@@ -130,7 +129,7 @@ def _other_losses(loss: Loss, outputs: Mapping[str, Floats]) -> list[str]:
 def _states(loss: Loss, outputs: Mapping[str, Floats]) -> dict[str, Floats64]:
     """Return for each input what may show a drift of the original's outputs."""
     if loss.scores:
-        return {"entropy of the original's outputs": np.mean([_entropy(each) for each in outputs.values()], axis=0)}
+        return {"entropy of the original's outputs": np.mean([entropies(each) for each in outputs.values()], axis=0)}
     floating = [values.reshape(len(values), -1).astype(np.float64) for values in outputs.values()
                 if values.dtype.kind == "f"]  # fmt: skip
     lengths = [np.linalg.norm(values, axis=1) for values in floating]
@@ -142,13 +141,11 @@ def _apart(first: Floats, second: Floats) -> float:
     if min(len(first), len(second)) < 2:
         return 0.0  # one input says nothing about how much they vary
     error = math.sqrt(float(first.var()) / len(first) + float(second.var()) / len(second))
-    apart = float(second.mean() - first.mean())
+    return _in_errors(float(second.mean() - first.mean()), error)
+
+
+def _in_errors(apart: float, error: float) -> float:
+    """Return a difference in standard errors; infinite if there is one and the error is 0."""
     if error == 0:
         return math.copysign(math.inf, apart) if apart else 0.0
     return apart / error
-
-
-def _entropy(scores: Floats) -> Floats:
-    """Return the mean entropy of the softmax outputs of each input, in nats."""
-    logarithms = log_softmax(classes_last(scores))
-    return mean_of_positions(-(np.exp(logarithms) * logarithms).sum(axis=-1))

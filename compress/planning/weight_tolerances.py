@@ -1,4 +1,4 @@
-"""How far each weight may move, summarised for each layer: a small result file that a figure is drawn from."""
+"""Summary for each layer of how far each weight may move: a small result file that a figure is drawn from."""
 
 from __future__ import annotations
 
