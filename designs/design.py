@@ -103,7 +103,7 @@ HARDWARE_COLUMNS = [
     *_array_columns(),
     Column("row_assignment", pa.string(), "", "assignment of the matrix rows to PEs"),
 ]
-DESIGN_COLUMNS = [*HARDWARE_COLUMNS, Column("area_mm2", pa.float64(), "mm2", "area at 45 nm")]
+DESIGN_COLUMNS = [*HARDWARE_COLUMNS, Column("area_mm2", pa.float64(), "mm2", "area")]
 
 
 def design_columns(designs: Iterable[Design]) -> dict[str, list[Any]]:

@@ -34,7 +34,7 @@ BENCHMARK_COLUMNS = [
     Column("efficiency", pa.float64(), "1", "useful MACs per PE and cycle"),
     Column("theoretical_us", pa.float64(), "us", "time at one useful MAC per PE and cycle"),
     Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
-    Column("energy_pj", pa.float64(), "pJ", "energy of all blocks at 45 nm"),
+    Column("energy_pj", pa.float64(), "pJ", "energy of all blocks"),
     *(Column(field.name, pa.float64(), "pJ", "energy of this block") for field in dataclasses.fields(Energy)),
     Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
     Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),
@@ -48,8 +48,10 @@ LINE_WIDTH_COLUMNS = [
     Column("reads_kept", pa.int64(), "lines", "line reads of the machine, which keeps the line that it read last"),
     Column("reads_anew", pa.int64(), "lines", "line reads if each column reads its lines anew"),
     Column("reads_own_lines", pa.int64(), "lines", "line reads if each column begins a line of its own"),
-    Column("read_pj", pa.float64(), "pJ", "energy of one read, eie-45nm (CACTI, 128 KB)"),
-    Column("read_horowitz_pj", pa.float64(), "pJ", "energy of one read, horowitz-45nm (in proportion to the width)"),
+    Column("read_pj", pa.float64(), "pJ", "energy of one read, preset eie (CACTI, 128 KB)"),
+    Column(
+        "read_horowitz_pj", pa.float64(), "pJ", "energy of one read, preset horowitz-45nm (in proportion to the width)"
+    ),
 ]
 TIMELINE_FILE = "alex8.timeline.npz"
 
@@ -263,7 +265,7 @@ NETWORKS_COLUMNS = [
     Column("off_array_macs", pa.int64(), "MACs/input", "multiply-accumulates among them"),
     Column("useful_macs", pa.float64(), "MACs/input", "multiply-accumulates on the array that are not padding"),
     Column("cycles", pa.float64(), "cycles/input", "cycles of the array, mean"),
-    Column("energy_pj", pa.float64(), "pJ/input", "energy of the array at 45 nm, mean"),
+    Column("energy_pj", pa.float64(), "pJ/input", "energy of the array, mean"),
     Column("largest_difference", pa.float64(), "1", "of a product's outputs from ONNX Runtime's, relative"),
     Column("output_difference", pa.float64(), "1", "of the network's outputs, likewise"),
     Column("file_bytes", pa.int64(), "bytes", "of the planned container"),

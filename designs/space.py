@@ -143,7 +143,7 @@ class Constraints:
     Attributes
     ----------
     max_area_mm2 : float, optional
-        Largest area of the array at 45 nm, in mm2.
+        Largest area of the array, in mm2.
     must_fit : bool
         Every layer must fit the SRAMs whole. A design on which a layer does not fit gets no figures.
     whole_lines : bool

@@ -8,7 +8,9 @@ from sim.array import count, count_all, simulate
 from sim.batch import BatchResult, BatchRun, CountsPerInput, simulate_batch
 from sim.config import ArrayConfig
 from sim.cost.area import area_mm2
+from sim.cost.constants import CONSTANTS, Constant, Constants, drawn_constants
 from sim.cost.energy import ENERGY_PRESETS, Energy
+from sim.cost.timing import Timing, timing
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning
 from sim.network import LayerCosts, NetworkResult, simulate_network
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
     from sim.rtl.bench import simulate_rtl
 
 __all__ = [
+    "CONSTANTS",
     "CYCLE_CLASSES",
     "ENERGY_PRESETS",
     "ArrayConfig",
     "BatchResult",
     "BatchRun",
+    "Constant",
+    "Constants",
     "Counts",
     "CountsPerInput",
     "CycleBreakdown",
@@ -51,11 +56,13 @@ __all__ = [
     "SimulationResult",
     "Timeline",
     "TimelineSummary",
+    "Timing",
     "area_mm2",
     "assign_rows",
     "count",
     "count_all",
     "cycle_breakdown",
+    "drawn_constants",
     "pack",
     "read_timeline",
     "rows_balanced_by_activity",
@@ -69,6 +76,7 @@ __all__ = [
     "simulate_rtl",
     "timeline",
     "timeline_summary",
+    "timing",
     "write_timeline",
     "write_waveform",
 ]

@@ -99,7 +99,7 @@ class CountsPerInput:
 
     @property
     def energy_pj(self) -> Floats64:
-        """Energy of all blocks with the preset `eie-45nm`, float64 [inputs]."""
+        """Energy of all blocks with the preset `eie`, float64 [inputs]."""
         energy: Floats64 = np.sum(list(self.energies_with().values()), axis=0)
         return energy
 

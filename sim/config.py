@@ -12,6 +12,7 @@ from traces import InputError
 
 MemoryMode = Literal["unlimited", "resident", "passes", "streamed"]
 BlockAxis = Literal["columns", "rows"]
+NODES_NM = (22, 32, 45, 65)
 Precision = Literal["float", "fixed-32", "fixed-16", "fixed-8"]
 
 
@@ -47,6 +48,9 @@ class ArrayConfig:
     weight_bits: int = field(default=4, metadata=_described("bit", "code, the index of a shared weight"))
     index_bits: int = field(default=4, metadata=_described("bit", "gap, the PE's rows skipped before an entry"))
     clock_mhz: float = field(default=800.0, metadata=_described("MHz", "clock frequency"))
+    node_nm: int = field(
+        default=45, metadata=_described("nm", "technology node of the whole array", "22, 32, 45 or 65")
+    )
     sparse_matrix_bytes: int = field(default=128 * 1024, metadata=_described("bytes", "sparse-matrix SRAM of one PE"))
     pointer_bytes: int = field(
         default=32 * 1024, metadata=_described("bytes", "pointer SRAM of one PE, both banks together")
@@ -99,6 +103,9 @@ class ArrayConfig:
                 f"line_bits={self.line_bits} must be at least weight_bits + index_bits = {self.entry_bits}, "
                 f"so that a line holds a whole entry; widen the line or narrow the entry"
             )
+        self._check_int("node_nm", 22, 65, "a technology node of the cost model")
+        if self.node_nm not in NODES_NM:
+            raise InputError(f"node_nm must be one of {', '.join(map(str, NODES_NM))}; found {self.node_nm}")
         self._check_number("clock_mhz", 1e-3, 1e6, "a frequency from 0.001 to 1,000,000 MHz")
         self._check_number("dram_gb_per_s", 1e-3, 1e6, "a bandwidth from 0.001 to 1,000,000 GB/s")
         self._check_int("pointer_bits", 1, 32, "a pointer counts the entries of a PE")

@@ -134,7 +134,7 @@ class NetworkResult:
 
     @property
     def energy_pj(self) -> Floats64:
-        """Energy of all layers with the preset `eie-45nm`, float64 [inputs]."""
+        """Energy of all layers with the preset `eie`, float64 [inputs]."""
         total: Floats64 = np.sum([layer.energy_pj for layer in self.layers], axis=0)
         return total
 

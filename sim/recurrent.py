@@ -40,7 +40,7 @@ class RecurrentResult:
     cycles : numpy.ndarray
         Cycles of both products, int64 [sequences, steps].
     energy_pj : numpy.ndarray
-        Energy of both products with the preset `eie-45nm`, float64 [sequences, steps].
+        Energy of both products with the preset `eie`, float64 [sequences, steps].
     input_products : BatchResult
         Products of `weight_ih` with all inputs, sequence by sequence.
     hidden_products : list of BatchResult

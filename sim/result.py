@@ -99,7 +99,7 @@ class Counts:
 
     @property
     def energy(self) -> Energy:
-        """Energy by block in pJ with the preset `eie-45nm` (`sim.cost.energy`)."""
+        """Energy by block in pJ with the preset `eie` (`sim.cost.energy`)."""
         return self.energy_with(DEFAULT_PRESET)
 
     def energy_with(self, preset: str) -> Energy:

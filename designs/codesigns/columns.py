@@ -21,8 +21,8 @@ _FIGURE_UNITS = {
     ),
     "output_error": ("1", "relative error of the outputs, or 1 - cosine, as the settings say; null for answers"),
     "latency_us": ("us/input", "all layers one after the other, mean"),
-    "energy_nj": ("nJ/input", "energy at 45 nm, of all blocks and layers, mean"),
-    "area_mm2": ("mm2", "area at 45 nm"),
+    "energy_nj": ("nJ/input", "energy of all blocks and layers, mean"),
+    "area_mm2": ("mm2", "area"),
     "file_bytes": ("bytes", "size of the container"),
 }
 VERIFIED_COLUMNS = [

@@ -20,7 +20,7 @@ from designs.experiments.benchmark import benchmark_sources
 from designs.result_files import LINE_WIDTH_COLUMNS
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, PackedLayer, count_all, pack
-from sim.cost.energy import ENERGY_PRESETS
+from sim.cost.energy import DEFAULT_PRESET, event_energies
 from traces.arrays import Floats32
 from traces.shell.progress import progress_bar
 
@@ -48,8 +48,8 @@ def run_line_widths(path: Path, data: Path | None = None) -> pa.Table:
                         "reads_kept": counts.line_reads,
                         "reads_anew": anew,
                         "reads_own_lines": own_lines,
-                        "read_pj": ENERGY_PRESETS["eie-45nm"](config).line_read_pj,
-                        "read_horowitz_pj": ENERGY_PRESETS["horowitz-45nm"](config).line_read_pj,
+                        "read_pj": event_energies(config, DEFAULT_PRESET).line_read_pj,
+                        "read_horowitz_pj": event_energies(config, "horowitz-45nm").line_read_pj,
                     }
                 )
             advance()

@@ -47,7 +47,7 @@ SWEEP_COLUMNS = [
     Column("line_reads", pa.float64(), "lines/input", "lines of the sparse-matrix SRAM, mean"),
     Column("dram_bytes", pa.float64(), "bytes/input", "read from and written to DRAM, mean"),
     Column("latency_us", pa.float64(), "us/input", "cycles over the clock frequency, mean"),
-    Column("energy_pj", pa.float64(), "pJ/input", "energy at 45 nm, of all blocks, mean"),
+    Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
 COUNTS = (

@@ -35,9 +35,9 @@ class DesignPoint:
     efficiency : float
         Useful multiply-accumulates per PE and cycle.
     energy_nj : float
-        Energy per input at 45 nm, in nJ.
+        Energy per input, in nJ.
     area_mm2 : float
-        Area at 45 nm, in mm2.
+        Area, in mm2.
     fits : bool
         True if every layer fits the SRAMs whole.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,25 +66,28 @@ def alex8_markdown(rows: Sequence[Row]) -> str:
     return markdown(["Alex-8, 64 PEs, 8 queue slots, 800 MHz", "paper", "ours", "difference"], cells)
 
 
-# EIE's Table II: mW of each module of one PE, and the column of the benchmark with our energy
-MODULES = {
-    "queue": (energy.QUEUE_MW, "queue_pj"),
-    "pointer read": (energy.POINTER_READ_MW, "pointer_read_pj"),
-    "sparse-matrix read": (energy.SPARSE_MATRIX_READ_MW, "sparse_matrix_read_pj"),
-    "arithmetic": (energy.ARITHMETIC_MW, "arithmetic_pj"),
-    "activation read and write": (energy.ACTIVATION_READ_WRITE_MW, "activation_write_pj"),
-    "one PE": (energy.PE_MW, "energy_pj"),  # ours includes its share of the scan, and leakage
-}
+ONE_PE = "one PE"  # ours includes its share of the scan, of the broadcast and of the tree of the clock
 PAPER_WATT, PAPER_MM2 = 0.59, 40.8  # section VI, 64 PEs
+
+
+def module_powers(row: Row) -> dict[str, tuple[float, float]]:
+    """Return the power in mW of each module and of one PE on a layer of the benchmark: the paper's, and ours."""
+    energies = {field.name: row[field.name] for field in dataclasses.fields(energy.Energy)}
+    ours = energy.module_mw(ArrayConfig(), energies, row["cycles"])
+    powers = {name: (paper, ours[name]) for name, paper in energy.PAPER_MW.items()}
+    return powers | {ONE_PE: (energy.PAPER_PE_MW, row["energy_pj"] * 1e-3 / row["latency_us"] / row["num_pes"])}
+
+
+def leakage_share(row: Row) -> float:
+    """Return the share of leakage in the energy of a layer."""
+    return float(row["leakage_pj"] / row["energy_pj"])
 
 
 def power_markdown(rows: Sequence[Row]) -> str:
     """Show power of each module on Alex-8 (real weights if available), and area, beside Table II."""
     row = max((row for row in rows if row["layer"] == "Alex-8"), key=lambda row: row["weights"] == "real")
-    mw_per_pj = 1e-3 / row["latency_us"] / row["num_pes"]
     cells = []
-    for name, (paper, column) in MODULES.items():
-        ours = row[column] * mw_per_pj
+    for name, (paper, ours) in module_powers(row).items():
         cells.append([f"{name}, mW", f"{paper:.3f}", f"{ours:.3f}", _difference(ours, paper)])
     watt = row["energy_pj"] * 1e-6 / row["latency_us"]
     cells.append(["64 PEs, W", f"{PAPER_WATT:.2f}", f"{watt:.3f}", _difference(watt, PAPER_WATT)])

@@ -1,14 +1,21 @@
-"""Area of the array at 45 nm."""
+"""Area of the array, block by block: SRAMs from their tables, the rest from cells and `sim.cost.constants`."""
 
 from __future__ import annotations
 
 from types import MappingProxyType
 
 from sim.config import ArrayConfig
-from sim.cost.energy import COLUMN_INDEX_BITS, PAPER_BITS, arithmetic_pj, num_lnzd_units
-from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
+from sim.cost.blocks import (
+    PAPER_BITS,
+    codebook_is_sram,
+    needs_divider,
+    num_lnzd_units,
+    pe_cells,
+)
+from sim.cost.constants import NODES, NOMINAL, Constants
+from sim.cost.sram import POINTER_BANKS, activation_sram, codebook_sram, pointer_bank_sram, sparse_matrix_sram
 
-# Han et al., "EIE", ISCA 2016, Table II, um2: the modules of one PE, and one LNZD unit.
+# Han et al., "EIE", ISCA 2016, Table II, um2: the modules of one PE.
 PAPER_UM2 = MappingProxyType(
     {
         "queue": 758,  # with 8 slots
@@ -20,41 +27,56 @@ PAPER_UM2 = MappingProxyType(
     }
 )
 PAPER_PE_UM2 = 638_024
-PAPER_QUEUE_SLOTS = 8
-LNZD_UNIT_UM2 = 189
+CONTROL_GATES = 960  # of scan and central control, without their tree (`sim.rtl.synthesis`)
 
 
-def module_areas_um2(config: ArrayConfig) -> dict[str, float]:
-    """Return the area of each module of one PE in um2: the SRAMs from CACTI (`sim.cost.sram`), the rest from Table II.
+def module_areas_um2(config: ArrayConfig, constants: Constants = NOMINAL) -> dict[str, float]:
+    """Return the area of each module of one PE in um2, filler included.
 
-    The queue grows in proportion to its bits, the arithmetic in proportion to its energy (`arithmetic_pj`). The
-    activation module is the paper's with another SRAM in it.
+    Notes
+    -----
+    The multiplier grows with the square of its width, everything else with the number of its bits. Entries of a line
+    that are no power of two need a divider, which turns an address into a line and a place.
     """
-    bits = config.activation_bits
-    slot_bits = (bits + COLUMN_INDEX_BITS) / (PAPER_BITS + COLUMN_INDEX_BITS)
-    other_sram_mm2 = activation_sram(config).area_mm2 - activation_sram(ArrayConfig()).area_mm2
-    return {
-        "queue": PAPER_UM2["queue"] * config.queue_slots / PAPER_QUEUE_SLOTS * slot_bits,
-        "pointer read": POINTER_BANKS * pointer_bank_sram(config).area_mm2 * 1e6,
-        "sparse-matrix read": sparse_matrix_sram(config).area_mm2 * 1e6,
-        "arithmetic": PAPER_UM2["arithmetic"] * arithmetic_pj(bits) / arithmetic_pj(PAPER_BITS),
-        "activation read and write": PAPER_UM2["activation read and write"] + other_sram_mm2 * 1e6,
-        "filler": PAPER_UM2["filler"],
+    logic = NODES[config.node_nm].area
+    bit_um2 = {"queue": constants.queue_um2_per_bit}
+    cells = pe_cells(config)
+    areas = {
+        name: logic
+        * (
+            of_block.storage_bits * bit_um2.get(name, constants.register_file_um2_per_bit)
+            + of_block.flip_flops * constants.register_file_um2_per_bit
+            + of_block.gates * constants.gate_um2
+        )
+        for name, of_block in cells.items()
     }
+    sram_um2 = constants.sram_area * 1e6
+    areas["pointer read"] += POINTER_BANKS * pointer_bank_sram(config).area_mm2 * sram_um2
+    areas["sparse-matrix read"] += sparse_matrix_sram(config).area_mm2 * sram_um2
+    areas["activation read and write"] += activation_sram(config).area_mm2 * sram_um2
+    if needs_divider(config):
+        areas["sparse-matrix read"] += logic * constants.divider_um2 * config.pointer_bits / PAPER_BITS
+    areas["arithmetic"] += logic * constants.multiply_add_um2 * (config.activation_bits / PAPER_BITS) ** 2
+    if codebook_is_sram(config):
+        areas["arithmetic"] += codebook_sram(config).area_mm2 * sram_um2
+    filled = sum(areas.values()) / (1 - constants.filler_share)
+    return areas | {"filler": filled * constants.filler_share}
 
 
-def pe_area_um2(config: ArrayConfig) -> float:
+def pe_area_um2(config: ArrayConfig, constants: Constants = NOMINAL) -> float:
     """Return the area of one PE in um2."""
-    return sum(module_areas_um2(config).values())
+    return sum(module_areas_um2(config, constants).values())
 
 
-def area_mm2(config: ArrayConfig) -> float:
-    """Return the area of an array at 45 nm in mm2: its PEs, and the tree of the scan.
+def area_mm2(config: ArrayConfig, constants: Constants = NOMINAL) -> float:
+    """Return the area of an array in mm2: its PEs, the tree of the scan, and the control.
 
     Parameters
     ----------
     config : ArrayConfig
         The array.
+    constants : Constants, optional
+        Constants of the model (`sim.cost.constants`).
 
     Returns
     -------
@@ -66,4 +88,6 @@ def area_mm2(config: ArrayConfig) -> float:
     InputError
         If an SRAM is outside the tables (`sim.cost.sram`).
     """
-    return (config.num_pes * pe_area_um2(config) + num_lnzd_units(config.num_pes) * LNZD_UNIT_UM2) / 1e6
+    logic = NODES[config.node_nm].area
+    shared = num_lnzd_units(config.num_pes) * constants.lnzd_unit_um2 + CONTROL_GATES * constants.gate_um2
+    return (config.num_pes * pe_area_um2(config, constants) + logic * shared) / 1e6

@@ -1,49 +1,49 @@
-"""Energy of one layer at 45 nm: counts times the energy of each event, block by block."""
+"""Energy of one layer: counts times the energy of each event, block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 from sim.config import ArrayConfig
-from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
+from sim.cost.area import area_mm2
+from sim.cost.blocks import (
+    COLUMN_INDEX_BITS,
+    PAPER_BITS,
+    codebook_is_sram,
+    needs_divider,
+    num_lnzd_units,
+    pe_cells,
+    tree_mm,
+)
+from sim.cost.constants import NODES, NOMINAL, Constants
+from sim.cost.sram import POINTER_BANKS, activation_sram, codebook_sram, pointer_bank_sram, sparse_matrix_sram
 from traces import InputError
 from traces.arrays import Floats64, Integers64
 
 # Han et al., "EIE", ISCA 2016, Table I (after Horowitz, ISSCC 2014), 45 nm.
 SRAM_READ_PJ_PER_BIT = 5.0 / 32  # a 32 KB SRAM; horowitz-45nm uses it for every capacity
-REGISTER_FILE_PJ_PER_BIT = 1.0 / 32
-DRAM_PJ_PER_BYTE = 640.0 / 4  # a 32-bit access
 # Integer multiplication and addition by bits. 32 bits: the same table. 8 bits: Horowitz, ISSCC 2014. 16 bits: a
 # multiplication takes a fifth of a 32-bit one (EIE, section VI), and an adder's energy is proportional to its width.
 MULTIPLY_PJ = MappingProxyType({32: 3.1, 16: 3.1 / 5, 8: 0.2})
 ADD_PJ = MappingProxyType({32: 0.1, 16: 0.1 / 2, 8: 0.03})
-# Table II, mW at 800 MHz: a leading non-zero detection unit, and the modules of one PE.
-LNZD_UNIT_MW = 0.023
-QUEUE_MW = 0.112
-POINTER_READ_MW = 1.807
-SPARSE_MATRIX_READ_MW = 4.955
-ARITHMETIC_MW = 1.162
-ACTIVATION_READ_WRITE_MW = 1.122
-PE_MW = 9.157
-MW_AT_800_MHZ_IN_PJ_PER_CYCLE = 1 / 0.8
-LNZD_UNIT_PJ_PER_CYCLE = LNZD_UNIT_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE
-# Activity of a PE in Alex-8, the layer whose power Table II states: columns taken and entries processed in each cycle
-# (7,926 cycles, 1,760 columns, 453,748 entries in 64 PEs).
-ALEX8_COLUMNS_PER_CYCLE = 1760 / 7926
-ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
+# Table II, mW at 800 MHz: modules of one PE, its clock network included, and the whole PE.
+PAPER_MW = MappingProxyType(
+    {
+        "queue": 0.112,
+        "pointer read": 1.807,
+        "sparse-matrix read": 4.955,
+        "arithmetic": 1.162,
+        "activation read and write": 1.122,
+    }
+)
+PAPER_PE_MW = 9.157
+_FILE_WORDS = 64  # of the register file whose energy Table I states
 
 Count = int | Integers64 | Floats64
-
-PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
-COLUMN_INDEX_BITS = 16
-
-
-def arithmetic_pj(bits: int) -> float:
-    """Return the energy in pJ of decoding, multiplying and adding numbers of 8, 16 or 32 bits (EIE, Table I)."""
-    return bits * REGISTER_FILE_PJ_PER_BIT + MULTIPLY_PJ[bits] + ADD_PJ[bits]
 
 
 @dataclass(frozen=True)
@@ -52,20 +52,28 @@ class Energy:
 
     Attributes
     ----------
-    scan_pj, queue_pj, pointer_read_pj, sparse_matrix_read_pj, arithmetic_pj, activation_write_pj : float
-        Energy of each block in the paper's Fig 4.
+    scan_pj : float
+        Leading non-zero detection.
+    broadcast_pj : float
+        Wires from the scan to the PEs.
+    queue_pj, pointer_read_pj, sparse_matrix_read_pj, arithmetic_pj, activation_write_pj : float
+        Energy of each block of the PEs, without their clock (EIE, Fig 4).
+    clock_pj : float
+        Clock of all flip-flops, and its tree.
     leakage_pj : float
         Leakage of the SRAMs.
     dram_pj : float
-        Transfers from and to DRAM.
+        Transfers from and to DRAM, and its standby if the array loads weights from it.
     """
 
     scan_pj: float
+    broadcast_pj: float
     queue_pj: float
     pointer_read_pj: float
     sparse_matrix_read_pj: float
     arithmetic_pj: float
     activation_write_pj: float
+    clock_pj: float
     leakage_pj: float
     dram_pj: float
 
@@ -82,70 +90,176 @@ class Energy:
 
 @dataclass(frozen=True)
 class EventEnergies:
-    """Energy of each event in one PE in pJ, and the leakage of its SRAMs."""
+    """Energy of each event in pJ; those of a PE but for the last four, which are those of the array.
 
-    column_queued_pj: float  # a column and its activation, written once and read once
-    pointer_pair_pj: float  # one access to each bank
-    line_read_pj: float
-    entry_pj: float  # decode, multiply, add; also of padding
-    accumulator_pj: float  # an accumulator, read once and written once
-    leakage_mw: float
-
-
-def eie_45nm(config: ArrayConfig) -> EventEnergies:
-    """Return the energies of the paper's PE: SRAMs from CACTI (`sim.cost.sram`), the rest from Table II.
-
-    Three energies are calibrated, since the paper states only the power: that of a column in the queue, of an entry in
-    the arithmetic, and of a multiply-accumulate in the activation read and write. Each is the power of Table II divided
-    by the activity in Alex-8. The paper's numbers have 16 bits. For other widths, queue and accumulators cost in
-    proportion to their bits, and arithmetic as in Table I.
+    Attributes
+    ----------
+    column_queued_pj : float
+        A column and its activation, written once and read once.
+    pointer_pair_pj : float
+        One access to each bank.
+    line_read_pj : float
+        One line.
+    entry_pj : float
+        Place in the line, decoding, multiplication and addition of an entry; also of padding.
+    accumulator_pj : float
+        An accumulator, read once and written once.
+    leakage_mw : float
+        Leakage of the SRAMs of a PE.
+    column_broadcast_pj : float
+        A column and its activation on the wires to all PEs.
+    scan_pj_per_cycle, clock_pj_per_cycle : float
+        Leading non-zero detection, and clock of all flip-flops with its tree.
+    dram_standby_mw : float
+        Refresh and termination of the DRAM, if the array loads weights from it.
     """
+
+    column_queued_pj: float
+    pointer_pair_pj: float
+    line_read_pj: float
+    entry_pj: float
+    accumulator_pj: float
+    leakage_mw: float
+    column_broadcast_pj: float
+    scan_pj_per_cycle: float
+    clock_pj_per_cycle: float
+    dram_standby_mw: float
+
+
+def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
+    """Return the energies of an array: SRAMs from their tables, the rest from cells and `sim.cost.constants`.
+
+    Notes
+    -----
+    A word in flip-flops costs in proportion to their number, as its multiplexer and wires grow: a register file of 64
+    words has the energy of Table I. Multiplication costs as in Table I by width. Storage is clocked when it is written;
+    otherwise it takes the share of its clock gates. Energies are those at the nominal voltage of the node, whatever the
+    clock.
+    """
+    logic = NODES[config.node_nm]
+    bits, slot_bits = config.activation_bits, config.activation_bits + COLUMN_INDEX_BITS
     pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
-    sram_leakage_mw = (
-        POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw + activation_sram(config).leakage_mw
+    leakage_mw = sum(leakage_mw_by_module(config, constants).values())
+    written_pj_per_bit = logic.energy * constants.flip_flop_clock_fj / 1e3
+
+    def read_pj(words: int, word_bits: int) -> float:
+        return logic.energy * constants.register_file_pj_per_bit * word_bits * words / _FILE_WORDS
+
+    if codebook_is_sram(config):
+        decode_pj = codebook_sram(config).read_pj * constants.sram_energy
+    else:
+        decode_pj = read_pj(2**config.weight_bits, bits)
+    entry_pj = decode_pj + logic.energy * (
+        constants.multiply_pj * MULTIPLY_PJ[bits] / MULTIPLY_PJ[PAPER_BITS]
+        + constants.add_pj * ADD_PJ[bits] / ADD_PJ[PAPER_BITS]
     )
-    bits = config.activation_bits
-    queue_pj = QUEUE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE
-    entry_pj = ARITHMETIC_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
-    accumulator_pj = ACTIVATION_READ_WRITE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
+    if needs_divider(config):
+        entry_pj += logic.energy * constants.divider_pj * config.pointer_bits / PAPER_BITS
+    wires_mm = tree_mm(config.num_pes, area_mm2(config, constants) / config.num_pes)
+    wire = logic.wire_energy * wires_mm
     return EventEnergies(
-        column_queued_pj=queue_pj * (bits + COLUMN_INDEX_BITS) / (PAPER_BITS + COLUMN_INDEX_BITS),
-        pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj,
-        line_read_pj=sparse_matrix.read_pj,
-        entry_pj=entry_pj * arithmetic_pj(bits) / arithmetic_pj(PAPER_BITS),
-        accumulator_pj=accumulator_pj * bits / PAPER_BITS,
-        leakage_mw=sram_leakage_mw,
+        column_queued_pj=slot_bits * written_pj_per_bit + read_pj(config.queue_slots, slot_bits),
+        pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj * constants.sram_energy,
+        line_read_pj=sparse_matrix.read_pj * constants.sram_energy + config.line_bits * written_pj_per_bit,
+        entry_pj=entry_pj,
+        accumulator_pj=2 * read_pj(_FILE_WORDS, bits),
+        leakage_mw=leakage_mw,
+        column_broadcast_pj=slot_bits * constants.wire_pj_per_bit_mm * wire,
+        scan_pj_per_cycle=num_lnzd_units(config.num_pes) * constants.lnzd_unit_pj * logic.energy,
+        clock_pj_per_cycle=config.num_pes * sum(clock_pj_by_module(config, constants).values())
+        + constants.clock_wire_pj_per_mm * wire,
+        dram_standby_mw=constants.dram_standby_mw if config.memory_mode in ("passes", "streamed") else 0.0,
     )
 
 
-def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
-    """Return the energies of Table I alone: an SRAM costs 5 pJ per 32 bits; no leakage and no calibration."""
-    bits = config.activation_bits
+def clock_pj_by_module(config: ArrayConfig, constants: Constants = NOMINAL) -> dict[str, float]:
+    """Return the energy of a cycle of the clock in each module of a PE in pJ, without writes of its storage."""
+    flip_flop_pj = NODES[config.node_nm].energy * constants.flip_flop_clock_fj / 1e3
+    return {
+        name: flip_flop_pj * (cells.flip_flops + constants.gated_share * cells.storage_bits)
+        for name, cells in pe_cells(config).items()
+    }
+
+
+def leakage_mw_by_module(config: ArrayConfig, constants: Constants = NOMINAL) -> dict[str, float]:
+    """Return the leakage of the SRAMs in each module of a PE in mW."""
+    leaking = {
+        "pointer read": POINTER_BANKS * pointer_bank_sram(config).leakage_mw,
+        "sparse-matrix read": sparse_matrix_sram(config).leakage_mw,
+        "arithmetic": codebook_sram(config).leakage_mw if codebook_is_sram(config) else 0.0,
+        "activation read and write": activation_sram(config).leakage_mw,
+    }
+    return {name: mw * constants.sram_leakage for name, mw in leaking.items()}
+
+
+def module_mw(config: ArrayConfig, energies_pj: Mapping[str, float], cycles: float) -> dict[str, float]:
+    """Return the power of each module of one PE in mW, with its clock and its leakage, as the paper's Table II has it.
+
+    Parameters
+    ----------
+    config : ArrayConfig
+        The array.
+    energies_pj : mapping of str to float
+        Energies of the whole array, by the fields of `Energy`.
+    cycles : float
+        Cycles in which they were spent.
+
+    Returns
+    -------
+    dict of str to float
+        Power by the names of PAPER_MW; tree of the clock, broadcast, scan and DRAM are in none of them.
+    """
+    blocks = {
+        "queue": "queue_pj",
+        "pointer read": "pointer_read_pj",
+        "sparse-matrix read": "sparse_matrix_read_pj",
+        "arithmetic": "arithmetic_pj",
+        "activation read and write": "activation_write_pj",
+    }
+    per_cycle = config.clock_mhz / 1e3  # pJ in a cycle to mW
+    clock, leakage = clock_pj_by_module(config), leakage_mw_by_module(config)
+    return {
+        name: (energies_pj[block] / cycles / config.num_pes + clock[name]) * per_cycle + leakage.get(name, 0.0)
+        for name, block in blocks.items()
+    }
+
+
+def horowitz_45nm(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
+    """Return the energies of Table I alone: an SRAM costs 5 pJ per 32 bits; no leakage, clock, wires or calibration.
+
+    Raises InputError for another node than 45 nm.
+    """
+    if config.node_nm != 45:
+        raise InputError(f"preset horowitz-45nm needs node_nm=45; found {config.node_nm}; use preset eie")
+    bits, slot_bits = config.activation_bits, config.activation_bits + COLUMN_INDEX_BITS
+    bit_pj = constants.register_file_pj_per_bit
     return EventEnergies(
-        column_queued_pj=2 * (bits + COLUMN_INDEX_BITS) * REGISTER_FILE_PJ_PER_BIT,
+        column_queued_pj=2 * slot_bits * bit_pj,
         pointer_pair_pj=POINTER_BANKS * config.pointer_bits * SRAM_READ_PJ_PER_BIT,
         line_read_pj=config.line_bits * SRAM_READ_PJ_PER_BIT,
-        entry_pj=arithmetic_pj(bits),
-        accumulator_pj=2 * bits * REGISTER_FILE_PJ_PER_BIT,
+        entry_pj=bits * bit_pj + MULTIPLY_PJ[bits] + ADD_PJ[bits],
+        accumulator_pj=2 * bits * bit_pj,
         leakage_mw=0.0,
+        column_broadcast_pj=0.0,
+        scan_pj_per_cycle=num_lnzd_units(config.num_pes) * constants.lnzd_unit_pj,
+        clock_pj_per_cycle=0.0,
+        dram_standby_mw=0.0,
     )
 
 
-DEFAULT_PRESET = "eie-45nm"
+DEFAULT_PRESET = "eie"
 #: Energies of events by name, each a function of the array.
-ENERGY_PRESETS: Mapping[str, Callable[[ArrayConfig], EventEnergies]] = MappingProxyType(
-    {DEFAULT_PRESET: eie_45nm, "horowitz-45nm": horowitz_45nm}
+ENERGY_PRESETS: Mapping[str, Callable[[ArrayConfig, Constants], EventEnergies]] = MappingProxyType(
+    {DEFAULT_PRESET: eie, "horowitz-45nm": horowitz_45nm}
 )
 
 
-def num_lnzd_units(num_pes: int) -> int:
-    """Return the number of leading non-zero detection units: a tree of 4-input nodes over the PEs (21 for 64)."""
-    units = 0
-    nodes = num_pes
-    while nodes > 1:
-        nodes = -(-nodes // 4)
-        units += nodes
-    return max(units, 1)
+@lru_cache(maxsize=4096)
+def event_energies(config: ArrayConfig, preset: str = DEFAULT_PRESET, constants: Constants = NOMINAL) -> EventEnergies:
+    """Return the energies of a preset; raise InputError if there is no such one or an SRAM is outside the tables."""
+    if preset not in ENERGY_PRESETS:
+        raise InputError(f"preset must be one of {', '.join(ENERGY_PRESETS)}; found {preset!r}")
+    return ENERGY_PRESETS[preset](config, constants)
 
 
 def block_energies(
@@ -157,24 +271,26 @@ def block_energies(
     useful_macs: Count,
     dram_bytes: Count,
     preset: str = DEFAULT_PRESET,
+    constants: Constants = NOMINAL,
 ) -> dict[str, Any]:
     """Return the energy of counted events in pJ, by the fields of `Energy`; counts may be arrays of one shape.
 
     `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding: it is decoded
     and multiplied like any entry, but not written. A byte from or to DRAM costs the same in both presets (Table I:
-    640 pJ for 32 bits). Raises InputError if there is no such preset or an SRAM is outside the tables.
+    640 pJ for 32 bits); an array that loads weights from DRAM pays its standby, too. Raises InputError if there is no
+    such preset or an SRAM is outside the tables.
     """
-    if preset not in ENERGY_PRESETS:
-        raise InputError(f"preset must be one of {', '.join(ENERGY_PRESETS)}; found {preset!r}")
-    event = ENERGY_PRESETS[preset](config)
+    event = event_energies(config, preset, constants)
     ns = cycles * (1e3 / config.clock_mhz)
     return {
-        "scan_pj": cycles * (num_lnzd_units(config.num_pes) * LNZD_UNIT_PJ_PER_CYCLE),
+        "scan_pj": cycles * event.scan_pj_per_cycle,
+        "broadcast_pj": pointer_reads * (event.column_broadcast_pj / config.num_pes),
         "queue_pj": pointer_reads * event.column_queued_pj,
         "pointer_read_pj": pointer_reads * event.pointer_pair_pj,
         "sparse_matrix_read_pj": line_reads * event.line_read_pj,
         "arithmetic_pj": processed_entries * event.entry_pj,
         "activation_write_pj": useful_macs * event.accumulator_pj,
+        "clock_pj": cycles * event.clock_pj_per_cycle,
         "leakage_pj": ns * (config.num_pes * event.leakage_mw),  # mW x ns = pJ
-        "dram_pj": dram_bytes * DRAM_PJ_PER_BYTE,
+        "dram_pj": dram_bytes * constants.dram_pj_per_byte + ns * event.dram_standby_mw,
     }

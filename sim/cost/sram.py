@@ -1,11 +1,10 @@
-"""Energy, leakage and area of an SRAM as a function of its capacity, port width and technology node.
+"""Energy, leakage, area and times of an SRAM as a function of its capacity, port width and technology node.
 
-The figures in `sram_itrs_lstp.csv` are from CACTI 7.0.3 (Balasubramonian et al., TACO 2017): one bank, one read-write
-port, no ECC, 350 K, objective ED, cells `itrs-lstp`. These have a low standby power: EIE's whole PE draws 9 mW, and in
-`itrs-hp` cells its SRAMs alone would leak twenty times as much. The leakage is the sum of CACTI's subthreshold and gate
-leakage. CACTI changes the organisation of the array from one entry to the next, so a larger or wider SRAM is sometimes
-cheaper to access. A running maximum over capacity and width corrects the energies: at 45 nm it raises one read energy
-of 95, by 3 %, and four write energies, by up to 11 %. Leakage and area stay as tabulated.
+The figures in `sram_lstp_lop.csv` are from CACTI 7.0.3 (Balasubramonian et al., TACO 2017): one bank, one read-write
+port, no ECC, 350 K, objective ED, cells `itrs-lstp` of low standby power with a periphery `itrs-lop` of low operating
+power. Leakage is the sum of CACTI's subthreshold and gate leakage. CACTI changes the organisation of the array from one
+entry to the next, so a larger or wider SRAM is sometimes cheaper in the tables. A running maximum over capacity and
+width corrects energies and area, and one over capacity the times. Leakage stays as tabulated.
 """
 
 from __future__ import annotations
@@ -19,31 +18,59 @@ from importlib import resources
 import numpy as np
 
 from sim.config import ArrayConfig
+from sim.cost.blocks import codebook_bits
+from sim.cost.constants import Constants
 from traces import InputError
 from traces.arrays import Floats64, Integers64
 
 POINTER_BANKS = 2
 MAX_PORT_BITS = 512
 
-QUANTITIES = ("read_pj", "write_pj", "leakage_mw", "area_mm2")
+QUANTITIES = ("read_pj", "write_pj", "leakage_mw", "area_mm2", "access_ns", "cycle_ns")
+_MONOTONE, _TIMES = ("read_pj", "write_pj", "area_mm2"), ("access_ns", "cycle_ns")
 
 
 @dataclass(frozen=True)
 class Sram:
-    """Energy of one access over the whole port width, leakage and area of one SRAM."""
+    """Figures of one SRAM.
+
+    Attributes
+    ----------
+    read_pj, write_pj : float
+        Energy of one access over the whole port width.
+    leakage_mw : float
+        Leakage.
+    area_mm2 : float
+        Area.
+    access_ns, cycle_ns : float
+        Time from an address to its word, and between two accesses.
+    """
 
     read_pj: float
     write_pj: float
     leakage_mw: float
     area_mm2: float
+    access_ns: float
+    cycle_ns: float
+
+    def with_constants(self, constants: Constants) -> Sram:
+        """Return the SRAM with the factors of other constants."""
+        return Sram(
+            self.read_pj * constants.sram_energy,
+            self.write_pj * constants.sram_energy,
+            self.leakage_mw * constants.sram_leakage,
+            self.area_mm2 * constants.sram_area,
+            self.access_ns * constants.sram_time,
+            self.cycle_ns * constants.sram_time,
+        )
 
 
 @cache
 def sram(capacity_bytes: int, port_bits: int, node_nm: int = 45) -> Sram:
     """Interpolate between tabulated capacities and widths, in logarithms of all quantities.
 
-    Energies are monotone in capacity and width. Raises InputError outside the table: 512 bytes to 4 MiB, 8 to 512 bits
-    (less for the smallest SRAMs), and nodes of 22, 32, 45, 65 and 90 nm.
+    Energies and area are monotone in capacity and width, times in capacity. Raises InputError outside the table: 512
+    bytes to 4 MiB, 8 to 512 bits (less for the smallest SRAMs), and nodes of 22, 32, 45 and 65 nm.
     """
     capacities, widths, tables = _tables(node_nm)
     if not (capacities[0] <= capacity_bytes <= capacities[-1] and widths[0] <= port_bits <= widths[-1]):
@@ -71,17 +98,22 @@ def sparse_matrix_sram(config: ArrayConfig) -> Sram:
         raise InputError(
             f"line_bits must be at most {MAX_PORT_BITS}, the widest port in the SRAM tables; found {config.line_bits}"
         )
-    return sram(config.sparse_matrix_bytes, max(config.line_bits, 8))
+    return sram(config.sparse_matrix_bytes, max(config.line_bits, 8), config.node_nm)
 
 
 def pointer_bank_sram(config: ArrayConfig) -> Sram:
     """Return one of the two banks of a PE's pointer SRAM."""
-    return sram(config.pointer_bytes // POINTER_BANKS, max(config.pointer_bits, 8))
+    return sram(config.pointer_bytes // POINTER_BANKS, max(config.pointer_bits, 8), config.node_nm)
 
 
 def activation_sram(config: ArrayConfig) -> Sram:
     """Return one PE's activation SRAM."""
-    return sram(config.activation_bytes, config.activation_bits)
+    return sram(config.activation_bytes, config.activation_bits, config.node_nm)
+
+
+def codebook_sram(config: ArrayConfig) -> Sram:
+    """Return one PE's codebook as an SRAM."""
+    return sram(codebook_bits(config) // 8, config.activation_bits, config.node_nm)
 
 
 @cache
@@ -89,7 +121,7 @@ def _tables(
     node_nm: int,
 ) -> tuple[Integers64, Integers64, dict[str, Floats64]]:
     """Return capacities, widths and each quantity [capacities, widths]; NaN stands for no SRAM."""
-    with resources.files("sim.cost").joinpath("sram_itrs_lstp.csv").open() as stream:
+    with resources.files("sim.cost").joinpath("sram_lstp_lop.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     nodes = sorted({int(row["node_nm"]) for row in rows})
     if node_nm not in nodes:
@@ -105,7 +137,9 @@ def _tables(
             )
             for quantity in QUANTITIES:
                 tables[quantity][place] = float(row[quantity])
-    for energy in ("read_pj", "write_pj"):
-        monotone = np.fmax.accumulate(np.fmax.accumulate(tables[energy], axis=0), axis=1)
-        tables[energy] = np.where(np.isnan(tables[energy]), np.nan, monotone)
+    for quantity in (*_MONOTONE, *_TIMES):
+        monotone = np.fmax.accumulate(tables[quantity], axis=0)
+        if quantity in _MONOTONE:
+            monotone = np.fmax.accumulate(monotone, axis=1)
+        tables[quantity] = np.where(np.isnan(tables[quantity]), np.nan, monotone)
     return capacities, widths, tables

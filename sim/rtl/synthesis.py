@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.config import ArrayConfig
-from sim.cost.energy import COLUMN_INDEX_BITS, num_lnzd_units
+from sim.cost.blocks import COLUMN_INDEX_BITS, num_lnzd_units
 from sim.cost.sram import POINTER_BANKS
 from sim.rtl.model import BENCH, TOP, Sources, require, sources
 from sim.rtl.parameters import RtlParameters

@@ -14,6 +14,7 @@ from compress.container.layer_coding import CodingChoice
 from sim import ArrayConfig, count, pack, simulate
 from sim.cost.area import area_mm2, module_areas_um2, pe_area_um2
 from tests.conftest import PROJECT, real_file
+from tests.guide.tables import constants_table, nodes_table
 from traces.files.npz import read_layer_and_input
 
 README = (PROJECT / "README.md").read_text()
@@ -138,15 +139,21 @@ def test_the_golden_rows_are_as_many_as_it_says() -> None:
     assert f"{stopped.count(True)} what its rules give" in WORDS
 
 
+def test_the_guide_states_every_constant_of_the_cost_model() -> None:
+    page = (PROJECT / "guide" / "costs.md").read_text()
+    assert constants_table() in page
+    assert nodes_table() in page
+
+
 def test_what_a_narrower_line_costs_on_the_real_alex_8(data: Path) -> None:
-    from sim.cost.energy import ENERGY_PRESETS
+    from sim.cost.energy import event_energies
 
     layer, activations = read_layer_and_input(real_file(data, "alex8", "alex8.npz"))
     packed = pack(layer, ArrayConfig())
     energies = []
     for width in (64, 512):
         array = ArrayConfig(line_bits=width)
-        energies.append(count(packed, activations, array).line_reads * ENERGY_PRESETS["eie-45nm"](array).line_read_pj)
+        energies.append(count(packed, activations, array).line_reads * event_energies(array).line_read_pj)
     found = re.search(r"64 bits cost (\d+) % more on the real Alex-8", WORDS)
     assert found is not None
     assert int(found[1]) == round(100 * (energies[0] / energies[1] - 1))

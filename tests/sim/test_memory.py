@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sim import ArrayConfig, count_all, pack, simulate
-from sim.cost.energy import DRAM_PJ_PER_BYTE
+from sim.cost.constants import CONSTANTS
 from sim.datapath.memory_control import DramChannel
 from sim.memory import Block, DoesNotFitWarning, blocks_of, schedule, shortfalls, transfer_cycles
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
@@ -60,7 +60,7 @@ def test_both_engines_agree_on_a_layer_that_runs_in_blocks(case: Case, memories:
     assert classes.blocked_cycles == fast.blocked_cycles
     assert (sum(getattr(classes, name) for name in CYCLE_CLASSES) == fast.cycles).all()
     assert (classes.waiting == fast.waiting_cycles).all()
-    assert fast.energy_with("horowitz-45nm").dram_pj == DRAM_PJ_PER_BYTE * (
+    assert fast.energy_with("horowitz-45nm").dram_pj == CONSTANTS["dram_pj_per_byte"].value * (
         fast.dram_read_bytes + fast.dram_write_bytes
     )
 

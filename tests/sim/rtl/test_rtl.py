@@ -13,7 +13,7 @@ import pytest
 
 from sim import ArrayConfig, simulate
 from sim.array import prepare
-from sim.cost.energy import num_lnzd_units
+from sim.cost.blocks import num_lnzd_units
 from sim.fixed_point import FixedPoint
 from sim.rtl import bench, cases, model, mutations, synthesis
 from sim.rtl.agreement import disagreements
