@@ -47,7 +47,7 @@ def pe_cells(config: ArrayConfig) -> Mapping[str, BlockCells]:
         "pointer read": BlockCells(bits + pointer_bits + 3, 0, 16 * pointer_bits),
         "sparse-matrix read": BlockCells(2 * bits + 37, config.line_bits, 15 + 2.8 * config.line_bits),
         "arithmetic": BlockCells(2.6 * bits + 35, 0 if codebook_is_sram(config) else codebook_bits(config), 0),
-        "activation read and write": BlockCells(2 * bits + 11, REGISTER_FILE_WORDS * bits, 14 * bits),
+        "activation read and write": BlockCells(2 * bits + 11, REGISTER_FILE_WORDS * bits, 150 + 4.2 * bits),
     }
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from sim import ArrayConfig, simulate
 from sim.array import prepare
-from sim.cost.blocks import num_lnzd_units
+from sim.cost.blocks import num_lnzd_units, pe_cells
 from sim.fixed_point import FixedPoint
 from sim.rtl import bench, cases, model, mutations, synthesis
 from sim.rtl.agreement import disagreements
@@ -199,6 +199,11 @@ def test_the_synthesis_finds_the_memories_and_units_that_the_area_model_assumes(
     # Pointers of 16 bits reach half of the lines: of their address, 13 bits of 14 are kept.
     assert found["sparse_matrix_read"].flip_flops == 2 * 8 + 16 + 13 + 3 + 5
     assert all(row.gates > 0 and row.flip_flops > 0 for row in found.values())
+    modelled = dict(zip(synthesis.PE_BLOCKS, pe_cells(config).values(), strict=True))
+    for block, cells in modelled.items():
+        assert cells.flip_flops == pytest.approx(found[block].flip_flops, rel=0.10), block
+        if block != "arithmetic":  # its gates are in constants of their own
+            assert cells.gates == pytest.approx(found[block].gates, rel=0.15), block
 
 
 @needs_verilator
