@@ -186,8 +186,9 @@ def simulate_batch(
 class BatchRun:
     """One packed layer with many inputs, to be counted on every array that its SRAM images fit.
 
-    The timing for each queue and the line reads for each line are computed once, so that a further array costs next to
-    nothing. The memory grows with inputs x (queues + lines). `sim.engine.Run` is the same for one input.
+    The timing for each queue and length of a broadcast, and the line reads for each line, are computed once, so that a
+    further array costs next to nothing. The memory grows with inputs x (timings + lines). `sim.engine.Run` is the same
+    for one input.
 
     Parameters
     ----------
@@ -220,7 +221,7 @@ class BatchRun:
         self.operands = operands(packed.layer, inputs, config, number_format)
         self._padding: dict[int, Integers64] = {}
         self._images: dict[int, tuple[Any, ...]] = {}  # without PEs that hold no entry
-        self._by_queue: dict[tuple[int, int], _CountsByName] = {}
+        self._by_timing: dict[tuple[int, int, int], _CountsByName] = {}
         self._by_line: dict[tuple[int, int], Integers64] = {}
 
     def counts(self, config: ArrayConfig) -> CountsPerInput:
@@ -254,15 +255,17 @@ class BatchRun:
         """Return cycles and counters of one block, int64 [inputs] each."""
         key = id(block.packed)  # `packed` keeps it alive
         depth = min(config.queue_depth, len(block.packed.entry_counts))
-        queue, line = (key, depth), (key, config.entries_per_line)
-        if queue not in self._by_queue or line not in self._by_line:
-            counts = self._count(block, depth, config.entries_per_line)
+        timing, line = (key, depth, config.broadcast_cycles), (key, config.entries_per_line)
+        if timing not in self._by_timing or line not in self._by_line:
+            counts = self._count(block, depth, config.broadcast_cycles - 1, config.entries_per_line)
             self._by_line[line] = counts.pop("line_reads")
-            self._by_queue[queue] = counts
-        return {**self._by_queue[queue], "line_reads": self._by_line[line]}
+            self._by_timing[timing] = counts
+        counts = {**self._by_timing[timing], "line_reads": self._by_line[line]}
+        counts["cycles"] = 1 + counts.pop("last_active_edge") + config.pipeline_cycles
+        return counts
 
-    def _count(self, block: Block, depth: int, entries_per_line: int) -> _CountsByName:
-        from sim.engine import PIPELINE_CYCLES, lag_type
+    def _count(self, block: Block, depth: int, wire_registers: int, entries_per_line: int) -> _CountsByName:
+        from sim.engine import lag_type
         from sim.engine_kernels import count_inputs
 
         packed, numbers = block.packed, block.operands(self.operands)
@@ -284,14 +287,15 @@ class BatchRun:
             pointers,
             self._padding[id(packed)],
             depth,
+            wire_registers,
             np.zeros(entry_counts.shape[1], dtype=lag_type(depth, packed.most_entries)),
             entries_per_line,
             counts,
         )
-        names = "cycles broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
-        by_name = {name: np.ascontiguousarray(values) for name, values in zip(names.split(), counts.T, strict=True)}
-        by_name["cycles"] += 1 + PIPELINE_CYCLES
-        return by_name
+        names = (
+            "last_active_edge broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
+        )
+        return {name: np.ascontiguousarray(values) for name, values in zip(names.split(), counts.T, strict=True)}
 
 
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:

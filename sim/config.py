@@ -15,6 +15,8 @@ BlockAxis = Literal["columns", "rows"]
 NODES_NM = (22, 32, 45, 65)
 Precision = Literal["float", "fixed-32", "fixed-16", "fixed-8"]
 
+SHORTEST_PIPELINE_CYCLES = 5  # an entry is looked up, decoded, multiplied, added and written, in a cycle each
+
 
 def _described(unit: str, description: str, details: str = "") -> dict[str, str]:
     """Return a field's metadata; the documentation and the command line show the details, too."""
@@ -48,6 +50,22 @@ class ArrayConfig:
     weight_bits: int = field(default=4, metadata=_described("bit", "code, the index of a shared weight"))
     index_bits: int = field(default=4, metadata=_described("bit", "gap, the PE's rows skipped before an entry"))
     clock_mhz: float = field(default=800.0, metadata=_described("MHz", "clock frequency"))
+    pipeline_cycles: int = field(
+        default=SHORTEST_PIPELINE_CYCLES,
+        metadata=_described(
+            "cycles",
+            "depth of the pipeline, from an entry's address to the write of its sum",
+            "an SRAM or a multiplier that takes longer than a cycle has more stages",
+        ),
+    )
+    broadcast_cycles: int = field(
+        default=1,
+        metadata=_described(
+            "cycles",
+            "length of a broadcast, from the scan to the queues",
+            "with more than one, the wires are pipelined and the scan counts credits for slots of the queues",
+        ),
+    )
     node_nm: int = field(
         default=45, metadata=_described("nm", "technology node of the whole array", "22, 32, 45 or 65")
     )
@@ -107,6 +125,13 @@ class ArrayConfig:
         if self.node_nm not in NODES_NM:
             raise InputError(f"node_nm must be one of {', '.join(map(str, NODES_NM))}; found {self.node_nm}")
         self._check_number("clock_mhz", 1e-3, 1e6, "a frequency from 0.001 to 1,000,000 MHz")
+        self._check_int(
+            "pipeline_cycles",
+            SHORTEST_PIPELINE_CYCLES,
+            64,
+            "an entry is looked up, decoded, multiplied, added and written in a cycle each",
+        )
+        self._check_int("broadcast_cycles", 1, 64, "a broadcast takes at least one cycle")
         self._check_number("dram_gb_per_s", 1e-3, 1e6, "a bandwidth from 0.001 to 1,000,000 GB/s")
         self._check_int("pointer_bits", 1, 32, "a pointer counts the entries of a PE")
         for name in ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes"):

@@ -1,10 +1,16 @@
 """Closed form of the array: clock edges and counters without ticking a clock.
 
 Columns are numbered j = 0, 1, ... in broadcast order, the bias last. With n[k, j] entries of column j in
-PE k, g[j] bubble cycles of the scan before broadcast j, and a queue that holds D columns,
+PE k, g[j] bubble cycles of the scan before broadcast j, a queue that holds D columns, and R = broadcast_cycles - 1
+registers between the scan and the queues, in each direction,
 
-    b[j]    = max( b[j-1] + 1 + g[j],  max_k s[k, j-D] + 1 )        edge at which column j enters the queues
+    b[j]    = max( b[j-1] + 1 + g[j],  max_k s[k, j-D] + 1 + 2 R )  edge at which column j enters the queues; b[-1] = R
     s[k, j] = max( b[j] + 1,  s[k, j-1] + max(1, n[k, j-1]) )       edge at which PE k takes it out
+    F       = max over k, j with n[k, j] > 0 of  s[k, j] + n[k, j]  edge at which the last entry leaves a pointer read
+    cycles  = F + 1 + pipeline_cycles
+
+Column j leaves the scan at edge b[j] - R. If the last cycle of the scan, with the bubbles after its last broadcast,
+ends later than F, its edge stands in for F.
 
 Only the largest s[., j] of a column is needed again, so the state is one number per PE and D for the array. The loops
 are in `sim/engine_kernels.py`. `sim.datapath` is the same machine, one clock tick at a time.
@@ -31,8 +37,6 @@ from sim.fixed_point import Operands
 from sim.packing import PackedLayer
 from sim.result import Counts
 from traces.arrays import Integers, Integers32, Integers64, Numbers
-
-PIPELINE_CYCLES = 5  # from the edge at which an entry leaves the pointer read to its write
 
 
 class Run:
@@ -62,7 +66,7 @@ class Run:
         values = np.empty(room, dtype=activations.dtype)
         broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, operands.one, columns, values, bubbles)
         self.columns, self.values, self.bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
-        self._timing: dict[int, Timing] = {}
+        self._timings: dict[tuple[int, int], Timing] = {}
         self._line_reads: dict[int, Integers64] = {}
 
     @cached_property
@@ -85,11 +89,12 @@ class Run:
         sum_counts(counts, self.columns, totals)
         return totals
 
-    def timing(self, queue_depth: int) -> Timing:
-        """Compute the clock edges for one depth of the queue."""
+    def timing(self, config: ArrayConfig) -> Timing:
+        """Compute the clock edges for the queues and the broadcast of one array."""
         packed = self.packed
         broadcasts, num_pes = self.columns.size, packed.num_pes
-        depth = min(queue_depth, max(1, broadcasts))  # a longer queue than there are columns is never full
+        wire_registers = config.broadcast_cycles - 1
+        depth = min(config.queue_depth, max(1, broadcasts))  # a longer queue than there are columns is never full
         finish_edges = np.zeros(num_pes, dtype=np.int64)
         latest_pops = np.empty(depth + broadcasts, dtype=np.int32)
         last_active_edge, blocked_cycles = queue_recurrence(
@@ -98,20 +103,28 @@ class Run:
             self.bubbles,
             self.trailing_bubbles,
             depth,
+            wire_registers,
             packed.stored_per_pe,
             np.zeros(num_pes, dtype=lag_type(depth, packed.most_entries)),
             finish_edges,
             latest_pops,
         )
-        # The first cycle, which ends with edge 0, loads a row.
-        return Timing(1 + int(last_active_edge) + PIPELINE_CYCLES, int(blocked_cycles), finish_edges, latest_pops)
+        return Timing(int(last_active_edge), int(blocked_cycles), wire_registers, finish_edges, latest_pops)
 
     def edges(self, timing: Timing) -> tuple[Integers32, Integers32]:
         """Return the edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
         packed, broadcasts = self.packed, self.columns.size
         broadcast_edges = np.empty(broadcasts, dtype=np.int32)
         pop_edges = np.empty((broadcasts, packed.num_pes), dtype=np.int32)
-        record_edges(packed.entry_counts, self.columns, self.bubbles, timing.latest_pops, broadcast_edges, pop_edges)
+        record_edges(
+            packed.entry_counts,
+            self.columns,
+            self.bubbles,
+            timing.wire_registers,
+            timing.latest_pops,
+            broadcast_edges,
+            pop_edges,
+        )
         return broadcast_edges, pop_edges
 
     def line_reads(self, entries_per_line: int) -> Integers64:
@@ -124,16 +137,16 @@ class Run:
 
     def counts(self, config: ArrayConfig) -> Counts:
         """Return the timing and all counters on one array."""
-        depth = config.queue_depth
-        if depth not in self._timing:
-            self._timing[depth] = self.timing(depth)
-        timing = self._timing[depth]
+        key = config.queue_depth, config.broadcast_cycles
+        if key not in self._timings:
+            self._timings[key] = self.timing(config)
+        timing = self._timings[key]
         return Counts(
             config=config,
             stored_entries=self.packed.stored_entries,
             padding_entries=self.packed.padding_entries,
             broadcasts=self.columns.size,
-            cycles=timing.cycles,
+            cycles=timing.cycles(config),
             bubble_cycles=self.bubble_cycles,
             blocked_cycles=timing.blocked_cycles,
             entries_per_pe=self.entries,
@@ -158,7 +171,7 @@ def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any
     """Return the narrowest type in which no PE's lag overflows.
 
     When a column is broadcast, all PEs have taken out the one `queue_depth` before it. So a PE is behind by at most
-    `queue_depth` columns and the new one, of at most `most_entries` cycles each.
+    `queue_depth` columns and the new one, of at most `most_entries` cycles each. A longer broadcast does not add to it.
     """
     longest = (queue_depth + 1) * max(1, most_entries)
     return np.uint8 if longest < 2**8 else np.uint16 if longest < 2**16 else np.uint32
@@ -169,17 +182,25 @@ class Timing(NamedTuple):
 
     Attributes
     ----------
-    cycles
-        Cycles of the layer.
+    last_active_edge
+        Last edge at which the scan went on or an entry left its pointer read.
     blocked_cycles
         Cycles in which a full queue blocked the broadcast.
+    wire_registers
+        Registers between the scan and the queues, in each direction.
     finish_edges
         Edge at which each PE's last entry leaves its pointer read, int64 [num_pes]; 0 without entries.
     latest_pops
-        Edge at which the last PE takes each column out of its queue, int32 [queue depth + broadcasts].
+        Edge at which the last PE takes each column out of its queue, int32 [queue depth + broadcasts]; before the first
+        column, an edge that blocks nothing.
     """
 
-    cycles: int
+    last_active_edge: int
     blocked_cycles: int
+    wire_registers: int
     finish_edges: Integers64
     latest_pops: Integers32
+
+    def cycles(self, config: ArrayConfig) -> int:
+        """Return the cycles of the layer; the first one, which ends with edge 0, loads a row."""
+        return 1 + self.last_active_edge + config.pipeline_cycles

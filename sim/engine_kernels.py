@@ -54,6 +54,7 @@ def queue_recurrence(
     bubbles: Integers,
     trailing_bubbles: int,
     queue_depth: int,
+    wire_registers: int,
     stored: Integers,
     lags: Integers,
     finish_edges: Integers,
@@ -71,6 +72,8 @@ def queue_recurrence(
         From `scan`.
     queue_depth : int
         Columns that a queue holds.
+    wire_registers : int
+        Registers between the scan and the queues, in each direction.
     stored : numpy.ndarray
         Entries of all columns in each PE, [num_pes]; only zero or not matters.
     lags : numpy.ndarray
@@ -78,7 +81,8 @@ def queue_recurrence(
     finish_edges : numpy.ndarray
         Zeros, int64 [num_pes]. Result: edge at which each PE's last entry leaves its pointer read.
     latest_pops : numpy.ndarray
-        int32 [queue_depth + broadcasts]. Result: max_k s[k, j - queue_depth], zeros before the first column.
+        int32 [queue_depth + broadcasts]. Result: max_k s[k, j - queue_depth]; before the first column, an
+        edge that blocks nothing.
 
     Returns
     -------
@@ -107,12 +111,13 @@ def queue_recurrence(
                 seen[pe] = True
                 unseen -= 1
 
-    latest_pops[:queue_depth] = 0  # blocks nothing
-    broadcast = np.int64(0)
+    round_trip = 2 * np.int64(wire_registers)
+    latest_pops[:queue_depth] = -round_trip  # blocks nothing
+    broadcast = np.int64(wire_registers)
     blocked_cycles = np.int64(0)
     for j in range(columns.shape[0]):
         ready = broadcast + 1 + bubbles[j]
-        edge = max(ready, np.int64(latest_pops[j]) + 1)
+        edge = max(ready, np.int64(latest_pops[j]) + 1 + round_trip)
         blocked_cycles += edge - ready
         step = narrow(min(edge - broadcast, largest_step))
         broadcast = edge
@@ -127,8 +132,8 @@ def queue_recurrence(
             for pe in range(num_pes):
                 if entry_counts[column, pe] > 0:
                     finish_edges[pe] = broadcast + 1 + np.int64(lags[pe])
-    # A layer is not over before its scan is.
-    last_active_edge = broadcast + trailing_bubbles
+    # A layer is not over before its scan is, which the last column left some cycles before it entered the queues.
+    last_active_edge = broadcast - wire_registers + trailing_bubbles
     for pe in range(num_pes):
         last_active_edge = max(last_active_edge, finish_edges[pe])
     return last_active_edge, blocked_cycles
@@ -139,15 +144,17 @@ def record_edges(
     entry_counts: Integers,
     columns: Integers,
     bubbles: Integers,
+    wire_registers: int,
     latest_pops: Integers,
     broadcast_edges: Integers,
     pop_edges: Integers,
 ) -> None:
     """Fill in every b[j] and s[k, j], int32 [broadcasts] and [broadcasts, num_pes], from `latest_pops`."""
-    broadcast = np.int32(0)
+    broadcast = np.int32(wire_registers)
+    round_trip = np.int32(2 * wire_registers)
     free_edges = np.zeros(entry_counts.shape[1], dtype=np.int32)
     for j in range(columns.shape[0]):
-        broadcast = np.int32(max(broadcast + 1 + bubbles[j], latest_pops[j] + 1))
+        broadcast = np.int32(max(broadcast + 1 + bubbles[j], latest_pops[j] + 1 + round_trip))
         broadcast_edges[j] = broadcast
         for pe in range(free_edges.shape[0]):
             pop_edges[j, pe] = max(np.int32(broadcast + 1), free_edges[pe])
@@ -252,6 +259,7 @@ def count_inputs(
     pointers: Integers,
     padding: Integers,
     queue_depth: int,
+    wire_registers: int,
     lags: Integers,
     entries_per_line: int,
     counts: Integers,
@@ -285,6 +293,7 @@ def count_inputs(
             bubbles,
             trailing,
             min(queue_depth, max(1, broadcasts)),
+            wire_registers,
             pointers[-1],
             lags,
             finish_edges,

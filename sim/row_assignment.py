@@ -171,6 +171,7 @@ def rows_found_by_search(
         np.cumsum([0, *(run.columns.size for run in runs)]),
         np.array([run.trailing_bubbles for run in runs]),
         config.queue_depth,
+        config.broadcast_cycles - 1,
         stream.integers(0, layer.rows, (num_trials, 2)),
         order,
         counts,

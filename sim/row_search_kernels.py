@@ -11,7 +11,12 @@ from traces.kernel_cache import kernel
 
 @kernel
 def total_cycles(
-    bubbles: Integers, input_begin: Integers, trailing_bubbles: Integers, queue_depth: int, counts: Integers
+    bubbles: Integers,
+    input_begin: Integers,
+    trailing_bubbles: Integers,
+    queue_depth: int,
+    wire_registers: int,
+    counts: Integers,
 ) -> np.int64:
     """Return the cycles of all inputs, without those that do not depend on the order (see `exchange_rows`)."""
     num_pes = counts.shape[1]
@@ -26,6 +31,7 @@ def total_cycles(
             bubbles[begin:end],
             trailing_bubbles[i],
             depth,
+            wire_registers,
             busy,
             np.zeros(num_pes, dtype=np.uint32),
             np.zeros(num_pes, dtype=np.int64),
@@ -51,6 +57,7 @@ def exchange_rows(
     input_begin: Integers,
     trailing_bubbles: Integers,
     queue_depth: int,
+    wire_registers: int,
     exchanges: Integers,
     order: Integers,
     counts: Integers,
@@ -69,6 +76,8 @@ def exchange_rows(
         [inputs].
     queue_depth : int
         Columns that a queue holds.
+    wire_registers : int
+        Registers between the scan and the queues, in each direction.
     exchanges : numpy.ndarray
         Pairs of places, [trials, 2].
     order : numpy.ndarray
@@ -77,14 +86,14 @@ def exchange_rows(
         Entries of each PE in this order, int32 [broadcasts, num_pes]; changed.
     """
     num_pes = counts.shape[1]
-    best = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, counts)
+    best = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, wire_registers, counts)
     for trial in range(exchanges.shape[0]):
         first, second = exchanges[trial, 0], exchanges[trial, 1]
         first_pe, second_pe = first % num_pes, second % num_pes
         if first_pe == second_pe:
             continue
         exchange(kept, order[first], order[second], first_pe, second_pe, counts)
-        cycles = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, counts)
+        cycles = total_cycles(bubbles, input_begin, trailing_bubbles, queue_depth, wire_registers, counts)
         if cycles <= best:
             best = cycles
             order[first], order[second] = order[second], order[first]

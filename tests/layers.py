@@ -41,5 +41,7 @@ def cases(draw: st.DrawFn) -> Case:
         line_bits=entry_bits * draw(st.integers(1, 9)) + draw(st.integers(0, entry_bits - 1)),
         weight_bits=weight_bits,
         index_bits=index_bits,
+        pipeline_cycles=draw(st.sampled_from([5, 5, 6, 8, 64])),
+        broadcast_cycles=draw(st.sampled_from([1, 1, 2, 3, 4, 11])),
     )
     return CompressedLayer("drawn", codes, codebook, bias), activations, config

@@ -153,6 +153,7 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
 
 _WITHOUT_CAPACITY = frozenset(  # fields that do not change whether a packed layer fits
     {"num_pes", "index_bits", "weight_bits", "queue_slots", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
+    | {"pipeline_cycles", "broadcast_cycles"}
 )
 _WITHOUT_COUNT = frozenset(  # fields that do not change the counts of a packed layer that runs from SRAMs in one block
     {"num_pes", "index_bits", "weight_bits", "line_bits", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}

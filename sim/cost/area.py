@@ -7,6 +7,7 @@ from types import MappingProxyType
 from sim.config import ArrayConfig
 from sim.cost.blocks import (
     PAPER_BITS,
+    broadcast_flip_flops,
     codebook_is_sram,
     needs_divider,
     num_lnzd_units,
@@ -89,5 +90,6 @@ def area_mm2(config: ArrayConfig, constants: Constants = NOMINAL) -> float:
         If an SRAM is outside the tables (`sim.cost.sram`).
     """
     logic = NODES[config.node_nm].area
-    shared = num_lnzd_units(config.num_pes) * constants.lnzd_unit_um2 + CONTROL_GATES * constants.gate_um2
+    registers = broadcast_flip_flops(config) * constants.register_file_um2_per_bit
+    shared = registers + num_lnzd_units(config.num_pes) * constants.lnzd_unit_um2 + CONTROL_GATES * constants.gate_um2
     return (config.num_pes * pe_area_um2(config, constants) + logic * shared) / 1e6

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sim.config import ArrayConfig
+from sim.config import SHORTEST_PIPELINE_CYCLES, ArrayConfig
 
 PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16
@@ -42,13 +42,26 @@ def pe_cells(config: ArrayConfig) -> Mapping[str, BlockCells]:
     bits, pointer_bits = config.activation_bits, config.pointer_bits
     position_bits = math.ceil(math.log2(config.queue_slots))
     slot_bits = bits + COLUMN_INDEX_BITS
+    further_stages = config.pipeline_cycles - SHORTEST_PIPELINE_CYCLES
+    stage_bits = bits + pointer_bits + 2  # activation, address, start of a column, presence
     return {
         "queue": BlockCells(2 * position_bits, config.queue_slots * slot_bits, 20 * position_bits),
         "pointer read": BlockCells(bits + pointer_bits + 3, 0, 16 * pointer_bits),
-        "sparse-matrix read": BlockCells(2 * bits + 37, config.line_bits, 15 + 2.8 * config.line_bits),
+        "sparse-matrix read": BlockCells(
+            2 * bits + 37 + further_stages * stage_bits, config.line_bits, 15 + 2.8 * config.line_bits
+        ),
         "arithmetic": BlockCells(2.6 * bits + 35, 0 if codebook_is_sram(config) else codebook_bits(config), 0),
         "activation read and write": BlockCells(2 * bits + 11, REGISTER_FILE_WORDS * bits, 150 + 4.2 * bits),
     }
+
+
+def broadcast_flip_flops(config: ArrayConfig) -> int:
+    """Return the flip-flops of a broadcast of several cycles: one register for four PEs a cycle, and credits."""
+    if config.broadcast_cycles == 1:
+        return 0
+    registers = -(-config.num_pes // NODE_INPUTS) * (config.activation_bits + COLUMN_INDEX_BITS)
+    credits = config.num_pes * math.ceil(math.log2(config.queue_slots))
+    return (config.broadcast_cycles - 1) * registers + credits
 
 
 def codebook_bits(config: ArrayConfig) -> int:

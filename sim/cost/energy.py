@@ -13,6 +13,7 @@ from sim.cost.area import area_mm2
 from sim.cost.blocks import (
     COLUMN_INDEX_BITS,
     PAPER_BITS,
+    broadcast_flip_flops,
     codebook_is_sram,
     needs_divider,
     num_lnzd_units,
@@ -167,6 +168,7 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
         column_broadcast_pj=slot_bits * constants.wire_pj_per_bit_mm * wire,
         scan_pj_per_cycle=num_lnzd_units(config.num_pes) * constants.lnzd_unit_pj * logic.energy,
         clock_pj_per_cycle=config.num_pes * sum(clock_pj_by_module(config, constants).values())
+        + broadcast_flip_flops(config) * written_pj_per_bit
         + constants.clock_wire_pj_per_mm * wire,
         dram_standby_mw=constants.dram_standby_mw if config.memory_mode in ("passes", "streamed") else 0.0,
     )

@@ -9,10 +9,10 @@ broadcast goes over the wires from the middle of the array to the farthest PE.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from sim.config import ArrayConfig
+from sim.config import SHORTEST_PIPELINE_CYCLES, ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.blocks import PAPER_BITS, longest_path_mm, needs_divider, tree_levels
 from sim.cost.constants import NODES, NOMINAL, Constants
@@ -34,7 +34,7 @@ class Timing:
     broadcast_ns : float
         Time of a broadcast on the wires.
     pipeline_cycles, broadcast_cycles : int
-        Fewest values of these fields of `ArrayConfig` at its clock.
+        Fewest values of these fields of `ArrayConfig` at its clock, or at the highest one if that is lower.
     """
 
     highest_clock_mhz: float
@@ -88,16 +88,33 @@ def timing(config: ArrayConfig, constants: Constants = NOMINAL) -> Timing:
         path_ns += delay * constants.divider_ns * config.pointer_bits / PAPER_BITS
     pe_mm2 = area_mm2(config, constants) / config.num_pes
     broadcast_ns = constants.wire_ns_per_mm * longest_path_mm(config.num_pes, pe_mm2)
-    period_ns = 1e3 / config.clock_mhz
-    useful_ns = max(period_ns - flip_flop_ns, 1e-3 * period_ns)  # a clock that is too fast is reported by its loops
+    useful_ns = max(1e3 / config.clock_mhz, loops[limit]) - flip_flop_ns  # loops are longer than a flip-flop
     return Timing(
         highest_clock_mhz=1e3 / loops[limit],
         limit=limit,
         path_ns=path_ns,
         broadcast_ns=broadcast_ns,
-        pipeline_cycles=max(FEWEST_PIPELINE_CYCLES, math.ceil(path_ns / useful_ns) - 1),
+        pipeline_cycles=max(SHORTEST_PIPELINE_CYCLES, math.ceil(path_ns / useful_ns) - 1),
         broadcast_cycles=max(1, math.ceil(broadcast_ns / useful_ns)),
     )
 
 
-FEWEST_PIPELINE_CYCLES = 5
+def timed(array: ArrayConfig) -> ArrayConfig:
+    """Return the array with as many pipeline and broadcast cycles as its delays take at its clock.
+
+    Raises InputError as `timing` does.
+    """
+    found = timing(array)
+    while (array.pipeline_cycles, array.broadcast_cycles) != (found.pipeline_cycles, found.broadcast_cycles):
+        deeper = replace(array, pipeline_cycles=found.pipeline_cycles, broadcast_cycles=found.broadcast_cycles)
+        grown = timing(deeper)  # the registers make the array larger
+        array, found = deeper, grown if grown.broadcast_cycles >= found.broadcast_cycles else found
+    return array
+
+
+def clock_excess(array: ArrayConfig, constants: Constants = NOMINAL) -> str:
+    """Return a sentence if the clock is higher than the loops of the array allow; otherwise an empty text."""
+    found = timing(array, constants)
+    if array.clock_mhz <= found.highest_clock_mhz:
+        return ""
+    return f"clock_mhz must be at most {found.highest_clock_mhz:.0f}, by the {found.limit}; found {array.clock_mhz:g}"

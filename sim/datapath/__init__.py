@@ -1,13 +1,16 @@
 """The array, clock tick by clock tick: the readable machine that the closed form must agree with.
 
-    ActivationScan ──broadcast──┬─> ActivationQueue ─> PointerRead ─> SparseMatrixRead ──┐
-      (one for all)             │                          ActivationWrite <─ Arithmetic <┘
-                                ├─> the same in every PE
-                                └─> ...
+    ActivationScan ──BroadcastWires──┬─> ActivationQueue ─> PointerRead ─> SparseMatrixRead ──┐
+      (one for all)                  │                          ActivationWrite <─ Arithmetic <┘
+                                     ├─> the same in every PE
+                                     └─> ...
 
 Every arrow is a register: a value that leaves a block in one cycle is in the next block from the next clock edge on.
 An entry that leaves the pointer read at edge t is read from its line by t + 1, decoded by t + 2, multiplied
-by t + 3, added by t + 4 and written by t + 5. Source: Han et al., "EIE", ISCA 2016, section IV and Fig 4.
+by t + 3, added by t + 4 and written by t + 5. In a deeper pipeline (`pipeline_cycles`), the entry that was read passes
+more registers before it is decoded. A longer broadcast (`broadcast_cycles`) passes registers on its way to the queues,
+and so do the pops on their way back to the scan. Source: Han et al., "EIE", ISCA 2016, section IV and Fig 4, whose
+pipeline and broadcast have no further registers.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from sim.datapath.activation_queue import ActivationQueue
 from sim.datapath.activation_scan import ActivationScan, Broadcast
 from sim.datapath.activation_write import ActivationWrite
 from sim.datapath.arithmetic import Arithmetic
+from sim.datapath.broadcast_wires import BroadcastWires
 from sim.datapath.memory_control import run_blocks
 from sim.datapath.pointer_read import PointerRead
 from sim.datapath.sparse_matrix_read import SparseMatrixRead
@@ -29,8 +33,6 @@ from sim.memory import Block, blocks_of
 from sim.packing import PackedLayer
 from sim.result import SimulationResult, counts_in_sequence
 from traces.arrays import Numbers
-
-PIPELINE_CYCLES = 5  # from the edge at which an entry leaves the pointer read to its write
 
 
 class ProcessingElement:
@@ -43,7 +45,7 @@ class ProcessingElement:
         entries = list(zip(codes.tolist(), gaps.tolist(), strict=True))
         self.queue = ActivationQueue(config.queue_slots)
         self.pointer_read = PointerRead(packed.pointers[:, pe].tolist())
-        self.sparse_matrix_read = SparseMatrixRead(entries, config.entries_per_line)
+        self.sparse_matrix_read = SparseMatrixRead(entries, config.entries_per_line, config.pipeline_cycles)
         self.arithmetic = Arithmetic(operands.codebook.tolist(), operands.number_format)
         self.activation_write = ActivationWrite(accumulators)
 
@@ -57,7 +59,7 @@ class ProcessingElement:
 
 
 class Array:
-    """The PEs, the scan and the central control, which run one layer on one input."""
+    """The PEs, the scan, the wires between them and the central control, which run one layer on one input."""
 
     def __init__(
         self,
@@ -78,17 +80,20 @@ class Array:
         self.pes = [
             ProcessingElement(packed, pe, config, operands, places[pe::num_pes].tolist()) for pe in range(num_pes)
         ]
+        self.wires = BroadcastWires(num_pes, config.queue_depth, config.broadcast_cycles)
         self.edge = 0  # edge 0 ends the cycle that loads the first row of activations
-        self.broadcast: Broadcast | None = None
+        self.sent: Broadcast | None = None  # left the scan at this edge
+        self.broadcast: Broadcast | None = None  # entered the queues at this edge
 
     def tick(self) -> bool:
         """Run one cycle; return True if the scan went on or an entry left a pointer read: the layer is not over."""
         self.edge += 1
         scanning = not self.scan.finished
         # A pop in this cycle does not help a broadcast in this cycle.
-        a_queue_is_full = any(pe.queue.is_full for pe in self.pes)
-        self.broadcast = self.scan.tick(a_queue_is_full)
+        self.sent = self.scan.tick(self.wires.lack_credit)
+        self.broadcast = self.wires.send(self.sent)
         working = [pe.tick(self.edge) for pe in self.pes]
+        self.wires.return_credits([pe.pointer_read.popped for pe in self.pes])
         if self.broadcast is not None:
             for pe in self.pes:
                 pe.queue.push(self.broadcast)
@@ -96,23 +101,23 @@ class Array:
 
     @property
     def is_drained(self) -> bool:
-        """True once no column is in the scan, a queue or a pointer read."""
-        return self.scan.finished and all(pe.queue.is_empty and pe.pointer_read.column is None for pe in self.pes)
+        """True once no column is in the scan or a pointer read, and all credits for the queues are back."""
+        return self.scan.finished and self.wires.are_idle and all(pe.pointer_read.column is None for pe in self.pes)
 
     def run(self, observe: Callable[[Array], None] | None = None) -> SimulationResult:
         """Run the layer to its end, and call `observe` with the array after every cycle.
 
-        The layer is over when its scan has finished and its last entry is written. The queues may then still hold
-        columns without entries. Their pointers are read while the next layer starts: the reads count, the cycles do
-        not.
+        The layer is over when its scan has finished and its last entry is written. Columns without entries may then
+        still be on their way or in a queue. Their pointers are read while the next layer starts: the reads count, the
+        cycles do not.
         """
         last_active_edge = 0
-        while not self.is_drained or self.edge < last_active_edge + PIPELINE_CYCLES:
+        while not self.is_drained or self.edge < last_active_edge + self.config.pipeline_cycles:
             if self.tick():
                 last_active_edge = self.edge
             if observe is not None:
                 observe(self)
-        return self._result(cycles=1 + last_active_edge + PIPELINE_CYCLES)
+        return self._result(cycles=1 + last_active_edge + self.config.pipeline_cycles)
 
     @property
     def accumulators(self) -> Numbers:

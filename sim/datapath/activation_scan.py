@@ -47,7 +47,7 @@ class ActivationScan:
         return not self.rows
 
     def tick(self, a_queue_is_full: bool) -> Broadcast | None:
-        """Run one cycle; return the activation that enters all queues at its end, or None."""
+        """Run one cycle; return the activation that leaves for all queues at its end, or None."""
         if self.finished:
             return None
         row = self.rows[0]

@@ -30,6 +30,7 @@ class PointerRead:
         self.column: int | None = None
         self.activation = 0.0
         self.begin = self.next_address = self.end = 0
+        self.popped = False  # in the last cycle
         self.pair_reads = 0
         self.last_entry_edge = 0
 
@@ -49,10 +50,11 @@ class PointerRead:
             leaving = EntryAddress(self.next_address, self.next_address == self.begin, self.activation)
             self.next_address += 1
             self.last_entry_edge = edge
+        self.popped = not self.entries_left and not queue.is_empty
         if not self.entries_left:
             self.column = None
-            if not queue.is_empty:
-                self._take(queue)
+        if self.popped:
+            self._take(queue)
         return leaving
 
     def _take(self, queue: ActivationQueue) -> None:

@@ -109,16 +109,17 @@ def _block_breakdown(packed: PackedLayer, numbers: Operands, config: ArrayConfig
     from sim.engine import Run
 
     run = Run(packed, numbers)
-    timing = run.timing(config.queue_depth)
+    timing = run.timing(config)
     broadcast_edges, pop_edges = run.edges(timing)
-    cycles, depth = timing.cycles, config.queue_depth
+    cycles, depth = timing.cycles(config), config.queue_depth
     entries = packed.entry_counts[run.columns].astype(np.int64)
     empty_columns = (entries == 0).sum(axis=0)
     held = np.maximum(entries, 1)
     busy = held.sum(axis=0)
     done = pop_edges[-1] + held[-1] if len(held) else np.zeros(config.num_pes, dtype=np.int64)
     # Columns without entries may be taken after the layer's end; those cycles are not the layer's.
-    after_the_end = np.maximum(done - (cycles - 1), 0)
+    after_the_end = (pop_edges >= cycles - 1).sum(axis=0)
+    done = np.minimum(done, cycles - 1)
 
     blocked_by = np.zeros(config.num_pes, dtype=np.int64)
     if len(held) > depth:
@@ -130,8 +131,8 @@ def _block_breakdown(packed: PackedLayer, numbers: Operands, config: ArrayConfig
         computing=run.entries - run.padding,
         padding=run.padding,
         empty_columns=empty_columns - after_the_end,
-        starved=1 + done - busy,
-        drained=cycles - 1 - done + after_the_end,
+        starved=1 + done - (busy - after_the_end),
+        drained=cycles - 1 - done,
         waiting=np.zeros(config.num_pes, dtype=np.int64),
         blocked_by=blocked_by,
         bubble_cycles=run.bubble_cycles,

@@ -77,16 +77,17 @@ def timeline(
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config, number_format)
     check_runs_at_once(packed, config)
-    from sim.engine import PIPELINE_CYCLES, Run
+    from sim.engine import Run
 
     run = Run(packed, numbers)
-    timing = run.timing(config.queue_depth)
+    timing = run.timing(config)
     broadcast_edges, pop_edges = run.edges(timing)
-    cycles, num_pes = timing.cycles, config.num_pes
+    cycles, num_pes = timing.cycles(config), config.num_pes
     edges = np.arange(cycles)
     entered = np.searchsorted(broadcast_edges, edges, side="right")
     broadcast = np.full(cycles, -1)
-    broadcast[broadcast_edges] = np.arange(run.columns.size)
+    in_time = broadcast_edges[broadcast_edges < cycles]  # columns without entries may arrive after the layer's end
+    broadcast[in_time] = np.arange(in_time.size)
 
     queue_columns = np.empty((cycles, num_pes), dtype=np.int64)
     pointer_read = np.full((cycles, num_pes), -1)
@@ -103,7 +104,7 @@ def timeline(
         before = np.concatenate([[0], np.cumsum(entries)])
         entries_sent[started, pe] = before[current] + np.minimum(age, entries[current])
     entries_written = np.zeros_like(entries_sent)
-    entries_written[PIPELINE_CYCLES:] = entries_sent[:-PIPELINE_CYCLES]
+    entries_written[config.pipeline_cycles :] = entries_sent[: -config.pipeline_cycles]
     return Timeline(run.columns, broadcast, queue_columns, pointer_read, entries_sent, entries_written)
 
 

@@ -40,7 +40,7 @@ class TimelineSummary:
     broadcast : numpy.ndarray
         True if a column enters all queues with edge t, bool.
     blocked : numpy.ndarray
-        True if the scan waits for a full queue in cycle t, bool. The sum is the blocked cycles.
+        True if the scan waits for a slot of a queue in cycle t, bool. The sum is the blocked cycles.
     """
 
     name: str
@@ -102,13 +102,13 @@ def timeline_summary(
     Notes
     -----
     With b[j] and s[k, j], the edges at which column j enters the queues and PE k takes it out, n[k, j] its entries
-    in PE k, g[j] the bubble cycles before it and D the depth of a queue:
+    in PE k, g[j] the bubble cycles before it, D the depth of a queue and R = broadcast_cycles - 1:
 
         PE k is busy                                       from s[k, j] to s[k, j] + n[k, j]
         column j is in PE k's queue                        from b[j] to s[k, j]
         column j is in some queue                          from b[j] to max_k s[k, j]
         PE k's queue is full, and column j is the oldest   from b[j+D-1] to s[k, j], if that is later
-        the broadcast of column j is blocked               from b[j-1] + 1 + g[j] to b[j]
+        the broadcast of column j is blocked               from b[j-1] + 1 + g[j] - R to b[j] - R
 
     So every array counts open intervals. This takes memory for the cycles, and once for every column and PE.
     """
@@ -118,12 +118,13 @@ def timeline_summary(
     from sim.engine import Run
 
     run = Run(packed, numbers)
-    timing = run.timing(config.queue_depth)
+    timing = run.timing(config)
     broadcast_edges, pop_edges = run.edges(timing)
-    cycles, num_pes, depth = timing.cycles, config.num_pes, config.queue_depth
+    cycles, num_pes, depth = timing.cycles(config), config.num_pes, config.queue_depth
     in_each_pe = np.broadcast_to(broadcast_edges[:, None], pop_edges.shape)
     filling = in_each_pe[depth - 1 :]
-    ready = np.concatenate([[0], broadcast_edges[:-1]])[: run.columns.size] + 1 + run.bubbles
+    sent_edges = broadcast_edges - timing.wire_registers
+    ready = np.concatenate([[0], sent_edges[:-1]])[: run.columns.size] + 1 + run.bubbles
     return TimelineSummary(
         name=packed.layer.name,
         num_pes=num_pes,
@@ -133,15 +134,15 @@ def timeline_summary(
         queue_columns_mean=_num_open(in_each_pe, pop_edges, cycles) / num_pes,
         queue_columns_max=_num_open(broadcast_edges, pop_edges.max(axis=1), cycles).astype(np.int32),
         full_queues=_num_open(filling, np.maximum(filling, pop_edges[: len(filling)]), cycles).astype(np.int32),
-        broadcast=np.bincount(broadcast_edges, minlength=cycles).astype(np.bool_),
-        blocked=_num_open(ready, broadcast_edges, cycles).astype(np.bool_),
+        broadcast=np.bincount(broadcast_edges, minlength=cycles)[:cycles].astype(np.bool_),
+        blocked=_num_open(ready, sent_edges, cycles).astype(np.bool_),
     )
 
 
 def _num_open(begin: Integers, end: Integers, cycles: int) -> Integers64:
     """Count the intervals, from `begin` to before `end`, that are open after each edge, int64 [cycles].
 
-    Edges beyond the layer's last one do not count; columns without entries may be taken there.
+    Edges beyond the layer's last one do not count; columns without entries may arrive and be taken there.
     """
     steps = np.zeros(cycles + 1, dtype=np.int64)
     for edges, sign in ((begin, 1), (end, -1)):

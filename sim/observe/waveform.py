@@ -84,9 +84,12 @@ def write_waveform(
     `sim.datapath`:
 
         array                     clock rises at each edge; edge is its number t
-        array.activation_scan     broadcast: a column enters all queues at this edge; its column and value.
-                                  blocked, bubble: in the cycle that ends with this edge, the scan waited for a full
-                                  queue, or left a row. finished: the scan has no column left
+        array.activation_scan     broadcast: a column leaves the scan at this edge; its column and value. It enters
+                                  all queues broadcast_cycles - 1 edges later.
+                                  blocked, bubble: in the cycle that ends with this edge, the scan waited for a slot
+                                  of a queue, or left a row. finished: the scan has no column left
+        array.broadcast_wires     only if broadcast_cycles > 1. arrival: a column enters all queues at this edge; its
+                                  column
         array.pe<k>.              k with leading zeros, so that every viewer sorts the PEs
           activation_queue        columns: number of waiting columns; full
           pointer_read            busy: it holds a column; its number, entries left, address of the next entry
@@ -170,6 +173,11 @@ def _signals(array: Array, cycles: int) -> Blocks:
         "array": [Signal("edge", _bits(cycles - 1), lambda: array.edge)],
         "array.activation_scan": _scan_signals(array, bits),
     }
+    if config.broadcast_cycles > 1:
+        blocks["array.broadcast_wires"] = [
+            Signal("arrival", 1, lambda: array.broadcast is not None),
+            Signal("column", bits.column, lambda: array.broadcast.column if array.broadcast else UNDEFINED),
+        ]
     digits = len(str(config.num_pes - 1))
     for number, pe in enumerate(array.pes):
         for block, signals in _pe_signals(pe, bits).items():
@@ -198,9 +206,9 @@ class _Widths:
 def _scan_signals(array: Array, bits: _Widths) -> list[Signal]:
     scan = array.scan
     return [
-        Signal("broadcast", 1, lambda: array.broadcast is not None),
-        Signal("column", bits.column, lambda: array.broadcast.column if array.broadcast else UNDEFINED),
-        Signal("value", REAL, lambda: array.broadcast.value if array.broadcast else None),
+        Signal("broadcast", 1, lambda: array.sent is not None),
+        Signal("column", bits.column, lambda: array.sent.column if array.sent else UNDEFINED),
+        Signal("value", REAL, lambda: array.sent.value if array.sent else None),
         Signal("blocked", 1, _goes_up(lambda: scan.blocked_cycles)),
         Signal("bubble", 1, _goes_up(lambda: scan.bubble_cycles)),
         Signal("finished", 1, lambda: scan.finished),

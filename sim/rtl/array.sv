@@ -5,6 +5,8 @@
 //          ^                     +-> the same in every PE          |
 //          +------------------- a lane from every PE --------------+
 //
+// A broadcast of several cycles passes broadcast_wires; in one of a single cycle, the scan sees the full queues.
+//
 // While no layer runs, the host loads the memories, one word at a time into the PEs that `load_pes` selects, and reads
 // the source registers row by row. After a swap, these are the outputs of the last layer.
 module array #(
@@ -18,6 +20,8 @@ module array #(
     parameter int POINTERS_PER_BANK = 8192,
     parameter int POINTER_BITS = 16,
     parameter int ACTIVATIONS = 512,       // in each of the two register files of a PE
+    parameter int PIPELINE_CYCLES = 5,     // from leaving the pointer read to being written
+    parameter int BROADCAST_CYCLES = 1,    // from the scan to the queues
     // derived from these
     parameter int COLUMN_BITS = $clog2(2 * POINTERS_PER_BANK),
     parameter int ROW_BITS = ACTIVATIONS > 1 ? $clog2(ACTIVATIONS) : 1,
@@ -67,6 +71,11 @@ module array #(
 );
   logic source_file;
   logic scan_is_finished;
+  logic a_queue_is_full;
+  logic sent;  // a column, by the scan
+  logic [COLUMN_BITS-1:0] sent_column;
+  logic [ACTIVATION_BITS-1:0] sent_value;
+  logic wires_are_idle;
   logic [ACTIVATION_BITS-1:0] broadcast_value;
   logic [NUM_PES-1:0] queue_is_full;
   logic [NUM_PES-1:0] pe_is_drained;
@@ -78,15 +87,49 @@ module array #(
   assign row_read = scan_row_read || host_row_read;
   assign row_number = host_row_read ? host_row_number : scan_row_number;
 
+  generate
+    if (BROADCAST_CYCLES == 1) begin : direct
+      assign a_queue_is_full = (|queue_is_full);
+      assign broadcast = sent;
+      assign broadcast_column = sent_column;
+      assign broadcast_value = sent_value;
+      assign wires_are_idle = 1'b1;
+    end else begin : pipelined
+      broadcast_wires #(
+          .BROADCAST_CYCLES(BROADCAST_CYCLES),
+          .NUM_PES(NUM_PES),
+          .QUEUE_SLOTS(QUEUE_SLOTS),
+          .COLUMN_BITS(COLUMN_BITS),
+          .ACTIVATION_BITS(ACTIVATION_BITS),
+          .POSITION_BITS(POSITION_BITS)
+      ) broadcast_wires (
+          .clock           (clock),
+          .reset           (reset),
+          .sent            (sent),
+          .sent_column     (sent_column),
+          .sent_value      (sent_value),
+          .lack_credit     (a_queue_is_full),
+          .broadcast       (broadcast),
+          .broadcast_column(broadcast_column),
+          .broadcast_value (broadcast_value),
+          .pop             (pop),
+          .are_idle        (wires_are_idle)
+      );
+      logic unused;  // a column finds a free slot without a look at the queues
+      assign unused = &{1'b0, queue_is_full};
+    end
+  endgenerate
+
   central_control #(
-      .EDGE_BITS(32)
+      .EDGE_BITS(32),
+      .PIPELINE_CYCLES(PIPELINE_CYCLES)
   ) central_control (
       .clock           (clock),
       .reset           (reset),
       .start           (start),
       .swap            (swap),
       .scan_is_finished(scan_is_finished),
-      .is_drained      (scan_is_finished && (&pe_is_drained)),
+      .is_drained      (scan_is_finished && wires_are_idle && (&pe_is_drained)),
       .an_entry_leaves (|send),
       .running         (running),
       .source_file     (source_file),
@@ -109,10 +152,10 @@ module array #(
       .row_read        (scan_row_read),
       .row_number      (scan_row_number),
       .row             (row),
-      .a_queue_is_full (|queue_is_full),
-      .broadcast       (broadcast),
-      .broadcast_column(broadcast_column),
-      .broadcast_value (broadcast_value),
+      .a_queue_is_full (a_queue_is_full),
+      .broadcast       (sent),
+      .broadcast_column(sent_column),
+      .broadcast_value (sent_value),
       .finished        (scan_is_finished),
       .bubble          (bubble),
       .blocked         (blocked)
@@ -130,6 +173,7 @@ module array #(
           .POINTERS_PER_BANK(POINTERS_PER_BANK),
           .POINTER_BITS(POINTER_BITS),
           .ACTIVATIONS(ACTIVATIONS),
+          .PIPELINE_CYCLES(PIPELINE_CYCLES),
           .COLUMN_BITS(COLUMN_BITS),
           .ROW_BITS(ROW_BITS),
           .POSITION_BITS(POSITION_BITS),

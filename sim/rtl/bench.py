@@ -172,10 +172,12 @@ def run_jobs(
     return [_run_of(job, answer, parameters, config, traced) for job in jobs]
 
 
-def most_edges(job: Job) -> int:
-    """Return a number of clock edges that no correct array needs: all entries one by one, and all columns."""
+def most_edges(job: Job, config: ArrayConfig) -> int:
+    """Return a number of clock edges that no correct array needs: all entries and all columns, one by one."""
     packed = job.packed
-    return int(packed.stored_entries + 4 * (packed.layer.columns + len(packed.pointers)) + 64)
+    a_column = 2 + 2 * config.broadcast_cycles  # it is sent, its pop comes back, and the scan leaves its row
+    columns = packed.layer.columns + len(packed.pointers)
+    return int(packed.stored_entries + a_column * columns + config.pipeline_cycles + 2 * config.broadcast_cycles + 57)
 
 
 def line_image(packed: PackedLayer, pe: int, config: ArrayConfig) -> Words:
@@ -229,7 +231,7 @@ def _commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: 
     number_format = operands.number_format
     assert number_format is not None
     settings = [layer.columns, input_rows, layer.bias is not None, operands.one, number_format.shift]
-    yield np.array([RUN, *settings, most_edges(job), traced]).astype(np.uint32)
+    yield np.array([RUN, *settings, most_edges(job, config), traced]).astype(np.uint32)
     yield np.array([SWAP, READ, output_rows], dtype=np.uint32)
 
 

@@ -1,6 +1,6 @@
 """Layers on which the array in SystemVerilog is compared with the other two machines: corner cases and random ones.
 
-All run on five small arrays, which are built once.
+All run on seven small arrays, which are built once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Case:
 
 # The arrays cover: one PE, and one entry per line; the shortest queue, and a ring whose length is no power of two;
 # lines with unused bits, as wide as a word of C++ and wider; all widths of numbers; codes of 1 to 9 bits, and gaps of
-# 1 to 8 bits.
+# 1 to 8 bits; a deeper pipeline, and broadcasts of several cycles with fewer slots than their way takes, and as many.
 ONE_PE = ArrayConfig(num_pes=1, queue_slots=4, line_bits=8, weight_bits=4, index_bits=4, precision="fixed-16")
 BYTES = ArrayConfig(num_pes=4, queue_slots=3, line_bits=10, weight_bits=2, index_bits=1, precision="fixed-8")
 SEVEN_PES = ArrayConfig(num_pes=7, queue_slots=2, line_bits=64, weight_bits=4, index_bits=3, precision="fixed-16")
@@ -37,7 +37,28 @@ SIXTEEN_PES = ArrayConfig(num_pes=16, queue_slots=8, line_bits=64, weight_bits=1
 WIDE = ArrayConfig(
     num_pes=3, queue_slots=64, line_bits=70, weight_bits=9, index_bits=8, activation_bytes=8192, precision="fixed-32"
 )
-ARRAYS = {"one PE": ONE_PE, "bytes": BYTES, "seven PEs": SEVEN_PES, "sixteen PEs": SIXTEEN_PES, "wide": WIDE}
+DEEPER = ArrayConfig(
+    num_pes=4,
+    queue_slots=3,
+    line_bits=10,
+    weight_bits=2,
+    index_bits=1,
+    precision="fixed-8",
+    pipeline_cycles=7,
+    broadcast_cycles=3,
+)
+DISTANT = ArrayConfig(
+    num_pes=2, queue_slots=19, line_bits=32, precision="fixed-16", pipeline_cycles=6, broadcast_cycles=9
+)
+ARRAYS = {
+    "one PE": ONE_PE,
+    "bytes": BYTES,
+    "seven PEs": SEVEN_PES,
+    "sixteen PEs": SIXTEEN_PES,
+    "wide": WIDE,
+    "deeper": DEEPER,
+    "distant": DISTANT,
+}
 
 
 def layer_of(config: ArrayConfig, codes: Any, bias: Any = None) -> CompressedLayer:
@@ -88,6 +109,8 @@ def corner_cases() -> dict[str, list[Case]]:
         "seven PEs": list(_seven_pes()),
         "sixteen PEs": list(_sixteen_pes()),
         "wide": list(_wide()),
+        "deeper": list(_deeper()),
+        "distant": list(_distant()),
     }
 
 
@@ -227,3 +250,37 @@ def _wide() -> Iterable[Case]:
     yield _case(
         "a shift by 62 of products of 63 bits", array, [[255, 511]], [15.9, -16], None, FixedPoint(32, 23, 27, -12)
     )
+
+
+def _deeper() -> Iterable[Case]:
+    array = DEEPER
+    yield _case("every credit on its way, no column in a queue", array, np.ones((1, 9)), [1.0] * 9)
+    yield _case("back to back on one accumulator, deeper", array, np.ones((5, 8)), [1, 2, 3, 4, 5, 6, 7, 8])
+    in_turns = np.zeros((24, 12), dtype=np.int64)
+    for column in range(12):
+        in_turns[column % 4 :: 4, column] = 1
+    yield _case("credits of PEs that come back in turns", array, in_turns, [1.0] * 12)
+    stalled = np.zeros((24, 9), dtype=np.int64)
+    stalled[0::4] = 1
+    yield _case("credits of one PE stall all", array, stalled, [1.0] * 9)
+    padded = np.zeros((40, 3), dtype=np.int64)
+    padded[[0, 4, 20], 0] = padded[36, 1:] = 2
+    yield _case("padding in a deeper pipeline", array, padded, [1, 2, 3])
+    yield _case("no activation on a long way", array, [[1, 2, 3]], [0, 0, 0])
+    yield _case("a bias alone on a long way", array, [[1, 2, 3]], [0, 0, 0], bias=[3])
+    yield _case("zeros before and after on a long way", array, np.ones((4, 14)), [0] * 5 + [1, 1] + [0] * 7)
+    yield _case("rows left while credits come back", array, np.ones((4, 16)), [1, 0] * 8)
+
+
+def _distant() -> Iterable[Case]:
+    array = DISTANT
+    yield _case("as many slots as the way takes", array, [[1] * 60], [1.0] * 60)
+    yield _case("fewer slots than busy PEs take", array, np.ones((6, 60)), [1.0] * 60)
+    empty_at_the_end = np.zeros((2, 30), dtype=np.int64)
+    empty_at_the_end[:, 0] = 1
+    yield _case("columns without entries on their way at the end", array, empty_at_the_end, [1.0] * 30)
+    yield _case("an entry on its way when all PEs are idle", array, [[1], [2]], [1])
+    late = np.zeros((2, 40), dtype=np.int64)
+    late[:, 39] = 3
+    yield _case("the last column alone has entries", array, late, [1.0] + [0] * 38 + [1.0])
+    yield _case("trailing zeros longer than the way", array, np.ones((2, 60)), [1.0] + [0] * 59)

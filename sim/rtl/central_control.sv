@@ -1,10 +1,11 @@
 // Central control: starts a layer, detects its end, and selects the register files of the source.
 //
 // Edge 0 ends the cycle with `start`, which loads the first row of activations. The layer is over when its scan has
-// finished and its last entry is written. The queues may then still hold columns without entries. Their pointers are
-// read before `running` falls, but they cost no `cycles`.
+// finished and its last entry is written. Columns without entries may then still be on their way or in the queues. Their
+// pointers are read before `running` falls, but they cost no `cycles`.
 module central_control #(
-    parameter int EDGE_BITS = 32
+    parameter int EDGE_BITS = 32,
+    parameter int PIPELINE_CYCLES = 5  // from leaving the pointer read to being written
 ) (
     input  logic                 clock,
     input  logic                 reset,
@@ -20,7 +21,7 @@ module central_control #(
     output logic [EDGE_BITS-1:0] cycles             // of the layer that ran last
 );
   localparam logic [EDGE_BITS-1:0] ONE_EDGE = EDGE_BITS'(1);
-  localparam logic [EDGE_BITS-1:0] PIPELINE_CYCLES = EDGE_BITS'(5);  // from leaving the pointer read to being written
+  localparam logic [EDGE_BITS-1:0] DRAIN = EDGE_BITS'(PIPELINE_CYCLES);
 
   logic [EDGE_BITS-1:0] clock_edge;
   logic [EDGE_BITS-1:0] next_edge;
@@ -28,8 +29,8 @@ module central_control #(
   logic is_over;
 
   assign next_edge = clock_edge + ONE_EDGE;
-  assign is_over = is_drained && clock_edge >= last_active_edge + PIPELINE_CYCLES;
-  assign cycles = last_active_edge + PIPELINE_CYCLES + ONE_EDGE;
+  assign is_over = is_drained && clock_edge >= last_active_edge + DRAIN;
+  assign cycles = last_active_edge + DRAIN + ONE_EDGE;
 
   always_ff @(posedge clock) begin
     if (reset) begin

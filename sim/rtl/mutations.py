@@ -168,12 +168,17 @@ FAULTS = (
         "(QUOTIENT_BITS'(request_address) % DIVISOR)",
         "(request_address)",
     ),
-    Fault("sparse_matrix_read", "code and gap exchanged", "{entry_gap, entry_code}", "{entry_code, entry_gap}"),
+    Fault(
+        "sparse_matrix_read",
+        "code and gap exchanged",
+        "entry_gap, entry_code} = found_entry",
+        "entry_code, entry_gap} = found_entry",
+    ),
     Fault(
         "sparse_matrix_read",
         "the next column's activation",
-        "entry_activation <= request_activation",
-        "entry_activation <= activation",
+        "found_activation <= request_activation",
+        "found_activation <= activation",
     ),
     Fault("arithmetic", "no bypass", "written && written_row == product_row", "1'b0", "one PE"),
     Fault("arithmetic", "bypass from any row", "written && written_row == product_row", "written", "one PE"),
@@ -219,7 +224,45 @@ FAULTS = (
     ),
     Fault("activation_write", "the files do not swap", "source_file == 1'(i)", "i == 0"),
     Fault("activation_write", "sums are written to the source, too", "(!is_source && written)", "written"),
-    Fault("central_control", "the pipeline is a cycle shorter", "EDGE_BITS'(5)", "EDGE_BITS'(4)"),
+    Fault("sparse_matrix_read", "a register too many", "PIPELINE_CYCLES - 5;", "PIPELINE_CYCLES - 4;", "deeper"),
+    Fault(
+        "delay",
+        "a register too few",
+        "registers[CYCLES*BITS-1-:BITS]",
+        "registers[(CYCLES-1)*BITS-1-:BITS]",
+        "deeper",
+    ),
+    Fault(
+        "delay",
+        "a reset leaves what is on its way",
+        "if (reset) registers <= '0;\n    else registers",
+        "if (!reset) registers",
+        "deeper",
+    ),
+    Fault("broadcast_wires", "columns take no credit", "(sent && !known_pop[k])", "(sent && 1'b0)", "deeper"),
+    Fault(
+        "broadcast_wires",
+        "a credit that comes back as another one is taken is lost",
+        "(sent && !known_pop[k])",
+        "(sent)",
+        "deeper",
+    ),
+    Fault(
+        "broadcast_wires",
+        "credits come back too early",
+        "1),\n      .BITS(NUM_PES)",
+        "2),\n      .BITS(NUM_PES)",
+        "deeper",
+    ),
+    Fault("broadcast_wires", "waits until no PE has credit", "|has_no_credit", "&has_no_credit", "deeper"),
+    Fault("broadcast_wires", "one credit less than the queue holds", "QUEUE_SLOTS - 1", "QUEUE_SLOTS - 2", "deeper"),
+    Fault("broadcast_wires", "columns on their way are forgotten", "&has_all_credits", "|has_all_credits", "distant"),
+    Fault(
+        "central_control",
+        "the pipeline is a cycle shorter",
+        "EDGE_BITS'(PIPELINE_CYCLES)",
+        "EDGE_BITS'(PIPELINE_CYCLES - 1)",
+    ),
     Fault(
         "central_control", "the scan's end does not count", "!scan_is_finished || an_entry_leaves", "an_entry_leaves"
     ),
@@ -233,7 +276,7 @@ FAULTS = (
     Fault(
         "central_control",
         "sums in the pipeline are forgotten",
-        "is_drained && clock_edge >= last_active_edge + PIPELINE_CYCLES",
+        "is_drained && clock_edge >= last_active_edge + DRAIN",
         "is_drained",
     ),
     Fault("sram", "a word is not kept", "if (read) word", "word"),
@@ -261,6 +304,7 @@ FAULTS = (
         ".start           (start && k != NUM_PES - 1),\n          .source_file",
         "seven PEs",
     ),
+    Fault("array", "does not wait for columns on their way", " && wires_are_idle", "", "distant"),
 )
 
 

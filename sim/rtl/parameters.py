@@ -29,6 +29,8 @@ class RtlParameters:
     pointers_per_bank: int
     pointer_bits: int
     activations: int
+    pipeline_cycles: int
+    broadcast_cycles: int
 
     @classmethod
     def of(cls, config: ArrayConfig) -> RtlParameters:
@@ -58,6 +60,8 @@ class RtlParameters:
             pointers_per_bank=config.pointer_bytes // POINTER_BANKS * 8 // config.pointer_bits,
             pointer_bits=config.pointer_bits,
             activations=config.activation_bytes * 8 // config.activation_bits // 2,
+            pipeline_cycles=config.pipeline_cycles,
+            broadcast_cycles=config.broadcast_cycles,
         )
         for name, least in (("lines", 1), ("pointers_per_bank", 2), ("activations", 1)):
             if getattr(parameters, name) < least:

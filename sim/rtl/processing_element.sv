@@ -9,6 +9,7 @@ module processing_element #(
     parameter int POINTERS_PER_BANK = 8192,
     parameter int POINTER_BITS = 16,
     parameter int ACTIVATIONS = 512,
+    parameter int PIPELINE_CYCLES = 5,
     parameter int COLUMN_BITS = 14,
     parameter int ROW_BITS = 9,
     parameter int POSITION_BITS = 3,
@@ -121,6 +122,7 @@ module processing_element #(
       .INDEX_BITS(INDEX_BITS),
       .POINTER_BITS(POINTER_BITS),
       .ACTIVATION_BITS(ACTIVATION_BITS),
+      .PIPELINE_CYCLES(PIPELINE_CYCLES),
       .LINE_ADDRESS_BITS(LINE_ADDRESS_BITS)
   ) sparse_matrix_read (
       .clock              (clock),

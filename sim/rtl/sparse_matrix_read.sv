@@ -2,6 +2,8 @@
 //
 // The output register of the SRAM keeps the last line read. Entry i lies in line
 // i / ENTRIES_PER_LINE at place i mod ENTRIES_PER_LINE, the first place in the lowest bits, the code below the gap.
+//
+// In a pipeline of more than five cycles, the entry passes further registers on its way to the arithmetic.
 module sparse_matrix_read #(
     parameter int LINES = 16384,
     parameter int LINE_BITS = 64,
@@ -9,6 +11,7 @@ module sparse_matrix_read #(
     parameter int INDEX_BITS = 4,
     parameter int POINTER_BITS = 16,
     parameter int ACTIVATION_BITS = 16,
+    parameter int PIPELINE_CYCLES = 5,
     parameter int LINE_ADDRESS_BITS = 14
 ) (
     input  logic                         clock,
@@ -38,6 +41,8 @@ module sparse_matrix_read #(
   localparam int ENOUGH_BITS = POINTER_BITS > PLACE_BITS ? POINTER_BITS : PLACE_BITS + 1;
   localparam int QUOTIENT_BITS = ENOUGH_BITS > LINE_ADDRESS_BITS ? ENOUGH_BITS : LINE_ADDRESS_BITS;
   localparam logic [QUOTIENT_BITS-1:0] DIVISOR = QUOTIENT_BITS'(ENTRIES_PER_LINE);
+  localparam int FURTHER_CYCLES = PIPELINE_CYCLES - 5;  // than look up, decode, multiply, add and write
+  localparam int FOUND_BITS = 2 + ENTRY_BITS + ACTIVATION_BITS;
 
   // the request that is being looked up
   logic request;
@@ -49,6 +54,12 @@ module sparse_matrix_read #(
   logic [LINE_ADDRESS_BITS-1:0] held_line;
   logic [LINE_BITS-1:0] line;
   logic [PLACE_BITS-1:0] place;  // of the entry in it
+
+  // the entry that was looked up
+  logic found;
+  logic found_starts_column;
+  logic [ACTIVATION_BITS-1:0] found_activation;
+  logic [FOUND_BITS-1:0] found_entry;
 
   logic [LINE_ADDRESS_BITS-1:0] request_line;
   logic [PLACE_BITS-1:0] request_place;
@@ -71,15 +82,31 @@ module sparse_matrix_read #(
       .word         (line)
   );
 
-  assign {entry_gap, entry_code} = line[place*ENTRY_BITS+:ENTRY_BITS];
+  assign found_entry = {found, found_starts_column, found_activation, line[place*ENTRY_BITS+:ENTRY_BITS]};
+
+  generate
+    if (FURTHER_CYCLES == 0) begin : shortest
+      assign {entry, entry_starts_column, entry_activation, entry_gap, entry_code} = found_entry;
+    end else begin : deeper
+      delay #(
+          .CYCLES(FURTHER_CYCLES),
+          .BITS(FOUND_BITS)
+      ) entries (
+          .clock   (clock),
+          .reset   (reset),
+          .arriving(found_entry),
+          .leaving ({entry, entry_starts_column, entry_activation, entry_gap, entry_code})
+      );
+    end
+  endgenerate
 
   always_ff @(posedge clock) begin
     if (reset) begin
       request <= 1'b0;
-      entry   <= 1'b0;
+      found   <= 1'b0;
     end else begin
       request <= send;
-      entry   <= request;
+      found   <= request;
     end
     if (reset || start) holds_line <= 1'b0;
     else if (line_read) holds_line <= 1'b1;
@@ -88,7 +115,7 @@ module sparse_matrix_read #(
     request_activation <= activation;
     if (line_read) held_line <= request_line;
     place <= request_place;
-    entry_starts_column <= request_starts_column;
-    entry_activation <= request_activation;
+    found_starts_column <= request_starts_column;
+    found_activation <= request_activation;
   end
 endmodule

@@ -165,7 +165,7 @@ def test_every_cycle_of_every_pe_has_the_class_that_the_tick_machine_shows(case:
     doing: list[list[str]] = [["idle", "idle"] for _ in range(config.num_pes)]
     blocked: list[tuple[bool, list[bool]]] = []
     was_blocked = [0]
-    full_before = [[False] * config.num_pes]
+    no_credit_before = [[False] * config.num_pes]
 
     def look(array: Array) -> None:
         for number, pe in enumerate(array.pes):
@@ -176,9 +176,9 @@ def test_every_cycle_of_every_pe_has_the_class_that_the_tick_machine_shows(case:
                 doing[number].append("empty_columns")
             else:
                 doing[number].append("computing" if images[number][read.next_address] else "padding")
-        blocked.append((array.scan.blocked_cycles > was_blocked[0], full_before[0]))
+        blocked.append((array.scan.blocked_cycles > was_blocked[0], no_credit_before[0]))
         was_blocked[0] = array.scan.blocked_cycles
-        full_before[0] = [pe.queue.is_full for pe in array.pes]
+        no_credit_before[0] = [credits == 0 for credits in array.wires.credits]
 
     result = Array(packed, operands(layer, activations, config), config).run(observe=look)
     assert found.cycles == result.cycles
@@ -195,13 +195,13 @@ def test_every_cycle_of_every_pe_has_the_class_that_the_tick_machine_shows(case:
 
 
 def _blamed(blocked: list[tuple[bool, list[bool]]], num_pes: int) -> list[int]:
-    """Give each run of blocked cycles to the first PE that is full in its last cycle."""
+    """Give each run of blocked cycles to the first PE without credit in its last cycle."""
     blame = [0] * num_pes
     waiting = 0
-    for (is_blocked, full), (next_is_blocked, _) in zip(blocked, [*blocked[1:], (False, [])], strict=True):
+    for (is_blocked, no_credit), (next_is_blocked, _) in zip(blocked, [*blocked[1:], (False, [])], strict=True):
         if is_blocked:
             waiting += 1
             if not next_is_blocked:
-                blame[full.index(True)] += waiting
+                blame[no_credit.index(True)] += waiting
                 waiting = 0
     return blame

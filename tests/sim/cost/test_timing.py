@@ -9,7 +9,9 @@ import pytest
 
 from sim import ArrayConfig, area_mm2
 from sim.cost.constants import Constants
-from sim.cost.timing import FEWEST_PIPELINE_CYCLES, timing
+from sim.config import SHORTEST_PIPELINE_CYCLES
+from sim.cost.blocks import broadcast_flip_flops, pe_cells
+from sim.cost.timing import clock_excess, timed, timing
 
 PAPER = ArrayConfig()
 
@@ -20,7 +22,7 @@ def test_the_paper_s_array_reaches_its_clock_in_five_cycles() -> None:
     assert found.limit == "cycle time of the sparse-matrix SRAM"
     assert found.path_ns == pytest.approx(1.72926 + 1.56052 + 1.0 + 2 * 0.5 + 0.3)  # two SRAMs, multiply, add, decode
     assert (found.pipeline_cycles, found.broadcast_cycles) == (5, 1)
-    assert (found.path_ns / (1.25 - 0.1)) <= 1 + FEWEST_PIPELINE_CYCLES
+    assert (found.path_ns / (1.25 - 0.1)) <= 1 + SHORTEST_PIPELINE_CYCLES
 
 
 def test_the_arrays_of_the_golden_rows_need_no_further_cycle() -> None:
@@ -69,3 +71,27 @@ def test_a_smaller_node_is_faster(smaller: int, larger: int) -> None:
     fast, slow = (timing(replace(PAPER, node_nm=node_nm)) for node_nm in (smaller, larger))
     assert fast.highest_clock_mhz > slow.highest_clock_mhz
     assert fast.path_ns < slow.path_ns
+
+
+def test_a_clock_above_the_limit_is_named() -> None:
+    assert clock_excess(PAPER) == ""
+    assert clock_excess(replace(PAPER, clock_mhz=1000)) == (
+        "clock_mhz must be at most 931, by the cycle time of the sparse-matrix SRAM; found 1000"
+    )
+    assert (
+        timing(replace(PAPER, clock_mhz=1e6)).pipeline_cycles == timing(replace(PAPER, clock_mhz=931.1)).pipeline_cycles
+    )
+
+
+def test_an_array_gets_the_stages_of_its_delays_and_pays_them() -> None:
+    assert timed(PAPER) == PAPER
+    divided = timed(replace(PAPER, index_bits=5))
+    assert divided.pipeline_cycles == 10
+    before, after = (pe_cells(array)["sparse-matrix read"] for array in (replace(PAPER, index_bits=5), divided))
+    assert after.flip_flops - before.flip_flops == 5 * (16 + 16 + 2)
+    large = timed(replace(PAPER, num_pes=1024))
+    assert large.broadcast_cycles == 2
+    assert broadcast_flip_flops(large) == 256 * 32 + 1024 * 3
+    assert area_mm2(large) > area_mm2(replace(PAPER, num_pes=1024))
+    assert timed(large) == large
+    assert timed(replace(divided, index_bits=4)) == PAPER  # stages that are not needed go

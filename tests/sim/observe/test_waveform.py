@@ -109,8 +109,14 @@ def test_the_waveform_shows_the_timeline(case: Case) -> None:
     def columns(places: Any) -> list[Any]:
         return ["x" if place < 0 else int(states.columns[place]) for place in places]
 
-    assert wave["activation_scan.broadcast"] == (states.broadcast >= 0).tolist()
-    assert wave["activation_scan.column"] == columns(states.broadcast)
+    registers = min(config.broadcast_cycles - 1, result.cycles)
+    sent = wave["activation_scan.column"][: result.cycles - registers]
+    assert sent == columns(states.broadcast[registers:])
+    assert ["x"] * registers == columns(states.broadcast[:registers])
+    assert wave["activation_scan.broadcast"] == [column != "x" for column in wave["activation_scan.column"]]
+    if registers:
+        assert wave["broadcast_wires.column"] == columns(states.broadcast)
+        assert wave["broadcast_wires.arrival"] == (states.broadcast >= 0).tolist()
     for pe, scope in enumerate(scopes(config)):
         waiting, held = states.queue_columns[:, pe], states.pointer_read[:, pe]
         assert wave[f"{scope}.activation_queue.columns"] == waiting.tolist()

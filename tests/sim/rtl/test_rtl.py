@@ -33,7 +33,7 @@ needs_verilator = pytest.mark.skipif(
 needs_yosys = pytest.mark.skipif(
     model.missing_program("yosys") is not None, reason="needs yosys, which is missing: make rtl installs it"
 )
-RANDOM_CASES = 12  # for each of the five arrays; 100 in the slow test
+RANDOM_CASES = 12  # for each of the seven arrays; 100 in the slow test
 
 CORNERS = [(array, case) for array, found in corner_cases().items() for case in found]
 
@@ -92,6 +92,12 @@ def test_the_corner_cases_are_what_their_names_say() -> None:
     assert left.cycles < left.finish_edge_per_pe[0] + 30  # they take longer than the layer
     assert result_of("gaps of 255, 256 and more").padding_entries == 6
     assert result_of("as many columns as the longest queue holds").blocked_cycles == 0
+    assert result_of("every credit on its way, no column in a queue").blocked_cycles == 4 * 4  # 2 in 6 cycles
+    assert result_of("as many slots as the way takes").blocked_cycles == 0
+    assert result_of("fewer slots than busy PEs take").blocked_cycles > 0
+    assert result_of("columns without entries on their way at the end").cycles == 30 + 1 + 6  # the last arrives at 38
+    assert result_of("an entry on its way when all PEs are idle").cycles == 9 + 1 + 1 + 1 + 6
+    assert result_of("trailing zeros longer than the way").cycles == 31 + 1 + 6
 
 
 def golden_array(row: Row) -> ArrayConfig:
@@ -308,7 +314,7 @@ def test_the_most_edges_are_more_than_any_layer_takes() -> None:
     for array, case in CORNERS:
         config = ARRAYS[array]
         packed, operands = prepare(case.layer, case.activations, config, case.number_format)
-        assert bench.most_edges(Job(packed, operands)) > simulate(packed, case.activations, config).cycles
+        assert bench.most_edges(Job(packed, operands), config) > simulate(packed, case.activations, config).cycles
 
 
 @pytest.mark.parametrize(
