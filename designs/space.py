@@ -32,6 +32,7 @@ from compress import LayerSettings
 from designs.design import ARRAY_FIELDS, HARDWARE, HARDWARE_TYPES, Design
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
+from sim.cost.timing import timed, timing
 from traces import InputError
 
 COMPRESSION = ("density", "weight_bits", "index_bits")  # options of LayerSettings that a space varies
@@ -138,7 +139,8 @@ class Parameter:
 class Constraints:
     """Constraints on every design of a space.
 
-    Two more always hold: a line holds at least one entry, and each SRAM has a size that the SRAM tables cover.
+    Three more always hold: a line holds at least one entry, each SRAM has a size that the SRAM tables cover, and the
+    clock is one that the array reaches (`sim.cost.timing`).
 
     Attributes
     ----------
@@ -183,6 +185,10 @@ class Constraints:
 
 _NO_SRAM = "an SRAM is too small for its port, or outside the SRAM tables"
 _NO_ENTRY = "a line does not hold one entry"
+_TOO_FAST = "a clock above that of the array's SRAMs and logic"
+_TOO_SHALLOW = "too few pipeline or broadcast cycles for the clock"
+DERIVED = ("pipeline_cycles", "broadcast_cycles")
+"""Hardware parameters that follow from the clock and the delays of an array if a space leaves them out."""
 
 
 @dataclass(frozen=True)
@@ -265,15 +271,23 @@ class Space:
         return self.hardware_parameters() | self.compression_parameters(layers)
 
     def design(self, values: Mapping[str, Any]) -> Design:
-        """Return the design of these values, one for each parameter; raise InputError if the array is invalid."""
+        """Return the design of these values, one for each parameter; raise InputError if the array is invalid.
+
+        If the space leaves out pipeline_cycles and broadcast_cycles, both follow from the clock and the delays.
+        """
         options: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             layer, dot, option = name.rpartition(".")
             if dot:
                 options.setdefault(layer, {})[option] = value
-        return Design.from_hardware(
-            values, tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
-        )
+        settings = tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
+        design = Design.from_hardware(values, settings)
+        return design if self.states_stages else dataclasses.replace(design, array=timed(design.array))
+
+    @property
+    def states_stages(self) -> bool:
+        """True if the space gives pipeline_cycles or broadcast_cycles."""
+        return any(name in self.hardware for name in DERIVED)
 
     def refuses(self, values: Mapping[str, Any]) -> str | None:
         """Return the constraint that the design of these values breaks, in a few words; None if it breaks none."""
@@ -281,12 +295,18 @@ class Space:
             return _NO_ENTRY
         array = ArrayConfig(**{name: values[name] for name in ARRAY_FIELDS})
         reason = self.constraints.refuses(array)
-        if reason is None and self.constraints.max_area_mm2 is None:
-            try:
-                area_mm2(array)
-            except InputError:
-                return _NO_SRAM
-        return reason
+        if reason is not None:
+            return reason
+        try:
+            found = timing(array)
+        except InputError:
+            return _NO_SRAM
+        if array.clock_mhz > found.highest_clock_mhz:
+            return _TOO_FAST
+        stages = (found.pipeline_cycles, found.broadcast_cycles)
+        if self.states_stages and any(values[name] < least for name, least in zip(DERIVED, stages, strict=True)):
+            return _TOO_SHALLOW
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, from which `from_dict` makes the same space."""

@@ -10,7 +10,7 @@ from sim.config import ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.constants import CONSTANTS, Constant, Constants, drawn_constants
 from sim.cost.energy import ENERGY_PRESETS, Energy
-from sim.cost.timing import Timing, timing
+from sim.cost.timing import ClockWarning, Timing, timed, timing
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning
 from sim.network import LayerCosts, NetworkResult, simulate_network
@@ -40,6 +40,7 @@ __all__ = [
     "ArrayConfig",
     "BatchResult",
     "BatchRun",
+    "ClockWarning",
     "Constant",
     "Constants",
     "Counts",
@@ -74,6 +75,7 @@ __all__ = [
     "simulate_lstm",
     "simulate_network",
     "simulate_rtl",
+    "timed",
     "timeline",
     "timeline_summary",
     "timing",

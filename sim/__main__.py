@@ -11,6 +11,7 @@ import tyro
 
 from sim import ArrayConfig, pack, simulate, simulate_network
 from sim.array import Engine
+from sim.cost.timing import ClockWarning
 from sim.memory import DoesNotFitWarning
 from sim.observe.cycles import cycle_breakdown
 from sim.observe.screen import print_layer, print_network
@@ -93,7 +94,8 @@ def _simulate_layer(
     if timeline is not None or waveform is not None:
         check_runs_at_once(packed, array)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DoesNotFitWarning)  # printed below
+        warnings.simplefilter("ignore", DoesNotFitWarning)  # both are printed below
+        warnings.simplefilter("ignore", ClockWarning)
         result = simulate(packed, values, array, engine)
     print_layer(layer.name, result, cycle_breakdown(packed, values, array))
     if packed.row_order_bits:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
+from sim.cost.timing import warn_of_clock
 from sim.fixed_point import FixedPoint, Operands, operands
 from sim.memory import Block, DoesNotFitWarning, Shortfall, blocks_of, schedule, shortfalls
 from sim.packing import PackedLayer, pack
@@ -59,6 +60,8 @@ def simulate(
     -----
     DoesNotFitWarning
         If the layer does not fit and `config.memory_mode` is "unlimited".
+    ClockWarning
+        If SRAMs or logic of the array do not reach its clock (`sim.timing`).
 
     Notes
     -----
@@ -95,7 +98,7 @@ def simulate(
         )
     else:
         raise InputError(f"engine must be 'closed-form' or 'reference'; found {engine!r}")
-    _warn_of(result.shortfalls, packed)
+    _warn_of(result.shortfalls, packed, config)
     return result
 
 
@@ -121,7 +124,7 @@ def count(
     config = config or ArrayConfig()
     packed, numbers = prepare(layer, activations, config)
     counts = Counts(**_run_blocks(packed, numbers, config))
-    _warn_of(counts.shortfalls, packed)
+    _warn_of(counts.shortfalls, packed, config)
     return counts
 
 
@@ -186,8 +189,9 @@ def _run_blocks(
     return counts_in_sequence(packed, blocks, counts, times, config)
 
 
-def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer) -> None:
-    """Warn if a layer was simulated as if it fitted."""
+def _warn_of(lacking: Sequence[Shortfall], packed: PackedLayer, config: ArrayConfig) -> None:
+    """Warn if a layer was simulated as if it fitted, or at a clock that the array does not reach."""
+    warn_of_clock(config, stacklevel=4)
     if lacking:
         warnings.warn(
             f"layer {packed.layer.name!r} was simulated as if it fitted, but exceeds {'; '.join(map(str, lacking))}; "

@@ -14,6 +14,7 @@ import numpy as np
 
 from sim.batch import PER_INPUT, BatchResult, CountsPerInput, checked_inputs, simulate_batch
 from sim.config import ArrayConfig
+from sim.cost.timing import warn_of_clock
 from sim.fixed_point import operands
 from sim.memory import shortfalls
 from sim.packing import PackedLayer, pack
@@ -203,6 +204,7 @@ def simulate_network(
     """
     compressed, given = compressed_network(network)
     config = config or wide_enough(ArrayConfig(), compressed)
+    warn_of_clock(config, stacklevel=3)
     opened = compressed.network
     feeds = opened.bind(inputs)
     run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config)

@@ -19,6 +19,7 @@ from designs.sweeps.fitting import fitted
 from designs.sweeps.recorded import LARGEST_ERROR
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
+from sim.cost.timing import clock_excess
 from traces import CompressedLayer, InputError, Inputs, Network, NetworkLayer, StoredLayer, array_matrices
 from traces.arrangement import Arrangement
 from traces.arrays import Floats64, Numbers
@@ -113,7 +114,8 @@ class ArrayCost:
     Raises
     ------
     InputError
-        If the network cannot be traced, or none of its compressed layers is multiplied with activations.
+        If the network cannot be traced, none of its compressed layers is multiplied with activations, or the array
+        does not reach its clock.
     """
 
     def __init__(
@@ -126,6 +128,9 @@ class ArrayCost:
         units: Sequence[WeightUnit] | None = None,
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
+        excess = clock_excess(self.array)
+        if excess:
+            raise InputError(f"the array cannot be built: {excess}; lower the clock, or its lines and SRAMs")
         self.network, self._stored = _opened(network, inputs, most_inputs, units)
         feeds = self.network.part(self.network.bind(inputs), 0, most_inputs)
         total = self.network.num_inputs(feeds)

@@ -18,9 +18,10 @@ from designs.codesigns.array_cost import ArrayFigures
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionAnalysis
 from designs.codesigns.point import CodesignPoint, design_digest
 from designs.codesigns.search import Search, figure_of
-from designs.design import Design
+from designs.design import HARDWARE, Design
 from designs.hypervolume import LOGARITHMIC
-from designs.space import Parameter, Space
+from designs.space import DERIVED, Parameter, Space
+from sim.cost.timing import timing
 from traces import InputError
 
 PLANNED = {"limit": LIMITS, "work_weight": WORK_WEIGHTS, "largest_layer": LARGEST_LAYERS}
@@ -80,11 +81,11 @@ class CodesignProblem:
                 "leave it out, and give the array's gaps with hardware.index_bits"
             )
         if self.search.fit_srams:
-            given = sorted(set(_SRAMS) & set(self.space.hardware))
+            given = sorted({*_SRAMS, *DERIVED} & set(self.space.hardware))
             if given:
                 raise InputError(
-                    f"SRAMs are fitted to the compressed layers, so {', '.join(given)} of the space have no effect; "
-                    f"leave them out, or give fit_srams=False"
+                    f"SRAMs are fitted to the compressed layers, and stages to them and the clock, so "
+                    f"{', '.join(given)} of the space have no effect; leave them out, or give fit_srams=False"
                 )
         self.steps: Mapping[str, int] = {} if by_layer else PLANNED
 
@@ -101,12 +102,13 @@ class CodesignProblem:
 
         Raises InputError if the design is not in the space, or cannot be simulated.
         """
-        refused = None if self.search.fit_srams else self.space.refuses(values)
+        fit = self.search.fit_srams
+        refused = None if fit else self.space.refuses(values)
         if refused is None and values["line_bits"] < values["weight_bits"] + values["index_bits"]:
             refused = "a line does not hold one entry"
         if refused is not None:
             raise InputError(refused)
-        design = Design.from_hardware(values)
+        design = Design.from_hardware(values) if fit else self.space.design({name: values[name] for name in HARDWARE})
         return self.predict(design, self.choices_of(values))
 
     def choices_of(self, values: Mapping[str, Any]) -> dict[str, Choice]:
@@ -142,6 +144,7 @@ class CodesignProblem:
     def excesses(self, figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
         """Return the relative violation of each bound and constraint; <= 0 if it is kept."""
         excesses = {name: figures[name] / bound - 1 for name, bound in self.search.bounds.items()}
+        excesses["clock_mhz"] = design.array.clock_mhz / timing(design.array).highest_clock_mhz - 1
         constraints = self.space.constraints
         if constraints.max_area_mm2 is not None:
             excesses["max_area_mm2"] = figures["area_mm2"] / constraints.max_area_mm2 - 1

@@ -12,7 +12,7 @@ from designs.sweeps.network_run import NetworkRun
 from sim import Energy
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
-from sim.observe.screen import print_outputs, print_shortfalls, short_names
+from sim.observe.screen import print_clock, print_outputs, print_shortfalls, short_names
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -58,6 +58,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print(_advice(advice))
     for layer in result.layers:
         print_shortfalls(layer.name, layer.shortfalls)
+    print_clock(result.config)
 
 
 def _print_sampled(run: NetworkRun, advice: Advice) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from designs.design import Design
 from sim.cost.sram import POINTER_BANKS
+from sim.cost.timing import timed
 from traces import InputError
 
 KIB = 1024
@@ -17,6 +18,8 @@ _LEAST_LINES = 32
 
 def fitted(design: Design, sizes: pa.Table) -> Design:
     """Return the design with the smallest SRAMs, in whole KiB, that hold every layer whole, and the narrowest pointers.
+
+    The cycles of pipeline and broadcast follow from the clock and these SRAMs (`sim.cost.timing.timed`).
 
     Parameters
     ----------
@@ -51,7 +54,7 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
         pointer_bytes=POINTER_BANKS * bank_bytes,
         activation_bytes=_whole_kib(activations * array.activation_bits / 8),
     )
-    return dataclasses.replace(design, array=smallest)
+    return dataclasses.replace(design, array=timed(smallest))
 
 
 def _whole_kib(num_bytes: float) -> int:

@@ -9,6 +9,7 @@ broadcast goes over the wires from the middle of the array to the farthest PE.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,6 +18,11 @@ from sim.cost.area import area_mm2
 from sim.cost.blocks import PAPER_BITS, longest_path_mm, needs_divider, tree_levels
 from sim.cost.constants import NODES, NOMINAL, Constants
 from sim.cost.sram import activation_sram, pointer_bank_sram, sparse_matrix_sram
+from traces import InputError
+
+
+class ClockWarning(UserWarning):
+    """Warning that an array was simulated at a clock that it does not reach."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +116,16 @@ def timed(array: ArrayConfig) -> ArrayConfig:
         grown = timing(deeper)  # the registers make the array larger
         array, found = deeper, grown if grown.broadcast_cycles >= found.broadcast_cycles else found
     return array
+
+
+def warn_of_clock(array: ArrayConfig, stacklevel: int) -> None:
+    """Warn if the array does not reach its clock; arrays with SRAMs outside the tables are not judged."""
+    try:
+        excess = clock_excess(array)
+    except InputError:
+        return
+    if excess:
+        warnings.warn(f"{excess}; figures are those of an array that cannot be built", ClockWarning, stacklevel)
 
 
 def clock_excess(array: ArrayConfig, constants: Constants = NOMINAL) -> str:

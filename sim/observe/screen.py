@@ -8,10 +8,13 @@ from dataclasses import fields
 
 import numpy as np
 
+from sim.config import ArrayConfig
+from sim.cost.timing import clock_excess, timing
 from sim.memory import Shortfall
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown
 from sim.result import SimulationResult
+from traces import InputError
 from traces.shell.command_line import console
 
 
@@ -22,6 +25,20 @@ def print_shortfalls(name: str, shortfalls: Sequence[Shortfall]) -> None:
         for shortfall in shortfalls:
             print(f"  {shortfall}")
         print("  (--memory-mode resident refuses such a layer, passes and streamed run it in blocks that fit)")
+
+
+def print_clock(array: ArrayConfig) -> None:
+    """Print the highest clock of an array that does not reach its own, and the stages that its delays lack."""
+    try:
+        excess, found = clock_excess(array), timing(array)
+    except InputError:  # SRAMs outside the tables
+        return
+    if excess:
+        print(f"This array cannot be built: {excess}.")
+    for name in ("pipeline_cycles", "broadcast_cycles"):
+        given, needed = getattr(array, name), getattr(found, name)
+        if given < needed:
+            print(f"Its delays take {name}={needed} at this clock; it was simulated with {given}.")
 
 
 def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
@@ -54,6 +71,7 @@ def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) 
     table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
     console().print(table)
     print_shortfalls(name, result.shortfalls)
+    print_clock(array)
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -114,6 +132,7 @@ def print_network(title: str, result: NetworkResult) -> None:
     print_outputs(result)
     for layer in result.layers:
         print_shortfalls(layer.name, layer.shortfalls)
+    print_clock(result.config)
 
 
 def print_outputs(result: NetworkResult) -> None:

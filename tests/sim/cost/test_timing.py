@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from sim import ArrayConfig, area_mm2
-from sim.cost.constants import Constants
 from sim.config import SHORTEST_PIPELINE_CYCLES
 from sim.cost.blocks import broadcast_flip_flops, pe_cells
+from sim.cost.constants import Constants
 from sim.cost.timing import clock_excess, timed, timing
 
 PAPER = ArrayConfig()
