@@ -111,13 +111,13 @@ def queue_recurrence(
                 seen[pe] = True
                 unseen -= 1
 
-    round_trip = 2 * np.int64(wire_registers)
-    latest_pops[:queue_depth] = -round_trip  # blocks nothing
+    pop_to_broadcast = 1 + 2 * np.int64(wire_registers)  # edges from a pop to the broadcast that it allows
+    latest_pops[:queue_depth] = 1 - pop_to_broadcast  # blocks nothing
     broadcast = np.int64(wire_registers)
     blocked_cycles = np.int64(0)
     for j in range(columns.shape[0]):
         ready = broadcast + 1 + bubbles[j]
-        edge = max(ready, np.int64(latest_pops[j]) + 1 + round_trip)
+        edge = max(ready, np.int64(latest_pops[j]) + pop_to_broadcast)
         blocked_cycles += edge - ready
         step = narrow(min(edge - broadcast, largest_step))
         broadcast = edge
@@ -151,10 +151,10 @@ def record_edges(
 ) -> None:
     """Fill in every b[j] and s[k, j], int32 [broadcasts] and [broadcasts, num_pes], from `latest_pops`."""
     broadcast = np.int32(wire_registers)
-    round_trip = np.int32(2 * wire_registers)
+    pop_to_broadcast = np.int32(1 + 2 * wire_registers)
     free_edges = np.zeros(entry_counts.shape[1], dtype=np.int32)
     for j in range(columns.shape[0]):
-        broadcast = np.int32(max(broadcast + 1 + bubbles[j], latest_pops[j] + 1 + round_trip))
+        broadcast = np.int32(max(broadcast + 1 + bubbles[j], latest_pops[j] + pop_to_broadcast))
         broadcast_edges[j] = broadcast
         for pe in range(free_edges.shape[0]):
             pop_edges[j, pe] = max(np.int32(broadcast + 1), free_edges[pe])

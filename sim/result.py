@@ -33,7 +33,7 @@ class Counts:
     bubble_cycles : int
         Cycles in which the scan left a row and broadcast nothing.
     blocked_cycles : int
-        Cycles in which a broadcast waited for a full queue.
+        Cycles in which a broadcast waited for a slot of a queue.
     entries_per_pe, padding_per_pe : numpy.ndarray
         Entries that each PE goes through, padding included, and padding among them, int64 [num_pes].
     line_reads_per_pe : numpy.ndarray

@@ -31,7 +31,7 @@ from traces.shell.progress import progress_bar
 RANDOM_LAYERS = 100  # per array
 ALEX8_PES = (8, 16, 64)
 ALEX8_SLOTS = (2, 8, 16)
-SYNTHESIZED = ("one PE", "bytes")  # arrays whose netlists run the corner cases, too
+SYNTHESIZED = ("one PE", "bytes", "deeper")  # arrays whose netlists run the corner cases, too
 PAPER = ArrayConfig(precision="fixed-16")
 
 

@@ -38,7 +38,7 @@ class CycleBreakdown:
     waiting : numpy.ndarray
         Cycles in which no block runs, since one is loaded from DRAM or outputs are stored.
     blocked_by : numpy.ndarray
-        Cycles in which the broadcast waited for this PE's queue, int64 [num_pes]. If several queues were full, the
+        Cycles in which the broadcast waited for this PE's queue, int64 [num_pes]. If it waited for several queues, the
         one that made room last counts, or the first of them.
     bubble_cycles : int
         Cycles in which the scan left a row and broadcast nothing.
@@ -56,7 +56,7 @@ class CycleBreakdown:
 
     @property
     def blocked_cycles(self) -> int:
-        """Cycles in which the broadcast waited for a full queue."""
+        """Cycles in which the broadcast waited for a slot of a queue."""
         return int(self.blocked_by.sum())
 
 

@@ -284,3 +284,6 @@ def _distant() -> Iterable[Case]:
     late[:, 39] = 3
     yield _case("the last column alone has entries", array, late, [1.0] + [0] * 38 + [1.0])
     yield _case("trailing zeros longer than the way", array, np.ones((2, 60)), [1.0] + [0] * 59)
+    uneven = np.zeros((12, 2), dtype=np.int64)
+    uneven[1::2, 0] = 1
+    yield _case("a last credit that comes back after the last write", array, uneven, [1, 1])

@@ -24,7 +24,7 @@ SCRIPT = (
     "proc; opt; wreduce; peepopt; opt; alumacc; opt; memory -nomap; opt; techmap; opt; abc -g AND,OR,XOR,MUX; opt_clean"
 )
 PE_BLOCKS = ("activation_queue", "pointer_read", "sparse_matrix_read", "arithmetic", "activation_write")
-SHARED_BLOCKS = ("activation_scan", "central_control")
+SHARED_BLOCKS = ("activation_scan", "broadcast_wires", "central_control")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class BlockCells:
 def synthesize(config: ArrayConfig) -> list[BlockCells]:
     """Synthesize an array; return the cells of each block, first those of one PE, then those that all PEs share.
 
+    Without registers in the broadcast, there is no block `broadcast_wires`.
+
     Raises InputError if Yosys is missing or fails, or the array cannot be built in SystemVerilog.
     """
     modules = json.loads(_synthesized(RtlParameters.of(config), "write_json"))["modules"]
@@ -65,6 +67,8 @@ def synthesize(config: ArrayConfig) -> list[BlockCells]:
     assumed = assumed_bits(config)
     rows = []
     for block in (*PE_BLOCKS, *SHARED_BLOCKS):
+        if block == "broadcast_wires" and config.broadcast_cycles == 1:
+            continue
         cells = _cells_in(by_block[block], modules)
         rows.append(
             BlockCells(

@@ -30,6 +30,13 @@ LAYER = CompressedLayer("fc", CODES, CODEBOOK)
         ({"index_bits": 9}, "index_bits must be 1 to 8"),
         ({"weight_bits": 0}, "weight_bits must be 1 to 16"),
         ({"line_bits": 7}, "line_bits=7 must be at least weight_bits + index_bits = 8"),
+        (
+            {"pipeline_cycles": 4},
+            "pipeline_cycles must be 5 to 64: an entry is looked up, decoded, multiplied, added and written in a cycle "
+            "each; found 4",
+        ),
+        ({"broadcast_cycles": 0}, "broadcast_cycles must be 1 to 64: a broadcast takes at least one cycle; found 0"),
+        ({"broadcast_cycles": 65}, "broadcast_cycles must be 1 to 64"),
         ({"clock_mhz": 0.0}, "clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found 0.0"),
         ({"clock_mhz": float("nan")}, "clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found nan"),
         ({"clock_mhz": 10**400}, "clock_mhz must be a frequency"),

@@ -27,9 +27,11 @@ RUNS = {pes: BatchRun(pack(LAYER, ArrayConfig(num_pes=pes)), INPUTS, ArrayConfig
     st.sampled_from(["unlimited", "passes", "streamed"]),
     st.sampled_from(["columns", "rows"]),
     st.sampled_from([512, 131_072]),
+    st.sampled_from([5, 9]),
+    st.sampled_from([1, 2, 6]),
 )
 def test_every_array_of_one_run_costs_what_simulating_it_alone_does(
-    num_pes: int, slots: int, line: int, mode: MemoryMode, axis: str, capacity: int
+    num_pes: int, slots: int, line: int, mode: MemoryMode, axis: str, capacity: int, pipeline: int, broadcast: int
 ) -> None:
     array = ArrayConfig(
         num_pes=num_pes,
@@ -38,6 +40,8 @@ def test_every_array_of_one_run_costs_what_simulating_it_alone_does(
         memory_mode=mode,
         block_axis=axis,  # type: ignore[arg-type]
         sparse_matrix_bytes=capacity,
+        pipeline_cycles=pipeline,
+        broadcast_cycles=broadcast,
     )
     counts = RUNS[num_pes].counts(array)  # one run for all arrays that Hypothesis draws
     for number, values in enumerate(INPUTS):

@@ -152,6 +152,8 @@ def test_both_engines_agree_where_counts_outgrow_a_byte() -> None:
     assert agree(600, 40, 0.9, 1, num_pes=2, queue_slots=2).blocked_cycles > 255
     assert agree(4, 2000, 0.5, 0, num_pes=4).bubble_cycles > 255
     assert agree(100, 300, 0.9, 1, num_pes=1, queue_slots=64).blocked_cycles > 255
+    assert agree(9, 300, 0.9, 1, num_pes=1, queue_slots=2, broadcast_cycles=64).blocked_cycles > 300 * 100
+    assert agree(30, 300, 0.9, 1, num_pes=1, queue_slots=9, broadcast_cycles=40).blocked_cycles > 255
 
 
 @settings(deadline=None, max_examples=200)

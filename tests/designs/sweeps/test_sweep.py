@@ -113,14 +113,19 @@ def test_design_points_may_differ_in_everything() -> None:
     arrays = [
         ArrayConfig(num_pes=4, index_bits=1),
         ArrayConfig(num_pes=4, index_bits=4, clock_mhz=400),
+        ArrayConfig(num_pes=4, index_bits=4, pipeline_cycles=9),
+        ArrayConfig(num_pes=4, index_bits=4, broadcast_cycles=3),
+        ArrayConfig(num_pes=4, index_bits=4),
         ArrayConfig(num_pes=2, index_bits=1, weight_bits=8),
         ArrayConfig(num_pes=4, index_bits=2),
     ]
     table = sweep(ONE_LAYER, [Design(array) for array in arrays])
     for row, array, total in zip(table.to_pylist(), arrays, network_totals(table), strict=True):
-        result = simulate(FIRST, INPUTS["first"][0], array)
-        assert row["stored_entries"] == result.stored_entries
+        results = [simulate(FIRST, values, array) for values in INPUTS["first"]]
+        assert row["stored_entries"] == results[0].stored_entries
         assert row["index_bits"] == array.index_bits
+        assert row["cycles"] == pytest.approx(np.mean([result.cycles for result in results]))
+        assert row["blocked_cycles"] == pytest.approx(np.mean([result.blocked_cycles for result in results]))
         assert total.latency_us == row["cycles"] / array.clock_mhz
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ from sim.array import Engine, prepare
 from sim.datapath import Array
 from sim.datapath.activation_queue import ActivationQueue
 from sim.datapath.activation_scan import ActivationScan, Broadcast
+from sim.datapath.broadcast_wires import BroadcastWires
 from sim.observe.timeline import timeline
-from traces import CompressedLayer
+from tests.sim.test_machine import COUNTERS
+from traces import CompressedLayer, draw_layer
 
 ENGINES: list[Engine] = ["closed-form", "reference"]
 CODEBOOK = np.array([0, 1, 2, -0.5], dtype=np.float32)
@@ -176,3 +179,107 @@ def test_the_bias_is_a_column_with_activation_one(engine: Engine) -> None:
     result = run([[1, 2], [0, 1]], [3, 0], array_of(2), engine, bias=[3, 2])
     assert result.output.tolist() == [3 - 0.5, 2]
     assert result.broadcasts == 2
+
+
+@pytest.mark.parametrize("pipeline_cycles", [5, 6, 9, 64])
+def test_an_entry_is_written_as_many_edges_after_the_pointer_read_as_the_pipeline_has_cycles(
+    pipeline_cycles: int,
+) -> None:
+    config = replace(array_of(1), pipeline_cycles=pipeline_cycles)
+    seen: dict[int, float] = {}
+    array = Array(*prepare(layer_of([[2]]), [3.0], config), config)
+    result = array.run(observe=lambda state: seen.update({state.edge: state.pes[0].activation_write.accumulators[0]}))
+    assert result.finish_edge_per_pe.tolist() == [3]
+    assert seen[3 + pipeline_cycles - 1] == 0.0
+    assert seen[3 + pipeline_cycles] == 6.0
+    assert result.cycles == 3 + pipeline_cycles + 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_layer_on_a_deeper_pipeline_takes_exactly_as_many_cycles_more(engine: Engine) -> None:
+    layer, activations = draw_layer("drawn", 40, 30, 0.3, 0.6, seed=0)
+    config = ArrayConfig(num_pes=4, queue_slots=3)
+    shortest = simulate(layer, activations, config, engine)
+    for more in (1, 3, 59):
+        deeper = simulate(layer, activations, replace(config, pipeline_cycles=5 + more), engine)
+        assert deeper.cycles == shortest.cycles + more
+        for name in COUNTERS:
+            assert name == "cycles" or getattr(deeper, name) == getattr(shortest, name), name
+        assert deeper.finish_edge_per_pe.tolist() == shortest.finish_edge_per_pe.tolist()
+        np.testing.assert_array_equal(deeper.output, shortest.output)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_broadcast_that_no_queue_blocks_arrives_as_many_cycles_later_as_it_is_longer(engine: Engine) -> None:
+    codes = [[1, 0, 2, 1, 1, 1]]
+    once = run(codes, [1, 0, 1, 1, 0, 1], array_of(1, queue_slots=64), engine)
+    for more in (1, 2, 20):
+        config = replace(array_of(1, queue_slots=64), broadcast_cycles=1 + more)
+        longer = run(codes, [1, 0, 1, 1, 0, 1], config, engine)
+        assert longer.blocked_cycles == 0
+        assert longer.bubble_cycles == once.bubble_cycles
+        assert longer.finish_edge_per_pe.tolist() == [once.finish_edge_per_pe[0] + more]
+        assert longer.cycles == once.cycles + more
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("depth", "broadcast_cycles"), [(1, 1), (1, 2), (2, 3), (3, 2), (5, 3), (7, 4)])
+def test_a_queue_of_too_few_columns_passes_them_once_in_two_ways_of_a_broadcast(
+    depth: int, broadcast_cycles: int, engine: Engine
+) -> None:
+    # A column of one entry: sent at edge x, popped W edges later, and the scan knows that W - 1 edges later.
+    rounds = 5
+    ones = np.ones((1, depth * rounds), dtype=np.uint8)
+    config = replace(array_of(1, queue_slots=depth + 1), broadcast_cycles=broadcast_cycles)
+    result = run(ones, ones[0], config, engine)
+    assert result.blocked_cycles == (rounds - 1) * (2 * broadcast_cycles - depth)
+    last_arrival = (rounds - 1) * 2 * broadcast_cycles + depth + broadcast_cycles - 1
+    assert result.finish_edge_per_pe.tolist() == [last_arrival + 2]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("broadcast_cycles", [1, 2, 3, 7])
+def test_a_queue_of_as_many_columns_as_two_ways_take_hides_the_way(broadcast_cycles: int, engine: Engine) -> None:
+    ones = np.ones((1, 60), dtype=np.uint8)
+
+    def blocked(depth: int) -> int:
+        config = replace(array_of(1, queue_slots=depth + 1), broadcast_cycles=broadcast_cycles)
+        return run(ones, ones[0], config, engine).blocked_cycles
+
+    assert blocked(2 * broadcast_cycles) == 0
+    assert blocked(2 * broadcast_cycles - 1) > 0
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("broadcast_cycles", [1, 2, 30])
+def test_a_scan_that_ends_last_stands_in_for_the_last_entry_however_long_its_columns_travel(
+    broadcast_cycles: int, engine: Engine
+) -> None:
+    def cycles(codes: Any, activations: Any, num_pes: int) -> int:
+        config = replace(array_of(num_pes, queue_slots=64), broadcast_cycles=broadcast_cycles)
+        return run(codes, activations, config, engine).cycles
+
+    assert cycles([[1, 1, 1]], [0, 0, 0], 1) == 3 + 6  # no column at all
+    assert cycles([[0] * 9], [1] * 9, 1) == 9 + 6  # columns without entries do not count where they arrive
+    first = 1 + (broadcast_cycles - 1) + 2  # edge at which an entry of the first column leaves the pointer read
+    assert cycles([[1] + [0] * 79], [1] + [0] * 79, 2) == max(first, 1 + 1 + 39) + 6  # row left, 39 rows of zeros
+
+
+@pytest.mark.parametrize("broadcast_cycles", [1, 2, 5])
+def test_columns_and_credits_are_on_their_way_for_as_many_cycles_as_wires_have_registers(broadcast_cycles: int) -> None:
+    wires = BroadcastWires(2, 1, broadcast_cycles)
+    column = Broadcast(7, 1.0)
+    arrivals = [wires.send(each) for each in [column] + [None] * broadcast_cycles]
+    assert [number for number, arrived in enumerate(arrivals) if arrived is column] == [broadcast_cycles - 1]
+    assert wires.lack_credit
+    pops = [[True, False]] + [[False, False]] * (broadcast_cycles - 1)
+    for popped in pops:
+        assert wires.credits == [0, 0]
+        wires.return_credits(popped)
+    assert wires.credits == [1, 0]
+    assert wires.lack_credit
+    assert not wires.are_idle
+    for popped in pops:
+        wires.return_credits(popped[::-1])
+    assert not wires.lack_credit
+    assert wires.are_idle

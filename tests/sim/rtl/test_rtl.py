@@ -70,6 +70,17 @@ def test_three_machines_agree_on_a_hundred_random_layers_of_each_array(array: st
     assert {name: said for name, said in drawn.items() if said} == {}
 
 
+@pytest.mark.slow
+@needs_verilator
+@pytest.mark.parametrize("pipeline_cycles", [5, 6, 7, 8])
+@pytest.mark.parametrize("broadcast_cycles", [1, 2, 3, 4])
+def test_three_machines_agree_on_random_layers_of_every_depth(pipeline_cycles: int, broadcast_cycles: int) -> None:
+    slots = 2 + (pipeline_cycles + broadcast_cycles) % 4 * 3
+    config = replace(cases.BYTES, queue_slots=slots, pipeline_cycles=pipeline_cycles, broadcast_cycles=broadcast_cycles)
+    drawn = disagreements(random_cases(config, 50, seed=slots), config)
+    assert {name: said for name, said in drawn.items() if said} == {}
+
+
 def test_the_corner_cases_are_what_their_names_say() -> None:
     """Make sure that each case reaches its corner; otherwise its agreement proves nothing."""
     by_name = {case.name: (ARRAYS[array], case) for array, case in CORNERS}
@@ -185,10 +196,11 @@ def test_a_line_holds_its_entries_from_the_lowest_bits_on() -> None:
 @pytest.mark.slow
 @needs_verilator
 @needs_yosys
-def test_the_gates_of_the_synthesis_agree_on_the_corner_cases() -> None:
-    config = cases.BYTES
+@pytest.mark.parametrize("array", ["bytes", "deeper"])
+def test_the_gates_of_the_synthesis_agree_on_the_corner_cases(array: str) -> None:
+    config = ARRAYS[array]
     gates = model.build(RtlParameters.of(config), synthesis.netlist(config), synthesized=True)
-    found = disagreements(corner_cases()["bytes"], config, gates)
+    found = disagreements(corner_cases()[array], config, gates)
     assert {name: said for name, said in found.items() if said} == {}
 
 
@@ -210,6 +222,19 @@ def test_the_synthesis_finds_the_memories_and_units_that_the_area_model_assumes(
         assert cells.flip_flops == pytest.approx(found[block].flip_flops, rel=0.10), block
         if block != "arithmetic":  # its gates are in constants of their own
             assert cells.gates == pytest.approx(found[block].gates, rel=0.15), block
+
+
+@needs_yosys
+def test_the_synthesis_finds_the_registers_of_a_deeper_pipeline_and_of_a_longer_broadcast() -> None:
+    config = ArrayConfig(num_pes=5, queue_slots=8, precision="fixed-8")
+    shortest = {row.block: row.flip_flops for row in synthesis.synthesize(config)}
+    longer = replace(config, pipeline_cycles=7, broadcast_cycles=3)
+    found = {row.block: row.flip_flops for row in synthesis.synthesize(longer)}
+    wires = 2 * (1 + 14 + 8) + 2 * 5 + 3 * 5  # columns, pops and credits
+    assert found == shortest | {
+        "sparse_matrix_read": shortest["sparse_matrix_read"] + 2 * (2 + 8 + 8),  # flags, activation, entry
+        "broadcast_wires": wires,
+    }
 
 
 @needs_verilator
