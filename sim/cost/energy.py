@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim.config import ArrayConfig
 from sim.cost.sram import POINTER_BANKS, activation_sram, pointer_bank_sram, sparse_matrix_sram
@@ -37,6 +37,25 @@ ALEX8_ENTRIES_PER_CYCLE = 453_748 / 64 / 7926
 
 Count = int | Integers64 | Floats64
 
+
+class Transfers(NamedTuple):
+    """Accesses of the SRAMs by what moves weights and activations; counts may be arrays.
+
+    Attributes
+    ----------
+    line_writes, pointer_writes
+        Lines and pointers that loads write into the SRAMs of all PEs.
+    activation_reads, activation_writes
+        Activations that are read from the activation SRAMs to leave the PEs, and that are written into them.
+    """
+
+    line_writes: Count = 0
+    pointer_writes: Count = 0
+    activation_reads: Count = 0
+    activation_writes: Count = 0
+
+
+NO_TRANSFERS = Transfers()
 PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16
 
@@ -54,6 +73,10 @@ class Energy:
     ----------
     scan_pj, queue_pj, pointer_read_pj, sparse_matrix_read_pj, arithmetic_pj, activation_write_pj : float
         Energy of each block in the paper's Fig 4.
+    port_pj : float
+        Activations that are read from and written to the activation SRAMs to cross the port or the DRAM's.
+    sram_write_pj : float
+        Lines and pointers that are written into the SRAMs when weights are loaded.
     leakage_pj : float
         Leakage of the SRAMs.
     dram_pj : float
@@ -66,6 +89,8 @@ class Energy:
     sparse_matrix_read_pj: float
     arithmetic_pj: float
     activation_write_pj: float
+    port_pj: float
+    sram_write_pj: float
     leakage_pj: float
     dram_pj: float
 
@@ -90,6 +115,10 @@ class EventEnergies:
     entry_pj: float  # decode, multiply, add; also of padding
     accumulator_pj: float  # an accumulator, read once and written once
     leakage_mw: float
+    activation_read_pj: float  # one activation from the activation SRAM
+    activation_stored_pj: float  # one activation into it
+    line_write_pj: float
+    pointer_stored_pj: float  # one pointer into its bank
 
 
 def eie_45nm(config: ArrayConfig) -> EventEnergies:
@@ -101,9 +130,8 @@ def eie_45nm(config: ArrayConfig) -> EventEnergies:
     proportion to their bits, and arithmetic as in Table I.
     """
     pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
-    sram_leakage_mw = (
-        POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw + activation_sram(config).leakage_mw
-    )
+    activations = activation_sram(config)
+    sram_leakage_mw = POINTER_BANKS * pointer_bank.leakage_mw + sparse_matrix.leakage_mw + activations.leakage_mw
     bits = config.activation_bits
     queue_pj = QUEUE_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_COLUMNS_PER_CYCLE
     entry_pj = ARITHMETIC_MW * MW_AT_800_MHZ_IN_PJ_PER_CYCLE / ALEX8_ENTRIES_PER_CYCLE
@@ -115,6 +143,10 @@ def eie_45nm(config: ArrayConfig) -> EventEnergies:
         entry_pj=entry_pj * arithmetic_pj(bits) / arithmetic_pj(PAPER_BITS),
         accumulator_pj=accumulator_pj * bits / PAPER_BITS,
         leakage_mw=sram_leakage_mw,
+        activation_read_pj=activations.read_pj,
+        activation_stored_pj=activations.write_pj,
+        line_write_pj=sparse_matrix.write_pj,
+        pointer_stored_pj=pointer_bank.write_pj,
     )
 
 
@@ -128,6 +160,10 @@ def horowitz_45nm(config: ArrayConfig) -> EventEnergies:
         entry_pj=arithmetic_pj(bits),
         accumulator_pj=2 * bits * REGISTER_FILE_PJ_PER_BIT,
         leakage_mw=0.0,
+        activation_read_pj=bits * SRAM_READ_PJ_PER_BIT,
+        activation_stored_pj=bits * SRAM_READ_PJ_PER_BIT,
+        line_write_pj=config.line_bits * SRAM_READ_PJ_PER_BIT,
+        pointer_stored_pj=config.pointer_bits * SRAM_READ_PJ_PER_BIT,
     )
 
 
@@ -157,6 +193,7 @@ def block_energies(
     useful_macs: Count,
     dram_bytes: Count,
     preset: str = DEFAULT_PRESET,
+    transfers: Transfers = NO_TRANSFERS,
 ) -> dict[str, Any]:
     """Return the energy of counted events in pJ, by the fields of `Energy`; counts may be arrays of one shape.
 
@@ -175,6 +212,12 @@ def block_energies(
         "sparse_matrix_read_pj": line_reads * event.line_read_pj,
         "arithmetic_pj": processed_entries * event.entry_pj,
         "activation_write_pj": useful_macs * event.accumulator_pj,
+        "port_pj": cycles * 0
+        + transfers.activation_reads * event.activation_read_pj
+        + transfers.activation_writes * event.activation_stored_pj,
+        "sram_write_pj": cycles * 0
+        + transfers.line_writes * event.line_write_pj
+        + transfers.pointer_writes * event.pointer_stored_pj,
         "leakage_pj": ns * (config.num_pes * event.leakage_mw),  # mW x ns = pJ
         "dram_pj": dram_bytes * DRAM_PJ_PER_BYTE,
     }
