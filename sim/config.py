@@ -59,7 +59,9 @@ class ArrayConfig:
     )
     port_bits: int = field(
         default=64,
-        metadata=_described("bit", "width of the port through which activations enter and leave the PEs", "of a network"),
+        metadata=_described(
+            "bit", "width of the port through which activations enter and leave the PEs", "of a network"
+        ),
     )
     pointer_bits: int = field(
         default=16, metadata=_described("bit", "width of a pointer", "a pointer counts the entries of one PE")

@@ -119,9 +119,7 @@ def image_of(packed: PackedLayer, config: ArrayConfig) -> Image:
 def weight_capacity(config: ArrayConfig) -> Image:
     """Return the lines, pointers and entries that a PE can hold, and all PEs together."""
     lines, pointers = _lines(config), _pointers(config, 1)
-    return Image(
-        lines, pointers, 2**config.pointer_bits - 1, lines * config.num_pes, pointers * config.num_pes
-    )
+    return Image(lines, pointers, 2**config.pointer_bits - 1, lines * config.num_pes, pointers * config.num_pes)
 
 
 def weight_shortfalls(image: Image, config: ArrayConfig, buffers: int = 1) -> tuple[Shortfall, ...]:
