@@ -186,16 +186,19 @@ def residencies(network: ScheduledNetwork, config: ArrayConfig) -> tuple[Residen
     if mode in ("unlimited", "resident") or not weight_shortfalls(network.image, config):
         return staying
     for number, layer in enumerate(network.layers):
-        vectors = layer.groups * sum(call.vectors for call in network.calls if call.layer == number)
-        if vectors > 1 and not layer.fits(config):
-            lacking = weight_shortfalls(layer.image, config)
-            raise InputError(
-                f"layer {layer.name!r} does not fit: {lacking[0]}; its weights serve several vectors of an input and "
-                f"must be on the array together; enlarge what is too small, use more PEs, or run it with "
-                f"memory_mode='unlimited'"
-            )
+        check_alone(layer, sum(call.vectors for call in network.calls if call.layer == number), config)
     kept = _kept(network, config)
     return tuple("resident" if number in kept else mode for number in range(len(network.layers)))
+
+
+def check_alone(layer: ScheduledLayer, vectors: float, config: ArrayConfig) -> None:
+    """Raise InputError if a layer that does not fit the SRAMs alone has several groups or vectors of an input."""
+    if config.memory_mode in ("passes", "streamed") and layer.groups * vectors > 1 and not layer.fits(config):
+        raise InputError(
+            f"layer {layer.name!r} does not fit: {weight_shortfalls(layer.image, config)[0]}; its weights serve "
+            f"several vectors of an input and must be on the array together; enlarge what is too small, use more PEs, "
+            f"or run it with memory_mode='unlimited'"
+        )
 
 
 def loads(network: ScheduledNetwork, residency: Sequence[Residency], config: ArrayConfig) -> Floats64:
@@ -310,6 +313,45 @@ class NetworkSchedule:
     dram_wait_cycles: Floats64
     loads: Floats64
     spilled_words: Floats64
+
+    def counts(self, network: ScheduledNetwork, config: ArrayConfig) -> dict[str, Floats64]:
+        """Return what the network adds to the counts of its layers, by name, [layers, inputs].
+
+        Parameters
+        ----------
+        network : ScheduledNetwork
+            The network.
+        config : ArrayConfig
+            The array.
+        """
+        images = [layer.image for layer in network.layers]
+
+        def loaded(values: Sequence[int]) -> Floats64:
+            return self.loads * np.array(values, dtype=np.float64)[:, np.newaxis]
+
+        spill_bytes = self.spilled_words * (config.activation_bits // 8)
+        added = {
+            "port_words": self.input_words + self.output_words,
+            "port_cycles": self.port_cycles,
+            "port_wait_cycles": self.port_wait_cycles,
+            "switch_cycles": self.switch_cycles,
+            "dram_wait_cycles": self.dram_wait_cycles,
+            "spill_bytes": spill_bytes,
+            "dram_read_bytes": loaded([image.num_bytes(config) for image in images]) + spill_bytes,
+            "dram_write_bytes": spill_bytes,
+            "line_writes": loaded([image.all_lines for image in images]),
+            "pointer_writes": loaded([image.all_pointers for image in images]),
+            "activation_reads": self.input_words + self.spilled_words,
+            "activation_writes": self.output_words + self.spilled_words,
+        }
+        return {name: np.broadcast_to(values, self.input_words.shape) for name, values in added.items()}
+
+
+#: Names of the counts that only a layer of a network has.
+SCHEDULED = (
+    *("port_words", "port_cycles", "port_wait_cycles"),
+    *("switch_cycles", "dram_wait_cycles", "spill_bytes"),
+)
 
 
 def port_cycles(words: float, config: ArrayConfig) -> int:

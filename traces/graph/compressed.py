@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
@@ -15,6 +15,9 @@ from traces.graph.network import Network
 from traces.graph.runtime import check_packages
 from traces.graph.stored import StoredLayer, array_matrices
 from traces.layer import CompressedLayer
+
+if TYPE_CHECKING:
+    from traces.graph.execution import Execution
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,19 @@ class CompressedNetwork:
         flat = resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers)
         layers = [(flat.layers[number], flat.biases[number]) for number in flat.on_array]
         return [(layer, array_matrices(layer, self.stored_layers[layer.weight], bias)) for layer, bias in layers]
+
+    def execution(self, feeds: Mapping[str, Numbers]) -> Execution:
+        """Return the order in which the layers on an array are called for one input, and the feature maps.
+
+        Parameters
+        ----------
+        feeds : mapping of str to numpy.ndarray
+            One input, bound.
+        """
+        from traces.graph.execution import execution
+        from traces.graph.layers import resolve
+
+        return execution(resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers), feeds)
 
 
 def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:
