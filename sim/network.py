@@ -258,10 +258,10 @@ def simulate_network(
     sequence, a token. Cycles and energy include what the network takes besides (`sim.network_schedule`): loading
     weights that do not stay, feature maps that do not fit, the port, and switches between layers. The array adds a
     layer's bias, as in `simulate`. All other operations, and products whose weights are not compressed, run in ONNX
-    Runtime in floating point. The outputs of every product are compared with those of ONNX Runtime on the same decoded weights and
-    activations. In fixed point, a format is fitted to each call of a layer and its inputs, chunk by chunk of the
-    network's inputs; the array's results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors and
-    outputs are in memory at a time, but at least those of one input.
+    Runtime in floating point. The outputs of every product are compared with those of ONNX Runtime on the same decoded
+    weights and activations. In fixed point, a format is fitted to each call of a layer and its inputs, chunk by chunk
+    of the network's inputs; the array's results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors
+    and outputs are in memory at a time, but at least those of one input.
     """
     compressed, given = compressed_network(network)
     config = config or wide_enough(ArrayConfig(), compressed)

@@ -244,15 +244,15 @@ def test_the_port_of_lenet_5_moves_its_unrolled_vectors_and_outputs() -> None:
 
 
 def test_weights_that_do_not_fit_together_are_loaded_for_each_input_and_paid() -> None:
-    layers = [drawn_layer("first", 8, 30), drawn_layer("second", 8, 8), drawn_layer("last", 6, 8)]
-    array = ArrayConfig(num_pes=2, sparse_matrix_bytes=80, memory_mode="passes")
-    inputs = images_of(3, 30)
+    layers = [drawn_layer("first", 28, 60), drawn_layer("second", 28, 28), drawn_layer("last", 12, 28)]
+    array = ArrayConfig(num_pes=2, sparse_matrix_bytes=512, memory_mode="passes")
+    inputs = images_of(3, 60)
     ideal = simulate_network(layers, inputs, replace(array, memory_mode="unlimited"))
     assert [str(each) for each in ideal.shortfalls] == [
-        "sparse-matrix SRAM of a PE: 12 lines needed, 10 available, 2 (20%) too many"
+        "sparse-matrix SRAM of a PE: 72 lines needed, 64 available, 8 (12%) too many"
     ]
     assert [layer.shortfalls for layer in ideal.layers] == [()] * 3
-    with pytest.raises(InputError, match="network 'layers' does not fit whole: sparse-matrix SRAM of a PE: 12 lines"):
+    with pytest.raises(InputError, match="network 'layers' does not fit whole: sparse-matrix SRAM of a PE: 72 lines"):
         simulate_network(layers, inputs, replace(array, memory_mode="resident"))
     passes = simulate_network(layers, inputs, array)
     assert [layer.residency for layer in passes.layers] == ["resident", "passes", "passes"]
@@ -276,9 +276,9 @@ def test_weights_that_do_not_fit_together_are_loaded_for_each_input_and_paid() -
     streamed = simulate_network(layers, inputs, replace(array, memory_mode="streamed"))
     assert [layer.residency for layer in streamed.layers] == ["streamed"] * 3
     first, second, last = streamed.layers
-    assert (first.dram_wait_cycles == 15).all()  # 232 bytes
-    assert (second.dram_wait_cycles == 0).all()  # 80 bytes, while the first layer runs
-    assert sum(int(layer.load_bytes[0]) for layer in (first, second, last)) == 232 + 80 + 72
+    assert (first.dram_wait_cycles == 56).all()  # 888 bytes
+    assert (second.dram_wait_cycles == 0).all()  # 456 bytes, while the first layer runs
+    assert sum(int(layer.load_bytes[0]) for layer in (first, second, last)) == 888 + 456 + 272
 
 
 def test_what_is_off_the_array_is_costed_on_lanes_of_a_host() -> None:
