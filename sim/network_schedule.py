@@ -32,6 +32,7 @@ Switch. When another layer begins, the codebook of each of its groups is written
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,8 +58,6 @@ from traces.arrays import Floats64, Numbers
 
 Residency = Literal["resident", "passes", "streamed"]
 LAYER_REGISTERS = 5  # rows, columns, bias, and the first line and pointer; ours, since the paper states none
-_EMPTY = Image(0, 0, 0, 0, 0)
-_AMPLE_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -96,9 +95,9 @@ class ScheduledLayer:
 
         A layer that exceeds the SRAMs is cut into blocks there, as `memory_mode` says.
         """
-        in_blocks = config.memory_mode in ("passes", "streamed") and not self.fits(config)
-        mode = config.memory_mode if in_blocks else "unlimited"
-        return dataclasses.replace(config, memory_mode=mode, activation_bytes=_AMPLE_BYTES)
+        if config.memory_mode in ("passes", "streamed") and not self.fits(config):
+            return config
+        return dataclasses.replace(config, memory_mode="unlimited")
 
 
 class Call(NamedTuple):
@@ -175,7 +174,6 @@ def residencies(network: ScheduledNetwork, config: ArrayConfig) -> tuple[Residen
         several vectors of an input.
     """
     mode = config.memory_mode
-    staying: tuple[Residency, ...] = ("resident",) * len(network.layers)
     if mode == "resident":
         lacking = network_shortfalls(network, config)
         if lacking:
@@ -184,11 +182,12 @@ def residencies(network: ScheduledNetwork, config: ArrayConfig) -> tuple[Residen
                 f"small, use more PEs, or run it with memory_mode='passes' or 'streamed'"
             )
     if mode in ("unlimited", "resident") or not weight_shortfalls(network.image, config):
-        return staying
+        return tuple("resident" for _ in network.layers)
     for number, layer in enumerate(network.layers):
         check_alone(layer, sum(call.vectors for call in network.calls if call.layer == number), config)
     kept = _kept(network, config)
-    return tuple("resident" if number in kept else mode for number in range(len(network.layers)))
+    loaded: Residency = "passes" if mode == "passes" else "streamed"
+    return tuple("resident" if number in kept else loaded for number in range(len(network.layers)))
 
 
 def check_alone(layer: ScheduledLayer, vectors: float, config: ArrayConfig) -> None:
@@ -237,19 +236,31 @@ def _together(network: ScheduledNetwork, first: int, second: int, config: ArrayC
     return not weight_shortfalls(_sum([network.layers[first].image, network.layers[second].image]), config)
 
 
-def _region(network: ScheduledNetwork, kept: set[int], config: ArrayConfig) -> Image:
-    """Return the room that the loaded layers need at once: that of one of them, or of two neighbours.
+def smallest_image(network: ScheduledNetwork, config: ArrayConfig) -> Image:
+    """Return the room that a network needs in the SRAMs at least, as `memory_mode` runs it.
 
-    Neighbours that do not fit together take all.
+    That is all of it in modes `unlimited` and `resident`, the largest layer in `passes`, and the largest two layers
+    that are called one after the other in `streamed`.
+
+    Parameters
+    ----------
+    network : ScheduledNetwork
+        The network.
+    config : ArrayConfig
+        The array; its capacities do not matter.
     """
-    order = [layer for layer, _ in _visits(network, kept, config)]
-    width = min(buffers_of(config), max(1, len(order)))
-    sums = [
-        _sum([network.layers[layer].image for layer in order[place : place + width]]) for place in range(len(order))
-    ]
-    capacity = weight_capacity(config)
-    largest = [max((each[kind] for each in sums), default=0) for kind in range(len(_EMPTY))]
-    return Image(*(min(most, limit) for most, limit in zip(largest, capacity, strict=True)))
+    if config.memory_mode in ("unlimited", "resident"):
+        return network.image
+    return _region(network, set(), buffers_of(config))
+
+
+def _region(network: ScheduledNetwork, kept: set[int], buffers: int) -> Image:
+    """Return the room that the loaded layers need at once: that of one of them, or of two neighbours."""
+    loaded = [call.layer for call in network.calls if call.layer not in kept]
+    order = [number for number, _ in itertools.groupby(loaded)]
+    places = range(max(1, len(order) - buffers + 1))
+    sums = [_sum([network.layers[number].image for number in order[place : place + buffers]]) for place in places]
+    return Image(*(max(each[kind] for each in sums) for kind in range(len(Image._fields))))
 
 
 def _kept(network: ScheduledNetwork, config: ArrayConfig) -> set[int]:
@@ -259,9 +270,11 @@ def _kept(network: ScheduledNetwork, config: ArrayConfig) -> set[int]:
     visits = [layer for layer, _ in _visits(network, set(), config)]
     reloaded = [visits.count(number) * layer.image.num_bytes(config) for number, layer in enumerate(network.layers)]
     kept: set[int] = set()
+    capacity = weight_capacity(config)
     for number in sorted(range(len(reloaded)), key=lambda each: -reloaded[each]):
         more = kept | {number}
-        held = _sum([_region(network, more, config), *(network.layers[each].image for each in more)])
+        region = Image(*map(min, _region(network, more, buffers_of(config)), capacity))  # of a pair beyond it, all
+        held = _sum([region, *(network.layers[each].image for each in more)])
         if not weight_shortfalls(held, config):
             kept = more
     return kept

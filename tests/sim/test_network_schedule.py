@@ -147,9 +147,10 @@ def test_the_schedule_is_that_of_a_machine_that_ticks(mode: Any, seed: int) -> N
     draw = np.random.default_rng(seed)
     sizes = draw.integers(1, 8, draw.integers(2, 6)).tolist()
     order = draw.integers(0, len(sizes), draw.integers(2, 9)).tolist()
+    shapes = [[int(each) for each in draw.integers(1, (9, 9, 3))] for _ in sizes]  # columns, rows, groups
     layers = tuple(
-        layer(f"layer {number}", lines, *(int(each) for each in draw.integers(1, 9, 2)), int(draw.integers(1, 3)))
-        for number, lines in enumerate(sizes)
+        layer(f"layer {number}", lines, columns, rows, groups)
+        for number, (lines, (columns, rows, groups)) in enumerate(zip(sizes, shapes, strict=True))
     )
     made = ScheduledNetwork("drawn", layers, tuple(Call(each, int(draw.integers(1, 4))) for each in order), 10, 0)
     array = replace(ARRAY, memory_mode=mode, port_bits=int(draw.choice([8, 24, 64])), weight_bits=2)

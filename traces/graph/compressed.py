@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
 from traces.errors import InputError
-from traces.graph.description import NetworkLayer
+from traces.graph.description import Execution, NetworkLayer
 from traces.graph.network import Network
 from traces.graph.runtime import check_packages
 from traces.graph.stored import StoredLayer, array_matrices
 from traces.layer import CompressedLayer
-
-if TYPE_CHECKING:
-    from traces.graph.execution import Execution
 
 
 @dataclass(frozen=True, eq=False)

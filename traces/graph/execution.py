@@ -9,33 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from onnx import NodeProto
 
 from traces.arrays import Floats, Numbers
+from traces.graph.description import Execution
 from traces.graph.layers import FlatNetwork, dense, shapes_of
 from traces.graph.products import Part, Product
 
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 _SHAPE_ONLY = ("Shape", "Size")
-
-
-@dataclass(frozen=True)
-class Execution:
-    """Order of the products of a network for one input, and its feature maps.
-
-    Attributes
-    ----------
-    calls : tuple of (str, int)
-        Name of the layer, and vectors of each of its groups, of each call in order.
-    live_words : int
-        Largest number of values that are alive at once.
-    fullest_layer : str
-        Layer that is called when they are, or last before; the first one if none was.
-    """
-
-    calls: tuple[tuple[str, int], ...]
-    live_words: int
-    fullest_layer: str
 
 
 def execution(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> Execution:
@@ -78,18 +61,15 @@ def feature_maps(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[int, 
     words = {name: math.prod(shape) for name, shape in shapes_of(flat, feeds).items() if name not in fixed}
     stored_as = {name: name for name in words}  # a view is stored as what it is a view of
     last_use: dict[str, int] = {}
-    entering: list[list[str]] = []
     leaving: list[list[str]] = []
     for number, step in enumerate(steps):
-        is_product = isinstance(step, Product)
-        inputs = [name for name in (step.entering if is_product else step.input) if name in words]
-        outputs = [name for name in (step.outputs if is_product else step.output) if name in words]
-        if not is_product and step.op_type in _VIEWS and inputs and outputs:
+        kind = "" if isinstance(step, Product) else step.op_type
+        inputs, outputs = _inputs_and_outputs(step, words)
+        if kind in _VIEWS and inputs and outputs:
             stored_as[outputs[0]] = stored_as[inputs[0]]
-        entering.append([stored_as[name] for name in inputs])
         leaving.append([stored_as[name] for name in outputs])
-        only_shape = not is_product and step.op_type in _SHAPE_ONLY
-        last_use |= dict.fromkeys([*([] if only_shape else entering[-1]), *leaving[-1]], number)
+        needed = [] if kind in _SHAPE_ONLY else [stored_as[name] for name in inputs]
+        last_use |= dict.fromkeys([*needed, *leaving[-1]], number)
     last_use |= {stored_as[value.name]: len(steps) for value in flat.program.model.graph.output if value.name in words}
     alive = {name for name in feeds if name in last_use}
     products = [step for step in steps if isinstance(step, Product)]
@@ -105,6 +85,13 @@ def feature_maps(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[int, 
         largest = max(largest, (sum(words[name] for name in after_or_during), layer), key=lambda each: each[0])
         alive = after
     return largest
+
+
+def _inputs_and_outputs(step: NodeProto | Product, words: Mapping[str, int]) -> tuple[list[str], list[str]]:
+    """Return the values that enter and leave an operation or a product, of those that an input changes."""
+    names = (step.entering, step.outputs) if isinstance(step, Product) else (step.input, step.output)
+    inputs, outputs = ([name for name in of_side if name in words] for of_side in names)
+    return inputs, outputs
 
 
 def _layer_of(product: Product, flat: FlatNetwork) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.traces.graph.graphs import compressed, drawn, model, node
 from traces import Network
-from traces.graph.execution import Execution
+from traces.graph.description import Execution
 
 
 def executed(
