@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sim.array import packed_for
 from sim.config import ArrayConfig
-from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
+from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
 from sim.fixed_point import FixedPoint, Operands, operands
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
@@ -18,6 +18,10 @@ from traces import CompressedLayer, InputError
 from traces.arrays import Floats32, Floats64, Integers64, Numbers
 
 _CountsByName = dict[str, Integers64]
+_OF_BLOCKS = (  # the same for each input
+    *("dram_read_bytes", "dram_write_bytes", "line_writes", "pointer_writes"),
+    *("activation_reads", "activation_writes"),
+)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -44,6 +48,10 @@ class CountsPerInput:
         Lines read from the sparse-matrix SRAMs.
     dram_read_bytes, dram_write_bytes : numpy.ndarray
         Traffic from and to DRAM.
+    line_writes, pointer_writes : numpy.ndarray
+        Lines and pointers that loads write into the SRAMs of all PEs.
+    activation_reads, activation_writes : numpy.ndarray
+        Activations that are read from the activation SRAMs to leave the PEs, and that are written into them.
     overflows, saturated_activations : numpy.ndarray
         Additions that overflowed, and activations too large for the fixed-point format.
     """
@@ -62,6 +70,10 @@ class CountsPerInput:
     line_reads: Integers64
     dram_read_bytes: Integers64
     dram_write_bytes: Integers64
+    line_writes: Integers64
+    pointer_writes: Integers64
+    activation_reads: Integers64
+    activation_writes: Integers64
     overflows: Integers64
     saturated_activations: Integers64
 
@@ -80,6 +92,16 @@ class CountsPerInput:
         """Latency of each input, float64 [inputs]."""
         return self.cycles / self.config.clock_mhz
 
+    @property
+    def occupied_cycles(self) -> Integers64:
+        """Cycles in which the array is powered for the layer, int64 [inputs]."""
+        return self.cycles
+
+    @property
+    def transfers(self) -> Transfers:
+        """Accesses of the SRAMs by what moves weights and activations, arrays [inputs]."""
+        return Transfers(self.line_writes, self.pointer_writes, self.activation_reads, self.activation_writes)
+
     def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, Floats64]:
         """Return the energy in pJ by block, float64 [inputs] for each field of `sim.Energy`.
 
@@ -87,13 +109,14 @@ class CountsPerInput:
         """
         energies = block_energies(
             self.config,
-            self.cycles,
+            self.occupied_cycles,
             self.pointer_reads,
             self.line_reads,
             self.processed_entries,
             self.useful_macs,
             self.dram_read_bytes + self.dram_write_bytes,
             preset,
+            transfers=self.transfers,
         )
         return {name: np.asarray(values, dtype=np.float64) for name, values in energies.items()}
 
@@ -243,7 +266,7 @@ class BatchRun:
         fields |= (
             {name: sum(part[name] for part in by_block) for name in by_block[0]} if len(blocks) > 1 else by_block[0]
         )
-        fields |= {name: np.full(times.cycles.size, fields[name]) for name in ("dram_read_bytes", "dram_write_bytes")}
+        fields |= {name: np.full(times.cycles.size, fields[name], dtype=np.int64) for name in _OF_BLOCKS}
         return CountsPerInput(
             **fields | {"cycles": times.cycles},
             waiting_cycles=times.waiting_cycles,

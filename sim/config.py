@@ -79,6 +79,12 @@ class ArrayConfig:
             "bytes", "activation SRAM of one PE", "it holds the PE's share of the layer's inputs and outputs"
         ),
     )
+    port_bits: int = field(
+        default=64,
+        metadata=_described(
+            "bit", "width of the port through which activations enter and leave the PEs", "of a network"
+        ),
+    )
     pointer_bits: int = field(
         default=16, metadata=_described("bit", "width of a pointer", "a pointer counts the entries of one PE")
     )
@@ -134,6 +140,7 @@ class ArrayConfig:
         self._check_int("broadcast_cycles", 1, 64, "a broadcast takes at least one cycle")
         self._check_number("dram_gb_per_s", 1e-3, 1e6, "a bandwidth from 0.001 to 1,000,000 GB/s")
         self._check_int("pointer_bits", 1, 32, "a pointer counts the entries of a PE")
+        self._check_int("port_bits", 8, 65_536, "a port moves at least one of the narrowest activations in a cycle")
         for name in ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes"):
             self._check_int(name, 1, 2**30, "an SRAM holds at least a byte and at most a GiB")
         for name, choices in (("memory_mode", MemoryMode), ("block_axis", BlockAxis), ("precision", Precision)):

@@ -77,19 +77,57 @@ def _shortfalls(
     packed: PackedLayer, config: ArrayConfig, buffers: int, streams_inputs: bool, streams_outputs: bool
 ) -> tuple[Shortfall, ...]:
     """Return the capacities that a block exceeds; of a streamed memory it has one of `buffers` equal parts."""
-    entries = int(packed.stored_per_pe.max())
     inputs = _per_pe(packed.layer.columns, config) * (buffers if streams_inputs else 1)
     outputs = _per_pe(packed.layer.rows, config) * (buffers if streams_outputs else 1)
+    activations = Shortfall(
+        "activation SRAM of a PE", "inputs and outputs", inputs + outputs, activation_words_per_pe(config)
+    )
+    lacking = weight_shortfalls(image_of(packed, config), config, buffers)
+    return lacking if activations.needed <= activations.available else (*lacking, activations)
+
+
+class Image(NamedTuple):
+    """Room that packed weights take in the SRAMs.
+
+    Attributes
+    ----------
+    lines, pointers, entries : int
+        Lines, pointers and entries of the fullest PE.
+    all_lines, all_pointers : int
+        Lines and pointers of all PEs together, which a load writes.
+    """
+
+    lines: int
+    pointers: int
+    entries: int
+    all_lines: int
+    all_pointers: int
+
+    def num_bytes(self, config: ArrayConfig) -> int:
+        """Return the bytes of the lines and pointers in all PEs."""
+        return -(-(self.all_lines * config.line_bits + self.all_pointers * config.pointer_bits) // 8)
+
+
+def image_of(packed: PackedLayer, config: ArrayConfig) -> Image:
+    """Return the room that one packed matrix takes."""
+    entries = packed.stored_per_pe.astype(np.int64)
+    lines = -(-entries // config.entries_per_line)
+    pointers = len(packed.pointers)
+    return Image(int(lines.max()), pointers, int(entries.max()), int(lines.sum()), pointers * config.num_pes)
+
+
+def weight_capacity(config: ArrayConfig) -> Image:
+    """Return the lines, pointers and entries that a PE can hold, and all PEs together."""
+    lines, pointers = _lines(config), _pointers(config, 1)
+    return Image(lines, pointers, 2**config.pointer_bits - 1, lines * config.num_pes, pointers * config.num_pes)
+
+
+def weight_shortfalls(image: Image, config: ArrayConfig, buffers: int = 1) -> tuple[Shortfall, ...]:
+    """Return the capacities of a PE that weights exceed; they have one of `buffers` equal parts of the SRAMs."""
     needs = [
-        Shortfall(
-            "sparse-matrix SRAM of a PE",
-            "lines",
-            -(-entries // config.entries_per_line),
-            _lines(config) // buffers,
-        ),
-        Shortfall("pointer SRAM of a PE", "pointers", len(packed.pointers), _pointers(config, buffers)),
-        Shortfall("range of a pointer", "entries of a PE", entries, 2**config.pointer_bits - 1),
-        Shortfall("activation SRAM of a PE", "inputs and outputs", inputs + outputs, _activations(config)),
+        Shortfall("sparse-matrix SRAM of a PE", "lines", image.lines, _lines(config) // buffers),
+        Shortfall("pointer SRAM of a PE", "pointers", image.pointers, _pointers(config, buffers)),
+        Shortfall("range of a pointer", "entries of a PE", image.entries, 2**config.pointer_bits - 1),
     ]
     return tuple(need for need in needs if need.needed > need.available)
 
@@ -107,7 +145,8 @@ def _pointers(config: ArrayConfig, buffers: int) -> int:
     return 2 * (config.pointer_bytes // 2 * 8 // config.pointer_bits // buffers)
 
 
-def _activations(config: ArrayConfig) -> int:
+def activation_words_per_pe(config: ArrayConfig) -> int:
+    """Return the activations that the SRAM of one PE holds."""
     return config.activation_bytes * 8 // config.activation_bits
 
 
@@ -125,6 +164,10 @@ class Block:
         Outputs that the block adds to; an array is int64 [rows of the block].
     load_bytes, store_bytes : int
         Bytes read from DRAM before the block runs, and written after it.
+    line_writes, pointer_writes : int
+        Lines and pointers that the load writes into the SRAMs of all PEs.
+    input_words, output_words : int
+        Activations that are loaded before the block runs, and stored after it.
     """
 
     packed: PackedLayer
@@ -132,6 +175,10 @@ class Block:
     rows: Any
     load_bytes: int = 0
     store_bytes: int = 0
+    line_writes: int = 0
+    pointer_writes: int = 0
+    input_words: int = 0
+    output_words: int = 0
 
     def operands(self, operands: Operands) -> Operands:
         """Return the part of a layer's operands that enters the block."""
@@ -173,21 +220,32 @@ def buffers_of(config: ArrayConfig) -> int:
 
 def _inputs_and_outputs_fit(packed: PackedLayer, config: ArrayConfig) -> bool:
     layer = packed.layer
-    return _per_pe(layer.columns, config) + _per_pe(layer.rows, config) <= _activations(config)
+    return _per_pe(layer.columns, config) + _per_pe(layer.rows, config) <= activation_words_per_pe(config)
 
 
-def _image_bytes(packed: PackedLayer, config: ArrayConfig) -> int:
-    """Return the bytes of a block's lines and pointers in all PEs."""
-    lines = int((-(-packed.stored_per_pe.astype(np.int64) // config.entries_per_line)).sum())
-    pointers = len(packed.pointers) * config.num_pes
-    return -(-(lines * config.line_bits + pointers * config.pointer_bits) // 8)
+def _loaded_block(
+    packed: PackedLayer, columns: slice, rows: Any, input_words: int, output_words: int, config: ArrayConfig
+) -> Block:
+    """Return a block that is loaded with so many of its inputs, and of which so many outputs are stored."""
+    image = image_of(packed, config)
+    activation_bytes = config.activation_bits // 8
+    return Block(
+        packed,
+        columns,
+        rows,
+        image.num_bytes(config) + input_words * activation_bytes,
+        output_words * activation_bytes,
+        image.all_lines,
+        image.all_pointers,
+        input_words,
+        output_words,
+    )
 
 
 def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     """Cut a layer into blocks of as many whole rows of activations as fit; outputs stay in the PEs."""
     layer, num_pes = packed.layer, config.num_pes
     streams_inputs = not _inputs_and_outputs_fit(packed, config)
-    activation_bytes = config.activation_bits // 8
 
     def part(begin: int, end: int) -> Block:
         last = end == layer.columns
@@ -200,13 +258,13 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
             entry_counts=packed.entry_counts[begin:stop],
             padding_counts=packed.padding_counts[begin:stop],
         )
-        inputs_bytes = (end - begin) * activation_bytes if streams_inputs else 0
-        return Block(images, slice(begin, end), slice(None), _image_bytes(images, config) + inputs_bytes)
+        input_words = end - begin if streams_inputs else 0
+        return _loaded_block(images, slice(begin, end), slice(None), input_words, 0, config)
 
     buffers = buffers_of(config)
     outputs = _per_pe(layer.rows, config)
     most_entries = min(_lines(config) // buffers * config.entries_per_line, 2**config.pointer_bits - 1)
-    most_inputs = (_activations(config) - outputs) // buffers * num_pes if streams_inputs else layer.columns
+    most_inputs = (activation_words_per_pe(config) - outputs) // buffers * num_pes if streams_inputs else layer.columns
     most_columns = min(_pointers(config, buffers) - 1, most_inputs)
     blocks: list[Block] = []
     begin = 0
@@ -239,8 +297,8 @@ def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
         places = slice(begin * num_pes, min(end * num_pes, layer.rows))
         rows = places if order is None else order[places]
         images = pack(layer.part(rows), config)
-        store_bytes = images.layer.rows * config.activation_bits // 8 if streams_outputs else 0
-        return Block(images, slice(None), rows, _image_bytes(images, config), store_bytes)
+        output_words = images.layer.rows if streams_outputs else 0
+        return _loaded_block(images, slice(None), rows, 0, output_words, config)
 
     def lacking_in(block: Block) -> tuple[Shortfall, ...]:
         return _shortfalls(block.packed, config, buffers, streams_inputs=False, streams_outputs=streams_outputs)
@@ -335,5 +393,9 @@ def memory_counts(packed: PackedLayer, blocks: Sequence[Block], config: ArrayCon
         "padding_entries": sum(block.packed.padding_entries for block in blocks),
         "dram_read_bytes": sum(block.load_bytes for block in blocks),
         "dram_write_bytes": sum(block.store_bytes for block in blocks),
+        "line_writes": sum(block.line_writes for block in blocks),
+        "pointer_writes": sum(block.pointer_writes for block in blocks),
+        "activation_reads": sum(block.output_words for block in blocks),
+        "activation_writes": sum(block.input_words for block in blocks),
         "shortfalls": shortfalls(packed, config) if config.memory_mode == "unlimited" else (),
     }

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,19 @@ from sim.batch import PER_INPUT, BatchResult, CountsPerInput, checked_inputs, si
 from sim.config import ArrayConfig
 from sim.cost.timing import warn_of_clock
 from sim.fixed_point import operands
-from sim.memory import shortfalls
+from sim.memory import Shortfall, weight_shortfalls
+from sim.network_schedule import (
+    SCHEDULED,
+    Call,
+    Residency,
+    ScheduledLayer,
+    ScheduledNetwork,
+    check_alone,
+    network_shortfalls,
+    residencies,
+    schedule_network,
+    spilled_words,
+)
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
@@ -55,6 +67,23 @@ class LayerCosts(CountsPerInput):
     largest_difference : float
         Largest difference of an output from what ONNX Runtime computes from the same activations and decoded weights,
         over all inputs, relative to the largest output.
+    residency : {"resident", "passes", "streamed"}
+        Whether the weights stay in the SRAMs, are loaded before the layer runs, or are loaded while others run.
+    port_words, port_cycles : numpy.ndarray
+        Activations that cross the port, and the cycles that they take there.
+    port_wait_cycles : numpy.ndarray
+        Cycles in which the array waits for the port, filling and draining included.
+    switch_cycles : numpy.ndarray
+        Cycles of switches to the layer.
+    dram_wait_cycles : numpy.ndarray
+        Cycles in which the array waits for weights or feature maps between runs.
+    spill_bytes : numpy.ndarray
+        Bytes of feature maps that are written to DRAM and read again.
+
+    Notes
+    -----
+    `cycles` are those of the array. The layer occupies it for `network_cycles`, which energy and the network's latency
+    are for (`sim.network_schedule`).
     """
 
     name: str
@@ -64,6 +93,28 @@ class LayerCosts(CountsPerInput):
     vectors: float
     biases: float
     largest_difference: float
+    residency: Residency
+    port_words: Integers64
+    port_cycles: Integers64
+    port_wait_cycles: Integers64
+    switch_cycles: Integers64
+    dram_wait_cycles: Integers64
+    spill_bytes: Integers64
+
+    @property
+    def load_bytes(self) -> Integers64:
+        """Bytes of weights that are loaded from DRAM, [inputs]."""
+        return self.dram_read_bytes - self.spill_bytes
+
+    @property
+    def network_cycles(self) -> Integers64:
+        """Cycles for which the layer occupies the array: those of the array, of waiting and of switches, [inputs]."""
+        return self.cycles + self.port_wait_cycles + self.switch_cycles + self.dram_wait_cycles
+
+    @property
+    def occupied_cycles(self) -> Integers64:
+        """`network_cycles`, for the energy."""
+        return self.network_cycles
 
     @property
     def activation_density(self) -> float:
@@ -108,6 +159,12 @@ class NetworkResult:
         What is computed off the array for one input, by operator: operations, values, multiply-accumulates.
     host : HostCosts or None
         Costs of what is computed off the array, if lanes were given.
+    live_words : int
+        Largest number of activations of one input that are alive at once.
+    spilled_words : int
+        Activations among them that are written to DRAM and read again.
+    shortfalls : tuple of Shortfall
+        Capacities of a PE that the whole network exceeds, if it was simulated as if it fitted.
     """
 
     config: ArrayConfig
@@ -116,6 +173,9 @@ class NetworkResult:
     output_difference: float = 0.0
     off_array: Mapping[str, OffArray] = field(default_factory=dict)
     host: HostCosts | None = None
+    live_words: int = 0
+    spilled_words: int = 0
+    shortfalls: tuple[Shortfall, ...] = ()
 
     @property
     def largest_difference(self) -> float:
@@ -124,8 +184,8 @@ class NetworkResult:
 
     @property
     def cycles(self) -> Integers64:
-        """Cycles of all layers, one after the other, int64 [inputs]."""
-        total: Integers64 = np.sum([layer.cycles for layer in self.layers], axis=0)
+        """Cycles of all layers, one after the other, with port, switches and loads, int64 [inputs]."""
+        total: Integers64 = np.sum([layer.network_cycles for layer in self.layers], axis=0)
         return total
 
     @property
@@ -190,17 +250,19 @@ def simulate_network(
     Raises
     ------
     InputError
-        If the inputs do not fit the network, the container has no graph, or weights that serve several vectors do not
-        stay on the array.
+        If the inputs do not fit the network, the container has no graph, the network does not fit the SRAMs and
+        `config.memory_mode` refuses it, or weights that serve several vectors do not fit alone.
 
     Notes
     -----
     Each vector that a weight is multiplied with is one run of the array: a position of a convolution, a step of a
-    sequence, a token. The array adds a layer's bias, as in `simulate`. All other operations, and products whose weights
-    are not compressed, run in ONNX Runtime in floating point. The outputs of every product are compared with those of
-    ONNX Runtime on the same decoded weights and activations. In fixed point, a format is fitted to each call of a layer
-    and its inputs, chunk by chunk of the network's inputs; the array's results go on to the next layer. At most
-    `CHUNK_BYTES` of one layer's vectors and outputs are in memory at a time, but at least those of one input.
+    sequence, a token. Cycles and energy include what the network takes besides (`sim.network_schedule`): loading
+    weights that do not stay, feature maps that do not fit, the port, and switches between layers. The array adds a
+    layer's bias, as in `simulate`. All other operations, and products whose weights are not compressed, run in ONNX
+    Runtime in floating point. The outputs of every product are compared with those of ONNX Runtime on the same decoded
+    weights and activations. In fixed point, a format is fitted to each call of a layer and its inputs, chunk by chunk
+    of the network's inputs; the array's results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors
+    and outputs are in memory at a time, but at least those of one input.
     """
     compressed, given = compressed_network(network)
     config = config or wide_enough(ArrayConfig(), compressed)
@@ -233,7 +295,18 @@ def simulate_network(
     host = None if host_lanes is None else _host_costs(off_array, host_lanes)
     output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
     difference = max((each.relative for each in run.of_outputs.values()), default=0.0)
-    return NetworkResult(config, run.costs(), output, difference, off_array, host)
+    scheduled = run.scheduled()
+    return NetworkResult(
+        config=config,
+        layers=run.costs(scheduled),
+        output=output,
+        output_difference=difference,
+        off_array=off_array,
+        host=host,
+        live_words=scheduled.live_words,
+        spilled_words=spilled_words(scheduled, config),
+        shortfalls=network_shortfalls(scheduled, config) if config.memory_mode == "unlimited" else (),
+    )
 
 
 def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
@@ -277,6 +350,14 @@ def compressed_network(network: Any) -> tuple[CompressedNetwork, dict[str, list[
     return CompressedNetwork.of_layers(plain), packed
 
 
+class _Chunk(NamedTuple):
+    """Counts of some inputs by layer, and each call: the layer, vectors of each group, and cycles int64 [inputs]."""
+
+    inputs: int
+    counts: dict[str, dict[str, Any]]
+    calls: list[tuple[str, int, Integers64]]
+
+
 class _Run:
     """Simulation in progress: packed layers, and the counts of all inputs so far."""
 
@@ -291,7 +372,8 @@ class _Run:
         self._packed: dict[str, list[PackedLayer]] = {name: list(groups) for name, groups in packed.items()}
         self._flat: FlatNetwork | None = None
         self._layers: dict[str, NetworkLayer] = {}
-        self._chunks: list[tuple[int, dict[str, dict[str, Any]]]] = []
+        self._scheduled: dict[str, ScheduledLayer] = {}
+        self._chunks: list[_Chunk] = []
         self._differences: dict[str, Difference] = {}
         self.of_outputs: dict[str, Difference] = {}
         self._first: Mapping[str, Numbers] | None = None
@@ -301,7 +383,8 @@ class _Run:
         from traces.graph.layers import check_independent, chunked, dense
 
         check_independent(self._network, feeds)
-        flat = self._resolved(self._network.part(feeds, 0, 1))
+        self._first = self._network.part(feeds, 0, 1)
+        flat = self._resolved(self._first)
         largest_of_two = 1
         multiply = dense(flat)
 
@@ -334,6 +417,8 @@ class _Run:
             self._flat = resolve(self._network, feeds, lambda layer: layer.weight in self._stored)
             for number in self._flat.on_array:
                 self._pack(self._flat, number)
+            if self._layers and self._config.memory_mode == "resident":
+                residencies(self.scheduled(), self._config)
         return self._flat
 
     def _pack(self, flat: FlatNetwork, number: int) -> None:
@@ -350,17 +435,20 @@ class _Run:
         if layer.name not in self._packed:
             matrices = array_matrices(layer, self._stored[layer.weight], flat.biases[number])
             self._packed[layer.name] = [pack(matrix, self._config) for matrix in matrices]
+        groups = self._packed[layer.name]
+        self._scheduled[layer.name] = ScheduledLayer.of_groups(layer.name, groups, self._config)
 
     def _simulated(self, flat: FlatNetwork, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
         counts: dict[str, dict[str, Any]] = {}
+        calls: list[tuple[str, int, Integers64]] = []
 
         def multiply(part: Part, vectors: Floats) -> Floats:
             layer = flat.layers[flat.layer_of_part[id(part)]]
-            groups = self._packed[layer.name]
-            if vectors.shape[1] > count or layer.name in counts:
-                _check_stays(layer.name, groups, self._config)
-            batches = self._simulate_all(groups, vectors)
+            several = 1 if vectors.shape[1] == count and layer.name not in counts else 2
+            check_alone(self._scheduled[layer.name], several, self._config)
+            batches = self._simulate_all(layer.name, vectors)
             sums = _sums([parts for parts, _ in batches], count)
+            calls.append((layer.name, vectors.shape[1] // count, sums["cycles"]))
             sums["vectors"] = vectors.shape[0] * vectors.shape[1]
             before = counts.get(layer.name)
             counts[layer.name] = sums if before is None else {name: before[name] + sums[name] for name in sums}
@@ -381,14 +469,13 @@ class _Run:
         expected = whole_session(self._network).run(feeds)
         for name, value in outputs.items():
             self.of_outputs.setdefault(name, Difference()).add(value, expected[name])
-        self._chunks.append((count, counts))
+        self._chunks.append(_Chunk(count, counts, calls))
         return outputs
 
-    def _simulate_all(
-        self, groups: Sequence[PackedLayer], vectors: Floats
-    ) -> list[tuple[dict[str, Integers64], Floats]]:
+    def _simulate_all(self, name: str, vectors: Floats) -> list[tuple[dict[str, Integers64], Floats]]:
         """Return the counts of all vectors by name, and the outputs, of each group; large batches use threads."""
-        config = self._config
+        groups = self._packed[name]
+        config = self._scheduled[name].running_array(self._config)
         shares = min(processors(), vectors.shape[1]) if vectors.size > _LEAST_SHARED else 1
 
         def of_group(number: int) -> list[BatchResult]:
@@ -420,27 +507,54 @@ class _Run:
         assert self._first is not None
         return off_array(self._flat, self._first, 1)
 
-    def costs(self) -> list[LayerCosts]:
-        """Return the counts of each layer over all inputs."""
+    def scheduled(self) -> ScheduledNetwork:
+        """Return the network as its schedule needs it, with the calls of the first inputs once they have run."""
+        from traces.graph.execution import feature_maps
+
         if not self._layers:
             raise InputError(f"network {self._network.name!r} has no compressed layer to run on the array")
-        total = sum(count for count, _ in self._chunks)
+        assert self._flat is not None
+        assert self._first is not None
+        names = list(self._layers)
+        live_words, fullest = feature_maps(self._flat, self._first)
+        layers = tuple(self._scheduled[name] for name in names)
+        calls = tuple(
+            Call(names.index(name), vectors) for chunk in self._chunks[:1] for name, vectors, _ in chunk.calls
+        )
+        return ScheduledNetwork(self._network.name, layers, calls, live_words, names.index(fullest))
+
+    def costs(self, network: ScheduledNetwork) -> list[LayerCosts]:
+        """Return the counts of each layer over all inputs."""
+        config, names = self._config, list(self._layers)
+        residency = residencies(network, config)
+        parts: list[list[dict[str, Integers64]]] = [[] for _ in names]
+        for chunk in self._chunks:
+            calls = tuple(Call(names.index(name), vectors) for name, vectors, _ in chunk.calls)
+            cycles = [cycles for _, _, cycles in chunk.calls]
+            times = schedule_network(replace(network, calls=calls), cycles, config, residency)
+            of_layers = times.counts(network, config)
+            for number, name in enumerate(names):
+                found = {key: np.broadcast_to(values[number], chunk.inputs) for key, values in of_layers.items()}
+                for key, values in chunk.counts.get(name, {}).items():
+                    found[key] = found.get(key, 0) + values
+                parts[number].append(found)
+        total = sum(chunk.inputs for chunk in self._chunks)
         costs = []
-        for name, layer in self._layers.items():
-            groups = self._packed[name]
-            vectors = sum(counts[name]["vectors"] for _, counts in self._chunks if name in counts) / total
+        for number, (name, layer) in enumerate(self._layers.items()):
+            groups, scheduled = self._packed[name], self._scheduled[name]
+            vectors = sum(chunk.counts[name]["vectors"] for chunk in self._chunks if name in chunk.counts) / total
             per_input = {
-                field_name: np.concatenate(
+                key: np.concatenate(
                     [
-                        counts[name][field_name] if name in counts else np.zeros(count, dtype=np.int64)
-                        for count, counts in self._chunks
+                        part.get(key, np.zeros(chunk.inputs))
+                        for part, chunk in zip(parts[number], self._chunks, strict=True)
                     ]
-                )
-                for field_name in PER_INPUT
+                ).astype(np.int64)
+                for key in (*PER_INPUT, *SCHEDULED)
             }
             costs.append(
                 LayerCosts(
-                    config=self._config,
+                    config=config,
                     name=name,
                     kind=layer.kind,
                     rows=layer.rows,
@@ -450,7 +564,8 @@ class _Run:
                     largest_difference=self._differences[name].relative if name in self._differences else 0.0,
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
-                    shortfalls=shortfalls(groups[0], self._config) if self._config.memory_mode == "unlimited" else (),
+                    shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),
+                    residency=residency[number],
                     **per_input,
                 )
             )
@@ -512,16 +627,3 @@ def _sums(counts: Sequence[Mapping[str, Integers64]], inputs: int) -> dict[str, 
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(processors())
-
-
-def _check_stays(name: str, groups: Sequence[PackedLayer], config: ArrayConfig) -> None:
-    """Raise InputError if a layer that serves several vectors of an input would be loaded for each."""
-    if config.memory_mode in ("unlimited", "resident"):
-        return
-    lacking = [each for group in groups for each in shortfalls(group, config)]
-    if config.memory_mode == "streamed" or lacking:
-        reason = f"does not fit: {lacking[0]}" if lacking else "would be streamed"
-        raise InputError(
-            f"layer {name!r} {reason}; its weights serve several vectors of an input and must stay on the array; "
-            f"enlarge what is too small, use more PEs, or run it with memory_mode='unlimited'"
-        )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sim.config import ArrayConfig
-from sim.cost.energy import DEFAULT_PRESET, Energy, block_energies
+from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
 from sim.fixed_point import FixedPoint
 from sim.memory import Block, Schedule, Shortfall, memory_counts
 from sim.packing import PackedLayer
@@ -46,6 +46,10 @@ class Counts:
         Cycles in which no block ran, since one was being loaded or stored.
     dram_read_bytes, dram_write_bytes : int
         Traffic from and to DRAM.
+    line_writes, pointer_writes : int
+        Lines and pointers that loads write into the SRAMs of all PEs.
+    activation_reads, activation_writes : int
+        Activations that leave the activation SRAMs for the DRAM, and that enter them from there.
     shortfalls : tuple of Shortfall
         Capacities that the layer exceeds, if it was simulated as if it fitted.
     """
@@ -65,6 +69,10 @@ class Counts:
     waiting_cycles: int = 0
     dram_read_bytes: int = 0
     dram_write_bytes: int = 0
+    line_writes: int = 0
+    pointer_writes: int = 0
+    activation_reads: int = 0
+    activation_writes: int = 0
     shortfalls: tuple[Shortfall, ...] = ()
 
     @property
@@ -98,6 +106,11 @@ class Counts:
         return self.cycles / self.config.clock_mhz
 
     @property
+    def transfers(self) -> Transfers:
+        """Accesses of the SRAMs by what moves weights and activations."""
+        return Transfers(self.line_writes, self.pointer_writes, self.activation_reads, self.activation_writes)
+
+    @property
     def energy(self) -> Energy:
         """Energy by block in pJ with the preset `eie` (`sim.cost.energy`)."""
         return self.energy_with(DEFAULT_PRESET)
@@ -114,6 +127,7 @@ class Counts:
                 self.useful_macs,
                 self.dram_read_bytes + self.dram_write_bytes,
                 preset,
+                transfers=self.transfers,
             )
         )
 

@@ -8,21 +8,22 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from compress.networks import is_module, open_network
 from compress.weight_files.network_parameters import computed_weights, network_products
 from designs.codesigns.product_runs import ProductRuns, RecordedVectors
 from designs.design import Design, Packing
-from designs.sweeps.evaluation import COUNTS, energies_pj
-from designs.sweeps.fitting import fitted
+from designs.sweeps.evaluation import COUNTS, NETWORK_CYCLES, energies_pj, network_counts, network_of
+from designs.sweeps.fitting import fitted_network
 from designs.sweeps.recorded import LARGEST_ERROR
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.timing import clock_excess
+from sim.network_schedule import network_shortfalls
 from traces import CompressedLayer, InputError, Inputs, Network, NetworkLayer, StoredLayer, array_matrices
 from traces.arrangement import Arrangement
 from traces.arrays import Floats64, Numbers
+from traces.graph.execution import execution
 from traces.graph.layers import off_array, resolve
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _RECORDED_BYTES = 2**28  # of all vectors together
 _FEWEST_RECORDED = 1024
 _KEPT_RUNS = 400
 RECORDED_INPUTS = 8
-_CYCLES = COUNTS.index("cycles")
+_CYCLES = [COUNTS.index(name) for name in NETWORK_CYCLES]
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class ArrayFigures:
         The design, with fitted SRAMs if these were requested.
     latency_us, energy_nj, area_mm2 : float
         Latency and energy per input, and area.
-    lacking : mapping of str to str
-        Exceeded capacities by layer, of the layers that do not fit.
+    lacking : str
+        Capacities that the network exceeds, or the reason why the array does not run it; empty if it fits whole.
     runs : mapping of str to tuple of ProductRuns
         The products of each compressed layer, in order; none if it is only looked up in, or never called.
     counts : array [layers, counts]
@@ -72,7 +73,7 @@ class ArrayFigures:
     latency_us: float
     energy_nj: float
     area_mm2: float
-    lacking: Mapping[str, str]
+    lacking: str
     runs: Mapping[str, tuple[ProductRuns, ...]]
     counts: Floats64
     errors: Floats64
@@ -84,8 +85,9 @@ class ArrayCost:
 
     The vectors that enter each product of the network are recorded once. A compressed layer is one parameter of the
     network; its costs are those of all products that multiply it, such as the groups of a convolution, the steps of a
-    recurrent layer, and all calls of a tied weight. A table of embeddings costs nothing on the array. A recurrent layer
-    of which one matrix is left alone runs off the array, and costs nothing there.
+    recurrent layer, and all calls of a tied weight. They include what the network takes besides: port, switches, and
+    loads of weights that do not stay (`sim.network_schedule`). A table of embeddings costs nothing on the array. A
+    recurrent layer of which one matrix is left alone runs off the array, and costs nothing there.
 
     Parameters
     ----------
@@ -138,6 +140,7 @@ class ArrayCost:
         first = self.network.part(feeds, 0, 1)
         flat = resolve(self.network, first, lambda layer: layer.weight in compressed)
         self.off_array = off_array(flat, first, 1)
+        self._execution = execution(flat, first)
         self._multiplied = {layer.weight for layer in flat.layers}
         products: dict[str, list[NetworkLayer]] = defaultdict(list)
         for number in flat.on_array:
@@ -207,14 +210,16 @@ class ArrayCost:
         """
         weight_bits = max(self.array.weight_bits, layer.weight_bits)
         array = replace(self.array, weight_bits=weight_bits, index_bits=index_bits)
-        runs = self._packed(layer.name, layer, Design(array).packing)
-        counts = np.zeros((1, len(COUNTS)))
-        for run in runs:
-            counts[0] += run.on(array)[0].counts(array)
+        runs = {layer.name: self._packed(layer.name, layer, Design(array).packing)}
+        products = self._by_product(runs)
+        alone = replace(self._execution, live_words=0)
+        counts, _ = network_counts(network_of(layer.name, products, alone, array), list(products.values()), array)
         return {
-            "latency_us": float(counts[0, _CYCLES]) / array.clock_mhz,
+            "latency_us": float(counts[:, _CYCLES].sum()) / array.clock_mhz,
             "energy_nj": float(energies_pj(array, counts).sum()) / 1e3,
-            "sram_bytes_per_pe": max((run.fullest_pe_entries for run in runs), default=0) * array.entry_bits / 8,
+            "sram_bytes_per_pe": max((run.fullest_pe_entries for run in products.values()), default=0)
+            * array.entry_bits
+            / 8,
         }
 
     def work(self, layer: CompressedLayer) -> dict[str, float]:
@@ -240,7 +245,7 @@ class ArrayCost:
         design : Design
             The design.
         fit_srams : bool
-            Give every PE the smallest SRAMs that hold each matrix whole (`designs.sweeps.fitting.fitted`).
+            Give every PE the smallest SRAMs that hold the network (`designs.sweeps.fitting.fitted_network`).
 
         Raises
         ------
@@ -248,25 +253,40 @@ class ArrayCost:
             If an SRAM is outside the SRAM tables, or a layer is not the network's.
         """
         runs = {name: self._kept(name, chosen, design.packing) for name, chosen in layers.items()}
+        products, name = self._by_product(runs), self.network.name
         if fit_srams:
-            design = fitted(design, _sizes(runs.values(), design.packing))
+            design = fitted_network(design, network_of(name, products, self._execution, design.array))
         array = design.array
-        lacking = {name: next((each.lacking(array) for each in of_layer), "") for name, of_layer in runs.items()}
-        lacking = {name: reason for name, reason in lacking.items() if reason}
+        network = network_of(name, products, self._execution, array)
+        exceeded = "; ".join(map(str, network_shortfalls(network, array)))
         counts, errors = np.full((len(runs), len(COUNTS)), np.nan), np.zeros(len(runs))
-        if not lacking or array.memory_mode != "resident":
-            for number, (name, of_layer) in enumerate(runs.items()):
-                try:
-                    sampled = [run.on(array) for run in of_layer]
-                    counts[number] = np.sum([np.zeros(len(COUNTS)), *(run.counts(array) for run, _ in sampled)], axis=0)
-                except InputError as error:  # no blocks of the layer fit
-                    lacking[name] = str(error)
-                    continue
-                errors[number] = max((error for _, error in sampled), default=0.0)
+        try:
+            of_products, _ = network_counts(network, list(products.values()), array)
+        except InputError as error:  # the array does not run the network
+            exceeded = str(error)
+        else:
+            alone = {each.name: each.running_array(array) for each in network.layers}
+            begin = 0
+            for number, (layer, of_layer) in enumerate(runs.items()):
+                end = begin + len(of_layer)
+                counts[number] = of_products[begin:end].sum(axis=0)
+                names = self.products(layer)
+                errors[number] = max(
+                    (run.on(alone[product])[1] for product, run in zip(names, of_layer, strict=True)), default=0.0
+                )
+                begin = end
         energies = energies_pj(array, counts)
         latency_us = float(counts[:, _CYCLES].sum()) / array.clock_mhz
         energy_nj = float(energies.sum()) / 1e3
-        return ArrayFigures(design, latency_us, energy_nj, area_mm2(array), lacking, runs, counts, errors, energies)
+        return ArrayFigures(design, latency_us, energy_nj, area_mm2(array), exceeded, runs, counts, errors, energies)
+
+    def _by_product(self, runs: Mapping[str, Sequence[ProductRuns]]) -> dict[str, ProductRuns]:
+        """Return the runs of each product of some layers, by the product's name."""
+        return {
+            product: run
+            for layer, of_layer in runs.items()
+            for product, run in zip(self.products(layer), of_layer, strict=True)
+        }
 
     def _kept(self, name: str, chosen: ChosenLayer, packing: Packing) -> tuple[ProductRuns, ...]:
         key = (name, chosen.key, packing)
@@ -345,19 +365,3 @@ def _opened(
         layer = name.removesuffix(".weight")
         forms[layer] = _Stored((name,), network.parameters[name].shape, arrangement, f"{layer}.bias")
     return network, forms
-
-
-def _sizes(runs: Any, packing: Packing) -> pa.Table:
-    return pa.Table.from_pylist(
-        [
-            {
-                **packing._asdict(),
-                "fullest_pe_entries": int(packed.stored_per_pe.max()),
-                "columns": packed.layer.columns,
-                "rows": packed.layer.rows,
-            }
-            for of_layer in runs
-            for run in of_layer
-            for packed in run.groups
-        ]
-    )

@@ -16,7 +16,7 @@ from compress.planning.plan import Candidate
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures
 from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
-from designs.sweeps.evaluation import COUNTS, ENERGIES, energies_pj
+from designs.sweeps.evaluation import COUNTS, ENERGIES, NETWORK_CYCLES, energies_pj
 from sim import ArrayConfig, PackedLayer
 from sim.fixed_point import operands
 from sim.network import LayerCosts
@@ -56,7 +56,9 @@ LAYER_COLUMNS = [
     *(Column(f"{name}_bytes", pa.int64(), "bytes", "of the container") for name in BYTE_KINDS),
     Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
     Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
-    Column("predicted_cycles", pa.float64(), "cycles/input", "mean"),
+    Column("residency", pa.string(), "", "whether the weights stay in the SRAMs; empty if there are none, or not run"),
+    Column("load_bytes", pa.float64(), "bytes/input", "weights loaded from DRAM, mean, measured"),
+    Column("predicted_cycles", pa.float64(), "cycles/input", "of the array, mean"),
     Column("predicted_energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
     Column("sampling_error", pa.float64(), "1", "bound on the relative error of both predictions by samples, 95 %"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean, measured"),
@@ -104,6 +106,14 @@ class MeasuredCosts:
             return np.full_like(self.estimated.counts, np.nan)
         return np.array([[_mean(of_layer, name) for name in COUNTS] for of_layer in self.layers.values()])
 
+    def residency(self, name: str) -> str:
+        """Return the residency of a layer's products; empty if there are none or the design does not run them."""
+        return ", ".join(dict.fromkeys(product.residency for product in self.layers.get(name, ())))
+
+    def load_bytes(self, name: str) -> float:
+        """Return the bytes of a layer's weights that are loaded from DRAM per input, mean; nan if it is not run."""
+        return _mean(self.layers[name], "load_bytes") if self.layers else math.nan
+
     @cached_property
     def energies_pj(self) -> Floats64:
         """Energy of each block per input, in pJ, [blocks, layers]."""
@@ -112,7 +122,8 @@ class MeasuredCosts:
     @property
     def latency_us(self) -> float:
         """Latency per input."""
-        return float(self.counts[:, COUNTS.index("cycles")].sum()) / self.estimated.design.array.clock_mhz
+        cycles = self.counts[:, [COUNTS.index(name) for name in NETWORK_CYCLES]]
+        return float(cycles.sum()) / self.estimated.design.array.clock_mhz
 
     @property
     def energy_nj(self) -> float:
@@ -178,6 +189,8 @@ def layer_rows(
                 **bytes_by_kind,
                 "stored_entries": sum(group.stored_entries for run in runs for group in run.groups),
                 "padding_entries": sum(group.padding_entries for run in runs for group in run.groups),
+                "residency": measured.residency(name),
+                "load_bytes": measured.load_bytes(name),
                 "predicted_cycles": float(predicted.counts[before, COUNTS.index("cycles")]),
                 "predicted_energy_pj": float(predicted.energies_pj[:, before].sum()),
                 "sampling_error": float(predicted.errors[before]),

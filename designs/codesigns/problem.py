@@ -137,7 +137,7 @@ class CodesignProblem:
         costs = self.analysis.array_cost.figures(self.analysis.layers(choices), design, self.search.fit_srams)
         compressed = self.analysis.predict(choices)
         if math.isnan(costs.latency_us):
-            raise InputError(f"the array does not run the network: {'; '.join(costs.lacking.values())}")
+            raise InputError(f"the array does not run the network: {costs.lacking}")
         figures = all_figures(self.analysis.loss, compressed.loss, costs, compressed.file_bytes)
         return CodesignPoint(costs.design, choices, figures, self.excesses(figures, bool(costs.lacking), costs.design))
 

@@ -9,13 +9,14 @@ from functools import cached_property
 import numpy as np
 
 from designs.design import Packing
-from designs.sweeps.evaluation import LayerRuns
+from designs.sweeps.evaluation import LayerRuns, by_call
 from designs.sweeps.packings import packed_images
 from designs.sweeps.recorded import FEWEST_VECTORS, sampled
 from designs.sweeps.recording import joined_groups
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig
-from traces import CompressedLayer, InputError
+from sim.network_schedule import ScheduledLayer
+from traces import CompressedLayer
 from traces.arrays import Floats32, Floats64, Integers64
 
 
@@ -76,6 +77,8 @@ class ProductRuns:
         self._work = WorkloadLayer(layer, recorded.at(few), recorded.per_input, groups, recorded.inputs)
         self.groups = packed_images(Workload(layer.name, (self._work,)), packing)[0]
         self._runs: dict[int, LayerRuns] = {}
+        self._places: dict[int, Integers64] = {}
+        self._last: tuple[ArrayConfig, tuple[LayerRuns, float]] | None = None
 
     @property
     def fullest_pe_entries(self) -> int:
@@ -85,13 +88,10 @@ class ProductRuns:
     def on(self, array: ArrayConfig) -> tuple[LayerRuns, float]:
         """Return runs of the vectors whose mean cycles and energy on an array are within the error, and the error.
 
-        Raises InputError if the array cannot run the product, or would load its weights for each vector of an input.
+        The last array's are kept. Raises InputError if the array cannot run the product.
         """
-        if self._recorded.per_input > 1 and not self._of(np.arange(1)).stays_on(array):
-            raise InputError(
-                f"{self._work.layer.name}: weights that serve several vectors of an input must stay on the array; "
-                f"enlarge its SRAMs or use more PEs"
-            )
+        if self._last is not None and self._last[0] == array:
+            return self._last[1]
 
         def costs(places: Integers64) -> Floats64:
             counts = self._of(places).runs(array)
@@ -101,11 +101,28 @@ class ProductRuns:
 
         total = self._recorded.per_input * self._recorded.inputs
         sample = sampled(self._recorded.work, costs, self._largest_error, total)
-        return self._of(sample.places), sample.error
+        self._places[len(sample.places)] = sample.places
+        self._last = array, (self._of(sample.places), sample.error)
+        return self._last[1]
 
-    def lacking(self, array: ArrayConfig) -> str:
-        """Return the capacities of the array that a matrix exceeds; an empty text if all fit."""
-        return self._of(np.arange(1)).lacking(array)
+    def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
+        """Return the product as the schedule of a network needs it."""
+        return self._of(np.arange(1)).scheduled(name, array)
+
+    def vectors_per_input(self) -> float:
+        """Return the vectors of each group for one input, mean."""
+        return self._recorded.per_input
+
+    def counts(self, array: ArrayConfig) -> Floats64:
+        """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the product."""
+        return self.on(array)[0].counts(array)
+
+    def call_cycles(self, array: ArrayConfig, vectors: Sequence[float]) -> list[Floats64]:
+        """Return the cycles of each call of so many vectors, [inputs]; [1], the mean, if the vectors are a sample."""
+        runs, _ = self.on(array)
+        in_order = np.argsort(self._places[runs.work.vectors])
+        cycles = np.sum([each.cycles for each in runs.runs(array)], axis=0)[in_order]
+        return by_call(cycles, runs.work, vectors)
 
     def _of(self, places: Integers64) -> LayerRuns:
         if len(places) not in self._runs:  # places follow from their number

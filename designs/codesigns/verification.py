@@ -134,7 +134,7 @@ class Verification:
     def _simulate(self, model: CompressedModel, cost: ArrayCost, costs: ArrayFigures) -> tuple[MeasuredCosts, str]:
         """Return the costs of a network that is simulated whole; nan, and the reason, if the array does not run it."""
         if math.isnan(costs.latency_us):
-            return MeasuredCosts(costs, {}), "; ".join(costs.lacking.values())
+            return MeasuredCosts(costs, {}), costs.lacking
         packed = {
             product: run.groups
             for name, of_layer in costs.runs.items()

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from designs.design import Design
-from designs.sweeps.fitting import fitted
+from designs.sweeps.evaluation import Evaluation, network_of
+from designs.sweeps.fitting import fitted_network
 from designs.sweeps.network_run import NetworkRun
 from designs.sweeps.sweep import sweep
 from designs.sweeps.totals import DesignPoint, network_totals
@@ -113,10 +113,10 @@ def advise(run: NetworkRun) -> Advice:
     array = run.result.config
     pe_cycles, classified = _cycles_by_class(run)
     begin = Design(array, run.row_assignment)
-    before, changes, table = _simulated(run.workload, begin, list(_single_changes(begin)))
-    smallest = fitted(begin, table)
+    before, changes = _simulated(run.workload, begin, list(_single_changes(begin)))
+    smallest = _fitted(run.workload, begin)
     if smallest != begin:
-        changes += _simulated(run.workload, begin, [("srams", "SRAMs as small as the layers allow", smallest)])[1]
+        changes += _simulated(run.workload, begin, [("srams", "SRAMs as small as the network allows", smallest)])[1]
     parameters = dict.fromkeys(change.parameter for change in changes)
     gaining = [best for name in parameters if (best := _best_of(changes, name))]
     if len(gaining) > 1:
@@ -125,7 +125,7 @@ def advise(run: NetworkRun) -> Advice:
             if change.parameter != "srams":
                 together = _with(together, change.point.design, change.parameter)
         if any(change.parameter == "srams" for change in gaining):
-            together = fitted(together, sweep(run.workload, [together]))
+            together = _fitted(run.workload, together)
         words = "together: " + ", ".join(change.what for change in gaining)
         changes += _simulated(run.workload, begin, [("together", words, together)])[1]
     changes.sort(key=lambda change: (change.parameter == "together", -change.energy_delay_gain))
@@ -142,8 +142,8 @@ def advise(run: NetworkRun) -> Advice:
 
 def _simulated(
     workload: Workload, begin: Design, changed: Sequence[tuple[str, str, Design]]
-) -> tuple[DesignPoint, list[Change], pa.Table]:
-    """Return the costs of the first design, the simulated changes, and the sweep's table."""
+) -> tuple[DesignPoint, list[Change]]:
+    """Return the costs of the first design, and the simulated changes."""
     table = sweep(workload, [begin, *(design for _, _, design in changed)])
     before, *after = network_totals(table)
     changes = [
@@ -158,7 +158,14 @@ def _simulated(
         for (parameter, what, _), point in zip(changed, after, strict=True)
         if point.runs
     ]
-    return before, changes, table
+    return before, changes
+
+
+def _fitted(workload: Workload, design: Design) -> Design:
+    """Return the design with the smallest SRAMs that hold the network of a workload."""
+    layers = dict(zip(workload.layer_names, Evaluation(workload).prepare(design.packing), strict=True))
+    assert workload.execution is not None
+    return fitted_network(design, network_of(workload.name, layers, workload.execution, design.array))
 
 
 def _cycles_by_class(run: NetworkRun) -> tuple[dict[str, Floats64], int]:
@@ -220,6 +227,7 @@ def _single_changes(design: Design) -> Iterator[tuple[str, str, Design]]:
         ("index_bits", (array.index_bits + 1, array.index_bits + 2), "gaps of {} bits"),
         ("line_bits", (array.line_bits // 2, 2 * array.line_bits, 4 * array.line_bits), "lines of {} bits"),
         ("num_pes", (array.num_pes // 2, 2 * array.num_pes), "{} PEs"),
+        ("port_bits", (2 * array.port_bits,), "a port of {} bits"),
     ]
     if array.memory_mode in ("passes", "streamed"):
         candidates.append(("dram_gb_per_s", (2 * array.dram_gb_per_s,), "DRAM of {:g} GB/s"))

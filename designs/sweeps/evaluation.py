@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,19 @@ from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
 from sim.batch import CountsPerInput
-from sim.cost.energy import block_energies
+from sim.cost.energy import Transfers, block_energies
 from sim.memory import blocks_of, shortfalls
+from sim.network_schedule import (
+    Call,
+    Residency,
+    ScheduledLayer,
+    ScheduledNetwork,
+    network_shortfalls,
+    residencies,
+    schedule_network,
+)
 from traces import InputError
+from traces.graph.description import Execution
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(Energy))
 """Names of the energies of the blocks."""
@@ -31,8 +41,9 @@ SWEEP_COLUMNS = [
     Column("rows", pa.int32(), "rows", "output activations"),
     Column("columns", pa.int32(), "columns", "input activations"),
     Column("inputs", pa.int32(), "inputs", "inputs of the means below"),
-    Column("fits", pa.bool_(), "", "true if the layer fits the SRAMs whole"),
+    Column("fits", pa.bool_(), "", "true if the layer fits the SRAMs whole, or the whole network that it is of"),
     Column("lacking", pa.string(), "", "exceeded capacities, if it does not fit"),
+    Column("residency", pa.string(), "", "whether its weights stay in the SRAMs; empty if it is not run"),
     Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
     Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
     Column("fullest_pe_entries", pa.int64(), "entries", "of the PE that holds most, padding included"),
@@ -46,10 +57,20 @@ SWEEP_COLUMNS = [
     Column("pointer_reads", pa.float64(), "pairs/input", "begin and end of a column, mean"),
     Column("line_reads", pa.float64(), "lines/input", "lines of the sparse-matrix SRAM, mean"),
     Column("dram_bytes", pa.float64(), "bytes/input", "read from and written to DRAM, mean"),
-    Column("latency_us", pa.float64(), "us/input", "cycles over the clock frequency, mean"),
+    Column("line_writes", pa.float64(), "lines/input", "lines that loads write into the SRAMs, mean"),
+    Column("pointer_writes", pa.float64(), "pointers/input", "pointers that loads write into the SRAMs, mean"),
+    Column("activation_reads", pa.float64(), "words/input", "read from the activation SRAMs for port and DRAM, mean"),
+    Column("activation_writes", pa.float64(), "words/input", "written to them from port and DRAM, mean"),
+    Column("port_words", pa.float64(), "words/input", "activations of a network's layer that cross the port, mean"),
+    Column("port_cycles", pa.float64(), "cycles/input", "that they take on the port, mean"),
+    Column("port_wait_cycles", pa.float64(), "cycles/input", "in which the array waits for the port, mean"),
+    Column("switch_cycles", pa.float64(), "cycles/input", "of switches to a network's layer, mean"),
+    Column("dram_wait_cycles", pa.float64(), "cycles/input", "in which the array waits for DRAM between runs, mean"),
+    Column("latency_us", pa.float64(), "us/input", "all cycles over the clock frequency, mean"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
+_OF_NETWORKS = ("port_words", "port_cycles", "port_wait_cycles", "switch_cycles", "dram_wait_cycles")
 COUNTS = (
     "broadcasts",
     "cycles",
@@ -60,7 +81,14 @@ COUNTS = (
     "pointer_reads",
     "line_reads",
     "dram_bytes",
+    "line_writes",
+    "pointer_writes",
+    "activation_reads",
+    "activation_writes",
+    *_OF_NETWORKS,
 )
+NETWORK_CYCLES = ("cycles", "port_wait_cycles", "switch_cycles", "dram_wait_cycles")
+"""Counts that add up to the cycles for which a layer occupies the array; all but the first are 0 without a network."""
 _ENTRIES = "stored_entries", "padding_entries", "fullest_pe_entries", "row_order_bits"
 _KEPT_PACKINGS = 2  # the current one and the one before
 _PLACE = {name: number for number, name in enumerate(COUNTS)}
@@ -97,25 +125,120 @@ class Evaluation:
 
     def table(self, numbers: Sequence[int], designs: Sequence[Design]) -> pa.Table:
         """Return SWEEP_COLUMNS, one row per design and layer, for these designs of one packing and their numbers."""
-        return _table(self.prepare(designs[0].packing), numbers, designs, self.must_fit)
+        layers = self.prepare(designs[0].packing)
+        return _table(layers, numbers, designs, [self._evaluated(layers, design.array) for design in designs])
+
+    def _evaluated(self, layers: Sequence[LayerRuns], array: ArrayConfig) -> _Evaluated:
+        """Return the counts of all layers on one array; nan if it does not run each of them."""
+        if self.workload.execution is None:
+            return _independent(layers, array, self.must_fit)
+        named = dict(zip(self.workload.layer_names, layers, strict=True))
+        network = network_of(self.workload.name, named, self.workload.execution, array)
+        exceeded = "; ".join(map(str, network_shortfalls(network, array)))
+        if not exceeded or not (self.must_fit or array.memory_mode == "resident"):
+            try:
+                counts, residency = network_counts(network, layers, array)
+                return _Evaluated(counts, residency, [exceeded] * len(layers))
+            except InputError as error:  # a layer must be on the array whole, or no blocks of it fit
+                exceeded = str(error)
+        return _Evaluated(_no_counts(layers), [""] * len(layers), [exceeded] * len(layers))
 
 
-def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequence[Design], must_fit: bool) -> pa.Table:
-    counts = np.full((len(designs), len(layers), len(COUNTS)), np.nan)
-    energies = np.full((len(designs), len(layers), len(ENERGIES)), np.nan)
-    lacking = [[layer.lacking(design.array) for layer in layers] for design in designs]
-    for place, (design, lacks) in enumerate(zip(designs, lacking, strict=True)):
-        if (must_fit or design.array.memory_mode == "resident") and any(lacks):
-            continue
+class _Evaluated(NamedTuple):
+    """COUNTS [layers, counts], residency of each layer, and the capacities that it exceeds."""
+
+    counts: npt.NDArray[np.float64]
+    residency: Sequence[str]
+    lacking: list[str]
+
+
+def _no_counts(layers: Sequence[Any]) -> npt.NDArray[np.float64]:
+    return np.full((len(layers), len(COUNTS)), np.nan)
+
+
+def _independent(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool) -> _Evaluated:
+    """Return the counts of layers of which each has the array to itself."""
+    lacking = [layer.lacking(array) for layer in layers]
+    if not ((must_fit or array.memory_mode == "resident") and any(lacking)):
+        counts = _no_counts(layers)
         for number, layer in enumerate(layers):
             try:
-                counts[place, number] = layer.counts(design.array)
+                counts[number] = layer.counts(array)
             except InputError as error:  # no blocks of the layer fit
-                lacks[number] = str(error)
-                counts[place] = np.nan
+                lacking[number] = str(error)
                 break
         else:
-            energies[place] = energies_pj(design.array, counts[place]).T
+            residency = ["resident" if layer.stays_on(array) else array.memory_mode for layer in layers]
+            return _Evaluated(counts, residency, lacking)
+    return _Evaluated(_no_counts(layers), [""] * len(layers), lacking)
+
+
+class NetworkRuns(Protocol):
+    """Runs of a layer of a network, counted on an array."""
+
+    def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
+        """Return the layer as a schedule needs it."""
+
+    def vectors_per_input(self) -> float:
+        """Return the vectors of each group for one input, mean."""
+
+    def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
+        """Return COUNTS [counts], mean per input."""
+
+    def call_cycles(self, array: ArrayConfig, vectors: Sequence[float]) -> list[npt.NDArray[np.float64]]:
+        """Return the cycles of each call of so many vectors, [inputs]; [1], the mean, if the vectors are a sample."""
+
+
+def network_of(
+    name: str, runs: Mapping[str, NetworkRuns], execution: Execution, array: ArrayConfig
+) -> ScheduledNetwork:
+    """Return a network as its schedule on an array needs it; calls of layers that are not in `runs` are left out."""
+    names = list(runs)
+    layers = tuple(each.scheduled(layer, array) for layer, each in runs.items())
+    called = [(layer, vectors) for layer, vectors in execution.calls if layer in runs]
+    totals: Counter[str] = Counter()
+    for layer, vectors in called:
+        totals[layer] += vectors
+    calls = tuple(
+        Call(names.index(layer), vectors * runs[layer].vectors_per_input() / totals[layer]) for layer, vectors in called
+    )
+    fullest = names.index(execution.fullest_layer) if execution.fullest_layer in runs else 0
+    return ScheduledNetwork(name, layers, calls, execution.live_words, fullest)
+
+
+def network_counts(
+    network: ScheduledNetwork, runs: Sequence[NetworkRuns], array: ArrayConfig
+) -> tuple[npt.NDArray[np.float64], tuple[Residency, ...]]:
+    """Return COUNTS [layers, counts], mean per input, of the layers of a network, and the residency of each.
+
+    They are those of `sim.simulate_network` if the vectors are all there, in the order of the inputs, and each input
+    has equally many. Otherwise port and loads overlap with the mean cycles of a call.
+
+    Raises InputError if the array does not run the network.
+    """
+    residency = residencies(network, array)
+    arrays = [layer.running_array(array) for layer in network.layers]
+    counts = np.array([each.counts(alone) for each, alone in zip(runs, arrays, strict=True)])
+    cycles: list[npt.NDArray[np.float64]] = [np.zeros(1)] * len(network.calls)
+    for number, (each, alone) in enumerate(zip(runs, arrays, strict=True)):
+        places = [place for place, call in enumerate(network.calls) if call.layer == number]
+        of_calls = each.call_cycles(alone, [network.calls[place].vectors for place in places])
+        for place, found in zip(places, of_calls, strict=True):
+            cycles[place] = found
+    added = schedule_network(network, cycles, array, residency).counts(network, array)
+    for name in ("line_writes", "pointer_writes", "activation_reads", "activation_writes", *_OF_NETWORKS):
+        counts[:, _PLACE[name]] += added[name].mean(axis=1)
+    counts[:, _PLACE["dram_bytes"]] += (added["dram_read_bytes"] + added["dram_write_bytes"]).mean(axis=1)
+    return counts, residency
+
+
+def _table(
+    layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequence[Design], evaluated: Sequence[_Evaluated]
+) -> pa.Table:
+    counts = np.stack([each.counts for each in evaluated])
+    energies = np.stack(
+        [energies_pj(design.array, each.counts).T for design, each in zip(designs, evaluated, strict=True)]
+    )
     per_design = {"point": list(numbers), **design_columns(designs)}
     columns: dict[str, Any] = {name: np.repeat(np.array(values), len(layers)) for name, values in per_design.items()}
     per_layer = {
@@ -126,12 +249,13 @@ def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequenc
         **{name: [getattr(layer, name) for layer in layers] for name in _ENTRIES},
     }
     columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}
-    reasons = [reason for layer_reasons in lacking for reason in layer_reasons]
+    reasons = [reason for each in evaluated for reason in each.lacking]
     columns |= {"lacking": reasons, "fits": [not reason for reason in reasons]}
+    columns["residency"] = [kind for each in evaluated for kind in each.residency]
     columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(COUNTS)}
     columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=2).ravel()
-    columns["latency_us"] = columns["cycles"] / columns["clock_mhz"]
+    columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / columns["clock_mhz"]
     schema = schema_of(SWEEP_COLUMNS)
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
@@ -141,23 +265,24 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
     mean = {name: counts[:, number] for name, number in _PLACE.items()}
     energies = block_energies(
         array,
-        mean["cycles"],
+        sum(mean[name] for name in NETWORK_CYCLES),
         mean["pointer_reads"],
         mean["line_reads"],
         mean["processed_entries"],
         mean["useful_macs"],
         mean["dram_bytes"],
+        transfers=Transfers(*(mean[name] for name in Transfers._fields)),
     )
     return np.stack([energies[name] for name in ENERGIES])
 
 
 _WITHOUT_CAPACITY = frozenset(  # fields that do not change whether a packed layer fits
     {"num_pes", "index_bits", "weight_bits", "queue_slots", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
-    | {"pipeline_cycles", "broadcast_cycles"}
+    | {"pipeline_cycles", "broadcast_cycles", "port_bits"}
 )
 _WITHOUT_COUNT = frozenset(  # fields that do not change the counts of a packed layer that runs from SRAMs in one block
     {"num_pes", "index_bits", "weight_bits", "line_bits", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
-    | {"sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits"}
+    | {"sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits", "port_bits"}
 )
 
 
@@ -179,7 +304,9 @@ class LayerRuns:
         self.work = work
         self._runs: dict[str, list[BatchRun]] = {}
         self._counts: dict[Any, npt.NDArray[np.float64]] = {}
+        self._call_cycles: dict[Any, list[npt.NDArray[np.float64]]] = {}
         self._lacking: dict[Any, str] = {}
+        self._scheduled: dict[int, ScheduledLayer] = {}
 
     @property
     def stored_entries(self) -> int:
@@ -224,10 +351,31 @@ class LayerRuns:
 
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
         """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
-        key = _key(array, _WITHOUT_COUNT) if self.stays_on(array) else array
+        key = self._key(array)
         if key not in self._counts:
             self._counts[key] = _per_input(self.runs(array), self.work)
         return self._counts[key]
+
+    def _key(self, array: ArrayConfig) -> Any:
+        return _key(array, _WITHOUT_COUNT) if self.stays_on(array) else array
+
+    def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
+        """Return the layer as the schedule of a network needs it."""
+        if array.entries_per_line not in self._scheduled:
+            self._scheduled[array.entries_per_line] = ScheduledLayer.of_groups(name, self.groups, array)
+        return self._scheduled[array.entries_per_line]
+
+    def vectors_per_input(self) -> float:
+        """Return the vectors of each group for one input, mean."""
+        return self.work.vectors_per_input
+
+    def call_cycles(self, array: ArrayConfig, vectors: Sequence[float]) -> list[npt.NDArray[np.float64]]:
+        """Return the cycles of each call of so many vectors, [inputs]; [1], the mean, if the vectors are a sample."""
+        key = self._key(array)
+        if key not in self._call_cycles:
+            cycles = np.sum([each.cycles for each in self.runs(array)], axis=0)
+            self._call_cycles[key] = by_call(cycles, self.work, vectors)
+        return self._call_cycles[key]
 
 
 def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
@@ -235,11 +383,30 @@ def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
     return array.entries_per_line, *(value for name, value in vars(array).items() if name not in ignored)
 
 
+def by_call(
+    cycles: npt.NDArray[np.int64], work: WorkloadLayer, vectors: Sequence[float]
+) -> list[npt.NDArray[np.float64]]:
+    """Return the cycles of calls of so many vectors, [inputs], from those of all vectors in the order of the inputs.
+
+    [1], the mean, in proportion to the vectors, if the vectors are a sample or differ in number from input to input.
+    """
+    per_input = sum(vectors)
+    if len(cycles) == work.inputs * per_input and all(number == int(number) for number in vectors):
+        ends = np.cumsum(vectors).astype(np.int64)
+        by_input = cycles.reshape(work.inputs, -1)
+        return [
+            by_input[:, end - int(number) : end].sum(axis=1).astype(np.float64)
+            for number, end in zip(vectors, ends, strict=True)
+        ]
+    return [np.array([cycles.mean() * number]) for number in vectors]
+
+
 def _per_input(counts: Sequence[CountsPerInput], work: WorkloadLayer) -> npt.NDArray[np.float64]:
     def total(name: str) -> int:
         return sum(int(getattr(of_group, name).sum()) for of_group in counts)
 
-    sums = {name: total(name) for name in COUNTS if name != "dram_bytes"}
+    sums = {name: total(name) for name in COUNTS if name != "dram_bytes" and name not in _OF_NETWORKS}
+    sums |= dict.fromkeys(_OF_NETWORKS, 0)
     sums["dram_bytes"] = total("dram_read_bytes") + total("dram_write_bytes")
     if work.vectors == work.inputs * work.vectors_per_input:
         return np.array([sums[name] / work.inputs for name in COUNTS])

@@ -1,4 +1,4 @@
-"""Smallest SRAMs that hold every layer of a workload."""
+"""Smallest SRAMs that hold every layer of a workload, or a network whole."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 from designs.design import Design
 from sim.cost.sram import POINTER_BANKS
 from sim.cost.timing import timed
+from sim.network_schedule import ScheduledNetwork, smallest_image
 from traces import InputError
 
 KIB = 1024
@@ -17,7 +18,7 @@ _LEAST_LINES = 32
 
 
 def fitted(design: Design, sizes: pa.Table) -> Design:
-    """Return the design with the smallest SRAMs, in whole KiB, that hold every layer whole, and the narrowest pointers.
+    """Return the design with the smallest SRAMs that hold each of several independent layers whole.
 
     The cycles of pipeline and broadcast follow from the clock and these SRAMs (`sim.cost.timing.timed`).
 
@@ -35,7 +36,8 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
 
     Notes
     -----
-    A sparse-matrix SRAM has at least the 32 lines that the SRAM tables begin with (`sim.cost.sram`).
+    SRAMs have whole KiB, and pointers are the narrowest. A sparse-matrix SRAM has at least the 32 lines that the SRAM
+    tables begin with (`sim.cost.sram`).
     """
     array, packing = design.array, design.packing
     rows = [row for row in sizes.to_pylist() if tuple(row[name] for name in packing._fields) == tuple(packing)]
@@ -45,6 +47,32 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
     pointers = max(row["columns"] for row in rows) + 2  # columns and the bias, plus the end of the last one
     activations = max(-(-row["columns"] // array.num_pes) + -(-row["rows"] // array.num_pes) for row in rows)
     lines = -(-entries // array.entries_per_line)
+    return _with_srams(design, lines, entries, pointers, activations)
+
+
+def fitted_network(design: Design, network: ScheduledNetwork) -> Design:
+    """Return the design with the smallest SRAMs that hold a network, as its memory mode runs it.
+
+    Parameters
+    ----------
+    design : Design
+        The design.
+    network : ScheduledNetwork
+        The network on the design's array.
+
+    Notes
+    -----
+    The SRAMs hold all layers in modes `unlimited` and `resident`, the largest one in `passes`, and the largest two
+    neighbours in `streamed`. In every mode they hold the feature maps. Sizes are rounded as in `fitted`.
+    """
+    image = smallest_image(network, design.array)
+    activations = -(-network.live_words // design.array.num_pes)
+    return _with_srams(design, image.lines, image.entries, image.pointers, activations)
+
+
+def _with_srams(design: Design, lines: int, entries: int, pointers: int, activations: int) -> Design:
+    """Return the design with SRAMs for so many lines, entries, pointers and activations of a PE."""
+    array = design.array
     pointer_bits = entries.bit_length()
     bank_bytes = _whole_kib(-(-pointers // POINTER_BANKS) * pointer_bits / 8)
     smallest = dataclasses.replace(

@@ -16,6 +16,7 @@ from sim import ArrayConfig, pack
 from sim.network import compressed_network
 from traces import AnyInputs, CompressedLayer, InputError, Network, Recorded
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
+from traces.graph.description import Execution
 
 ALL_VECTORS = 2**15  # vectors of all layers and groups that are taken without a sample
 ALL_BYTES = 2**28  # of these vectors; more are not in memory at once unless the error asks for them
@@ -30,8 +31,8 @@ def record_layers(
     sampling_error: float | None,
     arrays: Sequence[ArrayConfig],
     after_input: Callable[[], object],
-) -> tuple[str, list[WorkloadLayer]]:
-    """Return the name of a network, and its layers with the vectors that enter them: see `Workload.of_network`."""
+) -> tuple[str, tuple[WorkloadLayer, ...], Execution]:
+    """Return name, layers with the vectors that enter them, and execution of a network: see `Workload.of_network`."""
     if sampling_error is not None and not 0 <= sampling_error < 1:
         raise InputError(f"sampling_error must be 0 to 1, a relative error; found {sampling_error}")
     compressed, _ = compressed_network(network)
@@ -67,12 +68,12 @@ def record_layers(
                 f"network {opened.name!r}: layer {other[0]!r} is called for some inputs, but not for the first "
                 f"one; give inputs that take one branch"
             )
-        taken = [
+        taken = tuple(
             _taken(layer, groups, recorded[name], total, sampling_error, arrays or (ArrayConfig(),))
             for name, (layer, groups) in layers.items()
-        ]
+        )
         if most is None or all(work.sampling_error <= sampling_error for work in taken):
-            return opened.name, taken
+            return opened.name, taken, compressed.execution(first)
         most *= 2
 
 

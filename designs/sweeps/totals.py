@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from designs.design import HARDWARE, Design
+from designs.sweeps.evaluation import NETWORK_CYCLES
 from traces.pareto import non_dominated
 
 Objective = Literal["latency_us", "energy_nj", "area_mm2", "energy_delay_nj_us"]
@@ -29,7 +30,7 @@ class DesignPoint:
     design : Design
         The design.
     cycles : float
-        Cycles per input.
+        Cycles per input; those of a network include port, switches and loads.
     latency_us : float
         Latency per input, in us.
     efficiency : float
@@ -39,7 +40,7 @@ class DesignPoint:
     area_mm2 : float
         Area, in mm2.
     fits : bool
-        True if every layer fits the SRAMs whole.
+        True if every layer fits the SRAMs whole, and the layers of a network fit them together.
     """
 
     point: int
@@ -142,7 +143,7 @@ class _Sums:
     def __init__(self, table: pa.Table) -> None:
         points = table["point"].to_numpy()
         self.begin: npt.NDArray[Any] = np.flatnonzero(np.diff(points, prepend=-1))
-        names = ("cycles", "latency_us", "useful_macs", "energy_pj")
+        names = (*NETWORK_CYCLES, "latency_us", "useful_macs", "energy_pj")
         self.of = {name: np.add.reduceat(table[name].to_numpy(), self.begin) for name in names}
         self.fits: npt.NDArray[np.bool_] = np.logical_and.reduceat(table["fits"].to_numpy(), self.begin)
         self.designs = table.select(["point", *HARDWARE, "area_mm2"])
@@ -151,7 +152,8 @@ class _Sums:
         row = self.designs.slice(int(self.begin[place]), 1).to_pylist()[0]
         design = Design.from_hardware(row)
         array = design.array
-        cycles, macs = float(self.of["cycles"][place]), float(self.of["useful_macs"][place])
+        cycles = float(sum(self.of[name][place] for name in NETWORK_CYCLES))
+        macs = float(self.of["useful_macs"][place])
         return DesignPoint(
             point=row["point"],
             design=design,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from sim.batch import checked_inputs
 from traces import AnyInputs, CompressedLayer, CompressedNetwork, InputError
 from traces.arrays import Floats, Floats32
 from traces.files.atomic_file import write_atomically
+from traces.graph.description import Execution
 
 if TYPE_CHECKING:
     from compress import CompressedModel
@@ -104,6 +106,9 @@ class Workload:
         Name of the workload.
     layers : tuple of WorkloadLayer
         The layers in the order in which they run.
+    execution : Execution, optional
+        Order of the calls and feature maps of the network that the layers are of. None: the layers are independent, and
+        each has the array to itself.
 
     Raises
     ------
@@ -113,6 +118,7 @@ class Workload:
 
     name: str
     layers: tuple[WorkloadLayer, ...]
+    execution: Execution | None = None
 
     def __post_init__(self) -> None:
         names = self.layer_names
@@ -141,6 +147,8 @@ class Workload:
     def digest(self) -> str:
         """Hash of names and arrays, 16 hexadecimal digits."""
         digest = hashlib.sha256()
+        if self.execution is not None:
+            digest.update(f"{self.execution}\0".encode())
         for each in self.layers:
             digest.update(f"{each.layer.name}\0{each.vectors_per_input}\0".encode())
             if each.groups > 1 or each.vectors != each.inputs * each.vectors_per_input:
@@ -224,8 +232,7 @@ class Workload:
         """
         from designs.sweeps.recording import record_layers
 
-        name, layers = record_layers(network, inputs, state, sampling_error, arrays, after_input)
-        return cls(name, tuple(layers))
+        return cls(*record_layers(network, inputs, state, sampling_error, arrays, after_input))
 
     def write(self, folder: str | os.PathLike[str]) -> None:
         """Write every array to its own file, and the index last, so that a folder with an index is complete.
@@ -244,7 +251,8 @@ class Workload:
             {name: getattr(each, name) for name in _COUNTS} | {"name": each.layer.name, "arrays": list(_arrays(each))}
             for each in self.layers
         ]
-        index = {"name": self.name, "digest": self.digest, "layers": entries}
+        executed = None if self.execution is None else dataclasses.asdict(self.execution)
+        index = {"name": self.name, "digest": self.digest, "layers": entries, "execution": executed}
         write_atomically(folder / _INDEX, json.dumps(index, indent=1).encode())
 
     @classmethod
@@ -262,9 +270,10 @@ class Workload:
                 biases = arrays.get("bias"), arrays.get("free_bias")
                 layer = CompressedLayer(entry["name"], arrays["codes"], arrays["codebook"], *biases)
                 layers.append(WorkloadLayer(layer, arrays["activations"], **{key: entry[key] for key in _COUNTS}))
-        except (OSError, ValueError, KeyError) as error:
+            execution = _execution(index["execution"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: must hold a complete workload: {error}") from error
-        workload = cls(index["name"], tuple(layers))
+        workload = cls(index["name"], tuple(layers), execution)
         vars(workload)["digest"] = index["digest"]  # computed when it was written
         return workload
 
@@ -275,6 +284,14 @@ class Workload:
             return str(json.loads((Path(folder) / _INDEX).read_text())["digest"])
         except (OSError, ValueError, KeyError):
             return None
+
+
+def _execution(entry: Mapping[str, Any] | None) -> Execution | None:
+    """Return an execution from its plain values."""
+    if entry is None:
+        return None
+    calls = tuple((str(name), int(vectors)) for name, vectors in entry["calls"])
+    return Execution(calls, int(entry["live_words"]), str(entry["fullest_layer"]))
 
 
 def mapped(path: Path) -> Floats:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from sim.config import ArrayConfig
 from sim.cost.area import area_mm2
@@ -47,6 +47,25 @@ _FILE_WORDS = 64  # of the register file whose energy Table I states
 Count = int | Integers64 | Floats64
 
 
+class Transfers(NamedTuple):
+    """Accesses of the SRAMs by what moves weights and activations; counts may be arrays.
+
+    Attributes
+    ----------
+    line_writes, pointer_writes
+        Lines and pointers that loads write into the SRAMs of all PEs.
+    activation_reads, activation_writes
+        Activations that are read from the activation SRAMs to leave the PEs, and that are written into them.
+    """
+
+    line_writes: Count = 0
+    pointer_writes: Count = 0
+    activation_reads: Count = 0
+    activation_writes: Count = 0
+
+
+NO_TRANSFERS = Transfers()
+
 @dataclass(frozen=True)
 class Energy:
     """Energy of one layer on the array in pJ.
@@ -61,6 +80,10 @@ class Energy:
         Energy of each block of the PEs, without their clock (EIE, Fig 4).
     clock_pj : float
         Clock of all flip-flops, and its tree.
+    port_pj : float
+        Activations that are read from and written to the activation SRAMs to cross the port or the DRAM's.
+    sram_write_pj : float
+        Lines and pointers that are written into the SRAMs when weights are loaded.
     leakage_pj : float
         Leakage of the SRAMs.
     dram_pj : float
@@ -75,6 +98,8 @@ class Energy:
     arithmetic_pj: float
     activation_write_pj: float
     clock_pj: float
+    port_pj: float
+    sram_write_pj: float
     leakage_pj: float
     dram_pj: float
 
@@ -91,7 +116,7 @@ class Energy:
 
 @dataclass(frozen=True)
 class EventEnergies:
-    """Energy of each event in pJ; those of a PE but for the last four, which are those of the array.
+    """Energy of each event in pJ; those of a PE but for broadcast, scan, clock and DRAM, which are those of the array.
 
     Attributes
     ----------
@@ -113,6 +138,10 @@ class EventEnergies:
         Leading non-zero detection, and clock of all flip-flops with its tree.
     dram_standby_mw : float
         Refresh and termination of the DRAM, if the array loads weights from it.
+    activation_read_pj, activation_stored_pj : float
+        An activation from and into the activation SRAM.
+    line_write_pj, pointer_stored_pj : float
+        A line, and a pointer, into their SRAMs.
     """
 
     column_queued_pj: float
@@ -125,6 +154,10 @@ class EventEnergies:
     scan_pj_per_cycle: float
     clock_pj_per_cycle: float
     dram_standby_mw: float
+    activation_read_pj: float
+    activation_stored_pj: float
+    line_write_pj: float
+    pointer_stored_pj: float
 
 
 def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
@@ -140,6 +173,7 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
     logic = NODES[config.node_nm]
     bits, slot_bits = config.activation_bits, config.activation_bits + COLUMN_INDEX_BITS
     pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
+    activations = activation_sram(config)
     leakage_mw = sum(leakage_mw_by_module(config, constants).values())
     written_pj_per_bit = logic.energy * constants.flip_flop_clock_fj / 1e3
 
@@ -171,6 +205,10 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
         + broadcast_flip_flops(config) * written_pj_per_bit
         + constants.clock_wire_pj_per_mm * wire,
         dram_standby_mw=constants.dram_standby_mw if config.memory_mode in ("passes", "streamed") else 0.0,
+        activation_read_pj=activations.read_pj * constants.sram_energy,
+        activation_stored_pj=activations.write_pj * constants.sram_energy,
+        line_write_pj=sparse_matrix.write_pj * constants.sram_energy,
+        pointer_stored_pj=pointer_bank.write_pj * constants.sram_energy,
     )
 
 
@@ -246,6 +284,10 @@ def horowitz_45nm(config: ArrayConfig, constants: Constants = NOMINAL) -> EventE
         scan_pj_per_cycle=num_lnzd_units(config.num_pes) * constants.lnzd_unit_pj,
         clock_pj_per_cycle=0.0,
         dram_standby_mw=0.0,
+        activation_read_pj=bits * SRAM_READ_PJ_PER_BIT,
+        activation_stored_pj=bits * SRAM_READ_PJ_PER_BIT,
+        line_write_pj=config.line_bits * SRAM_READ_PJ_PER_BIT,
+        pointer_stored_pj=config.pointer_bits * SRAM_READ_PJ_PER_BIT,
     )
 
 
@@ -274,6 +316,7 @@ def block_energies(
     dram_bytes: Count,
     preset: str = DEFAULT_PRESET,
     constants: Constants = NOMINAL,
+    transfers: Transfers = NO_TRANSFERS,
 ) -> dict[str, Any]:
     """Return the energy of counted events in pJ, by the fields of `Energy`; counts may be arrays of one shape.
 
@@ -293,6 +336,12 @@ def block_energies(
         "arithmetic_pj": processed_entries * event.entry_pj,
         "activation_write_pj": useful_macs * event.accumulator_pj,
         "clock_pj": cycles * event.clock_pj_per_cycle,
+        "port_pj": cycles * 0
+        + transfers.activation_reads * event.activation_read_pj
+        + transfers.activation_writes * event.activation_stored_pj,
+        "sram_write_pj": cycles * 0
+        + transfers.line_writes * event.line_write_pj
+        + transfers.pointer_writes * event.pointer_stored_pj,
         "leakage_pj": ns * (config.num_pes * event.leakage_mw),  # mW x ns = pJ
         "dram_pj": dram_bytes * constants.dram_pj_per_byte + ns * event.dram_standby_mw,
     }

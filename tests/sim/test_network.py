@@ -11,9 +11,12 @@ import pytest
 
 import sim.network as simulated
 from sim import ArrayConfig, pack, simulate, simulate_network
+from sim.cost.sram import activation_sram, pointer_bank_sram, sparse_matrix_sram
 from sim.network import HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ
+from sim.network_schedule import LAYER_REGISTERS
 from tests.conftest import real_file
 from tests.traces.graph.graphs import compressed, drawn, matrix_of, model, node
+from tests.traces.graph.test_execution import lenet_5
 from traces import CompressedLayer, CompressedNetwork, InputError, Network
 from traces.files.deep_compression_net import read_net
 from traces.graph.stored import array_matrices
@@ -99,8 +102,18 @@ def test_a_convolution_costs_what_its_vectors_cost_one_by_one() -> None:
     names = "cycles broadcasts bubble_cycles blocked_cycles useful_macs pointer_reads line_reads"
     for name in names.split():
         assert getattr(costs, name).tolist() == [sum(getattr(one, name) for one in ones) for ones in singles], name
-    energies = [sum(one.energy.total_pj for one in ones) for ones in singles]
-    np.testing.assert_allclose(costs.energy_pj, energies)
+    sram, energies = activation_sram(array), costs.energies_with()
+    # 2 groups of 25 vectors of 18 inputs and 3 outputs, 4 words in a cycle of the port
+    assert costs.port_words.tolist() == [50 * 21] * 2
+    assert costs.port_cycles.tolist() == [-(-50 * 21 // 4)] * 2
+    assert costs.switch_cycles.tolist() == [2 * (256 // 4 + LAYER_REGISTERS)] * 2
+    assert costs.port_wait_cycles.tolist() == [max(0, 263 - int(cycles)) + 1 + 1 for cycles in costs.cycles]
+    np.testing.assert_allclose(energies["port_pj"], 50 * (18 * sram.read_pj + 3 * sram.write_pj))
+    longer = costs.network_cycles / costs.cycles  # in which the array scans and leaks
+    for name, values in energies.items():
+        expected = np.array([sum(getattr(one.energy, name) for one in ones) for ones in singles])
+        if name != "port_pj":
+            np.testing.assert_allclose(values, expected * (longer if name in ("scan_pj", "leakage_pj") else 1))
     assert costs.activation_density == pytest.approx((vectors != 0).mean())
 
 
@@ -196,8 +209,9 @@ def test_a_weight_that_serves_several_vectors_must_stay_on_the_array() -> None:
     small = replace(ARRAY, num_pes=1, memory_mode="passes", sparse_matrix_bytes=32)
     with pytest.raises(InputError, match=r"layer 'first' does not fit: .*; its weights serve several vectors of an in"):
         simulate_network(network, images, small)
-    with pytest.raises(InputError, match="layer 'first' would be streamed; its weights serve several vectors"):
-        simulate_network(network, images, replace(ARRAY, memory_mode="streamed"))
+    whole = simulate_network(network, images, replace(ARRAY, memory_mode="streamed"))
+    assert whole.cycles.tolist() == simulate_network(network, images, ARRAY).cycles.tolist()
+    assert {layer.residency for layer in whole.layers} == {"resident"}
     lacking = simulate_network(network, images, replace(small, memory_mode="unlimited")).layers[0].shortfalls
     assert "sparse" in str(lacking[0])
     layers = [drawn_layer("first", 8, 30), drawn_layer("last", 6, 8)]
@@ -207,6 +221,64 @@ def test_a_weight_that_serves_several_vectors_must_stay_on_the_array() -> None:
     np.testing.assert_array_equal(
         for_each.output, simulate_network(layers, np.ones((2, 30)), ArrayConfig(num_pes=2)).output
     )
+
+
+def test_the_port_of_lenet_5_moves_its_unrolled_vectors_and_outputs() -> None:
+    nodes, parameters = lenet_5()
+    container = compressed(Network.open(model(nodes, {"x": ["n", 1, 28, 28]}, parameters=parameters)))
+    array = ArrayConfig(num_pes=64, weight_bits=8)
+    result = simulate_network(container, np.ones((2, 1, 28, 28), dtype=np.float32), array)
+    entering = [576 * 25, 64 * 500, 800, 500]  # 47,700 words
+    leaving = [576 * 20, 64 * 50, 500, 10]
+    assert [int(layer.activation_reads[1]) for layer in result.layers] == entering
+    assert [int(layer.activation_writes[1]) for layer in result.layers] == leaving
+    assert sum(int(layer.port_words[0]) for layer in result.layers) == 47_700 + 15_230
+    assert (result.live_words, result.spilled_words, result.shortfalls) == (12_304, 0, ())
+    for layer, words in zip(result.layers, np.add(entering, leaving), strict=True):
+        edges = -(-min(64, layer.columns) // 4) - (-layer.rows // 4)
+        assert layer.port_wait_cycles.tolist() == [max(0, -(-int(words) // 4) - each) + edges for each in layer.cycles]
+    np.testing.assert_array_equal(result.cycles, sum(layer.network_cycles for layer in result.layers))
+    narrow = simulate_network(container, np.ones((1, 1, 28, 28)), replace(array, port_bits=16))
+    assert narrow.layers[0].port_cycles.tolist() == [576 * 45]
+    assert narrow.layers[0].cycles[0] == result.layers[0].cycles[0]
+
+
+def test_weights_that_do_not_fit_together_are_loaded_for_each_input_and_paid() -> None:
+    layers = [drawn_layer("first", 28, 60), drawn_layer("second", 28, 28), drawn_layer("last", 12, 28)]
+    array = ArrayConfig(num_pes=2, sparse_matrix_bytes=512, memory_mode="passes")
+    inputs = images_of(3, 60)
+    ideal = simulate_network(layers, inputs, replace(array, memory_mode="unlimited"))
+    assert [str(each) for each in ideal.shortfalls] == [
+        "sparse-matrix SRAM of a PE: 72 lines needed, 64 available, 8 (12%) too many"
+    ]
+    assert [layer.shortfalls for layer in ideal.layers] == [()] * 3
+    with pytest.raises(InputError, match="network 'layers' does not fit whole: sparse-matrix SRAM of a PE: 72 lines"):
+        simulate_network(layers, inputs, replace(array, memory_mode="resident"))
+    passes = simulate_network(layers, inputs, array)
+    assert [layer.residency for layer in passes.layers] == ["resident", "passes", "passes"]
+    np.testing.assert_array_equal(passes.output, ideal.output)
+    for layer, before, matrix in zip(passes.layers, ideal.layers, layers, strict=True):
+        packed = pack(matrix, array)
+        lines, pointers = int((-(-packed.stored_per_pe // 8)).sum()), 2 * len(packed.pointers)
+        num_bytes = 8 * lines + 2 * pointers
+        energies, earlier = layer.energies_with(), before.energies_with()
+        np.testing.assert_array_equal(layer.cycles, before.cycles)
+        if layer.residency == "resident":
+            assert not layer.load_bytes.any()
+            np.testing.assert_array_equal(layer.network_cycles, before.network_cycles)
+            continue
+        assert layer.load_bytes.tolist() == [num_bytes] * 3
+        assert (layer.network_cycles - before.network_cycles).tolist() == [-(-num_bytes // 16)] * 3  # 16 bytes a cycle
+        np.testing.assert_allclose(energies["dram_pj"], num_bytes * 160)
+        line, pointer = sparse_matrix_sram(array).write_pj, pointer_bank_sram(array).write_pj
+        np.testing.assert_allclose(energies["sram_write_pj"], lines * line + pointers * pointer)
+        np.testing.assert_allclose(energies["port_pj"], earlier["port_pj"])
+    streamed = simulate_network(layers, inputs, replace(array, memory_mode="streamed"))
+    assert [layer.residency for layer in streamed.layers] == ["streamed"] * 3
+    first, second, last = streamed.layers
+    assert (first.dram_wait_cycles == 56).all()  # 888 bytes
+    assert (second.dram_wait_cycles == 0).all()  # 456 bytes, while the first layer runs
+    assert sum(int(layer.load_bytes[0]) for layer in (first, second, last)) == 888 + 456 + 272
 
 
 def test_what_is_off_the_array_is_costed_on_lanes_of_a_host() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
 from traces.errors import InputError
-from traces.graph.description import NetworkLayer
+from traces.graph.description import Execution, NetworkLayer
 from traces.graph.network import Network
 from traces.graph.runtime import check_packages
 from traces.graph.stored import StoredLayer, array_matrices
@@ -80,6 +80,19 @@ class CompressedNetwork:
         flat = resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers)
         layers = [(flat.layers[number], flat.biases[number]) for number in flat.on_array]
         return [(layer, array_matrices(layer, self.stored_layers[layer.weight], bias)) for layer, bias in layers]
+
+    def execution(self, feeds: Mapping[str, Numbers]) -> Execution:
+        """Return the order in which the layers on an array are called for one input, and the feature maps.
+
+        Parameters
+        ----------
+        feeds : mapping of str to numpy.ndarray
+            One input, bound.
+        """
+        from traces.graph.execution import execution
+        from traces.graph.layers import resolve
+
+        return execution(resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers), feeds)
 
 
 def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:

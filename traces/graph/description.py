@@ -111,3 +111,22 @@ class Recorded:
 
     vectors: Floats
     per_input: float
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Order of the products of a network for one input, and its feature maps.
+
+    Attributes
+    ----------
+    calls : tuple of (str, int)
+        Name of the layer, and vectors of each of its groups, of each call in order.
+    live_words : int
+        Largest number of values that are alive at once.
+    fullest_layer : str
+        Layer that is called when they are, or last before; the first one if none was.
+    """
+
+    calls: tuple[tuple[str, int], ...]
+    live_words: int
+    fullest_layer: str

@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class FlatNetwork:
         Tables of weights, and the look-ups in each.
     biases : list of numpy.ndarray or None
         Values that the array adds, float32 [groups, rows / groups], of each layer.
+    shapes : dict of str to tuple of int
+        Shapes of the values of one input, once `shapes_of` has found them.
     """
 
     program: Program
@@ -52,6 +54,7 @@ class FlatNetwork:
     layer_of_part: dict[int, int]
     lookups: dict[str, int]
     biases: list[Numbers | None]
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def on_array(self) -> list[int]:
@@ -260,41 +263,54 @@ def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[Network
 
 def off_array(flat: FlatNetwork, feeds: Mapping[str, Numbers], inputs: int) -> dict[str, OffArray]:
     """Return the operations that are no products of the program, per input, by operator."""
-    program = flat.program
-    model = program.model
-    on_array = {id(node) for product in program.products for node in product.nodes}
-    nodes = [
-        node
-        for node in model.graph.node
-        if id(node) not in on_array and any(name not in program.fixed for name in node.output if name)
-    ]
-    names = sorted({name for node in nodes for name in [*node.output, *node.input] if name})
-    produced = {name for node in model.graph.node for name in node.output}
-    wanted = [name for name in names if name in produced and name not in program.fixed]
-    values = dict(feeds) | (Session(model, wanted).run(feeds) if wanted else {})
+    program, shapes = flat.program, shapes_of(flat, feeds)
     totals: dict[str, list[float]] = {}
-    for node in nodes:
+    for node in _nodes_off_array(program):
         entry = totals.setdefault(node.op_type, [0, 0.0, 0.0])
-        outputs = [values[name] for name in node.output if name]
         entry[0] += 1
-        entry[1] += sum(np.size(value) for value in outputs if isinstance(value, np.ndarray))
-        entry[2] += _macs(node, values, program, outputs)
+        entry[1] += sum(math.prod(shapes[name]) for name in node.output if name in shapes)
+        entry[2] += _macs(node, shapes, program)
     return {
         name: OffArray(int(count), round(elements / inputs), round(macs / inputs))
         for name, (count, elements, macs) in sorted(totals.items())
     }
 
 
-def _macs(node: NodeProto, values: Mapping[str, Any], program: Program, outputs: list[Any]) -> float:
+def _nodes_off_array(program: Program) -> list[NodeProto]:
+    """Return the nodes that are part of no product and that an input changes."""
+    on_array = {id(node) for product in program.products for node in product.nodes}
+    return [
+        node
+        for node in program.model.graph.node
+        if id(node) not in on_array and any(name not in program.fixed for name in node.output if name)
+    ]
+
+
+def shapes_of(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all values that enter or leave a product or an operation off the array, by name.
+
+    They are found once, with the first inputs that are given. A value that is no array, such as a sequence, has none.
+    """
+    if not flat.shapes:
+        program = flat.program
+        names = {name for node in _nodes_off_array(program) for name in [*node.output, *node.input]}
+        names |= {name for product in program.products for name in [*product.entering, *product.outputs]}
+        produced = {name for node in program.model.graph.node for name in node.output if name}
+        wanted = sorted(name for name in names & produced if name not in program.fixed)
+        values = dict(feeds) | (Session(program.model, wanted).run(feeds) if wanted else {})
+        flat.shapes = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+    return flat.shapes
+
+
+def _macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], program: Program) -> float:
     """Return the multiply-accumulates of a product that is computed off the array."""
     if node.op_type not in ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN"):
         return 0.0
 
     def shape(name: str) -> tuple[int, ...]:
-        value = program.fixed.value(name) if name in program.fixed else values[name]
-        return tuple(np.shape(value))
+        return tuple(np.shape(program.fixed.value(name))) if name in program.fixed else shapes[name]
 
-    size = float(np.size(outputs[0]))
+    size = float(math.prod(shapes[next(name for name in node.output if name)]))
     first, second = shape(node.input[0]), shape(node.input[1]) if len(node.input) > 1 else ()
     if node.op_type == "MatMul":
         return size * first[-1]

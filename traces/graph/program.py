@@ -104,6 +104,15 @@ class Program:
                     values.pop(name, None)
         return {name: values[name] for name in self._outputs}
 
+    @property
+    def steps(self) -> list[NodeProto | Product]:
+        """Operations and products in the order of their execution, without operations that no input changes."""
+        steps: list[NodeProto | Product] = []
+        for segment, products in zip(self._segments, self._by_level, strict=True):
+            moving = [node for node in segment.nodes if any(name not in self.fixed for name in node.output if name)]
+            steps += [*moving, *products]
+        return steps
+
     def framework_outputs(self, product: Product, entering: Sequence[Any]) -> list[Any]:
         """Return what ONNX Runtime computes for one product from the same values."""
         number = id(product)
