@@ -77,9 +77,9 @@ class ArrayConfig:
         metadata=_described(
             "",
             "what becomes of a layer or a network that does not fit",
-            "unlimited simulates it as if it fitted, and says so; resident refuses it; passes runs a layer in blocks, one "
-            "after the other, and loads the layers of a network that do not stay; streamed loads a block, or a layer, "
-            "while another one runs, and every single layer",
+            "unlimited simulates it as if it fitted, and says so; resident refuses it; passes runs a layer in blocks, "
+            "one after the other, and loads the layers of a network that do not stay; streamed loads a block, or "
+            "a layer of a network, while another one runs; it loads a single layer even if it fits",
         ),
     )
     block_axis: BlockAxis = field(
