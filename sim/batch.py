@@ -90,11 +90,11 @@ class CountsPerInput:
     @property
     def latency_us(self) -> Floats64:
         """Latency of each input, float64 [inputs]."""
-        return self.cycles / self.config.clock_mhz
+        return self.occupied_cycles / self.config.clock_mhz
 
     @property
     def occupied_cycles(self) -> Integers64:
-        """Cycles in which the array is powered for the layer, int64 [inputs]."""
+        """Cycles for which the layer occupies the array, int64 [inputs]."""
         return self.cycles
 
     @property

@@ -113,7 +113,7 @@ class LayerCosts(CountsPerInput):
 
     @property
     def occupied_cycles(self) -> Integers64:
-        """`network_cycles`, for the energy."""
+        """`network_cycles`: latency and energy are those in the network."""
         return self.network_cycles
 
     @property

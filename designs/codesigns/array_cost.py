@@ -196,6 +196,9 @@ class ArrayCost:
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
         """Return mean latency_us and energy_nj per input, and the sram_bytes_per_pe of the entries, of a layer.
 
+        Port and switches are included, feature maps and loads of a layer that fits alone are not: they depend on the
+        other layers.
+
         Parameters
         ----------
         layer : CompressedLayer
@@ -212,14 +215,15 @@ class ArrayCost:
         array = replace(self.array, weight_bits=weight_bits, index_bits=index_bits)
         runs = {layer.name: self._packed(layer.name, layer, Design(array).packing)}
         products = self._by_product(runs)
+        entries = max((run.fullest_pe_entries for run in products.values()), default=0)
         alone = replace(self._execution, live_words=0)
-        counts, _ = network_counts(network_of(layer.name, products, alone, array), list(products.values()), array)
+        counts = np.zeros((0, len(COUNTS)))
+        if products:
+            counts, _ = network_counts(network_of(layer.name, products, alone, array), list(products.values()), array)
         return {
             "latency_us": float(counts[:, _CYCLES].sum()) / array.clock_mhz,
             "energy_nj": float(energies_pj(array, counts).sum()) / 1e3,
-            "sram_bytes_per_pe": max((run.fullest_pe_entries for run in products.values()), default=0)
-            * array.entry_bits
-            / 8,
+            "sram_bytes_per_pe": entries * array.entry_bits / 8,
         }
 
     def work(self, layer: CompressedLayer) -> dict[str, float]:

@@ -9,7 +9,7 @@ import altair as alt
 
 from designs.codesigns.layer_costs import BYTE_KINDS
 from designs.codesigns.search import LOSSES
-from designs.sweeps.evaluation import ENERGIES
+from designs.sweeps.evaluation import ENERGIES, NETWORK_CYCLES
 from reports.codesign.data import (
     DOMINATED,
     FRONT,
@@ -38,7 +38,11 @@ _KINDS = {  # each kind differs in colour and in shape
     TRIED_INFEASIBLE: ("#8A929C", "triangle-down"),
 }
 PARTS: dict[str, tuple[str, str, Sequence[str]]] = {
-    "cycles": ("cycles per input, mean of all PEs", "_cycles", CYCLE_CLASSES),
+    "cycles": (
+        "cycles per input, mean of all PEs",
+        "_cycles",
+        [*CYCLE_CLASSES, *(name.removesuffix("_cycles") for name in NETWORK_CYCLES[1:])],
+    ),
     "energy": ("energy per input, nJ", "_nj", [name.removesuffix("_pj") for name in ENERGIES]),
     "bytes": ("bytes in the container", "_bytes", BYTE_KINDS),
 }

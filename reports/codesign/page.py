@@ -30,7 +30,7 @@ from reports.html_page import DARK, LIGHT, render
 _OWN_TABLES = "layers", "off_array"  # of what a study says of its network
 _MOST_LISTED = 300  # designs in the table
 _CAPTIONS = {
-    "cycles": "Cycles by class, mean of all PEs",
+    "cycles": "Cycles by class, mean of all PEs, and waits of the array for port, switches and DRAM",
     "energy": "Energy by block",
     "bytes": "Bytes in the container by content",
 }
@@ -44,7 +44,7 @@ _PLAN_HEADS = (
         "density, in the file",
         "codebook bits",
     ),
-    *("gap bits, array", "gap bits, file"),
+    *("gap bits, array", "gap bits, file", "weights stay, or loaded in", "bytes loaded"),
     *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
     *("nJ predicted", "measured", "off by"),
 )

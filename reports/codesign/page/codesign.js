@@ -224,7 +224,8 @@ function plan_row(layer) {
     layer[predicted], layer[measured], [relative(layer[predicted], layer[measured]), "change"]]);
   const shape = `${layer.rows} x ${layer.columns}`;
   const settings = [layer.kind, shape, layer.vectors, [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
-  return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits, ...costs] };
+  return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits,
+    layer.residency, layer.load_bytes, ...costs] };
 }
 
 // ---- Actions of the reader
