@@ -12,6 +12,7 @@ from sim.cost.energy import ENERGY_PRESETS, Energy
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning
 from sim.network import LayerCosts, NetworkResult, simulate_network
+from sim.number_formats import fit_formats
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown, cycle_breakdown
 from sim.observe.timeline import Timeline, timeline
 from sim.observe.timeline_summary import TimelineSummary, read_timeline, timeline_summary, write_timeline
@@ -56,6 +57,7 @@ __all__ = [
     "count",
     "count_all",
     "cycle_breakdown",
+    "fit_formats",
     "pack",
     "read_timeline",
     "rows_balanced_by_activity",

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.batch import PER_INPUT, BatchResult, CountsPerInput, checked_inputs, simulate_batch
+from sim.batch import PER_INPUT, BatchResult, CountsPerInput, simulate_batch
 from sim.config import ArrayConfig
-from sim.fixed_point import operands
+from sim.fixed_point import FixedPoint
 from sim.memory import shortfalls
+from sim.number_formats import NumberFormats, check_formats, fit_formats, format_of
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
@@ -54,6 +55,8 @@ class LayerCosts(CountsPerInput):
     largest_difference : float
         Largest difference of an output from what ONNX Runtime computes from the same activations and decoded weights,
         over all inputs, relative to the largest output.
+    number_format : FixedPoint or None
+        Format of its weights, activations and accumulators; None for floating point.
     """
 
     name: str
@@ -63,6 +66,7 @@ class LayerCosts(CountsPerInput):
     vectors: float
     biases: float
     largest_difference: float
+    number_format: FixedPoint | None = None
 
     @property
     def activation_density(self) -> float:
@@ -122,6 +126,23 @@ class NetworkResult:
         return max(layer.largest_difference for layer in self.layers)
 
     @property
+    def number_formats(self) -> dict[str, FixedPoint]:
+        """Format of each layer by name, as `simulate_network` takes them; empty for floating point."""
+        return {layer.name: layer.number_format for layer in self.layers if layer.number_format is not None}
+
+    @property
+    def overflows(self) -> Integers64:
+        """Additions of all layers that overflowed, int64 [inputs]."""
+        total: Integers64 = np.sum([layer.overflows for layer in self.layers], axis=0)
+        return total
+
+    @property
+    def saturated_activations(self) -> Integers64:
+        """Activations of all layers that were too large for the layer's format, int64 [inputs]."""
+        total: Integers64 = np.sum([layer.saturated_activations for layer in self.layers], axis=0)
+        return total
+
+    @property
     def cycles(self) -> Integers64:
         """Cycles of all layers, one after the other, int64 [inputs]."""
         total: Integers64 = np.sum([layer.cycles for layer in self.layers], axis=0)
@@ -158,6 +179,7 @@ def simulate_network(
     state: Mapping[str, str] | None = None,
     host_lanes: int | None = None,
     packed: Mapping[str, Sequence[PackedLayer]] | None = None,
+    number_formats: NumberFormats | None = None,
     after_input: Callable[[], object] = lambda: None,
 ) -> NetworkResult:
     """Run inputs through a compressed network whose weights are multiplied on an array.
@@ -178,6 +200,10 @@ def simulate_network(
         Lanes of a vector unit on which the operations off the array are costed; not costed by default.
     packed : mapping of str to sequence of PackedLayer, optional
         Packed matrices of some layers by name, one for each group.
+    number_formats : mapping of str to FixedPoint, optional
+        Format of each layer by name, of an array in fixed point: those of `sim.fit_formats`. By default they are fitted
+        on these inputs, all of them, before the run. The measured accuracy is then that of inputs whose ranges were
+        known beforehand.
     after_input : callable, optional
         Called once after each input.
 
@@ -189,23 +215,27 @@ def simulate_network(
     Raises
     ------
     InputError
-        If the inputs do not fit the network, the container has no graph, or weights that serve several vectors do not
-        stay on the array.
+        If the inputs do not fit the network, the container has no graph, weights that serve several vectors do not
+        stay on the array, or `number_formats` are of another arithmetic or lack a layer.
 
     Notes
     -----
     Each vector that a weight is multiplied with is one run of the array: a position of a convolution, a step of a
     sequence, a token. The array adds a layer's bias, as in `simulate`. All other operations, and products whose weights
     are not compressed, run in ONNX Runtime in floating point. The outputs of every product are compared with those of
-    ONNX Runtime on the same decoded weights and activations. In fixed point, a format is fitted to each call of a layer
-    and its inputs, chunk by chunk of the network's inputs; the array's results go on to the next layer. At most
-    `CHUNK_BYTES` of one layer's vectors and outputs are in memory at a time, but at least those of one input.
+    ONNX Runtime on the same decoded weights and activations. In fixed point, each layer has one format in all its calls,
+    and the array's results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors and outputs are in
+    memory at a time, but at least those of one input.
     """
     compressed, given = compressed_network(network)
     config = config or wide_enough(ArrayConfig(), compressed)
     opened = compressed.network
     feeds = opened.bind(inputs)
-    run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config)
+    if number_formats is not None:
+        check_formats(number_formats, config, compressed.stored_layers)
+    elif config.precision != "float":
+        number_formats = fit_formats(compressed, feeds, config, state=state)
+    run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config, number_formats)
     total = opened.num_inputs(feeds)
     parts: list[dict[str, Any]] = []
     if state:
@@ -284,8 +314,10 @@ class _Run:
         stored: Mapping[str, StoredLayer],
         packed: Mapping[str, Sequence[PackedLayer]],
         config: ArrayConfig,
+        number_formats: NumberFormats | None,
     ) -> None:
         self._network, self._stored, self._config = network, stored, config
+        self._formats = number_formats
         self._packed: dict[str, list[PackedLayer]] = {name: list(groups) for name, groups in packed.items()}
         self._flat: FlatNetwork | None = None
         self._layers: dict[str, NetworkLayer] = {}
@@ -345,6 +377,7 @@ class _Run:
                 f"handled; give inputs that take one branch"
             )
         self._layers[layer.name] = layer
+        self._format_of(layer.name)  # is refused before anything is simulated
         if layer.name not in self._packed:
             matrices = array_matrices(layer, self._stored[layer.weight], flat.biases[number])
             self._packed[layer.name] = [pack(matrix, self._config) for matrix in matrices]
@@ -357,7 +390,7 @@ class _Run:
             groups = self._packed[layer.name]
             if vectors.shape[1] > count or layer.name in counts:
                 _check_stays(layer.name, groups, self._config)
-            batches = self._simulate_all(groups, vectors)
+            batches = self._simulate_all(groups, vectors, self._format_of(layer.name))
             sums = _sums([parts for parts, _ in batches], count)
             sums["vectors"] = vectors.shape[0] * vectors.shape[1]
             before = counts.get(layer.name)
@@ -382,8 +415,11 @@ class _Run:
         self._chunks.append((count, counts))
         return outputs
 
+    def _format_of(self, name: str) -> FixedPoint | None:
+        return None if self._formats is None else format_of(self._formats, name)
+
     def _simulate_all(
-        self, groups: Sequence[PackedLayer], vectors: Floats
+        self, groups: Sequence[PackedLayer], vectors: Floats, number_format: FixedPoint | None
     ) -> list[tuple[dict[str, Integers64], Floats]]:
         """Return the counts of all vectors by name, and the outputs, of each group; large batches use threads."""
         config = self._config
@@ -391,14 +427,10 @@ class _Run:
 
         def of_group(number: int) -> list[BatchResult]:
             parts = np.array_split(vectors[number], shares)
-            number_format = None
-            if shares > 1 and config.precision != "float":
-                inputs = checked_inputs(groups[number].layer, vectors[number])
-                number_format = operands(groups[number].layer, inputs, config).number_format
             return list(
                 _threads().map(lambda part: simulate_batch(groups[number], part, config, number_format), parts)
                 if shares > 1
-                else [simulate_batch(groups[number], vectors[number], config)]
+                else [simulate_batch(groups[number], vectors[number], config, number_format)]
             )
 
         batches = [of_group(number) for number in range(len(groups))]
@@ -446,6 +478,7 @@ class _Run:
                     vectors=int(vectors) if vectors == int(vectors) else vectors,
                     biases=vectors if groups[0].layer.bias is not None else 0,
                     largest_difference=self._differences[name].relative if name in self._differences else 0.0,
+                    number_format=self._format_of(name),
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
                     shortfalls=shortfalls(groups[0], self._config) if self._config.memory_mode == "unlimited" else (),
