@@ -11,7 +11,7 @@ from sim.cost.area import area_mm2
 from sim.cost.energy import ENERGY_PRESETS, Energy
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning
-from sim.network import LayerCosts, NetworkResult, simulate_network
+from sim.network import LayerCosts, NetworkOutputs, NetworkResult, compute_network, simulate_network
 from sim.number_formats import fit_formats
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown, cycle_breakdown
 from sim.observe.timeline import Timeline, timeline
@@ -45,6 +45,7 @@ __all__ = [
     "Energy",
     "FixedPoint",
     "LayerCosts",
+    "NetworkOutputs",
     "NetworkResult",
     "PackedLayer",
     "RecurrentResult",
@@ -54,6 +55,7 @@ __all__ = [
     "TimelineSummary",
     "area_mm2",
     "assign_rows",
+    "compute_network",
     "count",
     "count_all",
     "cycle_breakdown",

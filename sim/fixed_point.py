@@ -75,14 +75,30 @@ class FixedPoint:
 
     def codes(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
         """Return values as codes, int64 of the same shape."""
-        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
-        return np.clip(scaled, self.lowest, self.highest).astype(np.int64)
+        return self._clipped(self._scaled(values, fraction_bits))
 
     def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
         """Count the values that are too large for a code along the last axis, int64."""
-        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
+        return self._beyond(self._scaled(values, fraction_bits))
+
+    def codes_and_saturated(self, values: npt.ArrayLike, fraction_bits: int) -> tuple[Integers64, Integers64]:
+        """Return what `codes` and `saturated` return."""
+        scaled = self._scaled(values, fraction_bits)
+        saturated = self._beyond(scaled)
+        return self._clipped(scaled), saturated
+
+    def _scaled(self, values: npt.ArrayLike, fraction_bits: int) -> Floats64:
+        """Return values in steps of a code, rounded, float64; in place, because many values take many passes."""
+        scaled: Floats64 = np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits)
+        scaled = np.asarray(scaled + 0.5) if scaled.ndim == 0 else np.add(scaled, 0.5, out=scaled)
+        return np.floor(scaled, out=scaled)
+
+    def _beyond(self, scaled: Floats64) -> Integers64:
         too_large: Integers64 = np.sum((scaled < self.lowest) | (scaled > self.highest), axis=-1, dtype=np.int64)
         return too_large
+
+    def _clipped(self, scaled: Floats64) -> Integers64:
+        return np.clip(scaled, self.lowest, self.highest, out=scaled).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -247,12 +263,13 @@ def operands(
             f"found {number_format.bits}"
         )
     fraction_bits = number_format.activation_fraction_bits
+    codes, saturated = number_format.codes_and_saturated(activations, fraction_bits)
     return Operands(
         codebook=number_format.codes(layer.codebook, number_format.weight_fraction_bits),
-        activations=number_format.codes(activations, fraction_bits),
+        activations=codes,
         one=int(number_format.codes(1.0, fraction_bits)),
         number_format=number_format,
-        saturated_activations=number_format.saturated(activations, fraction_bits),
+        saturated_activations=saturated,
         free_bias=(
             None
             if layer.free_bias is None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.batch import PER_INPUT, BatchResult, CountsPerInput, simulate_batch
+from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, compute_batch, simulate_batch
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint
 from sim.memory import shortfalls
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from traces.graph.stored import StoredLayer
 
 CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+_OUTPUT_COUNTS = ("overflows", "saturated_activations")
 _LEAST_SHARED = 2**16  # values of a batch that is worth several threads
 #: Energy of 32-bit floating-point operations at 45 nm, in pJ. Source: Horowitz, ISSCC 2014, as in Table I of EIE.
 HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ = 0.9, 3.7
@@ -171,6 +172,23 @@ class NetworkResult:
         return macs / (int(self.cycles.sum()) * self.config.num_pes)
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkOutputs:
+    """Outputs of a network in an array's arithmetic.
+
+    Attributes
+    ----------
+    output : numpy.ndarray or dict of str to numpy.ndarray
+        Output [inputs, ...]; by name if there are several.
+    overflows, saturated_activations : numpy.ndarray
+        Additions of all layers that overflowed, and activations too large for the layer's format, int64 [inputs].
+    """
+
+    output: Any
+    overflows: Integers64
+    saturated_activations: Integers64
+
+
 def simulate_network(
     network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[CompressedLayer | PackedLayer],
     inputs: Any,
@@ -223,45 +241,52 @@ def simulate_network(
     Each vector that a weight is multiplied with is one run of the array: a position of a convolution, a step of a
     sequence, a token. The array adds a layer's bias, as in `simulate`. All other operations, and products whose weights
     are not compressed, run in ONNX Runtime in floating point. The outputs of every product are compared with those of
-    ONNX Runtime on the same decoded weights and activations. In fixed point, each layer has one format in all its calls,
-    and the array's results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors and outputs are in
+    ONNX Runtime on the same decoded weights and activations. In fixed point, each layer has one format, and the array's
+    results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors and outputs are in
     memory at a time, but at least those of one input.
     """
     compressed, given = compressed_network(network)
     config = config or wide_enough(ArrayConfig(), compressed)
     opened = compressed.network
     feeds = opened.bind(inputs)
-    if number_formats is not None:
-        check_formats(number_formats, config, compressed.stored_layers)
-    elif config.precision != "float":
-        number_formats = fit_formats(compressed, feeds, config, state=state)
     run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config, number_formats)
-    total = opened.num_inputs(feeds)
-    parts: list[dict[str, Any]] = []
-    if state:
-        from traces.graph.inputs import first_state
-
-        current = first_state(opened, feeds, state)
-        feeds = {name: values for name, values in feeds.items() if name not in state}
-        for place in range(total):
-            one = opened.part({**feeds, **current}, place, place + 1)
-            one |= current
-            parts.append(run.chunk(one, 1))
-            current = {name: np.asarray(parts[-1][output]) for name, output in state.items()}
-            after_input()
-    else:
-        size = run.inputs_at_once(feeds, total)
-        for begin in range(0, total, size):
-            count = min(size, total - begin)
-            parts.append(run.chunk(opened.part(feeds, begin, begin + count), count))
-            for _ in range(count):
-                after_input()
-    outputs = _joined(opened, parts)
+    output = run.all_inputs(feeds, state, after_input)
     off_array = run.off_array()
     host = None if host_lanes is None else _host_costs(off_array, host_lanes)
-    output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
     difference = max((each.relative for each in run.of_outputs.values()), default=0.0)
     return NetworkResult(config, run.costs(), output, difference, off_array, host)
+
+
+def compute_network(
+    network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[CompressedLayer | PackedLayer],
+    inputs: Any,
+    config: ArrayConfig,
+    *,
+    number_formats: NumberFormats | None = None,
+    after_input: Callable[[], object] = lambda: None,
+) -> NetworkOutputs:
+    """Return the outputs of `simulate_network` alone, for the accuracy on many inputs in about half the time.
+
+    Parameters
+    ----------
+    network, inputs, config, number_formats, after_input
+        Those of `simulate_network`.
+
+    Returns
+    -------
+    NetworkOutputs
+        The same outputs, bit by bit; nothing is counted or compared.
+
+    Raises
+    ------
+    InputError
+        As `simulate_network` does.
+    """
+    compressed, given = compressed_network(network)
+    feeds = compressed.network.bind(inputs)
+    run = _Run(compressed.network, compressed.stored_layers, given, config, number_formats, counted=False)
+    output = run.all_inputs(feeds, None, after_input)
+    return NetworkOutputs(output, run.total("overflows"), run.total("saturated_activations"))
 
 
 def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
@@ -314,10 +339,13 @@ class _Run:
         stored: Mapping[str, StoredLayer],
         packed: Mapping[str, Sequence[PackedLayer]],
         config: ArrayConfig,
-        number_formats: NumberFormats | None,
+        number_formats: NumberFormats | None = None,
+        counted: bool = True,
     ) -> None:
+        if number_formats is not None:
+            check_formats(number_formats, config, stored)
         self._network, self._stored, self._config = network, stored, config
-        self._formats = number_formats
+        self._formats, self._counted = number_formats, counted
         self._packed: dict[str, list[PackedLayer]] = {name: list(groups) for name, groups in packed.items()}
         self._flat: FlatNetwork | None = None
         self._layers: dict[str, NetworkLayer] = {}
@@ -325,6 +353,39 @@ class _Run:
         self._differences: dict[str, Difference] = {}
         self.of_outputs: dict[str, Difference] = {}
         self._first: Mapping[str, Numbers] | None = None
+
+    def all_inputs(
+        self, feeds: Mapping[str, Numbers], state: Mapping[str, str] | None, after_input: Callable[[], object]
+    ) -> Any:
+        """Run all inputs, and return the output, or the outputs by name if there are several."""
+        opened = self._network
+        if self._formats is None and self._config.precision != "float":
+            from traces.graph.compressed import CompressedNetwork
+
+            compressed = CompressedNetwork(opened, self._stored)
+            self._formats = fit_formats(compressed, feeds, self._config, state=state)
+        total = opened.num_inputs(feeds)
+        parts: list[dict[str, Any]] = []
+        if state:
+            from traces.graph.inputs import first_state
+
+            current = first_state(opened, feeds, state)
+            feeds = {name: values for name, values in feeds.items() if name not in state}
+            for place in range(total):
+                one = opened.part({**feeds, **current}, place, place + 1)
+                one |= current
+                parts.append(self.chunk(one, 1))
+                current = {name: np.asarray(parts[-1][output]) for name, output in state.items()}
+                after_input()
+        else:
+            size = self.inputs_at_once(feeds, total)
+            for begin in range(0, total, size):
+                count = min(size, total - begin)
+                parts.append(self.chunk(opened.part(feeds, begin, begin + count), count))
+                for _ in range(count):
+                    after_input()
+        outputs = _joined(opened, parts)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
@@ -406,13 +467,14 @@ class _Run:
             for name in {flat.layers[flat.layer_of_part[id(part)]].name for part in product.parts}:
                 self._differences.setdefault(name, Difference()).join(difference)
 
-        outputs = flat.program.run(feeds, multiply, compare)
-        from traces.graph.layers import whole_session
-
-        expected = whole_session(self._network).run(feeds)
-        for name, value in outputs.items():
-            self.of_outputs.setdefault(name, Difference()).add(value, expected[name])
+        outputs = flat.program.run(feeds, multiply, compare if self._counted else None)
         self._chunks.append((count, counts))
+        if self._counted:
+            from traces.graph.layers import whole_session
+
+            expected = whole_session(self._network).run(feeds)
+            for name, value in outputs.items():
+                self.of_outputs.setdefault(name, Difference()).add(value, expected[name])
         return outputs
 
     def _format_of(self, name: str) -> FixedPoint | None:
@@ -425,18 +487,21 @@ class _Run:
         config = self._config
         shares = min(processors(), vectors.shape[1]) if vectors.size > _LEAST_SHARED else 1
 
-        def of_group(number: int) -> list[BatchResult]:
+        run_batch: Callable[..., BatchResult | BatchOutputs] = simulate_batch if self._counted else compute_batch
+        names = PER_INPUT if self._counted else _OUTPUT_COUNTS
+
+        def of_group(number: int) -> list[BatchResult | BatchOutputs]:
             parts = np.array_split(vectors[number], shares)
             return list(
-                _threads().map(lambda part: simulate_batch(groups[number], part, config, number_format), parts)
+                _threads().map(lambda part: run_batch(groups[number], part, config, number_format), parts)
                 if shares > 1
-                else [simulate_batch(groups[number], vectors[number], config, number_format)]
+                else [run_batch(groups[number], vectors[number], config, number_format)]
             )
 
         batches = [of_group(number) for number in range(len(groups))]
         return [
             (
-                {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_INPUT},
+                {name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
                 np.concatenate([part.output for part in parts]),
             )
             for parts in batches
@@ -449,6 +514,14 @@ class _Run:
         assert self._flat is not None
         assert self._first is not None
         return off_array(self._flat, self._first, 1)
+
+    def total(self, name: str) -> Integers64:
+        """Return the sum of a count over all layers, int64 [inputs]."""
+        sums = [
+            sum((of_layer[name] for of_layer in counts.values()), start=np.zeros(count, dtype=np.int64))
+            for count, counts in self._chunks
+        ]
+        return np.concatenate(sums)
 
     def costs(self) -> list[LayerCosts]:
         """Return the counts of each layer over all inputs."""
@@ -536,7 +609,7 @@ def _sums(counts: Sequence[Mapping[str, Integers64]], inputs: int) -> dict[str, 
     """Sum the counts over groups and vectors, [inputs] each."""
     return {
         name: np.sum([of_group[name].reshape(inputs, -1).sum(axis=1) for of_group in counts], axis=0)
-        for name in PER_INPUT
+        for name in counts[0]
     }
 
 

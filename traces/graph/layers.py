@@ -467,7 +467,7 @@ def record(
 
 
 Calls = dict[str, list[tuple[Floats, Floats]]]
-"""For each layer by name, the vectors [groups, vectors, columns] and the outputs [groups, vectors, rows] of each call."""
+"""Vectors [groups, vectors, columns] and outputs [groups, vectors, rows] of each call, for each layer by name."""
 
 
 def calls_by_input(
