@@ -16,6 +16,7 @@ from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, comp
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint
 from sim.memory import shortfalls
+from sim.network_source import compressed_network
 from sim.number_formats import NumberFormats, check_formats, fit_formats, format_of
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
@@ -293,41 +294,6 @@ def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
     """Return the array with codes as wide as the widest of the network, if its own are narrower."""
     widest = max((layer.weight_bits for layer in network.layers), default=0)
     return replace(config, weight_bits=widest) if widest > config.weight_bits else config
-
-
-def compressed_network(network: Any) -> tuple[CompressedNetwork, dict[str, list[PackedLayer]]]:
-    """Return anything that `simulate_network` takes as a compressed network, and the layers of it that are packed.
-
-    Raises
-    ------
-    InputError
-        If it is no compressed network, or a container without a graph.
-    """
-    from traces.graph.compressed import CompressedNetwork
-
-    if isinstance(network, str | os.PathLike):
-        from compress import CompressedModel
-
-        network = CompressedModel.load(network)
-    if isinstance(network, CompressedNetwork):
-        return network, {}
-    if hasattr(network, "stored_layers"):
-        return CompressedNetwork(network.network, network.stored_layers), {}
-    try:
-        layers = list(network)
-    except TypeError:
-        raise InputError(
-            f"network must be a CompressedModel, the path of a container, or a list of layers; found "
-            f"{type(network).__name__}; compress a module or an ONNX file first"
-        ) from None
-    others = [layer for layer in layers if not isinstance(layer, CompressedLayer | PackedLayer)]
-    if others:
-        raise InputError(
-            f"network must be a list of CompressedLayers or PackedLayers; found {type(others[0]).__name__}"
-        )
-    plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
-    packed = {layer.layer.name: [layer] for layer in layers if isinstance(layer, PackedLayer)}
-    return CompressedNetwork.of_layers(plain), packed
 
 
 class _Run:

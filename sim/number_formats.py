@@ -15,6 +15,7 @@ import numpy as np
 
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Ranges, format_of_ranges
+from sim.network_source import compressed_network
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
 
@@ -68,7 +69,6 @@ def fit_formats(
     Activations and outputs are those of the network in floating point. The spare bit of an accumulator is for partial
     sums and for errors of the layers before; the simulation counts what exceeds it.
     """
-    from sim.network import compressed_network
     from traces.graph.layers import calls_by_input, resolve
     from traces.graph.stored import array_matrices
 
