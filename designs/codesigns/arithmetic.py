@@ -9,20 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import numpy as np
 
 from compress import CompressedModel
 from compress.planning.preparation import MOST_ANALYSED
 from designs.codesigns.trained_network import TrainedNetwork
+from designs.network_outputs import named_outputs
 from designs.space import Space
 from sim import ArrayConfig, FixedPoint, compute_network, fit_formats
 from sim.config import Precision
 from sim.network import NetworkOutputs, wide_enough
-from traces import CompressedNetwork, InputError, Network
+from traces import CompressedNetwork
 from traces.arrays import Floats, Integers64, Numbers
-from traces.graph.layers import output_axes
 
 CALIBRATION_INPUTS = MOST_ANALYSED
 """Most inputs of the pool that formats are fitted to: those that were analysed."""
@@ -95,49 +92,3 @@ class NetworkArithmetic:
         array = wide_enough(ArrayConfig(precision=precision), CompressedNetwork(model.network, model.stored_layers))
         found = compute_network(model, dict(inputs), array, number_formats=formats, after_input=after_input)
         return named_outputs(model.network, found.output, len(found.overflows), self.original), found
-
-
-def named_outputs(network: Network, output: Any, inputs: int, original: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Return outputs of a graph as the original network gives them.
-
-    Parameters
-    ----------
-    network : Network
-        Network of the graph.
-    output : array or mapping of str to array
-        Its output, or its outputs by name.
-    inputs : int
-        Number of inputs.
-    original : mapping of str to array [inputs, ...]
-        Outputs of the original network on any inputs, in the order of the graph's.
-
-    Returns
-    -------
-    dict of str to array [inputs, ...]
-        The outputs by the original's names, with the inputs on the first axis.
-
-    Raises
-    ------
-    InputError
-        If number or shapes of the outputs differ from the original's.
-    """
-    given = output if isinstance(output, Mapping) else {network.outputs[0]: output}
-    axes = output_axes(network)
-    has_axis = any(entry.batch_axis is not None for entry in network.inputs)
-    values = [_inputs_first(given[name], axes[name], inputs) if has_axis else given[name][None] for name in given]
-    shapes = [each.shape[1:] for each in values]
-    expected = [each.shape[1:] for each in original.values()]
-    if shapes != expected:
-        raise InputError(
-            f"{network.name}: the graph must have the outputs of the original network, "
-            f"{', '.join(f'{name} {list(each.shape[1:])}' for name, each in original.items())} for each input; found "
-            f"{', '.join(f'{name} {list(shape)}' for name, shape in zip(given, shapes, strict=True))}; its loss in "
-            f"fixed point cannot be measured, so take precision='float'"
-        )
-    return dict(zip(original, values, strict=True))
-
-
-def _inputs_first(values: Floats, axis: int, inputs: int) -> Floats:
-    """Return an output with the axis of the inputs in front; several places of one input stay an axis of their own."""
-    part = np.moveaxis(values.reshape(*values.shape[:axis], inputs, -1, *values.shape[axis + 1 :]), axis, 0)
-    return part.squeeze(axis + 1) if part.shape[axis + 1] == 1 else part

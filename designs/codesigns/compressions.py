@@ -20,7 +20,7 @@ from compress.modules import plain_module, weight_units
 from compress.planning.analysis_folder import digest_of_arrays
 from compress.planning.knapsack import choose
 from compress.planning.layer_compression import layer_file_bytes
-from compress.planning.losses import AUTO, Loss, LossFunction, choose_loss
+from compress.planning.losses import AUTO, Loss, LossFunction
 from compress.planning.outputs import run_outputs
 from compress.planning.plan import Candidate, Choice, Tolerance
 from compress.planning.planner import Planner
@@ -28,6 +28,7 @@ from compress.planning.preparation import make_planner
 from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import RECORDED_INPUTS, ArrayCost, ChosenLayer
 from designs.codesigns.trained_network import TrainedNetwork
+from designs.network_outputs import loss_between
 from designs.sweeps.recorded import LARGEST_ERROR
 from sim.config import Precision
 from traces import CompressedLayer, InputError, Inputs
@@ -453,15 +454,7 @@ class _Work:
 
 def _loss_of(network: TrainedNetwork, judged: Inputs, loss: str | LossFunction, labelled: bool) -> Loss:
     """Return the loss of a co-design, checked on some inputs."""
-    outputs = run_outputs(network.module, judged)
-    if loss == AUTO:
-        chosen = choose_loss(judged, outputs, labelled, network.graph)
-        taken = replace(chosen, name="answers") if chosen.name == "kl" else chosen
-    else:
-        taken = Loss.of(loss, labelled)
-        if labelled and taken.name != "accuracy":
-            raise InputError(f"labels have no effect on the loss {taken.name}; leave them out, or take accuracy")
-    return taken.check("the network's outputs", outputs, judged.differ)
+    return loss_between(judged, run_outputs(network.module, judged), loss, labelled, network.graph)
 
 
 def _calibrated_candidates(planner: Planner, loss: Loss, most_loss: float) -> list[list[Candidate]]:
