@@ -113,7 +113,8 @@ class ArrayCost:
     Raises
     ------
     InputError
-        If the network cannot be traced, or none of its compressed layers is multiplied with activations.
+        If the network cannot be traced, none of its compressed layers is multiplied with activations, or the array is
+        in fixed point: a plan measures its loss in floating point.
     """
 
     def __init__(
@@ -126,6 +127,12 @@ class ArrayCost:
         units: Sequence[WeightUnit] | None = None,
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
+        if self.array.precision != "float":
+            raise InputError(
+                f"a plan measures its loss in floating point, so the array of its costs must have precision='float'; "
+                f"found {self.array.precision!r}; take designs.codesign or designs.fleet with this precision in the "
+                f"space, which measure losses in the array's arithmetic"
+            )
         self.network, self._stored = _opened(network, inputs, most_inputs, units)
         feeds = self.network.part(self.network.bind(inputs), 0, most_inputs)
         total = self.network.num_inputs(feeds)

@@ -57,13 +57,10 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
             f"{lost.low:.4g} to {lost.high:.4g} for inputs to come (confidence level {LOSS_LEVEL:.0%}): "
             f"{run.lost.loss.description}"
         )
-    print_outputs(result)
     if run.formats_from:
         remedy = "; give others with --calibration, so that accuracy is that of new inputs"
-        print(
-            f"            The formats are fitted to {run.formats_from}"
-            f"{remedy if run.formats_from == FITTED_TO_SAME else ''}."
-        )
+        print(f"Formats:    fitted to {run.formats_from}{remedy if run.formats_from == FITTED_TO_SAME else ''}")
+    print_outputs(result)
     print()
     console().print(_layers(result, advice))
     print(f"\nBottleneck: {_bottleneck(result, advice)}\n")
