@@ -82,22 +82,23 @@ def fit_formats(
 
     matrices: dict[str, list[CompressedLayer]] = {}
     ranges: dict[str, Ranges] = {}
-    for flat, calls_by_layer in calls_by_input(compressed.network, feeds, resolved, state):
-        for number in flat.on_array:
-            layer = flat.layers[number]
-            if layer.name not in matrices:
-                stored = compressed.stored_layers[layer.weight]
-                matrices[layer.name] = array_matrices(layer, stored, flat.biases[number])
-                ranges[layer.name] = Ranges()
-        for name, calls in calls_by_layer.items():
-            for vectors, outputs in calls:
-                if not np.isfinite(vectors).all():
-                    raise InputError(
-                        f"layer {name!r}: every activation of the calibration inputs must be finite; found "
-                        f"{vectors[~np.isfinite(vectors)][0]}; leave out the input that causes it"
-                    )
-                ranges[name] |= Ranges.of(vectors, outputs)
-        after_input()
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused, or takes the largest range
+        for flat, calls_by_layer in calls_by_input(compressed.network, feeds, resolved, state):
+            for number in flat.on_array:
+                layer = flat.layers[number]
+                if layer.name not in matrices:
+                    stored = compressed.stored_layers[layer.weight]
+                    matrices[layer.name] = array_matrices(layer, stored, flat.biases[number])
+                    ranges[layer.name] = Ranges()
+            for name, calls in calls_by_layer.items():
+                for vectors, outputs in calls:
+                    if not np.isfinite(vectors).all():
+                        raise InputError(
+                            f"layer {name!r}: every activation of the calibration inputs must be finite; found "
+                            f"{vectors[~np.isfinite(vectors)][0]}; leave out the input that causes it"
+                        )
+                    ranges[name] |= Ranges.of(vectors, outputs)
+            after_input()
     return {name: format_of_ranges(matrices[name], of, config.activation_bits) for name, of in ranges.items()}
 
 

@@ -1,8 +1,8 @@
 """Accuracy of networks in the array's arithmetic: floating point, and fixed point of 32, 16 and 8 bits.
 
 EIE's Fig 10 shows AlexNet on ImageNet, which is not available here. Ours shows the LeNets of the containers on MNIST,
-or the main job's network on scikit-learn's digits. Products and sums are rounded as in `sim.fixed_point`. Number formats
-are fitted to training images, so that test images may saturate and overflow.
+or the main job's network on scikit-learn's digits. Products and sums are rounded as in `sim.fixed_point`. Number
+formats are fitted to training images, so that test images may saturate and overflow.
 """
 
 from __future__ import annotations
