@@ -130,6 +130,8 @@ def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) ->
         ),
         "accuracy": 0.95 - figures.get("accuracy_loss", math.nan),
         "test_accuracy": math.nan,
+        "overflows": 0.0,
+        "saturated_activations": 0.0,
         "output_difference": 1e-7,
         "keeps_bounds": number % 3 != 2,
         "on_front": number % 3 == 0,

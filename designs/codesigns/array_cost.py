@@ -116,8 +116,8 @@ class ArrayCost:
     Raises
     ------
     InputError
-        If the network cannot be traced, none of its compressed layers is multiplied with activations, or the array
-        does not reach its clock.
+        If the network cannot be traced, none of its compressed layers is multiplied with activations, the array does
+        not reach its clock, or it is in fixed point: a plan measures its loss in floating point.
     """
 
     def __init__(
@@ -130,6 +130,12 @@ class ArrayCost:
         units: Sequence[WeightUnit] | None = None,
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
+        if self.array.precision != "float":
+            raise InputError(
+                f"a plan measures its loss in floating point, so the array of its costs must have precision='float'; "
+                f"found {self.array.precision!r}; take designs.codesign or designs.fleet with this precision in the "
+                f"space, which measure losses in the array's arithmetic"
+            )
         excess = clock_excess(self.array)
         if excess:
             raise InputError(f"the array cannot be built: {excess}; lower the clock, or its lines and SRAMs")

@@ -26,6 +26,7 @@ import optuna
 import pyarrow as pa
 from optuna.trial import TrialState
 
+from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE, verified_row
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
@@ -55,7 +56,7 @@ from designs.space import Space
 from traces import InputError
 from traces.arrays import Floats64
 from traces.pareto import non_dominated
-from traces.shell.progress import progress_bar
+from traces.shell.progress import Progress
 
 ANALYSIS_FOLDER = "analysis"
 _STARTUP = 5  # random trials per parameter; with fewer, TPE may settle too early
@@ -112,7 +113,7 @@ def codesign(
     """
     search, folder = search or Search(), Path(folder)
     kept_analysis = folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis
-    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, kept_analysis)
+    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, space, kept_analysis)
     problem = CodesignProblem(analysis, space, search)
     if fresh:
         remove_study(folder, storage, name)
@@ -127,11 +128,20 @@ def codesign(
 
 
 def analysed(
-    network: TrainedNetwork, search: Search, folder: str | os.PathLike[str] | None = None
+    network: TrainedNetwork, search: Search, space: Space, folder: str | os.PathLike[str] | None = None
 ) -> CompressionAnalysis:
-    """Return the analysis for a search, kept in a folder; its limits go up to 1.5 times the bound on the loss."""
+    """Return the analysis for a search of a space, kept in a folder.
+
+    Its limits go up to 1.5 times the bound on the loss. Plans are measured in each precision of the space.
+    """
     return analyse_compression(
-        network, 1.5 * (search.most_loss or 0.1), search.seed, search.loss, search.sampling_error, folder
+        network,
+        1.5 * (search.most_loss or 0.1),
+        search.seed,
+        search.loss,
+        search.sampling_error,
+        folder,
+        fixed_precisions(space),
     )
 
 
@@ -330,13 +340,13 @@ def verified_front(
     members = [numbered[on_front[at]] for at in spread_out(box.places(costs[on_front]), problem.search.verify)]
     verification = Verification(problem, folder / "front", fine_tune)
     rows, layers_by_digest = [], {}
-    with progress_bar("verifying designs", len(members)) as advance:
-        for number, point in members:
-            record = verification(point)
+    with Progress("verifying designs", "inputs", len(members) * verification.num_inputs) as progress:
+        for place, (number, point) in enumerate(members, start=1):
+            record = verification(point, progress.advance)
+            progress.advance(place * verification.num_inputs - progress.done)
             rows.append(_front_row(number, point, record))
             key = {"trial": number, "digest": point.digest}
             layers_by_digest[point.digest] = [key | layer for layer in record["layers"]]
-            advance()
     feasible = np.array([row["keeps_bounds"] for row in rows])
     measured = np.array([[row[f"measured_{name}"] for name in objectives] for row in rows])
     optimal = np.zeros(len(rows), dtype=bool)
@@ -386,6 +396,8 @@ def _front_row(number: int, point: CodesignPoint, record: dict[str, Any]) -> dic
         **verified_row(point, measured, record),
         "accuracy": record["accuracy"],
         "test_accuracy": record["test_accuracy"],
+        "overflows": record["overflows"],
+        "saturated_activations": record["saturated_activations"],
         "output_difference": record["output_difference"],
         "keeps_bounds": measured.feasible,
         "on_front": False,

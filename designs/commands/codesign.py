@@ -80,7 +80,7 @@ def codesign(
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
     kept_in = out / ANALYSIS_FOLDER if analysis is None else analysis
     with if_interrupted(f"the analysis so far is kept in {kept_in}; the same command continues it"):
-        network_analysis = analysed(trained, search, kept_in)
+        network_analysis = analysed(trained, search, arrays, kept_in)
     print_network({"network": network_origin(network_analysis)})
     with if_interrupted(f"finished trials are kept in {out}; the same command continues the search"):
         table = search_together(network_analysis, arrays, search, out, storage, name, tuning, fresh)

@@ -8,7 +8,8 @@ import numpy as np
 from rich.table import Table
 
 from designs.sweeps.advice import Advice
-from designs.sweeps.network_run import NetworkRun
+from designs.sweeps.network_run import FITTED_TO_SAME, NetworkRun
+from designs.sweeps.original import LOSS_LEVEL
 from sim import Energy
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
@@ -49,6 +50,16 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     if run.accuracy is not None:
         print(f"Accuracy:   {run.accuracy:.1%} on these inputs")
+    if run.lost is not None:
+        lost = run.lost.of_inputs
+        print(
+            f"Loss:       {lost.mean:.4g} on these inputs in the array's arithmetic ({result.config.precision}), "
+            f"{lost.low:.4g} to {lost.high:.4g} for inputs to come (confidence level {LOSS_LEVEL:.0%}): "
+            f"{run.lost.loss.description}"
+        )
+    if run.formats_from:
+        remedy = "; give others with --calibration, so that accuracy is that of new inputs"
+        print(f"Formats:    fitted to {run.formats_from}{remedy if run.formats_from == FITTED_TO_SAME else ''}")
     print_network_memories(result)
     print_outputs(result)
     print()

@@ -190,6 +190,16 @@ def print_outputs(result: NetworkResult) -> None:
         f"Outputs:    every product is within {result.largest_difference:.1e} of ONNX Runtime's on the same weights "
         f"and activations, {worst.name} differs most; the network's outputs are within {result.output_difference:.1e}"
     )
+    if result.number_formats:
+        formats = [
+            f"{name} {each.weight_fraction_bits}, {each.activation_fraction_bits}, {each.accumulator_fraction_bits}"
+            for name, each in result.number_formats.items()
+        ]
+        print(
+            f"Arithmetic: {result.config.precision}, with {result.overflows.mean():,.1f} overflows and "
+            f"{result.saturated_activations.mean():,.1f} saturated activations per input; bits behind the point of "
+            f"weights, activations and sums: {'; '.join(formats)}"
+        )
     operators = [
         f"{each.count:,} {name} ({each.elements:,} values{f', {each.macs:,} MACs' if each.macs else ''})"
         for name, each in result.off_array.items()

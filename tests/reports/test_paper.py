@@ -162,7 +162,8 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
 def test_lenet_5_on_the_array_in_32_bits_is_right_as_often_as_its_container_is(data: Path, tmp_path: Path) -> None:
     images = load_idx_folder(real_file(data, "mnist"))
     network = lenet_network("lenet_5", CompressedModel.load(CONTAINERS / "lenet_5.dc"))
-    labelled = LabelledNetwork("lenet_5", network, images.test_images[:40], images.test_labels[:40])
+    tested = images.test_images[:40], images.test_labels[:40]
+    labelled = LabelledNetwork("lenet_5", network, *tested, images.train_images[:40])
     run_precisions(tmp_path / "precision.parquet", [labelled])
     rows = read_results(tmp_path / "precision.parquet", PRECISION_COLUMNS)[0].to_pylist()
     accuracy = {row["precision"]: row["accuracy"] for row in rows}

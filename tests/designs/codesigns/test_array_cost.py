@@ -175,6 +175,13 @@ def test_a_layer_of_another_network_is_refused() -> None:
         cost(layer_from_matrix("0", np.ones((8, 4))), 4)
 
 
+def test_a_plan_for_an_array_in_fixed_point_is_refused() -> None:
+    module = torch.nn.Linear(8, 4)
+    sentence = "must have precision='float'; found 'fixed-16'; take designs.codesign or designs.fleet with this"
+    with pytest.raises(InputError, match=sentence):
+        ArrayCost(module, drawn(8), ArrayConfig(precision="fixed-16"))
+
+
 def test_weights_that_serve_several_vectors_must_fit_alone() -> None:
     module, inputs = NETWORKS["sequence"]
     layer = layer_from_matrix("weight", np.ones((6, 10)))
