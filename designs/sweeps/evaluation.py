@@ -18,6 +18,7 @@ from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
 from sim.batch import CountsPerInput
+from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import block_energies
 from sim.memory import blocks_of, shortfalls
 from traces import InputError
@@ -136,7 +137,9 @@ def _table(layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequenc
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def energies_pj(
+    array: ArrayConfig, counts: npt.NDArray[np.float64], constants: Constants = NOMINAL
+) -> npt.NDArray[np.float64]:
     """Return energies in pJ [blocks, layers] of one design from COUNTS [layers, counts]; both are means per input."""
     mean = {name: counts[:, number] for name, number in _PLACE.items()}
     energies = block_energies(
@@ -147,6 +150,7 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
         mean["processed_entries"],
         mean["useful_macs"],
         mean["dram_bytes"],
+        constants=constants,
     )
     return np.stack([energies[name] for name in ENERGIES])
 
