@@ -147,4 +147,4 @@ def _short(value: Any) -> str:
 
 def _wide_console() -> Console:
     """Return a console whose lines hold a design with all its figures in a file or a pipe."""
-    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=240)
+    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=280)
