@@ -139,7 +139,7 @@ def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) ->
         "output_difference": 1e-7,
         "keeps_bounds": number % 3 != 2,
         "on_front": number % 3 == 0,
-        "front_share": math.nan,
+        "front_share": None,
         "same_as": "",
     }
 

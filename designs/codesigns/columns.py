@@ -54,7 +54,8 @@ FRONT_COLUMNS = [
         pa.float64(),
         "1",
         "share of draws of the cost model's constants in which the design keeps all bounds and no other verified "
-        "design dominates it; nan if none are drawn",
+        "design dominates it; null if none are drawn",
+        True,
     ),
     Column(
         "same_as",

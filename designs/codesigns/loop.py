@@ -12,7 +12,6 @@ The front is the set of Pareto-optimal designs; a member is one of them. Files i
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import shutil
 import time
@@ -408,6 +407,6 @@ def _front_row(number: int, point: CodesignPoint, record: dict[str, Any]) -> dic
         "output_difference": record["output_difference"],
         "keeps_bounds": measured.feasible,
         "on_front": False,
-        "front_share": math.nan,
+        "front_share": None,
         "same_as": "",
     }

@@ -149,7 +149,7 @@ def _verified(study: StudyResults) -> list[Row]:
             },
             "accuracy": _number(row["accuracy"]),
             "test_accuracy": _number(row["test_accuracy"]),
-            "front_share": _number(row["front_share"]),
+            "front_share": row["front_share"],
             "same_as": row["same_as"] or row["digest"],
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),

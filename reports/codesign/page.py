@@ -185,9 +185,9 @@ def _uncertainty(data: CodesignData) -> str:
     return (
         f"In {data.draws:,} draws of the constants of energy, area and clock, each by its uncertainty, "
         f"{len(front):,} of {_count(data, FRONT):,} designs of the front can be told apart. An objective tells two "
-        f"designs apart if it differs by more than {TOLERANCE:.0%} in at least {CERTAINTY:.0%} of the draws; a loss does "
-        f"so only if its measured intervals do not overlap, too. Of designs that cannot be told apart, the one that is "
-        f"most often on the front stands for the others."
+        f"designs apart if it differs by more than {TOLERANCE:.0%} in at least {CERTAINTY:.0%} of the draws; a loss "
+        f"does so only if its measured intervals do not overlap, too. Of designs that cannot be told apart, the one "
+        f"that is most often on the front stands for the others."
     )
 
 

@@ -246,13 +246,13 @@ def test_a_finished_study_gets_shares_of_draws_from_its_records(
     shutil.copytree(finished[0], folder)
     records = {path: path.stat().st_mtime_ns for path in (folder / "front").iterdir()}
     known, trials = finished[1].to_pylist(), len(finished_trials(folder))
-    assert all(math.isnan(row["front_share"]) and not row["same_as"] for row in known)
+    assert all(row["front_share"] is None and not row["same_as"] for row in known)
     drawn = codesign(analysis, SPACE, SMALL, folder, uncertain=20).to_pylist()
     assert {path: path.stat().st_mtime_ns for path in (folder / "front").iterdir()} == records
     assert len(finished_trials(folder)) == trials
     standing = {row["digest"]: row for row in drawn}
     for row, before in zip(drawn, known, strict=True):
-        assert row | {"front_share": 0.0, "same_as": ""} == before | {"front_share": 0.0}
+        assert row | {"front_share": None, "same_as": ""} == before
         assert 0 <= row["front_share"] <= standing[row["same_as"]]["front_share"]
         assert standing[row["same_as"]]["same_as"] == row["same_as"]
     assert max(row["front_share"] for row in drawn) > 0
