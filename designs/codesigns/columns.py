@@ -53,6 +53,21 @@ FRONT_COLUMNS = [
     Column("output_difference", pa.float64(), "1", "of the array's outputs from the same network's in floating point"),
     Column("keeps_bounds", pa.bool_(), "", "true if all bounds are kept, as measured"),
     Column("on_front", pa.bool_(), "", "true if no other verified design dominates it, as measured"),
+    Column(
+        "front_share",
+        pa.float64(),
+        "1",
+        "share of draws of the cost model's constants in which the design keeps all bounds and no other verified "
+        "design dominates it; null if none are drawn",
+        True,
+    ),
+    Column(
+        "same_as",
+        pa.string(),
+        "",
+        "digest of the design that stands for it, from which no objective tells it apart in the draws; its own if it "
+        "stands for itself, empty if none are drawn",
+    ),
 ]
 TRIAL_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial"),

@@ -135,6 +135,11 @@ def _mean(products: Sequence[LayerCosts], name: str) -> float:
     return float(sum(np.mean(getattr(product, each)) for product in products for each in names))
 
 
+def counts_of_rows(rows: Sequence[Mapping[str, Any]]) -> Floats64:
+    """Return COUNTS per input, mean, [layers, counts], of rows of LAYER_COLUMNS."""
+    return np.array([[row[name] for name in COUNTS] for row in rows], dtype=np.float64).reshape(len(rows), len(COUNTS))
+
+
 def layer_rows(
     candidates: Mapping[str, Candidate],
     cost: ArrayCost,

@@ -29,6 +29,7 @@ from sim.observe.cycles import CYCLE_CLASSES
 
 Row = dict[str, Any]
 BAR_PIXELS = 24
+FRONT_SHARE = "draws on the front, %"
 _KINDS = {  # each kind differs in colour and in shape
     FRONT: ("#2589CC", "circle"),
     DOMINATED: ("#C98A00", "square"),
@@ -82,6 +83,7 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
             alt.Tooltip("name:N", title="design"),
             alt.Tooltip("kind:N"),
             *(alt.Tooltip(f"{name}:Q", title=_title(name), format=_format(name)) for name in _figures(designs)),
+            *([alt.Tooltip("front_share:Q", title=FRONT_SHARE, format=".0%")] if _has_shares(designs) else []),
         ],
     )
     tried = base.transform_filter(_one_of(TRIED, TRIED_INFEASIBLE))
@@ -254,3 +256,7 @@ def _literal(names: Mapping[str, str]) -> str:
 def _figures(designs: Sequence[Row]) -> list[str]:
     """Return the figures that designs have."""
     return [name for name in LABELS if any(name in costs_of(design) for design in designs)]
+
+
+def _has_shares(designs: Sequence[Row]) -> bool:
+    return any(design["front_share"] is not None for design in designs)
