@@ -121,7 +121,7 @@ def standings(
         for draw, drawn in enumerate(constants):
             figures = {**design.point.figures, **drawn_figures(array, design.counts, drawn)}
             costs[draw, place] = [figures[name] for name in objectives]
-            broken = excesses(figures, lacking, design.point.design)
+            broken = dict(excesses(figures, lacking, design.point.design))
             broken["clock_mhz"] = array.clock_mhz / timing(array, drawn).highest_clock_mhz - 1
             feasible[draw, place] = all(excess <= 0 for excess in broken.values())
     feasible &= np.isfinite(costs).all(axis=2)
