@@ -49,8 +49,9 @@ class CodesignData:
         Values of the other settings.
     designs : list of dict
         Each has id, trial, kind, predicted, measured (None: not verified), accuracy (None: not verified, or outputs are
-        no answers), test_accuracy (None: no test images), settings and choices. Costs are by figure, settings by name,
-        choices [density, bits] by layer.
+        no answers), test_accuracy (None: no test images), overflows and saturated_activations per input (None: not
+        verified), settings, choices and number_formats. Costs are by figure, settings by name, choices [density, bits]
+        by layer, formats by product (none: floating point, or not verified).
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
@@ -138,8 +139,11 @@ def _verified(study: StudyResults) -> list[Row]:
             },
             "accuracy": _number(row["accuracy"]),
             "test_accuracy": _number(row["test_accuracy"]),
+            "overflows": row["overflows"],
+            "saturated_activations": row["saturated_activations"],
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
+            "number_formats": json.loads(row["number_formats"]),
         }
         for row in study.front.to_pylist()
     ]
@@ -156,11 +160,14 @@ def _tried(row: Row) -> Row:
         "loss_intervals": {"predicted": None, "measured": None},
         "accuracy": None,
         "test_accuracy": None,
+        "overflows": None,
+        "saturated_activations": None,
         "settings": {
             **{name: design["array"][name] for name in ARRAY_FIELDS},
             "row_assignment": design["row_assignment"],
         },
         "choices": design["choices"],
+        "number_formats": {},
     }
 
 

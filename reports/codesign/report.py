@@ -104,6 +104,7 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),
+            "number_formats": json.dumps(design["number_formats"]),
         }
         for design in data.designs
     ]
