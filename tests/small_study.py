@@ -21,7 +21,7 @@ from designs.codesigns.storage import open_storage
 from designs.codesigns.trials import ORIGIN, POINT, StudyTrial, trials_table
 from designs.design import Design
 from designs.results import provenance, table_of, write_results
-from sim import ArrayConfig
+from sim import ArrayConfig, FixedPoint
 
 BINS = 12
 
@@ -70,6 +70,7 @@ def write_study(
     refused: Sequence[str] = (),
     objectives: tuple[Figure, ...] = Search().objectives,
     same_as: Mapping[int, int] | None = None,
+    number_formats: Mapping[str, FixedPoint] | None = None,
 ) -> list[CodesignPoint]:
     """Write the result files of a study; return the points of its trials.
 
@@ -91,6 +92,8 @@ def write_study(
         Objectives of the study.
     same_as : mapping of int to int, optional
         Verified designs that other ones stand for, by number: constants were drawn. None: no constants were drawn.
+    number_formats : mapping of str to FixedPoint, optional
+        Formats of the verified designs, which then overflow 7.5 times per input.
     """
     loss = "output_error" if "output_error" in objectives else "accuracy_loss"
     search = Search(objectives, {loss: 0.08}, max(trials, 1), verify=max(verified, 1))
@@ -101,7 +104,11 @@ def write_study(
     folder.mkdir(parents=True, exist_ok=True)
     write_results(folder / TRIALS_FILE, trials_table(listed, search.objectives), origin)
     if verified:
-        front = [_front_row(number, found[number], (measured or {}).get(number, {})) for number in range(verified)]
+        of_design = measured or {}
+        front = [
+            _front_row(number, found[number], of_design.get(number, {}), number_formats or {})
+            for number in range(verified)
+        ]
         for number, row in enumerate(front if same_as is not None else []):
             standing = (same_as or {}).get(number, number)
             row |= {"front_share": 1 / (1 + number), "same_as": front[standing]["digest"]}
@@ -124,19 +131,21 @@ def write_journal(folder: Path, trials: int) -> None:
         study.add_trial(optuna.trial.create_trial(values=values, user_attrs={POINT: point.to_dict()}))
 
 
-def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) -> dict[str, Any]:
+def _front_row(
+    number: int, point: CodesignPoint, measured: dict[str, float], formats: Mapping[str, FixedPoint]
+) -> dict[str, Any]:
     figures = {name: value * 1.03 for name, value in point.figures.items()} | measured
     return {
         "trial": number,
         "digest": point.digest,
         **verified_row(
             point,
-            dataclasses.replace(point, figures=figures),
+            dataclasses.replace(point, figures=figures, number_formats=formats),
             {"predicted_loss": [0.005, 0.06], "measured_loss": [0.01, 0.04]},
         ),
         "accuracy": 0.95 - figures.get("accuracy_loss", math.nan),
         "test_accuracy": math.nan,
-        "overflows": 0.0,
+        "overflows": 7.5 if formats else 0.0,
         "saturated_activations": 0.0,
         "output_difference": 1e-7,
         "keeps_bounds": number % 3 != 2,

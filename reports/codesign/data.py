@@ -50,8 +50,9 @@ class CodesignData:
     designs : list of dict
         Each has id, trial, kind, predicted, measured (None: not verified), accuracy (None: not verified, or outputs are
         no answers), test_accuracy (None: no test images), front_share (None: no constants were drawn), same_as (its own
-        id, or that of the design that stands for it), settings and choices. Costs are by figure, settings by name,
-        choices [density, bits] by layer.
+        id, or that of the design that stands for it), overflows and saturated_activations per input (None: not
+        verified), settings, choices and number_formats. Costs are by figure, settings by name, choices [density, bits]
+        by layer, formats by product (none: floating point, or not verified).
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
@@ -151,8 +152,11 @@ def _verified(study: StudyResults) -> list[Row]:
             "test_accuracy": _number(row["test_accuracy"]),
             "front_share": row["front_share"],
             "same_as": row["same_as"] or row["digest"],
+            "overflows": row["overflows"],
+            "saturated_activations": row["saturated_activations"],
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
+            "number_formats": json.loads(row["number_formats"]),
         }
         for row in study.front.to_pylist()
     ]
@@ -171,11 +175,14 @@ def _tried(row: Row) -> Row:
         "test_accuracy": None,
         "front_share": None,
         "same_as": row["digest"],
+        "overflows": None,
+        "saturated_activations": None,
         "settings": {
             **{name: design["array"][name] for name in ARRAY_FIELDS},
             "row_assignment": design["row_assignment"],
         },
         "choices": design["choices"],
+        "number_formats": {},
     }
 
 

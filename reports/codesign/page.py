@@ -108,12 +108,14 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
             {
                 **{name: design[name] for name in ("id", "trial", "kind", "accuracy", "test_accuracy")},
                 **{name: design[name] for name in ("front_share", "same_as")},
+                **{name: design[name] for name in ("overflows", "saturated_activations")},
                 "name": design_name(design),
                 "predicted": [design["predicted"][name] for name in data.figures],
                 "measured": design["measured"] and [design["measured"][name] for name in data.figures],
                 "loss_intervals": design["loss_intervals"],
                 "settings": [design["settings"][name] for name in data.varied],
                 "choices": [design["choices"][name] for name in opened["choices"]],
+                "number_formats": [[name, *each.values()] for name, each in design["number_formats"].items()],
             }
             for design in data.designs
         ],
@@ -242,6 +244,7 @@ def _made(data: CodesignData) -> list[Row]:
             {f"{table}.{name}": value for table, values in settings["space"].items() for name, value in _items(values)},
         ),
         ("Network", {name: value for name, value in settings["network"].items() if name not in _OWN_TABLES}),
+        ("Arithmetic in fixed point", settings.get("fixed_point", {})),
         ("Settings that all designs share", data.fixed),
         ("Versions", {**origin["versions"], **({"sources": origin["sources"]} if origin["sources"] else {})}),
         ("Trials that are no designs", {reason: f"{number:,}" for reason, number in data.refused.items()}),

@@ -105,6 +105,7 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
             **{name: design[name] if data.draws and design["measured"] else "" for name in ("front_share", "same_as")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),
+            "number_formats": json.dumps(design["number_formats"]),
         }
         for design in data.designs
     ]

@@ -216,6 +216,12 @@ function show_costs() {
     if (b) cells.push(difference(b[name], a[name], "share"));
     rows.push({ head: label, cells });
   }
+  for (const name of ["overflows", "saturated_activations"]) {
+    const cells = pair.flatMap((design) => [[design[name]], [null], [null]]);
+    if (b) cells.push([null]);
+    const fixed = pair.some((design) => design.number_formats.length);
+    if (fixed) rows.push({ head: `${name.replace("_", " ")} per input`, cells });
+  }
   find("table-costs").replaceChildren(table("Costs", b ? [...heads, "B against A"] : heads, rows));
   const settings = page.settings.map((setting, at) => {
     const values = pair.map((design) => design.settings[at]);
@@ -231,6 +237,8 @@ function show_costs() {
     : `A is ${a.name}. Pick a second design as B to compare both.`;
 }
 
+const format_heads = ["product", "bits of a number", "weights", "activations", "sums"];
+
 function show_plans() {
   const plans = ["a", "b"].filter((letter) => by_id.get(state[letter])).map((letter) => {
     const design = by_id.get(state[letter]);
@@ -241,6 +249,10 @@ function show_plans() {
     const heads = layers ? page.plan_heads : ["layer", "density, chosen", "codebook bits"];
     const home = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Plan of " + caption });
     home.append(table(caption, heads, rows));
+    if (design.number_formats.length) {
+      const formats = design.number_formats.map(([head, ...cells]) => ({ head, cells }));
+      home.append(table("Number formats: bits behind the binary point", format_heads, formats));
+    }
     return home;
   });
   find("plans").replaceChildren(...plans);

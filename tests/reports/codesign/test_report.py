@@ -35,6 +35,7 @@ from reports.codesign.data import (
 )
 from reports.codesign.page import codesign_html
 from reports.codesign.report import write_codesign_report
+from sim import FixedPoint
 from tests.commands import run_command
 from tests.conftest import PROJECT
 from tests.reports.page_reader import PageReader
@@ -281,6 +282,20 @@ def test_a_front_of_one_design_in_a_folder_from_before_layers_were_kept_is_a_pag
             str(only.choices["conv"].density),
             str(only.choices["conv"].weight_bits),
         ]
+
+
+def test_a_design_in_fixed_point_shows_its_formats_and_overflows(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 3, 3, number_formats={"conv": FixedPoint(16, 14, 12, 9), "fc1": FixedPoint(16, 15, 11, 8)})
+    with Reader(browser, page_of(tmp_path)) as reader:
+        formats = reader.page.locator("#plans table").nth(1)
+        assert "bits behind the binary point" in formats.inner_text()
+        cells = formats.locator("tbody tr").first.locator("data")
+        assert [cells.nth(place).get_attribute("value") for place in range(4)] == ["16", "14", "12", "9"]
+        assert reader.rows("#table-costs")["overflows per input"][0] == "7.5"
+    write_study(tmp_path / "float", 3, 3)
+    with Reader(browser, page_of(tmp_path / "float")) as reader:
+        assert reader.page.locator("#plans table").count() == 1
+        assert "overflows per input" not in reader.rows("#table-costs")
 
 
 def test_a_study_without_answers_shows_the_error_of_the_outputs(tmp_path: Path) -> None:
