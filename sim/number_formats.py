@@ -7,6 +7,7 @@ not depend on how inputs are grouped, and later inputs may saturate and overflow
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ NumberFormats = Mapping[str, FixedPoint]
 
 
 def fit_formats(
-    network: CompressedModel | CompressedNetwork | str | Sequence[Any],
+    network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[Any],
     calibration_inputs: Any,
     config: ArrayConfig,
     *,

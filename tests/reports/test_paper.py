@@ -49,9 +49,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
         model = CompressedModel.load(CONTAINERS / "lenet_300_100.dc")
         rng = np.random.default_rng(0)
         images, labels = rng.random((20, 784), dtype=np.float32), rng.integers(0, 10, 20)
-        labelled = LabelledNetwork(
-            "random images", CompressedNetwork.of_layers(model.layers, "random images"), images, labels, images[:5]
-        )
+        network = CompressedNetwork.of_layers(model.layers, "random images")
+        labelled = LabelledNetwork("random images", network, images, labels, images[::-1])
         patch.setattr(eie_paper, "_labelled_networks", lambda sources, folder: [labelled])
         experiment_command(out=out, deep_compression=out / "none", containers=CONTAINERS)
         report_command(out, deep_compression=out / "none", containers=CONTAINERS)

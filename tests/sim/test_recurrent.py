@@ -68,6 +68,8 @@ def test_each_product_has_one_format_in_all_steps() -> None:
     fitted = simulate_lstm(weight_ih, weight_hh, inputs, array)
     (hidden_format,) = {product.number_format for product in fitted.hidden_products}
     input_format = fitted.input_products.number_format
+    assert input_format is not None
+    assert hidden_format is not None
     assert input_format == fitted_format(weight_ih, inputs.reshape(-1, COLUMNS), 8)
     given = simulate_lstm(weight_ih, weight_hh, inputs[:, :3], array, (input_format, hidden_format))
     np.testing.assert_array_equal(given.hidden, fitted.hidden[:, :3])

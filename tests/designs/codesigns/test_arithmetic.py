@@ -91,6 +91,7 @@ def test_formats_are_fitted_to_the_analysed_inputs_of_the_pool(
     folder, table = finished
     row = next(row for row in table.to_pylist() if row["precision"] == "fixed-8")
     pool, measured = np.asarray(small_network().pool), analysis.planner.places
+    assert measured is not None
     calibration = np.delete(pool, measured, axis=0)
     assert 0 < len(calibration) == len(pool) - len(measured) <= 256
     formats = fit_formats(folder / "front" / f"{row['digest']}.dc", calibration, ARRAY)

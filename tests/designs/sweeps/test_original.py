@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,8 +35,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_loss_is_that_of_the_array_s_answers(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network = small_network()
-    inputs, labels = network.test[:80], network.test_labels[:80]
-    calibration = network.pool * np.float32(0.03)  # so that later sums overflow
+    inputs, labels = np.asarray(network.test)[:80], np.asarray(network.test_labels)[:80]
+    calibration = np.asarray(network.pool) * np.float32(0.03)  # so that later sums overflow
     run = run_container(
         path, ARRAY, inputs, most=80, labels=labels, calibration=calibration, original=Original(network.module)
     )
@@ -66,7 +67,7 @@ def test_the_loss_is_that_of_the_array_s_answers(path: Path, capsys: pytest.Capt
 
 def test_other_losses_are_measured_by_their_names_and_files(path: Path, tmp_path: Path) -> None:
     network = small_network()
-    inputs = network.test[:30]
+    inputs = np.asarray(network.test)[:30]
     onnx = tmp_path / "small.onnx"
     onnx.write_bytes(network.graph.to_onnx().SerializeToString())
     for loss in ("answers", "kl", "relative-error"):
@@ -84,7 +85,7 @@ def test_other_losses_are_measured_by_their_names_and_files(path: Path, tmp_path
 def test_without_calibration_the_screen_says_what_formats_are_fitted_to(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = run_container(path, ARRAY, small_network().test[:5])
+    run = run_container(path, ARRAY, np.asarray(small_network().test)[:5])
     assert run.lost is None
     print_network_run(run, advise(run))
     sentence = (
@@ -95,7 +96,8 @@ def test_without_calibration_the_screen_says_what_formats_are_fitted_to(
 
 def test_what_has_no_effect_is_refused_by_name(path: Path, tmp_path: Path) -> None:
     network = small_network()
-    inputs = network.test[:4]
+    inputs = np.asarray(network.test)[:4]
+    cases: list[tuple[str, dict[str, Any]]] = [("--loss", {"loss": "kl"}), ("--weights", {"weights": tmp_path})]
     with pytest.raises(InputError, match="calibration has no effect with precision='float'; give the array a fixed"):
         run_container(path, FLOAT, inputs, calibration=inputs)
     with pytest.raises(InputError, match=r"calibration: .* must be float32"):
@@ -104,13 +106,13 @@ def test_what_has_no_effect_is_refused_by_name(path: Path, tmp_path: Path) -> No
         run_container(path, FLOAT, inputs, state={"h": "new"}, original=Original(network.module))
     with pytest.raises(InputError, match="labels have no effect on the loss kl; leave them out, or take accuracy"):
         run_container(path, FLOAT, inputs, labels=np.zeros(4), original=Original(network.module, loss="kl"))
-    for option, given in (("--loss", {"loss": "kl"}), ("--weights", {"weights": tmp_path})):
+    for option, given in cases:
         with pytest.raises(InputError, match=f"{option} belongs to the original network; give it with --original"):
-            simulate(path, FLOAT, inputs=tmp_path / "x.npy", **given)  # type: ignore[arg-type]
+            simulate(path, FLOAT, inputs=tmp_path / "x.npy", **given)
 
 
 def test_an_original_of_other_outputs_is_refused(path: Path) -> None:
     model = CompressedModel.load(path)
     with pytest.raises(InputError):
-        run_container(path, FLOAT, small_network().test[:4], original=Original(torch.nn.Linear(64, 3)))
+        run_container(path, FLOAT, np.asarray(small_network().test)[:4], original=Original(torch.nn.Linear(64, 3)))
     assert model.graph is not None
