@@ -185,9 +185,10 @@ def test_a_plan_for_an_array_in_fixed_point_is_refused() -> None:
 def test_weights_that_serve_several_vectors_must_fit_alone() -> None:
     module, inputs = NETWORKS["sequence"]
     layer = layer_from_matrix("weight", np.ones((6, 10)))
+    array = ArrayConfig(num_pes=4, pointer_bytes=1024, memory_mode="streamed")
     unlimited, streamed, small = (
-        ArrayCost(module, inputs, ArrayConfig(num_pes=4, memory_mode=mode, pointer_bytes=pointer_bytes))
-        for mode, pointer_bytes in (("unlimited", 1024), ("streamed", 1024), ("streamed", 32))
+        ArrayCost(module, inputs, each)
+        for each in (replace(array, memory_mode="unlimited"), array, replace(array, pointer_bytes=32))
     )
     assert streamed(layer, 4) == unlimited(layer, 4)
     with pytest.raises(InputError, match="its weights serve several vectors of an input and must be on the array tog"):
