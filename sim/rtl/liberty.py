@@ -73,7 +73,7 @@ def parse_group(text: str) -> Group:
 
 def _arguments(tokens: Iterator[str]) -> list[str]:
     """Return the words within parentheses, the opening brace after them included in what is consumed."""
-    words = []
+    words: list[str] = []
     for token in tokens:
         if token == "{":
             return words
@@ -325,7 +325,7 @@ def expression(function: str) -> Any:
     def take() -> str:
         nonlocal place
         place += 1
-        return tokens[place - 1]
+        return str(tokens[place - 1])
 
     def factor() -> Any:
         token = take()

@@ -20,8 +20,8 @@ from traces import InputError
 # ABC's default script in Yosys takes minutes for a multiplier of 32 bits; its step `dch` alone keeps its effect (878
 # instead of 3,293 um2 for a division by 7 in sky130). No `abc -fast`: see `synthesis`.
 BLOCK_SCRIPT = (
-    "opt; wreduce; peepopt; opt_clean; alumacc; opt; memory -nordff -nomap; opt_clean; memory_map; opt -undriven -fine; "
-    "techmap; opt; dfflibmap -liberty cells.lib; opt"
+    "opt; wreduce; peepopt; opt_clean; alumacc; opt; memory -nordff -nomap; opt_clean; memory_map; "
+    "opt -undriven -fine; techmap; opt; dfflibmap -liberty cells.lib; opt"
 )
 ABC_SCRIPT = "+strash;dc2;dch,-f;map;topo;buffer,-c;topo;upsize,-D,{target};dnsize,-D,{target};stime,-p"
 
@@ -262,8 +262,11 @@ def map_block(block: Block, library: CellLibrary, technology: Technology, target
             (folder / file).write_text(text)
         (folder / "cells.lib").write_text(library.reduced(usable_cells(library, technology)))
         (folder / "inputs").write_text(f"set_driving_cell {technology.driver}\nset_load 5\n")
-        settings = " ".join(f"-chparam {name} {value}" for name, value in block.parameters.items())
-        steps = [f"read_verilog -sv {' '.join(files)}", f"hierarchy -top {block.module} {settings}", "proc"]
+        steps = [f"read_verilog -sv {' '.join(files)}"]
+        if block.parameters:  # `hierarchy -chparam` fails on a recursive module
+            settings = " ".join(f"-set {name} {value}" for name, value in block.parameters.items())
+            steps += [f"chparam {settings} {block.module}"]
+        steps += [f"hierarchy -top {block.module}", "proc"]
         if block.memories_as_flip_flops:
             steps += ["flatten"]
         else:
@@ -273,7 +276,7 @@ def map_block(block: Block, library: CellLibrary, technology: Technology, target
         steps += ["opt_clean -purge", "write_json block.json", "write_verilog -noattr -noexpr block.v"]
         done = subprocess.run(["yosys", "-p", "; ".join(steps)], cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            lines = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]
+            lines = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
             raise InputError(f"block {block.name} could not be mapped to {technology.name}: yosys: {lines[-1]}")
         netlist = json.loads((folder / "block.json").read_text())["modules"]["block"]
         verilog = (folder / "block.v").read_text()
@@ -310,8 +313,8 @@ def can_time() -> bool:
 def critical_path_ns(mapped: MappedBlock, library: CellLibrary) -> float:
     """Return the longest path by OpenSTA in ns: from a flip-flop or an input to a flip-flop or an output.
 
-    Clock-to-output delay and setup time are included. Inputs arrive at the clock edge, outputs have the whole cycle, and
-    memories take no time. Wires have the library's default load. Raises InputError if OpenSTA is missing or fails.
+    Clock-to-output delay and setup time are included. Inputs arrive at the clock edge, outputs have the whole cycle,
+    and memories take no time. Wires have the library's default load. Raises InputError if OpenSTA is missing or fails.
     """
     names = {cell["type"] for cell in mapped.netlist["cells"].values()}
     clock = "[get_ports clock]" if "clock" in mapped.netlist["ports"] else ""
@@ -361,9 +364,7 @@ report_checks -path_delay max -format full -digits 6
         folder = Path(name)
         for file, text in {"cells.lib": cells, "block.v": verilog, "script.tcl": script}.items():
             (folder / file).write_text(text)
-        done = subprocess.run(
-            ["sta", "-no_splash", "-exit", "script.tcl"], cwd=folder, capture_output=True, text=True
-        )
+        done = subprocess.run(["sta", "-no_splash", "-exit", "script.tcl"], cwd=folder, capture_output=True, text=True)
     slack = re.search(r"(-?[\d.]+) +slack", done.stdout)
     if done.returncode or slack is None:
         lines = (done.stderr + done.stdout).strip().splitlines() or ["nothing"]

@@ -1,4 +1,4 @@
-"""Waveforms of a layer on the array in SystemVerilog: the values of signals in each cycle, from Verilator's VCD file."""
+"""Waveforms of a layer on the array in SystemVerilog: values of signals in each cycle, from Verilator's VCD file."""
 
 from __future__ import annotations
 
