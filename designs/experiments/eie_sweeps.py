@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,7 +209,8 @@ def _steps(workload: Workload, sizes: pa.Table, best: Design) -> tuple[tuple[str
         nonlocal array, rows
         array, rows = dataclasses.replace(array, **changes), row_assignment
         design = fitted(Design(array, rows), sizes)
-        slower = f" (reaches {timing(design.array).highest_clock_mhz:.0f} MHz)" if clock_excess(design.array) else ""
+        reached = math.floor(timing(design.array).highest_clock_mhz)
+        slower = f" (reaches {reached} MHz)" if clock_excess(design.array) else ""
         steps.append((change + slower, design))
 
     take("SRAMs as large as the layers need")
