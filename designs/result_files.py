@@ -300,6 +300,53 @@ NETWORKS_COLUMNS = [
 ]
 
 
+# Experiment "space-ends"
+_SEED = Column("seed", pa.int64(), "", "seed of the search")
+_PARAMETER = Column("parameter", pa.string(), "", "parameter of the space")
+SPACE_ENDS_COLUMNS = {
+    "shares": [
+        _NETWORK,
+        _SEED,
+        Column("version", pa.string(), "", "'today', or 'earlier' for the trials of an earlier version"),
+        _PARAMETER,
+        Column("smallest", pa.string(), "", "smallest or first value of the parameter"),
+        Column("largest", pa.string(), "", "largest or last value"),
+        Column("members", pa.int64(), "designs", "members of the front"),
+        Column("at_smallest", pa.float64(), "1", "share of the members at the smallest value"),
+        Column("at_largest", pa.float64(), "1", "share of the members at the largest value"),
+    ],
+    "moves": [
+        _NETWORK,
+        _SEED,
+        _PARAMETER,
+        Column("direction", pa.string(), "", "'up' to the next value of the parameter, or 'down'"),
+        Column("stops", pa.string(), "", "the objective that worsens most, or why the moved design is not feasible"),
+        Column("members", pa.int64(), "designs", "members that this stops"),
+        Column("worsening", pa.float64(), "1", "median relative worsening, or excess over a bound; nan if neither"),
+    ],
+    "earlier": [
+        _NETWORK,
+        _SEED,
+        Column("trial", pa.int64(), "", "number of the earlier trial"),
+        Column("feasible", pa.bool_(), "", "true if all bounds are kept, as predicted today"),
+        Column("reason", pa.string(), "", "the reason why not"),
+        Column(
+            "optimal", pa.bool_(), "", "true if no other feasible one of these members dominates it, as predicted today"
+        ),
+        Column("latency_us_ratio", pa.float64(), "1", "latency predicted today over that of the earlier version"),
+        Column("energy_nj_ratio", pa.float64(), "1", "energy, likewise"),
+        Column(
+            "area_mm2_ratio", pa.float64(), "1", "area, likewise; nan, as the others, if there is no prediction today"
+        ),
+    ],
+}
+
+
+def space_ends_files(folder: Path, part: str) -> list[Path]:
+    """Return all result files of one part, a key of SPACE_ENDS_COLUMNS, of the experiment on the ends of the space."""
+    return sorted(folder.glob(f"*/*/{part}.parquet"))
+
+
 def planning_file(folder: Path, network: str, part: str, name: str = "") -> Path:
     """Return the path of a result file of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
     return folder / network / part / f"{name or part}.parquet"

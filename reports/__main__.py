@@ -23,8 +23,10 @@ from designs.result_files import (
     RESNET_CONTAINER,
     RESNET_FILE,
     RTL_COLUMNS,
+    SPACE_ENDS_COLUMNS,
     planning_file,
     planning_files,
+    space_ends_files,
 )
 from designs.results import RESULTS_FOLDER, read_results
 from reports.read import read_rows
@@ -261,6 +263,29 @@ def networks(folder: Folder = RESULTS_FOLDER / "networks") -> None:
     _write_tables(folder / "tables.md", networks_markdown(rows, NETWORK_STEPS))
 
 
+def space_ends(folder: Folder = RESULTS_FOLDER / "space_ends") -> None:
+    """Show where the fronts of an experiment lie in the space, what stops each parameter, and earlier fronts again.
+
+    For instance:
+
+      python -m reports space-ends results/space_ends
+
+    Args:
+        folder: folder of the results of python -m designs experiment space-ends
+    """
+    from reports import space_ends as pages
+
+    results = {
+        part: [row for path in space_ends_files(folder, part) for row in read_rows(path, columns, "space-ends")]
+        for part, columns in SPACE_ENDS_COLUMNS.items()
+    }
+    if not results["shares"]:  # says how to make them
+        read_rows(folder / "lenet_5" / "0" / "shares.parquet", SPACE_ENDS_COLUMNS["shares"], "space-ends")
+    shows = {"shares": pages.shares_markdown, "moves": pages.moves_markdown, "earlier": pages.earlier_markdown}
+    _write_tables(folder / "tables.md", *(show(results[part]) for part, show in shows.items() if results[part]))
+    _save(folder, {"space_ends": pages.draw_shares(results["shares"])})
+
+
 def codesign(
     folder: Folder = RESULTS_FOLDER / "codesign",
     out: Path | None = None,
@@ -356,6 +381,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "paper": paper,
     "rtl": rtl,
     "networks": networks,
+    "space-ends": space_ends,
     "watch": watch,
     "tolerances": tolerances,
 }

@@ -66,13 +66,13 @@ def codesign(
         space: TOML file of the space of arrays; a table [compression] adds each layer's density and bits
         search: objectives, bounds, trials
         network: an ONNX file; MODULE:FUNCTION that gives a module, a module and inputs, or a TrainedNetwork; or main
-            (the main job's, trained), lenet_5 or resnet_20
+            (the main job's, trained), lenet_5, resnet_20 or resnet_8
         inputs: .npy file of its inputs, [inputs, ...], or .npz file with an array for each input by name
         labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]; without them, answers that change
             are counted, or the error of the outputs is measured (--loss)
         evaluation: file of other inputs, on which the front is verified; default: the inputs
         evaluation_labels: .npy file of their labels
-        data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
+        data: folder of images of main, lenet_5 or a ResNet; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
         leave: names or shell patterns of layers to leave alone; they run off the array
         out: folder of the results
@@ -143,13 +143,14 @@ def fleet(
     Args:
         targets: TOML file with a table for each target: max_area_mm2, max_latency_us, ..., minimise
         space: TOML file of the space of arrays
-        network: an ONNX file, MODULE:FUNCTION, main, lenet_5 or resnet_20, see python -m designs codesign --help
+        network: an ONNX file, MODULE:FUNCTION, main, lenet_5, resnet_20 or resnet_8, see python -m designs codesign
+            --help
         inputs: file of its inputs, .npy or .npz
         labels: .npy file of their labels
         evaluation: file of other inputs, on which designs are verified; default: the inputs
         evaluation_labels: .npy file of their labels
         loss: what is lost, see python -m designs codesign --help
-        data: folder of images of main, lenet_5 or resnet_20; default: $CODESIGN_DATA, else the digits of scikit-learn
+        data: folder of images of main, lenet_5 or a ResNet; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
         leave: names or shell patterns of layers to leave alone; they run off the array
         trials: designs to try for each target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -50,7 +51,8 @@ def eie_sweeps(
     """Repeat the sweeps of the EIE paper on its nine layers, then search a better array of the same area.
 
     The sweeps vary queue depth (Fig 8), line width (Fig 9) and PE count (Figs 11 to 13). The array found has at most
-    the paper's area and clock, and stores the network in no more bits. The tick machine verifies it on small layers.
+    the area of the paper's array, reaches its clock, and stores the network in no more bits. The tick machine verifies
+    it on small layers.
 
     For instance:
 
@@ -122,7 +124,7 @@ def compare(
       python -m designs experiment compare --network lenet_5 --data MNIST --seeds 2 --trials 100
 
     Args:
-        network: main, lenet_5, resnet_20 or MODULE:FUNCTION, see python -m designs codesign --help
+        network: main, lenet_5, resnet_20, resnet_8 or MODULE:FUNCTION, see python -m designs codesign --help
         data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
         seeds: number of runs of each way of searching
@@ -307,6 +309,55 @@ def networks(
     _say_next("networks", out)
 
 
+def space_ends(
+    networks: tuple[Literal["lenet_5", "resnet_20", "resnet_8"], ...] = ("lenet_5", "resnet_20", "resnet_8"),
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "space_ends",
+    seeds: int = 5,
+    trials: int = 300,
+    moved: int = 20,
+    before: Path | None = None,
+) -> None:
+    """Search arrays for networks, and show where the fronts lie in the space, and what stops each parameter.
+
+    Takes some hours on two cores; the same command resumes an interrupted run. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment space-ends --data DIR --networks lenet_5 --seeds 2 --trials 100
+
+    Args:
+        networks: networks to search
+        data: folder that holds mnist, cifar10 and models, or those of the networks; default: $CODESIGN_DATA
+        out: folder of the results
+        seeds: number of searches of each network
+        trials: designs to try in each search
+        moved: most members of each front whose parameters are moved by one value
+        before: folder with NETWORK/SEED/trials.parquet of an earlier version, in the same space; these fronts are
+            predicted again
+    """
+    from functools import partial
+
+    from designs.commands.networks import open_network
+    from designs.experiments.comparison import SEARCH
+    from designs.experiments.space_ends import run_space_ends
+
+    folder = _required_data(data, "the networks and their images are not part of this project; give their folder")
+    models = folder / "models"
+    opened = {
+        "lenet_5": partial(open_network, "lenet_5", folder / "mnist"),
+        "resnet_20": partial(open_network, "resnet_20", folder / "cifar10", models / "resnet20_cifar10.npz"),
+        "resnet_8": partial(
+            open_network, "resnet_8", folder / "cifar10", models / "mlperf_tiny" / "resnet8_cifar10.onnx"
+        ),
+    }
+    search = dataclasses.replace(SEARCH, trials=trials)
+    chosen = {name: opened[name] for name in networks}
+    for sentence in run_space_ends(chosen, out, range(seeds), search, earlier=before, moved=moved):
+        print(sentence)
+    _say_next("space-ends", out)
+
+
 EXPERIMENTS: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "eie-sweeps": eie_sweeps,
@@ -318,6 +369,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "paper": paper,
     "rtl": rtl,
     "networks": networks,
+    "space-ends": space_ends,
 }
 
 

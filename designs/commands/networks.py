@@ -6,14 +6,16 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from compress.networks import is_module, load_parameters
 from compress.planning.choices import DENSITIES
 from compress.weight_files.reading import read_parameters
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.experiments.main_job import TRAINED_FILE, build_network
-from designs.experiments.planning.networks import LENET_DENSITIES, LENET_POOL, RESNET_POOL
+from designs.experiments.planning.networks import LENET_DENSITIES, LENET_POOL, RESNET_POOL, resnet_8_inputs
 from designs.experiments.planning.trained import TRAINED_ON, trained_lenet
 from designs.experiments.resnet import load_resnet
 from designs.file_names import file_name
@@ -22,6 +24,9 @@ from traces import InputError, Network
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npy
 from traces.function_names import named_function, network_and_inputs
+
+if TYPE_CHECKING:
+    import torch
 
 _EVALUATED = 8000  # training images besides the pool
 
@@ -51,7 +56,7 @@ class InputFiles:
         return {name: path for name, path in vars(self).items() if path is not None}
 
 
-NETWORKS = ("main", "lenet_5", "resnet_20")
+NETWORKS = ("main", "lenet_5", "resnet_20", "resnet_8")
 
 
 def open_network(
@@ -63,18 +68,19 @@ def open_network(
 ) -> TrainedNetwork:
     """Open a trained network with inputs to compress and verify it on, and test images for reports.
 
-    LeNet-5 was not trained on its images; ResNet-20 and the main job's network were trained on theirs.
+    LeNet-5 was not trained on its images; the ResNets and the main job's network were trained on theirs.
 
     Parameters
     ----------
     name : str
-        main: the network in the results of the main job; lenet_5: trained here on MNIST at its first use; resnet_20, on
-        CIFAR-10, with its weights; an ONNX file; or MODULE:FUNCTION that gives a module, a module and inputs, or a
-        TrainedNetwork.
+        main: the network in the results of the main job; lenet_5: trained here on MNIST at its first use; resnet_20 and
+        resnet_8, on CIFAR-10, with their weights; an ONNX file; or MODULE:FUNCTION that gives a module, a module and
+        inputs, or a TrainedNetwork.
     data : Path, optional
         Folder of images; None: the digits of scikit-learn.
     weights : Path, optional
-        State dict of resnet_20, of the main job's network, or of the module that a function gives, .npz or .pt.
+        State dict of resnet_20, of the main job's network, or of the module that a function gives, .npz or .pt; the
+        ONNX file of resnet_8.
     files : InputFiles, optional
         Files of the inputs of an ONNX file or of a module.
     leave : sequence of str
@@ -102,6 +108,7 @@ def _named(name: str, data: Path | None, weights: Path | None, files: InputFiles
     if name != "main" and data is None:
         raise InputError(f"{name} needs the folder of its images; give it with --data")
     images = load_images(data)
+    module: torch.nn.Module | Path
     if name == "main":
         return _main_job(images, weights)
     if name == "lenet_5":
@@ -111,17 +118,19 @@ def _named(name: str, data: Path | None, weights: Path | None, files: InputFiles
         first, after = TRAINED_ON, TRAINED_ON + LENET_POOL
     else:
         if weights is None:
-            raise InputError("resnet_20 needs its state dict; give it with --weights")
-        module = load_resnet(read_parameters(weights))
+            what = "state dict" if name == "resnet_20" else "ONNX file"
+            raise InputError(f"{name} needs its {what}; give it with --weights")
+        module = load_resnet(read_parameters(weights)) if name == "resnet_20" else weights
         first, after = 0, RESNET_POOL
+    inputs = resnet_8_inputs if name == "resnet_8" else np.asarray
     return TrainedNetwork(
         name,
         module,
-        images.train_images[first:after],
+        inputs(images.train_images[first:after]),
         images.train_labels[first:after],
-        images.train_images[after : after + _EVALUATED],
+        inputs(images.train_images[after : after + _EVALUATED]),
         images.train_labels[after : after + _EVALUATED],
-        images.test_images,
+        inputs(images.test_images),
         images.test_labels,
         LENET_DENSITIES if name == "lenet_5" else DENSITIES,
     )

@@ -1,4 +1,4 @@
-"""Settings of the project's comparison of co-design with searching compression first and the array second."""
+"""Search and space of the project's experiments on co-design."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPACE = Space(
         "line_bits": (16, 32, 64, 128, 256, 512),
         "weight_bits": (2, 3, 4, 5, 6),
         "index_bits": (2, 3, 4, 5, 6, 8),
-        "clock_mhz": (200.0, 400.0, 800.0),
+        "clock_mhz": (200.0, 400.0, 800.0, 1000.0, 1200.0, 1600.0),
         "row_assignment": ("interleaved", "entries"),
     }
 )

@@ -3,15 +3,17 @@
     queue_slots   Fig 8: load balance against the depth of the queue
     line_bits     Fig 9: energy of line reads against the width of a line
     num_pes       Figs 11 to 13: speedup, padding and load balance against the number of PEs
-    found         arrays of at most the paper's area, with SRAMs no larger than the layers need
+    found         arrays of at most the area of the paper's array, with SRAMs no larger than the layers need
 
-VGG-6 needs more pointers than the SRAM of the paper's array holds; it is simulated as if they fitted.
+Both areas are those of the cost model. Arrays that do not reach the paper's clock are left out. VGG-6 needs more
+pointers than the SRAM of the paper's array holds; it is simulated as if they fitted.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +31,16 @@ from designs.sweeps.sweep import sweep
 from designs.sweeps.workers import Workers
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig, simulate
+from sim.cost.area import area_mm2
+from sim.cost.sram import MAX_PORT_BITS
+from sim.cost.timing import clock_excess, timing
 from sim.row_assignment import RowAssignment
 from traces import InputError
 
-PAPER_MM2 = 40.8  # Han et al., "EIE", ISCA 2016, section VI
 PAPER = Design(ArrayConfig())
+PAPER_MM2 = area_mm2(PAPER.array)  # 40.8 in Han et al., "EIE", ISCA 2016, section VI
+WITHOUT_TIMING = Design(ArrayConfig(num_pes=88, queue_slots=64, line_bits=512, index_bits=6), "entries")
+"""Array that this search found in version 1.0, whose costs had no clock limit, no divider and no energy of queues."""
 SWEPT = {
     "queue_slots": Space({"queue_slots": (2, 4, 8, 16, 32, 64, 128, 256)}),
     "line_bits": Space({"line_bits": (32, 64, 128, 256, 512)}),
@@ -45,6 +52,7 @@ SEARCHED: dict[str, Sequence[Any]] = {
     "row_assignment": ("interleaved", "entries"),
 }
 QUEUES, LINES = (8, 16, 32, 64), (64, 128, 256, 512)
+ENTRIES_PER_LINE = (8, 16, 32, 64)  # powers of two need no divider
 REFERENCE_WEIGHTS = 6_000_000  # most weights of a layer that the tick machine runs in seconds
 
 
@@ -86,6 +94,12 @@ class FoundArray:
         Its gain.
     searched : int
         Number of arrays compared.
+    too_fast : int
+        Number of arrays left out because they do not reach the paper's clock.
+    without_timing : Design
+        WITHOUT_TIMING, with the SRAMs and stages that it needs.
+    without_timing_gain : float
+        Its gain.
     """
 
     design: Design
@@ -96,6 +110,9 @@ class FoundArray:
     same_entries: Design
     same_entries_gain: float
     searched: int
+    too_fast: int
+    without_timing: Design
+    without_timing_gain: float
 
 
 def run_eie_sweeps(
@@ -121,27 +138,34 @@ def run_eie_sweeps(
 
 
 def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fresh: bool = False) -> FoundArray:
-    """Search arrays of at most PAPER_MM2 at the paper's clock for the smallest energy-delay product.
+    """Search arrays of at most PAPER_MM2 that reach the paper's clock for the smallest energy-delay product.
 
     A first sweep finds the SRAM sizes that each PE count, gap width and row assignment needs, in whole KiB. A second
-    sweep varies queues and lines with SRAMs of these sizes. The parameters are those of `run_eie_sweeps`.
+    sweep varies queues and lines with SRAMs of these sizes; the cycles of pipeline and broadcast follow from them. The
+    parameters are those of `run_eie_sweeps`.
     """
     sizes = sweep(workload, Space(SEARCHED), folder=folder / "sizes", workers=workers, fresh=fresh)
-    designs, limit = [PAPER], Constraints(max_area_mm2=PAPER_MM2)
-    for (pes, bits, rows), (queue, line) in itertools.product(
-        itertools.product(*SEARCHED.values()), itertools.product(QUEUES, LINES)
-    ):
-        array = ArrayConfig(num_pes=pes, queue_slots=queue, line_bits=line, index_bits=bits)
-        design = fitted(Design(array, rows), sizes)
-        if limit.refuses(design.array) is None:
-            designs.append(design)
-    chosen = Sample(tuple(designs), origin={"searched": {**SEARCHED, "queue_slots": QUEUES, "line_bits": LINES}})
+    before = fitted(WITHOUT_TIMING, sizes)
+    designs, limit, too_fast = [PAPER, before], Constraints(max_area_mm2=PAPER_MM2), 0
+    for (pes, bits, rows), queue in itertools.product(itertools.product(*SEARCHED.values()), QUEUES):
+        for line in _line_widths(PAPER.array.weight_bits + bits):
+            array = ArrayConfig(num_pes=pes, queue_slots=queue, line_bits=line, index_bits=bits)
+            design = fitted(Design(array, rows), sizes)
+            if limit.refuses(design.array) is not None:
+                continue
+            if clock_excess(design.array):
+                too_fast += 1
+            elif design != before:
+                designs.append(design)
+    searched = {**SEARCHED, "queue_slots": QUEUES, "line_bits": LINES, "entries_per_line": ENTRIES_PER_LINE}
+    chosen = Sample(tuple(designs), origin={"searched": searched})
     table = sweep(workload, chosen, folder=folder / "found", workers=workers, fresh=fresh)
     products = energy_delay_products(table)
     means = np.exp(np.log(products).mean(axis=1))
     entry_bits = np.array([design.array.entry_bits for design in designs])
     bits = table["stored_entries"].to_numpy().reshape(products.shape).sum(axis=1) * entry_bits
     allowed = table["fits"].to_numpy().reshape(products.shape).all(axis=1) & (bits <= bits[0])
+    allowed[1] &= not clock_excess(before.array) and limit.refuses(before.array) is None
     gains = np.where(allowed, means[0] / means, 0.0)
     same = np.where(entry_bits == entry_bits[0], gains, 0.0)
     best, best_same = int(gains.argmax()), int(same.argmax())
@@ -157,7 +181,16 @@ def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fre
         same_entries=designs[best_same],
         same_entries_gain=float(same[best_same]),
         searched=len(designs) - 1,
+        too_fast=too_fast,
+        without_timing=before,
+        without_timing_gain=float(means[0] / means[1]),
     )
+
+
+def _line_widths(entry_bits: int) -> list[int]:
+    """Return the widths of a line to try: LINES, and those of ENTRIES_PER_LINE up to the widest SRAM port."""
+    exact = (entry_bits * entries for entries in ENTRIES_PER_LINE)
+    return sorted({*LINES, *(bits for bits in exact if bits <= MAX_PORT_BITS)})
 
 
 def energy_delay_products(table: pa.Table) -> Any:
@@ -175,7 +208,10 @@ def _steps(workload: Workload, sizes: pa.Table, best: Design) -> tuple[tuple[str
     def take(change: str, row_assignment: RowAssignment = rows, **changes: Any) -> None:
         nonlocal array, rows
         array, rows = dataclasses.replace(array, **changes), row_assignment
-        steps.append((change, fitted(Design(array, rows), sizes)))
+        design = fitted(Design(array, rows), sizes)
+        reached = math.floor(timing(design.array).highest_clock_mhz)
+        slower = f" (reaches {reached} MHz)" if clock_excess(design.array) else ""
+        steps.append((change + slower, design))
 
     take("SRAMs as large as the layers need")
     take(f"lines of {best.array.line_bits} bits", line_bits=best.array.line_bits)

@@ -243,9 +243,10 @@ def _drawn(path: Path, shapes: Mapping[str, tuple[int, ...]], tolerance: tuple[s
 
 
 def _resnet_8(path: Path, cifar: Path) -> Example:
+    from designs.experiments.planning.networks import resnet_8_inputs
+
     images = load_idx_folder(cifar)
-    pixels = images.test_images[:200].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) * np.float32(255)
-    inputs = np.ascontiguousarray(pixels, dtype=np.float32)
+    inputs = resnet_8_inputs(images.test_images[:200])
     return Example(str(path.resolve()), inputs, ("--accuracy-drop", "0.02"), images.test_labels[:200])
 
 

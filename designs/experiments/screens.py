@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
-from designs.experiments.eie_sweeps import FoundArray, ParameterSweep
+from designs.experiments.eie_sweeps import PAPER, FoundArray, ParameterSweep
 from designs.experiments.unevenness import MaskCheck, regularities
+from sim import ArrayConfig
 from sim.cost.area import area_mm2
+from sim.cost.timing import timing
 from traces.shell.command_line import console
 from traces.unevenness import Unevenness
 
@@ -100,14 +102,28 @@ def print_found(best: FoundArray, verified: Sequence[str]) -> None:
         f"{array.line_bits}-bit lines, gaps of {array.index_bits} bits, rows {best.design.row_assignment}. Each PE "
         f"has {array.sparse_matrix_bytes // 1024} KiB for entries, {array.pointer_bytes // 1024} KiB for pointers of "
         f"{array.pointer_bits} bits and {array.activation_bytes // 1024} KiB for activations; the array takes "
-        f"{area_mm2(array):.1f} mm2. It stores the network in {best.network_bits[1]:,} bits, the paper's array in "
-        f"{best.network_bits[0]:,}."
+        f"{area_mm2(array):.1f} mm2, the paper's {area_mm2(PAPER.array):.1f}. It stores the network in "
+        f"{best.network_bits[1]:,} bits, the paper's array in {best.network_bits[0]:,}. {_clock(array)}"
+    )
+    print(
+        f"{best.too_fast} arrays of at most this area do not reach the paper's clock and are left out. The array of "
+        f"version 1.0 takes {best.without_timing_gain:.2f} times less than the paper's, and "
+        f"{area_mm2(best.without_timing.array):.1f} mm2. {_clock(best.without_timing.array)}"
     )
     print(
         f"With the paper's entries of 4 + 4 bits, the best gain is {best.same_entries_gain:.2f}x: {same.num_pes} PEs, "
         f"{same.queue_slots} queue slots, {same.line_bits}-bit lines."
     )
     print(f"The tick machine gives the same cycles, counters, energy and output on {', '.join(verified)}.")
+
+
+def _clock(array: ArrayConfig) -> str:
+    """Return a sentence about the clock of an array, its limit and its stages."""
+    found = timing(array)
+    return (
+        f"At {array.clock_mhz:g} MHz, of at most {found.highest_clock_mhz:.0f} by the {found.limit}, an entry takes "
+        f"{array.pipeline_cycles} cycles and a broadcast {array.broadcast_cycles}."
+    )
 
 
 def print_unevenness(rows: Sequence[Row], median: Unevenness) -> None:

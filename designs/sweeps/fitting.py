@@ -36,8 +36,8 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
 
     Notes
     -----
-    SRAMs have whole KiB, and pointers are the narrowest. A sparse-matrix SRAM has at least the 32 lines that the SRAM
-    tables begin with (`sim.cost.sram`).
+    SRAMs have whole KiB, and pointers are the narrowest. A sparse-matrix SRAM has at least the 32 lines, of the next
+    tabulated width, that the SRAM tables begin with (`sim.cost.sram`).
     """
     array, packing = design.array, design.packing
     rows = [row for row in sizes.to_pylist() if tuple(row[name] for name in packing._fields) == tuple(packing)]
@@ -74,10 +74,11 @@ def _with_srams(design: Design, lines: int, entries: int, pointers: int, activat
     """Return the design with SRAMs for so many lines, entries, pointers and activations of a PE."""
     array = design.array
     pointer_bits = entries.bit_length()
+    tabulated_bits = 1 << (array.line_bits - 1).bit_length()
     bank_bytes = _whole_kib(-(-pointers // POINTER_BANKS) * pointer_bits / 8)
     smallest = dataclasses.replace(
         array,
-        sparse_matrix_bytes=max(_whole_kib(lines * array.line_bits / 8), _LEAST_LINES * array.line_bits // 8),
+        sparse_matrix_bytes=max(_whole_kib(lines * array.line_bits / 8), _LEAST_LINES * tabulated_bits // 8),
         pointer_bits=pointer_bits,
         pointer_bytes=POINTER_BANKS * bank_bytes,
         activation_bytes=_whole_kib(activations * array.activation_bits / 8),

@@ -282,8 +282,7 @@ def ds_cnn(path: Path, recording: Path) -> MeasuredNetwork:
 
 def resnet_8_onnx(path: Path, images: ImageSet) -> MeasuredNetwork:
     """Return ResNet-8; pools are of half of CIFAR-10's test images, and the others are unseen."""
-    pixels = images.test_images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) * np.float32(255)
-    pixels = np.ascontiguousarray(pixels, dtype=np.float32)
+    pixels = resnet_8_inputs(images.test_images)
     half = len(pixels) // 2
     return MeasuredNetwork(
         "resnet_8",
@@ -297,6 +296,12 @@ def resnet_8_onnx(path: Path, images: ImageSet) -> MeasuredNetwork:
         labels=images.test_labels[half:],
         widths=(3, 4, 5, 6, 7),
     )
+
+
+def resnet_8_inputs(images: Floats32) -> Floats32:
+    """Return images of CIFAR-10 [images, 3072] as ResNet-8 takes them: [images, 32, 32, 3], 0 to 255."""
+    pixels = images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) * np.float32(255)
+    return np.ascontiguousarray(pixels, dtype=np.float32)
 
 
 def resnet_20_own(weights: Path, images: ImageSet) -> MeasuredNetwork:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from designs import Design, Workload, sweep
+from designs.design import ARRAY_FIELDS
+from designs.experiments import eie_sweeps
 from designs.experiments.eie_sweeps import PAPER, PAPER_MM2, find_array, run_eie_sweeps, verify
+from designs.results import read_results
+from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.fitting import fitted
+from designs.sweeps.folder import SWEEP_FILE
 from designs.sweeps.workload_source import EIE, open_workload
 from sim import ArrayConfig, count_all, pack, simulate
 from sim.cost.area import area_mm2
+from sim.cost.timing import clock_excess, timed, timing
 from sim.memory import shortfalls
 from traces import InputError
 from traces.synthetic import draw_layer
@@ -70,6 +77,36 @@ def test_a_found_array_gains_what_simulating_it_says_and_the_tick_machine_agrees
     assert verify(WORKLOAD, found.design) == ("wide", "tall")
 
 
+def test_a_found_array_reaches_the_paper_s_clock_with_the_stages_that_it_needs(tmp_path: Path) -> None:
+    found = find_array(WORKLOAD, tmp_path)
+    rows = read_results(tmp_path / "found" / SWEEP_FILE, SWEEP_COLUMNS)[0].to_pylist()
+    paper, before, *others = list(dict.fromkeys(_array_of(row) for row in rows))
+    assert paper == PAPER.array
+    assert (before.num_pes, before.line_bits, before.entries_per_line) == (88, 512, 51)
+    assert found.without_timing.array == before
+    assert before.pipeline_cycles > 5  # of the division by 51
+    assert {array.clock_mhz for array in others} == {800.0}
+    assert all(array.clock_mhz <= timing(array).highest_clock_mhz and array == timed(array) for array in others)
+    assert {(10, 320), (9, 288), (8, 256)} <= {(array.entry_bits, array.line_bits) for array in others}
+    assert all(area_mm2(array) <= PAPER_MM2 for array in others)
+    assert found.design.array in (paper, before, *others)
+
+
+def _array_of(row: dict[str, Any]) -> ArrayConfig:
+    """Return the array of a row of a sweep."""
+    return ArrayConfig(**{name: row[name] for name in ARRAY_FIELDS})
+
+
+def test_arrays_above_their_clock_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = dataclasses.replace(PAPER.array, clock_mhz=1700.0)  # an addition takes longer than a cycle
+    monkeypatch.setattr(eie_sweeps, "ArrayConfig", lambda **fields: dataclasses.replace(fast, **fields))
+    monkeypatch.setattr(eie_sweeps, "QUEUES", (8,))
+    found = find_array(WORKLOAD, tmp_path)
+    assert found.too_fast > 100
+    assert found.searched == 1
+    assert found.design == PAPER
+
+
 def test_the_sweeps_vary_one_parameter_each(tmp_path: Path) -> None:
     sweeps = run_eie_sweeps(WORKLOAD, tmp_path)
     assert [each.parameter for each in sweeps] == ["queue_slots", "line_bits", "num_pes"]
@@ -86,8 +123,9 @@ def test_the_sweeps_vary_one_parameter_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_array_of_the_paper_s_area_takes_half_the_energy_delay_product(tmp_path: Path) -> None:
+def test_an_array_of_the_paper_s_area_takes_two_thirds_of_the_energy_delay_product(tmp_path: Path) -> None:
     workload = open_workload([EIE])
     found = find_array(workload, tmp_path, workers=2)
-    assert found.gain > 2
+    assert found.gain > 1.5
+    assert clock_excess(found.without_timing.array)
     assert verify(workload, found.design) == ("Alex-8", "VGG-8", "NT-We", "NT-Wd", "NT-LSTM")
