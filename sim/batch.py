@@ -219,7 +219,7 @@ class BatchOutputs:
 def compute_batch(
     packed: PackedLayer, activations: npt.ArrayLike, config: ArrayConfig, number_format: FixedPoint | None = None
 ) -> BatchOutputs:
-    """Return the outputs of `simulate_batch` alone, without any timing, in less than half the time."""
+    """Return the outputs of `simulate_batch` alone, without any timing."""
     inputs = checked_inputs(packed.layer, activations)
     return _computed(packed, operands(packed.layer, inputs, config, number_format), config)
 
