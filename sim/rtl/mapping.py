@@ -88,9 +88,9 @@ SKY130 = Technology(
     inverter="sky130_fd_sc_hd__inv_1",
     flip_flop="sky130_fd_sc_hd__dfxtp_1",
     driver="sky130_fd_sc_hd__inv_2",
-    # latches, scan and enable flip-flops, delay, clock and tri-state cells, isolation, fillers, drives of 8 and more
-    unused=r"lpflow|probe|dly|diode|decap|macro|__s?e?df[a-wyz]|__s?edfx|__sdfx|dfxbp|clk|ebuf|einv|dlr|dlx|dlc|conb|bufbuf|bufinv"
-    r"|__f?ah|__fa_|__ha_|maj|_(8|12|16)$",
+    # latches, scan and enable flip-flops, delay, clock and tri-state cells, isolation, fillers, adders, large drives
+    unused=r"[se]df|df(?!xtp)|lpflow|probe|dly|diode|decap|macro|clk|ebuf|einv|dlr|dlx|dlc|conb|bufbuf|bufinv|__fa|__ha"
+    r"|maj|_(8|12|16)$",
 )
 ASAP7 = (
     Technology(
