@@ -1,4 +1,4 @@
-"""Measurement of how far a container's network is from its original (PyTorch needed)."""
+"""Measurement of how far a container's network is from its original, in floating point (PyTorch needed)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def measure(
     inputs: AnyInputs,
     labels: Numbers | None = None,
 ) -> Measurement:
-    """Measure how far a container's network is from its original.
+    """Measure how far a container's network is from its original, both in floating point.
 
     Parameters
     ----------

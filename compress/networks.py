@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from compress.container.model import CompressedModel
 from compress.weight_files.network_parameters import Products, computed_weights, network_products
 from compress.weight_files.reading import read_parameters
 from traces import AnyInputs, InputError, Inputs, Network
-from traces.arrays import Numbers
+from traces.arrays import Integers64, Numbers
 from traces.function_names import named_function, network_and_inputs
 from traces.graph.description import COMPUTED
 
@@ -187,14 +187,17 @@ class PlannedNetwork:
             return Inputs.of(values)
         return self.module.in_front(self.network.bind(given_inputs(values)))
 
-    def graph_inputs(self, values: AnyInputs, most: int) -> dict[str, Numbers]:
-        """Return at most the first `most` inputs as the graph takes them, by name."""
+    def graph_inputs(self, values: AnyInputs, places: Sequence[int] | Integers64) -> dict[str, Numbers]:
+        """Return the inputs at these places as the graph takes them, by name; places beyond the last are left out."""
         from compress.graph_outputs import GraphOutputs
 
         assert self.network is not None
         if not isinstance(self.module, GraphOutputs):
-            return self.network.bind(Inputs.of(values)[:most])
-        return self.network.part(self.network.bind(given_inputs(values)), 0, most)
+            inputs = Inputs.of(values)
+            return self.network.bind(inputs[[place for place in places if place < len(inputs)]])
+        feeds = self.network.bind(given_inputs(values))
+        total = self.network.num_inputs(feeds)
+        return self.network.at(feeds, [place for place in places if place < total])
 
 
 def given_inputs(values: AnyInputs) -> Any:

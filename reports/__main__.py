@@ -236,6 +236,8 @@ def rtl(folder: Folder = RESULTS_FOLDER / "rtl") -> None:
         pages.agreement_markdown(results["agreement"]),
         pages.speed_markdown(results["speed"]),
         pages.synthesis_markdown(results["synthesis"]),
+        pages.cells_markdown(results["cells"]),
+        pages.switching_markdown(results["cells"]),
         pages.mutations_markdown(results["mutations"]),
     )
     disagreeing = sum(row["disagreeing"] for row in results["agreement"])

@@ -49,6 +49,65 @@ def synthesis_markdown(rows: Sequence[Row]) -> str:
     return markdown(["block", "gates", "flip-flop bits", "memory bits", "the area model assumes"], cells)
 
 
+def cells_markdown(rows: Sequence[Row]) -> str:
+    """Show area and longest path of each block as cells of a library, beside the area model and the paper."""
+    if not rows:
+        return "The blocks were not mapped to cells: there was no cell library in the folder of data."
+    cells = [
+        [
+            f"{row['block']}, {row['setting']}" if row["setting"] else row["block"],
+            row["library"],
+            f"{row['flip_flops']:,}",
+            _share(row["flip_flop_um2"], row["area_um2"]),
+            _number(row["area_um2"], 0 if row["area_um2"] > 100 else 2),
+            _number(row["area_45nm_um2"], 0 if row["area_45nm_um2"] > 100 else 2),
+            _number(row["model_um2"], 0),
+            _number(row["paper_um2"], 0),
+            _number(row["abc_path_ns"], 2),
+            _number(row["path_ns"], 2),
+            _number(row["path_45nm_ns"], 2),
+        ]
+        for row in rows
+    ]
+    headings = ["block", "library", "flip-flops", "of its area", "um2", "um2 at 45 nm", "model, um2", "paper, um2"]
+    return markdown([*headings, "path, ns (ABC)", "path, ns (OpenSTA)", "path at 45 nm, ns"], cells)
+
+
+def switching_markdown(rows: Sequence[Row]) -> str:
+    """Show the energy of each block's events in Alex-8 and of its clock pins, beside the energy model."""
+    active = [row for row in rows if row["clock_pj"] >= 0]
+    if not active:
+        return "There are no energies of blocks: they were not mapped to cells."
+    cells = [
+        [
+            row["block"],
+            row["library"],
+            f"{row['event']} ({row['events']:,})" if row["event"] else "",
+            _number(row["net_toggles"], 3),
+            _number(row["flip_flop_toggles"], 3),
+            _number(row["event_pj"], 3),
+            _number(row["event_45nm_pj"], 3),
+            _number(row["model_pj"], 3),
+            _number(row["clock_pj"], 4),
+            _number(row["clock_45nm_pj"], 4),
+        ]
+        for row in active
+    ]
+    weights = next((row["weights"] for row in active if row["weights"]), "none")
+    headings = [f"block (Alex-8, {weights})", "library", "event", "toggles of a net", "of a flip-flop"]
+    energies = ["pJ an event", "at 45 nm", "model, pJ", "clock pins, pJ a cycle", "at 45 nm"]
+    return markdown([*headings, *energies], cells)
+
+
+def _number(value: float, digits: int) -> str:
+    """Return a number, or a dash if it is -1, unknown."""
+    return f"{value:,.{digits}f}" if value >= 0 else "-"
+
+
+def _share(part: float, whole: float) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
 def mutations_markdown(rows: Sequence[Row]) -> str:
     """Show every planted fault and the cases that caught it."""
     cells = [

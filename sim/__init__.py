@@ -13,7 +13,8 @@ from sim.cost.energy import ENERGY_PRESETS, Energy
 from sim.cost.timing import ClockWarning, Timing, timed, timing
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning
-from sim.network import LayerCosts, NetworkResult, simulate_network
+from sim.network import LayerCosts, NetworkOutputs, NetworkResult, compute_network, simulate_network
+from sim.number_formats import fit_formats
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown, cycle_breakdown
 from sim.observe.timeline import Timeline, timeline
 from sim.observe.timeline_summary import TimelineSummary, read_timeline, timeline_summary, write_timeline
@@ -50,6 +51,7 @@ __all__ = [
     "Energy",
     "FixedPoint",
     "LayerCosts",
+    "NetworkOutputs",
     "NetworkResult",
     "PackedLayer",
     "RecurrentResult",
@@ -60,10 +62,12 @@ __all__ = [
     "Timing",
     "area_mm2",
     "assign_rows",
+    "compute_network",
     "count",
     "count_all",
     "cycle_breakdown",
     "drawn_constants",
+    "fit_formats",
     "pack",
     "read_timeline",
     "rows_balanced_by_activity",

@@ -90,11 +90,11 @@ class CountsPerInput:
     @property
     def latency_us(self) -> Floats64:
         """Latency of each input, float64 [inputs]."""
-        return self.cycles / self.config.clock_mhz
+        return self.occupied_cycles / self.config.clock_mhz
 
     @property
     def occupied_cycles(self) -> Integers64:
-        """Cycles in which the array is powered for the layer, int64 [inputs]."""
+        """Cycles for which the layer occupies the array, int64 [inputs]."""
         return self.cycles
 
     @property
@@ -190,20 +190,49 @@ def simulate_batch(
     """
     config = config or ArrayConfig()
     run = BatchRun(packed_for(layer, config), activations, config, number_format)
-    packed, numbers = run.packed, run.operands
-    blocks = blocks_of(packed, config)
+    computed = _computed(run.packed, run.operands, config)
+    return BatchResult(
+        **vars(run.counts(config)) | {"overflows": computed.overflows},
+        blocks=len(blocks_of(run.packed, config)),
+        number_format=run.operands.number_format,
+        output=computed.output,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class BatchOutputs:
+    """Outputs of one layer with many inputs.
+
+    Attributes
+    ----------
+    output : numpy.ndarray
+        Outputs, float32 [inputs, rows].
+    overflows, saturated_activations : numpy.ndarray
+        Additions that overflowed, and activations too large for the fixed-point format, int64 [inputs].
+    """
+
+    output: Floats32
+    overflows: Integers64
+    saturated_activations: Integers64
+
+
+def compute_batch(
+    packed: PackedLayer, activations: npt.ArrayLike, config: ArrayConfig, number_format: FixedPoint | None = None
+) -> BatchOutputs:
+    """Return the outputs of `simulate_batch` alone, without any timing, in less than half the time."""
+    inputs = checked_inputs(packed.layer, activations)
+    return _computed(packed, operands(packed.layer, inputs, config, number_format), config)
+
+
+def _computed(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> BatchOutputs:
+    """Multiply and add all inputs, block by block."""
     accumulators = numbers.accumulators(len(numbers.activations), packed.layer.rows)
     overflows = np.zeros(len(accumulators), dtype=np.int64)
-    for block in blocks:
+    for block in blocks_of(packed, config):
         sums = np.ascontiguousarray(accumulators[:, block.rows])
         overflows += _accumulate(block.packed, block.operands(numbers), sums)
         accumulators[:, block.rows] = sums
-    return BatchResult(
-        **vars(run.counts(config)) | {"overflows": overflows},
-        blocks=len(blocks),
-        number_format=numbers.number_format,
-        output=numbers.values(accumulators),
-    )
+    return BatchOutputs(numbers.values(accumulators), overflows, numbers.saturated_activations)
 
 
 class BatchRun:

@@ -76,14 +76,14 @@ class ArrayConfig:
     activation_bytes: int = field(
         default=2 * 1024,
         metadata=_described(
-            "bytes", "activation SRAM of one PE", "it holds the PE's share of the layer's inputs and outputs"
+            "bytes",
+            "activation SRAM of one PE",
+            "it holds the PE's share of a layer's inputs and outputs, or a network's feature maps",
         ),
     )
     port_bits: int = field(
         default=64,
-        metadata=_described(
-            "bit", "width of the port through which activations enter and leave the PEs", "of a network"
-        ),
+        metadata=_described("bit", "port through which activations of a network enter and leave the PEs"),
     )
     pointer_bits: int = field(
         default=16, metadata=_described("bit", "width of a pointer", "a pointer counts the entries of one PE")
@@ -98,9 +98,10 @@ class ArrayConfig:
         default="unlimited",
         metadata=_described(
             "",
-            "what becomes of a layer that does not fit",
-            "unlimited simulates it as if it fitted, and warns; resident refuses it; passes runs it in blocks, one "
-            "after the other; streamed loads every layer from DRAM, one block while another one runs",
+            "what becomes of a layer or a network that does not fit",
+            "unlimited simulates it as if it fitted, and says so; resident refuses it; passes runs a layer in blocks, "
+            "one after the other, and loads the layers of a network that do not stay; streamed loads a block, or "
+            "a layer of a network, while another one runs; it loads a single layer even if it fits",
         ),
     )
     block_axis: BlockAxis = field(

@@ -16,6 +16,7 @@ The paper states no rounding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats32, Floats64, Integers64, Numbers
+from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 
 
 @dataclass(frozen=True)
@@ -74,31 +75,86 @@ class FixedPoint:
 
     def codes(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
         """Return values as codes, int64 of the same shape."""
-        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
-        return np.clip(scaled, self.lowest, self.highest).astype(np.int64)
+        return self._clipped(self._scaled(values, fraction_bits))
 
     def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
         """Count the values that are too large for a code along the last axis, int64."""
-        scaled = np.floor(np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits) + 0.5)
+        return self._beyond(self._scaled(values, fraction_bits))
+
+    def codes_and_saturated(self, values: npt.ArrayLike, fraction_bits: int) -> tuple[Integers64, Integers64]:
+        """Return what `codes` and `saturated` return."""
+        scaled = self._scaled(values, fraction_bits)
+        saturated = self._beyond(scaled)
+        return self._clipped(scaled), saturated
+
+    def _scaled(self, values: npt.ArrayLike, fraction_bits: int) -> Floats64:
+        """Return values in steps of a code, rounded, float64; in place, because many values take many passes."""
+        scaled: Floats64 = np.ldexp(np.asarray(values, dtype=np.float64), fraction_bits)
+        scaled = np.asarray(scaled + 0.5) if scaled.ndim == 0 else np.add(scaled, 0.5, out=scaled)
+        return np.floor(scaled, out=scaled)
+
+    def _beyond(self, scaled: Floats64) -> Integers64:
         too_large: Integers64 = np.sum((scaled < self.lowest) | (scaled > self.highest), axis=-1, dtype=np.int64)
         return too_large
 
+    def _clipped(self, scaled: Floats64) -> Integers64:
+        return np.clip(scaled, self.lowest, self.highest, out=scaled).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Largest magnitudes of the values of one layer, over any number of inputs.
+
+    Attributes
+    ----------
+    activation : float
+        Largest magnitude of an activation.
+    output : float
+        Largest magnitude of an output, in floating point.
+    """
+
+    activation: float = 0.0
+    output: float = 0.0
+
+    @classmethod
+    def of(cls, activations: Floats, outputs: Floats) -> Ranges:
+        """Return the ranges of some activations and of the outputs that follow from them."""
+        return cls(float(np.abs(activations).max(initial=0.0)), float(np.abs(outputs).max(initial=0.0)))
+
+    def __or__(self, other: Ranges) -> Ranges:
+        return Ranges(max(self.activation, other.activation), max(self.output, other.output))
+
 
 def fitted_format(layer: CompressedLayer, activations: Floats32, bits: int) -> FixedPoint:
-    """Return the finest format in which no weight and no activation saturates and outputs have one bit to spare.
-
-    The spare bit is for partial sums: the largest output, in floating point, and the largest initial value of an
-    accumulator take at most half the range. `activations` are float32 [inputs, columns].
-    """
-    largest_activation = float(np.abs(activations).max(initial=0.0))
-    if layer.bias is not None:
-        largest_activation = max(largest_activation, 1.0)
+    """Return the format of a layer that fits these activations, float32 [inputs, columns] (`format_of_ranges`)."""
     with np.errstate(over="ignore"):
         outputs = activations @ layer.weights().T + layer.bias_values()
-    largest_output = min(float(np.abs(outputs).max(initial=0.0)), float(np.finfo(np.float32).max))
-    if layer.free_bias is not None:
-        largest_output = max(largest_output, float(np.abs(layer.free_bias).max()))
-    weight = _fraction_bits(float(np.abs(layer.codebook).max()), bits)
+    return format_of_ranges([layer], Ranges.of(activations, outputs), bits)
+
+
+def format_of_ranges(groups: Sequence[CompressedLayer], ranges: Ranges, bits: int) -> FixedPoint:
+    """Return the finest format in which no weight and no activation saturates and outputs have one bit to spare.
+
+    The spare bit is for partial sums: the largest output and the largest initial value of an accumulator take at most
+    half the range.
+
+    Parameters
+    ----------
+    groups : sequence of CompressedLayer
+        Matrices that have the format: one, or those of all groups of a product.
+    ranges : Ranges
+        Largest magnitudes over all inputs and matrices.
+    bits : int
+        Width of a code.
+    """
+    largest_activation = ranges.activation
+    if any(group.bias is not None for group in groups):
+        largest_activation = max(largest_activation, 1.0)
+    largest_output = min(ranges.output, float(np.finfo(np.float32).max))
+    for group in groups:
+        if group.free_bias is not None:
+            largest_output = max(largest_output, float(np.abs(group.free_bias).max()))
+    weight = _fraction_bits(max(float(np.abs(group.codebook).max()) for group in groups), bits)
     activation = _fraction_bits(largest_activation, bits)
     accumulator = min(_fraction_bits(2 * largest_output, bits), weight + activation)
     activation = min(activation, accumulator + 62 - weight)  # a large free bias would ask for a longer shift
@@ -207,12 +263,13 @@ def operands(
             f"found {number_format.bits}"
         )
     fraction_bits = number_format.activation_fraction_bits
+    codes, saturated = number_format.codes_and_saturated(activations, fraction_bits)
     return Operands(
         codebook=number_format.codes(layer.codebook, number_format.weight_fraction_bits),
-        activations=number_format.codes(activations, fraction_bits),
+        activations=codes,
         one=int(number_format.codes(1.0, fraction_bits)),
         number_format=number_format,
-        saturated_activations=number_format.saturated(activations, fraction_bits),
+        saturated_activations=saturated,
         free_bias=(
             None
             if layer.free_bias is None

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sim.batch import PER_INPUT, BatchResult, CountsPerInput, checked_inputs, simulate_batch
+from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, compute_batch, simulate_batch
 from sim.config import ArrayConfig
 from sim.cost.timing import warn_of_clock
-from sim.fixed_point import operands
+from sim.fixed_point import FixedPoint
 from sim.memory import Shortfall, weight_shortfalls
 from sim.network_schedule import (
     SCHEDULED,
@@ -29,6 +29,8 @@ from sim.network_schedule import (
     schedule_network,
     spilled_words,
 )
+from sim.network_source import compressed_network
+from sim.number_formats import NumberFormats, check_formats, fit_formats, format_of
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from traces.graph.stored import StoredLayer
 
 CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+_OUTPUT_COUNTS = ("overflows", "saturated_activations")
 _LEAST_SHARED = 2**16  # values of a batch that is worth several threads
 #: Energy of 32-bit floating-point operations at 45 nm, in pJ. Source: Horowitz, ISSCC 2014, as in Table I of EIE.
 HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ = 0.9, 3.7
@@ -79,6 +82,8 @@ class LayerCosts(CountsPerInput):
         Cycles in which the array waits for weights or feature maps between runs.
     spill_bytes : numpy.ndarray
         Bytes of feature maps that are written to DRAM and read again.
+    number_format : FixedPoint or None
+        Format of its weights, activations and accumulators; None for floating point.
 
     Notes
     -----
@@ -100,6 +105,7 @@ class LayerCosts(CountsPerInput):
     switch_cycles: Integers64
     dram_wait_cycles: Integers64
     spill_bytes: Integers64
+    number_format: FixedPoint | None = None
 
     @property
     def load_bytes(self) -> Integers64:
@@ -113,7 +119,7 @@ class LayerCosts(CountsPerInput):
 
     @property
     def occupied_cycles(self) -> Integers64:
-        """`network_cycles`, for the energy."""
+        """`network_cycles`: latency and energy are those in the network."""
         return self.network_cycles
 
     @property
@@ -183,6 +189,23 @@ class NetworkResult:
         return max(layer.largest_difference for layer in self.layers)
 
     @property
+    def number_formats(self) -> dict[str, FixedPoint]:
+        """Format of each layer by name, as `simulate_network` takes them; empty for floating point."""
+        return {layer.name: layer.number_format for layer in self.layers if layer.number_format is not None}
+
+    @property
+    def overflows(self) -> Integers64:
+        """Additions of all layers that overflowed, int64 [inputs]."""
+        total: Integers64 = np.sum([layer.overflows for layer in self.layers], axis=0)
+        return total
+
+    @property
+    def saturated_activations(self) -> Integers64:
+        """Activations of all layers that were too large for the layer's format, int64 [inputs]."""
+        total: Integers64 = np.sum([layer.saturated_activations for layer in self.layers], axis=0)
+        return total
+
+    @property
     def cycles(self) -> Integers64:
         """Cycles of all layers, one after the other, with port, switches and loads, int64 [inputs]."""
         total: Integers64 = np.sum([layer.network_cycles for layer in self.layers], axis=0)
@@ -211,6 +234,23 @@ class NetworkResult:
         return macs / (int(self.cycles.sum()) * self.config.num_pes)
 
 
+@dataclass(frozen=True, eq=False)
+class NetworkOutputs:
+    """Outputs of a network in an array's arithmetic.
+
+    Attributes
+    ----------
+    output : numpy.ndarray or dict of str to numpy.ndarray
+        Output [inputs, ...]; by name if there are several.
+    overflows, saturated_activations : numpy.ndarray
+        Additions of all layers that overflowed, and activations too large for the layer's format, int64 [inputs].
+    """
+
+    output: Any
+    overflows: Integers64
+    saturated_activations: Integers64
+
+
 def simulate_network(
     network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[CompressedLayer | PackedLayer],
     inputs: Any,
@@ -219,6 +259,7 @@ def simulate_network(
     state: Mapping[str, str] | None = None,
     host_lanes: int | None = None,
     packed: Mapping[str, Sequence[PackedLayer]] | None = None,
+    number_formats: NumberFormats | None = None,
     after_input: Callable[[], object] = lambda: None,
 ) -> NetworkResult:
     """Run inputs through a compressed network whose weights are multiplied on an array.
@@ -239,6 +280,10 @@ def simulate_network(
         Lanes of a vector unit on which the operations off the array are costed; not costed by default.
     packed : mapping of str to sequence of PackedLayer, optional
         Packed matrices of some layers by name, one for each group.
+    number_formats : mapping of str to FixedPoint, optional
+        Format of each layer by name, of an array in fixed point: those of `sim.fit_formats`. By default they are fitted
+        on these inputs, all of them, before the run. The measured accuracy is then that of inputs whose ranges were
+        known beforehand.
     after_input : callable, optional
         Called once after each input.
 
@@ -251,7 +296,8 @@ def simulate_network(
     ------
     InputError
         If the inputs do not fit the network, the container has no graph, the network does not fit the SRAMs and
-        `config.memory_mode` refuses it, or weights that serve several vectors do not fit alone.
+        `config.memory_mode` refuses it, weights that serve several vectors do not fit alone, or `number_formats` are of
+        another arithmetic or lack a layer.
 
     Notes
     -----
@@ -260,40 +306,19 @@ def simulate_network(
     weights that do not stay, feature maps that do not fit, the port, and switches between layers. The array adds a
     layer's bias, as in `simulate`. All other operations, and products whose weights are not compressed, run in ONNX
     Runtime in floating point. The outputs of every product are compared with those of ONNX Runtime on the same decoded
-    weights and activations. In fixed point, a format is fitted to each call of a layer and its inputs, chunk by chunk
-    of the network's inputs; the array's results go on to the next layer. At most `CHUNK_BYTES` of one layer's vectors
-    and outputs are in memory at a time, but at least those of one input.
+    weights and activations. In fixed point, each layer has one format, and the array's results go on to the next
+    layer. At most `CHUNK_BYTES` of one layer's vectors and outputs are in memory at a time, but at least those of one
+    input.
     """
     compressed, given = compressed_network(network)
     config = config or wide_enough(ArrayConfig(), compressed)
     warn_of_clock(config, stacklevel=3)
     opened = compressed.network
     feeds = opened.bind(inputs)
-    run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config)
-    total = opened.num_inputs(feeds)
-    parts: list[dict[str, Any]] = []
-    if state:
-        from traces.graph.inputs import first_state
-
-        current = first_state(opened, feeds, state)
-        feeds = {name: values for name, values in feeds.items() if name not in state}
-        for place in range(total):
-            one = opened.part({**feeds, **current}, place, place + 1)
-            one |= current
-            parts.append(run.chunk(one, 1))
-            current = {name: np.asarray(parts[-1][output]) for name, output in state.items()}
-            after_input()
-    else:
-        size = run.inputs_at_once(feeds, total)
-        for begin in range(0, total, size):
-            count = min(size, total - begin)
-            parts.append(run.chunk(opened.part(feeds, begin, begin + count), count))
-            for _ in range(count):
-                after_input()
-    outputs = _joined(opened, parts)
+    run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config, number_formats)
+    output = run.all_inputs(feeds, state, after_input)
     off_array = run.off_array()
     host = None if host_lanes is None else _host_costs(off_array, host_lanes)
-    output = next(iter(outputs.values())) if len(outputs) == 1 else outputs
     difference = max((each.relative for each in run.of_outputs.values()), default=0.0)
     scheduled = run.scheduled()
     return NetworkResult(
@@ -309,45 +334,42 @@ def simulate_network(
     )
 
 
-def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
-    """Return the array with codes as wide as the widest of the network, if its own are narrower."""
-    widest = max((layer.weight_bits for layer in network.layers), default=0)
-    return replace(config, weight_bits=widest) if widest > config.weight_bits else config
+def compute_network(
+    network: CompressedModel | CompressedNetwork | str | os.PathLike[str] | Sequence[CompressedLayer | PackedLayer],
+    inputs: Any,
+    config: ArrayConfig,
+    *,
+    number_formats: NumberFormats | None = None,
+    after_input: Callable[[], object] = lambda: None,
+) -> NetworkOutputs:
+    """Return the outputs of `simulate_network` alone, for the accuracy on many inputs in about half the time.
 
+    Parameters
+    ----------
+    network, inputs, config, number_formats, after_input
+        Those of `simulate_network`.
 
-def compressed_network(network: Any) -> tuple[CompressedNetwork, dict[str, list[PackedLayer]]]:
-    """Return anything that `simulate_network` takes as a compressed network, and the layers of it that are packed.
+    Returns
+    -------
+    NetworkOutputs
+        The same outputs, bit by bit; nothing is counted or compared.
 
     Raises
     ------
     InputError
-        If it is no compressed network, or a container without a graph.
+        As `simulate_network` does.
     """
-    from traces.graph.compressed import CompressedNetwork
+    compressed, given = compressed_network(network)
+    feeds = compressed.network.bind(inputs)
+    run = _Run(compressed.network, compressed.stored_layers, given, config, number_formats, counted=False)
+    output = run.all_inputs(feeds, None, after_input)
+    return NetworkOutputs(output, run.total("overflows"), run.total("saturated_activations"))
 
-    if isinstance(network, str | os.PathLike):
-        from compress import CompressedModel
 
-        network = CompressedModel.load(network)
-    if isinstance(network, CompressedNetwork):
-        return network, {}
-    if hasattr(network, "stored_layers"):
-        return CompressedNetwork(network.network, network.stored_layers), {}
-    try:
-        layers = list(network)
-    except TypeError:
-        raise InputError(
-            f"network must be a CompressedModel, the path of a container, or a list of layers; found "
-            f"{type(network).__name__}; compress a module or an ONNX file first"
-        ) from None
-    others = [layer for layer in layers if not isinstance(layer, CompressedLayer | PackedLayer)]
-    if others:
-        raise InputError(
-            f"network must be a list of CompressedLayers or PackedLayers; found {type(others[0]).__name__}"
-        )
-    plain = [layer.layer if isinstance(layer, PackedLayer) else layer for layer in layers]
-    packed = {layer.layer.name: [layer] for layer in layers if isinstance(layer, PackedLayer)}
-    return CompressedNetwork.of_layers(plain), packed
+def wide_enough(config: ArrayConfig, network: CompressedNetwork) -> ArrayConfig:
+    """Return the array with codes as wide as the widest of the network, if its own are narrower."""
+    widest = max((layer.weight_bits for layer in network.layers), default=0)
+    return replace(config, weight_bits=widest) if widest > config.weight_bits else config
 
 
 class _Chunk(NamedTuple):
@@ -367,8 +389,13 @@ class _Run:
         stored: Mapping[str, StoredLayer],
         packed: Mapping[str, Sequence[PackedLayer]],
         config: ArrayConfig,
+        number_formats: NumberFormats | None = None,
+        counted: bool = True,
     ) -> None:
+        if number_formats is not None:
+            check_formats(number_formats, config, stored)
         self._network, self._stored, self._config = network, stored, config
+        self._formats, self._counted = number_formats, counted
         self._packed: dict[str, list[PackedLayer]] = {name: list(groups) for name, groups in packed.items()}
         self._flat: FlatNetwork | None = None
         self._layers: dict[str, NetworkLayer] = {}
@@ -377,6 +404,39 @@ class _Run:
         self._differences: dict[str, Difference] = {}
         self.of_outputs: dict[str, Difference] = {}
         self._first: Mapping[str, Numbers] | None = None
+
+    def all_inputs(
+        self, feeds: Mapping[str, Numbers], state: Mapping[str, str] | None, after_input: Callable[[], object]
+    ) -> Any:
+        """Run all inputs, and return the output, or the outputs by name if there are several."""
+        opened = self._network
+        if self._formats is None and self._config.precision != "float":
+            from traces.graph.compressed import CompressedNetwork
+
+            compressed = CompressedNetwork(opened, self._stored)
+            self._formats = fit_formats(compressed, feeds, self._config, state=state)
+        total = opened.num_inputs(feeds)
+        parts: list[dict[str, Any]] = []
+        if state:
+            from traces.graph.inputs import first_state
+
+            current = first_state(opened, feeds, state)
+            feeds = {name: values for name, values in feeds.items() if name not in state}
+            for place in range(total):
+                one = opened.part({**feeds, **current}, place, place + 1)
+                one |= current
+                parts.append(self.chunk(one, 1))
+                current = {name: np.asarray(parts[-1][output]) for name, output in state.items()}
+                after_input()
+        else:
+            size = self.inputs_at_once(feeds, total)
+            for begin in range(0, total, size):
+                count = min(size, total - begin)
+                parts.append(self.chunk(opened.part(feeds, begin, begin + count), count))
+                for _ in range(count):
+                    after_input()
+        outputs = _joined(opened, parts)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
@@ -432,6 +492,7 @@ class _Run:
                 f"handled; give inputs that take one branch"
             )
         self._layers[layer.name] = layer
+        self._format_of(layer.name)  # is refused before anything is simulated
         if layer.name not in self._packed:
             matrices = array_matrices(layer, self._stored[layer.weight], flat.biases[number])
             self._packed[layer.name] = [pack(matrix, self._config) for matrix in matrices]
@@ -448,7 +509,8 @@ class _Run:
             check_alone(self._scheduled[layer.name], several, self._config)
             batches = self._simulate_all(layer.name, vectors)
             sums = _sums([parts for parts, _ in batches], count)
-            calls.append((layer.name, vectors.shape[1] // count, sums["cycles"]))
+            if self._counted:
+                calls.append((layer.name, vectors.shape[1] // count, sums["cycles"]))
             sums["vectors"] = vectors.shape[0] * vectors.shape[1]
             before = counts.get(layer.name)
             counts[layer.name] = sums if before is None else {name: before[name] + sums[name] for name in sums}
@@ -463,37 +525,40 @@ class _Run:
             for name in {flat.layers[flat.layer_of_part[id(part)]].name for part in product.parts}:
                 self._differences.setdefault(name, Difference()).join(difference)
 
-        outputs = flat.program.run(feeds, multiply, compare)
-        from traces.graph.layers import whole_session
-
-        expected = whole_session(self._network).run(feeds)
-        for name, value in outputs.items():
-            self.of_outputs.setdefault(name, Difference()).add(value, expected[name])
+        outputs = flat.program.run(feeds, multiply, compare if self._counted else None)
         self._chunks.append(_Chunk(count, counts, calls))
+        if self._counted:
+            from traces.graph.layers import whole_session
+
+            expected = whole_session(self._network).run(feeds)
+            for name, value in outputs.items():
+                self.of_outputs.setdefault(name, Difference()).add(value, expected[name])
         return outputs
+
+    def _format_of(self, name: str) -> FixedPoint | None:
+        return None if self._formats is None else format_of(self._formats, name)
 
     def _simulate_all(self, name: str, vectors: Floats) -> list[tuple[dict[str, Integers64], Floats]]:
         """Return the counts of all vectors by name, and the outputs, of each group; large batches use threads."""
-        groups = self._packed[name]
+        groups, number_format = self._packed[name], self._format_of(name)
         config = self._scheduled[name].running_array(self._config)
         shares = min(processors(), vectors.shape[1]) if vectors.size > _LEAST_SHARED else 1
 
-        def of_group(number: int) -> list[BatchResult]:
+        run_batch: Callable[..., BatchResult | BatchOutputs] = simulate_batch if self._counted else compute_batch
+        names = PER_INPUT if self._counted else _OUTPUT_COUNTS
+
+        def of_group(number: int) -> list[BatchResult | BatchOutputs]:
             parts = np.array_split(vectors[number], shares)
-            number_format = None
-            if shares > 1 and config.precision != "float":
-                inputs = checked_inputs(groups[number].layer, vectors[number])
-                number_format = operands(groups[number].layer, inputs, config).number_format
             return list(
-                _threads().map(lambda part: simulate_batch(groups[number], part, config, number_format), parts)
+                _threads().map(lambda part: run_batch(groups[number], part, config, number_format), parts)
                 if shares > 1
-                else [simulate_batch(groups[number], vectors[number], config)]
+                else [run_batch(groups[number], vectors[number], config, number_format)]
             )
 
         batches = [of_group(number) for number in range(len(groups))]
         return [
             (
-                {name: np.concatenate([getattr(part, name) for part in parts]) for name in PER_INPUT},
+                {name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
                 np.concatenate([part.output for part in parts]),
             )
             for parts in batches
@@ -506,6 +571,14 @@ class _Run:
         assert self._flat is not None
         assert self._first is not None
         return off_array(self._flat, self._first, 1)
+
+    def total(self, name: str) -> Integers64:
+        """Return the sum of a count over all layers, int64 [inputs]."""
+        sums = [
+            sum((counts[name] for counts in chunk.counts.values()), start=np.zeros(chunk.inputs, dtype=np.int64))
+            for chunk in self._chunks
+        ]
+        return np.concatenate(sums)
 
     def scheduled(self) -> ScheduledNetwork:
         """Return the network as its schedule needs it, with the calls of the first inputs once they have run."""
@@ -562,6 +635,7 @@ class _Run:
                     vectors=int(vectors) if vectors == int(vectors) else vectors,
                     biases=vectors if groups[0].layer.bias is not None else 0,
                     largest_difference=self._differences[name].relative if name in self._differences else 0.0,
+                    number_format=self._format_of(name),
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
                     shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),
@@ -620,7 +694,7 @@ def _sums(counts: Sequence[Mapping[str, Integers64]], inputs: int) -> dict[str, 
     """Sum the counts over groups and vectors, [inputs] each."""
     return {
         name: np.sum([of_group[name].reshape(inputs, -1).sum(axis=1) for of_group in counts], axis=0)
-        for name in PER_INPUT
+        for name in counts[0]
     }
 
 

@@ -10,7 +10,7 @@ Cho et al., 2014, with the reset gate after the product, as in PyTorch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from scipy.special import expit
 from sim.array import packed_for
 from sim.batch import BatchResult, checked_inputs, simulate_batch
 from sim.config import ArrayConfig
+from sim.fixed_point import FixedPoint, Ranges, format_of_ranges
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Integers64
@@ -61,7 +62,11 @@ class RecurrentResult:
 
 
 def simulate_lstm(
-    weight_ih: Layer, weight_hh: Layer, inputs: npt.ArrayLike, config: ArrayConfig | None = None
+    weight_ih: Layer,
+    weight_hh: Layer,
+    inputs: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    number_formats: tuple[FixedPoint, FixedPoint] | None = None,
 ) -> RecurrentResult:
     """Run sequences through an LSTM layer, from a state of zeros.
 
@@ -73,6 +78,9 @@ def simulate_lstm(
         Sequences, float32 [sequences, steps, columns].
     config : ArrayConfig, optional
         Array. The default is the EIE paper's design point.
+    number_formats : (FixedPoint, FixedPoint), optional
+        Formats of the products with `weight_ih` and with `weight_hh`, of an array in fixed point. By default they are
+        fitted to all steps of these sequences, which run in floating point for it.
 
     Returns
     -------
@@ -86,8 +94,8 @@ def simulate_lstm(
 
     Notes
     -----
-    Inputs and hidden states are signed; all that are not zero are broadcast. In fixed point, one format is fitted to
-    all inputs, and one to the hidden states of each step.
+    Inputs and hidden states are signed; all that are not zero are broadcast. In fixed point, each of the two products
+    has one format in all steps.
     """
 
     def step(from_input: Floats, from_hidden: Floats, _: Floats, cell: Floats) -> tuple[Floats, Floats]:
@@ -95,11 +103,15 @@ def simulate_lstm(
         cell = expit(f) * cell + expit(i) * np.tanh(g)
         return expit(o) * np.tanh(cell), cell
 
-    return _run(weight_ih, weight_hh, inputs, config, 4, step)
+    return _run(weight_ih, weight_hh, inputs, config, number_formats, 4, step)
 
 
 def simulate_gru(
-    weight_ih: Layer, weight_hh: Layer, inputs: npt.ArrayLike, config: ArrayConfig | None = None
+    weight_ih: Layer,
+    weight_hh: Layer,
+    inputs: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    number_formats: tuple[FixedPoint, FixedPoint] | None = None,
 ) -> RecurrentResult:
     """Run sequences through a GRU layer, from a state of zeros.
 
@@ -111,6 +123,9 @@ def simulate_gru(
         Sequences, float32 [sequences, steps, columns].
     config : ArrayConfig, optional
         Array. The default is the EIE paper's design point.
+    number_formats : (FixedPoint, FixedPoint), optional
+        Formats of the products with `weight_ih` and with `weight_hh`, of an array in fixed point. By default they are
+        fitted to all steps of these sequences, which run in floating point for it.
 
     Returns
     -------
@@ -129,11 +144,17 @@ def simulate_gru(
         z = expit(z + hidden_z)
         return (1 - z) * n + z * hidden, cell
 
-    return _run(weight_ih, weight_hh, inputs, config, 3, step)
+    return _run(weight_ih, weight_hh, inputs, config, number_formats, 3, step)
 
 
 def _run(
-    weight_ih: Layer, weight_hh: Layer, inputs: npt.ArrayLike, config: ArrayConfig | None, gates: int, step: Step
+    weight_ih: Layer,
+    weight_hh: Layer,
+    inputs: npt.ArrayLike,
+    config: ArrayConfig | None,
+    number_formats: tuple[FixedPoint, FixedPoint] | None,
+    gates: int,
+    step: Step,
 ) -> RecurrentResult:
     """Run a layer whose gates `step` computes."""
     config = config or ArrayConfig()
@@ -151,13 +172,36 @@ def _run(
             f"inputs must be [sequences, steps, {packed_ih.layer.columns}], at least one of each; "
             f"found {list(array.shape)}"
         )
-    sequences, steps, columns = array.shape
-    input_products = simulate_batch(packed_ih, checked_inputs(packed_ih.layer, array.reshape(-1, columns)), config)
+    vectors = checked_inputs(packed_ih.layer, array.reshape(-1, array.shape[2])).reshape(array.shape)
+    if number_formats is None and config.precision != "float":
+        exact = _steps(packed_ih, packed_hh, vectors, replace(config, precision="float"), (None, None), step)
+        entering = exact.hidden[:, :-1]  # no state enters the first step
+        outputs = np.concatenate([product.output for product in exact.hidden_products])
+        of_input, of_hidden = Ranges.of(vectors, exact.input_products.output), Ranges.of(entering, outputs)
+        number_formats = (
+            format_of_ranges([packed_ih.layer], of_input, config.activation_bits),
+            format_of_ranges([packed_hh.layer], of_hidden, config.activation_bits),
+        )
+    return _steps(packed_ih, packed_hh, vectors, config, number_formats or (None, None), step)
+
+
+def _steps(
+    packed_ih: PackedLayer,
+    packed_hh: PackedLayer,
+    vectors: Floats32,
+    config: ArrayConfig,
+    number_formats: tuple[FixedPoint | None, FixedPoint | None],
+    step: Step,
+) -> RecurrentResult:
+    """Run sequences [sequences, steps, columns], step by step."""
+    sequences, steps, columns = vectors.shape
+    of_input, of_hidden = number_formats
+    input_products = simulate_batch(packed_ih, vectors.reshape(-1, columns), config, of_input)
     from_input = input_products.output.reshape(sequences, steps, -1).astype(np.float64)
-    hidden, cell = np.zeros((2, sequences, hidden_size))
+    hidden, cell = np.zeros((2, sequences, packed_hh.layer.columns))
     hidden_products, states = [], []
     for number in range(steps):
-        product = simulate_batch(packed_hh, hidden.astype(np.float32), config)
+        product = simulate_batch(packed_hh, hidden.astype(np.float32), config, of_hidden)
         hidden, cell = step(from_input[:, number], product.output.astype(np.float64), hidden, cell)
         hidden_products.append(product)
         states.append(hidden.astype(np.float32))

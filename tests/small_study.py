@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from designs.codesigns.storage import open_storage
 from designs.codesigns.trials import ORIGIN, POINT, StudyTrial, trials_table
 from designs.design import Design
 from designs.results import provenance, table_of, write_results
-from sim import ArrayConfig
+from sim import ArrayConfig, FixedPoint
 
 BINS = 12
 
@@ -69,6 +69,8 @@ def write_study(
     measured: dict[int, dict[str, float]] | None = None,
     refused: Sequence[str] = (),
     objectives: tuple[Figure, ...] = Search().objectives,
+    same_as: Mapping[int, int] | None = None,
+    number_formats: Mapping[str, FixedPoint] | None = None,
 ) -> list[CodesignPoint]:
     """Write the result files of a study; return the points of its trials.
 
@@ -88,17 +90,28 @@ def write_study(
         Reasons of invalid trials, which come last.
     objectives : tuple of str
         Objectives of the study.
+    same_as : mapping of int to int, optional
+        Verified designs that other ones stand for, by number: constants were drawn. None: no constants were drawn.
+    number_formats : mapping of str to FixedPoint, optional
+        Formats of the verified designs, which then overflow 7.5 times per input.
     """
     loss = "output_error" if "output_error" in objectives else "accuracy_loss"
     search = Search(objectives, {loss: 0.08}, max(trials, 1), verify=max(verified, 1))
     found = points(trials, layers, dict(search.bounds), loss)
     listed = [StudyTrial(number, point) for number, point in enumerate(found)]
     listed += [StudyTrial(trials + number, None, reason) for number, reason in enumerate(refused)]
-    origin = provenance(settings(name, search))
+    origin = provenance(settings(name, search) | {"uncertain": 0 if same_as is None else 200})
     folder.mkdir(parents=True, exist_ok=True)
     write_results(folder / TRIALS_FILE, trials_table(listed, search.objectives), origin)
     if verified:
-        front = [_front_row(number, found[number], (measured or {}).get(number, {})) for number in range(verified)]
+        of_design = measured or {}
+        front = [
+            _front_row(number, found[number], of_design.get(number, {}), number_formats or {})
+            for number in range(verified)
+        ]
+        for number, row in enumerate(front if same_as is not None else []):
+            standing = (same_as or {}).get(number, number)
+            row |= {"front_share": 1 / (1 + number), "same_as": front[standing]["digest"]}
         write_results(folder / FRONT_FILE, table_of(FRONT_COLUMNS, front), origin)
         rows = [_layer_row(row, layer, place) for row in front for place, layer in enumerate(layers)]
         write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, rows), origin)
@@ -118,21 +131,27 @@ def write_journal(folder: Path, trials: int) -> None:
         study.add_trial(optuna.trial.create_trial(values=values, user_attrs={POINT: point.to_dict()}))
 
 
-def _front_row(number: int, point: CodesignPoint, measured: dict[str, float]) -> dict[str, Any]:
+def _front_row(
+    number: int, point: CodesignPoint, measured: dict[str, float], formats: Mapping[str, FixedPoint]
+) -> dict[str, Any]:
     figures = {name: value * 1.03 for name, value in point.figures.items()} | measured
     return {
         "trial": number,
         "digest": point.digest,
         **verified_row(
             point,
-            dataclasses.replace(point, figures=figures),
+            dataclasses.replace(point, figures=figures, number_formats=formats),
             {"predicted_loss": [0.005, 0.06], "measured_loss": [0.01, 0.04]},
         ),
         "accuracy": 0.95 - figures.get("accuracy_loss", math.nan),
         "test_accuracy": math.nan,
+        "overflows": 7.5 if formats else 0.0,
+        "saturated_activations": 0.0,
         "output_difference": 1e-7,
         "keeps_bounds": number % 3 != 2,
         "on_front": number % 3 == 0,
+        "front_share": None,
+        "same_as": "",
     }
 
 

@@ -302,7 +302,7 @@ class Planner:
             The compressed model, if it is known.
         """
         of_layers = {name: dataclasses.astuple(each)[:2] for name, each in choices.items()}
-        return self._kept_run(
+        return self.kept_run(
             {"loss": loss.name, "plan": of_layers},
             lambda: self._losses_of(loss, self._model(choices) if model is None else model),
         )
@@ -336,7 +336,7 @@ class Planner:
         with progress_bar("trying layers alone", len(self.units)) as advance:
             for number, candidate in enumerate(candidates):
                 if not self.history.calibration.knows(number, candidate.change):
-                    squares = self._kept_run(
+                    squares = self.kept_run(
                         {"layer": number, "choice": dataclasses.astuple(candidate.choice)[:2], "part": part},
                         lambda number=number, choice=candidate.choice: self._squares(number, choice, places),  # type: ignore[misc]
                     )
@@ -450,8 +450,16 @@ class Planner:
                 values.copy_(original)
         yield module
 
-    def _kept_run(self, origin: Mapping[str, Any], run: Callable[[], Floats64]) -> Floats64:
-        """Return the values of a run by input, from the folder if it has them."""
+    def kept_run(self, origin: Mapping[str, Any], run: Callable[[], Floats64]) -> Floats64:
+        """Return the values of a run by input, from the folder if it has them.
+
+        Parameters
+        ----------
+        origin : Mapping[str, number, text, or sequence or mapping of them]
+            Everything that the run depends on, besides network, pool, analysed inputs and labels.
+        run : callable
+            Runs the network, and returns a value for each input.
+        """
         if self.folder is None:
             return run()
         origin = {"measured_on": self._measured_on, **origin}

@@ -116,8 +116,8 @@ class ArrayCost:
     Raises
     ------
     InputError
-        If the network cannot be traced, none of its compressed layers is multiplied with activations, or the array
-        does not reach its clock.
+        If the network cannot be traced, none of its compressed layers is multiplied with activations, the array does
+        not reach its clock, or it is in fixed point: a plan measures its loss in floating point.
     """
 
     def __init__(
@@ -130,6 +130,12 @@ class ArrayCost:
         units: Sequence[WeightUnit] | None = None,
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
+        if self.array.precision != "float":
+            raise InputError(
+                f"a plan measures its loss in floating point, so the array of its costs must have precision='float'; "
+                f"found {self.array.precision!r}; take designs.codesign or designs.fleet with this precision in the "
+                f"space, which measure losses in the array's arithmetic"
+            )
         excess = clock_excess(self.array)
         if excess:
             raise InputError(f"the array cannot be built: {excess}; lower the clock, or its lines and SRAMs")
@@ -196,6 +202,9 @@ class ArrayCost:
     def __call__(self, layer: CompressedLayer, index_bits: int) -> dict[str, float]:
         """Return mean latency_us and energy_nj per input, and the sram_bytes_per_pe of the entries, of a layer.
 
+        Port and switches are included, feature maps and loads of a layer that fits alone are not: they depend on the
+        other layers.
+
         Parameters
         ----------
         layer : CompressedLayer
@@ -212,14 +221,15 @@ class ArrayCost:
         array = replace(self.array, weight_bits=weight_bits, index_bits=index_bits)
         runs = {layer.name: self._packed(layer.name, layer, Design(array).packing)}
         products = self._by_product(runs)
+        entries = max((run.fullest_pe_entries for run in products.values()), default=0)
         alone = replace(self._execution, live_words=0)
-        counts, _ = network_counts(network_of(layer.name, products, alone, array), list(products.values()), array)
+        counts = np.zeros((0, len(COUNTS)))
+        if products:
+            counts, _ = network_counts(network_of(layer.name, products, alone, array), list(products.values()), array)
         return {
             "latency_us": float(counts[:, _CYCLES].sum()) / array.clock_mhz,
             "energy_nj": float(energies_pj(array, counts).sum()) / 1e3,
-            "sram_bytes_per_pe": max((run.fullest_pe_entries for run in products.values()), default=0)
-            * array.entry_bits
-            / 8,
+            "sram_bytes_per_pe": entries * array.entry_bits / 8,
         }
 
     def work(self, layer: CompressedLayer) -> dict[str, float]:

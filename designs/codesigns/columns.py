@@ -12,6 +12,7 @@ from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import HARDWARE_COLUMNS
 from designs.results import Column
+from sim.number_formats import plain_formats
 
 FRONT_FILE, TRIALS_FILE = "front.parquet", "trials.parquet"
 _FIGURE_UNITS = {
@@ -28,6 +29,7 @@ _FIGURE_UNITS = {
 VERIFIED_COLUMNS = [
     *HARDWARE_COLUMNS,
     Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
+    Column("number_formats", pa.string(), "", "fixed-point format of each product, as JSON; {} for floating point"),
     *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
     *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
     *(
@@ -46,9 +48,26 @@ FRONT_COLUMNS = [
     *VERIFIED_COLUMNS,
     Column("accuracy", pa.float64(), "1", "share of right answers, measured; without labels, of unchanged; else nan"),
     Column("test_accuracy", pa.float64(), "1", "the same on test images, which no choice depends on; nan without any"),
+    Column("overflows", pa.float64(), "1/input", "additions that overflowed, mean of the evaluation inputs"),
+    Column("saturated_activations", pa.float64(), "1/input", "activations too large for their format, likewise"),
     Column("output_difference", pa.float64(), "1", "of the array's outputs from the same network's in floating point"),
     Column("keeps_bounds", pa.bool_(), "", "true if all bounds are kept, as measured"),
     Column("on_front", pa.bool_(), "", "true if no other verified design dominates it, as measured"),
+    Column(
+        "front_share",
+        pa.float64(),
+        "1",
+        "share of draws of the cost model's constants in which the design keeps all bounds and no other verified "
+        "design dominates it; null if none are drawn",
+        True,
+    ),
+    Column(
+        "same_as",
+        pa.string(),
+        "",
+        "digest of the design that stands for it, from which no objective tells it apart in the draws; its own if it "
+        "stands for itself, empty if none are drawn",
+    ),
 ]
 TRIAL_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial"),
@@ -80,6 +99,7 @@ def verified_row(
     return {
         **measured.design.hardware,
         "choices": json.dumps(plain_choices(predicted.choices)),
+        "number_formats": json.dumps(plain_formats(measured.number_formats)),
         **{f"predicted_{name}": predicted.figures.get(name) for name in FIGURES},
         **{f"measured_{name}": measured.figures.get(name) for name in FIGURES},
         **{

@@ -128,7 +128,7 @@ def compare(
         If no compression keeps the bound on the accuracy loss, or as `codesign` does.
     """
     search, folder = search or Search(), Path(folder)
-    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search)
+    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, space)
 
     def exceeded_loss_and_bytes(choices: Mapping[str, Choice]) -> tuple[float, float]:
         predicted = analysis.predict(choices)

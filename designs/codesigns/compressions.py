@@ -20,20 +20,25 @@ from compress.modules import plain_module, weight_units
 from compress.planning.analysis_folder import digest_of_arrays
 from compress.planning.knapsack import choose
 from compress.planning.layer_compression import layer_file_bytes
-from compress.planning.losses import AUTO, Loss, LossFunction, choose_loss
+from compress.planning.losses import AUTO, Loss, LossFunction
 from compress.planning.outputs import run_outputs
 from compress.planning.plan import Candidate, Choice, Tolerance
 from compress.planning.planner import Planner
 from compress.planning.preparation import make_planner
+from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import RECORDED_INPUTS, ArrayCost, ChosenLayer
 from designs.codesigns.trained_network import TrainedNetwork
+from designs.network_outputs import loss_between
 from designs.sweeps.recorded import LARGEST_ERROR
+from sim.config import Precision
 from traces import CompressedLayer, InputError, Inputs
-from traces.arrays import Floats64
+from traces.arrays import Floats, Floats64
 from traces.shell.progress import progress_bar
 
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12
 """Number of steps of the three parameters."""
+MEASURED_INPUTS = 256
+"""Most inputs of the pool, besides those that were analysed, that plans are measured on in fixed point."""
 _JUDGED_INPUTS = 256  # whose outputs decide what is measured
 _CALIBRATED_PLANS = 10
 _STEPS_OF_ENTRIES = 64
@@ -124,6 +129,9 @@ class LossPrediction:
     factor : float
         Largest ratio of a measured plan's loss to its prediction from the other plans, or of the prediction to the
         loss: with n plans, the interval of a further one has a confidence level of n / (n + 1).
+    least : float
+        Logarithm of the predicted change below which the loss falls no more: arithmetic in fixed point changes the
+        outputs of a network that is hardly compressed, too.
     """
 
     changes: Floats64
@@ -133,10 +141,16 @@ class LossPrediction:
     loss_share: float
     damping: float
     factor: float = 1.0
+    least: float = -math.inf
 
     @classmethod
     def of(
-        cls, changes: Floats64, losses: Floats64, plans: Sequence[tuple[float, float, float]], damping: float
+        cls,
+        changes: Floats64,
+        losses: Floats64,
+        plans: Sequence[tuple[float, float, float]],
+        damping: float,
+        precision: Precision = "float",
     ) -> LossPrediction:
         """Return the prediction that follows from measured plans.
 
@@ -146,6 +160,8 @@ class LossPrediction:
             As the attributes of these names.
         plans : sequence of (float, float, float)
             For each plan the logarithms of its predicted and of its measured change, and its measured loss.
+        precision : str
+            Arithmetic in which the plans were measured.
 
         Notes
         -----
@@ -155,7 +171,8 @@ class LossPrediction:
         predicted, corrected, lost = np.array(sorted(plans)).T
         expected = np.interp(corrected, changes, losses)
         share = (damping + np.maximum(lost, 0.0).sum()) / (damping + expected.sum())
-        fitted = cls(changes, losses, predicted, corrected - predicted, float(share), damping)
+        least = -math.inf if precision == "float" else float(predicted[0])
+        fitted = cls(changes, losses, predicted, corrected - predicted, float(share), damping, least=least)
         if len(plans) < 2:
             return fitted
         ratios = []
@@ -163,7 +180,9 @@ class LossPrediction:
             others = np.delete(np.arange(len(lost)), number)
             rest = damping + np.maximum(lost[others], 0.0).sum()
             share = rest / (damping + expected[others].sum())
-            alone = cls(changes, losses, predicted[others], (corrected - predicted)[others], float(share), damping)
+            least = -math.inf if precision == "float" else float(predicted[others[0]])
+            corrections = (corrected - predicted)[others]
+            alone = cls(changes, losses, predicted[others], corrections, float(share), damping, least=least)
             found = alone.loss(math.exp(predicted[number]))
             ratios.append(abs(math.log((max(lost[number], 0.0) + damping) / (found + damping))))
         return replace(fitted, factor=math.exp(max(ratios)))
@@ -175,7 +194,7 @@ class LossPrediction:
 
     def loss(self, change: float) -> float:
         """Return the predicted loss for a predicted squared change of the outputs."""
-        place = math.log(max(change, 1e-300))
+        place = max(math.log(max(change, 1e-300)), self.least)
         corrected = place + float(np.interp(place, self.predicted, self.corrections))
         return self.loss_share * float(np.interp(corrected, self.changes, self.losses))
 
@@ -221,8 +240,10 @@ class CompressionAnalysis:
         Costs of compressed layers on arrays.
     options : LayerOptions
         Choices for each layer, as analysed.
-    loss_prediction : LossPrediction
-        Prediction of the loss.
+    loss_predictions : mapping of str to LossPrediction
+        Prediction of the loss in the arithmetic of each precision that was measured; "float" is always there.
+    arithmetic : NetworkArithmetic
+        Arithmetic of arrays in fixed point, for compressions of the network.
     limits : array [LIMITS]
         Limits on the predicted change of the outputs, increasing.
     """
@@ -232,7 +253,8 @@ class CompressionAnalysis:
     loss: Loss
     array_cost: ArrayCost
     options: LayerOptions
-    loss_prediction: LossPrediction
+    loss_predictions: Mapping[Precision, LossPrediction]
+    arithmetic: NetworkArithmetic
     limits: Floats64
     _planned: dict[tuple[int, int, int, int], dict[str, Choice]] = field(default_factory=dict, init=False, repr=False)
     _candidates: dict[tuple[str, float, int], Candidate] = field(default_factory=dict, init=False, repr=False)
@@ -275,12 +297,35 @@ class CompressionAnalysis:
             self._planned[key] = {name: each.choice for name, each in plan.items()}
         return dict(self._planned[key])
 
-    def predict(self, choices: Mapping[str, Choice]) -> PredictedCompression:
-        """Return the predictions for these choices, one per layer."""
+    def check_precision(self, precision: Precision) -> None:
+        """Raise InputError if nothing was measured in the arithmetic of this precision."""
+        if precision not in self.loss_predictions:
+            raise InputError(
+                f"precision must be one in which plans of {self.network.name} were measured, "
+                f"{', '.join(self.loss_predictions)}; found {precision!r}, whose loss is unknown; analyse the network "
+                f"with precisions=({precision!r},)"
+            )
+
+    def predict(self, choices: Mapping[str, Choice], precision: Precision = "float") -> PredictedCompression:
+        """Return the predictions for these choices, one per layer.
+
+        Parameters
+        ----------
+        choices : mapping of str to Choice
+            The choices.
+        precision : str
+            Arithmetic of the array, on which the loss depends.
+
+        Raises
+        ------
+        InputError
+            If nothing was measured in this arithmetic.
+        """
+        self.check_precision(precision)
         chosen = [self.candidate(name, choices[name]) for name in self.names]
         change = sum(each.change for each in chosen)
         file_bytes = sum(each.costs["file_bytes"] for each in chosen) + self.planner.other_bytes
-        prediction = self.loss_prediction
+        prediction = self.loss_predictions[precision]
         return PredictedCompression(
             dict(choices), change, prediction.loss(change), prediction.interval(change), file_bytes
         )
@@ -323,6 +368,7 @@ def analyse_compression(
     loss: str | LossFunction = AUTO,
     sampling_error: float = LARGEST_ERROR,
     folder: str | os.PathLike[str] | None = None,
+    precisions: Sequence[Precision] = (),
 ) -> CompressionAnalysis:
     """Analyse a network once, so that any compression of its layers can be predicted.
 
@@ -341,6 +387,9 @@ def analyse_compression(
         Largest relative error of each layer's mean cycles and energy, at a confidence level of 95 %, as of `ArrayCost`.
     folder : path, optional
         Folder that keeps the analysis and its runs; a plan of the same network, inputs and seed shares it.
+    precisions : sequence of str
+        Fixed-point precisions of arrays: the plans that correct the prediction are measured in the arithmetic of each,
+        too, on at most `MEASURED_INPUTS` inputs. Floating point needs no mention.
 
     Returns
     -------
@@ -357,7 +406,7 @@ def analyse_compression(
     judged = pool[:_JUDGED_INPUTS]
     taken = _loss_of(network, judged, loss, labels is not None)
     units = weight_units(plain_module(network.module), leave=network.leave, products=network.products)[0]
-    recorded = network.graph_inputs(network.pool, RECORDED_INPUTS)
+    recorded = network.graph_inputs(network.pool, range(RECORDED_INPUTS))
     array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units)
     planner = make_planner(
         network.module,
@@ -379,9 +428,12 @@ def analyse_compression(
     least = sum(min(each.change for each in of_layer) for of_layer in options.candidates)
     most = planner.change_of(Tolerance(1.0, _key(taken)), min(0.5, 2 * most_loss))  # plans may lose less than predicted
     tried = np.geomspace(max(least, most / 1e5), max(most, 2 * least), _CALIBRATED_PLANS)
-    loss_prediction = _measured_losses(network, planner, taken, options, tried, most_loss)
-    limits = _limits_within(loss_prediction, float(tried[0]), float(tried[-1]), most_loss)
-    return CompressionAnalysis(network, planner, taken, array_cost, options, loss_prediction, limits)
+    assert planner.places is not None  # the pool was split
+    analysed = np.setdiff1d(np.arange(len(pool)), planner.places)
+    arithmetic = NetworkArithmetic(network, analysed, planner.outputs)
+    predictions = _measured_losses(network, planner, arithmetic, taken, options, tried, most_loss, precisions)
+    limits = _limits_within(predictions["float"], float(tried[0]), float(tried[-1]), most_loss)
+    return CompressionAnalysis(network, planner, taken, array_cost, options, predictions, arithmetic, limits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,15 +454,7 @@ class _Work:
 
 def _loss_of(network: TrainedNetwork, judged: Inputs, loss: str | LossFunction, labelled: bool) -> Loss:
     """Return the loss of a co-design, checked on some inputs."""
-    outputs = run_outputs(network.module, judged)
-    if loss == AUTO:
-        chosen = choose_loss(judged, outputs, labelled, network.graph)
-        taken = replace(chosen, name="answers") if chosen.name == "kl" else chosen
-    else:
-        taken = Loss.of(loss, labelled)
-        if labelled and taken.name != "accuracy":
-            raise InputError(f"labels have no effect on the loss {taken.name}; leave them out, or take accuracy")
-    return taken.check("the network's outputs", outputs, judged.differ)
+    return loss_between(judged, run_outputs(network.module, judged), loss, labelled, network.graph)
 
 
 def _calibrated_candidates(planner: Planner, loss: Loss, most_loss: float) -> list[list[Candidate]]:
@@ -433,25 +477,74 @@ def _calibrated_candidates(planner: Planner, loss: Loss, most_loss: float) -> li
 
 
 def _measured_losses(
-    network: TrainedNetwork, planner: Planner, loss: Loss, options: LayerOptions, limits: Floats64, most_loss: float
-) -> LossPrediction:
-    """Measure a plan for each of these limits on the predicted change, and predict the loss from them."""
+    network: TrainedNetwork,
+    planner: Planner,
+    arithmetic: NetworkArithmetic,
+    loss: Loss,
+    options: LayerOptions,
+    limits: Floats64,
+    most_loss: float,
+    precisions: Sequence[Precision],
+) -> dict[Precision, LossPrediction]:
+    """Measure a plan for each of these limits in each arithmetic, and predict the loss in it from them."""
     change_loss = replace(loss, name="kl") if loss.scores else loss  # which small changes change, too
     lost_of, change_of = Tolerance(1.0, _key(loss)), Tolerance(1.0, _key(change_loss))
     expected_changes = np.geomspace(float(limits[0]) / 100, float(limits[-1]) * 1000, 64)
     losses = [planner.expected(lost_of, float(change)) for change in expected_changes]
     changes, losses_by_change = np.log(expected_changes), np.maximum.accumulate(np.maximum(losses, 0.0))
-    plans: list[tuple[float, float, float]] = []
-    damping = _FEW_ANSWERS / len(planner.pool) if loss.of_answers else _SMALL_LOSS * most_loss
-    with progress_bar("measuring plans", len(limits)) as advance:
-        for limit in limits:
-            plan = options.plan(float(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, max(network.weight_bits))
-            choices = {name: each.choice for name, each in plan.items()}
-            lost, changed = (float(np.mean(planner.losses(each, choices))) for each in (loss, change_loss))
-            predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
-            plans.append((predicted, math.log(planner.change_of(change_of, changed)), lost))
-            advance()
-    return LossPrediction.of(changes, losses_by_change, plans, damping)
+    widest = max(network.weight_bits)
+    plans = [options.plan(float(limit), WORK_WEIGHTS // 2, LARGEST_LAYERS - 1, widest) for limit in limits]
+    predictions: dict[Precision, LossPrediction] = {}
+    for precision in dict.fromkeys(("float", *precisions)):
+        measured_on = len(planner.pool) if precision == "float" else min(MEASURED_INPUTS, len(planner.pool))
+        damping = _FEW_ANSWERS / measured_on if loss.of_answers else _SMALL_LOSS * most_loss
+        points: list[tuple[float, float, float]] = []
+        title = "measuring plans" if precision == "float" else f"measuring plans in {precision}"
+        with progress_bar(title, len(plans)) as advance:
+            for plan in plans:
+                choices = {name: each.choice for name, each in plan.items()}
+                if precision == "float":
+                    of_inputs = [planner.losses(each, choices) for each in (loss, change_loss)]
+                else:
+                    run = _FixedPointRun(planner, arithmetic, choices, precision, measured_on)
+                    of_inputs = [run.losses(each) for each in (loss, change_loss)]
+                lost, changed = (float(np.mean(each)) for each in of_inputs)
+                predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
+                points.append((predicted, math.log(planner.change_of(change_of, changed)), lost))
+                advance()
+        predictions[precision] = LossPrediction.of(changes, losses_by_change, points, damping, precision)
+    return predictions
+
+
+@dataclass(frozen=True, eq=False)
+class _FixedPointRun:
+    """Run of a compressed network in fixed point, on the first inputs of the planner's pool."""
+
+    planner: Planner
+    arithmetic: NetworkArithmetic
+    choices: Mapping[str, Choice]
+    precision: Precision
+    inputs: int
+
+    def losses(self, loss: Loss) -> Floats64:
+        """Return the loss of each input, from the folder of the analysis if it has them."""
+        of_layers = {name: [each.density, each.weight_bits] for name, each in self.choices.items()}
+        origin = {"loss": loss.name, "plan": of_layers, "precision": self.precision, "inputs": self.inputs}
+        return self.planner.kept_run(origin, lambda: self._losses(loss))
+
+    def _losses(self, loss: Loss) -> Floats64:
+        first = {name: values[: self.inputs] for name, values in self.planner.outputs.items()}
+        labels = None if self.planner.labels is None else self.planner.labels[: self.inputs]
+        return loss.by_input(first, self._outputs, labels)
+
+    @cached_property
+    def _outputs(self) -> dict[str, Floats]:
+        network, planner = self.arithmetic.network, self.planner
+        assert planner.places is not None
+        model = planner.compress(network.module, self.choices)
+        formats = self.arithmetic.formats(model, self.precision)
+        inputs = network.graph_inputs(network.pool, planner.places[: self.inputs])
+        return planner.loss.read(self.arithmetic.run(model, inputs, self.precision, formats)[0])
 
 
 def _key(loss: Loss) -> str | LossFunction:

@@ -28,6 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import VERIFIED_COLUMNS, verified_row
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.loop import ANALYSIS_FOLDER, remove_study, run_study
@@ -267,6 +268,7 @@ def fleet(
             search.loss,
             search.sampling_error,
             folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis,
+            fixed_precisions(space),
         )
     problems, tried = [], []
     for target in targets:

@@ -17,8 +17,7 @@ from designs.codesigns.array_cost import ArrayCost, ArrayFigures
 from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
 from designs.sweeps.evaluation import COUNTS, ENERGIES, NETWORK_CYCLES, energies_pj
-from sim import ArrayConfig, PackedLayer
-from sim.fixed_point import operands
+from sim import ArrayConfig, FixedPoint, PackedLayer
 from sim.network import LayerCosts
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline_summary import BINNED, timeline_summary
@@ -136,6 +135,11 @@ def _mean(products: Sequence[LayerCosts], name: str) -> float:
     return float(sum(np.mean(getattr(product, each)) for product in products for each in names))
 
 
+def counts_of_rows(rows: Sequence[Mapping[str, Any]]) -> Floats64:
+    """Return COUNTS per input, mean, [layers, counts], of rows of LAYER_COLUMNS."""
+    return np.array([[row[name] for name in COUNTS] for row in rows], dtype=np.float64).reshape(len(rows), len(COUNTS))
+
+
 def layer_rows(
     candidates: Mapping[str, Candidate],
     cost: ArrayCost,
@@ -197,14 +201,21 @@ def layer_rows(
                 "energy_pj": float(measured.energies_pj[:, number].sum()),
                 **dict(zip(COUNTS, map(float, measured.counts[number]), strict=True)),
                 **dict(zip(ENERGIES, map(float, measured.energies_pj[:, number]), strict=True)),
-                **_over_time(runs, array, float(measured.counts[number, COUNTS.index("cycles")])),
+                **_over_time(
+                    runs,
+                    [each.number_format for each in measured.layers.get(name, ())],
+                    array,
+                    float(measured.counts[number, COUNTS.index("cycles")]),
+                ),
             }
         )
     return rows
 
 
-def _over_time(runs: Sequence[ProductRuns], array: ArrayConfig, cycles: float) -> dict[str, Any]:
-    """Return the cycles by class per input, and the timeline of one vector."""
+def _over_time(
+    runs: Sequence[ProductRuns], formats: Sequence[FixedPoint | None], array: ArrayConfig, cycles: float
+) -> dict[str, Any]:
+    """Return the cycles by class per input, and the timeline of one vector; `formats` are those of the products."""
     timeline: dict[str, Any] = {name: [] for name in ("cycles", *BINNED)}
     if not math.isfinite(cycles) or not cycles:
         value = cycles and math.nan
@@ -212,23 +223,23 @@ def _over_time(runs: Sequence[ProductRuns], array: ArrayConfig, cycles: float) -
         return classes | {f"timeline_{name}": values for name, values in timeline.items()}
     sampled = [run.on(array)[0] for run in runs]
     sums = np.zeros(len(CYCLE_CLASSES))
-    busiest: tuple[float, PackedLayer, Floats32] | None = None
-    for run in sampled:
+    busiest: tuple[float, PackedLayer, Floats32, FixedPoint | None] | None = None
+    for run, number_format in zip(sampled, formats, strict=True):
         for group, packed in enumerate(run.groups):
             vectors = run.work.group_activations(group)
             vectors = vectors[np.linspace(0, len(vectors) - 1, min(_TIMED, len(vectors))).astype(np.int64)]
-            number_format = operands(packed.layer, vectors, array).number_format
             breakdowns = [cycle_breakdown(packed, vector, array, number_format) for vector in vectors]
             means = [float(np.mean([getattr(each, name).mean() for each in breakdowns])) for name in CYCLE_CLASSES]
             sums += np.array(means) * run.work.vectors_per_input
             counts = np.array([each.cycles for each in breakdowns])
             if busiest is None or counts.mean() > busiest[0]:
-                busiest = counts.mean(), packed, vectors[int(np.abs(counts - counts.mean()).argmin())]
+                typical = vectors[int(np.abs(counts - counts.mean()).argmin())]
+                busiest = counts.mean(), packed, typical, number_format
     assert busiest is not None
     classes = {
         f"{name}_cycles": float(share) for name, share in zip(CYCLE_CLASSES, sums / sums.sum() * cycles, strict=True)
     }
     if all(run.stays_on(array) for run in sampled):
-        edges, bins = timeline_summary(busiest[1], busiest[2], array).bins(MOST_BINS)
+        edges, bins = timeline_summary(*busiest[1:3], array, busiest[3]).bins(MOST_BINS)
         timeline = {"cycles": edges[1:].tolist()} | {name: values.round(4).tolist() for name, values in bins.items()}
     return classes | {f"timeline_{name}": values for name, values in timeline.items()}

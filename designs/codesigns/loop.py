@@ -26,6 +26,7 @@ import optuna
 import pyarrow as pa
 from optuna.trial import TrialState
 
+from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE, verified_row
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
@@ -47,15 +48,17 @@ from designs.codesigns.trials import (
     read_trials,
     trials_table,
 )
+from designs.codesigns.uncertainty import VerifiedDesign, check_draws, standings
 from designs.codesigns.verification import FineTune, Verification
 from designs.hypervolume import LOGARITHMIC, CostBox, scaled
 from designs.results import provenance, table_of, write_results
 from designs.results_folder import check_origin, unwritable
 from designs.space import Space
+from sim.cost.constants import drawn_constants
 from traces import InputError
 from traces.arrays import Floats64
 from traces.pareto import non_dominated
-from traces.shell.progress import progress_bar
+from traces.shell.progress import Progress
 
 ANALYSIS_FOLDER = "analysis"
 _STARTUP = 5  # random trials per parameter; with fewer, TPE may settle too early
@@ -71,6 +74,7 @@ def codesign(
     fine_tune: FineTune | None = None,
     fresh: bool = False,
     kept_analysis: str | os.PathLike[str] | None = None,
+    uncertain: int = 0,
 ) -> pa.Table:
     """Search compression and array together, and verify the front.
 
@@ -97,6 +101,9 @@ def codesign(
     kept_analysis : path, optional
         Folder that keeps the analysis of the network, which plans and other searches share; by default `analysis` in
         the folder of the results.
+    uncertain : int
+        Draws of the constants of the cost model, each by its sigma (`sim.cost.constants`), for the columns front_share
+        and same_as; 0 for none. A finished study gets them from its verified designs, without another search.
 
     Returns
     -------
@@ -107,12 +114,13 @@ def codesign(
     Raises
     ------
     InputError
-        If the space does not fit the network, the folder or the storage holds another study or cannot be written, or
-        no design of the study keeps all bounds.
+        If the space does not fit the network, the folder or the storage holds another study or cannot be written, no
+        design of the study keeps all bounds, or `uncertain` is no number of draws.
     """
+    check_draws(uncertain)
     search, folder = search or Search(), Path(folder)
     kept_analysis = folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis
-    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, kept_analysis)
+    analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, space, kept_analysis)
     problem = CodesignProblem(analysis, space, search)
     if fresh:
         remove_study(folder, storage, name)
@@ -123,15 +131,24 @@ def codesign(
         raise
     with _one_at_a_time(folder):
         write_trials(folder, problem, trials)
-        return verified_front(problem, folder, trials, fine_tune)
+        return verified_front(problem, folder, trials, fine_tune, uncertain)
 
 
 def analysed(
-    network: TrainedNetwork, search: Search, folder: str | os.PathLike[str] | None = None
+    network: TrainedNetwork, search: Search, space: Space, folder: str | os.PathLike[str] | None = None
 ) -> CompressionAnalysis:
-    """Return the analysis for a search, kept in a folder; its limits go up to 1.5 times the bound on the loss."""
+    """Return the analysis for a search of a space, kept in a folder.
+
+    Its limits go up to 1.5 times the bound on the loss. Plans are measured in each precision of the space.
+    """
     return analyse_compression(
-        network, 1.5 * (search.most_loss or 0.1), search.seed, search.loss, search.sampling_error, folder
+        network,
+        1.5 * (search.most_loss or 0.1),
+        search.seed,
+        search.loss,
+        search.sampling_error,
+        folder,
+        fixed_precisions(space),
     )
 
 
@@ -292,7 +309,11 @@ def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyT
 
 
 def verified_front(
-    problem: CodesignProblem, folder: Path, trials: Sequence[StudyTrial], fine_tune: FineTune | None = None
+    problem: CodesignProblem,
+    folder: Path,
+    trials: Sequence[StudyTrial],
+    fine_tune: FineTune | None = None,
+    uncertain: int = 0,
 ) -> pa.Table:
     """Compress and measure members of the predicted front, and write the results.
 
@@ -305,6 +326,8 @@ def verified_front(
     trials : sequence of StudyTrial
         All finished trials.
     fine_tune : callable, optional
+        As in `codesign`.
+    uncertain : int
         As in `codesign`.
 
     Returns
@@ -329,14 +352,15 @@ def verified_front(
     box = CostBox.around(objectives, costs[on_front])
     members = [numbered[on_front[at]] for at in spread_out(box.places(costs[on_front]), problem.search.verify)]
     verification = Verification(problem, folder / "front", fine_tune)
-    rows, layers_by_digest = [], {}
-    with progress_bar("verifying designs", len(members)) as advance:
-        for number, point in members:
-            record = verification(point)
+    rows, layers_by_digest, designs = [], {}, {}
+    with Progress("verifying designs", "inputs", len(members) * verification.num_inputs) as progress:
+        for place, (number, point) in enumerate(members, start=1):
+            record = verification(point, progress.advance)
+            progress.advance(place * verification.num_inputs - progress.done)
             rows.append(_front_row(number, point, record))
+            designs[point.digest] = VerifiedDesign.of_record(record)
             key = {"trial": number, "digest": point.digest}
             layers_by_digest[point.digest] = [key | layer for layer in record["layers"]]
-            advance()
     feasible = np.array([row["keeps_bounds"] for row in rows])
     measured = np.array([[row[f"measured_{name}"] for name in objectives] for row in rows])
     optimal = np.zeros(len(rows), dtype=bool)
@@ -344,8 +368,12 @@ def verified_front(
     for row, on_measured_front in zip(rows, optimal, strict=True):
         row["on_front"] = bool(on_measured_front)
     rows.sort(key=lambda row: (not row["on_front"], row[f"measured_{objectives[0]}"]))
+    if uncertain:
+        ordered, constants = [designs[row["digest"]] for row in rows], list(drawn_constants(uncertain))
+        for row, standing in zip(rows, standings(ordered, objectives, problem.excesses, constants), strict=True):
+            row |= {"front_share": standing.front_share, "same_as": rows[standing.same_as]["digest"]}
     table = table_of(FRONT_COLUMNS, rows)
-    origin = provenance(problem.settings() | {"fine_tuned": fine_tune is not None})
+    origin = provenance(problem.settings() | {"fine_tuned": fine_tune is not None, "uncertain": uncertain})
     layer_rows = [layer for row in rows for layer in layers_by_digest[row["digest"]]]
     write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, layer_rows), origin)
     write_results(folder / FRONT_FILE, table, origin)
@@ -386,7 +414,11 @@ def _front_row(number: int, point: CodesignPoint, record: dict[str, Any]) -> dic
         **verified_row(point, measured, record),
         "accuracy": record["accuracy"],
         "test_accuracy": record["test_accuracy"],
+        "overflows": record["overflows"],
+        "saturated_activations": record["saturated_activations"],
         "output_difference": record["output_difference"],
         "keeps_bounds": measured.feasible,
         "on_front": False,
+        "front_share": None,
+        "same_as": "",
     }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from compress.planning.plan import Choice
 from designs.design import Design
-from sim import ArrayConfig
+from sim import ArrayConfig, FixedPoint
+from sim.number_formats import formats_of_plain, plain_formats
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +28,16 @@ class CodesignPoint:
         Predicted or measured value of each figure; the loss that is not measured is left out.
     excesses : mapping of str to float
         Relative violation of each bound or constraint; <= 0 if it is kept.
+    number_formats : mapping of str to FixedPoint
+        Format of each product on an array in fixed point, once the network is compressed; empty as predicted, and for
+        floating point.
     """
 
     design: Design
     choices: Mapping[str, Choice]
     figures: Mapping[str, float]
     excesses: Mapping[str, float]
+    number_formats: Mapping[str, FixedPoint] = field(default_factory=dict)
 
     @property
     def feasible(self) -> bool:
@@ -52,6 +57,7 @@ class CodesignPoint:
             "choices": plain_choices(self.choices),
             "figures": dict(self.figures),
             "excesses": dict(self.excesses),
+            "number_formats": plain_formats(self.number_formats),
         }
 
     @classmethod
@@ -62,6 +68,7 @@ class CodesignPoint:
             {name: Choice(density, bits) for name, (density, bits) in values["choices"].items()},
             values["figures"],
             values["excesses"],
+            formats_of_plain(values.get("number_formats", {})),  # trials of floating point may have none
         )
 
 

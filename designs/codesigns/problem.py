@@ -14,8 +14,15 @@ import optuna
 from compress.modules import ASKED
 from compress.planning.losses import AUTO, Loss
 from compress.planning.plan import Choice
+from designs.codesigns.arithmetic import CALIBRATION_INPUTS, fixed_precisions
 from designs.codesigns.array_cost import ArrayFigures
-from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS, CompressionAnalysis
+from designs.codesigns.compressions import (
+    LARGEST_LAYERS,
+    LIMITS,
+    MEASURED_INPUTS,
+    WORK_WEIGHTS,
+    CompressionAnalysis,
+)
 from designs.codesigns.point import CodesignPoint, design_digest
 from designs.codesigns.search import Search, figure_of
 from designs.design import HARDWARE, Design
@@ -47,8 +54,9 @@ class CodesignProblem:
     Raises
     ------
     InputError
-        If the space does not fit the network or has parameters without effect, the search asks for a loss that is not
-        measured, or a network without any knowledge could keep its bound.
+        If the space does not fit the network or has parameters without effect, it has a precision in which nothing was
+        measured, the search asks for a loss that is not measured, or a network without any knowledge could keep its
+        bound.
     """
 
     def __init__(self, analysis: CompressionAnalysis, space: Space, search: Search) -> None:
@@ -56,6 +64,8 @@ class CodesignProblem:
             raise InputError(
                 f"loss must be that of the analysis, {analysis.loss.name}; found {search.loss}; analyse again"
             )
+        for precision in fixed_precisions(space):
+            analysis.check_precision(precision)
         self.analysis, self.space = analysis, space
         self.search = search.of_loss(figure_of(analysis.loss), analysis.loss.description)
         bound = self.search.most_loss
@@ -135,7 +145,7 @@ class CodesignProblem:
         if widest > design.array.weight_bits:
             raise InputError(f"codes of {widest} bits are wider than the array's, {design.array.weight_bits}")
         costs = self.analysis.array_cost.figures(self.analysis.layers(choices), design, self.search.fit_srams)
-        compressed = self.analysis.predict(choices)
+        compressed = self.analysis.predict(choices, design.array.precision)
         if math.isnan(costs.latency_us):
             raise InputError(f"the array does not run the network: {costs.lacking}")
         figures = all_figures(self.analysis.loss, compressed.loss, costs, compressed.file_bytes)
@@ -163,6 +173,13 @@ class CodesignProblem:
             "network": network_origin(self.analysis),
             "logarithms_of": LOGARITHMIC,
         }
+        fixed = fixed_precisions(self.space)
+        if fixed:  # studies of floating point are those of before
+            origin["fixed_point"] = {
+                "precisions": fixed,
+                "calibration_inputs": CALIBRATION_INPUTS,
+                "measured_inputs": MEASURED_INPUTS,
+            }
         return dict(json.loads(json.dumps(origin)))  # as it comes back from a storage
 
     def settings(self) -> dict[str, Any]:

@@ -16,6 +16,8 @@ FIGURES: tuple[Figure, ...] = get_args(Figure)
 LOSSES: tuple[Figure, ...] = ("accuracy_loss", "output_error")
 """Figures of which a network has one: a share of answers, or any other change of its outputs."""
 Sampler = Literal["tpe", "nsga2", "nsga3"]
+DRAWS = 200
+"""Draws of the cost model's constants unless another number is given (`designs.codesigns.uncertainty`)."""
 
 
 def figure_of(loss: Loss) -> Figure:

@@ -109,9 +109,9 @@ class TrainedNetwork:
         """Return inputs as the module takes them: the first axis of each array holds the inputs."""
         return self.planned.inputs(values)
 
-    def graph_inputs(self, values: AnyInputs, most: int) -> dict[str, Numbers]:
-        """Return at most the first `most` inputs as the graph takes them, by name."""
-        return self.planned.graph_inputs(values, most)
+    def graph_inputs(self, values: AnyInputs, places: Sequence[int] | Integers64) -> dict[str, Numbers]:
+        """Return the inputs at these places as the graph takes them, by name; places beyond the last are left out."""
+        return self.planned.graph_inputs(values, places)
 
     def checked_labels(self) -> list[Integers64 | None]:
         """Return the labels of pool, evaluation and test; raise InputError if one is no place of an output."""

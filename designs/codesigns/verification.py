@@ -1,4 +1,7 @@
-"""Verification of designs: each is compressed, fine-tuned on request, run and simulated (PyTorch needed)."""
+"""Verification of designs: each is compressed, fine-tuned on request, run in the array's arithmetic and simulated.
+
+PyTorch is needed.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,18 @@ from compress.output_changes import answers
 from compress.planning.confidence import interval
 from compress.planning.losses import choose_loss
 from compress.planning.outputs import call, float_type, run_outputs
+from compress.planning.planner import Planner
 from compress.training.compressor import Stage, compress_module
 from compress.training.distillation import Batch, distil
+from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
 from designs.codesigns.layer_costs import MeasuredCosts, layer_rows
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem, all_figures
 from designs.codesigns.trained_network import TrainedNetwork
-from sim import simulate_network
-from traces import InputError, Inputs, Network
+from sim import FixedPoint, simulate_network
+from sim.config import Precision
+from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 from traces.files.atomic_file import write_atomically
 
@@ -69,17 +75,30 @@ class Verification:
         self._before = self._loss.read(run_outputs(planner.module, self._inputs))
         macs = problem.analysis.array_cost.dense_macs
         judged = self.network.pool if self.network.evaluation is None else self.network.evaluation
-        self._simulated = self.network.graph_inputs(judged, int(min(_INPUTS, max(2, _MACS // macs))))
+        self._judged = judged
+        self._simulated = self.network.graph_inputs(judged, range(int(min(_INPUTS, max(2, _MACS // macs)))))
 
-    def __call__(self, point: CodesignPoint) -> dict[str, Any]:
+    @property
+    def num_inputs(self) -> int:
+        """Inputs that a design runs: those that it is judged on, and the test inputs."""
+        return len(self._inputs) + (0 if self.network.test is None else len(self.network.inputs(self.network.test)))
+
+    def __call__(self, point: CodesignPoint, after_input: Callable[[], object] = lambda: None) -> dict[str, Any]:
         """Measure a design, unless the folder has its record.
+
+        Parameters
+        ----------
+        point : CodesignPoint
+            The design.
+        after_input : callable, optional
+            Called after each input that runs in fixed point, which takes much longer than in floating point.
 
         Returns
         -------
         dict
             The measured point as plain values (`CodesignPoint.to_dict`), its SRAMs fitted anew; accuracy,
-            test_accuracy and output_difference, and under "layers" the rows of
-            `designs.codesigns.layer_costs.layer_rows`.
+            test_accuracy, overflows, saturated_activations and output_difference, and under "layers" the rows of
+            `designs.codesigns.layer_costs.layer_rows`. Losses and accuracies are those of the array's arithmetic.
 
         Raises
         ------
@@ -89,11 +108,12 @@ class Verification:
         record = self.folder / f"{point.digest}.json"
         try:
             earlier: dict[str, Any] = json.loads(record.read_text())
-            if earlier["fine_tune"] == self._tuning and "measured_loss" in earlier and self.container(point).exists():
+            current = earlier["fine_tune"] == self._tuning and "overflows" in earlier
+            if current and self.container(point).exists():
                 return earlier
         except (OSError, ValueError, KeyError, TypeError):
             pass  # it was not measured, or the record is damaged
-        measured = self._measured(point)
+        measured = self._measured(point, after_input)
         write_atomically(record, json.dumps(measured, indent=1).encode())
         return measured
 
@@ -101,29 +121,34 @@ class Verification:
         """Return the file of a design's compressed network."""
         return self.folder / f"{point.digest}.dc"
 
-    def _measured(self, point: CodesignPoint) -> dict[str, Any]:
+    def _measured(self, point: CodesignPoint, after_input: Callable[[], object]) -> dict[str, Any]:
         analysis, search = self.problem.analysis, self.problem.search
         model = self._compressed(point)
         model.save(self.container(point))
-        changed = analysis.planner.changed(model)
-        outputs = self._loss.read(run_outputs(changed, self._inputs))
+        precision = point.design.array.precision
+        formats = analysis.arithmetic.formats(model, precision)
+        run = _Run(analysis.arithmetic, analysis.planner, model, precision, formats, after_input)
+        outputs, overflows, saturated = run(self._judged)
+        outputs = self._loss.read(outputs)
         cost = ArrayCost(model, self._simulated, None, search.sampling_error, _INPUTS)
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
         costs = cost.figures(layers, point.design, search.fit_srams)
-        measured_costs, lacking = self._simulate(model, cost, costs)
+        measured_costs, lacking = self._simulate(model, cost, costs, formats)
         losses = self._loss.by_input(self._before, outputs, self._labels)
         lost = float(losses.mean())
         measured_loss = interval(losses[self._not_analysed], LOSS_LEVEL, shares=self._loss.of_answers)
         figures = all_figures(analysis.loss, lost, costs, float(model.size_bytes))
         figures |= {"latency_us": measured_costs.latency_us, "energy_nj": measured_costs.energy_nj}
         excesses = self.problem.excesses(figures, bool(costs.lacking or lacking), costs.design)
-        measured = CodesignPoint(costs.design, point.choices, figures, excesses)
+        measured = CodesignPoint(costs.design, point.choices, figures, excesses, formats)
         others = {
             "accuracy": self._accuracy(outputs),
-            "test_accuracy": self._test_accuracy(changed),
+            "test_accuracy": self._test_accuracy(run),
+            "overflows": overflows,
+            "saturated_activations": saturated,
             "output_difference": measured_costs.output_difference,
             "fine_tune": self._tuning,
-            "predicted_loss": analysis.predict(point.choices).loss_interval,
+            "predicted_loss": analysis.predict(point.choices, precision).loss_interval,
             "measured_loss": [measured_loss.low, measured_loss.high],
         }
         predicted = analysis.array_cost.figures(analysis.layers(point.choices), point.design, search.fit_srams)
@@ -131,7 +156,9 @@ class Verification:
         rows = layer_rows(candidates, cost, predicted, measured_costs, model.size_report.layers)
         return measured.to_dict() | others | {"layers": rows}
 
-    def _simulate(self, model: CompressedModel, cost: ArrayCost, costs: ArrayFigures) -> tuple[MeasuredCosts, str]:
+    def _simulate(
+        self, model: CompressedModel, cost: ArrayCost, costs: ArrayFigures, formats: Mapping[str, FixedPoint]
+    ) -> tuple[MeasuredCosts, str]:
         """Return the costs of a network that is simulated whole; nan, and the reason, if the array does not run it."""
         if math.isnan(costs.latency_us):
             return MeasuredCosts(costs, {}), costs.lacking
@@ -141,7 +168,9 @@ class Verification:
             for product, run in zip(cost.products(name), of_layer, strict=True)
         }
         try:
-            result = simulate_network(model, self._simulated, costs.design.array, packed=packed)
+            result = simulate_network(
+                model, self._simulated, costs.design.array, packed=packed, number_formats=formats or None
+            )
         except InputError as error:
             return MeasuredCosts(costs, {}), str(error)
         by_layer = {layer.name: layer for layer in result.layers}
@@ -171,11 +200,53 @@ class Verification:
             return 1 - self._loss.mean(self._before, outputs)
         return _share_right(outputs, self._labels)
 
-    def _test_accuracy(self, changed: torch.nn.Module) -> float:
+    def _test_accuracy(self, run: _Run) -> float:
         """Return the accuracy on the test inputs, only for the report; nan without any."""
         if self.network.test is None or self._test_labels is None:
             return math.nan
-        return _share_right(run_outputs(changed, self.network.inputs(self.network.test)), self._test_labels)
+        return _share_right(run(self.network.test)[0], self._test_labels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Compressed network, to be run in the arithmetic of an array.
+
+    Attributes
+    ----------
+    arithmetic : NetworkArithmetic
+        Arithmetic of arrays in fixed point.
+    planner : Planner
+        Planner of the network, which runs it in floating point.
+    model : CompressedModel
+        The compressed network.
+    precision : str
+        Precision of the array.
+    formats : mapping of str to FixedPoint
+        Formats by layer; empty for floating point.
+    after_input : callable
+        Called after each input in fixed point.
+    """
+
+    arithmetic: NetworkArithmetic
+    planner: Planner
+    model: CompressedModel
+    precision: Precision
+    formats: Mapping[str, FixedPoint]
+    after_input: Callable[[], object]
+
+    @cached_property
+    def _module(self) -> torch.nn.Module:
+        return self.planner.changed(self.model)
+
+    def __call__(self, values: AnyInputs) -> tuple[_Outputs, float, float]:
+        """Return all outputs by name, and the mean overflows and saturated activations of an input."""
+        network = self.arithmetic.network
+        inputs = network.inputs(values)
+        if self.precision == "float":
+            return run_outputs(self._module, inputs), 0.0, 0.0
+        feeds = network.graph_inputs(values, range(len(inputs)))
+        outputs, found = self.arithmetic.run(self.model, feeds, self.precision, self.formats, self.after_input)
+        return outputs, float(found.overflows.mean()), float(found.saturated_activations.mean())
 
 
 def _share_right(outputs: Mapping[str, Floats], labels: Numbers) -> float:

@@ -7,10 +7,27 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from tyro.constructors import PrimitiveConstructorSpec
 
-from designs.codesigns.search import Search, figure_of
+from designs.codesigns.search import DRAWS, Search, figure_of
 from designs.results import RESULTS_FOLDER, read_results
 from traces.shell.command_line import data_folder, if_interrupted
+
+
+def _number_of_draws(words: list[str]) -> int:
+    return int(words[0]) if words else DRAWS
+
+
+_Draws = Annotated[
+    int,
+    PrimitiveConstructorSpec(
+        nargs=(0, 1),
+        metavar="[DRAWS]",
+        instance_from_str=_number_of_draws,
+        is_instance=lambda value: isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 
 
 def codesign(
@@ -30,6 +47,7 @@ def codesign(
     fine_tune: int = 0,
     fresh: bool = False,
     analysis: Path | None = None,
+    uncertain: _Draws = 0,
 ) -> None:
     """Search a network's compression together with its array, and verify the front. PyTorch needed.
 
@@ -64,29 +82,35 @@ def codesign(
         fresh: discard the results of earlier runs and the study
         analysis: folder that keeps the analysis of the network, which plans and other searches share; default: analysis
             in the folder of the results
+        uncertain: draw the constants of energy, area and clock this many times, and state how often each verified
+            design is on the front, and which designs cannot be told apart; 200 draws if no number follows
     """
     from designs.codesigns.loop import ANALYSIS_FOLDER, analysed
     from designs.codesigns.loop import codesign as search_together
     from designs.codesigns.problem import network_origin
+    from designs.codesigns.uncertainty import check_draws
     from designs.codesigns.verification import Distillation
     from designs.commands.networks import InputFiles, open_network
     from designs.screens.codesign import print_network, print_verified
     from designs.space import Space
 
     begin = time.perf_counter()
+    check_draws(uncertain)
     arrays = Space.load(space)
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
     trained = open_network(network, data_folder(data), weights, files, leave)
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
     kept_in = out / ANALYSIS_FOLDER if analysis is None else analysis
     with if_interrupted(f"the analysis so far is kept in {kept_in}; the same command continues it"):
-        network_analysis = analysed(trained, search, kept_in)
+        network_analysis = analysed(trained, search, arrays, kept_in)
     print_network({"network": network_origin(network_analysis)})
     with if_interrupted(f"finished trials are kept in {out}; the same command continues the search"):
-        table = search_together(network_analysis, arrays, search, out, storage, name, tuning, fresh)
-    print_verified(
-        table, search.of_loss(figure_of(network_analysis.loss), network_analysis.loss.description).objectives
-    )
+        table = search_together(
+            network_analysis, arrays, search, out, storage, name, tuning, fresh, uncertain=uncertain
+        )
+    loss = network_analysis.loss
+    objectives = search.of_loss(figure_of(loss), loss.description).objectives
+    print_verified(table, objectives, objectives)
     took = time.perf_counter() - begin
     print(f"Results are in {out} ({took:.0f} s); python -m reports codesign {out} makes a page of them.")
 

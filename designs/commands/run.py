@@ -12,6 +12,7 @@ from designs.experiments.grid import Grid
 from designs.experiments.main_job import MainJobSettings
 from sim import ArrayConfig
 from sim.row_assignment import RowAssignment
+from traces import InputError
 from traces.shell.command_line import data_folder, if_interrupted
 
 
@@ -63,6 +64,10 @@ def simulate(
     host_lanes: int | None = None,
     row_assignment: RowAssignment = "interleaved",
     sampling_error: float | None = None,
+    calibration: Path | None = None,
+    original: str | None = None,
+    weights: Path | None = None,
+    loss: str = "auto",
 ) -> None:
     """Simulate a compressed network on one array: latency, energy, bottleneck, and changes of the array to try.
 
@@ -77,6 +82,9 @@ def simulate(
 
       python -m designs simulate lstm.dc --inputs steps.npz --state h h_next c c_next
 
+      python -m designs simulate network.dc --inputs x.npy --labels y.npy --original network.onnx --precision fixed-16
+      --calibration others.npy
+
     Args:
         container: compressed network, a file of python -m compress or of the main job
         array: array to run it on
@@ -90,10 +98,21 @@ def simulate(
         row_assignment: assignment of rows to PEs: interleaved (paper), or balanced, see python -m sim --help
         sampling_error: largest relative error of a layer's cycles and energy because changes of the array are simulated
             on some of its vectors; 0 takes all; default: all up to 32,768, else 0.02
+        calibration: file of inputs that the number formats of a fixed precision are fitted to; default: the simulated
+            inputs, whose accuracy is then that of inputs with known ranges
+        original: original network, an ONNX file or MODULE:FUNCTION: the loss from it is measured in the array's
+            arithmetic. PyTorch needed.
+        weights: file of the original's parameters, loaded into the module that its function gives
+        loss: what is lost: accuracy, answers, kl, cosine, relative-error or MODULE:FUNCTION; default: it follows from
+            labels, outputs and graph, as in python -m designs codesign
     """
+    if original is None and (weights is not None or loss != "auto"):
+        given = "--weights" if weights is not None else "--loss"
+        raise InputError(f"{given} belongs to the original network; give it with --original, or leave {given} out")
     from designs.screens.network_run import print_network_run
     from designs.sweeps.advice import advise
     from designs.sweeps.network_run import run_container
+    from designs.sweeps.original import Original
 
     images = data if inputs is not None else data_folder(data)
     run = run_container(
@@ -107,5 +126,7 @@ def simulate(
         state=dict(state),
         host_lanes=host_lanes,
         sampling_error=sampling_error,
+        calibration=calibration,
+        original=None if original is None else Original(original, weights, loss),
     )
     print_network_run(run, advise(run))

@@ -19,7 +19,7 @@ from compress.weight_files.reading import read_parameters
 from designs.experiments.benchmark import run_benchmark
 from designs.experiments.eie_sweeps import SWEPT
 from designs.experiments.line_widths import run_line_widths
-from designs.experiments.precision import LabelledNetwork, lenet_on_mnist, run_precisions
+from designs.experiments.precision import CALIBRATION_IMAGES, LabelledNetwork, lenet_on_mnist, run_precisions
 from designs.experiments.sharing import TrainedImageNetwork, run_sharing
 from designs.paper_sources import CIFAR, LENETS, MASKS, PRUNED_LENET_5, QUEUE_DEPTHS, RESNET, PaperSources
 from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, PRECISION_FILE, SHARING_FILE
@@ -74,7 +74,8 @@ def run_paper(sources: PaperSources, folder: Path, workers: int = 1, fresh: bool
                 stages.run(str(Path(masks) / name / SWEEP_FILE), origin, simulate)
         networks = _labelled_networks(sources, folder)
         if networks:
-            precision_origin = origin | {"networks": [labelled.name for labelled in networks]}
+            names = [labelled.name for labelled in networks]
+            precision_origin = origin | {"networks": names, "calibration_images": CALIBRATION_IMAGES}
             stages.run(PRECISION_FILE, precision_origin, lambda path: run_precisions(path, networks))
         if importlib.util.find_spec("torch") is not None:
             trained = _trained_networks(sources)
@@ -120,7 +121,8 @@ def _labelled_networks(sources: PaperSources, folder: Path) -> list[LabelledNetw
     model: CompressedModel = run_main_job(folder=folder / "digits").model
     digits = load_digits()
     network = CompressedNetwork.of_layers(model.layers, "digits")
-    return [LabelledNetwork("digits", network, digits.test_images, digits.test_labels)]
+    calibration = digits.train_images[:CALIBRATION_IMAGES]
+    return [LabelledNetwork("digits", network, digits.test_images, digits.test_labels, calibration)]
 
 
 def _trained_networks(sources: PaperSources) -> list[TrainedImageNetwork]:

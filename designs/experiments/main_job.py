@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from compress import CompressedModel
 from designs.experiments.grid import Grid
 from designs.file_names import file_name
+from designs.near_ties import TOLERANCE, standing_for, told_apart
 from designs.results import RESULTS_FOLDER, provenance, write_results
 from designs.stages import Stages
 from designs.sweeps.folder import SWEEP_FILE
@@ -32,7 +35,6 @@ if TYPE_CHECKING:
 
 HIDDEN_UNITS = (300, 100)  # LeNet-300-100, LeCun et al., "Gradient-based learning", Proc. IEEE 1998
 TRAINED_FILE, CONTAINER_FILE = "trained.npz", "compressed.dc"
-TOLERANCE = 0.02  # designs whose costs differ by at most this share are near-ties
 
 
 @dataclass(frozen=True)
@@ -241,16 +243,13 @@ def without_near_ties(front: Sequence[DesignPoint], preferred: DesignPoint) -> l
     list of DesignPoint
         The designs kept, in the order of `front`.
     """
-    kept = [point for point in front if point == preferred]
-    for point in front:
-        if all(_distance(point, other) > TOLERANCE for other in kept):
-            kept.append(point)
-    return [point for point in front if point in kept]
-
-
-def _distance(one: DesignPoint, other: DesignPoint) -> float:
-    """Return the largest relative difference of a cost of two designs."""
-    return max(max(pair) / min(pair) - 1 for pair in zip(one.costs, other.costs, strict=True))
+    if not front:
+        return []
+    costs = np.array([point.costs for point in front])
+    apart = np.any([told_apart(of_cost[None]) for of_cost in costs.T], axis=0)
+    order = sorted(range(len(front)), key=lambda place: front[place] != preferred)
+    standing = standing_for(apart, order)
+    return [point for place, point in enumerate(front) if standing[place] == place]
 
 
 def _summary(result: MainJobResult) -> dict[str, Any]:

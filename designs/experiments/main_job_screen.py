@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from designs.experiments.main_job import TOLERANCE, MainJobResult, recommended, without_near_ties
+from designs.experiments.main_job import MainJobResult, recommended, without_near_ties
+from designs.near_ties import TOLERANCE
 from designs.sweeps.totals import DesignPoint, front_of, network_totals
 from traces.shell.command_line import console
 

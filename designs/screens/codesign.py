@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -31,26 +32,54 @@ def print_network(settings: Mapping[str, Any]) -> None:
         print(f"Left alone, off the array: {', '.join(left_alone)}.")
 
 
-def print_verified(table: pa.Table, objectives: Sequence[str]) -> None:
-    """Print the verified designs that are feasible and Pareto-optimal as measured, beside their predictions."""
+def print_verified(table: pa.Table, objectives: Sequence[str], searched: Sequence[str]) -> None:
+    """Print the verified designs that are feasible and Pareto-optimal as measured, beside their predictions.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        FRONT_COLUMNS.
+    objectives : sequence of str
+        Figures to minimise.
+    searched : sequence of str
+        Objectives of the search. If they are the same, and constants were drawn, designs that cannot be told apart are
+        one row.
+    """
     rows = [row for row in table.to_pylist() if row["keeps_bounds"]]
     front = _front(rows, [f"measured_{name}" for name in objectives])
     print(
         f"{table.num_rows:,} designs were compressed and measured, of which {len(rows):,} are feasible; "
         f"{len(front):,} of these are Pareto-optimal in {', '.join(objectives)}."
     )
+    drawn: list[str] = []
+    if set(objectives) == set(searched) and table["front_share"].null_count < table.num_rows:
+        drawn = ["front_share", "stands_for"]
+        front = _told_apart(table, front)
+        print(
+            f"With uncertain constants of energy, area and clock, {len(front):,} of them can be told apart. The front "
+            f"share is the share of draws in which a design is feasible and Pareto-optimal; it stands for as many "
+            f"others that cannot be told apart from it."
+        )
     varied = varied_parameters(table)
     shown = Table(title="As measured, and as predicted", title_justify="left")
     figures = _measured(table, "measured_")
     pairs = [heading for name in figures for heading in (name, "predicted")]
     tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
-    for heading in ("design", *varied, *tested, *pairs):
+    for heading in ("design", *drawn, *varied, *tested, *pairs):
         shown.add_column(heading.replace("_", " "), justify="right")
     for row in front:
         costs = [_with_interval(row, kind, name) for name in figures for kind in ("measured", "predicted")]
-        cells = [*(row[name] for name in (*varied, *tested)), *costs]
+        cells = [*(row[name] for name in (*drawn, *varied, *tested)), *costs]
         shown.add_row(row["digest"][:8], *map(_short, cells))
     _wide_console().print(shown)
+
+
+def _told_apart(table: pa.Table, front: Sequence[Row]) -> list[Row]:
+    """Return the designs that stand for those of the front, each once, with the number of others they stand for."""
+    rows = table.to_pylist()
+    members, by_digest = Counter(row["same_as"] for row in rows), {row["digest"]: row for row in rows}
+    standing = dict.fromkeys(row["same_as"] for row in front)
+    return [by_digest[digest] | {"stands_for": members[digest] - 1} for digest in standing]
 
 
 def _with_interval(row: Mapping[str, Any], kind: str, name: str) -> Any:
@@ -118,4 +147,4 @@ def _short(value: Any) -> str:
 
 def _wide_console() -> Console:
     """Return a console whose lines hold a design with all its figures in a file or a pipe."""
-    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=240)
+    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=280)

@@ -48,7 +48,10 @@ def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) 
         if other:
             raise InputError(f"the loss of this co-design is {figure}, the {lost}; found {other[0]}; take {figure}")
         print_network(origin["settings"])
-        (print_verified if verified else print_predicted)(table, objectives)
+        if verified:
+            print_verified(table, objectives, origin["settings"]["search"]["objectives"])
+        else:
+            print_predicted(table, objectives)
         return
     unknown = sorted(set(objectives) - set(get_args(Objective)))
     if unknown:

@@ -8,11 +8,12 @@ import numpy as np
 from rich.table import Table
 
 from designs.sweeps.advice import Advice
-from designs.sweeps.network_run import NetworkRun
+from designs.sweeps.network_run import FITTED_TO_SAME, NetworkRun
+from designs.sweeps.original import LOSS_LEVEL
 from sim import Energy
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
-from sim.observe.screen import print_clock, print_outputs, print_shortfalls, short_names
+from sim.observe.screen import print_clock, print_network_memories, print_outputs, short_names
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -49,6 +50,17 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     if run.accuracy is not None:
         print(f"Accuracy:   {run.accuracy:.1%} on these inputs")
+    if run.lost is not None:
+        lost = run.lost.of_inputs
+        print(
+            f"Loss:       {lost.mean:.4g} on these inputs in the array's arithmetic ({result.config.precision}), "
+            f"{lost.low:.4g} to {lost.high:.4g} for inputs to come (confidence level {LOSS_LEVEL:.0%}): "
+            f"{run.lost.loss.description}"
+        )
+    if run.formats_from:
+        remedy = "; give others with --calibration, so that accuracy is that of new inputs"
+        print(f"Formats:    fitted to {run.formats_from}{remedy if run.formats_from == FITTED_TO_SAME else ''}")
+    print_network_memories(result)
     print_outputs(result)
     print()
     console().print(_layers(result, advice))
@@ -56,8 +68,6 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     console().print(_changes(advice))
     _print_sampled(run, advice)
     print(_advice(advice))
-    for layer in result.layers:
-        print_shortfalls(layer.name, layer.shortfalls)
     print_clock(result.config)
 
 
@@ -96,7 +106,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
     table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left", padding=padding)
     table.add_column("layer")
     vectors = ("vectors",) if several else ()
-    headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "time", "nJ", "error", *CYCLE_CLASSES)
+    headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "waits", "nJ", "error", *CYCLE_CLASSES)
     for heading in headings:
         if heading != "waiting" or advice.total["waiting"]:
             table.add_column(heading.replace("_", " "), justify="right")
@@ -109,8 +119,8 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
             *((f"{layer.vectors:,g}",) if several else ()),
             f"{layer.stored_entries:,}",
             f"{layer.activation_density:.0%}",
-            f"{layer.cycles.mean():,.0f}",
-            f"{layer.cycles.mean() / cycles:.0%}",
+            f"{layer.network_cycles.mean():,.0f}",
+            f"{(layer.network_cycles - layer.cycles).mean() / layer.network_cycles.mean():.0%}",
             f"{layer.energy_nj.mean():,.1f}",
             f"{layer.largest_difference:.0e}",
             *(f"{advice.layers[layer.name][kind]:.0%}" for kind in classes),
@@ -123,7 +133,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         f"{sum(layer.stored_entries for layer in result.layers):,}",
         "",
         f"{cycles:,.0f}",
-        "",
+        f"{1 - sum(layer.cycles.mean() for layer in result.layers) / cycles:.0%}",
         f"{result.energy_nj.mean():,.1f}",
         f"{result.output_difference:.0e}",
         *(f"{advice.total[name]:.0%}" for name in classes),
@@ -148,7 +158,7 @@ def _bottleneck(result: NetworkResult, advice: Advice) -> str:
             "starved": f"the PEs have no column to process, while one full queue blocks the broadcast "
             f"({advice.blocked_share:.0%} of all cycles): the load is unbalanced",
             "drained": "the PEs have finished and wait for the last one: the load is unbalanced, or layers are short",
-            "waiting": f"the PEs wait for DRAM ({array.dram_gb_per_s:g} GB/s)",
+            "waiting": f"the PEs wait for blocks from DRAM ({array.dram_gb_per_s:g} GB/s)",
         }[advice.bottleneck]
     return f"{shares[advice.bottleneck]:.0%} of the PEs' cycles, {cause}. They compute in {shares['computing']:.0%}."
 

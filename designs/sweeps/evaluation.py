@@ -18,6 +18,7 @@ from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
 from sim.batch import CountsPerInput
+from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
 from sim.memory import blocks_of, shortfalls
 from sim.network_schedule import (
@@ -260,7 +261,9 @@ def _table(
     return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
-def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def energies_pj(
+    array: ArrayConfig, counts: npt.NDArray[np.float64], constants: Constants = NOMINAL
+) -> npt.NDArray[np.float64]:
     """Return energies in pJ [blocks, layers] of one design from COUNTS [layers, counts]; both are means per input."""
     mean = {name: counts[:, number] for name, number in _PLACE.items()}
     energies = block_energies(
@@ -271,6 +274,7 @@ def energies_pj(array: ArrayConfig, counts: npt.NDArray[np.float64]) -> npt.NDAr
         mean["processed_entries"],
         mean["useful_macs"],
         mean["dram_bytes"],
+        constants=constants,
         transfers=Transfers(*(mean[name] for name in Transfers._fields)),
     )
     return np.stack([energies[name] for name in ENERGIES])

@@ -13,15 +13,19 @@ import numpy as np
 from compress.class_scores import check_form, check_labels
 from compress.output_changes import answers, classes_last
 from designs.design import Design
+from designs.sweeps.original import LossOnArray, Original, check_original, loss_on_array
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload
-from designs.sweeps.workload_source import ContainerInputs, container_inputs
-from sim import ArrayConfig, PackedLayer
+from designs.sweeps.workload_source import ContainerInputs, container_inputs, read_inputs
+from sim import ArrayConfig, FixedPoint, PackedLayer, fit_formats
 from sim.network import NetworkResult, simulate_network, wide_enough
 from sim.row_assignment import RowAssignment
 from traces import AnyInputs, InputError
 from traces.arrays import Integers64, Numbers
 from traces.shell.progress import progress_bar
+
+FITTED_TO_SAME = "these inputs"
+"""Origin of number formats that are fitted to the simulated inputs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +52,10 @@ class NetworkRun:
         True if the container has no graph, so that its layers ran one after the other with a rectifier (ReLU) between.
     labels : array of int [inputs] or [inputs, positions], optional
         Labels of the inputs.
+    formats_from : str
+        Origin of the inputs that number formats were fitted to, in words; empty for floating point.
+    lost : LossOnArray, optional
+        Loss from the original network, if that was given.
     """
 
     container: Path
@@ -59,6 +67,8 @@ class NetworkRun:
     result: NetworkResult
     sequential: bool
     labels: Integers64 | None
+    formats_from: str = ""
+    lost: LossOnArray | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -80,6 +90,8 @@ def run_container(
     state: Mapping[str, str] | None = None,
     host_lanes: int | None = None,
     sampling_error: float | None = None,
+    calibration: AnyInputs | None = None,
+    original: Original | None = None,
 ) -> NetworkRun:
     """Simulate the network of a container.
 
@@ -109,6 +121,10 @@ def run_container(
     sampling_error : float, optional
         As `Workload.of_network` takes it, for the workload on which changes of the array are simulated. The network
         itself runs with all vectors.
+    calibration : array, tuple or mapping of arrays, path, or Inputs, optional
+        Inputs that the number formats of an array in fixed point are fitted to; by default, the simulated inputs.
+    original : Original, optional
+        Original network, and what the compressed one may lose: the loss is measured in the arithmetic of the array.
 
     Returns
     -------
@@ -118,8 +134,11 @@ def run_container(
     Raises
     ------
     InputError
-        If a file cannot be read, or inputs or labels do not fit the network.
+        If a file cannot be read, inputs or labels do not fit the network, or a calibration is given for floating point.
     """
+    check_original(original, state)
+    if calibration is not None and array.precision == "float":
+        raise InputError("calibration has no effect with precision='float'; give the array a fixed precision")
     read = container_inputs(container, inputs, data, most, labels, state)
     if array.weight_bits == ArrayConfig.weight_bits:
         array = wide_enough(array, read.network)
@@ -132,6 +151,7 @@ def run_container(
             arrays=(array,),
             after_input=advance,
         )
+    formats, formats_from = _formats(read, calibration, array, state)
     packed = packed_images(workload, Design(array, row_assignment).packing)
     with progress_bar("simulating inputs", read.count) as advance:
         result = simulate_network(
@@ -141,8 +161,11 @@ def run_container(
             state=state,
             host_lanes=host_lanes,
             packed=dict(zip(workload.layer_names, packed, strict=True)),
+            number_formats=formats,
             after_input=advance,
         )
+    labelled = _labels(read, result.output)
+    lost = None if original is None else loss_on_array(original, container, read, inputs, result.output, labelled)
     return NetworkRun(
         Path(container),
         read.origin,
@@ -152,8 +175,30 @@ def run_container(
         row_assignment,
         result,
         read.sequential,
-        _labels(read, result.output),
+        labelled,
+        formats_from,
+        lost,
     )
+
+
+def _formats(
+    read: ContainerInputs, calibration: AnyInputs | None, array: ArrayConfig, state: Mapping[str, str] | None
+) -> tuple[dict[str, FixedPoint] | None, str]:
+    """Return the number formats of an array in fixed point, and the origin of the inputs that they fit."""
+    if array.precision == "float":
+        return None, ""
+    network = read.network.network
+    feeds, origin = read.feeds, FITTED_TO_SAME
+    if calibration is not None:
+        given, origin = read_inputs(calibration, network, state or {})
+        try:
+            feeds = network.bind(given)
+        except InputError as error:
+            raise InputError(f"calibration: {error}") from None
+    count = network.num_inputs(feeds)
+    with progress_bar("fitting number formats", count) as advance:
+        formats = fit_formats(read.network, feeds, array, state=state, after_input=advance)
+    return formats, origin if calibration is None else f"{count:,} inputs of {origin}"
 
 
 def _labels(read: ContainerInputs, output: Any) -> Integers64 | None:

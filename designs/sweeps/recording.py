@@ -13,7 +13,7 @@ from designs.sweeps.evaluation import LayerRuns
 from designs.sweeps.recorded import LARGEST_ERROR, sampled
 from designs.sweeps.workload import WorkloadLayer
 from sim import ArrayConfig, pack
-from sim.network import compressed_network
+from sim.network_source import compressed_network
 from traces import AnyInputs, CompressedLayer, InputError, Network, Recorded
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 from traces.graph.description import Execution

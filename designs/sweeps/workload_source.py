@@ -203,7 +203,7 @@ def container_inputs(
         given, origin = _shaped(images.test_images, network), f"test images of {images.name}"
         image_labels = images.test_labels[:most]
     else:
-        given, origin = _read_inputs(inputs, network, state or {})
+        given, origin = read_inputs(inputs, network, state or {})
     try:
         feeds = network.bind(given)
     except InputError as error:
@@ -225,7 +225,7 @@ def _shaped(images: Floats, network: Network) -> Floats:
     return images.reshape(len(images), *known) if fits else images
 
 
-def _read_inputs(inputs: AnyInputs, network: Network, state: Mapping[str, str]) -> tuple[Any, str]:
+def read_inputs(inputs: AnyInputs, network: Network, state: Mapping[str, str]) -> tuple[Any, str]:
     """Return inputs as `Network.bind` takes them, with the first values of the state, and their origin."""
     is_file = isinstance(inputs, str | os.PathLike)
     if is_file and not Path(str(inputs)).exists() and str(inputs).isdigit():

@@ -9,7 +9,7 @@ import altair as alt
 
 from designs.codesigns.layer_costs import BYTE_KINDS
 from designs.codesigns.search import LOSSES
-from designs.sweeps.evaluation import ENERGIES
+from designs.sweeps.evaluation import ENERGIES, NETWORK_CYCLES
 from reports.codesign.data import (
     DOMINATED,
     FRONT,
@@ -29,6 +29,7 @@ from sim.observe.cycles import CYCLE_CLASSES
 
 Row = dict[str, Any]
 BAR_PIXELS = 24
+FRONT_SHARE = "draws on the front, %"
 _KINDS = {  # each kind differs in colour and in shape
     FRONT: ("#2589CC", "circle"),
     DOMINATED: ("#C98A00", "square"),
@@ -38,7 +39,11 @@ _KINDS = {  # each kind differs in colour and in shape
     TRIED_INFEASIBLE: ("#8A929C", "triangle-down"),
 }
 PARTS: dict[str, tuple[str, str, Sequence[str]]] = {
-    "cycles": ("cycles per input, mean of all PEs", "_cycles", CYCLE_CLASSES),
+    "cycles": (
+        "cycles per input, mean of all PEs",
+        "_cycles",
+        [*CYCLE_CLASSES, *(name.removesuffix("_cycles") for name in NETWORK_CYCLES[1:])],
+    ),
     "energy": ("energy per input, nJ", "_nj", [name.removesuffix("_pj") for name in ENERGIES]),
     "bytes": ("bytes in the container", "_bytes", BYTE_KINDS),
 }
@@ -78,6 +83,7 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
             alt.Tooltip("name:N", title="design"),
             alt.Tooltip("kind:N"),
             *(alt.Tooltip(f"{name}:Q", title=_title(name), format=_format(name)) for name in _figures(designs)),
+            *([alt.Tooltip("front_share:Q", title=FRONT_SHARE, format=".0%")] if _has_shares(designs) else []),
         ],
     )
     tried = base.transform_filter(_one_of(TRIED, TRIED_INFEASIBLE))
@@ -250,3 +256,7 @@ def _literal(names: Mapping[str, str]) -> str:
 def _figures(designs: Sequence[Row]) -> list[str]:
     """Return the figures that designs have."""
     return [name for name in LABELS if any(name in costs_of(design) for design in designs)]
+
+
+def _has_shares(designs: Sequence[Row]) -> bool:
+    return any(design["front_share"] is not None for design in designs)

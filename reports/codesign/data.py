@@ -49,8 +49,10 @@ class CodesignData:
         Values of the other settings.
     designs : list of dict
         Each has id, trial, kind, predicted, measured (None: not verified), accuracy (None: not verified, or outputs are
-        no answers), test_accuracy (None: no test images), settings and choices. Costs are by figure, settings by name,
-        choices [density, bits] by layer.
+        no answers), test_accuracy (None: no test images), front_share (None: no constants were drawn), same_as (its own
+        id, or that of the design that stands for it), overflows and saturated_activations per input (None: not
+        verified), settings, choices and number_formats. Costs are by figure, settings by name, choices [density, bits]
+        by layer, formats by product (none: floating point, or not verified).
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
@@ -64,6 +66,16 @@ class CodesignData:
     designs: list[Row]
     layers: dict[str, list[Row]]
     refused: dict[str, int]
+
+    @property
+    def draws(self) -> int:
+        """Draws of the cost model's constants; 0 if none were drawn."""
+        return int(self.study.origin["settings"].get("uncertain", 0))
+
+    @property
+    def standing(self) -> list[Row]:
+        """Designs that stand for themselves: of those that cannot be told apart, one."""
+        return [design for design in self.designs if design["same_as"] == design["id"]]
 
     @property
     def opened(self) -> Row:
@@ -138,8 +150,13 @@ def _verified(study: StudyResults) -> list[Row]:
             },
             "accuracy": _number(row["accuracy"]),
             "test_accuracy": _number(row["test_accuracy"]),
+            "front_share": row["front_share"],
+            "same_as": row["same_as"] or row["digest"],
+            "overflows": row["overflows"],
+            "saturated_activations": row["saturated_activations"],
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
+            "number_formats": json.loads(row["number_formats"]),
         }
         for row in study.front.to_pylist()
     ]
@@ -156,11 +173,16 @@ def _tried(row: Row) -> Row:
         "loss_intervals": {"predicted": None, "measured": None},
         "accuracy": None,
         "test_accuracy": None,
+        "front_share": None,
+        "same_as": row["digest"],
+        "overflows": None,
+        "saturated_activations": None,
         "settings": {
             **{name: design["array"][name] for name in ARRAY_FIELDS},
             "row_assignment": design["row_assignment"],
         },
         "choices": design["choices"],
+        "number_formats": {},
     }
 
 
@@ -184,12 +206,13 @@ def bounds_of(data: CodesignData) -> dict[str, float]:
 
 
 def flat_designs(designs: Sequence[Row]) -> list[Row]:
-    """Return id, name, kind and figures of each design for charts; None stands for numbers that are not finite."""
+    """Return id, name, kind, front_share and figures of each design for charts; None stands for what is not finite."""
     return [
         {
             "id": design["id"],
             "name": design_name(design),
             "kind": design["kind"],
+            "front_share": design["front_share"],
             **{name: value if math.isfinite(value) else None for name, value in costs_of(design).items()},
         }
         for design in designs

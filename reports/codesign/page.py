@@ -8,6 +8,7 @@ from typing import Any
 
 from designs.codesigns.columns import loss_of
 from designs.codesigns.search import LOSSES
+from designs.near_ties import CERTAINTY, TOLERANCE
 from reports.codesign import charts as charts
 from reports.codesign.data import (
     FRONT,
@@ -30,7 +31,7 @@ from reports.html_page import DARK, LIGHT, render
 _OWN_TABLES = "layers", "off_array"  # of what a study says of its network
 _MOST_LISTED = 300  # designs in the table
 _CAPTIONS = {
-    "cycles": "Cycles by class, mean of all PEs",
+    "cycles": "Cycles by class, mean of all PEs, and waits of the array for port, switches and DRAM",
     "energy": "Energy by block",
     "bytes": "Bytes in the container by content",
 }
@@ -44,7 +45,7 @@ _PLAN_HEADS = (
         "density, in the file",
         "codebook bits",
     ),
-    *("gap bits, array", "gap bits, file"),
+    *("gap bits, array", "gap bits, file", "weights stay, or loaded in", "bytes loaded"),
     *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
     *("nJ predicted", "measured", "off by"),
 )
@@ -72,7 +73,9 @@ def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
         tiles=_tiles(data),
         front_note=_front_note(data),
         num_tried=f"{sum(design['measured'] is None for design in data.designs):,}",
-        num_listed=len(listed),
+        num_listed=sum(design["id"] in listed for design in data.standing),
+        num_same=len(data.designs) - len(data.standing),
+        uncertainty=_uncertainty(data),
         verified=study.front is not None,
         no_layers=_no_layers(data),
         parts=[{"name": name, "caption": caption} for name, caption in _CAPTIONS.items()],
@@ -92,6 +95,7 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
         "opened": opened["id"],
         "listed": listed,
         "only_tried": [TRIED, TRIED_INFEASIBLE],
+        "front_share": charts.FRONT_SHARE if data.draws else "",
         "axes": default_axes(data),
         "layer": max(range(len(opened_layers)), key=lambda place: _cycles(opened_layers[place]), default=0),
         "figures": [
@@ -103,12 +107,15 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
         "designs": [
             {
                 **{name: design[name] for name in ("id", "trial", "kind", "accuracy", "test_accuracy")},
+                **{name: design[name] for name in ("front_share", "same_as")},
+                **{name: design[name] for name in ("overflows", "saturated_activations")},
                 "name": design_name(design),
                 "predicted": [design["predicted"][name] for name in data.figures],
                 "measured": design["measured"] and [design["measured"][name] for name in data.figures],
                 "loss_intervals": design["loss_intervals"],
                 "settings": [design["settings"][name] for name in data.varied],
                 "choices": [design["choices"][name] for name in opened["choices"]],
+                "number_formats": [[name, *each.values()] for name, each in design["number_formats"].items()],
             }
             for design in data.designs
         ],
@@ -172,6 +179,20 @@ def _summary(data: CodesignData) -> str:
     return f"{tried}. {outcome} {LABELS[figure][0].capitalize()}: {lost}."
 
 
+def _uncertainty(data: CodesignData) -> str:
+    """Return a sentence about the draws of the constants; an empty text if there are none."""
+    if not data.draws:
+        return ""
+    front = {design["same_as"] for design in data.designs if design["kind"] == FRONT}
+    return (
+        f"In {data.draws:,} draws of the constants of energy, area and clock, each by its uncertainty, "
+        f"{len(front):,} of {_count(data, FRONT):,} designs of the front can be told apart. An objective tells two "
+        f"designs apart if it differs by more than {TOLERANCE:.0%} in at least {CERTAINTY:.0%} of the draws; a loss "
+        f"does so only if its measured intervals do not overlap, too. Of designs that cannot be told apart, the one "
+        f"that is most often on the front stands for the others."
+    )
+
+
 def _tiles(data: CodesignData) -> list[Row]:
     """Return the smallest and the largest value on the front for each objective."""
     kind = FRONT if data.study.front is not None else PREDICTED_FRONT
@@ -223,12 +244,12 @@ def _made(data: CodesignData) -> list[Row]:
             {f"{table}.{name}": value for table, values in settings["space"].items() for name, value in _items(values)},
         ),
         ("Network", {name: value for name, value in settings["network"].items() if name not in _OWN_TABLES}),
+        ("Arithmetic in fixed point", settings.get("fixed_point", {})),
         ("Settings that all designs share", data.fixed),
         ("Versions", {**origin["versions"], **({"sources": origin["sources"]} if origin["sources"] else {})}),
         ("Trials that are no designs", {reason: f"{number:,}" for reason, number in data.refused.items()}),
     ]
-    if "fine_tuned" in settings:
-        blocks[0][1]["fine_tuned"] = settings["fine_tuned"]
+    blocks[0][1].update({name: settings[name] for name in ("fine_tuned", "uncertain") if name in settings})
     tables = [
         {"title": title, "rows": [(words(name), _text(value)) for name, value in values.items()]}
         for title, values in blocks

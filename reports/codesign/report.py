@@ -102,8 +102,10 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
                 for place, end in enumerate(("lower", "upper"))
             },
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
+            **{name: design[name] if data.draws and design["measured"] else "" for name in ("front_share", "same_as")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),
+            "number_formats": json.dumps(design["number_formats"]),
         }
         for design in data.designs
     ]
@@ -150,12 +152,12 @@ def _charts(data: CodesignData, opened: Row) -> dict[str, tuple[Spec, Mapping[st
     """Return the charts by name, each with its data.
 
     They show the front for each pair of objectives, the search, the layers of one design, and the slowest of these over
-    time.
+    time. Designs that cannot be told apart are one point.
     """
     from reports.codesign import charts
 
-    flat = flat_designs(data.designs)
-    picked = [row | {"letter": "A"} for row in flat if row["id"] == opened["id"]]
+    flat = flat_designs(data.standing)
+    picked = [row | {"letter": "A"} for row in flat_designs([opened])]
     aims = data.study.objectives
     pairs = [(x, y) for number, y in enumerate(aims) for x in aims[number + 1 :]] or [default_axes(data)]
     named: dict[str, tuple[Spec, Mapping[str, Any]]] = {

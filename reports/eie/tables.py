@@ -491,7 +491,7 @@ def precision_table(rows: Sequence[Row]) -> PaperTable:
         cells,
         [
             "AlexNet and ImageNet are not available here; the networks are ours. Each layer's number format is fitted "
-            "to its inputs, so 8 bits lose less than with one format for all layers.",
+            "to training images, so 8 bits lose less than with one format for all layers.",
             f"Energy of a multiplication over that of 16-bit fixed point: {ratios}. "
             "The first number is the paper's own.",
         ],

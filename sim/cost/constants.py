@@ -17,7 +17,7 @@ from traces import InputError
 _EIE = "Han et al., EIE, ISCA 2016"
 _HOROWITZ = "Horowitz, ISSCC 2014, as in Table I of EIE"
 _KECKLER = "Keckler et al., GPUs and the Future of Parallel Computing, IEEE Micro 2011, Table 1"
-_RTL = "synthesis of the array's SystemVerilog with a 45 nm cell library"
+_RTL = "synthesis of the array in SystemVerilog, scaled to 45 nm (guide/rtl.md)"
 _CACTI = "CACTI 7.0.3 (`sim.cost.sram`)"
 
 
@@ -65,7 +65,7 @@ CONSTANTS: Mapping[str, Constant] = MappingProxyType(
             "fJ/cycle",
             0.2,
             "clock of a flip-flop that is not gated, in a cycle",
-            f"clock network of a PE, 1.874 mW, {_EIE}, Table II (6.7 fJ in {_RTL})",
+            f"clock network of a PE, 1.874 mW, {_EIE}, Table II; 3.9 to 5.9 fJ in {_RTL}",
             calibrated=True,
         ),
         "gated_share": Constant(
@@ -85,7 +85,11 @@ CONSTANTS: Mapping[str, Constant] = MappingProxyType(
             f"0.023 mW at 800 MHz, {_EIE}, Table II",
         ),
         "divider_pj": Constant(
-            1.2, "pJ", 0.4, "division of a pointer by the entries of a line", f"as many gates as a multiplier; {_RTL}"
+            0.1,
+            "pJ",
+            0.6,
+            "division of a pointer by the entries of a line",
+            f"a seventh of a multiplier's cells, {_RTL}",
         ),
         "dram_pj_per_byte": Constant(640 / 4, "pJ/byte", 0.3, "DRAM access", f"32 bits: 640 pJ, {_HOROWITZ}"),
         "dram_standby_mw": Constant(
@@ -100,7 +104,9 @@ CONSTANTS: Mapping[str, Constant] = MappingProxyType(
             f"{_EIE}, Table II: activation read and write less its SRAM, over two files of 64 x 16 bits",
             calibrated=True,
         ),
-        "queue_um2_per_bit": Constant(8.1, "um2/bit", 0.2, "bit of a queue of flip-flops", f"{_RTL}: 260 um2 a slot"),
+        "queue_um2_per_bit": Constant(
+            8.1, "um2/bit", 0.2, "bit of a queue of flip-flops", f"{_RTL}: 260 to 285 um2 a slot"
+        ),
         "gate_um2": Constant(1.1, "um2", 0.2, "gate of two inputs", f"{_RTL}, mean over its cells"),
         "multiply_add_um2": Constant(
             1_345.0,
@@ -110,7 +116,9 @@ CONSTANTS: Mapping[str, Constant] = MappingProxyType(
             f"{_EIE}, Table II: arithmetic less a codebook of 16 x 16 bits",
             calibrated=True,
         ),
-        "divider_um2": Constant(1_999.0, "um2", 0.3, "divider of a 16-bit pointer", f"{_RTL}: division by 7"),
+        "divider_um2": Constant(
+            350.0, "um2", 0.6, "divider of a 16-bit pointer", f"{_RTL}: 250 and 450 um2 for 7 and 51"
+        ),
         "lnzd_unit_um2": Constant(189.0, "um2", 0.15, "leading non-zero detection unit", f"{_EIE}, Table II"),
         "filler_share": Constant(
             23_961 / 638_024, "1", 0.3, "share of a PE that is filler", f"{_EIE}, Table II: 23,961 of 638,024 um2"
@@ -118,10 +126,10 @@ CONSTANTS: Mapping[str, Constant] = MappingProxyType(
         # time
         "flip_flop_ns": Constant(0.1, "ns", 0.2, "set-up and delay of a flip-flop", _RTL),
         "add_ns": Constant(0.5, "ns", 0.25, "addition of 16 bits with saturation and bypass", _RTL),
-        "multiply_ns": Constant(1.0, "ns", 0.25, "multiplication of 16 bits", _RTL),
-        "decode_ns": Constant(0.3, "ns", 0.3, "choice of an entry in a line, and look-up in the codebook", _RTL),
-        "divider_ns": Constant(6.5, "ns", 0.25, "division of a 16-bit pointer", f"{_RTL}: division by 7"),
-        "lnzd_unit_ns": Constant(0.12, "ns", 0.3, "leading non-zero detection unit", _RTL),
+        "multiply_ns": Constant(1.4, "ns", 0.25, "multiplication of 16 bits, shift and rounding", _RTL),
+        "decode_ns": Constant(0.5, "ns", 0.3, "choice of an entry in a line, and look-up in the codebook", _RTL),
+        "divider_ns": Constant(1.0, "ns", 0.4, "division of a 16-bit pointer", f"{_RTL}: 0.9 and 1.1 ns for 7 and 51"),
+        "lnzd_unit_ns": Constant(0.14, "ns", 0.3, "leading non-zero detection unit", _RTL),
         "wire_ns_per_mm": Constant(
             0.07, "ns/mm", 0.3, "repeated global wire", "Ho, Mai, Horowitz, The Future of Wires, Proc. IEEE 2001"
         ),

@@ -66,6 +66,7 @@ class Transfers(NamedTuple):
 
 NO_TRANSFERS = Transfers()
 
+
 @dataclass(frozen=True)
 class Energy:
     """Energy of one layer on the array in pJ.

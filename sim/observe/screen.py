@@ -41,6 +41,42 @@ def print_clock(array: ArrayConfig) -> None:
             print(f"Its delays take {name}={needed} at this clock; it was simulated with {given}.")
 
 
+def print_network_memories(result: NetworkResult) -> None:
+    """Print what a network takes besides the runs of the array, which weights stay, and the feature maps.
+
+    Parameters
+    ----------
+    result : NetworkResult
+        The simulated network.
+    """
+    array = result.config
+    total = float(result.cycles.mean())
+    parts = {
+        "array": "cycles",
+        "port": "port_wait_cycles",
+        "switches": "switch_cycles",
+        "DRAM between runs": "dram_wait_cycles",
+    }
+    means = {words: sum(float(getattr(layer, name).mean()) for layer in result.layers) for words, name in parts.items()}
+    shares = ", ".join(f"{words} {cycles:,.0f} ({cycles / total:.0%})" for words, cycles in means.items() if cycles)
+    words = sum(float(layer.port_words.mean()) for layer in result.layers)
+    print(f"Cycles:     {shares}; {words:,.0f} activations cross the port of {array.port_bits} bits")
+    loaded = [layer for layer in result.layers if layer.load_bytes.any()]
+    names = ", ".join(short_names([layer.name for layer in loaded])) if loaded else ""
+    num_bytes = sum(float(layer.load_bytes.mean()) for layer in loaded)
+    weights = f"{names} are loaded for each input, {num_bytes:,.0f} bytes" if loaded else "all weights stay"
+    spilled = f", {result.spilled_words:,} of them through DRAM" if result.spilled_words else ""
+    print(
+        f"SRAMs:      {weights}; {result.live_words:,} activations are alive at once, "
+        f"{-(-result.live_words // array.num_pes):,} for each PE{spilled}"
+    )
+    if result.shortfalls:
+        print("The network does not fit this array whole and was simulated as if it did. It exceeds:")
+        for shortfall in result.shortfalls:
+            print(f"  {shortfall}")
+        print("  (--memory-mode resident refuses such a network, passes and streamed load what does not stay)")
+
+
 def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
     """Print counts, derived figures, the classes of the PEs' cycles, and energy."""
     from rich.table import Table
@@ -95,7 +131,18 @@ def print_network(title: str, result: NetworkResult) -> None:
         title_justify="left",
     )
     table.add_column("layer")
-    for heading in ("rows x columns", "entries", "padding", "non-zero", "cycles", "latency us", "efficiency", "nJ"):
+    headings = (
+        "rows x columns",
+        "entries",
+        "padding",
+        "non-zero",
+        "cycles",
+        "of array",
+        "latency us",
+        "efficiency",
+        "nJ",
+    )
+    for heading in headings:
         table.add_column(heading, justify="right")
     for layer, name in zip(result.layers, short_names([each.name for each in result.layers]), strict=True):
         table.add_row(
@@ -104,6 +151,7 @@ def print_network(title: str, result: NetworkResult) -> None:
             f"{layer.stored_entries:,}",
             f"{layer.padding_entries:,}",
             f"{layer.activation_density:.1%}",
+            f"{layer.network_cycles.mean():,.0f}",
             f"{layer.cycles.mean():,.0f}",
             f"{layer.latency_us.mean():,.2f}",
             f"{layer.useful_macs.sum() / (layer.cycles.sum() * array.num_pes):.1%}",
@@ -117,6 +165,7 @@ def print_network(title: str, result: NetworkResult) -> None:
         f"{sum(layer.padding_entries for layer in result.layers):,}",
         "",
         f"{result.cycles.mean():,.0f}",
+        f"{sum(layer.cycles.mean() for layer in result.layers):,.0f}",
         f"{result.latency_us.mean():,.2f}",
         f"{result.efficiency:.1%}",
         f"{result.energy_nj.mean():,.1f}",
@@ -129,9 +178,8 @@ def print_network(title: str, result: NetworkResult) -> None:
     for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_nj)):
         spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
     console().print(spread)
+    print_network_memories(result)
     print_outputs(result)
-    for layer in result.layers:
-        print_shortfalls(layer.name, layer.shortfalls)
     print_clock(result.config)
 
 
@@ -142,6 +190,16 @@ def print_outputs(result: NetworkResult) -> None:
         f"Outputs:    every product is within {result.largest_difference:.1e} of ONNX Runtime's on the same weights "
         f"and activations, {worst.name} differs most; the network's outputs are within {result.output_difference:.1e}"
     )
+    if result.number_formats:
+        formats = [
+            f"{name} {each.weight_fraction_bits}, {each.activation_fraction_bits}, {each.accumulator_fraction_bits}"
+            for name, each in result.number_formats.items()
+        ]
+        print(
+            f"Arithmetic: {result.config.precision}, with {result.overflows.mean():,.1f} overflows and "
+            f"{result.saturated_activations.mean():,.1f} saturated activations per input; bits behind the point of "
+            f"weights, activations and sums: {'; '.join(formats)}"
+        )
     operators = [
         f"{each.count:,} {name} ({each.elements:,} values{f', {each.macs:,} MACs' if each.macs else ''})"
         for name, each in result.off_array.items()

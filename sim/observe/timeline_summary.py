@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from sim.array import prepare
 from sim.config import ArrayConfig
+from sim.fixed_point import FixedPoint
 from sim.observe.timeline import check_runs_at_once
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
@@ -76,7 +77,10 @@ class TimelineSummary:
 
 
 def timeline_summary(
-    layer: CompressedLayer | PackedLayer, activations: npt.ArrayLike, config: ArrayConfig | None = None
+    layer: CompressedLayer | PackedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig | None = None,
+    number_format: FixedPoint | None = None,
 ) -> TimelineSummary:
     """Compute the load of the array over time, in closed form.
 
@@ -88,6 +92,8 @@ def timeline_summary(
         Input, float32 [columns], finite.
     config : ArrayConfig, optional
         Array. The default is the EIE paper's design point.
+    number_format : FixedPoint, optional
+        Format of an array in fixed point. By default it is fitted to this layer and this input.
 
     Returns
     -------
@@ -113,7 +119,7 @@ def timeline_summary(
     So every array counts open intervals. This takes memory for the cycles, and once for every column and PE.
     """
     config = config or ArrayConfig()
-    packed, numbers = prepare(layer, activations, config)
+    packed, numbers = prepare(layer, activations, config, number_format)
     check_runs_at_once(packed, config)
     from sim.engine import Run
 

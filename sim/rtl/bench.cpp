@@ -9,6 +9,9 @@
 
 #include "Model.h"
 #include "verilated.h"
+#ifdef WAVEFORMS
+#include "verilated_vcd_c.h"
+#endif
 
 namespace {
 
@@ -57,6 +60,9 @@ void for_each_set_bit(const Port& port, Use use) {
 
 VerilatedContext context;
 Model* array;
+#ifdef WAVEFORMS
+VerilatedVcdC* waveform;  // values at the end of each cycle of the runs, of the scopes in the arguments
+#endif
 
 void tick() {
   array->clock = 1;
@@ -103,6 +109,9 @@ void run() {
   Word edge = 0;
   while (array->running && edge < most_edges) {
     edge++;  // the one that ends this cycle
+#ifdef WAVEFORMS
+    waveform->dump(edge);
+#endif
     broadcasts += array->broadcast;
     bubbles += array->bubble;
     blocked += array->blocked;
@@ -162,10 +171,19 @@ void swap() {
 
 }  // namespace
 
-int main() {
+int main([[maybe_unused]] int count, [[maybe_unused]] char** arguments) {
   context.randReset(2);  // registers and memories begin with anything
   context.randSeed(1);
+#ifdef WAVEFORMS
+  context.traceEverOn(true);
+#endif
   array = new Model{&context};
+#ifdef WAVEFORMS
+  waveform = new VerilatedVcdC;
+  array->trace(waveform, 99);
+  for (int i = 2; i < count; i++) waveform->dumpvars(99, arguments[i]);
+  waveform->open(arguments[1]);
+#endif
   array->clock = array->start = array->swap = array->load_memory = array->host_row_read = 0;
   array->reset = 1;
   array->eval();  // an edge needs a level before it
@@ -177,5 +195,8 @@ int main() {
     if (command == SWAP) swap();
     if (command == READ) read();
   }
+#ifdef WAVEFORMS
+  waveform->close();
+#endif
   return 0;
 }

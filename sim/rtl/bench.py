@@ -161,7 +161,7 @@ def run_jobs(
         job.packed.check_fits(config)
         parameters.check_holds(job.packed, config)
     program = build(parameters) if program is None else program
-    commands = np.concatenate([part for job in jobs for part in _commands(job, parameters, config, traced)])
+    commands = np.concatenate([part for job in jobs for part in commands(job, parameters, config, traced)])
     done = subprocess.run([program], input=commands.astype("<u4").tobytes(), capture_output=True)
     if done.returncode:
         raise InputError(
@@ -204,7 +204,7 @@ def _load(memory: int, pe: int, words: Numbers) -> Words:
     return np.concatenate([head, table.ravel().astype(np.uint32)])
 
 
-def _commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: bool) -> Iterator[Words]:
+def commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: bool) -> Iterator[Words]:
     """Yield the commands that run one layer."""
     packed, operands, num_pes = job.packed, job.operands, parameters.num_pes
     layer = packed.layer

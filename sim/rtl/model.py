@@ -25,6 +25,8 @@ Sources = Mapping[str, str]  # text by file name
 
 # A program that runs for seconds: short functions compile fast, and code that runs once is not optimised.
 VERILATOR = "verilator --cc --exe -O3 --x-initial unique --prefix Model --output-split 20000 --output-split-cfuncs 200"
+# Waveforms hold the row of activations of 256 PEs and the slots of a queue, but not the words of an SRAM.
+WAVEFORMS = "--trace --trace-max-width 16384 --trace-max-array 256 -CFLAGS -DWAVEFORMS"
 MAKE = "make -j 2 -f Model.mk OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O0"
 
 
@@ -54,7 +56,9 @@ def require(*programs: str) -> None:
         )
 
 
-def build(parameters: RtlParameters, files: Sources | None = None, synthesized: bool = False) -> Path:
+def build(
+    parameters: RtlParameters, files: Sources | None = None, synthesized: bool = False, waveforms: bool = False
+) -> Path:
     """Build the program that runs the array with these parameters, or find it in the cache.
 
     The cache is in the user's cache folder, or in a temporary folder of this process if that cannot be written. The
@@ -68,6 +72,8 @@ def build(parameters: RtlParameters, files: Sources | None = None, synthesized: 
         Text by file name. The default is `sources()`.
     synthesized : bool
         True if the files come out of a synthesis with these parameters and have no others.
+    waveforms : bool
+        True if the program writes waveforms: its arguments are then a file and the scopes to write.
 
     Returns
     -------
@@ -81,7 +87,8 @@ def build(parameters: RtlParameters, files: Sources | None = None, synthesized: 
     """
     require("verilator", "make", "g++")
     files = sources() if files is None else files
-    target = _folder() / f"rtl-{_digest(parameters, files)}"
+    verilator = f"{VERILATOR} {WAVEFORMS}" if waveforms else VERILATOR
+    target = _folder() / f"rtl-{_digest(parameters, files, verilator)}"
     if not target.exists():
         if sys.stderr.isatty():
             print(f"building the array in SystemVerilog with {parameters.num_pes} PEs: once", file=sys.stderr)
@@ -94,7 +101,7 @@ def build(parameters: RtlParameters, files: Sources | None = None, synthesized: 
                 definitions = ["-Wno-lint", "-Wno-UNOPTFLAT"]  # single gates, bit by bit
             known = ("num_pes", "activation_bits", "position_bits")
             flags = [f"-D{name.upper()}={getattr(parameters, name)}" for name in known]
-            command = [*VERILATOR.split(), *definitions, "-CFLAGS", " ".join(["-std=c++17", *flags])]
+            command = [*verilator.split(), *definitions, "-CFLAGS", " ".join(["-std=c++17", *flags])]
             _run([*command, "--Mdir", "built", "--top-module", "array", "-o", "bench", TOP, BENCH], folder)
             _run(MAKE.split(), folder / "built")
             finished = target.with_suffix(f".{os.getpid()}")
@@ -133,8 +140,8 @@ def _versions() -> str:
     return "".join(subprocess.run(command, capture_output=True, text=True).stdout for command in commands)
 
 
-def _digest(parameters: RtlParameters, files: Sources) -> str:
-    digest = hashlib.sha256(f"{parameters}\0{VERILATOR}\0{MAKE}\0{_versions()}".encode())
+def _digest(parameters: RtlParameters, files: Sources, verilator: str) -> str:
+    digest = hashlib.sha256(f"{parameters}\0{verilator}\0{MAKE}\0{_versions()}".encode())
     for name in sorted(files):
         digest.update(f"{name}\0{files[name]}\0".encode())
     return digest.hexdigest()[:16]

@@ -76,6 +76,21 @@ class RtlParameters:
         """Bits of a position in the queue."""
         return (self.queue_slots - 1).bit_length()
 
+    @property
+    def column_bits(self) -> int:
+        """Bits of a column's number, with a pointer for each."""
+        return (2 * self.pointers_per_bank - 1).bit_length()
+
+    @property
+    def row_bits(self) -> int:
+        """Bits of the number of an activation in a register file."""
+        return max(1, (self.activations - 1).bit_length())
+
+    @property
+    def line_address_bits(self) -> int:
+        """Bits of the address of a line."""
+        return max(1, (self.lines - 1).bit_length())
+
     def definitions(self) -> dict[str, int]:
         """Return the parameters by their names in SystemVerilog."""
         return {field.name.upper(): getattr(self, field.name) for field in fields(self)}

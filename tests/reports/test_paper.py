@@ -49,9 +49,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Any:
         model = CompressedModel.load(CONTAINERS / "lenet_300_100.dc")
         rng = np.random.default_rng(0)
         images, labels = rng.random((20, 784), dtype=np.float32), rng.integers(0, 10, 20)
-        labelled = LabelledNetwork(
-            "random images", CompressedNetwork.of_layers(model.layers, "random images"), images, labels
-        )
+        network = CompressedNetwork.of_layers(model.layers, "random images")
+        labelled = LabelledNetwork("random images", network, images, labels, images[::-1])
         patch.setattr(eie_paper, "_labelled_networks", lambda sources, folder: [labelled])
         experiment_command(out=out, deep_compression=out / "none", containers=CONTAINERS)
         report_command(out, deep_compression=out / "none", containers=CONTAINERS)
@@ -162,7 +161,8 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path) -> None:
 def test_lenet_5_on_the_array_in_32_bits_is_right_as_often_as_its_container_is(data: Path, tmp_path: Path) -> None:
     images = load_idx_folder(real_file(data, "mnist"))
     network = lenet_network("lenet_5", CompressedModel.load(CONTAINERS / "lenet_5.dc"))
-    labelled = LabelledNetwork("lenet_5", network, images.test_images[:40], images.test_labels[:40])
+    tested = images.test_images[:40], images.test_labels[:40]
+    labelled = LabelledNetwork("lenet_5", network, *tested, images.train_images[:40])
     run_precisions(tmp_path / "precision.parquet", [labelled])
     rows = read_results(tmp_path / "precision.parquet", PRECISION_COLUMNS)[0].to_pylist()
     accuracy = {row["precision"]: row["accuracy"] for row in rows}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from sim import ArrayConfig, simulate
+from sim.fixed_point import fitted_format
 from sim.recurrent import simulate_gru, simulate_lstm
 from traces import CompressedLayer, InputError
 
@@ -56,6 +58,23 @@ def test_sixteen_bits_stay_close_to_floating_point() -> None:
     exact = simulate_lstm(weight_ih, weight_hh, inputs, ARRAY)
     fixed = simulate_lstm(weight_ih, weight_hh, inputs, ArrayConfig(num_pes=4, weight_bits=8, precision="fixed-16"))
     assert 0 < np.abs(exact.hidden - fixed.hidden).max() < 0.01
+
+
+def test_each_product_has_one_format_in_all_steps() -> None:
+    weight_ih, weight_hh = shared("ih", 40, COLUMNS, 1), shared("hh", 40, HIDDEN, 2)
+    inputs = np.random.default_rng(1).normal(size=(2, 6, COLUMNS)).astype(np.float32)
+    inputs[:, 0] /= 100  # the first steps have a smaller range
+    array = ArrayConfig(num_pes=4, weight_bits=8, precision="fixed-8")
+    fitted = simulate_lstm(weight_ih, weight_hh, inputs, array)
+    (hidden_format,) = {product.number_format for product in fitted.hidden_products}
+    input_format = fitted.input_products.number_format
+    assert input_format is not None
+    assert hidden_format is not None
+    assert input_format == fitted_format(weight_ih, inputs.reshape(-1, COLUMNS), 8)
+    given = simulate_lstm(weight_ih, weight_hh, inputs[:, :3], array, (input_format, hidden_format))
+    np.testing.assert_array_equal(given.hidden, fitted.hidden[:, :3])
+    with pytest.raises(InputError, match="so number_format must have 16 bits; found 8"):
+        simulate_lstm(weight_ih, weight_hh, inputs, replace(array, precision="fixed-16"), (input_format, hidden_format))
 
 
 def test_shapes_that_do_not_go_together_are_refused() -> None:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -460,27 +460,14 @@ def record(
 ) -> dict[str, Recorded]:
     """Run inputs one by one, and return the vectors that enter each layer."""
     total = network.num_inputs(feeds)
-    if not state:
-        check_independent(network, feeds)
     quota = None if most is None else max(1, -(-most // total))
     layers: dict[str, NetworkLayer] = {}
     kept: dict[str, list[Floats]] = {}
     counts: dict[str, int] = {}
-    current = first_state(network, feeds, state)
-    feeds = {name: values for name, values in feeds.items() if name not in current}
-    flat: FlatNetwork | None = None
-    for place in range(total):
-        given = network.part({**feeds, **current}, place, place + 1) | current
-        try:
-            flat = flat or network.flat(given)
-            outputs, entered = _entering(flat, given)
-        except GuardError:  # another branch, or another number of iterations
-            flat = network.flat(given)
-            outputs, entered = _entering(flat, given)
-        current = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
+    for place, (flat, calls_by_layer) in enumerate(calls_by_input(network, feeds, network.flat, state)):
         layers = {layer.name: layer for layer in flat.layers} | layers
-        for name, calls in entered.items():
-            vectors = np.concatenate(calls, axis=1)
+        for name, calls in calls_by_layer.items():
+            vectors = np.concatenate([entering for entering, _ in calls], axis=1)
             counts[name] = counts.get(name, 0) + vectors.shape[1]
             shift = (0.5 + place * _GOLDEN) % 1
             kept.setdefault(name, []).append(_spaced(vectors, quota, shift).astype(np.float32))
@@ -495,16 +482,64 @@ def record(
     return recorded
 
 
-def _entering(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[dict[str, Any], dict[str, list[Floats]]]:
-    """Run a network, and return its outputs, and the vectors of each call of each layer that is called."""
-    entered: dict[str, list[Floats]] = {}
+Calls = dict[str, list[tuple[Floats, Floats]]]
+"""Vectors [groups, vectors, columns] and outputs [groups, vectors, rows] of each call, for each layer by name."""
+
+
+def calls_by_input(
+    network: Network,
+    feeds: Mapping[str, Numbers],
+    resolved: Callable[[Mapping[str, Numbers]], FlatNetwork],
+    state: Mapping[str, str] | None = None,
+) -> Iterator[tuple[FlatNetwork, Calls]]:
+    """Run inputs one by one with the network's own weights, and yield the calls of the products of each.
+
+    Parameters
+    ----------
+    network : Network
+        The network.
+    feeds : mapping of str to array
+        Bound inputs.
+    resolved : callable
+        Takes one bound input, and returns the network resolved for it.
+    state : mapping of str to str, optional
+        For each input that is the network's own earlier output, the name of that output.
+
+    Yields
+    ------
+    FlatNetwork
+        The network, resolved for this input.
+    dict of str to list
+        Calls of each layer whose products the resolved network computes apart.
+    """
+    if not state:
+        check_independent(network, feeds)
+    current = first_state(network, feeds, state)
+    others = {name: values for name, values in feeds.items() if name not in current}
+    flat: FlatNetwork | None = None
+    for place in range(network.num_inputs(feeds)):
+        given = network.part({**others, **current}, place, place + 1) | current
+        try:
+            flat = flat or resolved(given)
+            outputs, calls = _called(flat, given)
+        except GuardError:  # another branch, or another number of iterations
+            flat = resolved(given)
+            outputs, calls = _called(flat, given)
+        current = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
+        yield flat, calls
+
+
+def _called(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[dict[str, Any], Calls]:
+    """Run a network, and return its outputs, and the calls of each layer that is called."""
+    calls: Calls = {}
     multiply = dense(flat)
 
     def recording(part: Part, vectors: Floats) -> Floats:
-        entered.setdefault(flat.layers[flat.layer_of_part[id(part)]].name, []).append(vectors)
-        return multiply(part, vectors)
+        products = multiply(part, vectors)
+        calls.setdefault(flat.layers[flat.layer_of_part[id(part)]].name, []).append((vectors, products))
+        return products
 
-    return flat.program.run(feeds, recording), entered
+    return flat.program.run(feeds, recording), calls
 
 
 def _spaced(vectors: Floats, most: int | None, shift: float = 0.5) -> Floats:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from traces.arrays import Numbers
+from traces.arrays import Integers64, Numbers
 from traces.errors import InputError
 from traces.graph.description import NetworkInput, NetworkLayer, OffArray, Recorded
 from traces.graph.runtime import check_packages
@@ -144,12 +144,16 @@ class Network:
 
     def part(self, feeds: Mapping[str, Numbers], begin: int, end: int) -> dict[str, Numbers]:
         """Return the inputs `begin` to `end` of bound arrays."""
+        return self.at(feeds, range(begin, min(end, self.num_inputs(feeds))))
+
+    def at(self, feeds: Mapping[str, Numbers], places: Sequence[int] | Integers64) -> dict[str, Numbers]:
+        """Return the inputs at these places of bound arrays."""
         total = self.num_inputs(feeds)
         chosen = {}
         for entry in self.inputs:
             values = feeds[entry.name]
             if entry.batch_axis is not None and values.shape[entry.batch_axis] == total:
-                values = np.take(values, range(begin, min(end, total)), axis=entry.batch_axis)
+                values = np.take(values, places, axis=entry.batch_axis)
             chosen[entry.name] = values
         return chosen
 

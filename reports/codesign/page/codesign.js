@@ -4,12 +4,16 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 const by_id = new Map(page.designs.map((design) => [design.id, design]));
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const state = { a: page.opened, b: "", x: page.axes[0], y: page.axes[1], layer: page.layer, shares: false, tried: true };
+const state = { a: page.opened, b: "", x: page.axes[0], y: page.axes[1], layer: page.layer, shares: false, tried: true, same: false };
+const unfolded = new Set(); // designs in the table whose others are listed, too
 const views = {};
+const SAME = " No objective tells them apart.";
 const ONLY_ERRORS = 1; // level of Vega's messages on the console
 
 const find = (id) => document.getElementById(id);
 const costs = (design) => design.measured || design.predicted;
+const stands_alone = (design) => design.same_as === design.id;
+const others_of = (design) => page.designs.filter((other) => other.same_as === design.id && other !== design);
 const place = (name) => page.figures.findIndex((figure) => figure.name === name);
 
 // ---- Numbers and elements
@@ -41,12 +45,12 @@ function cell(value, kind) {
   return element("td", {}, made);
 }
 
-// rows: {head, cells, differs}, each cell a value or [value, kind]
+// rows: {head, cells, kind}, kind a class of the row, each cell a value or [value, kind]
 function table(caption, heads, rows) {
   const top = element("tr", {}, ...heads.map((head) => element("th", { scope: "col" }, head)));
   const body = rows.map((row) => {
     const cells = row.cells.map((each) => (Array.isArray(each) ? cell(...each) : cell(each)));
-    return element("tr", row.differs ? { class: "differs" } : {}, element("th", { scope: "row" }, row.head), ...cells);
+    return element("tr", row.kind ? { class: row.kind } : {}, element("th", { scope: "row" }, row.head), ...cells);
   });
   const parts = [element("thead", {}, top), element("tbody", {}, ...body)];
   return element("table", {}, ...(caption ? [element("caption", {}, caption)] : []), ...parts);
@@ -80,7 +84,7 @@ async function draw(name, spec, datasets) {
 }
 
 function flat(design, letter) {
-  const row = { id: design.id, name: design.name, kind: design.kind, letter };
+  const row = { id: design.id, name: design.name, kind: design.kind, front_share: design.front_share, letter };
   page.figures.forEach((figure, at) => {
     const value = costs(design)[at];
     row[figure.name] = typeof value === "number" ? value : null;
@@ -94,7 +98,8 @@ function picked_rows() {
 }
 
 async function draw_front() {
-  const designs = page.designs.filter((design) => state.tried || !page.only_tried.includes(design.kind));
+  const shown = (design) => (state.tried || !page.only_tried.includes(design.kind)) && (state.same || stands_alone(design));
+  const designs = page.designs.filter(shown);
   const rows = designs.map((design) => flat(design));
   const view = await draw("front", page.charts.front[state.x + " " + state.y], { designs: rows, picked: picked_rows() });
   view.addEventListener("click", (event, item) => {
@@ -146,20 +151,41 @@ function draw_timelines() {
 // ---- Tables
 
 function show_designs() {
-  const heads = ["design", "show", "kind", ...page.figures.map((figure) => figure.label), "on test images"];
-  const rows = page.designs.filter((design) => page.listed.includes(design.id)).map((design) => {
-    const buttons = ["a", "b"].map((letter) => {
-      const label = `Show ${design.name} as ${letter.toUpperCase()}`;
-      const pressed = String(state[letter] === design.id);
-      const button = element("button", { type: "button", "aria-label": label, "aria-pressed": pressed }, letter.toUpperCase());
-      button.addEventListener("click", () => pick(design.id, letter === "b", `button[aria-label="${CSS.escape(label)}"]`));
-      return button;
-    });
-    const figures = page.figures.map((figure, at) => [costs(design)[at], figure.kind]);
-    const cells = [[element("span", {}, ...buttons)], design.kind, ...figures, [design.test_accuracy, "share"]];
-    return { head: design.name, cells };
+  const shares = page.front_share ? [page.front_share, "stands for"] : [];
+  const heads = ["design", "show", "kind", ...shares, ...page.figures.map((figure) => figure.label), "on test images"];
+  const listed = page.designs.filter((design) => page.listed.includes(design.id));
+  const rows = listed.filter(stands_alone).flatMap((design) => [design, ...(unfolded.has(design.id) ? others_of(design) : [])]);
+  find("table-designs").replaceChildren(table("", heads, rows.map(design_row)));
+}
+
+function design_row(design) {
+  const buttons = ["a", "b"].map((letter) => {
+    const label = `Show ${design.name} as ${letter.toUpperCase()}`;
+    const pressed = String(state[letter] === design.id);
+    const button = element("button", { type: "button", "aria-label": label, "aria-pressed": pressed }, letter.toUpperCase());
+    button.addEventListener("click", () => pick(design.id, letter === "b", `button[aria-label="${CSS.escape(label)}"]`));
+    return button;
   });
-  find("table-designs").replaceChildren(table("", heads, rows));
+  const shares = page.front_share ? [[design.front_share, "share"], [others_cell(design)]] : [];
+  const figures = page.figures.map((figure, at) => [costs(design)[at], figure.kind]);
+  const cells = [[element("span", {}, ...buttons)], design.kind, ...shares, ...figures, [design.test_accuracy, "share"]];
+  return { head: design.name, cells, kind: stands_alone(design) ? "" : "same" };
+}
+
+// The others that a design stands for, behind a button; of another one, the design that stands for it
+function others_cell(design) {
+  if (!stands_alone(design)) return `same as trial ${by_id.get(design.same_as).trial}`;
+  const others = others_of(design);
+  if (!others.length) return null;
+  const open = unfolded.has(design.id);
+  const attributes = { type: "button", "aria-expanded": String(open), "aria-label": `Others that ${design.name} stands for` };
+  const button = element("button", attributes, `${others.length} ${others.length === 1 ? "other" : "others"}`);
+  button.addEventListener("click", () => {
+    if (open) unfolded.delete(design.id); else unfolded.add(design.id);
+    show_designs();
+    document.querySelector(`button[aria-label="${CSS.escape(attributes["aria-label"])}"]`)?.focus();
+  });
+  return button;
 }
 
 function show_costs() {
@@ -183,15 +209,23 @@ function show_costs() {
     if (b) cells.push([null]);
     if (pair.some((design) => design.loss_intervals.measured)) rows.push({ head: `loss to be expected, ${end} end`, cells });
   }
-  for (const [label, name] of [["accuracy", "accuracy"], ["accuracy on test images", "test_accuracy"]]) {
+  const shares = [["accuracy", "accuracy"], ["accuracy on test images", "test_accuracy"]];
+  if (page.front_share) shares.push([page.front_share, "front_share"]);
+  for (const [label, name] of shares) {
     const cells = pair.flatMap((design) => [[design[name], "share"], [null], [null]]);
     if (b) cells.push(difference(b[name], a[name], "share"));
     rows.push({ head: label, cells });
   }
+  for (const name of ["overflows", "saturated_activations"]) {
+    const cells = pair.flatMap((design) => [[design[name]], [null], [null]]);
+    if (b) cells.push([null]);
+    const fixed = pair.some((design) => design.number_formats.length);
+    if (fixed) rows.push({ head: `${name.replace("_", " ")} per input`, cells });
+  }
   find("table-costs").replaceChildren(table("Costs", b ? [...heads, "B against A"] : heads, rows));
   const settings = page.settings.map((setting, at) => {
     const values = pair.map((design) => design.settings[at]);
-    return { head: setting, cells: values, differs: b && values[0] !== values[1] };
+    return { head: setting, cells: values, kind: b && values[0] !== values[1] ? "differs" : "" };
   });
   find("table-settings").replaceChildren(table("Settings in which designs differ", b ? ["setting", "A", "B"] : ["setting", "A"], settings));
   const words = page.figures.map((figure, at) => {
@@ -199,9 +233,11 @@ function show_costs() {
     return change === null ? null : `${figure.label.split(",")[0]} ${show(change, kind)}`;
   });
   find("compare-words").textContent = b
-    ? `B (${b.name}) against A (${a.name}): ${words.filter(Boolean).join("; ")}.`
+    ? `B (${b.name}) against A (${a.name}): ${words.filter(Boolean).join("; ")}.${a !== b && a.same_as === b.same_as ? SAME : ""}`
     : `A is ${a.name}. Pick a second design as B to compare both.`;
 }
+
+const format_heads = ["product", "bits of a number", "weights", "activations", "sums"];
 
 function show_plans() {
   const plans = ["a", "b"].filter((letter) => by_id.get(state[letter])).map((letter) => {
@@ -213,6 +249,10 @@ function show_plans() {
     const heads = layers ? page.plan_heads : ["layer", "density, chosen", "codebook bits"];
     const home = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Plan of " + caption });
     home.append(table(caption, heads, rows));
+    if (design.number_formats.length) {
+      const formats = design.number_formats.map(([head, ...cells]) => ({ head, cells }));
+      home.append(table("Number formats: bits behind the binary point", format_heads, formats));
+    }
     return home;
   });
   find("plans").replaceChildren(...plans);
@@ -224,7 +264,8 @@ function plan_row(layer) {
     layer[predicted], layer[measured], [relative(layer[predicted], layer[measured]), "change"]]);
   const shape = `${layer.rows} x ${layer.columns}`;
   const settings = [layer.kind, shape, layer.vectors, [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
-  return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits, ...costs] };
+  return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits,
+    layer.residency, layer.load_bytes, ...costs] };
 }
 
 // ---- Actions of the reader
@@ -236,7 +277,8 @@ function fill(id, options, chosen) {
 
 function fill_picks() {
   const shown = page.designs.filter((design) => page.listed.includes(design.id) || [state.a, state.b].includes(design.id));
-  const options = shown.map((design) => [design.id, `${design.name} (${design.kind})`]);
+  const same = (design) => (stands_alone(design) ? "" : `, same as trial ${by_id.get(design.same_as).trial}`);
+  const options = shown.map((design) => [design.id, `${design.name} (${design.kind}${same(design)})`]);
   fill("pick-a", options, state.a);
   fill("pick-b", [["", "none: pick one to compare"], ...options], state.b);
 }
@@ -282,6 +324,7 @@ function start() {
     });
   }
   find("show-tried").addEventListener("change", (event) => { state.tried = event.target.checked; draw_front(); });
+  find("show-same")?.addEventListener("change", (event) => { state.same = event.target.checked; draw_front(); });
   find("as-shares").addEventListener("change", (event) => { state.shares = event.target.checked; draw_layers(); });
   find("layer").addEventListener("change", (event) => { state.layer = Number(event.target.value); draw_timelines(); });
   dark.addEventListener("change", draw_all);

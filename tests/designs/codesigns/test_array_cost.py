@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +17,12 @@ import onnx
 import torch
 
 from compress import CompressedModel, CompressionConfig, LayerSettings, compress
-from designs import ArrayCost, Design
+from designs import ArrayCost, Design, Workload, sweep
 from designs.codesigns.array_cost import ChosenLayer
+from designs.sweeps.evaluation import COUNTS
 from sim import ArrayConfig, simulate, simulate_network
+from sim.cost.sram import activation_sram
+from sim.network_schedule import LAYER_REGISTERS
 from traces import CompressedLayer, InputError, layer_from_matrix
 from traces.arrays import Numbers
 
@@ -127,8 +133,16 @@ def test_a_dilated_convolution_costs_its_own_vectors_one_after_the_other(dilatio
     cost = ArrayCost(module, images, array, largest_error=0)
     found = cost(CompressedLayer("0", layer.codes, layer.codebook), 4)
     assert cost.vectors_per_input("0") == len(vectors) / 4 == (12 - 2 * dilation) ** 2
-    assert found["latency_us"] == pytest.approx(sum(each.latency_us for each in results) / 4)
-    assert found["energy_nj"] == pytest.approx(sum(each.energy.total_pj for each in results) / 4e3)
+    vectors_per_input = len(vectors) // 4
+    by_input = np.reshape([each.cycles for each in results], (4, vectors_per_input)).sum(axis=1)
+    on_port = -(-vectors_per_input * (18 + 4) // 4)  # 4 words in a cycle
+    network_cycles = np.maximum(by_input, on_port) + 1 + 1 + -(-(2**array.weight_bits) // 4) + LAYER_REGISTERS
+    assert found["latency_us"] == pytest.approx(network_cycles.mean() / array.clock_mhz)
+    sram, longer = activation_sram(array), float(network_cycles.sum() / by_input.sum())
+    of_array = sum(each.energy.total_pj for each in results)
+    of_array += (longer - 1) * sum(each.energy.scan_pj + each.energy.leakage_pj for each in results)
+    of_port = len(vectors) * (18 * sram.read_pj + 4 * sram.write_pj)
+    assert found["energy_nj"] == pytest.approx((of_array + of_port) / 4e3)
 
 
 def test_a_sample_of_positions_is_within_its_bound_of_all_positions() -> None:
@@ -161,12 +175,91 @@ def test_a_layer_of_another_network_is_refused() -> None:
         cost(layer_from_matrix("0", np.ones((8, 4))), 4)
 
 
-def test_weights_that_serve_several_vectors_are_not_loaded_for_each() -> None:
+def test_a_plan_for_an_array_in_fixed_point_is_refused() -> None:
+    module = torch.nn.Linear(8, 4)
+    sentence = "must have precision='float'; found 'fixed-16'; take designs.codesign or designs.fleet with this"
+    with pytest.raises(InputError, match=sentence):
+        ArrayCost(module, drawn(8), ArrayConfig(precision="fixed-16"))
+
+
+def test_weights_that_serve_several_vectors_must_fit_alone() -> None:
     module, inputs = NETWORKS["sequence"]
-    cost = ArrayCost(module, inputs, ArrayConfig(num_pes=4, memory_mode="streamed"))
     layer = layer_from_matrix("weight", np.ones((6, 10)))
-    with pytest.raises(InputError, match="weights that serve several vectors of an input must stay on the array"):
-        cost(layer, 4)
+    array = ArrayConfig(num_pes=4, pointer_bytes=1024, memory_mode="streamed")
+    unlimited, streamed, small = (
+        ArrayCost(module, inputs, each)
+        for each in (replace(array, memory_mode="unlimited"), array, replace(array, pointer_bytes=32))
+    )
+    assert streamed(layer, 4) == unlimited(layer, 4)
+    with pytest.raises(InputError, match="its weights serve several vectors of an input and must be on the array tog"):
+        small(layer, 4)
+
+
+class Residual(torch.nn.Module):
+    """Convolutions of which one adds what enters, and a fully connected layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.Conv2d(12, 12, 3, padding=1)
+        self.third, self.last = torch.nn.Conv2d(12, 12, 3, padding=1, groups=2), torch.nn.Linear(12 * 36, 40)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        before = torch.relu(self.first(images))
+        added = torch.relu(self.third(torch.relu(self.second(before))) + before)
+        return self.last(added.flatten(1))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("mode", ["unlimited", "passes", "streamed"])
+@pytest.mark.parametrize(("sram_bytes", "activation_bytes"), [(2**17, 2048), (2440, 2048), (2440, 512), (2048, 512)])
+def test_loads_and_spills_are_predicted_as_they_are_simulated(
+    mode: Any, sram_bytes: int, activation_bytes: int
+) -> None:
+    inputs = drawn(3, 6, 6)
+    model = compressed(Residual().eval(), inputs)
+    array = replace(
+        ARRAY, memory_mode=mode, sparse_matrix_bytes=sram_bytes, activation_bytes=activation_bytes, port_bits=16
+    )
+    whole = simulate_network(model, inputs, array)
+    assert whole.live_words == 3 * 12 * 36
+    layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
+    cost = ArrayCost(model, inputs, array, largest_error=0)
+    figures = cost.figures(layers, Design(array), fit_srams=False)
+    assert figures.latency_us == pytest.approx(whole.latency_us.mean(), rel=1e-12)
+    assert figures.energy_nj == pytest.approx(whole.energy_nj.mean(), rel=1e-12)
+    by_name = {layer.name: layer for layer in whole.layers}
+    for number, name in enumerate(figures.runs):
+        (product,) = cost.products(name)
+        for place, count in enumerate(COUNTS):
+            names = ("dram_read_bytes", "dram_write_bytes") if count == "dram_bytes" else (count,)
+            expected = sum(getattr(by_name[product], each).mean() for each in names)
+            assert figures.counts[number, place] == pytest.approx(expected), (name, count)
+    (row, *_) = rows = sweep(Workload.of_network(model, inputs), [Design(array)]).to_pylist()
+    assert sum(each["latency_us"] for each in rows) == pytest.approx(whole.latency_us.mean(), rel=1e-12)
+    assert sum(each["energy_pj"] for each in rows) == pytest.approx(whole.energy_pj.mean(), rel=1e-12)
+    fits = sram_bytes == 2**17
+    assert (figures.lacking == "") == row["fits"] == fits
+    loaded = sum(int(layer.load_bytes[0]) for layer in whole.layers)
+    assert (loaded > 0) == (not fits and mode != "unlimited")
+    assert whole.spilled_words == (0 if activation_bytes == 2048 or mode == "unlimited" else 3 * 432 - 4 * 256)
+    assert {layer.residency for layer in whole.layers} <= {"resident", mode}
+
+
+@pytest.mark.parametrize("mode", ["unlimited", "resident", "passes", "streamed"])
+def test_fitted_srams_hold_what_the_memory_mode_needs(mode: Any) -> None:
+    inputs = drawn(3, 6, 6)
+    model = compressed(Residual().eval(), inputs)
+    array = replace(ARRAY, memory_mode=mode, num_pes=1)
+    layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
+    cost = ArrayCost(model, inputs, array, largest_error=0)
+    fitted = cost.figures(layers, Design(array), fit_srams=True).design.array
+    costs = simulate_network(model, inputs, fitted)
+    lines = [-(-layer.stored_entries // fitted.entries_per_line) for layer in costs.layers]
+    needed = {"passes": max(lines), "streamed": max(map(sum, pairwise(lines)))}.get(mode, sum(lines))
+    assert 0 <= fitted.sparse_matrix_bytes - 8 * needed < 1024 + 16
+    assert fitted.activation_bytes == 3 * 1024  # 1,296 words
+    assert costs.spilled_words == 0
+    assert costs.shortfalls == ()
+    assert ("resident" in {layer.residency for layer in costs.layers}) or mode in ("passes", "streamed")
 
 
 def test_an_onnx_file_has_the_costs_of_its_module(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,11 +46,13 @@ from designs.codesigns.point import CodesignPoint  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
 from designs.codesigns.storage import JOURNAL_FILE, StudyWorker, open_storage  # noqa: E402
+from designs.codesigns.uncertainty import VerifiedDesign, drawn_figures  # noqa: E402
 from designs.codesigns.verification import Distillation  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from designs.sweeps.evaluation import ENERGIES  # noqa: E402
 from sim import ArrayConfig, simulate_batch  # noqa: E402
+from sim.cost.constants import NOMINAL  # noqa: E402
 from sim.observe.cycles import CYCLE_CLASSES  # noqa: E402
 from tests.commands import environment_with  # noqa: E402
 from tests.conftest import PROJECT  # noqa: E402
@@ -234,6 +237,35 @@ def test_what_is_marked_as_front_is_not_beaten_as_measured(finished: tuple[Path,
     rows = finished[1].to_pylist()
     measured = np.array([[row[f"measured_{name}"] for name in SMALL.objectives] for row in rows])
     assert [row["on_front"] for row in rows] == non_dominated(measured).tolist()
+
+
+def test_a_finished_study_gets_shares_of_draws_from_its_records(
+    analysis: CompressionAnalysis, finished: tuple[Path, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished[0], folder)
+    records = {path: path.stat().st_mtime_ns for path in (folder / "front").iterdir()}
+    known, trials = finished[1].to_pylist(), len(finished_trials(folder))
+    assert all(row["front_share"] is None and not row["same_as"] for row in known)
+    drawn = codesign(analysis, SPACE, SMALL, folder, uncertain=20).to_pylist()
+    assert {path: path.stat().st_mtime_ns for path in (folder / "front").iterdir()} == records
+    assert len(finished_trials(folder)) == trials
+    standing = {row["digest"]: row for row in drawn}
+    for row, before in zip(drawn, known, strict=True):
+        assert row | {"front_share": None, "same_as": ""} == before
+        assert 0 <= row["front_share"] <= standing[row["same_as"]]["front_share"]
+        assert standing[row["same_as"]]["same_as"] == row["same_as"]
+    assert max(row["front_share"] for row in drawn) > 0
+    written, origin = read_results(folder / "front.parquet", FRONT_COLUMNS)
+    assert written.to_pylist() == drawn
+    assert origin["settings"]["uncertain"] == 20
+
+
+def test_energy_and_area_by_the_stated_constants_are_those_of_the_record(finished: tuple[Path, Any]) -> None:
+    for path in (finished[0] / "front").glob("*.json"):
+        design = VerifiedDesign.of_record(json.loads(path.read_text()))
+        figures = drawn_figures(design.point.design.array, design.counts, NOMINAL)
+        assert figures == {name: pytest.approx(design.point.figures[name]) for name in ("energy_nj", "area_mm2")}
 
 
 def test_hypervolume_is_logged_and_never_falls(finished: tuple[Path, Any]) -> None:

@@ -13,6 +13,8 @@ import pytest
 
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
+from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE
+from designs.results import read_results
 from tests.commands import check_refusal, environment_with, run_command
 from tests.designs.codesigns.test_studies import finished_trials
 
@@ -39,6 +41,10 @@ SMALL = ["--network", "tests.small_network:small_network"]
         ),
         (["codesign", "space.toml", "--network", "lenet_5"], "error: lenet_5 needs the folder of its images; give it"),
         (["codesign", "space.toml", "--trials", "0"], "error: trials must be a whole number of at least 1; found 0"),
+        (
+            ["codesign", "space.toml", "--uncertain", "-1"],
+            "error: uncertain must be a whole number of draws of the cost model's constants, such as 200, or 0 for no",
+        ),
         (
             ["codesign", "space.toml", "--bounds", "speed", "1"],
             "error: bounds: there is no speed; there are accuracy_lo",
@@ -69,6 +75,16 @@ def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) 
     objectives = ["--objectives", "accuracy_loss", "latency_us", "energy_nj", "area_mm2"]
     again = run_command("designs", "front", "out", *objectives, folder=tmp_path)
     assert again.stdout.splitlines() == done.stdout.splitlines()[:-1]
+    assert "front share" not in done.stdout
+    drawn = run_command("designs", "codesign", "space.toml", *SMALL, *arguments, "--uncertain", folder=tmp_path)
+    assert "With uncertain constants of energy, area and clock, " in drawn.stdout, drawn.stderr
+    assert "front share" in drawn.stdout
+    assert read_results(tmp_path / "out" / FRONT_FILE, FRONT_COLUMNS)[1]["settings"]["uncertain"] == 200
+    again = run_command("designs", "front", "out", *objectives, folder=tmp_path)
+    assert again.stdout.splitlines() == drawn.stdout.splitlines()[:-1]
+    others = run_command("designs", "front", "out", "--objectives", "latency_us", folder=tmp_path)
+    assert "As measured, and as predicted" in others.stdout
+    assert "front share" not in others.stdout  # the shares are those of the search's objectives
     wrong = run_command("designs", "front", "out", "--objectives", "energy_delay_nj_us", folder=tmp_path)
     assert (
         "error: objectives of a co-design must be among accuracy_loss, output_error, latency_us, energy_nj, area_mm2, "

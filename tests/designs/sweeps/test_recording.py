@@ -11,6 +11,7 @@ import pytest
 from compress import CompressedModel
 from designs import Design, Workload, advise, read_sweep, run_container, sweep
 from designs.sweeps import recording
+from designs.sweeps.evaluation import NETWORK_CYCLES
 from sim import ArrayConfig, simulate_network
 from traces import InputError
 
@@ -83,7 +84,11 @@ def assert_costs_are_those_of_the_network(rows: list[dict[str, Any]], network: A
             assert row["stored_entries"] == layer.stored_entries
             for name in ("cycles", "broadcasts", "useful_macs", "line_reads", "blocked_cycles"):
                 assert row[name] == pytest.approx(getattr(layer, name).mean()), (layer.name, name)
+            for name in NETWORK_CYCLES:
+                assert row[name] == pytest.approx(getattr(layer, name).mean()), (layer.name, name)
+            assert row["latency_us"] == pytest.approx(layer.network_cycles.mean() / array.clock_mhz)
             assert row["energy_pj"] == pytest.approx(layer.energy_pj.mean())
+            assert row["residency"] == layer.residency == "resident"
 
 
 def test_a_sweep_has_one_row_for_each_layer_with_the_counts_of_the_network(separable: CompressedModel) -> None:
@@ -176,7 +181,10 @@ def test_advice_on_a_network_with_groups_simulates_its_changes_alike(
     separable.save(tmp_path / "network.dc")
     run = run_container(tmp_path / "network.dc", ARRAYS[0], IMAGES, row_assignment="entries")
     advice = advise(run)
-    assert advice.total["computing"] == pytest.approx(run.result.efficiency)
+    layers = run.result.layers
+    pe_cycles = sum(int(layer.cycles.sum()) for layer in layers) * ARRAYS[0].num_pes
+    macs = sum(int(layer.useful_macs.sum()) for layer in layers)
+    assert advice.total["computing"] == pytest.approx(macs / pe_cycles)
     assert sum(advice.total.values()) == pytest.approx(1)
     (change,) = [each for each in advice.changes if each.what == "4 PEs"]
     array = change.point.design.array

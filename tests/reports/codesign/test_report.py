@@ -35,6 +35,7 @@ from reports.codesign.data import (
 )
 from reports.codesign.page import codesign_html
 from reports.codesign.report import write_codesign_report
+from sim import FixedPoint
 from tests.commands import run_command
 from tests.conftest import PROJECT
 from tests.reports.page_reader import PageReader
@@ -154,6 +155,70 @@ def test_the_page_needs_no_mouse_and_an_address_opens_two_designs(study: Path, b
         assert reader.page.evaluate(unlabelled) == 0
 
 
+def test_designs_that_cannot_be_told_apart_are_one_row_that_unfolds(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 20, 6, same_as={3: 0, 4: 0})
+    data = codesign_data(read_study(tmp_path))
+    standing, one, other, apart = (data.designs[number] for number in (0, 3, 4, 1))
+    columns = ["show", "kind", "share", "stands for"]
+    with Reader(browser, page_of(tmp_path)) as reader:
+        said = reader.page.inner_text("#uncertainty")
+        assert (
+            "In 200 draws of the constants of energy, area and clock, each by its uncertainty, 1 of 2 designs" in said
+        )
+        assert "Table of 4 verified designs, as measured; they stand for 2 others" in reader.page.inner_text("main")
+        table = reader.rows("#table-designs")
+        assert list(table) == [design_name(data.designs[number]) for number in (0, 1, 2, 5)]
+        row = dict(zip(columns, table[design_name(standing)], strict=False))
+        assert (row["share"], row["stands for"]) == ("1", "2 others")
+        row = dict(zip(columns, table[design_name(apart)], strict=False))
+        assert (row["share"], row["stands for"]) == ("0.5", "")
+        points = '#chart-front path[aria-label*="{};"]'
+        assert reader.page.locator(points.format(design_name(standing))).count() >= 1
+        assert reader.page.locator(points.format(design_name(one))).count() == 0
+        reader.page.check("#show-same")
+        reader.page.wait_for_selector(points.format(design_name(one)))
+
+        others = reader.page.get_by_label(f"Others that {design_name(standing)} stands for")
+        assert others.get_attribute("aria-expanded") == "false"
+        others.focus()
+        reader.page.keyboard.press("Enter")
+        assert others.get_attribute("aria-expanded") == "true"
+        assert reader.page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("Others that")
+        table = reader.rows("#table-designs")
+        assert list(table)[:4] == [design_name(each) for each in (standing, one, other, apart)]
+        row = dict(zip(columns, table[design_name(one)], strict=False))
+        assert (float(row["share"]), row["stands for"]) == (one["front_share"], f"same as trial {standing['trial']}")
+        reader.page.get_by_label(f"Show {design_name(standing)} as A").click()
+        reader.page.get_by_label(f"Show {design_name(other)} as B").click()
+        assert reader.page.inner_text("#compare-words").endswith("No objective tells them apart.")
+        assert reader.rows("#table-costs")["draws on the front, %"][0] == "1"
+        others.click()
+        assert len(reader.rows("#table-designs")) == 4
+
+
+def test_figures_and_tables_of_drawn_constants(tmp_path: Path) -> None:
+    write_study(tmp_path, 8, 3, objectives=("latency_us",), same_as={1: 0})
+    (tmp_path / LAYERS_FILE).unlink()
+    write_codesign_report(tmp_path)
+    rows = read_results(tmp_path / FRONT_FILE, FRONT_COLUMNS)[0].to_pylist()
+    with (tmp_path / "report" / "designs.csv").open() as stream:
+        designs = list(csv.DictReader(stream))
+    assert [row["front_share"] for row in designs[:4]] == [*(str(row["front_share"]) for row in rows), ""]
+    assert [row["same_as"] for row in designs[:4]] == [*(row["same_as"] for row in rows), ""]
+    data = codesign_data(read_study(tmp_path))
+    drawn = (tmp_path / "report" / "front_latency_us_accuracy_loss.svg").read_text()
+    assert design_name(data.designs[0]) in drawn
+    assert design_name(data.designs[1]) not in drawn
+
+
+def test_a_study_without_draws_says_nothing_about_them(study: Path) -> None:
+    page = (study / "report.html").read_text().split('<script type="application/json"')[0]
+    assert 'id="uncertainty"' not in page
+    assert "stand for" not in page
+    with (study / "report" / "designs.csv").open() as stream:
+        assert {(row["front_share"], row["same_as"]) for row in csv.DictReader(stream)} == {("", "")}
+
+
 def test_hostile_names_are_text_and_costs_that_are_no_numbers_are_said(study: Path, browser: Any) -> None:
     strange = codesign_data(read_study(study)).designs[7]
     with Reader(browser, study / "report.html", opened=f"#{strange['id']}") as reader:
@@ -217,6 +282,20 @@ def test_a_front_of_one_design_in_a_folder_from_before_layers_were_kept_is_a_pag
             str(only.choices["conv"].density),
             str(only.choices["conv"].weight_bits),
         ]
+
+
+def test_a_design_in_fixed_point_shows_its_formats_and_overflows(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 3, 3, number_formats={"conv": FixedPoint(16, 14, 12, 9), "fc1": FixedPoint(16, 15, 11, 8)})
+    with Reader(browser, page_of(tmp_path)) as reader:
+        formats = reader.page.locator("#plans table").nth(1)
+        assert "bits behind the binary point" in formats.inner_text()
+        cells = formats.locator("tbody tr").first.locator("data")
+        assert [cells.nth(place).get_attribute("value") for place in range(4)] == ["16", "14", "12", "9"]
+        assert reader.rows("#table-costs")["overflows per input"][0] == "7.5"
+    write_study(tmp_path / "float", 3, 3)
+    with Reader(browser, page_of(tmp_path / "float")) as reader:
+        assert reader.page.locator("#plans table").count() == 1
+        assert "overflows per input" not in reader.rows("#table-costs")
 
 
 def test_a_study_without_answers_shows_the_error_of_the_outputs(tmp_path: Path) -> None:
