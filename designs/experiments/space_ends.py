@@ -114,7 +114,7 @@ def run_space_ends(
     parameters = _varied(space)
     left_out: list[str] = []
     for name, open_network in networks.items():
-        analysis = analysed(open_network(), search, folder / name / ANALYSIS_FOLDER)
+        analysis = analysed(open_network(), search, space, folder / name / ANALYSIS_FOLDER)
         for seed in seeds:
             problem = CodesignProblem(analysis, space, replace(search, seed=seed))
             trials = None if earlier is None else earlier / name / str(seed) / TRIALS_FILE
