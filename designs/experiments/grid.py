@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from designs.design import Design
-from designs.space import Space
+from designs.space import DERIVED, Space
 from designs.sweeps.sampling import sample
 from sim import ArrayConfig
 from traces import InputError
@@ -33,8 +33,12 @@ class Grid:
         Space(vars(self))
 
     def designs(self, base: ArrayConfig) -> tuple[Design, ...]:
-        """Return all combinations; other parameters are those of `base`. Raises InputError if an array is invalid."""
-        combinations = sample(Space({**dataclasses.asdict(base), **vars(self)}))
+        """Return all combinations; other parameters are those of `base`, stages follow from the clock.
+
+        Raises InputError if an array is invalid.
+        """
+        given = {name: value for name, value in dataclasses.asdict(base).items() if name not in DERIVED}
+        combinations = sample(Space({**given, **vars(self)}))
         if combinations.left_out:
             reasons = "; ".join(f"{reason} ({count:,})" for reason, count in combinations.left_out.items())
             raise InputError(f"every combination of the grid must be a valid array; found {reasons}; omit such values")

@@ -17,8 +17,9 @@ from designs.result_files import RTL_COLUMNS
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, pack, simulate
 from sim.array import prepare
-from sim.cost.area import LNZD_UNIT_UM2, PAPER_UM2, module_areas_um2
-from sim.cost.energy import ENERGY_PRESETS, LNZD_UNIT_PJ_PER_CYCLE
+from sim.cost.area import PAPER_UM2, module_areas_um2
+from sim.cost.constants import CONSTANTS
+from sim.cost.energy import event_energies
 from sim.rtl import mutations, scaling
 from sim.rtl.activity import block_activity, flip_flop_clock_fj
 from sim.rtl.agreement import disagreements
@@ -306,18 +307,19 @@ def _model() -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
 
     The areas of the other modules are those of SRAMs, to which their logic is small.
     """
-    areas, energies = module_areas_um2(PAPER), ENERGY_PRESETS["eie-45nm"](PAPER)
-    model_um2 = {"activation_queue": areas["queue"], "arithmetic": areas["arithmetic"], "lnzd_unit": LNZD_UNIT_UM2}
+    areas, energies = module_areas_um2(PAPER), event_energies(PAPER)
+    lnzd_um2 = CONSTANTS["lnzd_unit_um2"].value
+    model_um2 = {"activation_queue": areas["queue"], "arithmetic": areas["arithmetic"], "lnzd_unit": lnzd_um2}
     model_pj = {
         "activation_queue": energies.column_queued_pj,
         "arithmetic": energies.entry_pj,
         "activation_write": energies.accumulator_pj,
-        "lnzd_unit": LNZD_UNIT_PJ_PER_CYCLE,
+        "lnzd_unit": CONSTANTS["lnzd_unit_pj"].value,
     }
     paper_um2 = {
         "activation_queue": PAPER_UM2["queue"],
         "arithmetic": PAPER_UM2["arithmetic"],
-        "lnzd_unit": LNZD_UNIT_UM2,
+        "lnzd_unit": lnzd_um2,  # the model has the paper's
     }
     return model_um2, model_pj, {block: float(um2) for block, um2 in paper_um2.items()}
 

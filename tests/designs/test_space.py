@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compress import LayerSettings
 from designs import Constraints, Design, Range, Sampling, Space, sample
-from sim import ArrayConfig
+from sim import ArrayConfig, timed
 from sim.cost.area import area_mm2
 from traces import InputError
 
@@ -101,7 +101,7 @@ def test_a_grid_is_exactly_the_combinations_that_hold_to_the_constraints(
                     continue
                 array = ArrayConfig(num_pes=pes, line_bits=line, index_bits=bits)
                 if area_mm2(array) <= most_mm2:
-                    expected.append(Design(array))
+                    expected.append(Design(timed(array)))
     if expected:
         chosen = sample(space)
         assert list(chosen.designs) == expected

@@ -11,6 +11,7 @@ import pytest
 
 import sim.network as simulated
 from sim import ArrayConfig, pack, simulate, simulate_network
+from sim.cost.constants import CONSTANTS
 from sim.cost.sram import activation_sram, pointer_bank_sram, sparse_matrix_sram
 from sim.network import HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ
 from sim.network_schedule import LAYER_REGISTERS
@@ -109,11 +110,13 @@ def test_a_convolution_costs_what_its_vectors_cost_one_by_one() -> None:
     assert costs.switch_cycles.tolist() == [2 * (256 // 4 + LAYER_REGISTERS)] * 2
     assert costs.port_wait_cycles.tolist() == [max(0, 263 - int(cycles)) + 1 + 1 for cycles in costs.cycles]
     np.testing.assert_allclose(energies["port_pj"], 50 * (18 * sram.read_pj + 3 * sram.write_pj))
-    longer = costs.network_cycles / costs.cycles  # in which the array scans and leaks
+    longer = costs.network_cycles / costs.cycles  # in which the array scans, leaks and has a clock
     for name, values in energies.items():
         expected = np.array([sum(getattr(one.energy, name) for one in ones) for ones in singles])
         if name != "port_pj":
-            np.testing.assert_allclose(values, expected * (longer if name in ("scan_pj", "leakage_pj") else 1))
+            np.testing.assert_allclose(
+                values, expected * (longer if name in ("scan_pj", "clock_pj", "leakage_pj") else 1)
+            )
     assert costs.activation_density == pytest.approx((vectors != 0).mean())
 
 
@@ -269,7 +272,8 @@ def test_weights_that_do_not_fit_together_are_loaded_for_each_input_and_paid() -
             continue
         assert layer.load_bytes.tolist() == [num_bytes] * 3
         assert (layer.network_cycles - before.network_cycles).tolist() == [-(-num_bytes // 16)] * 3  # 16 bytes a cycle
-        np.testing.assert_allclose(energies["dram_pj"], num_bytes * 160)
+        standby_pj = layer.network_cycles * (1e3 / array.clock_mhz) * CONSTANTS["dram_standby_mw"].value
+        np.testing.assert_allclose(energies["dram_pj"], num_bytes * 160 + standby_pj)
         line, pointer = sparse_matrix_sram(array).write_pj, pointer_bank_sram(array).write_pj
         np.testing.assert_allclose(energies["sram_write_pj"], lines * line + pointers * pointer)
         np.testing.assert_allclose(energies["port_pj"], earlier["port_pj"])
