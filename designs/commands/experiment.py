@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -14,6 +14,9 @@ from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.shell.command_line import data_folder
 from traces.unevenness import MEASURED_FILE
+
+if TYPE_CHECKING:
+    from designs.codesigns.trained_network import TrainedNetwork
 
 
 def benchmark(data: Path | None = None, out: Path = RESULTS_FOLDER / BENCHMARK_FILE) -> None:
@@ -345,7 +348,7 @@ def space_ends(
 
     folder = _required_data(data, "the networks and their images are not part of this project; give their folder")
     models = folder / "models"
-    opened = {
+    opened: dict[str, Callable[[], TrainedNetwork]] = {
         "lenet_5": partial(open_network, "lenet_5", folder / "mnist"),
         "resnet_20": partial(open_network, "resnet_20", folder / "cifar10", models / "resnet20_cifar10.npz"),
         "resnet_8": partial(
@@ -353,7 +356,7 @@ def space_ends(
         ),
     }
     search = dataclasses.replace(SEARCH, trials=trials)
-    chosen = {name: opened[name] for name in networks}
+    chosen: dict[str, Callable[[], TrainedNetwork]] = {name: opened[name] for name in networks}
     for sentence in run_space_ends(chosen, out, range(seeds), search, earlier=before, moved=moved):
         print(sentence)
     _say_next("space-ends", out)

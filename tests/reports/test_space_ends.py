@@ -6,13 +6,20 @@ import math
 from typing import Any
 
 import pytest
+from matplotlib.patches import Rectangle
 
 from reports.space_ends import draw_shares, earlier_markdown, moves_markdown, shares_markdown
 
 
 def share(version: str, seed: int, at_smallest: float, at_largest: float) -> dict[str, Any]:
     """Return a row of the shares of one parameter."""
-    key = {"network": "lenet_5", "seed": seed, "version": version, "parameter": "clock_mhz", "members": 40 + seed}
+    key: dict[str, Any] = {
+        "network": "lenet_5",
+        "seed": seed,
+        "version": version,
+        "parameter": "clock_mhz",
+        "members": 40 + seed,
+    }
     return key | {"smallest": "200.0", "largest": "1600.0", "at_smallest": at_smallest, "at_largest": at_largest}
 
 
@@ -36,7 +43,7 @@ def test_shares_are_means_with_the_range_of_the_seeds_and_bold_above_60_percent(
 
 
 def test_stops_are_shares_of_all_moves_with_their_median() -> None:
-    key = {"network": "net", "parameter": "num_pes"}
+    key: dict[str, Any] = {"network": "net", "parameter": "num_pes"}
     stops = [("up", "area_mm2", 6, 0.3), ("up", "clock: logic", 2, 0.1), ("down", "end of the space", 8, math.nan)]
     rows = [
         key | {"seed": seed, "direction": way, "stops": what, "members": members, "worsening": worsening + 0.2 * seed}
@@ -64,7 +71,9 @@ def test_earlier_members_are_counted_by_what_stops_them() -> None:
 
 def test_the_figure_shows_smallest_values_to_the_left() -> None:
     (axes,) = draw_shares(SHARES).axes
-    widths = [bar.get_width() for bar in axes.patches]
+    widths = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
     assert widths[:4] == pytest.approx([0, 0.95, -0.15, 0.3])
     assert axes.get_title() == "LeNet-5"
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["earlier", "today"]
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["earlier", "today"]
