@@ -53,8 +53,6 @@ class Technology:
         Name of its Liberty file.
     node_nm : float
         Technology node in nm.
-    licence : str
-        Licence of the library.
     nand2, inverter : str
         Smallest NAND of two inputs, and smallest inverter.
     flip_flop : str
@@ -70,7 +68,6 @@ class Technology:
     name: str
     file: str
     node_nm: float
-    licence: str
     nand2: str
     inverter: str
     flip_flop: str
@@ -79,11 +76,11 @@ class Technology:
     maps: bool = True
 
 
+# Apache-2.0, SkyWater
 SKY130 = Technology(
     name="sky130hd",
     file="sky130hd_tt.lib.gz",
     node_nm=130.0,
-    licence="Apache-2.0, SkyWater",
     nand2="sky130_fd_sc_hd__nand2_1",
     inverter="sky130_fd_sc_hd__inv_1",
     flip_flop="sky130_fd_sc_hd__dfxtp_1",
@@ -92,12 +89,12 @@ SKY130 = Technology(
     unused=r"[se]df|df(?!xtp)|lpflow|probe|dly|diode|decap|macro|clk|ebuf|einv|dlr|dlx|dlc|conb|bufbuf|bufinv|__fa|__ha"
     r"|maj|_(8|12|16)$",
 )
+# BSD-3-Clause, Arizona State University; of its cells these files have three, and no inverter
 ASAP7 = (
     Technology(
         name="asap7 slow",
         file="asap7_small_ss.lib.gz",
         node_nm=7.0,
-        licence="BSD-3-Clause, Arizona State University",
         nand2="",
         inverter="",
         flip_flop="DFFHQx4_ASAP7_75t_R",
@@ -108,7 +105,6 @@ ASAP7 = (
         name="asap7 fast",
         file="asap7_small_ff.lib.gz",
         node_nm=7.0,
-        licence="BSD-3-Clause, Arizona State University",
         nand2="",
         inverter="",
         flip_flop="DFFHQx4_ASAP7_75t_R",

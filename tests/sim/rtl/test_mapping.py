@@ -106,7 +106,7 @@ library (small) {{
   }}
 }}
 """
-NAMES = Technology("small", "small.lib", 45.0, "", nand2="NAND2", inverter="INV", flip_flop="DFF", driver="INV")
+NAMES = Technology("small", "small.lib", 45.0, nand2="NAND2", inverter="INV", flip_flop="DFF", driver="INV")
 
 
 @pytest.fixture
