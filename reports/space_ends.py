@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
 from reports.figures.sweep import STYLES
@@ -17,6 +18,7 @@ Row = dict[str, Any]
 NAMES = {"lenet_5": "LeNet-5", "resnet_20": "ResNet-20", "resnet_8": "ResNet-8"}
 GATHERED = 0.6  # share at one end above which a front needs a reason
 _VERSIONS = ("earlier", "today")
+_COLOURS = {"earlier": "0.72", "today": STYLES[0][0]}
 _SHOWN_STOPS = 4
 
 
@@ -121,7 +123,6 @@ def draw_shares(shares: Sequence[Row]) -> Figure:
     height = 0.8 / len(versions)
     for network, axes in zip(networks, panels, strict=True):
         for number, version in enumerate(versions):
-            colour = "0.72" if version != "today" else STYLES[0][0]
             for place, parameter in enumerate(parameters):
                 own = [
                     row
@@ -133,21 +134,21 @@ def draw_shares(shares: Sequence[Row]) -> Figure:
                 at = place - 0.4 + (number + 0.5) * height
                 for end, sign in (("at_smallest", -1), ("at_largest", 1)):
                     values = [sign * row[end] for row in own]
-                    axes.barh(at, float(np.mean(values)), 0.9 * height, color=colour)
+                    axes.barh(at, float(np.mean(values)), 0.9 * height, color=_COLOURS[version])
                     axes.plot(values, [at] * len(values), "|", color="black", markersize=4, markeredgewidth=0.8)
         for sign in (-1, 1):
             axes.axvline(sign * GATHERED, color=STYLES[5][0], linestyle=":", linewidth=1)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlim(-1, 1)
+        axes.set_xlim(-1.08, 1.08)
+        axes.set_xticks([-1, -0.5, 0, 0.5, 1])
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{abs(value):.0%}"))
         axes.set_title(_name(network), fontsize=11)
         axes.set_xlabel("share at the smallest | at the largest value")
         axes.grid(axis="x", alpha=0.3)
     panels[0].set_yticks(range(len(parameters)), [parameter.replace("_", " ") for parameter in parameters])
     panels[0].invert_yaxis()
-    for version, colour in zip(versions, ["0.72", STYLES[0][0]][-len(versions) :], strict=True):
-        panels[-1].barh([0], [0], color=colour, label=version)
-    panels[-1].legend(fontsize=8, loc="lower right")
+    bars = [Patch(color=_COLOURS[version], label=version) for version in versions]
+    figure.legend(handles=bars, loc="outside upper right", ncols=len(bars), fontsize=9)
     return figure
 
 

@@ -70,10 +70,10 @@ def test_earlier_members_are_counted_by_what_stops_them() -> None:
 
 
 def test_the_figure_shows_smallest_values_to_the_left() -> None:
-    (axes,) = draw_shares(SHARES).axes
+    figure = draw_shares(SHARES)
+    (axes,) = figure.axes
     widths = [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
     assert widths[:4] == pytest.approx([0, 0.95, -0.15, 0.3])
     assert axes.get_title() == "LeNet-5"
-    legend = axes.get_legend()
-    assert legend is not None
+    (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["earlier", "today"]
