@@ -310,7 +310,7 @@ def critical_path_ns(mapped: MappedBlock, library: CellLibrary) -> float:
     """Return the longest path by OpenSTA in ns: from a flip-flop or an input to a flip-flop or an output.
 
     Clock-to-output delay and setup time are included. Inputs arrive at the clock edge, outputs have the whole cycle,
-    and memories take no time. Wires have the library's default load. Raises InputError if OpenSTA is missing or fails.
+    and memories take no time. Wires are not loaded. Raises InputError if OpenSTA is missing or fails.
     """
     names = {cell["type"] for cell in mapped.netlist["cells"].values()}
     clock = "[get_ports clock]" if "clock" in mapped.netlist["ports"] else ""
