@@ -18,9 +18,9 @@ test: $(INSTALLED) browser
 test-all: $(INSTALLED) browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
 
-# The array in SystemVerilog: its tests, then lint, the bench in full, synthesis and planted faults, as tables.
+# The array in SystemVerilog: its tests, then lint, the bench in full, synthesis, cells and planted faults, as tables.
 rtl: rtl-programs $(INSTALLED)
-	$(BIN)/python -m pytest tests/sim/rtl/test_rtl.py
+	$(BIN)/python -m pytest tests/sim/rtl
 	$(BIN)/python -m designs experiment rtl
 	$(BIN)/python -m reports rtl
 
@@ -35,6 +35,8 @@ rtl-programs:
 	  exit 1; \
 	fi; \
 	$$root apt-get update && $$root apt-get install --yes verilator yosys g++
+	@command -v sta >/dev/null || { test "$$(id -u)" = 0 && apt-get install --yes opensta; } || \
+	  echo "OpenSTA (sta) was not found: paths will be those of ABC alone" >&2
 
 # How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
 bench: $(INSTALLED)

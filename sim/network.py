@@ -342,7 +342,7 @@ def compute_network(
     number_formats: NumberFormats | None = None,
     after_input: Callable[[], object] = lambda: None,
 ) -> NetworkOutputs:
-    """Return the outputs of `simulate_network` alone, for the accuracy on many inputs in about half the time.
+    """Return the outputs of `simulate_network` alone, for the accuracy on many inputs in less time.
 
     Parameters
     ----------

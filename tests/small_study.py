@@ -167,5 +167,6 @@ def _layer_row(row: dict[str, Any], layer: str, place: int) -> dict[str, Any]:
     ends = list(range(5, 5 * BINS + 1, 5))
     return found | {
         **{name: row[name] for name in ("trial", "digest")},
-        **{"layer": layer, "kind": "Linear", "scan_order": "rows", "timeline_cycles": ends},
+        **{"layer": layer, "kind": "Linear", "scan_order": "rows", "residency": "resident"},
+        "timeline_cycles": ends,
     }

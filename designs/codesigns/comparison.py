@@ -5,8 +5,9 @@
     front first   the smallest files for all accuracy losses; then arrays, each for any of these files
 
 The second way is the usual one; the third is the best that two steps can do. Each way gets the same number of
-evaluations; the planner solves the first step of the other two exactly, at no evaluation. The ways are compared by
-hypervolume (`designs.hypervolume`), in the box around the front of all runs together.
+evaluations; the planner solves the first step of the other two exactly, at no evaluation. That step knows no array: its
+loss is that of floating point. The ways are compared by hypervolume (`designs.hypervolume`), in the box around the
+front of all runs together.
 """
 
 from __future__ import annotations

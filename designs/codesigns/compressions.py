@@ -132,6 +132,9 @@ class LossPrediction:
     least : float
         Logarithm of the predicted change below which the loss falls no more: arithmetic in fixed point changes the
         outputs of a network that is hardly compressed, too.
+    most : float
+        Largest loss that is predicted: arithmetic in fixed point may lose far more than random changes of the same
+        size, but not more than all answers.
     """
 
     changes: Floats64
@@ -142,6 +145,7 @@ class LossPrediction:
     damping: float
     factor: float = 1.0
     least: float = -math.inf
+    most: float = math.inf
 
     @classmethod
     def of(
@@ -190,13 +194,13 @@ class LossPrediction:
     def interval(self, change: float) -> tuple[float, float]:
         """Return the least and the largest loss to be expected for a predicted squared change of the outputs."""
         loss = self.loss(change) + self.damping
-        return max(0.0, loss / self.factor - self.damping), loss * self.factor - self.damping
+        return max(0.0, loss / self.factor - self.damping), min(loss * self.factor - self.damping, self.most)
 
     def loss(self, change: float) -> float:
         """Return the predicted loss for a predicted squared change of the outputs."""
         place = max(math.log(max(change, 1e-300)), self.least)
         corrected = place + float(np.interp(place, self.predicted, self.corrections))
-        return self.loss_share * float(np.interp(corrected, self.changes, self.losses))
+        return min(self.loss_share * float(np.interp(corrected, self.changes, self.losses)), self.most)
 
 
 @dataclass(frozen=True, eq=False)
@@ -512,7 +516,9 @@ def _measured_losses(
                 predicted = math.log(max(sum(each.change for each in plan.values()), 1e-300))
                 points.append((predicted, math.log(planner.change_of(change_of, changed)), lost))
                 advance()
-        predictions[precision] = LossPrediction.of(changes, losses_by_change, points, damping, precision)
+        prediction = LossPrediction.of(changes, losses_by_change, points, damping, precision)
+        most = 1.0 if precision != "float" and loss.of_answers else math.inf
+        predictions[precision] = replace(prediction, most=most)
     return predictions
 
 

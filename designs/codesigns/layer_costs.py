@@ -27,6 +27,7 @@ LAYERS_FILE = "layers.parquet"
 MOST_BINS = 120  # of a timeline
 _TIMED = 64  # vectors whose cycles are told apart
 BYTE_KINDS = ("codes", "gaps", "fillers", "codebook", "code_tables", "bias", "header")
+_NETWORK_CYCLES = [COUNTS.index(name) for name in NETWORK_CYCLES]
 _CLASS_MEANINGS = (
     "an entry that is not padding is sent out",
     "a padding entry is sent out",
@@ -58,6 +59,7 @@ LAYER_COLUMNS = [
     Column("residency", pa.string(), "", "whether the weights stay in the SRAMs; empty if there are none, or not run"),
     Column("load_bytes", pa.float64(), "bytes/input", "weights loaded from DRAM, mean, measured"),
     Column("predicted_cycles", pa.float64(), "cycles/input", "of the array, mean"),
+    Column("predicted_network_cycles", pa.float64(), "cycles/input", "with waits for port, switches and DRAM, mean"),
     Column("predicted_energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
     Column("sampling_error", pa.float64(), "1", "bound on the relative error of both predictions by samples, 95 %"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean, measured"),
@@ -121,8 +123,7 @@ class MeasuredCosts:
     @property
     def latency_us(self) -> float:
         """Latency per input."""
-        cycles = self.counts[:, [COUNTS.index(name) for name in NETWORK_CYCLES]]
-        return float(cycles.sum()) / self.estimated.design.array.clock_mhz
+        return float(self.counts[:, _NETWORK_CYCLES].sum()) / self.estimated.design.array.clock_mhz
 
     @property
     def energy_nj(self) -> float:
@@ -196,6 +197,7 @@ def layer_rows(
                 "residency": measured.residency(name),
                 "load_bytes": measured.load_bytes(name),
                 "predicted_cycles": float(predicted.counts[before, COUNTS.index("cycles")]),
+                "predicted_network_cycles": float(predicted.counts[before, _NETWORK_CYCLES].sum()),
                 "predicted_energy_pj": float(predicted.energies_pj[:, before].sum()),
                 "sampling_error": float(predicted.errors[before]),
                 "energy_pj": float(measured.energies_pj[:, number].sum()),

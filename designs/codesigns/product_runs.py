@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from designs.design import Packing
-from designs.sweeps.evaluation import LayerRuns, by_call
+from designs.sweeps.evaluation import Counted, LayerRuns, counted
 from designs.sweeps.packings import packed_images
 from designs.sweeps.recorded import FEWEST_VECTORS, sampled
 from designs.sweeps.recording import joined_groups
@@ -113,16 +113,11 @@ class ProductRuns:
         """Return the vectors of each group for one input, mean."""
         return self._recorded.per_input
 
-    def counts(self, array: ArrayConfig) -> Floats64:
-        """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the product."""
-        return self.on(array)[0].counts(array)
-
-    def call_cycles(self, array: ArrayConfig, vectors: Sequence[float]) -> list[Floats64]:
-        """Return the cycles of each call of so many vectors, [inputs]; [1], the mean, if the vectors are a sample."""
+    def counted(self, array: ArrayConfig, vectors: Sequence[float]) -> Counted:
+        """Return the counts on an array, of calls of so many vectors; raise InputError if it cannot run the product."""
         runs, _ = self.on(array)
         in_order = np.argsort(self._places[runs.work.vectors])
-        cycles = np.sum([each.cycles for each in runs.runs(array)], axis=0)[in_order]
-        return by_call(cycles, runs.work, vectors)
+        return counted(runs.runs(array), runs.work, vectors, in_order)
 
     def _of(self, places: Integers64) -> LayerRuns:
         if len(places) not in self._runs:  # places follow from their number

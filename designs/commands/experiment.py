@@ -268,14 +268,15 @@ def paper(
 def rtl(data: Path | None = None, out: Path = RESULTS_FOLDER / "rtl") -> None:
     """Compare the array in SystemVerilog with the other two machines, synthesize it, and plant faults in it.
 
-    Takes a quarter of an hour on two cores. Verilator, Yosys and a C++ compiler needed: make rtl installs them.
+    Takes about twenty minutes on two cores. Verilator, Yosys and a C++ compiler needed: make rtl installs them, and
+    OpenSTA, without which paths are those of ABC. Blocks are mapped to the cell libraries in the folder of data.
 
     For instance:
 
       python -m designs experiment rtl --data DIR
 
     Args:
-        data: folder that holds alex8/alex8.npz; default: $CODESIGN_DATA
+        data: folder that holds alex8/alex8.npz and liberty/sky130hd_tt.lib.gz; default: $CODESIGN_DATA
         out: folder of the results
     """
     from designs.experiments.rtl import run_rtl

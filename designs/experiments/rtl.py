@@ -54,7 +54,7 @@ ALEX8_PES = (8, 16, 64)
 ALEX8_SLOTS = (2, 8, 16)
 SYNTHESIZED = ("one PE", "bytes", "deeper")  # arrays whose netlists run the corner cases, too
 PAPER = ArrayConfig(precision="fixed-16")
-TARGET_NS = 1.25  # clock period of the paper, up to which cells are enlarged
+TARGET_NS = 7.4  # up to which cells are enlarged in sky130: the paper's period, 1.25 ns, scaled as paths are
 LIBERTY = "liberty"  # folder of the cell libraries within the data
 
 
@@ -237,7 +237,7 @@ def _cells(data: Path | None) -> list[dict[str, Any]]:
         in_nand2 = cell.area_um2 / library.cell(technology.nand2).area_um2 if technology.maps else 0.0
         clock_pj = flip_flop_clock_fj(library, technology.flip_flop) / 1e3
         rows.append(
-            _cell_row("flip_flop", "", technology.name)
+            cell_row("flip_flop", "", technology.name)
             | {
                 "area_um2": cell.area_um2,
                 "flip_flops": 1,
@@ -269,15 +269,14 @@ def _mapped(library: CellLibrary, data: Path | None) -> list[dict[str, Any]]:
     fanout_of_4 = fanout_of_4_ns(library, SKY130) if can_time() else -1.0
     if not can_time():
         print("Paths are those of ABC alone: OpenSTA (sta) was not found; on Debian and Ubuntu its package is opensta.")
-    target_ns = TARGET_NS / scaling.FANOUT_OF_4_NS * (fanout_of_4 if can_time() else 0.0957)
     factor = scaling.energy_factor(SKY130.node_nm, library.voltage_v)
     model_um2, model_pj, paper_um2 = _model()
     rows = []
     blocks = [("", block) for block in blocks_of(PAPER)] + _variants()
     with progress_bar("mapping blocks to cells", len(blocks)) as advance:
         for setting, block in blocks:
-            mapped = map_block(block, library, SKY130, target_ns)
-            row = _cell_row(block.name, setting, SKY130.name) | _sizes(mapped, library, fanout_of_4)
+            mapped = map_block(block, library, SKY130, TARGET_NS)
+            row = cell_row(block.name, setting, SKY130.name) | _sizes(mapped, library, fanout_of_4)
             if not setting:
                 instance, event = INSTANCES[block.name]
                 activity = block_activity(mapped, library, waveform, instance)
@@ -338,7 +337,7 @@ def _sizes(mapped: MappedBlock, library: CellLibrary, fanout_of_4: float) -> dic
     }
 
 
-def _cell_row(block: str, setting: str, library: str) -> dict[str, Any]:
+def cell_row(block: str, setting: str, library: str) -> dict[str, Any]:
     """Return a row in which everything but the names is unknown."""
     texts = {"block": block, "setting": setting, "library": library, "event": "", "weights": ""}
     unknown = {column.name: -1.0 for column in RTL_COLUMNS["cells"] if column.name not in texts}

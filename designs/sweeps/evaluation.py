@@ -174,6 +174,22 @@ def _independent(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool
     return _Evaluated(_no_counts(layers), [""] * len(layers), lacking)
 
 
+class Counted(NamedTuple):
+    """Counts of a layer of a network.
+
+    Attributes
+    ----------
+    counts : numpy.ndarray
+        COUNTS [counts], mean per input.
+    call_cycles : list of numpy.ndarray
+        Cycles of each call, [inputs]; [1], the mean, if the vectors are a sample or differ in number from input to
+        input.
+    """
+
+    counts: npt.NDArray[np.float64]
+    call_cycles: list[npt.NDArray[np.float64]]
+
+
 class NetworkRuns(Protocol):
     """Runs of a layer of a network, counted on an array."""
 
@@ -183,11 +199,8 @@ class NetworkRuns(Protocol):
     def vectors_per_input(self) -> float:
         """Return the vectors of each group for one input, mean."""
 
-    def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
-        """Return COUNTS [counts], mean per input."""
-
-    def call_cycles(self, array: ArrayConfig, vectors: Sequence[float]) -> list[npt.NDArray[np.float64]]:
-        """Return the cycles of each call of so many vectors, [inputs]; [1], the mean, if the vectors are a sample."""
+    def counted(self, array: ArrayConfig, vectors: Sequence[float]) -> Counted:
+        """Return the counts on an array, of calls of so many vectors."""
 
 
 def network_of(
@@ -218,12 +231,12 @@ def network_counts(
     Raises InputError if the array does not run the network.
     """
     residency = residencies(network, array)
-    arrays = [layer.running_array(array) for layer in network.layers]
-    counts = np.array([each.counts(alone) for each, alone in zip(runs, arrays, strict=True)])
+    counts = np.zeros((len(runs), len(COUNTS)))
     cycles: list[npt.NDArray[np.float64]] = [np.zeros(1)] * len(network.calls)
-    for number, (each, alone) in enumerate(zip(runs, arrays, strict=True)):
+    for number, (each, layer) in enumerate(zip(runs, network.layers, strict=True)):
         places = [place for place, call in enumerate(network.calls) if call.layer == number]
-        of_calls = each.call_cycles(alone, [network.calls[place].vectors for place in places])
+        vectors = [network.calls[place].vectors for place in places]
+        counts[number], of_calls = each.counted(layer.running_array(array), vectors)
         for place, found in zip(places, of_calls, strict=True):
             cycles[place] = found
     added = schedule_network(network, cycles, array, residency).counts(network, array)
@@ -308,7 +321,7 @@ class LayerRuns:
         self.work = work
         self._runs: dict[str, list[BatchRun]] = {}
         self._counts: dict[Any, npt.NDArray[np.float64]] = {}
-        self._call_cycles: dict[Any, list[npt.NDArray[np.float64]]] = {}
+        self._counted: dict[Any, Counted] = {}
         self._lacking: dict[Any, str] = {}
         self._scheduled: dict[int, ScheduledLayer] = {}
 
@@ -373,13 +386,12 @@ class LayerRuns:
         """Return the vectors of each group for one input, mean."""
         return self.work.vectors_per_input
 
-    def call_cycles(self, array: ArrayConfig, vectors: Sequence[float]) -> list[npt.NDArray[np.float64]]:
-        """Return the cycles of each call of so many vectors, [inputs]; [1], the mean, if the vectors are a sample."""
+    def counted(self, array: ArrayConfig, vectors: Sequence[float]) -> Counted:
+        """Return the counts on an array, of calls of so many vectors."""
         key = self._key(array)
-        if key not in self._call_cycles:
-            cycles = np.sum([each.cycles for each in self.runs(array)], axis=0)
-            self._call_cycles[key] = by_call(cycles, self.work, vectors)
-        return self._call_cycles[key]
+        if key not in self._counted:
+            self._counted[key] = counted(self.runs(array), self.work, vectors, slice(None))
+        return self._counted[key]
 
 
 def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
@@ -387,22 +399,19 @@ def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
     return array.entries_per_line, *(value for name, value in vars(array).items() if name not in ignored)
 
 
-def by_call(
-    cycles: npt.NDArray[np.int64], work: WorkloadLayer, vectors: Sequence[float]
-) -> list[npt.NDArray[np.float64]]:
-    """Return the cycles of calls of so many vectors, [inputs], from those of all vectors in the order of the inputs.
-
-    [1], the mean, in proportion to the vectors, if the vectors are a sample or differ in number from input to input.
-    """
-    per_input = sum(vectors)
-    if len(cycles) == work.inputs * per_input and all(number == int(number) for number in vectors):
+def counted(runs: Sequence[CountsPerInput], work: WorkloadLayer, vectors: Sequence[float], in_order: Any) -> Counted:
+    """Return the counts of calls of so many vectors; `in_order` puts those of the runs in the order of the inputs."""
+    cycles: npt.NDArray[np.int64] = np.sum([each.cycles for each in runs], axis=0)[in_order]
+    if len(cycles) == work.inputs * sum(vectors) and all(number == int(number) for number in vectors):
         ends = np.cumsum(vectors).astype(np.int64)
         by_input = cycles.reshape(work.inputs, -1)
-        return [
+        of_calls = [
             by_input[:, end - int(number) : end].sum(axis=1).astype(np.float64)
             for number, end in zip(vectors, ends, strict=True)
         ]
-    return [np.array([cycles.mean() * number]) for number in vectors]
+    else:
+        of_calls = [np.array([cycles.mean() * number]) for number in vectors]
+    return Counted(_per_input(runs, work), of_calls)
 
 
 def _per_input(counts: Sequence[CountsPerInput], work: WorkloadLayer) -> npt.NDArray[np.float64]:

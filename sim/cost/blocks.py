@@ -43,7 +43,7 @@ def pe_cells(config: ArrayConfig) -> Mapping[str, BlockCells]:
     position_bits = math.ceil(math.log2(config.queue_slots))
     slot_bits = bits + COLUMN_INDEX_BITS
     further_stages = config.pipeline_cycles - SHORTEST_PIPELINE_CYCLES
-    stage_bits = bits + pointer_bits + 2  # activation, address, start of a column, presence
+    stage_bits = bits + config.entry_bits + 2  # activation, entry, start of a column, presence
     return {
         "queue": BlockCells(2 * position_bits, config.queue_slots * slot_bits, 20 * position_bits),
         "pointer read": BlockCells(bits + pointer_bits + 3, 0, 16 * pointer_bits),
@@ -56,12 +56,12 @@ def pe_cells(config: ArrayConfig) -> Mapping[str, BlockCells]:
 
 
 def broadcast_flip_flops(config: ArrayConfig) -> int:
-    """Return the flip-flops of a broadcast of several cycles: one register for four PEs a cycle, and credits."""
+    """Return the flip-flops of a broadcast of several cycles: a register for four PEs, pops and credits of each PE."""
     if config.broadcast_cycles == 1:
         return 0
     registers = -(-config.num_pes // NODE_INPUTS) * (config.activation_bits + COLUMN_INDEX_BITS)
     credits = config.num_pes * math.ceil(math.log2(config.queue_slots))
-    return (config.broadcast_cycles - 1) * registers + credits
+    return (config.broadcast_cycles - 1) * (registers + config.num_pes) + credits
 
 
 def codebook_bits(config: ArrayConfig) -> int:

@@ -161,8 +161,8 @@ def run_jobs(
         job.packed.check_fits(config)
         parameters.check_holds(job.packed, config)
     program = build(parameters) if program is None else program
-    commands = np.concatenate([part for job in jobs for part in commands(job, parameters, config, traced)])
-    done = subprocess.run([program], input=commands.astype("<u4").tobytes(), capture_output=True)
+    words = np.concatenate([part for job in jobs for part in commands(job, parameters, config, traced)])
+    done = subprocess.run([program], input=words.astype("<u4").tobytes(), capture_output=True)
     if done.returncode:
         raise InputError(
             f"{program} failed with exit status {done.returncode}: {done.stderr.decode(errors='replace').strip()!r}; "

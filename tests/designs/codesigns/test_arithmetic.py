@@ -136,6 +136,9 @@ def test_no_plan_is_predicted_to_lose_less_in_fixed_point_than_the_finest_measur
     fixed, exact = (LossPrediction.of(changes, losses, plans, 0.02, each) for each in ("fixed-8", "float"))
     assert fixed.loss(1e-9) == fixed.loss(1e-5) == exact.loss(1e-5) > exact.loss(1e-9)
     assert fixed.loss(1e-3) == exact.loss(1e-3)
+    assert exact.loss(1.0) > 0.5
+    assert dataclasses.replace(fixed, most=0.5).loss(1.0) == 0.5
+    assert dataclasses.replace(fixed, most=0.5).interval(1.0)[1] == 0.5
 
 
 def test_a_network_that_saturates_loses_answers_that_floating_point_keeps(tmp_path: Path) -> None:

@@ -50,9 +50,11 @@ from designs.codesigns.uncertainty import VerifiedDesign, drawn_figures  # noqa:
 from designs.codesigns.verification import Distillation  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
-from designs.sweeps.evaluation import ENERGIES  # noqa: E402
+from designs.sweeps.evaluation import ENERGIES, NETWORK_CYCLES  # noqa: E402
 from sim import ArrayConfig, simulate_batch  # noqa: E402
 from sim.cost.constants import NOMINAL  # noqa: E402
+from sim.cost.sram import activation_sram  # noqa: E402
+from sim.network_schedule import LAYER_REGISTERS  # noqa: E402
 from sim.observe.cycles import CYCLE_CLASSES  # noqa: E402
 from tests.commands import environment_with  # noqa: E402
 from tests.conftest import PROJECT  # noqa: E402
@@ -140,8 +142,17 @@ def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> N
                 unfolded = torch.nn.functional.unfold(seen, 3, padding=1)
                 entering = unfolded.transpose(1, 2).reshape(-1, 9).numpy()
             result = simulate_batch(layers[name].layer, entering, array)
-            latency += result.latency_us.sum() / len(inputs)
-            energy += result.energy_pj.sum() / len(inputs) / 1e3
+            columns, rows = entering.shape[1], result.output.shape[1]
+            vectors = len(entering) // len(inputs)
+            of_array = result.cycles.reshape(len(inputs), -1).sum(axis=1)
+            on_port = -(-vectors * (columns + rows) // 4)  # 4 words in a cycle
+            waits = np.maximum(on_port - of_array, 0) + 1 - (-rows // 4) + 4 + LAYER_REGISTERS
+            latency += float((of_array + waits).mean()) / array.clock_mhz
+            energies = result.energies_with()
+            idle = (energies["scan_pj"] + energies["leakage_pj"]) / result.cycles
+            energy += float(result.energy_pj.sum() + idle[0] * waits.sum()) / len(inputs) / 1e3
+            sram = activation_sram(array)
+            energy += vectors * (columns * sram.read_pj + rows * sram.write_pj) / 1e3
         seen = part(seen).detach()
     assert found.latency_us == pytest.approx(latency)
     assert found.energy_nj == pytest.approx(energy)
@@ -216,9 +227,12 @@ def test_the_layers_of_verified_designs_add_up_to_what_the_designs_cost(finished
     for row in table.to_pylist():
         ours = [layer for layer in layers if layer["digest"] == row["digest"]]
         report = CompressedModel.load(folder / "front" / f"{row['digest']}.dc").size_report
-        assert sum(layer["cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(row["measured_latency_us"])
+        cycles = sum(layer[name] for layer in ours for name in NETWORK_CYCLES)
+        assert cycles / row["clock_mhz"] == pytest.approx(row["measured_latency_us"])
+        assert {layer["residency"] for layer in ours} == {"resident"}
         assert sum(layer["energy_pj"] for layer in ours) / 1e3 == pytest.approx(row["measured_energy_nj"])
-        assert sum(layer["predicted_cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(
+        assert all(layer["predicted_cycles"] < layer["predicted_network_cycles"] for layer in ours)
+        assert sum(layer["predicted_network_cycles"] for layer in ours) / row["clock_mhz"] == pytest.approx(
             row["predicted_latency_us"]
         )
         for layer, size in zip(ours, report.layers, strict=True):

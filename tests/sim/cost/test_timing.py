@@ -88,10 +88,10 @@ def test_an_array_gets_the_stages_of_its_delays_and_pays_them() -> None:
     divided = timed(replace(PAPER, index_bits=5))
     assert divided.pipeline_cycles == 6
     before, after = (pe_cells(array)["sparse-matrix read"] for array in (replace(PAPER, index_bits=5), divided))
-    assert after.flip_flops - before.flip_flops == 16 + 16 + 2
+    assert after.flip_flops - before.flip_flops == 16 + 9 + 2
     large = timed(replace(PAPER, num_pes=1024))
     assert large.broadcast_cycles == 2
-    assert broadcast_flip_flops(large) == 256 * 32 + 1024 * 3
+    assert broadcast_flip_flops(large) == 256 * 32 + 1024 + 1024 * 3
     assert area_mm2(large) > area_mm2(replace(PAPER, num_pes=1024))
     assert timed(large) == large
     assert timed(replace(divided, index_bits=4)) == PAPER  # stages that are not needed go
