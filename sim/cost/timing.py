@@ -110,7 +110,20 @@ def timing(config: ArrayConfig, constants: Constants = NOMINAL) -> Timing:
 def timed(array: ArrayConfig) -> ArrayConfig:
     """Return the array with as many pipeline and broadcast cycles as its delays take at its clock.
 
-    Raises InputError as `timing` does.
+    Parameters
+    ----------
+    array : ArrayConfig
+        The array; its own pipeline_cycles and broadcast_cycles are where the search for the fewest begins.
+
+    Returns
+    -------
+    ArrayConfig
+        The array with these cycles.
+
+    Raises
+    ------
+    InputError
+        If an SRAM is outside the tables (`sim.cost.sram`).
     """
     found = timing(array)
     while (array.pipeline_cycles, array.broadcast_cycles) != (found.pipeline_cycles, found.broadcast_cycles):
