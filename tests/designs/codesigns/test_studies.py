@@ -550,7 +550,7 @@ def test_a_search_that_there_cannot_be_is_refused(values: dict[str, Any], senten
         ),
         (
             Space({"pointer_bytes": 1024}),
-            "SRAMs are fitted to the compressed layers, and stages to them and the clock, so pointer_bytes of the space",
+            "SRAMs are fitted to the compressed layers, and stages to them and the clock, so pointer_bytes of the",
         ),
         (
             Space({}, {"layers": {"fc9": {"density": 0.1}}}),
