@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -314,7 +314,7 @@ def networks(
 
 
 def space_ends(
-    networks: tuple[Literal["lenet_5", "resnet_20", "resnet_8"], ...] = ("lenet_5", "resnet_20", "resnet_8"),
+    networks: tuple[str, ...] = (),
     data: Path | None = None,
     out: Path = RESULTS_FOLDER / "space_ends",
     seeds: int = 5,
@@ -331,7 +331,7 @@ def space_ends(
       python -m designs experiment space-ends --data DIR --networks lenet_5 --seeds 2 --trials 100
 
     Args:
-        networks: networks to search
+        networks: lenet_5, resnet_20, resnet_8; default: all of them
         data: folder that holds mnist, cifar10 and models, or those of the networks; default: $CODESIGN_DATA
         out: folder of the results
         seeds: number of searches of each network
@@ -356,7 +356,10 @@ def space_ends(
         ),
     }
     search = dataclasses.replace(SEARCH, trials=trials)
-    chosen: dict[str, Callable[[], TrainedNetwork]] = {name: opened[name] for name in networks}
+    unknown = sorted(set(networks) - set(opened))
+    if unknown:
+        raise InputError(f"networks must be some of {', '.join(opened)}; found {', '.join(unknown)}")
+    chosen: dict[str, Callable[[], TrainedNetwork]] = {name: opened[name] for name in networks or opened}
     for sentence in run_space_ends(chosen, out, range(seeds), search, earlier=before, moved=moved):
         print(sentence)
     _say_next("space-ends", out)

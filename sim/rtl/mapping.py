@@ -20,7 +20,7 @@ from traces import InputError
 # ABC's default script in Yosys takes minutes for a multiplier of 32 bits; its step `dch` alone keeps its effect (878
 # instead of 3,293 um2 for a division by 7 in sky130). No `abc -fast`: see `synthesis`.
 BLOCK_SCRIPT = (
-    "opt; wreduce; peepopt; opt_clean; alumacc; opt; memory -nordff -nomap; opt_clean; memory_map; "
+    "opt; peepopt; opt_clean; alumacc; opt; memory -nordff -nomap; opt_clean; memory_map; "
     "opt -undriven -fine; techmap; opt; dfflibmap -liberty cells.lib; opt"
 )
 ABC_SCRIPT = "+strash;dc2;dch,-f;map;topo;buffer,-c;topo;upsize,-D,{target};dnsize,-D,{target};stime,-p"

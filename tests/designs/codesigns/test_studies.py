@@ -149,7 +149,7 @@ def test_the_whole_network_costs_what_its_layers_cost_one_after_the_other() -> N
             waits = np.maximum(on_port - of_array, 0) + 1 - (-rows // 4) + 4 + LAYER_REGISTERS
             latency += float((of_array + waits).mean()) / array.clock_mhz
             energies = result.energies_with()
-            idle = (energies["scan_pj"] + energies["leakage_pj"]) / result.cycles
+            idle = (energies["scan_pj"] + energies["clock_pj"] + energies["leakage_pj"]) / result.cycles
             energy += float(result.energy_pj.sum() + idle[0] * waits.sum()) / len(inputs) / 1e3
             sram = activation_sram(array)
             energy += vectors * (columns * sram.read_pj + rows * sram.write_pj) / 1e3
@@ -550,7 +550,7 @@ def test_a_search_that_there_cannot_be_is_refused(values: dict[str, Any], senten
         ),
         (
             Space({"pointer_bytes": 1024}),
-            "SRAMs are fitted to the compressed layers, so pointer_bytes of the space have no effect; leave them out",
+            "SRAMs are fitted to the compressed layers, and stages to them and the clock, so pointer_bytes of the",
         ),
         (
             Space({}, {"layers": {"fc9": {"density": 0.1}}}),
