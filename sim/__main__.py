@@ -121,7 +121,9 @@ def _simulate_net(
         raise InputError(f"{path}: holds no input; give inputs of shape {shape} with --activations FILE.npy")
     values = read_npy(activations)
     values = values[np.newaxis] if values.ndim == len(shape) else values
-    with progress_bar("simulating inputs", len(values)) as advance:
+    with progress_bar("simulating inputs", len(values)) as advance, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoesNotFitWarning)  # both are printed below
+        warnings.simplefilter("ignore", ClockWarning)
         result = simulate_network(network, values, array, after_input=advance)
     print_network(str(path), result)
     if out is not None:

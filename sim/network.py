@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, comp
 from sim.config import ArrayConfig
 from sim.cost.timing import warn_of_clock
 from sim.fixed_point import FixedPoint
-from sim.memory import Shortfall, weight_shortfalls
+from sim.memory import DoesNotFitWarning, Shortfall, weight_shortfalls
 from sim.network_schedule import (
     SCHEDULED,
     Call,
@@ -299,6 +300,13 @@ def simulate_network(
         `config.memory_mode` refuses it, weights that serve several vectors do not fit alone, or `number_formats` are of
         another arithmetic or lack a layer.
 
+    Warns
+    -----
+    DoesNotFitWarning
+        If the network does not fit the SRAMs whole and `config.memory_mode` is "unlimited".
+    ClockWarning
+        If SRAMs or logic of the array do not reach its clock (`sim.timing`).
+
     Notes
     -----
     Each vector that a weight is multiplied with is one run of the array: a position of a convolution, a step of a
@@ -321,6 +329,14 @@ def simulate_network(
     host = None if host_lanes is None else _host_costs(off_array, host_lanes)
     difference = max((each.relative for each in run.of_outputs.values()), default=0.0)
     scheduled = run.scheduled()
+    lacking = network_shortfalls(scheduled, config) if config.memory_mode == "unlimited" else ()
+    if lacking:
+        warnings.warn(
+            f"network {opened.name!r} was simulated as if it fitted, but exceeds {'; '.join(map(str, lacking))}; "
+            f"memory_mode='resident' refuses such a network, 'passes' and 'streamed' load what does not stay",
+            DoesNotFitWarning,
+            stacklevel=2,
+        )
     return NetworkResult(
         config=config,
         layers=run.costs(scheduled),
@@ -330,7 +346,7 @@ def simulate_network(
         host=host,
         live_words=scheduled.live_words,
         spilled_words=spilled_words(scheduled, config),
-        shortfalls=network_shortfalls(scheduled, config) if config.memory_mode == "unlimited" else (),
+        shortfalls=lacking,
     )
 
 

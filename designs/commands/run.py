@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import tyro
 
 from designs.experiments.grid import Grid
 from designs.experiments.main_job import MainJobSettings
-from sim import ArrayConfig
+from sim import ArrayConfig, ClockWarning, DoesNotFitWarning
 from sim.row_assignment import RowAssignment
 from traces import InputError
 from traces.shell.command_line import data_folder, if_interrupted
@@ -115,18 +116,21 @@ def simulate(
     from designs.sweeps.original import Original
 
     images = data if inputs is not None else data_folder(data)
-    run = run_container(
-        container,
-        array,
-        inputs,
-        images,
-        most,
-        row_assignment,
-        labels=labels,
-        state=dict(state),
-        host_lanes=host_lanes,
-        sampling_error=sampling_error,
-        calibration=calibration,
-        original=None if original is None else Original(original, weights, loss),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoesNotFitWarning)  # both are printed below
+        warnings.simplefilter("ignore", ClockWarning)
+        run = run_container(
+            container,
+            array,
+            inputs,
+            images,
+            most,
+            row_assignment,
+            labels=labels,
+            state=dict(state),
+            host_lanes=host_lanes,
+            sampling_error=sampling_error,
+            calibration=calibration,
+            original=None if original is None else Original(original, weights, loss),
+        )
     print_network_run(run, advise(run))
