@@ -52,17 +52,16 @@ def module_areas_um2(config: ArrayConfig, constants: Constants = NOMINAL) -> dic
         )
         for name, of_block in cells.items()
     }
-    sram_um2 = constants.sram_area * 1e6
-    areas["pointer read"] += POINTER_BANKS * pointer_bank_sram(config).area_mm2 * sram_um2
-    areas["sparse-matrix read"] += sparse_matrix_sram(config).area_mm2 * sram_um2
-    areas["activation read and write"] += activation_sram(config).area_mm2 * sram_um2
+    areas["pointer read"] += POINTER_BANKS * pointer_bank_sram(config, constants).area_mm2 * 1e6
+    areas["sparse-matrix read"] += sparse_matrix_sram(config, constants).area_mm2 * 1e6
+    areas["activation read and write"] += activation_sram(config, constants).area_mm2 * 1e6
     if needs_divider(config):
         areas["sparse-matrix read"] += logic * constants.divider_um2 * config.pointer_bits / PAPER_BITS
     areas["arithmetic"] += (
         logic * constants.multiply_add_um2 * (config.activation_bits / PAPER_BITS) ** MULTIPLIER_GROWTH
     )
     if codebook_is_sram(config):
-        areas["arithmetic"] += codebook_sram(config).area_mm2 * sram_um2
+        areas["arithmetic"] += codebook_sram(config, constants).area_mm2 * 1e6
     filled = sum(areas.values()) / (1 - constants.filler_share)
     return areas | {"filler": filled * constants.filler_share}
 

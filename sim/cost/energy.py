@@ -173,8 +173,8 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
     """
     logic = NODES[config.node_nm]
     bits, slot_bits = config.activation_bits, config.activation_bits + COLUMN_INDEX_BITS
-    pointer_bank, sparse_matrix = pointer_bank_sram(config), sparse_matrix_sram(config)
-    activations = activation_sram(config)
+    pointer_bank, sparse_matrix = pointer_bank_sram(config, constants), sparse_matrix_sram(config, constants)
+    activations = activation_sram(config, constants)
     leakage_mw = sum(leakage_mw_by_module(config, constants).values())
     written_pj_per_bit = logic.energy * constants.flip_flop_clock_fj / 1e3
 
@@ -182,7 +182,7 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
         return logic.energy * constants.register_file_pj_per_bit * word_bits * words / _FILE_WORDS
 
     if codebook_is_sram(config):
-        decode_pj = codebook_sram(config).read_pj * constants.sram_energy
+        decode_pj = codebook_sram(config, constants).read_pj
     else:
         decode_pj = read_pj(2**config.weight_bits, bits)
     entry_pj = decode_pj + logic.energy * (
@@ -195,8 +195,8 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
     wire = logic.wire_energy * wires_mm
     return EventEnergies(
         column_queued_pj=slot_bits * written_pj_per_bit + read_pj(config.queue_slots, slot_bits),
-        pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj * constants.sram_energy,
-        line_read_pj=sparse_matrix.read_pj * constants.sram_energy + config.line_bits * written_pj_per_bit,
+        pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj,
+        line_read_pj=sparse_matrix.read_pj + config.line_bits * written_pj_per_bit,
         entry_pj=entry_pj,
         accumulator_pj=2 * read_pj(_FILE_WORDS, bits),
         leakage_mw=leakage_mw,
@@ -206,10 +206,10 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
         + broadcast_flip_flops(config) * written_pj_per_bit
         + constants.clock_wire_pj_per_mm * wire,
         dram_standby_mw=constants.dram_standby_mw if config.memory_mode in ("passes", "streamed") else 0.0,
-        activation_read_pj=activations.read_pj * constants.sram_energy,
-        activation_stored_pj=activations.write_pj * constants.sram_energy,
-        line_write_pj=sparse_matrix.write_pj * constants.sram_energy,
-        pointer_stored_pj=pointer_bank.write_pj * constants.sram_energy,
+        activation_read_pj=activations.read_pj,
+        activation_stored_pj=activations.write_pj,
+        line_write_pj=sparse_matrix.write_pj,
+        pointer_stored_pj=pointer_bank.write_pj,
     )
 
 
@@ -224,13 +224,12 @@ def clock_pj_by_module(config: ArrayConfig, constants: Constants = NOMINAL) -> d
 
 def leakage_mw_by_module(config: ArrayConfig, constants: Constants = NOMINAL) -> dict[str, float]:
     """Return the leakage of the SRAMs in each module of a PE in mW."""
-    leaking = {
-        "pointer read": POINTER_BANKS * pointer_bank_sram(config).leakage_mw,
-        "sparse-matrix read": sparse_matrix_sram(config).leakage_mw,
-        "arithmetic": codebook_sram(config).leakage_mw if codebook_is_sram(config) else 0.0,
-        "activation read and write": activation_sram(config).leakage_mw,
+    return {
+        "pointer read": POINTER_BANKS * pointer_bank_sram(config, constants).leakage_mw,
+        "sparse-matrix read": sparse_matrix_sram(config, constants).leakage_mw,
+        "arithmetic": codebook_sram(config, constants).leakage_mw if codebook_is_sram(config) else 0.0,
+        "activation read and write": activation_sram(config, constants).leakage_mw,
     }
-    return {name: mw * constants.sram_leakage for name, mw in leaking.items()}
 
 
 def module_mw(config: ArrayConfig, energies_pj: Mapping[str, float], cycles: float) -> dict[str, float]:

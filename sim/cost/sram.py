@@ -19,7 +19,7 @@ import numpy as np
 
 from sim.config import ArrayConfig
 from sim.cost.blocks import codebook_bits
-from sim.cost.constants import Constants
+from sim.cost.constants import NOMINAL, Constants
 from traces import InputError
 from traces.arrays import Floats64, Integers64
 
@@ -89,7 +89,7 @@ def sram(capacity_bytes: int, port_bits: int, node_nm: int = 45) -> Sram:
     return Sram(**values)
 
 
-def sparse_matrix_sram(config: ArrayConfig) -> Sram:
+def sparse_matrix_sram(config: ArrayConfig, constants: Constants = NOMINAL) -> Sram:
     """Return one PE's sparse-matrix SRAM; a line narrower than 8 bits costs as much as one of 8.
 
     Raises InputError if the line is wider than the tables allow.
@@ -98,22 +98,23 @@ def sparse_matrix_sram(config: ArrayConfig) -> Sram:
         raise InputError(
             f"line_bits must be at most {MAX_PORT_BITS}, the widest port in the SRAM tables; found {config.line_bits}"
         )
-    return sram(config.sparse_matrix_bytes, max(config.line_bits, 8), config.node_nm)
+    return sram(config.sparse_matrix_bytes, max(config.line_bits, 8), config.node_nm).with_constants(constants)
 
 
-def pointer_bank_sram(config: ArrayConfig) -> Sram:
+def pointer_bank_sram(config: ArrayConfig, constants: Constants = NOMINAL) -> Sram:
     """Return one of the two banks of a PE's pointer SRAM."""
-    return sram(config.pointer_bytes // POINTER_BANKS, max(config.pointer_bits, 8), config.node_nm)
+    bank_bytes = config.pointer_bytes // POINTER_BANKS
+    return sram(bank_bytes, max(config.pointer_bits, 8), config.node_nm).with_constants(constants)
 
 
-def activation_sram(config: ArrayConfig) -> Sram:
+def activation_sram(config: ArrayConfig, constants: Constants = NOMINAL) -> Sram:
     """Return one PE's activation SRAM."""
-    return sram(config.activation_bytes, config.activation_bits, config.node_nm)
+    return sram(config.activation_bytes, config.activation_bits, config.node_nm).with_constants(constants)
 
 
-def codebook_sram(config: ArrayConfig) -> Sram:
+def codebook_sram(config: ArrayConfig, constants: Constants = NOMINAL) -> Sram:
     """Return one PE's codebook as an SRAM."""
-    return sram(codebook_bits(config) // 8, config.activation_bits, config.node_nm)
+    return sram(codebook_bits(config) // 8, config.activation_bits, config.node_nm).with_constants(constants)
 
 
 @cache

@@ -78,19 +78,21 @@ def timing(config: ArrayConfig, constants: Constants = NOMINAL) -> Timing:
     delay = NODES[config.node_nm].delay
     by_bits = delay * (config.activation_bits / PAPER_BITS) ** DELAY_GROWTH
     flip_flop_ns = delay * constants.flip_flop_ns
-    pointers, lines, activations = pointer_bank_sram(config), sparse_matrix_sram(config), activation_sram(config)
+    pointers, lines, activations = (
+        of(config, constants) for of in (pointer_bank_sram, sparse_matrix_sram, activation_sram)
+    )
     add_ns, multiply_ns = constants.add_ns * by_bits, constants.multiply_ns * by_bits
     loops = {
-        "cycle time of the sparse-matrix SRAM": lines.cycle_ns * constants.sram_time,
-        "cycle time of the pointer SRAM": pointers.cycle_ns * constants.sram_time,
-        "cycle time of the activation SRAM": activations.cycle_ns * constants.sram_time,
+        "cycle time of the sparse-matrix SRAM": lines.cycle_ns,
+        "cycle time of the pointer SRAM": pointers.cycle_ns,
+        "cycle time of the activation SRAM": activations.cycle_ns,
         "addition to an accumulator": add_ns + flip_flop_ns,
         "detection of the next non-zero activation": (
             delay * constants.lnzd_unit_ns * tree_levels(config.num_pes) + flip_flop_ns
         ),
     }
     limit = max(loops, key=lambda name: loops[name])
-    path_ns = (pointers.access_ns + lines.access_ns) * constants.sram_time + multiply_ns + 2 * add_ns
+    path_ns = pointers.access_ns + lines.access_ns + multiply_ns + 2 * add_ns
     path_ns += delay * constants.decode_ns
     if needs_divider(config):
         path_ns += delay * constants.divider_ns * config.pointer_bits / PAPER_BITS
@@ -140,13 +142,13 @@ def warn_of_clock(array: ArrayConfig, stacklevel: int) -> None:
         warnings.warn(f"{excess}; figures are those of an array that cannot be built", ClockWarning, stacklevel)
 
 
-def clock_excess(array: ArrayConfig, constants: Constants = NOMINAL) -> str:
+def clock_excess(array: ArrayConfig) -> str:
     """Return a sentence if the clock is higher than the loops of the array allow; otherwise an empty text.
 
     Arrays with SRAMs outside the tables (`sim.cost.sram`) are not judged.
     """
     try:
-        found = timing(array, constants)
+        found = timing(array)
     except InputError:
         return ""
     if array.clock_mhz <= found.highest_clock_mhz:
