@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,8 @@ import tyro
 
 from sim import ArrayConfig, pack, simulate, simulate_network
 from sim.array import Engine
-from sim.cost.timing import ClockWarning
-from sim.memory import DoesNotFitWarning
 from sim.observe.cycles import cycle_breakdown
-from sim.observe.screen import print_layer, print_network
+from sim.observe.screen import print_layer, print_network, printed_warnings
 from sim.observe.timeline import check_runs_at_once
 from sim.row_assignment import RowAssignment, assign_rows
 from traces import InputError
@@ -93,9 +90,7 @@ def _simulate_layer(
     packed = pack(layer, array, assign_rows(layer, row_assignment, array, values))
     if timeline is not None or waveform is not None:
         check_runs_at_once(packed, array)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DoesNotFitWarning)  # both are printed below
-        warnings.simplefilter("ignore", ClockWarning)
+    with printed_warnings():
         result = simulate(packed, values, array, engine)
     print_layer(layer.name, result, cycle_breakdown(packed, values, array))
     if packed.row_order_bits:
@@ -121,9 +116,7 @@ def _simulate_net(
         raise InputError(f"{path}: holds no input; give inputs of shape {shape} with --activations FILE.npy")
     values = read_npy(activations)
     values = values[np.newaxis] if values.ndim == len(shape) else values
-    with progress_bar("simulating inputs", len(values)) as advance, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DoesNotFitWarning)  # both are printed below
-        warnings.simplefilter("ignore", ClockWarning)
+    with progress_bar("simulating inputs", len(values)) as advance, printed_warnings():
         result = simulate_network(network, values, array, after_input=advance)
     print_network(str(path), result)
     if out is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +10,7 @@ import tyro
 
 from designs.experiments.grid import Grid
 from designs.experiments.main_job import MainJobSettings
-from sim import ArrayConfig, ClockWarning, DoesNotFitWarning
+from sim import ArrayConfig
 from sim.row_assignment import RowAssignment
 from traces import InputError
 from traces.shell.command_line import data_folder, if_interrupted
@@ -114,11 +113,10 @@ def simulate(
     from designs.sweeps.advice import advise
     from designs.sweeps.network_run import run_container
     from designs.sweeps.original import Original
+    from sim.observe.screen import printed_warnings
 
     images = data if inputs is not None else data_folder(data)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DoesNotFitWarning)  # both are printed below
-        warnings.simplefilter("ignore", ClockWarning)
+    with printed_warnings():
         run = run_container(
             container,
             array,

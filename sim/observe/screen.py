@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
 import numpy as np
 
 from sim.config import ArrayConfig
-from sim.cost.timing import clock_excess, timing
-from sim.memory import Shortfall
+from sim.cost.timing import ClockWarning, clock_excess, timing
+from sim.memory import DoesNotFitWarning, Shortfall
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown
 from sim.result import SimulationResult
 from traces import InputError
 from traces.shell.command_line import console
+
+
+@contextlib.contextmanager
+def printed_warnings() -> Iterator[None]:
+    """Leave out the warnings of shortfalls and of the clock, which a screen prints at its end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DoesNotFitWarning)
+        warnings.simplefilter("ignore", ClockWarning)
+        yield
 
 
 def print_shortfalls(name: str, shortfalls: Sequence[Shortfall]) -> None:
