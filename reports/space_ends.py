@@ -1,4 +1,4 @@
-"""Where the fronts of searches lie in the space, what stops each parameter, and what became of earlier fronts."""
+"""Tables and a figure of the fronts of searches: places in the space, stops of each parameter, earlier fronts."""
 
 from __future__ import annotations
 

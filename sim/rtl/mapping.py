@@ -7,7 +7,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -90,28 +90,17 @@ SKY130 = Technology(
     r"|maj|_(8|12|16)$",
 )
 # BSD-3-Clause, Arizona State University; of its cells these files have three, and no inverter
-ASAP7 = (
-    Technology(
-        name="asap7 slow",
-        file="asap7_small_ss.lib.gz",
-        node_nm=7.0,
-        nand2="",
-        inverter="",
-        flip_flop="DFFHQx4_ASAP7_75t_R",
-        driver="",
-        maps=False,
-    ),
-    Technology(
-        name="asap7 fast",
-        file="asap7_small_ff.lib.gz",
-        node_nm=7.0,
-        nand2="",
-        inverter="",
-        flip_flop="DFFHQx4_ASAP7_75t_R",
-        driver="",
-        maps=False,
-    ),
+_ASAP7_SLOW = Technology(
+    name="asap7 slow",
+    file="asap7_small_ss.lib.gz",
+    node_nm=7.0,
+    nand2="",
+    inverter="",
+    flip_flop="DFFHQx4_ASAP7_75t_R",
+    driver="",
+    maps=False,
 )
+ASAP7 = (_ASAP7_SLOW, replace(_ASAP7_SLOW, name="asap7 fast", file="asap7_small_ff.lib.gz"))
 TECHNOLOGIES = (SKY130, *ASAP7)
 
 
