@@ -132,6 +132,12 @@ def weight_shortfalls(image: Image, config: ArrayConfig, buffers: int = 1) -> tu
     return tuple(need for need in needs if need.needed > need.available)
 
 
+def exceeds_weights(image: Image, config: ArrayOrTable) -> Any:
+    """Return True if weights exceed a capacity of a PE; bool [arrays] for a table, with the room on each array."""
+    room = weight_capacity(config)
+    return (image.lines > room.lines) | (image.pointers > room.pointers) | (image.entries > room.entries)
+
+
 def _per_pe(count: int, config: ArrayConfig) -> int:
     return -(-count // config.num_pes)
 

@@ -14,7 +14,7 @@ from designs.design import HARDWARE_COLUMNS
 from designs.results import Column
 from sim.number_formats import plain_formats
 
-FRONT_FILE, TRIALS_FILE = "front.parquet", "trials.parquet"
+FRONT_FILE, TRIALS_FILE, DESIGNS_FILE = "front.parquet", "trials.parquet", "designs.parquet"
 _FIGURE_UNITS = {
     "accuracy_loss": (
         "1",
@@ -70,18 +70,72 @@ FRONT_COLUMNS = [
     ),
 ]
 TRIAL_COLUMNS = [
-    Column("trial", pa.int64(), "", "number of the trial"),
-    Column("digest", pa.string(), "", "hash of design and choices; empty if the design is invalid"),
-    Column("refused", pa.string(), "", "the reason why the design is invalid"),
-    Column("feasible", pa.bool_(), "", "true if all bounds are kept, as predicted"),
-    Column("repeats", pa.bool_(), "", "true if an earlier trial has the same design"),
+    Column("trial", pa.int64(), "", "number of the trial, which is one compression with all arrays of the space"),
+    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
+    Column("refused", pa.string(), "", "the reason why no array runs the compression; empty if one does"),
+    Column("arrays", pa.int64(), "arrays", "that were costed"),
+    Column("members", pa.int64(), "designs", "that no design of this trial or an earlier one dominates, as predicted"),
+    *(
+        Column(f"least_{name}", pa.float64(), unit, f"predicted, least of its designs that were kept: {what}", True)
+        for name, (unit, what) in _FIGURE_UNITS.items()
+    ),
+    Column("hypervolume", pa.float64(), "1", "share of the box around the predicted front that is dominated so far"),
+]
+DESIGN_COLUMNS = [
+    Column("trial", pa.int64(), "", "number of the trial, which is one compression"),
+    Column("digest", pa.string(), "", "hash of design and choices"),
+    *HARDWARE_COLUMNS,
+    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
     *(
         Column(name, pa.float64(), unit, f"predicted: {what}", name in LOSSES)
         for name, (unit, what) in _FIGURE_UNITS.items()
     ),
-    Column("design", pa.string(), "", "array, row assignment and choices as JSON; empty if the design is invalid"),
-    Column("hypervolume", pa.float64(), "1", "share of the box around all costs that is dominated so far"),
+    *(
+        Column(f"corrected_{name}", pa.float64(), unit, f"corrected by what was measured of others: {what}", True)
+        for name, (unit, what) in _FIGURE_UNITS.items()
+    ),
+    *(
+        Column(f"loss_{end}", pa.float64(), "1", f"{end} end of the interval of the corrected loss", True)
+        for end in ("lower", "upper")
+    ),
+    Column("verified", pa.bool_(), "", "true if the design was measured"),
 ]
+"""Columns of the predicted front: designs that no design of any trial dominates."""
+
+
+def design_row(
+    trial: int,
+    point: CodesignPoint,
+    corrected: Mapping[str, float],
+    interval: tuple[float | None, float | None] = (None, None),
+    verified: bool = False,
+) -> dict[str, Any]:
+    """Return the values of DESIGN_COLUMNS for a design of a trial.
+
+    Parameters
+    ----------
+    trial : int
+        Number of the trial.
+    point : CodesignPoint
+        The design as predicted.
+    corrected : mapping of str to float
+        Corrected figures; those that are no objective may be left out.
+    interval : (float, float)
+        Interval of the corrected loss; None where none is known.
+    verified : bool
+        True if the design was measured.
+    """
+    return {
+        "trial": trial,
+        "digest": point.digest,
+        **point.design.hardware,
+        "choices": json.dumps(plain_choices(point.choices)),
+        **{name: point.figures.get(name) for name in FIGURES},
+        **{f"corrected_{name}": corrected.get(name) for name in FIGURES},
+        "loss_lower": interval[0],
+        "loss_upper": interval[1],
+        "verified": verified,
+    }
 
 
 def verified_row(

@@ -1,13 +1,14 @@
 """Comparison of co-design with searching compression first and the array second.
 
-    co-design     all parameters at once
-    two steps     the smallest file within a limit on the accuracy loss; then arrays for it
-    front first   the smallest files for all accuracy losses; then arrays, each for any of these files
+    co-design     compressions are searched for what they cost on arrays
+    two steps     the smallest file within a limit on the accuracy loss
+    front first   the smallest files for all accuracy losses
 
-The second way is the usual one; the third is the best that two steps can do. Each way gets the same number of
-evaluations; the planner solves the first step of the other two exactly, at no evaluation. That step knows no array: its
-loss is that of floating point. The ways are compared by hypervolume (`designs.hypervolume`), in the box around the
-front of all runs together.
+The second way is the usual one; the third is the best that two steps can do. All three enumerate every array of the
+space for each of their compressions. The planner solves the first step of the other two exactly. That step knows no
+array: its loss is that of floating point. The ways are compared by hypervolume (`designs.hypervolume`), in the box
+around the front of all runs together. The other two need no seed; a co-design may find other compressions with another
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +24,11 @@ import pyarrow as pa
 from compress.planning.plan import Choice
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, CompressionAnalysis
 from designs.codesigns.loop import analysed, run_study
-from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.search import Search, figure_of
 from designs.codesigns.trained_network import TrainedNetwork
-from designs.codesigns.trials import costs_of, feasible_points
-from designs.hypervolume import CostBox, Hypervolume
+from designs.codesigns.trials import Front, StudyTrial
+from designs.hypervolume import CostBox, dominated_share
 from designs.results import Column, provenance, table_of, write_results
 from designs.space import Space
 from traces import InputError
@@ -40,38 +39,11 @@ COMPARISON_COLUMNS = [
     Column("network", pa.string(), "", "name of the network"),
     Column("method", pa.string(), "", "co-design, two steps, or front first"),
     Column("seed", pa.int64(), "", "seed of the search"),
-    Column("evaluations", pa.int64(), "", "designs tried"),
+    Column("compressions", pa.int64(), "", "compressions tried, each with all arrays of the space"),
+    Column("designs", pa.int64(), "", "designs that were costed"),
     Column("front", pa.int64(), "designs", "Pareto-optimal designs of the run"),
     Column("hypervolume", pa.float64(), "1", "dominated share of the box around the front of all runs"),
 ]
-
-
-class GivenCompressions(CodesignProblem):
-    """Search of arrays for given compressions: each design has one of them.
-
-    Parameters
-    ----------
-    analysis, space, search
-        As of `CodesignProblem`.
-    given : sequence of mapping
-        The compressions, each one choice per layer.
-    """
-
-    def __init__(
-        self, analysis: CompressionAnalysis, space: Space, search: Search, given: Sequence[Mapping[str, Choice]]
-    ) -> None:
-        super().__init__(analysis, space, search)
-        self.given = given
-        self.steps = {"compression": len(given)}
-
-    def choices_of(self, values: Mapping[str, Any]) -> dict[str, Choice]:
-        """Return the given choices that these values refer to."""
-        return dict(self.given[values["compression"]])
-
-    def point(self, values: Mapping[str, Any]) -> CodesignPoint:
-        """Return the design of these values; the array's codes are exactly as wide as the compression's."""
-        widest = max(each.weight_bits for each in self.choices_of(values).values())
-        return super().point({**values, "weight_bits": widest})
 
 
 def smallest_files(analysis: CompressionAnalysis, most_loss: float) -> list[dict[str, Choice]]:
@@ -110,11 +82,11 @@ def compare(
     space : Space
         Space of the arrays.
     search : Search, optional
-        Objectives, bounds and trials of each run.
+        Objectives, bounds and trials; a trial of a co-design is a compression.
     folder : path
         Folder of the results, with a folder per method. Finished trials are kept and not repeated.
     seeds : sequence of int
-        Seeds of the runs of each method.
+        Seeds of the co-designs.
     step_loss : float
         Largest accuracy loss of the file in the method "two steps".
 
@@ -135,39 +107,33 @@ def compare(
         predicted = analysis.predict(choices)
         return max(0.0, predicted.loss - step_loss), predicted.file_bytes
 
-    aims = CodesignProblem(analysis, space, search).search.objectives
+    problem = CodesignProblem(analysis, space, search)
+    aims = problem.search.objectives
     files = smallest_files(analysis, search.bounds.get(figure_of(analysis.loss), 1.0))
-    best = [min(files, key=exceeded_loss_and_bytes)]
-    arrays = Space({name: values for name, values in space.hardware.items() if name != "weight_bits"})
-    problems = {
-        "co-design": CodesignProblem(analysis, space, search),
-        "two steps": GivenCompressions(analysis, arrays, search, best),
-        "front first": GivenCompressions(analysis, arrays, search, files),
-    }
-    runs: list[tuple[str, int, list[CodesignPoint], int]] = []
+    given = {"two steps": [min(files, key=exceeded_loss_and_bytes)], "front first": files}
+    runs: list[tuple[str, int, list[StudyTrial]]] = []
     for seed in seeds:
-        for method, problem in problems.items():
-            problem.search = dataclasses.replace(search, seed=seed)
-            trials = run_study(problem, folder / method.replace(" ", "_") / str(seed))
-            points = [point for _, point in feasible_points(trials).values()]
-            runs.append((method, seed, points, len(trials)))
-    costs = np.concatenate([costs_of(points, aims) for _, _, points, _ in runs])
+        problem = CodesignProblem(analysis, space, dataclasses.replace(search, seed=seed))
+        runs.append(("co-design", seed, run_study(problem, folder / "co-design" / str(seed))))
+        for method, compressions in given.items():
+            runs.append((method, seed, run_study(problem, folder / method.replace(" ", "_"), given=compressions)))
+    fronts = [Front.of(trials, aims).costs for _, _, trials in runs]
+    costs = np.concatenate(fronts)
+    if not len(costs):
+        raise InputError("no design of any way keeps all bounds; relax the bounds, or widen the space")
     box = CostBox.around(aims, costs[non_dominated(costs)])
-    rows = []
-    for method, seed, points, evaluations in runs:
-        volume = Hypervolume(box)
-        for point in points:
-            volume.add([point.figures[name] for name in aims])
-        rows.append(
-            {
-                "network": analysis.network.name,
-                "method": method,
-                "seed": seed,
-                "evaluations": evaluations,
-                "front": int(non_dominated(costs_of(points, aims)).sum()),
-                "hypervolume": volume.share,
-            }
-        )
+    rows = [
+        {
+            "network": analysis.network.name,
+            "method": method,
+            "seed": seed,
+            "compressions": len(trials),
+            "designs": sum(trial.tried for trial in trials),
+            "front": len(front),
+            "hypervolume": dominated_share(box, front),
+        }
+        for (method, seed, trials), front in zip(runs, fronts, strict=True)
+    ]
     table = table_of(COMPARISON_COLUMNS, rows)
-    write_results(folder / COMPARISON_FILE, table, provenance(problems["co-design"].origin()))
+    write_results(folder / COMPARISON_FILE, table, provenance(problem.origin()))
     return table

@@ -30,18 +30,19 @@ import pyarrow as pa
 
 from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import VERIFIED_COLUMNS, verified_row
+from designs.codesigns.compression_search import Compression, compression_key
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.loop import ANALYSIS_FOLDER, remove_study, run_study
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem, network_origin
-from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
+from designs.codesigns.search import FIGURES, LOSSES, Figure, Search, figure_of
 from designs.codesigns.trained_network import TrainedNetwork
-from designs.codesigns.trials import StudyTrial, feasible_points
+from designs.codesigns.trials import Front, StudyTrial
 from designs.codesigns.verification import FineTune, Verification
-from designs.design import Design
 from designs.file_names import file_name, one_file
 from designs.results import Column, provenance, table_of, write_results
 from designs.space import Space
+from sim.array_table import ArrayOrTable
 from traces import InputError
 
 FLEET_FILE = "fleet.parquet"
@@ -135,11 +136,11 @@ class _TargetProblem(CodesignProblem):
         super().__init__(analysis, space, search)
         self.target = target
 
-    def excesses(self, figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
+    def excesses(self, figures: Mapping[str, Any], lacking: Any, array: ArrayOrTable) -> dict[str, Any]:
         """Return the violations, with that of the target's SRAM bound."""
-        excesses = super().excesses(figures, lacking, design)
+        excesses = super().excesses(figures, lacking, array)
         if self.target.max_sram_bytes_per_pe is not None:
-            excesses["sram_bytes_per_pe"] = sram_bytes_per_pe(design) / self.target.max_sram_bytes_per_pe - 1
+            excesses["sram_bytes_per_pe"] = sram_bytes_per_pe(array) / self.target.max_sram_bytes_per_pe - 1
         return excesses
 
     def origin(self) -> dict[str, Any]:
@@ -147,10 +148,9 @@ class _TargetProblem(CodesignProblem):
         return super().origin() | {"target": dataclasses.asdict(self.target)}
 
 
-def sram_bytes_per_pe(design: Design) -> float:
-    """Return the bytes of all SRAMs of one PE."""
-    array = design.array
-    return float(array.sparse_matrix_bytes + array.pointer_bytes + array.activation_bytes)
+def sram_bytes_per_pe(array: ArrayOrTable) -> Any:
+    """Return the bytes of all SRAMs of one PE, of one array or of each array of a table."""
+    return array.sparse_matrix_bytes + array.pointer_bytes + array.activation_bytes
 
 
 def read_fleet(path: str | os.PathLike[str]) -> tuple[Target, ...]:
@@ -220,8 +220,8 @@ def fleet(
 ) -> pa.Table:
     """Find a compressed network and an array for each target, from one analysis.
 
-    Each target has its own study, which continues after an interruption; designs that were tried for one target count
-    for all. For each target, the best designs are compressed and measured until one keeps the budget.
+    Each target has its own study, which continues after an interruption; compressions on the front of one target are
+    tried on the arrays of all. For each target, the best designs are compressed and measured until one keeps the budget.
 
     Parameters
     ----------
@@ -270,16 +270,21 @@ def fleet(
             folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis,
             fixed_precisions(space),
         )
-    problems, tried = [], []
+    problems: list[_TargetProblem] = []
+    found: list[dict[str, Compression]] = []
     for target in targets:
-        objectives: tuple[Figure, ...] = (target.minimise,)
+        loss = figure_of(analysis.loss)
+        objectives: tuple[Figure, ...] = tuple(dict.fromkeys((target.minimise, loss)))
         of_target = dataclasses.replace(search, objectives=objectives, bounds=target.bounds)
         problem = _TargetProblem(analysis, target.space(space), of_target, target)
         if fresh:
             remove_study(folder / target.name, None, target.name)
-        tried += run_study(problem, folder / target.name, None, target.name)
+        trials = run_study(problem, folder / target.name, None, target.name)
         problems.append(problem)
-    rows = [_row(problem, tried, folder, fine_tune) for problem in problems]
+        kept = {trials[at].number for at in Front.of(trials, objectives).trials}
+        found.append({compression_key(each.choices): each.choices for each in trials if each.number in kept})
+    every = {key: choices for of_target in found for key, choices in of_target.items()}
+    rows = [_row(problem, every, folder, fine_tune) for problem in problems]
     table = table_of(FLEET_COLUMNS, rows)
     origin = {
         "targets": [dataclasses.asdict(target) for target in targets],
@@ -290,16 +295,24 @@ def fleet(
     return table
 
 
-def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tune: FineTune | None) -> dict[str, Any]:
-    target = problem.target
-    judged = [_judged(problem, trial) for trial in tried]
-    points = [point for _, point in feasible_points(judged).values()]
+def _row(
+    problem: _TargetProblem, compressions: Mapping[str, Compression], folder: Path, fine_tune: FineTune | None
+) -> dict[str, Any]:
+    target, objectives = problem.target, problem.search.objectives
+    front, trials = Front(objectives), []
+    for number, choices in enumerate(compressions.values()):
+        enumerated = problem.enumeration(choices)
+        trials.append(StudyTrial.of(number, choices, enumerated, front, objectives))
+        front.add(trials[-1].designs)
+    pairs = zip(front.trials.tolist(), front.places.tolist(), strict=True)
+    points = [trials[at].point(place) for at, place in pairs]
     points.sort(key=lambda point: point.figures[target.minimise])
     if not points:  # the nearest designs instead
-        by_digest = {each.point.digest: each.point for each in judged if each.point is not None}
-        points = sorted(by_digest.values(), key=lambda point: max(point.excesses.values(), default=0.0))
+        nearest = [trial.nearest for trial in trials if trial.nearest is not None]
+        points = sorted(nearest, key=lambda point: max(point.excesses.values(), default=0.0))
     if not points:
-        raise InputError(f"{target.name}: no design of the space can be simulated: {tried[0].refused}; widen the space")
+        reasons = sorted({trial.refused for trial in trials})
+        raise InputError(f"{target.name}: no design of the space can be simulated: {'; '.join(reasons)}; widen the space")
     verification = Verification(problem, folder / target.name / "front", fine_tune)
     verified = []
     for point in points[:_MOST_VERIFIED]:
@@ -316,7 +329,7 @@ def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tu
         "container": container,
         **verified_row(point, measured, record),
         "test_accuracy": record["test_accuracy"],
-        "sram_bytes_per_pe": sram_bytes_per_pe(measured.design),
+        "sram_bytes_per_pe": float(sram_bytes_per_pe(measured.design.array)),
         "minimised": target.minimise,
         "keeps_budget": not over,
         "exceeds": ", ".join(f"{name} by {excess:.1%}" for name, excess in over.items()),
@@ -325,14 +338,3 @@ def _row(problem: _TargetProblem, tried: list[StudyTrial], folder: Path, fine_tu
 
 def _excess(point: CodesignPoint) -> float:
     return max(0.0, max(point.excesses.values(), default=0.0))
-
-
-def _judged(problem: _TargetProblem, trial: StudyTrial) -> StudyTrial:
-    """Return a trial of any target, judged by the bounds of this target."""
-    if trial.point is None:
-        return trial
-    point, target = trial.point, problem.target
-    excesses = problem.excesses(point.figures, point.excesses.get("must_fit", 0) > 0, point.design)
-    if target.max_num_pes is not None:
-        excesses["num_pes"] = point.design.array.num_pes / target.max_num_pes - 1
-    return StudyTrial(trial.number, dataclasses.replace(point, excesses=excesses))

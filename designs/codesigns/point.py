@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +65,7 @@ class CodesignPoint:
         """Return the point of plain values."""
         return cls(
             Design(ArrayConfig(**values["array"]), values["row_assignment"]),
-            {name: Choice(density, bits) for name, (density, bits) in values["choices"].items()},
+            choices_of(values["choices"]),
             values["figures"],
             values["excesses"],
             formats_of_plain(values.get("number_formats", {})),  # trials of floating point may have none
@@ -75,6 +75,11 @@ class CodesignPoint:
 def plain_choices(choices: Mapping[str, Choice]) -> dict[str, list[float]]:
     """Return [density, bits of a code] by layer, as result files hold the choices in JSON."""
     return {name: [each.density, each.weight_bits] for name, each in choices.items()}
+
+
+def choices_of(plain: Mapping[str, Sequence[float]]) -> dict[str, Choice]:
+    """Return the choices of which `plain_choices` made plain values."""
+    return {name: Choice(float(density), int(bits)) for name, (density, bits) in plain.items()}
 
 
 def design_digest(design: Design, choices: Mapping[str, Choice]) -> str:

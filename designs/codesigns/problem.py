@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
-import optuna
+import numpy as np
 
 from compress.modules import ASKED
 from compress.planning.losses import AUTO, Loss
 from compress.planning.plan import Choice
 from designs.codesigns.arithmetic import CALIBRATION_INPUTS, fixed_precisions
 from designs.codesigns.array_cost import ArrayFigures
-from designs.codesigns.compressions import (
-    LARGEST_LAYERS,
-    LIMITS,
-    MEASURED_INPUTS,
-    WORK_WEIGHTS,
-    CompressionAnalysis,
-)
+from designs.codesigns.array_grid import listed
+from designs.codesigns.compressions import MEASURED_INPUTS, CompressionAnalysis, LayerOptions
 from designs.codesigns.point import CodesignPoint, design_digest
-from designs.codesigns.search import Search, figure_of
+from designs.codesigns.search import FIGURES, LOSSES, Figure, Search, figure_of
 from designs.design import HARDWARE, Design
 from designs.hypervolume import LOGARITHMIC
-from designs.space import DERIVED, Parameter, Space
+from designs.space import DERIVED, Space
+from sim import ArrayConfig
+from sim.array_table import ArrayTable
 from sim.cost.timing import timing
 from traces import InputError
 
-PLANNED = {"limit": LIMITS, "work_weight": WORK_WEIGHTS, "largest_layer": LARGEST_LAYERS}
 _SRAMS = ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits")
+_CHANGES = 512  # of which the largest within the bound on the loss is found
 
 
 class CodesignProblem:
-    """Problem of one co-design: it turns the values of a sampler into designs, and predicts their figures.
+    """Problem of one co-design: choices for each layer, arrays, bounds, and predicted figures of each design.
 
-    Without compression in the space, three parameters determine the compression of all layers
-    (`CompressionAnalysis.planned`); with it, each layer has a density and a code width. No layer's codes are wider than
-    the array's.
+    Without compression in the space, the choices for a layer are those that the planner analysed; with it, those of the
+    space, each layer's own.
 
     Parameters
     ----------
@@ -49,7 +47,14 @@ class CodesignProblem:
     space : Space
         Space of the arrays, and of the compression of each layer if it has one.
     search : Search
-        Objectives, bounds and sampler.
+        Objectives and bounds.
+
+    Attributes
+    ----------
+    options : LayerOptions
+        Choices for each layer.
+    most_change : float
+        Largest predicted change of the outputs of a compression that may keep the bound on the loss.
 
     Raises
     ------
@@ -72,14 +77,12 @@ class CodesignProblem:
         if bound is not None:
             planner = analysis.planner
             analysis.loss.check_reach(bound, planner.outputs, planner.labels, planner.counts)
-        parameters = space.parameters(analysis.names)
-        self.parameters: dict[str, Parameter] = {name: each for name, each in parameters.items() if each.varies}
-        self._fixed = {name: each.at(0) for name, each in parameters.items() if not each.varies}
+        self.compression = space.compression_parameters(analysis.names)
         self._check()
         self._known: dict[str, CodesignPoint] = {}
 
     def _check(self) -> None:
-        by_layer = {name.rpartition(".")[2] for name in (*self.parameters, *self._fixed) if "." in name}
+        by_layer = {name.rpartition(".")[2] for name in self.compression}
         if by_layer and not by_layer >= {"density", "weight_bits"}:
             raise InputError(
                 "a space with compression must give density and weight_bits of every layer; found "
@@ -97,44 +100,61 @@ class CodesignProblem:
                     f"SRAMs are fitted to the compressed layers, and stages to them and the clock, so "
                     f"{', '.join(given)} of the space have no effect; leave them out, or give fit_srams=False"
                 )
-        self.steps: Mapping[str, int] = {} if by_layer else PLANNED
 
-    def suggest(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Return a value for each parameter, as the trial's sampler suggests it; lists are sampled by index."""
-        values = dict(self._fixed)
-        for name, parameter in self.parameters.items():
-            values[name] = _suggested(trial, parameter)
-        values |= {name: trial.suggest_int(name, 0, steps - 1) for name, steps in self.steps.items()}
-        return values
+    @cached_property
+    def options(self) -> LayerOptions:
+        """Choices for each layer."""
+        analysis, parameters = self.analysis, self.compression
+        if not parameters:
+            return analysis.options
+        of_layers = []
+        for name in analysis.names:
+            pairs = itertools.product(listed(parameters[f"{name}.density"]), listed(parameters[f"{name}.weight_bits"]))
+            of_layers.append([analysis.candidate(name, Choice(float(density), bits)) for density, bits in pairs])
+        return LayerOptions(analysis.names, of_layers)
 
-    def point(self, values: Mapping[str, Any]) -> CodesignPoint:
-        """Return the design of these values with its predicted figures.
+    @cached_property
+    def most_change(self) -> float:
+        """Largest predicted change of the outputs of a compression that may keep the bound on the loss."""
+        bound = self.search.most_loss
+        if bound is None:
+            return float(self.analysis.limits[-1])
+        least = sum(min(each.change for each in of_layer) for of_layer in self.options.candidates)
+        most = sum(max(each.change for each in of_layer) for of_layer in self.options.candidates)
+        changes = np.geomspace(max(least, 1e-300), max(most, 2e-300), _CHANGES)
+        precisions = self.space.hardware_parameters()["precision"].values or ()
+        within = [
+            float(change)
+            for change in changes
+            if any(self.analysis.loss_predictions[each].loss(float(change)) <= bound for each in precisions)
+        ]
+        return max(within, default=least)
 
-        Raises InputError if the design is not in the space, or cannot be simulated.
-        """
+    @property
+    def loss_figure(self) -> Figure:
+        """Figure that is the loss."""
+        return figure_of(self.analysis.loss)
+
+    @property
+    def figure_names(self) -> tuple[Figure, ...]:
+        """Names of the figures of a design."""
+        return tuple(name for name in FIGURES if name not in LOSSES or name == self.loss_figure)
+
+    def design_of(self, values: Mapping[str, Any]) -> Design:
+        """Return the array of these hardware parameters; raise InputError if it is not in the space or cannot be."""
         fit = self.search.fit_srams
         refused = None if fit else self.space.refuses(values)
         if refused is None and values["line_bits"] < values["weight_bits"] + values["index_bits"]:
             refused = "a line does not hold one entry"
         if refused is not None:
             raise InputError(refused)
-        design = Design.from_hardware(values) if fit else self.space.design({name: values[name] for name in HARDWARE})
-        return self.predict(design, self.choices_of(values))
-
-    def choices_of(self, values: Mapping[str, Any]) -> dict[str, Choice]:
-        """Return the choice for each layer by these values."""
-        bits = values["weight_bits"]
-        if self.steps:
-            return self.analysis.planned(
-                values["limit"], values["work_weight"], values["largest_layer"], weight_bits=bits
-            )
-        return {
-            name: Choice(float(values[f"{name}.density"]), min(values[f"{name}.weight_bits"], bits))
-            for name in self.analysis.names
-        }
+        return Design.from_hardware(values) if fit else self.space.design({name: values[name] for name in HARDWARE})
 
     def predict(self, design: Design, choices: Mapping[str, Choice]) -> CodesignPoint:
-        """Return a design and choices for all layers with predicted figures; raise InputError as `point` does."""
+        """Return a design and choices for all layers with predicted figures.
+
+        Raises InputError if the array has narrower codes than the choices, or does not run the network.
+        """
         digest = design_digest(design, choices)
         if digest not in self._known:
             self._known[digest] = self._predict(design, choices)
@@ -149,19 +169,23 @@ class CodesignProblem:
         if math.isnan(costs.latency_us):
             raise InputError(f"the array does not run the network: {costs.lacking}")
         figures = all_figures(self.analysis.loss, compressed.loss, costs, compressed.file_bytes)
-        return CodesignPoint(costs.design, choices, figures, self.excesses(figures, bool(costs.lacking), costs.design))
+        excesses = self.excesses(figures, bool(costs.lacking), costs.design.array)
+        return CodesignPoint(costs.design, choices, figures, excesses)
 
-    def excesses(self, figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
-        """Return the relative violation of each bound and constraint; <= 0 if it is kept."""
+    def excesses(self, figures: Mapping[str, Any], lacking: Any, array: ArrayConfig | ArrayTable) -> dict[str, Any]:
+        """Return the relative violation of each bound and constraint; <= 0 if it is kept.
+
+        Figures, `lacking` (the network does not fit whole) and `array` are those of one design, or columns of many.
+        """
         excesses = {name: figures[name] / bound - 1 for name, bound in self.search.bounds.items()}
-        excesses["clock_mhz"] = design.array.clock_mhz / timing(design.array).highest_clock_mhz - 1
+        excesses["clock_mhz"] = array.clock_mhz / timing(array).highest_clock_mhz - 1
         constraints = self.space.constraints
         if constraints.max_area_mm2 is not None:
             excesses["max_area_mm2"] = figures["area_mm2"] / constraints.max_area_mm2 - 1
         if constraints.must_fit:
-            excesses["must_fit"] = 1.0 if lacking else 0.0
+            excesses["must_fit"] = lacking * 1.0
         if constraints.whole_lines:
-            excesses["whole_lines"] = float(design.array.line_bits % design.array.entry_bits > 0)
+            excesses["whole_lines"] = (array.line_bits % array.entry_bits > 0) * 1.0
         return excesses
 
     def origin(self) -> dict[str, Any]:
@@ -187,7 +211,7 @@ class CodesignProblem:
         return self.origin() | {"search": dataclasses.asdict(self.search)}
 
 
-_FREE = ("trials", "verify", "seed", "sampler")  # may change from run to run
+_FREE = ("trials", "exhaustive", "verify", "settled", "seed")  # may change from run to run
 
 
 def all_figures(loss: Loss, lost: float, costs: ArrayFigures, file_bytes: float) -> dict[str, float]:
@@ -232,13 +256,3 @@ def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
         "layers": {name: [cost.kind(name), cost.vectors_per_input(name)] for name in analysis.names},
         "off_array": {name: list(each) for name, each in sorted(cost.off_array.items())},
     }
-
-
-def _suggested(trial: optuna.Trial, parameter: Parameter) -> Any:
-    values, name = parameter.values, parameter.name
-    if values is None:
-        assert parameter.range is not None
-        return trial.suggest_float(name, parameter.range.low, parameter.range.high, log=parameter.range.log)
-    if isinstance(values[0], str):
-        return trial.suggest_categorical(name, values)
-    return values[trial.suggest_int(f"{name} (place)", 0, len(values) - 1)]

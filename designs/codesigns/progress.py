@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from traces.arrays import Floats64
 from traces.pareto import non_dominated
 from traces.shell.progress import Progress
 
@@ -24,13 +25,13 @@ class StudyProgress(Progress):
     """
 
     def __init__(self, objectives: Sequence[str], trials: int, done: int = 0) -> None:
-        super().__init__("co-design", "trials", trials, done)
+        super().__init__("co-design", "compressions", trials, done)
         self._objectives = tuple(objectives)
         self._front = np.empty((0, len(self._objectives)))
-        self._added: list[Sequence[float]] = []
+        self._added: list[Floats64] = []
 
-    def add(self, costs: Sequence[float]) -> None:
-        """Add a feasible design by its costs [objectives]."""
+    def add(self, costs: Floats64) -> None:
+        """Add feasible designs by their costs [designs, objectives]."""
         self._added.append(costs)
 
     def advance_to(self, done: int) -> None:
@@ -40,8 +41,8 @@ class StudyProgress(Progress):
     @property
     def best(self) -> str:
         """The front so far, in a few words."""
-        if self._added:
-            costs = np.unique(np.vstack([self._front, np.array(self._added)]), axis=0)
+        if any(len(costs) for costs in self._added):
+            costs = np.unique(np.vstack([self._front, *self._added]), axis=0)
             self._front, self._added = costs[non_dominated(costs)], []
         if not len(self._front):
             return "no design keeps the bounds yet"

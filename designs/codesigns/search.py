@@ -1,4 +1,4 @@
-"""Settings of a search: objectives, bounds, trials and sampler."""
+"""Settings of a search: objectives, bounds, compressions to try and designs to verify."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ Figure = Literal["accuracy_loss", "output_error", "latency_us", "energy_nj", "ar
 FIGURES: tuple[Figure, ...] = get_args(Figure)
 LOSSES: tuple[Figure, ...] = ("accuracy_loss", "output_error")
 """Figures of which a network has one: a share of answers, or any other change of its outputs."""
-Sampler = Literal["tpe", "nsga2", "nsga3"]
 DRAWS = 200
 """Draws of the cost model's constants unless another number is given (`designs.codesigns.uncertainty`)."""
 
@@ -37,15 +36,18 @@ class Search:
     bounds : mapping of str to float
         Upper bounds on figures; they need not be objectives.
     trials : int
-        Designs to try, all processes together.
-    sampler : {"tpe", "nsga2", "nsga3"}
-        Sampler of Optuna: tpe for a few hundred trials; nsga2 and nsga3, which take less time per trial, for thousands.
+        Compressions to try, all processes together; each with every array of the space.
+    exhaustive : bool
+        Try every compression besides, so that the front is the true one, and state how much of it the trials found.
     seed : int
-        Seed of the sampler and of the analysis.
+        Seed of the choice of compressions, and of the analysis.
     fit_srams : bool
         Give every PE the smallest SRAMs that hold each compressed layer whole. False: the space gives the SRAMs.
     verify : int
         Largest number of members of the front to compress and measure.
+    settled : float
+        Share of the front's hypervolume that may hang on members that are not measured: fewer than `verify` members are
+        measured if it is reached before; 0 to measure as many as `verify` says.
     loss : str
         What is lost, as `compress.Tolerance` takes it: accuracy and answers are accuracy_loss; kl, cosine,
         relative-error and package.module:function are output_error. auto: it follows from labels, outputs and graph.
@@ -61,11 +63,12 @@ class Search:
 
     objectives: tuple[Figure, ...] = ("accuracy_loss", "latency_us", "energy_nj", "area_mm2")
     bounds: Mapping[str, float] = field(default_factory=dict)
-    trials: int = 300
-    sampler: Sampler = "tpe"
+    trials: int = 200
+    exhaustive: bool = False
     seed: int = 0
     fit_srams: bool = True
     verify: int = 40
+    settled: float = 0.0
     loss: str = "auto"
     sampling_error: float = LARGEST_ERROR
 
@@ -81,12 +84,15 @@ class Search:
                 raise InputError(f"bounds: there is no {name}; there are {', '.join(FIGURES)}")
             if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
                 raise InputError(f"the bound of {name} must be a number above 0; found {bound!r}")
-        if self.sampler not in get_args(Sampler):
-            raise InputError(f"sampler must be one of {', '.join(get_args(Sampler))}; found {self.sampler!r}")
         for name, least in (("trials", 1), ("verify", 1), ("seed", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
                 raise InputError(f"{name} must be a whole number of at least {least}; found {value!r}")
+        for name in ("exhaustive", "fit_srams"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{name} must be true or false; found {getattr(self, name)!r}")
+        if isinstance(self.settled, bool) or not isinstance(self.settled, int | float) or not 0 <= self.settled < 1:
+            raise InputError(f"settled must be a share, 0 to below 1; found {self.settled!r}")
         if not 0 <= self.sampling_error < 1:
             raise InputError(f"sampling_error must be 0 to 1, a relative error; found {self.sampling_error!r}")
         object.__setattr__(self, "objectives", objectives)

@@ -1,102 +1,194 @@
-"""Trials of a study: as Optuna keeps them, as design points, and as a table."""
+"""Trials of a study: one compression each, with all arrays of the space; as Optuna keeps them, and as tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
 import pyarrow as pa
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from designs.codesigns.columns import TRIAL_COLUMNS
-from designs.codesigns.point import CodesignPoint
-from designs.codesigns.search import FIGURES, LOSSES
+from compress.planning.plan import Choice
+from designs.codesigns.columns import DESIGN_COLUMNS, TRIAL_COLUMNS, design_row
+from designs.codesigns.design_table import DesignTable
+from designs.codesigns.enumeration import Enumerated
+from designs.codesigns.point import CodesignPoint, choices_of, plain_choices
+from designs.codesigns.search import FIGURES
 from designs.hypervolume import CostBox, Hypervolume
 from designs.results import table_of
-from traces.arrays import Floats64
+from traces.arrays import Booleans, Floats64, Integers64
+from traces.pareto import non_dominated
 
-POINT, REFUSED, ORIGIN = "point", "refused", "origin"
-_NO_FIGURES: dict[str, Any] = {name: None if name in LOSSES else float("nan") for name in FIGURES}
+RECORD, ORIGIN, WORKER = "compression", "origin", "worker"
+BEGUN = "begun by "
+"""Beginning of the names under which each process states the compression that it works on."""
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True, eq=False)
 class StudyTrial:
-    """Finished trial.
+    """Finished trial: one compression with all arrays of the space.
 
     Attributes
     ----------
     number : int
         Number of the trial.
-    point : CodesignPoint, optional
-        The design with its predicted figures. None: the design is invalid.
+    choices : mapping of str to Choice
+        The compression.
+    designs : DesignTable
+        Designs of this compression that keep all bounds, and that no design of it or of an earlier trial dominates.
+    tried : int
+        Arrays that were costed.
     refused : str
-        The reason why it is invalid.
+        Reason why no array runs the compression; empty if one does.
+    least : mapping of str to float
+        Least value of each figure of designs of this compression that keep all bounds; empty if none does.
+    nearest : CodesignPoint, optional
+        Design that comes nearest to keeping all bounds, if none keeps them.
     """
 
     number: int
-    point: CodesignPoint | None
+    choices: Mapping[str, Choice]
+    designs: DesignTable
+    tried: int
     refused: str = ""
+    least: Mapping[str, float] = field(default_factory=dict)
+    nearest: CodesignPoint | None = None
+
+    @classmethod
+    def of(
+        cls, number: int, choices: Mapping[str, Choice], found: Enumerated, front: Front, objectives: Sequence[str]
+    ) -> StudyTrial:
+        """Return the trial of one compression, with the designs that are new on a front."""
+        own = found.front(objectives)
+        least = {name: float(values.min()) for name, values in own.designs.figures.items() if len(values)}
+        new = own.designs.take(front.new(own.designs.costs(objectives)))
+        return cls(number, choices, new, found.tried, found.refused, least, found.nearest)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, from which `from_dict` makes the same trial but for its number."""
+        return {
+            "choices": plain_choices(self.choices),
+            "designs": self.designs.to_dict(),
+            "tried": self.tried,
+            "refused": self.refused,
+            "least": dict(self.least),
+            "nearest": None if self.nearest is None else self.nearest.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, number: int, values: Mapping[str, Any]) -> StudyTrial:
+        """Return the trial of plain values."""
+        nearest = values["nearest"]
+        return cls(
+            number,
+            choices_of(values["choices"]),
+            DesignTable.from_dict(values["designs"]),
+            values["tried"],
+            values["refused"],
+            values["least"],
+            None if nearest is None else CodesignPoint.from_dict(nearest),
+        )
+
+    def point(self, place: int) -> CodesignPoint:
+        """Return one of the designs; all of its bounds are kept."""
+        return self.designs.point(place, self.choices, {})
 
 
-def read_trials(study: optuna.Study) -> list[StudyTrial]:
-    """Return all finished trials of a study, in order."""
-    return [read_trial(trial) for trial in study.get_trials(deepcopy=False, states=DONE)]
+def read_trials(study: optuna.Study, first: int = 0) -> list[StudyTrial]:
+    """Return the finished trials of a study in order, from the one at place `first`."""
+    finished = study.get_trials(deepcopy=False, states=DONE)
+    return [StudyTrial.from_dict(trial.number, trial.user_attrs[RECORD]) for trial in finished[first:]]
 
 
-def read_trial(trial: FrozenTrial) -> StudyTrial:
-    """Return a finished trial of Optuna's as ours."""
-    if trial.state != TrialState.COMPLETE:
-        return StudyTrial(trial.number, None, trial.user_attrs.get(REFUSED, ""))
-    return StudyTrial(trial.number, CodesignPoint.from_dict(trial.user_attrs[POINT]))
+class Front:
+    """Pareto-optimal designs of the trials so far.
 
+    Parameters
+    ----------
+    objectives : sequence of str
+        Figures to minimise.
 
-def feasible_points(trials: Sequence[StudyTrial]) -> dict[str, tuple[int, CodesignPoint]]:
-    """Return the feasible designs, as predicted, by digest, each with the number of its first trial."""
-    points: dict[str, tuple[int, CodesignPoint]] = {}
-    for trial in trials:
-        if trial.point is not None and trial.point.feasible:
-            points.setdefault(trial.point.digest, (trial.number, trial.point))
-    return points
+    Attributes
+    ----------
+    costs : float64 [designs, objectives]
+        Costs of each design.
+    trials, places : int64 [designs]
+        Place of its trial among those that were added, and its own place there.
+    """
 
+    def __init__(self, objectives: Sequence[str]) -> None:
+        self.objectives = tuple(objectives)
+        self.costs: Floats64 = np.zeros((0, len(self.objectives)))
+        self.trials: Integers64 = np.zeros(0, dtype=np.int64)
+        self.places: Integers64 = np.zeros(0, dtype=np.int64)
+        self._added = 0
 
-def costs_of(points: Sequence[CodesignPoint], objectives: Sequence[str]) -> Floats64:
-    """Return the figures of points, [points, objectives]."""
-    costs = [[point.figures[name] for name in objectives] for point in points]
-    return np.array(costs, dtype=np.float64).reshape(len(points), len(objectives))
+    def __len__(self) -> int:
+        return len(self.costs)
+
+    @classmethod
+    def of(cls, trials: Sequence[StudyTrial], objectives: Sequence[str]) -> Front:
+        """Return the front of some trials."""
+        front = cls(objectives)
+        for trial in trials:
+            front.add(trial.designs)
+        return front
+
+    def add(self, designs: DesignTable) -> Integers64:
+        """Add the designs of a trial; return the places of those that are on the front now."""
+        number = self._added
+        self._added += 1
+        if not len(designs):
+            return np.zeros(0, dtype=np.int64)
+        costs = designs.costs(self.objectives)
+        new = np.flatnonzero(self.new(costs))
+        together = np.concatenate([self.costs, costs[new]])
+        kept = non_dominated(together)
+        self.costs = together[kept]
+        self.trials = np.concatenate([self.trials, np.full(len(new), number)])[kept]
+        self.places = np.concatenate([self.places, new])[kept]
+        return new
+
+    def new(self, costs: Floats64) -> Booleans:
+        """Mark the rows of costs that no design of the front, nor another row, dominates or equals before it."""
+        together = np.concatenate([self.costs, costs])
+        _, first = np.unique(together, axis=0, return_index=True)
+        kept = np.zeros(len(together), dtype=np.bool_)
+        kept[first[non_dominated(together[first])]] = True
+        return kept[len(self.costs) :]
 
 
 def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.Table:
     """Return TRIAL_COLUMNS: all trials, with the hypervolume after each."""
-    points = [point for _, point in feasible_points(trials).values()]
-    volume = Hypervolume(CostBox.around(objectives, costs_of(points, objectives))) if points else None
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    share = 0.0
+    whole = Front.of(trials, objectives)
+    volume = Hypervolume(CostBox.around(objectives, whole.costs)) if len(whole) else None
+    front, rows = Front(objectives), []
     for trial in trials:
-        point = trial.point
-        digest = "" if point is None else point.digest
-        if point is not None and point.feasible and digest not in seen and volume is not None:
-            share = volume.add([point.figures[name] for name in objectives])
+        members = front.add(trial.designs)
+        if volume is not None and len(members):
+            volume.add(trial.designs.costs(objectives)[members])
         rows.append(
             {
                 "trial": trial.number,
-                "digest": digest,
+                "choices": json.dumps(plain_choices(trial.choices)),
                 "refused": trial.refused,
-                "feasible": point is not None and point.feasible,
-                "repeats": bool(digest) and digest in seen,
-                **(_NO_FIGURES if point is None else {name: point.figures.get(name) for name in FIGURES}),
-                "design": "" if point is None else json.dumps(_design_of(point)),
-                "hypervolume": share,
+                "arrays": trial.tried,
+                "members": len(members),
+                **{f"least_{name}": trial.least.get(name) for name in FIGURES},
+                "hypervolume": 0.0 if volume is None else volume.share,
             }
         )
-        seen.add(digest)
     return table_of(TRIAL_COLUMNS, rows)
 
 
-def _design_of(point: CodesignPoint) -> dict[str, Any]:
-    return {name: value for name, value in point.to_dict().items() if name in ("array", "row_assignment", "choices")}
+def designs_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.Table:
+    """Return DESIGN_COLUMNS: the predicted front of all trials, by trial; nothing is measured."""
+    front = Front.of(trials, objectives)
+    places = sorted(zip(front.trials.tolist(), front.places.tolist(), strict=True))
+    rows = [design_row(trials[at].number, trials[at].point(place), {}) for at, place in places]
+    return table_of(DESIGN_COLUMNS, rows)

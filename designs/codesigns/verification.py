@@ -30,14 +30,16 @@ from compress.training.distillation import Batch, distil
 from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
 from designs.codesigns.layer_costs import MeasuredCosts, layer_rows
-from designs.codesigns.point import CodesignPoint
+from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.problem import CodesignProblem, all_figures
 from designs.codesigns.trained_network import TrainedNetwork
 from sim import FixedPoint, simulate_network
 from sim.config import Precision
+from sim.number_formats import formats_of_plain
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 from traces.files.atomic_file import write_atomically
+from traces.shell.progress import Progress
 
 FineTune = Callable[[torch.nn.Module, Stage], object]
 _INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
@@ -45,11 +47,14 @@ _MACS = 4e8
 LOSS_LEVEL = 0.9
 """Confidence level of the interval of a measured loss."""
 _BATCH, _TEMPERATURE, _RATE = 125, 2.0, 3e-4
+_SHARED = ("lost", "measured_loss", "accuracy", "test_accuracy", "overflows", "saturated_activations")
 _Outputs = dict[str, Floats]
 
 
 class Verification:
     """Measurement of the designs of one problem; each result is kept in a folder, beside its container.
+
+    The designs of one compression and precision share what is lost: the network runs once for all of them.
 
     Parameters
     ----------
@@ -78,20 +83,13 @@ class Verification:
         self._judged = judged
         self._simulated = self.network.graph_inputs(judged, range(int(min(_INPUTS, max(2, _MACS // macs)))))
 
-    @property
-    def num_inputs(self) -> int:
-        """Inputs that a design runs: those that it is judged on, and the test inputs."""
-        return len(self._inputs) + (0 if self.network.test is None else len(self.network.inputs(self.network.test)))
-
-    def __call__(self, point: CodesignPoint, after_input: Callable[[], object] = lambda: None) -> dict[str, Any]:
+    def __call__(self, point: CodesignPoint) -> dict[str, Any]:
         """Measure a design, unless the folder has its record.
 
         Parameters
         ----------
         point : CodesignPoint
             The design.
-        after_input : callable, optional
-            Called after each input that runs in fixed point, which takes much longer than in floating point.
 
         Returns
         -------
@@ -106,55 +104,95 @@ class Verification:
             If the record cannot be written.
         """
         record = self.folder / f"{point.digest}.json"
-        try:
-            earlier: dict[str, Any] = json.loads(record.read_text())
-            current = earlier["fine_tune"] == self._tuning and "overflows" in earlier
-            if current and self.container(point).exists():
-                return earlier
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # it was not measured, or the record is damaged
-        measured = self._measured(point, after_input)
+        earlier = self._record(record)
+        if earlier is not None:
+            return earlier
+        measured = self._measured(point)
         write_atomically(record, json.dumps(measured, indent=1).encode())
+        self._runs.update([self._shared(point.digest, measured)])
         return measured
 
     def container(self, point: CodesignPoint) -> Path:
         """Return the file of a design's compressed network."""
         return self.folder / f"{point.digest}.dc"
 
-    def _measured(self, point: CodesignPoint, after_input: Callable[[], object]) -> dict[str, Any]:
+    def _record(self, path: Path) -> dict[str, Any] | None:
+        """Return a record of this version and tuning that is whole, beside its container; None otherwise."""
+        try:
+            record: dict[str, Any] = json.loads(path.read_text())
+            if record["fine_tune"] == self._tuning and "overflows" in record and path.with_suffix(".dc").exists():
+                return record
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # it was not measured, or the record is damaged
+        return None
+
+    @cached_property
+    def _runs(self) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
+        """Digest of a measured design of each compression and precision, and what all such designs share."""
+        found = [(path.stem, self._record(path)) for path in sorted(self.folder.glob("*.json"))]
+        return dict(self._shared(digest, record) for digest, record in found if record is not None)
+
+    @staticmethod
+    def _shared(digest: str, record: Mapping[str, Any]) -> tuple[tuple[str, str], tuple[str, dict[str, Any]]]:
+        """Return the compression and precision of a record, its digest, and what all such designs share."""
+        key = json.dumps(record["choices"]), record["array"]["precision"]
+        return key, (digest, {name: record[name] for name in (*_SHARED, "number_formats")})
+
+    def _measured(self, point: CodesignPoint) -> dict[str, Any]:
         analysis, search = self.problem.analysis, self.problem.search
-        model = self._compressed(point)
-        model.save(self.container(point))
         precision = point.design.array.precision
-        formats = analysis.arithmetic.formats(model, precision)
-        run = _Run(analysis.arithmetic, analysis.planner, model, precision, formats, after_input)
-        outputs, overflows, saturated = run(self._judged)
-        outputs = self._loss.read(outputs)
+        digest, known = self._runs.get((json.dumps(plain_choices(point.choices)), precision), ("", None))
+        model = self._compressed(point) if known is None else CompressedModel.load(self.folder / f"{digest}.dc")
+        model.save(self.container(point))
+        if known is None:
+            formats = analysis.arithmetic.formats(model, precision)
+            shared = self._run(model, precision, formats)
+        else:
+            formats = formats_of_plain(known["number_formats"])
+            shared = {name: known[name] for name in _SHARED}
         cost = ArrayCost(model, self._simulated, None, search.sampling_error, _INPUTS)
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
         costs = cost.figures(layers, point.design, search.fit_srams)
         measured_costs, lacking = self._simulate(model, cost, costs, formats)
-        losses = self._loss.by_input(self._before, outputs, self._labels)
-        lost = float(losses.mean())
-        measured_loss = interval(losses[self._not_analysed], LOSS_LEVEL, shares=self._loss.of_answers)
-        figures = all_figures(analysis.loss, lost, costs, float(model.size_bytes))
+        figures = all_figures(analysis.loss, shared["lost"], costs, float(model.size_bytes))
         figures |= {"latency_us": measured_costs.latency_us, "energy_nj": measured_costs.energy_nj}
-        excesses = self.problem.excesses(figures, bool(costs.lacking or lacking), costs.design)
+        excesses = self.problem.excesses(figures, bool(costs.lacking or lacking), costs.design.array)
         measured = CodesignPoint(costs.design, point.choices, figures, excesses, formats)
-        others = {
-            "accuracy": self._accuracy(outputs),
-            "test_accuracy": self._test_accuracy(run),
-            "overflows": overflows,
-            "saturated_activations": saturated,
+        others = shared | {
             "output_difference": measured_costs.output_difference,
             "fine_tune": self._tuning,
             "predicted_loss": analysis.predict(point.choices, precision).loss_interval,
-            "measured_loss": [measured_loss.low, measured_loss.high],
         }
         predicted = analysis.array_cost.figures(analysis.layers(point.choices), point.design, search.fit_srams)
         candidates = {name: analysis.candidate(name, each) for name, each in point.choices.items()}
         rows = layer_rows(candidates, cost, predicted, measured_costs, model.size_report.layers)
         return measured.to_dict() | others | {"layers": rows}
+
+    def _run(self, model: CompressedModel, precision: Precision, formats: Mapping[str, FixedPoint]) -> dict[str, Any]:
+        """Return what the designs of one compression and precision share: what is lost, and the accuracies."""
+        analysis = self.problem.analysis
+        with Progress("running the compressed network", "inputs", self._num_inputs) as progress:
+            after_input = progress.advance if precision != "float" else lambda: None
+            run = _Run(analysis.arithmetic, analysis.planner, model, precision, formats, after_input)
+            outputs, overflows, saturated = run(self._judged)
+            outputs = self._loss.read(outputs)
+            losses = self._loss.by_input(self._before, outputs, self._labels)
+            measured_loss = interval(losses[self._not_analysed], LOSS_LEVEL, shares=self._loss.of_answers)
+            shared = {
+                "lost": float(losses.mean()),
+                "measured_loss": [measured_loss.low, measured_loss.high],
+                "accuracy": self._accuracy(outputs),
+                "test_accuracy": self._test_accuracy(run),
+                "overflows": overflows,
+                "saturated_activations": saturated,
+            }
+            progress.advance(self._num_inputs - progress.done)
+        return shared
+
+    @property
+    def _num_inputs(self) -> int:
+        """Inputs that a compression runs: those that it is judged on, and the test inputs."""
+        return len(self._inputs) + (0 if self.network.test is None else len(self.network.inputs(self.network.test)))
 
     def _simulate(
         self, model: CompressedModel, cost: ArrayCost, costs: ArrayFigures, formats: Mapping[str, FixedPoint]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+from typing import Any
 
 import pyarrow as pa
 
 from designs.design import Design
+from sim.array_table import ArrayOrTable
+from sim.columns import bit_length, larger
 from sim.cost.sram import POINTER_BANKS
 from sim.cost.timing import timed
 from sim.network_schedule import ScheduledNetwork, smallest_image
@@ -72,19 +74,31 @@ def fitted_network(design: Design, network: ScheduledNetwork) -> Design:
 
 def _with_srams(design: Design, lines: int, entries: int, pointers: int, activations: int) -> Design:
     """Return the design with SRAMs for so many lines, entries, pointers and activations of a PE."""
-    array = design.array
-    pointer_bits = entries.bit_length()
-    tabulated_bits = 1 << (array.line_bits - 1).bit_length()
-    bank_bytes = _whole_kib(-(-pointers // POINTER_BANKS) * pointer_bits / 8)
-    smallest = dataclasses.replace(
-        array,
-        sparse_matrix_bytes=max(_whole_kib(lines * array.line_bits / 8), _LEAST_LINES * tabulated_bits // 8),
-        pointer_bits=pointer_bits,
-        pointer_bytes=POINTER_BANKS * bank_bytes,
-        activation_bytes=_whole_kib(activations * array.activation_bits / 8),
-    )
+    srams = fitted_srams(design.array, lines, entries, pointers, activations)
+    smallest = dataclasses.replace(design.array, **{name: int(value) for name, value in srams.items()})
     return dataclasses.replace(design, array=timed(smallest))
 
 
-def _whole_kib(num_bytes: float) -> int:
-    return math.ceil(num_bytes / KIB) * KIB
+def fitted_srams(array: ArrayOrTable, lines: Any, entries: Any, pointers: Any, activations: Any) -> dict[str, Any]:
+    """Return the smallest SRAMs of an array, or of each array of a table, by the names of fields of `ArrayConfig`.
+
+    Parameters
+    ----------
+    array : ArrayConfig or ArrayTable
+        The array, or a table of arrays.
+    lines, entries, pointers, activations : int or int64 [arrays]
+        What the SRAMs of a PE hold. Sizes are rounded as in `fitted`.
+    """
+    pointer_bits = bit_length(entries)
+    tabulated_bits = 1 << bit_length(array.line_bits - 1)
+    bank_bytes = _whole_kib(-(-pointers // POINTER_BANKS) * pointer_bits)
+    return {
+        "sparse_matrix_bytes": larger(_whole_kib(lines * array.line_bits), _LEAST_LINES * tabulated_bits // 8),
+        "pointer_bits": pointer_bits,
+        "pointer_bytes": POINTER_BANKS * bank_bytes,
+        "activation_bytes": _whole_kib(activations * array.activation_bits),
+    }
+
+
+def _whole_kib(bits: Any) -> Any:
+    return -(-bits // (8 * KIB)) * KIB
