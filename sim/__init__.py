@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sim.array import count, count_all, simulate
+from sim.array_table import ArrayTable
 from sim.batch import BatchResult, BatchRun, CountsPerInput, simulate_batch
 from sim.config import ArrayConfig
 from sim.cost.area import area_mm2
@@ -39,6 +40,7 @@ __all__ = [
     "CYCLE_CLASSES",
     "ENERGY_PRESETS",
     "ArrayConfig",
+    "ArrayTable",
     "BatchResult",
     "BatchRun",
     "ClockWarning",

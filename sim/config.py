@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field, fields
-from typing import Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -15,6 +15,8 @@ BlockAxis = Literal["columns", "rows"]
 NODES_NM = (22, 32, 45, 65)
 Precision = Literal["float", "fixed-32", "fixed-16", "fixed-8"]
 
+Whole = TypeVar("Whole")  # a whole number, or a column of them
+
 SHORTEST_PIPELINE_CYCLES = 5  # an entry is looked up, decoded, multiplied, added and written, in a cycle each
 
 
@@ -23,8 +25,41 @@ def _described(unit: str, description: str, details: str = "") -> dict[str, str]
     return {"unit": unit, "description": description, "details": details}
 
 
+def activation_bits_of(precision: str) -> int:
+    """Return the bits of an activation in this precision; the paper's 16 also for floating point."""
+    return 16 if precision == "float" else int(precision.removeprefix("fixed-"))
+
+
+class DerivedParameters(Generic[Whole]):
+    """Parameters that follow from those of one array, or of each array of a table (`sim.array_table`)."""
+
+    @property
+    def entry_bits(self: Any) -> Whole:
+        """Bits of one stored entry, a code and a gap."""
+        found: Whole = self.weight_bits + self.index_bits
+        return found
+
+    @property
+    def entries_per_line(self: Any) -> Whole:
+        """Whole entries in a line of the sparse-matrix SRAM; the bits left over are unused."""
+        found: Whole = self.line_bits // self.entry_bits
+        return found
+
+    @property
+    def max_gap(self: Any) -> Whole:
+        """Rows that a padding entry advances by, one more than the longest gap of an entry."""
+        found: Whole = 1 << self.index_bits
+        return found
+
+    @property
+    def queue_depth(self: Any) -> Whole:
+        """Columns that fit into an activation queue."""
+        found: Whole = self.queue_slots - 1
+        return found
+
+
 @dataclass(frozen=True)
-class ArrayConfig:
+class ArrayConfig(DerivedParameters[int]):
     """Parameters of one array of processing elements (PEs); the defaults are the design point of the EIE paper.
 
     The metadata of each field hold its unit and its description. Use `dataclasses.replace` to get a changed array.
@@ -166,29 +201,9 @@ class ArrayConfig:
         object.__setattr__(self, name, int(value))
 
     @property
-    def entry_bits(self) -> int:
-        """Bits of one stored entry, a code and a gap."""
-        return self.weight_bits + self.index_bits
-
-    @property
-    def entries_per_line(self) -> int:
-        """Whole entries in a line of the sparse-matrix SRAM; the bits left over are unused."""
-        return self.line_bits // self.entry_bits
-
-    @property
-    def max_gap(self) -> int:
-        """Rows that a padding entry advances by, one more than the longest gap of an entry."""
-        return int(2**self.index_bits)
-
-    @property
-    def queue_depth(self) -> int:
-        """Columns that fit into an activation queue."""
-        return self.queue_slots - 1
-
-    @property
     def activation_bits(self) -> int:
         """Bits of an activation, a shared weight and an accumulator; the paper's 16 also for floating point."""
-        return 16 if self.precision == "float" else int(self.precision.removeprefix("fixed-"))
+        return activation_bits_of(self.precision)
 
 
 def _documented(config: type[ArrayConfig]) -> str:

@@ -1,7 +1,8 @@
 """Flip-flops, gates and wires of the blocks of an array, as functions of its parameters.
 
 The counts are those of the array in SystemVerilog (`sim.rtl.synthesis`), as formulas in its widths; a test compares
-them with its synthesis. Storage is clocked only in a cycle that writes it, all other flip-flops in every cycle.
+them with its synthesis. They are numbers for one array, and arrays [arrays] for a table. Storage is clocked only in a
+cycle that writes it, all other flip-flops in every cycle.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
-from sim.config import SHORTEST_PIPELINE_CYCLES, ArrayConfig
+from sim.array_table import ArrayOrTable
+from sim.columns import by_value, square_root, where
+from sim.config import SHORTEST_PIPELINE_CYCLES
 
 PAPER_BITS = 16  # of an activation, a shared weight and an accumulator
 COLUMN_INDEX_BITS = 16
@@ -24,23 +29,23 @@ class BlockCells:
 
     Attributes
     ----------
-    flip_flops : float
+    flip_flops : float, or array [arrays]
         Flip-flops that are clocked in every cycle.
-    storage_bits : float
+    storage_bits : float, or array [arrays]
         Flip-flops that are clocked only when they are written.
-    gates : float
+    gates : float, or array [arrays]
         Gates of two inputs without those of multiplier, adder and divider.
     """
 
-    flip_flops: float
-    storage_bits: float
-    gates: float
+    flip_flops: Any
+    storage_bits: Any
+    gates: Any
 
 
-def pe_cells(config: ArrayConfig) -> Mapping[str, BlockCells]:
+def pe_cells(config: ArrayOrTable) -> Mapping[str, BlockCells]:
     """Return the cells of each block of one PE, without its SRAMs; the blocks are those of the paper's Table II."""
     bits, pointer_bits = config.activation_bits, config.pointer_bits
-    position_bits = math.ceil(math.log2(config.queue_slots))
+    position_bits = by_value(_address_bits, config.queue_slots)
     slot_bits = bits + COLUMN_INDEX_BITS
     further_stages = config.pipeline_cycles - SHORTEST_PIPELINE_CYCLES
     stage_bits = bits + config.entry_bits + 2  # activation, entry, start of a column, presence
@@ -50,36 +55,40 @@ def pe_cells(config: ArrayConfig) -> Mapping[str, BlockCells]:
         "sparse-matrix read": BlockCells(
             2 * bits + 37 + further_stages * stage_bits, config.line_bits, 15 + 2.8 * config.line_bits
         ),
-        "arithmetic": BlockCells(2.6 * bits + 35, 0 if codebook_is_sram(config) else codebook_bits(config), 0),
+        "arithmetic": BlockCells(2.6 * bits + 35, where(codebook_is_sram(config), 0, codebook_bits(config)), 0),
         "activation read and write": BlockCells(2 * bits + 11, REGISTER_FILE_WORDS * bits, 150 + 4.2 * bits),
     }
 
 
-def broadcast_flip_flops(config: ArrayConfig) -> int:
+def _address_bits(words: int) -> int:
+    return math.ceil(math.log2(words))
+
+
+def broadcast_flip_flops(config: ArrayOrTable) -> Any:
     """Return the flip-flops of a broadcast of several cycles: a register for four PEs, pops and credits of each PE."""
-    if config.broadcast_cycles == 1:
-        return 0
     registers = -(-config.num_pes // NODE_INPUTS) * (config.activation_bits + COLUMN_INDEX_BITS)
-    credits = config.num_pes * math.ceil(math.log2(config.queue_slots))
-    return (config.broadcast_cycles - 1) * (registers + config.num_pes) + credits
+    credits = config.num_pes * by_value(_address_bits, config.queue_slots)
+    flip_flops = (config.broadcast_cycles - 1) * (registers + config.num_pes) + credits
+    return where(config.broadcast_cycles == 1, 0, flip_flops)
 
 
-def codebook_bits(config: ArrayConfig) -> int:
+def codebook_bits(config: ArrayOrTable) -> Any:
     """Return the bits of a PE's codebook."""
-    return int(2**config.weight_bits) * config.activation_bits
+    return (1 << config.weight_bits) * config.activation_bits
 
 
-def codebook_is_sram(config: ArrayConfig) -> bool:
+def codebook_is_sram(config: ArrayOrTable) -> Any:
     """Return True if the codebook is as large as the smallest SRAM of the tables; smaller ones are flip-flops."""
     return codebook_bits(config) >= 512 * 8
 
 
-def needs_divider(config: ArrayConfig) -> bool:
+def needs_divider(config: ArrayOrTable) -> Any:
     """Return True if the entries of a line are no power of two: an address then has no bit field for the place."""
     entries = config.entries_per_line
     return entries & (entries - 1) != 0
 
 
+@cache
 def num_lnzd_units(num_pes: int) -> int:
     """Return the number of leading non-zero detection units: a tree of 4-input nodes over the PEs (21 for 64)."""
     units = 0
@@ -90,6 +99,7 @@ def num_lnzd_units(num_pes: int) -> int:
     return max(units, 1)
 
 
+@cache
 def tree_levels(num_pes: int) -> int:
     """Return the levels of the scan's tree over the PEs (3 for 64)."""
     levels, nodes = 1, num_pes
@@ -99,12 +109,12 @@ def tree_levels(num_pes: int) -> int:
     return levels
 
 
-def tree_mm(num_pes: int, pe_mm2: float) -> float:
+def tree_mm(num_pes: Any, pe_mm2: Any) -> Any:
     """Return the length in mm of all wires of an H-tree over square PEs of this area."""
-    side = math.sqrt(num_pes)
-    return 1.5 * math.sqrt(pe_mm2) * side * (side - 1)
+    side = square_root(num_pes)
+    return 1.5 * square_root(pe_mm2) * side * (side - 1)
 
 
-def longest_path_mm(num_pes: int, pe_mm2: float) -> float:
+def longest_path_mm(num_pes: Any, pe_mm2: Any) -> Any:
     """Return the length in mm of the path from the middle of the array to its farthest PE, along the H-tree."""
-    return math.sqrt(pe_mm2) * (math.sqrt(num_pes) - 1)
+    return square_root(pe_mm2) * (square_root(num_pes) - 1)

@@ -192,13 +192,11 @@ class Constants:
                 raise InputError(f"a constant must be one of {', '.join(CONSTANTS)}; found {name!r}")
             if not (value > 0 and math.isfinite(value)):
                 raise InputError(f"constant {name} must be a positive number; found {value}")
-        self._values = {name: constant.value for name, constant in CONSTANTS.items()} | dict(changed)
+        values = {name: constant.value for name, constant in CONSTANTS.items()} | dict(changed)
+        vars(self).update({name: float(value) for name, value in values.items()})
 
     def __getattr__(self, name: str) -> float:
-        try:
-            return float(self.__dict__["_values"][name])
-        except KeyError:
-            raise AttributeError(name) from None
+        raise AttributeError(name)  # attributes are those that __init__ sets
 
 
 NOMINAL = Constants()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from sim.array_table import ArrayOrTable, ArrayTable
+from sim.columns import by_value, where
 from sim.config import ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.blocks import (
@@ -119,6 +123,8 @@ class Energy:
 class EventEnergies:
     """Energy of each event in pJ; those of a PE but for broadcast, scan, clock and DRAM, which are those of the array.
 
+    Those of a table are arrays [arrays].
+
     Attributes
     ----------
     column_queued_pj : float
@@ -145,23 +151,23 @@ class EventEnergies:
         A line, and a pointer, into their SRAMs.
     """
 
-    column_queued_pj: float
-    pointer_pair_pj: float
-    line_read_pj: float
-    entry_pj: float
-    accumulator_pj: float
-    leakage_mw: float
-    column_broadcast_pj: float
-    scan_pj_per_cycle: float
-    clock_pj_per_cycle: float
-    dram_standby_mw: float
-    activation_read_pj: float
-    activation_stored_pj: float
-    line_write_pj: float
-    pointer_stored_pj: float
+    column_queued_pj: Any
+    pointer_pair_pj: Any
+    line_read_pj: Any
+    entry_pj: Any
+    accumulator_pj: Any
+    leakage_mw: Any
+    column_broadcast_pj: Any
+    scan_pj_per_cycle: Any
+    clock_pj_per_cycle: Any
+    dram_standby_mw: Any
+    activation_read_pj: Any
+    activation_stored_pj: Any
+    line_write_pj: Any
+    pointer_stored_pj: Any
 
 
-def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
+def eie(config: ArrayOrTable, constants: Constants = NOMINAL) -> EventEnergies:
     """Return the energies of an array: SRAMs from their tables, the rest from cells and `sim.cost.constants`.
 
     Notes
@@ -171,28 +177,26 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
     otherwise it takes the share of its clock gates. Energies are those at the nominal voltage of the node, whatever the
     clock.
     """
-    logic = NODES[config.node_nm]
+    logic_energy = by_value(_logic_energy, config.node_nm)
     bits, slot_bits = config.activation_bits, config.activation_bits + COLUMN_INDEX_BITS
     pointer_bank, sparse_matrix = pointer_bank_sram(config, constants), sparse_matrix_sram(config, constants)
     activations = activation_sram(config, constants)
     leakage_mw = sum(leakage_mw_by_module(config, constants).values())
-    written_pj_per_bit = logic.energy * constants.flip_flop_clock_fj / 1e3
+    written_pj_per_bit = logic_energy * constants.flip_flop_clock_fj / 1e3
 
-    def read_pj(words: int, word_bits: int) -> float:
-        return logic.energy * constants.register_file_pj_per_bit * word_bits * words / _FILE_WORDS
+    def read_pj(words: Any, word_bits: Any) -> Any:
+        return logic_energy * constants.register_file_pj_per_bit * word_bits * words / _FILE_WORDS
 
-    if codebook_is_sram(config):
-        decode_pj = codebook_sram(config, constants).read_pj
-    else:
-        decode_pj = read_pj(2**config.weight_bits, bits)
-    entry_pj = decode_pj + logic.energy * (
-        constants.multiply_pj * MULTIPLY_PJ[bits] / MULTIPLY_PJ[PAPER_BITS]
-        + constants.add_pj * ADD_PJ[bits] / ADD_PJ[PAPER_BITS]
+    in_flip_flops_pj = read_pj(1 << config.weight_bits, bits)
+    decode_pj = where(codebook_is_sram(config), codebook_sram(config, constants).read_pj, in_flip_flops_pj)
+    entry_pj = decode_pj + logic_energy * (
+        constants.multiply_pj * by_value(MULTIPLY_PJ.__getitem__, bits) / MULTIPLY_PJ[PAPER_BITS]
+        + constants.add_pj * by_value(ADD_PJ.__getitem__, bits) / ADD_PJ[PAPER_BITS]
     )
-    if needs_divider(config):
-        entry_pj += logic.energy * constants.divider_pj * config.pointer_bits / PAPER_BITS
+    divider_pj = logic_energy * constants.divider_pj * config.pointer_bits / PAPER_BITS
+    entry_pj = entry_pj + where(needs_divider(config), divider_pj, 0.0)
     wires_mm = tree_mm(config.num_pes, area_mm2(config, constants) / config.num_pes)
-    wire = logic.wire_energy * wires_mm
+    wire = by_value(_wire_energy, config.node_nm) * wires_mm
     return EventEnergies(
         column_queued_pj=slot_bits * written_pj_per_bit + read_pj(config.queue_slots, slot_bits),
         pointer_pair_pj=POINTER_BANKS * pointer_bank.read_pj,
@@ -201,11 +205,11 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
         accumulator_pj=2 * read_pj(_FILE_WORDS, bits),
         leakage_mw=leakage_mw,
         column_broadcast_pj=slot_bits * constants.wire_pj_per_bit_mm * wire,
-        scan_pj_per_cycle=num_lnzd_units(config.num_pes) * constants.lnzd_unit_pj * logic.energy,
+        scan_pj_per_cycle=by_value(num_lnzd_units, config.num_pes) * constants.lnzd_unit_pj * logic_energy,
         clock_pj_per_cycle=config.num_pes * sum(clock_pj_by_module(config, constants).values())
         + broadcast_flip_flops(config) * written_pj_per_bit
         + constants.clock_wire_pj_per_mm * wire,
-        dram_standby_mw=constants.dram_standby_mw if config.memory_mode in ("passes", "streamed") else 0.0,
+        dram_standby_mw=by_value(_loads_weights, config.memory_mode) * constants.dram_standby_mw,
         activation_read_pj=activations.read_pj,
         activation_stored_pj=activations.write_pj,
         line_write_pj=sparse_matrix.write_pj,
@@ -213,21 +217,37 @@ def eie(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
     )
 
 
-def clock_pj_by_module(config: ArrayConfig, constants: Constants = NOMINAL) -> dict[str, float]:
-    """Return the energy of a cycle of the clock in each module of a PE in pJ, without writes of its storage."""
-    flip_flop_pj = NODES[config.node_nm].energy * constants.flip_flop_clock_fj / 1e3
+def _logic_energy(node_nm: int) -> float:
+    return NODES[node_nm].energy
+
+
+def _wire_energy(node_nm: int) -> float:
+    return NODES[node_nm].wire_energy
+
+
+def _loads_weights(memory_mode: str) -> float:
+    """Return 1 if the array loads weights from DRAM, and 0 otherwise."""
+    return 1.0 if memory_mode in ("passes", "streamed") else 0.0
+
+
+def clock_pj_by_module(config: ArrayOrTable, constants: Constants = NOMINAL) -> dict[str, Any]:
+    """Return the energy of a cycle of the clock in each module of a PE in pJ, without writes of its storage.
+
+    Each is a float, or an array [arrays]; so are the leakages of `leakage_mw_by_module`.
+    """
+    flip_flop_pj = by_value(_logic_energy, config.node_nm) * constants.flip_flop_clock_fj / 1e3
     return {
         name: flip_flop_pj * (cells.flip_flops + constants.gated_share * cells.storage_bits)
         for name, cells in pe_cells(config).items()
     }
 
 
-def leakage_mw_by_module(config: ArrayConfig, constants: Constants = NOMINAL) -> dict[str, float]:
+def leakage_mw_by_module(config: ArrayOrTable, constants: Constants = NOMINAL) -> dict[str, Any]:
     """Return the leakage of the SRAMs in each module of a PE in mW."""
     return {
         "pointer read": POINTER_BANKS * pointer_bank_sram(config, constants).leakage_mw,
         "sparse-matrix read": sparse_matrix_sram(config, constants).leakage_mw,
-        "arithmetic": codebook_sram(config, constants).leakage_mw if codebook_is_sram(config) else 0.0,
+        "arithmetic": codebook_sram(config, constants).leakage_mw,
         "activation read and write": activation_sram(config, constants).leakage_mw,
     }
 
@@ -264,24 +284,25 @@ def module_mw(config: ArrayConfig, energies_pj: Mapping[str, float], cycles: flo
     }
 
 
-def horowitz_45nm(config: ArrayConfig, constants: Constants = NOMINAL) -> EventEnergies:
+def horowitz_45nm(config: ArrayOrTable, constants: Constants = NOMINAL) -> EventEnergies:
     """Return the energies of Table I alone: an SRAM costs 5 pJ per 32 bits; no leakage, clock, wires or calibration.
 
-    Raises InputError for another node than 45 nm.
+    Raises InputError for another node than 45 nm, also of a single array of a table.
     """
-    if config.node_nm != 45:
-        raise InputError(f"preset horowitz-45nm needs node_nm=45; found {config.node_nm}; use preset eie")
+    if np.any(config.node_nm != 45):
+        other_nm = np.setdiff1d(config.node_nm, 45)[0]
+        raise InputError(f"preset horowitz-45nm needs node_nm=45; found {other_nm}; use preset eie")
     bits, slot_bits = config.activation_bits, config.activation_bits + COLUMN_INDEX_BITS
     bit_pj = constants.register_file_pj_per_bit
     return EventEnergies(
         column_queued_pj=2 * slot_bits * bit_pj,
         pointer_pair_pj=POINTER_BANKS * config.pointer_bits * SRAM_READ_PJ_PER_BIT,
         line_read_pj=config.line_bits * SRAM_READ_PJ_PER_BIT,
-        entry_pj=bits * bit_pj + MULTIPLY_PJ[bits] + ADD_PJ[bits],
+        entry_pj=bits * bit_pj + by_value(MULTIPLY_PJ.__getitem__, bits) + by_value(ADD_PJ.__getitem__, bits),
         accumulator_pj=2 * bits * bit_pj,
         leakage_mw=0.0,
         column_broadcast_pj=0.0,
-        scan_pj_per_cycle=num_lnzd_units(config.num_pes) * constants.lnzd_unit_pj,
+        scan_pj_per_cycle=by_value(num_lnzd_units, config.num_pes) * constants.lnzd_unit_pj,
         clock_pj_per_cycle=0.0,
         dram_standby_mw=0.0,
         activation_read_pj=bits * SRAM_READ_PJ_PER_BIT,
@@ -292,22 +313,40 @@ def horowitz_45nm(config: ArrayConfig, constants: Constants = NOMINAL) -> EventE
 
 
 DEFAULT_PRESET = "eie"
-#: Energies of events by name, each a function of the array.
-ENERGY_PRESETS: Mapping[str, Callable[[ArrayConfig, Constants], EventEnergies]] = MappingProxyType(
+#: Energies of events by name, each a function of the array, or of a table of arrays.
+ENERGY_PRESETS: Mapping[str, Callable[[ArrayOrTable, Constants], EventEnergies]] = MappingProxyType(
     {DEFAULT_PRESET: eie, "horowitz-45nm": horowitz_45nm}
 )
 
 
-@lru_cache(maxsize=4096)
-def event_energies(config: ArrayConfig, preset: str = DEFAULT_PRESET, constants: Constants = NOMINAL) -> EventEnergies:
-    """Return the energies of a preset; raise InputError if there is no such one or an SRAM is outside the tables."""
+def event_energies(config: ArrayOrTable, preset: str = DEFAULT_PRESET, constants: Constants = NOMINAL) -> EventEnergies:
+    """Return the energies of a preset; raise InputError if there is no such one or an SRAM is outside the tables.
+
+    Energies of a table are arrays [arrays], and nan for an array of which an SRAM is outside the tables.
+    """
+    if isinstance(config, ArrayTable):
+        return _energies_of_table(config, preset, constants)
+    return _kept_energies(config, preset, constants)
+
+
+def _energies_of_table(table: ArrayTable, preset: str, constants: Constants) -> EventEnergies:
+    """Return the energies of all arrays, each an array, and none of an array with an SRAM outside the tables."""
+    found = _energies(table, preset, constants)
+    known = ~np.isnan(found.column_broadcast_pj)  # in preset eie it follows from the area, of which all SRAMs are part
+    return EventEnergies(*(table.filled(np.where(known, value, np.nan)) for value in astuple(found)))
+
+
+def _energies(config: ArrayOrTable, preset: str, constants: Constants) -> EventEnergies:
     if preset not in ENERGY_PRESETS:
         raise InputError(f"preset must be one of {', '.join(ENERGY_PRESETS)}; found {preset!r}")
     return ENERGY_PRESETS[preset](config, constants)
 
 
+_kept_energies = lru_cache(maxsize=4096)(_energies)
+
+
 def block_energies(
-    config: ArrayConfig,
+    config: ArrayOrTable,
     cycles: Count,
     pointer_reads: Count,
     line_reads: Count,
@@ -320,6 +359,8 @@ def block_energies(
 ) -> dict[str, Any]:
     """Return the energy of counted events in pJ, by the fields of `Energy`; counts may be arrays of one shape.
 
+    Counts of a table of arrays are arrays [arrays], or are broadcast against them, and so are the energies, which are
+    nan for an array of which an SRAM is outside the tables.
     `pointer_reads` are pairs, one for each column that a PE takes. `processed_entries` include padding: it is decoded
     and multiplied like any entry, but not written. A byte from or to DRAM costs the same in both presets (Table I:
     640 pJ for 32 bits); an array that loads weights from DRAM pays its standby, too. Raises InputError if there is no

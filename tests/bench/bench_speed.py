@@ -14,8 +14,9 @@ import pytest
 import scipy.sparse
 
 from designs.experiments.benchmark import benchmark_sources
-from sim import ArrayConfig, count, count_all, pack, simulate, simulate_batch
+from sim import ArrayConfig, ArrayTable, area_mm2, count, count_all, pack, simulate, simulate_batch, timed
 from sim.array import prepare
+from sim.cost.energy import event_energies
 from sim.engine import Run
 from tests.sim.test_machine import assert_same
 from traces.shell.command_line import data_folder
@@ -95,6 +96,46 @@ def test_design_points_one_by_one(benchmark: Benchmark, alex8: tuple[Any, Any]) 
     together = count_all(*alex8, DESIGN_POINTS)
     alone = benchmark.pedantic(lambda: [count(*alex8, point) for point in DESIGN_POINTS], rounds=5)
     assert [point.cycles for point in alone] == [point.cycles for point in together]
+
+
+MANY = 20_000
+COSTED = f"areas, timed cycles and event energies of {MANY:,} arrays"
+
+
+@pytest.mark.benchmark(group=COSTED)
+def test_costs_of_a_table(benchmark: Benchmark) -> None:
+    areas, energies = _costs(_drawn_table())
+    alone, energies_alone = _costs(_drawn_table().array(7))
+    assert (areas[7], energies[7]) == (alone, energies_alone)
+    benchmark.pedantic(_costs, setup=lambda: ((_drawn_table(),), {}), rounds=20)  # a table keeps figures of its SRAMs
+
+
+@pytest.mark.benchmark(group=COSTED)
+def test_costs_of_arrays_one_by_one(benchmark: Benchmark) -> None:
+    table = _drawn_table()
+    arrays = [table.array(place) for place in range(MANY)]
+    benchmark.pedantic(lambda: [_costs(array) for array in arrays], rounds=3)
+
+
+def _drawn_table() -> ArrayTable:
+    draw = np.random.default_rng(0)
+    return ArrayTable(
+        num_pes=draw.integers(1, 257, MANY),
+        queue_slots=draw.choice([4, 8, 16, 32], MANY),
+        line_bits=draw.choice([32, 64, 128, 256], MANY),
+        weight_bits=draw.integers(2, 6, MANY),
+        index_bits=draw.integers(2, 6, MANY),
+        clock_mhz=draw.choice([200, 400, 800], MANY),
+        sparse_matrix_bytes=1024 * draw.integers(1, 129, MANY),
+        pointer_bytes=2048 * draw.integers(1, 17, MANY),
+        pointer_bits=draw.integers(8, 18, MANY),
+        activation_bytes=1024 * draw.integers(1, 33, MANY),
+    )
+
+
+def _costs(arrays: ArrayConfig | ArrayTable) -> tuple[Any, Any]:
+    deep: Any = timed(arrays)
+    return area_mm2(deep), event_energies(deep).entry_pj
 
 
 TICKED = f"{ALEX8}: the engine beside the tick machine it equals"
