@@ -6,7 +6,7 @@ The width of the codes is no axis of the grid: an array has the narrowest codes 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -59,10 +59,6 @@ class ArrayBlock:
         pairs = zip(self.columns["index_bits"].tolist(), self.columns["row_assignment"].tolist(), strict=True)
         return np.array([places[pair] for pair in pairs], dtype=np.int64)
 
-    def take(self, places: Integers64) -> ArrayBlock:
-        """Return some of the arrays; `first` means nothing then."""
-        return ArrayBlock(self.num_pes, {name: values[places] for name, values in self.columns.items()}, self.first)
-
 
 class ArrayGrid:
     """Grid of all arrays of a space.
@@ -114,10 +110,28 @@ class ArrayGrid:
             ArrayBlock(num_pes, columns, number * size) for number, num_pes in enumerate(self.values["num_pes"])
         )
 
-    def lines(self, index_bits: Sequence[int], widths: Sequence[int]) -> tuple[int, ...]:
-        """Return the numbers of entries in a line of any array with these gaps and codes, each once, in order."""
+    def places(self, hardware: Mapping[str, Numbers]) -> Integers64:
+        """Return the places of arrays in the grid, [arrays], by their columns; the width of the codes does not matter.
+
+        Columns that were fitted or derived, and so are no axis of the grid, do not matter either.
+        """
+        names = ["num_pes", *(name for name in HARDWARE if name not in _BLOCK_AXES)]
+        place: Integers64 = np.zeros(len(hardware["num_pes"]), dtype=np.int64)
+        for name in names:
+            values = self.values[name]
+            number = {value: at for at, value in enumerate(values)}
+            axis = 0 if len(values) == 1 else np.array([number[value] for value in hardware[name].tolist()])
+            place = place * len(values) + axis
+        return place
+
+    @cached_property
+    def entries_per_line(self) -> tuple[int, ...]:
+        """Numbers of entries in a line of any array, each once, in order."""
         found = {
-            line // (width + gap) for line in self.values["line_bits"] for width in widths for gap in index_bits
+            line // (width + gap)
+            for line in self.values["line_bits"]
+            for width in self.values["weight_bits"]
+            for gap in self.values["index_bits"]
         }
         return tuple(sorted(found - {0}))
 

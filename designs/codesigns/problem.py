@@ -20,7 +20,9 @@ from designs.codesigns.arithmetic import CALIBRATION_INPUTS, fixed_precisions
 from designs.codesigns.array_cost import ArrayFigures
 from designs.codesigns.array_grid import listed
 from designs.codesigns.compressions import MEASURED_INPUTS, CompressionAnalysis, LayerOptions
+from designs.codesigns.enumeration import Enumeration
 from designs.codesigns.point import CodesignPoint, design_digest
+from designs.codesigns.proposals import CompressionSpace
 from designs.codesigns.search import FIGURES, LOSSES, Figure, Search, figure_of
 from designs.design import HARDWARE, Design
 from designs.hypervolume import LOGARITHMIC
@@ -119,8 +121,9 @@ class CodesignProblem:
         bound = self.search.most_loss
         if bound is None:
             return float(self.analysis.limits[-1])
-        least = sum(min(each.change for each in of_layer) for of_layer in self.options.candidates)
-        most = sum(max(each.change for each in of_layer) for of_layer in self.options.candidates)
+        widest = max(self.space.hardware_parameters()["weight_bits"].values or ())
+        held = [[each for each in of if each.choice.weight_bits <= widest] for of in self.options.candidates]
+        least, most = (sum(end((each.change for each in of), default=0.0) for of in held) for end in (min, max))
         changes = np.geomspace(max(least, 1e-300), max(most, 2e-300), _CHANGES)
         precisions = self.space.hardware_parameters()["precision"].values or ()
         within = [
@@ -129,6 +132,23 @@ class CodesignProblem:
             if any(self.analysis.loss_predictions[each].loss(float(change)) <= bound for each in precisions)
         ]
         return max(within, default=least)
+
+    @cached_property
+    def compressions(self) -> CompressionSpace:
+        """All compressions that may keep the bound on the loss; raises InputError if there are none."""
+        search = self.search
+        return CompressionSpace(
+            self.options.names,
+            self.options.candidates,
+            tuple(self.enumeration.grid.values["weight_bits"]),
+            self.most_change,
+            "file_bytes" in (*search.objectives, *search.bounds),
+        )
+
+    @cached_property
+    def enumeration(self) -> Enumeration:
+        """All arrays of the space, for any compression; raises InputError if they are too many."""
+        return Enumeration(self)
 
     @property
     def loss_figure(self) -> Figure:
