@@ -215,8 +215,8 @@ def count_kept_lines(
 ) -> np.int64:
     """Count the columns of each PE whose first line is the line read last, which is not read again.
 
-    `first_lines` and `last_lines` are those of `number_lines`; `held` and `kept` have their type, [num_pes]. Entries lie
-    in the order of the columns, so the line read last has the largest number so far.
+    `first_lines` and `last_lines` are those of `number_lines`; `held` and `kept` have their type, [PEs]. Entries lie in
+    the order of the columns, so the line read last has the largest number so far.
     """
     number = held.dtype.type
     zero, one = number(0), number(1)
