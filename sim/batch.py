@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,7 +16,7 @@ from sim.fixed_point import FixedPoint, Operands, operands
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats32, Floats64, Integers64, Numbers
+from traces.arrays import Floats32, Floats64, Integers, Integers64, Numbers
 
 _CountsByName = dict[str, Integers64]
 _OF_BLOCKS = (  # the same for each input
@@ -239,8 +240,8 @@ class BatchRun:
     """One packed layer with many inputs, to be counted on every array that its SRAM images fit.
 
     The timing for each queue and length of a broadcast, and the line reads for each line, are computed once, so that a
-    further array costs next to nothing. The memory grows with inputs x (timings + lines). `sim.engine.Run` is the same
-    for one input.
+    further array costs next to nothing; `whole` computes those of many arrays at once. The memory grows with inputs x
+    (timings + lines). `sim.engine.Run` is the same for one input.
 
     Parameters
     ----------
@@ -271,10 +272,7 @@ class BatchRun:
         self.precision = config.precision
         inputs = checked_inputs(packed.layer, activations)
         self.operands = operands(packed.layer, inputs, config, number_format)
-        self._padding: dict[int, Integers64] = {}
-        self._images: dict[int, tuple[Any, ...]] = {}  # without PEs that hold no entry
-        self._by_timing: dict[tuple[int, int, int], _CountsByName] = {}
-        self._by_line: dict[tuple[int, int], Integers64] = {}
+        self._blocks: dict[int, _BlockCounts] = {}
 
     def counts(self, config: ArrayConfig) -> CountsPerInput:
         """Count every input on one array, in blocks if its memories are too small.
@@ -304,51 +302,149 @@ class BatchRun:
             saturated_activations=self.operands.saturated_activations,
         )
 
+    def whole(self, timings: Sequence[tuple[int, int]], lines: Sequence[int]) -> WholeCounts:
+        """Count every input on several arrays that run the layer in one block; what is missing is counted in one pass.
+
+        Parameters
+        ----------
+        timings : sequence of (int, int)
+            `queue_slots` and `broadcast_cycles` of the arrays.
+        lines : sequence of int
+            Entries of a line of the arrays.
+
+        Returns
+        -------
+        WholeCounts
+            Counts of each timing and of each line.
+        """
+        block = self._block(Block(self.packed, slice(None), slice(None)))
+        pairs = [(queue_slots - 1, broadcast_cycles) for queue_slots, broadcast_cycles in timings]
+        block.count(pairs, lines)
+        edges = [block.timing(*pair)["last_active_edge"] for pair in pairs]
+        reads = [block.line_reads[entries_per_line] for entries_per_line in lines]
+        none = np.zeros((0, len(self.operands.activations)), dtype=np.int64)
+        return WholeCounts(
+            broadcasts=block.counts["broadcasts"],
+            processed_entries=block.counts["processed_entries"],
+            processed_padding=block.counts["processed_padding"],
+            cycles_without_pipeline=1 + np.stack(edges) if edges else none,
+            line_reads=np.stack(reads) if reads else none,
+        )
+
     def _of_block(self, block: Block, config: ArrayConfig) -> _CountsByName:
         """Return cycles and counters of one block, int64 [inputs] each."""
-        key = id(block.packed)  # `packed` keeps it alive
-        depth = min(config.queue_depth, len(block.packed.entry_counts))
-        timing, line = (key, depth, config.broadcast_cycles), (key, config.entries_per_line)
-        if timing not in self._by_timing or line not in self._by_line:
-            counts = self._count(block, depth, config.broadcast_cycles - 1, config.entries_per_line)
-            self._by_line[line] = counts.pop("line_reads")
-            self._by_timing[timing] = counts
-        counts = {**self._by_timing[timing], "line_reads": self._by_line[line]}
+        counted, pair = self._block(block), (config.queue_depth, config.broadcast_cycles)
+        counted.count([pair], [config.entries_per_line])
+        counts = {**counted.counts, **counted.timing(*pair), "line_reads": counted.line_reads[config.entries_per_line]}
         counts["cycles"] = 1 + counts.pop("last_active_edge") + config.pipeline_cycles
         return counts
 
-    def _count(self, block: Block, depth: int, wire_registers: int, entries_per_line: int) -> _CountsByName:
+    def _block(self, block: Block) -> _BlockCounts:
+        key = id(block.packed)  # `packed` keeps it alive
+        if key not in self._blocks:
+            self._blocks[key] = _BlockCounts(block.packed, block.operands(self.operands))
+        return self._blocks[key]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WholeCounts:
+    """Counts of a layer with many inputs on arrays that run it in one block, all int64.
+
+    Attributes
+    ----------
+    broadcasts, processed_entries, processed_padding : numpy.ndarray
+        As in `CountsPerInput`, the same on all these arrays, [inputs].
+    cycles_without_pipeline : numpy.ndarray
+        Cycles of each timing, without the `pipeline_cycles` that an array adds, [timings, inputs].
+    line_reads : numpy.ndarray
+        Lines read by arrays of each line, [lines, inputs].
+    """
+
+    broadcasts: Integers64
+    processed_entries: Integers64
+    processed_padding: Integers64
+    cycles_without_pipeline: Integers64
+    line_reads: Integers64
+
+
+class _BlockCounts:
+    """Counts of one block with many inputs; each timing and each line is counted once.
+
+    Attributes
+    ----------
+    counts : dict
+        Counts that depend on neither, int64 [inputs]; empty before the first `count`.
+    line_reads : dict
+        Line reads by the entries of a line, int64 [inputs].
+    """
+
+    def __init__(self, packed: PackedLayer, numbers: Operands) -> None:
+        self._packed, self._operands = packed, numbers
+        self.counts: _CountsByName = {}
+        self.line_reads: dict[int, Integers64] = {}
+        self._by_timing: dict[tuple[int, int], _CountsByName] = {}
+        self._padding = packed.padding_counts.sum(axis=1, dtype=np.int64)
+        holding = packed.stored_per_pe != 0
+        self._images: tuple[Any, ...] = packed.entry_counts, packed.pointers
+        if not holding.all():  # PEs that hold no entry
+            self._images = tuple(np.ascontiguousarray(image[:, holding]) for image in self._images)
+
+    def timing(self, queue_depth: int, broadcast_cycles: int) -> _CountsByName:
+        """Return last_active_edge and blocked_cycles of a timing that was counted, int64 [inputs]."""
+        return self._by_timing[self._key(queue_depth, broadcast_cycles)]
+
+    def count(self, timings: Sequence[tuple[int, int]], lines: Sequence[int]) -> None:
+        """Count what was not counted yet; `timings` are queue depth and broadcast cycles, `lines` entries of a line."""
         from sim.engine import lag_type
         from sim.engine_kernels import count_inputs
 
-        packed, numbers = block.packed, block.operands(self.operands)
-        if id(packed) not in self._padding:
-            self._padding[id(packed)] = packed.padding_counts.sum(axis=1, dtype=np.int64)
-            holding = packed.pointers[-1] != 0
-            images: tuple[Any, ...] = packed.entry_counts, packed.pointers
-            if not holding.all():
-                images = tuple(np.ascontiguousarray(image[:, holding]) for image in images)
-            self._images[id(packed)] = images
-        entry_counts, pointers = self._images[id(packed)]
-        counts = np.zeros((len(numbers.activations), 7), dtype=np.int64)
-        count_inputs(
-            numbers.activations,
-            packed.num_pes,
-            packed.layer.bias is not None,
-            numbers.one,
-            entry_counts,
-            pointers,
-            self._padding[id(packed)],
-            depth,
-            wire_registers,
-            np.zeros(entry_counts.shape[1], dtype=lag_type(depth, packed.most_entries)),
-            entries_per_line,
-            counts,
-        )
-        names = (
-            "last_active_edge broadcasts bubble_cycles blocked_cycles processed_entries processed_padding line_reads"
-        )
-        return {name: np.ascontiguousarray(values) for name, values in zip(names.split(), counts.T, strict=True)}
+        timings = [key for key in dict.fromkeys(self._key(*each) for each in timings) if key not in self._by_timing]
+        lines = [each for each in dict.fromkeys(lines) if each not in self.line_reads]
+        by_type: dict[type[np.unsignedinteger[Any]], list[tuple[int, int]]] = {}
+        for key in timings:
+            by_type.setdefault(lag_type(key[0], self._packed.most_entries), []).append(key)
+        if not by_type and (lines or not self.counts):
+            by_type[np.uint8] = []
+        entry_counts, pointers = self._images
+        inputs = len(self._operands.activations)
+        for lags, of_type in by_type.items():
+            counts = np.zeros((inputs, 4), dtype=np.int64)
+            edges = np.empty((len(of_type), 2, inputs), dtype=np.int64)
+            line_reads = np.empty((len(lines), inputs), dtype=np.int64)
+            count_inputs(
+                self._operands.activations,
+                self._packed.num_pes,
+                self._packed.layer.bias is not None,
+                self._operands.one,
+                entry_counts,
+                pointers,
+                self._padding,
+                np.array([(depth, cycles - 1) for depth, cycles in of_type], dtype=np.int64).reshape(-1, 2),
+                np.empty(entry_counts.shape[1], dtype=lags),
+                np.array(lines, dtype=np.int64),
+                *self._line_numbers(),
+                counts,
+                edges,
+                line_reads,
+            )
+            names = ["broadcasts", "bubble_cycles", "processed_entries", "processed_padding"]
+            self.counts = dict(zip(names, np.ascontiguousarray(counts.T), strict=True))
+            self._by_timing |= {
+                key: dict(zip(("last_active_edge", "blocked_cycles"), of_key, strict=True))
+                for key, of_key in zip(of_type, edges, strict=True)
+            }
+            self.line_reads |= dict(zip(lines, line_reads, strict=True))
+            lines = []
+
+    def _line_numbers(self) -> tuple[Integers, Integers]:
+        """Return room for the first and the last line of each column, of the narrowest type."""
+        shape, most = self._images[0].shape, int(self._packed.stored_per_pe.max())
+        number = np.uint16 if most + 1 < 2**16 else np.uint32
+        return np.empty(shape, dtype=number), np.empty(shape, dtype=number)
+
+    def _key(self, queue_depth: int, broadcast_cycles: int) -> tuple[int, int]:
+        """Return the timing; a longer queue than there are columns is never full."""
+        return min(queue_depth, len(self._packed.entry_counts)), broadcast_cycles
 
 
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:

@@ -7,6 +7,8 @@ import numpy as np
 from traces.arrays import Integers, Numbers
 from traces.kernel_cache import kernel
 
+INPUTS_AT_ONCE = 256  # whose scans are kept while their lines are counted
+
 
 @kernel
 def scan(
@@ -184,6 +186,54 @@ def count_line_reads(pointers: Integers, columns: Integers, entries_per_line: in
 
 
 @kernel
+def number_lines(
+    pointers: Integers, entries_per_line: int, first_lines: Integers, last_lines: Integers, spans: Integers
+) -> None:
+    """Give the lines of each column in each PE a number, from 1 on, for inputs that share them.
+
+    Fills `first_lines`, the largest number of the type without entries, `last_lines`, 0 without entries, and the lines
+    of all PEs that each column spans, `spans` int64 [columns].
+    """
+    number = first_lines.dtype.type
+    no_line = np.int64(np.iinfo(first_lines.dtype).max)
+    lines_per_entry = 1.0 / entries_per_line  # exact as in `count_line_reads`
+    for column in range(first_lines.shape[0]):
+        span = np.int64(0)
+        for pe in range(first_lines.shape[1]):
+            begin, end = pointers[column, pe], pointers[column + 1, pe]
+            first = np.int32((begin + 0.5) * lines_per_entry) + np.int32(1)
+            last = np.int32((end - 0.5) * lines_per_entry) + np.int32(1)
+            first_lines[column, pe] = number(first if end > begin else no_line)
+            last_lines[column, pe] = number(last if end > begin else 0)
+            span += last - first + 1 if end > begin else 0
+        spans[column] = span
+
+
+@kernel
+def count_kept_lines(
+    first_lines: Integers, last_lines: Integers, columns: Integers, held: Integers, kept: Integers
+) -> np.int64:
+    """Count the columns of each PE whose first line is the line read last, which is not read again.
+
+    `first_lines` and `last_lines` are those of `number_lines`; `held` and `kept` have their type, [PEs]. Entries lie in
+    the order of the columns, so the line read last has the largest number so far.
+    """
+    number = held.dtype.type
+    zero, one = number(0), number(1)
+    held[:] = 0  # no line has this number
+    kept[:] = 0
+    for j in range(columns.shape[0]):
+        column = np.uint64(columns[j])
+        for pe in range(held.shape[0]):
+            kept[pe] = number(kept[pe] + (one if first_lines[column, pe] == held[pe] else zero))
+            held[pe] = max(held[pe], last_lines[column, pe])
+    total = np.int64(0)
+    for pe in range(kept.shape[0]):
+        total += kept[pe]
+    return total
+
+
+@kernel
 def sum_counts(counts: Integers, columns: Integers, totals: Integers) -> None:
     """Add up `counts` [columns, num_pes] over the broadcast columns; `totals` int64 [num_pes], zeros."""
     sums = np.zeros(totals.shape[0], dtype=np.int32)
@@ -258,56 +308,92 @@ def count_inputs(
     entry_counts: Integers,
     pointers: Integers,
     padding: Integers,
-    queue_depth: int,
-    wire_registers: int,
+    timings: Integers,
     lags: Integers,
-    entries_per_line: int,
+    entries_per_line: Integers,
+    first_lines: Integers,
+    last_lines: Integers,
     counts: Integers,
+    edges: Integers,
+    line_reads: Integers,
 ) -> None:
-    """Count many inputs; `padding` is [columns], and the other arguments are those of the kernels above.
+    """Count many inputs for several queues and lines; each input is scanned once.
 
     PEs without any entry may be left out of `entry_counts`, `pointers` and `lags`: they never wait, block or finish.
-    `num_pes` counts them, too.
-    The results are the columns of `counts`, zeros int64 [inputs, 7]: last active edge, broadcasts, bubble cycles,
-    blocked cycles, processed entries, padding among them, line reads.
+
+    Parameters
+    ----------
+    activations, num_pes, has_bias, one
+        As in `scan`, of all inputs, [inputs, columns]; `num_pes` counts the PEs that are left out, too.
+    entry_counts, pointers, lags : numpy.ndarray
+        As in the kernels above.
+    padding : numpy.ndarray
+        Padding entries of each column in all PEs, [columns].
+    timings : numpy.ndarray
+        Queue depth and wire registers of each timing, int64 [timings, 2].
+    entries_per_line : numpy.ndarray
+        Entries of each line, int64 [lines].
+    first_lines, last_lines : numpy.ndarray
+        Room for the numbers of lines [columns, PEs], of an unsigned type that holds more than the entries of a PE.
+    counts : numpy.ndarray
+        Zeros, int64 [inputs, 4]. Result: broadcasts, bubble cycles, processed entries, padding among them.
+    edges : numpy.ndarray
+        int64 [timings, 2, inputs]. Result: last active edge, and blocked cycles.
+    line_reads : numpy.ndarray
+        int64 [lines, inputs]. Result: lines that all PEs read.
     """
+    num_inputs, room = activations.shape[0], activations.shape[1] + 2
     lanes = entry_counts.shape[1]
-    room = activations.shape[1] + 2
-    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    held, kept = np.empty(lanes, dtype=first_lines.dtype), np.empty(lanes, dtype=first_lines.dtype)
+    at_once = min(num_inputs, INPUTS_AT_ONCE)
+    columns, bubbles = np.empty((at_once, room), dtype=np.int32), np.empty(room, dtype=np.int32)
+    broadcasts = np.empty(at_once, dtype=np.int64)
     values = np.empty(room, dtype=activations.dtype)
-    latest_pops = np.empty(queue_depth + room, dtype=np.int32)
-    finish_edges, line_reads = np.empty(lanes, dtype=np.int64), np.empty(lanes, dtype=np.int64)
+    longest = 1
+    for timing in range(timings.shape[0]):
+        longest = max(longest, timings[timing, 0])
+    latest_pops = np.empty(longest + room, dtype=np.int32)
+    finish_edges = np.empty(lanes, dtype=np.int64)
+    spans = np.empty(entry_counts.shape[0], dtype=np.int64)
     entries = np.zeros(entry_counts.shape[0], dtype=np.int64)
     for column in range(entries.shape[0]):
         for pe in range(lanes):
             entries[column] += entry_counts[column, pe]
-    for i in range(activations.shape[0]):
-        broadcasts, trailing = scan(activations[i], num_pes, has_bias, one, columns, values, bubbles)
-        sent = columns[:broadcasts]
-        lags[:] = 0
-        finish_edges[:] = 0
-        line_reads[:] = 0
-        counts[i, 0], counts[i, 3] = queue_recurrence(
-            entry_counts,
-            sent,
-            bubbles,
-            trailing,
-            min(queue_depth, max(1, broadcasts)),
-            wire_registers,
-            pointers[-1],
-            lags,
-            finish_edges,
-            latest_pops,
-        )
-        count_line_reads(pointers, sent, entries_per_line, line_reads)
-        counts[i, 1] = broadcasts
-        counts[i, 2] = trailing
-        for j in range(broadcasts):
-            counts[i, 2] += bubbles[j]
-            counts[i, 4] += entries[sent[j]]
-            counts[i, 5] += padding[sent[j]]
-        for pe in range(lanes):
-            counts[i, 6] += line_reads[pe]
+    for begin in range(0, num_inputs, at_once):
+        end = min(begin + at_once, num_inputs)
+        for i in range(begin, end):
+            sent, trailing = scan(activations[i], num_pes, has_bias, one, columns[i - begin], values, bubbles)
+            broadcasts[i - begin] = sent
+            counts[i, 0] = sent
+            counts[i, 1] = trailing
+            for j in range(sent):
+                column = columns[i - begin, j]
+                counts[i, 1] += bubbles[j]
+                counts[i, 2] += entries[column]
+                counts[i, 3] += padding[column]
+            for timing in range(timings.shape[0]):
+                lags[:] = 0
+                finish_edges[:] = 0
+                edges[timing, 0, i], edges[timing, 1, i] = queue_recurrence(
+                    entry_counts,
+                    columns[i - begin, :sent],
+                    bubbles,
+                    trailing,
+                    min(timings[timing, 0], max(1, sent)),
+                    timings[timing, 1],
+                    pointers[-1],
+                    lags,
+                    finish_edges,
+                    latest_pops,
+                )
+        for line in range(entries_per_line.shape[0]):
+            number_lines(pointers, entries_per_line[line], first_lines, last_lines, spans)
+            for i in range(begin, end):
+                sent_columns = columns[i - begin, : broadcasts[i - begin]]
+                reads = -count_kept_lines(first_lines, last_lines, sent_columns, held, kept)
+                for j in range(sent_columns.shape[0]):
+                    reads += spans[np.uint64(sent_columns[j])]
+                line_reads[line, i] = reads
 
 
 @kernel

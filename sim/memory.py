@@ -110,10 +110,18 @@ class Image(NamedTuple):
 
 def image_of(packed: PackedLayer, config: ArrayConfig) -> Image:
     """Return the room that one packed matrix takes."""
+    return images_of(packed, [config.entries_per_line])[0]
+
+
+def images_of(packed: PackedLayer, entries_per_line: Sequence[int]) -> list[Image]:
+    """Return the room that one packed matrix takes with lines of so many entries."""
     entries = packed.stored_per_pe.astype(np.int64)
-    lines = -(-entries // config.entries_per_line)
-    pointers = len(packed.pointers)
-    return Image(int(lines.max()), pointers, int(entries.max()), int(lines.sum()), pointers * config.num_pes)
+    lines = -(-entries // np.array(entries_per_line)[:, np.newaxis])
+    pointers, fullest = len(packed.pointers), int(entries.max())
+    return [
+        Image(int(most), pointers, fullest, int(total), pointers * packed.num_pes)
+        for most, total in zip(lines.max(axis=1), lines.sum(axis=1), strict=True)
+    ]
 
 
 def weight_capacity(config: ArrayConfig) -> Image:

@@ -83,7 +83,7 @@ class ScheduledLayer:
     @classmethod
     def of_groups(cls, name: str, groups: Sequence[PackedLayer], config: ArrayConfig) -> ScheduledLayer:
         """Return the layer of some packed groups."""
-        image = _sum([image_of(group, config) for group in groups])
+        image = sum_of_images([image_of(group, config) for group in groups])
         return cls(name, groups[0].layer.rows, groups[0].layer.columns, len(groups), image)
 
     def fits(self, config: ArrayConfig) -> bool:
@@ -134,7 +134,7 @@ class ScheduledNetwork:
     @cached_property
     def image(self) -> Image:
         """Room that all weights take together."""
-        return _sum([layer.image for layer in self.layers])
+        return sum_of_images([layer.image for layer in self.layers])
 
 
 def network_shortfalls(network: ScheduledNetwork, config: ArrayConfig) -> tuple[Shortfall, ...]:
@@ -233,7 +233,7 @@ def _visits(network: ScheduledNetwork, kept: set[int], config: ArrayConfig) -> l
 
 def _together(network: ScheduledNetwork, first: int, second: int, config: ArrayConfig) -> bool:
     """Return True if two layers fit the SRAMs at once."""
-    return not weight_shortfalls(_sum([network.layers[first].image, network.layers[second].image]), config)
+    return not weight_shortfalls(sum_of_images([network.layers[first].image, network.layers[second].image]), config)
 
 
 def smallest_image(network: ScheduledNetwork, config: ArrayConfig) -> Image:
@@ -259,7 +259,9 @@ def _region(network: ScheduledNetwork, kept: set[int], buffers: int) -> Image:
     loaded = [call.layer for call in network.calls if call.layer not in kept]
     order = [number for number, _ in itertools.groupby(loaded)]
     places = range(max(1, len(order) - buffers + 1))
-    sums = [_sum([network.layers[number].image for number in order[place : place + buffers]]) for place in places]
+    sums = [
+        sum_of_images([network.layers[number].image for number in order[place : place + buffers]]) for place in places
+    ]
     return Image(*(max(each[kind] for each in sums) for kind in range(len(Image._fields))))
 
 
@@ -274,13 +276,13 @@ def _kept(network: ScheduledNetwork, config: ArrayConfig) -> set[int]:
     for number in sorted(range(len(reloaded)), key=lambda each: -reloaded[each]):
         more = kept | {number}
         region = Image(*map(min, _region(network, more, buffers_of(config)), capacity))  # of a pair beyond it, all
-        held = _sum([region, *(network.layers[each].image for each in more)])
+        held = sum_of_images([region, *(network.layers[each].image for each in more)])
         if not weight_shortfalls(held, config):
             kept = more
     return kept
 
 
-def _sum(images: Sequence[Image]) -> Image:
+def sum_of_images(images: Sequence[Image]) -> Image:
     """Return the room of images together; each matrix begins with an even pointer if it is one of several."""
     if len(images) == 1:
         return images[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ import numpy as np
 
 from compress.networks import is_module, open_network
 from compress.weight_files.network_parameters import computed_weights, network_products
-from designs.codesigns.product_runs import ProductRuns, RecordedVectors
+from designs.codesigns.layer_counts import CountedLayer, CountsGrid, LayerCounts, LayerCountsStore
+from designs.codesigns.product_runs import ProductMatrices, ProductRuns, RecordedVectors
 from designs.design import Design, Packing
 from designs.sweeps.evaluation import COUNTS, NETWORK_CYCLES, energies_pj, network_counts, network_of
 from designs.sweeps.fitting import fitted_network
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 _RECORDED_BYTES = 2**28  # of all vectors together
 _FEWEST_RECORDED = 1024
-_KEPT_RUNS = 400
+_KEPT_BYTES = 2**29  # of packed layers with their vectors
 RECORDED_INPUTS = 8
 _CYCLES = [COUNTS.index(name) for name in NETWORK_CYCLES]
 
@@ -64,7 +65,8 @@ class ArrayFigures:
     counts : array [layers, counts]
         COUNTS per input.
     errors : array [layers]
-        Bound on the relative error of the mean cycles and energy of each layer, at a confidence level of 95 %.
+        Bound on the relative error of the mean cycles and energy of each layer, at a confidence level of 95 %: that of
+        the counts that both follow from (`ProductRuns`).
     energies_pj : array [blocks, layers]
         Energy of each block per input, in pJ.
     """
@@ -100,11 +102,14 @@ class ArrayCost:
         with these widths.
     largest_error : float
         Largest relative error of each layer's mean cycles and energy, at a confidence level of 95 %. A sample of its
-        vectors is doubled until the error is smaller (`designs.sweeps.recorded.sampled`); 0 for all vectors.
+        vectors is doubled until the error is smaller, once for each choice and packing (`ProductRuns`); 0 for all
+        vectors.
     most_inputs : int
         Largest number of inputs to record, the first ones.
     units : sequence of WeightUnit, optional
         Compressed layers of the network, if they are not those that a plan of it has.
+    counts : LayerCountsStore, optional
+        Store of `layer_counts`; by default one in memory.
 
     Attributes
     ----------
@@ -128,8 +133,10 @@ class ArrayCost:
         largest_error: float = LARGEST_ERROR,
         most_inputs: int = RECORDED_INPUTS,
         units: Sequence[WeightUnit] | None = None,
+        counts: LayerCountsStore | None = None,
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
+        self._store = LayerCountsStore() if counts is None else counts
         if self.array.precision != "float":
             raise InputError(
                 f"a plan measures its loss in floating point, so the array of its costs must have precision='float'; "
@@ -165,6 +172,7 @@ class ArrayCost:
         recorded = self.network.record(feeds, max(_FEWEST_RECORDED, _RECORDED_BYTES // vector_bytes))
         self._recorded = {name: RecordedVectors(each.vectors, each.per_input, total) for name, each in recorded.items()}
         self._runs: OrderedDict[Hashable, tuple[ProductRuns, ...]] = OrderedDict()
+        self._run_bytes: dict[Hashable, int] = {}
 
     @property
     def layer_names(self) -> tuple[str, ...]:
@@ -285,10 +293,52 @@ class ArrayCost:
                     (run.on(alone[product])[1] for product, run in zip(names, of_layer, strict=True)), default=0.0
                 )
                 begin = end
+        self._trim(len(runs))
         energies = energies_pj(array, counts)
         latency_us = float(counts[:, _CYCLES].sum()) / array.clock_mhz
         energy_nj = float(energies.sum()) / 1e3
         return ArrayFigures(design, latency_us, energy_nj, area_mm2(array), exceeded, runs, counts, errors, energies)
+
+    def layer_counts(self, name: str, chosen: ChosenLayer, grid: CountsGrid) -> LayerCounts:
+        """Return the counts of a compressed layer on all arrays of a grid, on which it stays in the SRAMs.
+
+        Counts are kept in the store that was given, by the digest of what they depend on: which weights are zero, and
+        the vectors that enter. A layer with another codebook and the same zeros, or a larger grid, counts only what is
+        new.
+
+        Parameters
+        ----------
+        name : str
+            Name of the layer.
+        chosen : ChosenLayer
+            The compressed layer.
+        grid : CountsGrid
+            Packings, queues, broadcasts and lines.
+
+        Raises
+        ------
+        InputError
+            If the layer is not the network's, or a file of the store cannot be written.
+        """
+        products = self._products_of(chosen.layer)
+        stored = self._stored[name].stored(chosen.layer)
+        numbers = {product.name: number for number, product in enumerate(products)}
+        calls = [(place, *call) for place, call in enumerate(self._execution.calls) if call[0] in numbers]
+        totals: Counter[str] = Counter()
+        for _, product, vectors in calls:
+            totals[product] += vectors
+        counted = CountedLayer(
+            [
+                (array_matrices(product, stored, self._bias_of(product)), self._recorded[product.name])
+                for product in products
+            ],
+            [
+                (place, numbers[product], vectors * self._recorded[product].per_input / totals[product])
+                for place, product, vectors in calls
+            ],
+            self._largest_error,
+        )
+        return self._store.counts(counted, grid)
 
     def _by_product(self, runs: Mapping[str, Sequence[ProductRuns]]) -> dict[str, ProductRuns]:
         """Return the runs of each product of some layers, by the product's name."""
@@ -302,10 +352,21 @@ class ArrayCost:
         key = (name, chosen.key, packing)
         if key not in self._runs:
             self._runs[key] = self._packed(name, chosen.layer, packing)
-            while len(self._runs) > _KEPT_RUNS:
-                self._runs.popitem(last=False)
+            self._run_bytes[key] = sum(run.num_bytes for run in self._runs[key])
         self._runs.move_to_end(key)
         return self._runs[key]
+
+    def _trim(self, number: int) -> None:
+        """Remove the runs used least recently while all together are too large; the last `number` ones stay.
+
+        The size of those that were used last has changed with their samples.
+        """
+        for key in list(self._runs)[-number:]:
+            self._run_bytes[key] = sum(run.num_bytes for run in self._runs[key])
+        total = sum(self._run_bytes.values())
+        while total > _KEPT_BYTES and len(self._runs) > number:
+            key, _ = self._runs.popitem(last=False)
+            total -= self._run_bytes.pop(key)
 
     def _packed(self, name: str, layer: CompressedLayer, packing: Packing) -> tuple[ProductRuns, ...]:
         """Return the products of a layer, packed."""
@@ -313,7 +374,8 @@ class ArrayCost:
         for product in self._products_of(layer):
             stored = self._stored[name].stored(layer)
             matrices = array_matrices(product, stored, self._bias_of(product))
-            runs.append(ProductRuns(matrices, self._recorded[product.name], packing, self._largest_error))
+            products = ProductMatrices(matrices, self._recorded[product.name])
+            runs.append(ProductRuns(products, packing, self._largest_error))
         return tuple(runs)
 
     def _bias_of(self, product: NetworkLayer) -> Numbers | None:

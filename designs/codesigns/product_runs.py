@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from designs.design import Packing
-from designs.sweeps.evaluation import Counted, LayerRuns, counted
-from designs.sweeps.packings import packed_images
-from designs.sweeps.recorded import FEWEST_VECTORS, sampled
+from designs.sweeps.evaluation import Counted, LayerRuns, call_cycles, counted, per_input
+from designs.sweeps.recorded import FEWEST_VECTORS, VectorSample, sampled
 from designs.sweeps.recording import joined_groups
-from designs.sweeps.workload import Workload, WorkloadLayer
-from sim import ArrayConfig
+from designs.sweeps.workload import WorkloadLayer
+from sim import ArrayConfig, BatchRun, PackedLayer, pack
+from sim.batch import WholeCounts
+from sim.config import Precision
 from sim.network_schedule import ScheduledLayer
+from sim.row_assignment import assign_rows
 from traces import CompressedLayer
 from traces.arrays import Floats32, Floats64, Integers64
+
+_SAMPLED_TIMINGS = ((2, 1), (64, 1))  # queue slots and broadcast cycles
+_SAMPLED_LINES = (1, 8)  # entries
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,66 +55,123 @@ class RecordedVectors:
         """Share of the vectors in which each column is not zero, [groups, columns]."""
         return np.asarray((self.vectors != 0).mean(axis=1), dtype=np.float64)
 
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the vectors and of what they stand for."""
+        digest = hashlib.sha256(f"{self.vectors.shape} {self.per_input} {self.inputs}\0".encode())
+        digest.update(np.ascontiguousarray(self.vectors).data)
+        return digest.hexdigest()
+
     def at(self, places: Integers64) -> Floats32:
         """Return the vectors at some places, one group after the other, [groups * places, columns]."""
         return np.ascontiguousarray(self.vectors[:, places].reshape(-1, self.vectors.shape[2]))
 
 
-class ProductRuns:
-    """Packed matrices of one product; equal work is done once.
+class ProductMatrices:
+    """Matrices of one product, to be packed for many arrays; rows are assigned once where packings share them.
 
     Parameters
     ----------
     matrices : sequence of CompressedLayer
         Matrix of each group.
     recorded : RecordedVectors
-        The vectors that enter.
+        The vectors that enter; row assignments take a few of them.
+    """
+
+    def __init__(self, matrices: Sequence[CompressedLayer], recorded: RecordedVectors) -> None:
+        self.recorded = recorded
+        few = np.linspace(0, recorded.vectors.shape[1] - 1, FEWEST_VECTORS).astype(np.int64)
+        layer, groups = joined_groups(matrices)
+        self.few = WorkloadLayer(layer, recorded.at(few), recorded.per_input, groups, recorded.inputs)
+        self._orders: dict[Packing, list[Integers64 | None]] = {}
+
+    def packed(self, packing: Packing) -> list[PackedLayer]:
+        """Return the packed matrix of each group."""
+        bits = self.few.layer.weight_bits
+        array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=bits)
+        # A search takes the padding into account, which depends on the width of a gap; the other assignments do not.
+        key = packing if packing.row_assignment == "search" else packing._replace(index_bits=0)
+        if key not in self._orders:
+            self._orders[key] = [
+                assign_rows(matrix, packing.row_assignment, array, self.few.group_activations(group))
+                for group, matrix in enumerate(self.few.matrices)
+            ]
+        return [pack(matrix, array, order) for matrix, order in zip(self.few.matrices, self._orders[key], strict=True)]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProductCounts:
+    """Counts of one product on arrays of one packing that run it from SRAMs in one block.
+
+    Attributes
+    ----------
+    call_cycles : list of numpy.ndarray
+        Cycles of each call without the `pipeline_cycles` of its vectors, float64 [timings, inputs]; [timings, 1], the
+        mean, if the vectors are a sample or differ in number from input to input.
+    pointer_reads, processed_entries, useful_macs : float
+        Mean per input.
+    line_reads : numpy.ndarray
+        Mean per input for each line, float64 [lines].
+    error : float
+        Bound on the relative error of the means.
+    """
+
+    call_cycles: list[Floats64]
+    pointer_reads: float
+    processed_entries: float
+    useful_macs: float
+    line_reads: Floats64
+    error: float
+
+
+class ProductRuns:
+    """Packed matrices of one product; equal work is done once.
+
+    The vectors are sampled once for each precision, whatever the array is: the means of the cycles with queues of 2 and
+    of 64 slots, of broadcasts, processed entries and useful multiply-accumulates, and of the line reads with lines of
+    1 and of 8 entries are all within the error. So is the energy, which is a sum of such counts with positive weights.
+
+    Parameters
+    ----------
+    matrices : ProductMatrices
+        Matrix of each group, with the vectors that enter.
     packing : Packing
         PE count, gap width and row assignment.
     largest_error : float
         Bound on the error of means over a sample of the vectors (`designs.sweeps.recorded.sampled`).
     """
 
-    def __init__(
-        self, matrices: Sequence[CompressedLayer], recorded: RecordedVectors, packing: Packing, largest_error: float
-    ) -> None:
-        self._recorded, self._largest_error = recorded, largest_error
-        few = np.linspace(0, recorded.vectors.shape[1] - 1, FEWEST_VECTORS).astype(np.int64)
-        layer, groups = joined_groups(matrices)
-        self._work = WorkloadLayer(layer, recorded.at(few), recorded.per_input, groups, recorded.inputs)
-        self.groups = packed_images(Workload(layer.name, (self._work,)), packing)[0]
-        self._runs: dict[int, LayerRuns] = {}
-        self._places: dict[int, Integers64] = {}
-        self._last: tuple[ArrayConfig, tuple[LayerRuns, float]] | None = None
+    def __init__(self, matrices: ProductMatrices, packing: Packing, largest_error: float) -> None:
+        self._recorded, self._work, self._largest_error = matrices.recorded, matrices.few, largest_error
+        self.groups = matrices.packed(packing)
+        self._samples: dict[Precision, tuple[LayerRuns, VectorSample]] = {}
+        self._scheduled: dict[tuple[str, int], ScheduledLayer] = {}
 
     @property
     def fullest_pe_entries(self) -> int:
         """Entries of the PE that holds most, of the largest matrix."""
         return max(int(group.stored_per_pe.max()) for group in self.groups)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of matrices, packed images and sampled vectors."""
+        images = sum(
+            each.nbytes for group in self.groups for each in (group.pointers, group.entry_counts, group.padding_counts)
+        )
+        vectors = sum(runs.work.activations.nbytes for runs, _ in self._samples.values())
+        return images + vectors + self._work.layer.codes.nbytes + self._work.activations.nbytes
+
     def on(self, array: ArrayConfig) -> tuple[LayerRuns, float]:
-        """Return runs of the vectors whose mean cycles and energy on an array are within the error, and the error.
-
-        The last array's are kept. Raises InputError if the array cannot run the product.
-        """
-        if self._last is not None and self._last[0] == array:
-            return self._last[1]
-
-        def costs(places: Integers64) -> Floats64:
-            counts = self._of(places).runs(array)
-            cycles = np.sum([each.cycles for each in counts], axis=0)
-            energies = np.sum([each.energy_pj for each in counts], axis=0)
-            return np.stack([cycles, energies], axis=1).astype(np.float64)
-
-        total = self._recorded.per_input * self._recorded.inputs
-        sample = sampled(self._recorded.work, costs, self._largest_error, total)
-        self._places[len(sample.places)] = sample.places
-        self._last = array, (self._of(sample.places), sample.error)
-        return self._last[1]
+        """Return runs of a sample of the vectors in the array's precision, and the bound on the error of means."""
+        runs, sample = self._sampled(array.precision)
+        return runs, sample.error
 
     def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
         """Return the product as the schedule of a network needs it."""
-        return self._of(np.arange(1)).scheduled(name, array)
+        key = name, array.entries_per_line
+        if key not in self._scheduled:
+            self._scheduled[key] = ScheduledLayer.of_groups(name, self.groups, array)
+        return self._scheduled[key]
 
     def vectors_per_input(self) -> float:
         """Return the vectors of each group for one input, mean."""
@@ -115,12 +179,71 @@ class ProductRuns:
 
     def counted(self, array: ArrayConfig, vectors: Sequence[float]) -> Counted:
         """Return the counts on an array, of calls of so many vectors; raise InputError if it cannot run the product."""
-        runs, _ = self.on(array)
-        in_order = np.argsort(self._places[runs.work.vectors])
-        return counted(runs.runs(array), runs.work, vectors, in_order)
+        runs, sample = self._sampled(array.precision)
+        return counted(runs.runs(array), runs.work, vectors, np.argsort(sample.places))
 
-    def _of(self, places: Integers64) -> LayerRuns:
-        if len(places) not in self._runs:  # places follow from their number
-            work = replace(self._work, activations=self._recorded.at(places))
-            self._runs[len(places)] = LayerRuns(self.groups, work)
-        return self._runs[len(places)]
+    def whole(
+        self,
+        precision: Precision,
+        timings: Sequence[tuple[int, int]],
+        lines: Sequence[int],
+        vectors: Sequence[float],
+    ) -> ProductCounts:
+        """Return the counts on arrays that run the product from SRAMs in one block, of calls of so many vectors.
+
+        Parameters
+        ----------
+        precision : str
+            Precision of the arrays.
+        timings : sequence of (int, int)
+            `queue_slots` and `broadcast_cycles` of the arrays.
+        lines : sequence of int
+            Entries of a line of the arrays.
+        vectors : sequence of float
+            Vectors of one group in each call.
+        """
+        runs, sample = self._sampled(precision)
+        work, groups = runs.work, self._whole(runs, precision, timings, lines)
+        cycles = sum(group.cycles_without_pipeline for group in groups)
+        reads: Any = sum(group.line_reads.sum(axis=1) for group in groups)
+        broadcasts, entries, padding = (
+            sum(int(getattr(group, name).sum()) for group in groups)
+            for name in ("broadcasts", "processed_entries", "processed_padding")
+        )
+        return ProductCounts(
+            call_cycles=call_cycles(np.asarray(cycles)[:, np.argsort(sample.places)], work, vectors),
+            pointer_reads=per_input(self.groups[0].num_pes * broadcasts, work),
+            processed_entries=per_input(entries, work),
+            useful_macs=per_input(entries - padding, work),
+            line_reads=np.array([per_input(int(each), work) for each in reads]),
+            error=sample.error,
+        )
+
+    def _sampled(self, precision: Precision) -> tuple[LayerRuns, VectorSample]:
+        if precision not in self._samples:
+            last: list[LayerRuns] = []
+
+            def costs(places: Integers64) -> Floats64:
+                last[:] = [LayerRuns(self.groups, replace(self._work, activations=self._recorded.at(places)))]
+                groups = self._whole(last[0], precision, _SAMPLED_TIMINGS, _SAMPLED_LINES)
+                return np.asarray(np.sum([_costs(group) for group in groups], axis=0, dtype=np.float64).T)
+
+            total = self._recorded.per_input * self._recorded.inputs
+            sample = sampled(self._recorded.work, costs, self._largest_error, total)
+            self._samples[precision] = last[0], sample
+        return self._samples[precision]
+
+    def _whole(
+        self, runs: LayerRuns, precision: Precision, timings: Sequence[tuple[int, int]], lines: Sequence[int]
+    ) -> list[WholeCounts]:
+        packed = self.groups[0]
+        bits = packed.layer.weight_bits
+        array = ArrayConfig(num_pes=packed.num_pes, index_bits=packed.index_bits, weight_bits=bits, precision=precision)
+        of_groups: list[BatchRun] = runs.batch_runs(array)
+        return [run.whole(timings, lines) for run in of_groups]
+
+
+def _costs(counts: WholeCounts) -> Integers64:
+    """Return the counts whose means a sample must keep, [counts, vectors]."""
+    others = (counts.broadcasts, counts.processed_entries, counts.processed_entries - counts.processed_padding)
+    return np.concatenate([counts.cycles_without_pipeline, others, counts.line_reads])

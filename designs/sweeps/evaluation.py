@@ -360,17 +360,21 @@ class LayerRuns:
 
     def runs(self, array: ArrayConfig) -> list[CountsPerInput]:
         """Return the counts of each vector, for each group; raise InputError if the array cannot run the layer."""
+        return [run.counts(array) for run in self.batch_runs(array)]
+
+    def batch_runs(self, array: ArrayConfig) -> list[BatchRun]:
+        """Return the run of each group in an array's precision."""
         if array.precision not in self._runs:
             self._runs[array.precision] = [
                 BatchRun(packed, self.work.group_activations(group), array) for group, packed in enumerate(self.groups)
             ]
-        return [run.counts(array) for run in self._runs[array.precision]]
+        return self._runs[array.precision]
 
     def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
         """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
         key = self._key(array)
         if key not in self._counts:
-            self._counts[key] = _per_input(self.runs(array), self.work)
+            self._counts[key] = _all_per_input(self.runs(array), self.work)
         return self._counts[key]
 
     def _key(self, array: ArrayConfig) -> Any:
@@ -402,25 +406,51 @@ def _key(array: ArrayConfig, ignored: frozenset[str]) -> tuple[Any, ...]:
 def counted(runs: Sequence[CountsPerInput], work: WorkloadLayer, vectors: Sequence[float], in_order: Any) -> Counted:
     """Return the counts of calls of so many vectors; `in_order` puts those of the runs in the order of the inputs."""
     cycles: npt.NDArray[np.int64] = np.sum([each.cycles for each in runs], axis=0)[in_order]
-    if len(cycles) == work.inputs * sum(vectors) and all(number == int(number) for number in vectors):
+    return Counted(_all_per_input(runs, work), call_cycles(cycles, work, vectors))
+
+
+def call_cycles(
+    cycles: npt.NDArray[np.int64], work: WorkloadLayer, vectors: Sequence[float]
+) -> list[npt.NDArray[np.float64]]:
+    """Return the cycles of calls of so many vectors.
+
+    Parameters
+    ----------
+    cycles : array of int64 [..., vectors]
+        Cycles of each vector of all groups, in the order of the inputs.
+    work : WorkloadLayer
+        The layer and its vectors.
+    vectors : sequence of float
+        Vectors of one group in each call.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Cycles of each call, [..., inputs]; [..., 1], the mean, if the vectors are a sample or differ in number from
+        input to input.
+    """
+    if cycles.shape[-1] == work.inputs * sum(vectors) and all(number == int(number) for number in vectors):
         ends = np.cumsum(vectors).astype(np.int64)
-        by_input = cycles.reshape(work.inputs, -1)
-        of_calls = [
-            by_input[:, end - int(number) : end].sum(axis=1).astype(np.float64)
+        by_input = cycles.reshape(*cycles.shape[:-1], work.inputs, -1)
+        return [
+            by_input[..., end - int(number) : end].sum(axis=-1).astype(np.float64)
             for number, end in zip(vectors, ends, strict=True)
         ]
-    else:
-        of_calls = [np.array([cycles.mean() * number]) for number in vectors]
-    return Counted(_per_input(runs, work), of_calls)
+    return [cycles.mean(axis=-1, keepdims=True) * number for number in vectors]
 
 
-def _per_input(counts: Sequence[CountsPerInput], work: WorkloadLayer) -> npt.NDArray[np.float64]:
+def per_input(total: int, work: WorkloadLayer) -> float:
+    """Return the mean per input of a count whose sum over all recorded vectors is `total`."""
+    if work.vectors == work.inputs * work.vectors_per_input:
+        return total / work.inputs
+    return total / work.vectors * work.vectors_per_input
+
+
+def _all_per_input(counts: Sequence[CountsPerInput], work: WorkloadLayer) -> npt.NDArray[np.float64]:
     def total(name: str) -> int:
         return sum(int(getattr(of_group, name).sum()) for of_group in counts)
 
     sums = {name: total(name) for name in COUNTS if name != "dram_bytes" and name not in _OF_NETWORKS}
     sums |= dict.fromkeys(_OF_NETWORKS, 0)
     sums["dram_bytes"] = total("dram_read_bytes") + total("dram_write_bytes")
-    if work.vectors == work.inputs * work.vectors_per_input:
-        return np.array([sums[name] / work.inputs for name in COUNTS])
-    return np.array([sums[name] / work.vectors * work.vectors_per_input for name in COUNTS])
+    return np.array([per_input(sums[name], work) for name in COUNTS])
