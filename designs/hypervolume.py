@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import qmc
+
+from traces import InputError
 
 LOGARITHMIC = ("latency_us", "energy_nj", "area_mm2", "file_bytes")
 """Objectives that span decades; they are compared by their logarithms."""
-_SAMPLES = 2**14
 
 
 def scaled(objectives: Sequence[str], costs: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -51,32 +51,82 @@ class CostBox:
         return places
 
 
-class Hypervolume:
-    """Share of a box that the designs added so far dominate.
+def dominated_share(box: CostBox, costs: npt.ArrayLike) -> float:
+    """Return the share of a box that a set of designs dominates, 0 to 1, exactly up to rounding.
 
     Parameters
     ----------
     box : CostBox
         The box of costs.
+    costs : array [designs, objectives]
+        Costs of the designs. A design outside the box counts with the part of the box that it dominates: none if one
+        of its costs is the worst one or beyond; where a cost is below the best one, as if it was the best one.
+
+    Raises
+    ------
+    InputError
+        If a cost is nan.
 
     Notes
     -----
-    The share is measured on 16,384 points of a Sobol sequence, the same for every set: within about 0.003 of the
-    exact share. If one set dominates every point that another set dominates, its share is never the smaller one.
+    Source: the library moocore; Guerreiro and Fonseca, "Computing and updating hypervolume contributions in up to
+    four dimensions", IEEE Transactions on Evolutionary Computation, 2018. The run time grows with n log(n) for up to
+    three objectives and n^2 for four; each further objective takes about n times as long.
+    """
+    values = np.asarray(costs, dtype=np.float64).reshape(-1, len(box.objectives))
+    return _volume(_inside(box, values))
+
+
+class Hypervolume:
+    """Share of a box that the designs added so far dominate, exactly up to rounding.
+
+    Parameters
+    ----------
+    box : CostBox
+        The box of costs. Designs outside of it count as in `dominated_share`.
+
+    Notes
+    -----
+    A design adds what it dominates itself, less what earlier designs dominate of that. The front alone is kept.
     """
 
     def __init__(self, box: CostBox) -> None:
         self._box = box
-        draw = qmc.Sobol(len(box.objectives), scramble=True, rng=0)
-        self._open = draw.random(_SAMPLES)
+        self._front = np.empty((0, len(box.objectives)))
+        self._share = 0.0
 
     def add(self, costs: Sequence[float]) -> float:
         """Add one design by its costs [objectives]; return the share that is dominated then."""
-        place = self._box.places(np.array([costs], dtype=np.float64))[0]
-        self._open = self._open[~(place <= self._open).all(axis=1)]
-        return self.share
+        place = _inside(self._box, np.array([costs], dtype=np.float64))[0]
+        if (place < 1).all() and not (self._front <= place).all(axis=1).any():
+            shared = np.maximum(self._front, place)  # parts of both the design and an earlier one
+            shared = shared[(shared < 1).all(axis=1)]
+            gained = float(np.prod(1 - place)) - _volume(shared)
+            self._share = min(1.0, self._share + max(0.0, gained))
+            self._front = np.vstack([self._front[~(place <= self._front).all(axis=1)], place])
+        return self._share
 
     @property
     def share(self) -> float:
         """Share of the box that is dominated so far, 0 to 1."""
-        return 1 - len(self._open) / _SAMPLES
+        return self._share
+
+
+def _inside(box: CostBox, costs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return places of costs in a box, of which 0 is the least; check that none is nan."""
+    if np.isnan(costs).any():
+        raise InputError(
+            f"costs must not be nan; found nan in {int(np.isnan(costs).any(axis=1).sum())} of {len(costs)} designs; "
+            f"leave out designs without a known cost"
+        )
+    return np.maximum(box.places(costs), 0.0)
+
+
+def _volume(places: npt.NDArray[np.float64]) -> float:
+    """Return the part of the unit box that places [points, objectives] dominate."""
+    within = places[(places < 1).all(axis=1)]
+    if not len(within):
+        return 0.0
+    from moocore import hypervolume  # takes as long to import as the rest of this module's imports
+
+    return min(1.0, float(hypervolume(within, ref=np.ones(within.shape[1]))))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designs.hypervolume import CostBox, Hypervolume
+from designs.hypervolume import CostBox, Hypervolume, dominated_share
+from traces import InputError
 
 Place = tuple[float, ...]
 places = st.integers(1, 4).flatmap(
@@ -20,14 +21,14 @@ places = st.integers(1, 4).flatmap(
 
 def test_hypervolume_is_the_share_of_the_box_that_is_beaten() -> None:
     volume = Hypervolume(CostBox(["accuracy_loss", "latency_us"], [0.0, 1.0], [1.0, 100.0]))
-    assert volume.add([0.5, 10.0]) == pytest.approx(0.25, abs=0.003)  # halfway in each, latency by its logarithm
-    assert volume.add([0.75, 1.0]) == pytest.approx(0.25 + 0.25 * 0.5, abs=0.003)
+    assert volume.add([0.5, 10.0]) == pytest.approx(0.25)  # halfway in each, latency by its logarithm
+    assert volume.add([0.75, 1.0]) == pytest.approx(0.25 + 0.25 * 0.5)
     assert volume.add([0.9, 50.0]) == volume.share  # beaten already
     cube = Hypervolume(CostBox(["latency_us", "energy_nj", "area_mm2"], [1, 1, 1], [math.e, math.e, math.e]))
-    assert cube.add([np.exp(0.2), np.exp(0.5), np.exp(0.1)]) == pytest.approx(0.8 * 0.5 * 0.9, abs=0.003)
+    assert cube.add([np.exp(0.2), np.exp(0.5), np.exp(0.1)]) == pytest.approx(0.8 * 0.5 * 0.9)
 
 
-def dominated_share(designs: list[Place]) -> float:
+def by_inclusion_and_exclusion(designs: list[Place]) -> float:
     """Return the exact share of the unit box, by inclusion and exclusion of each design's part."""
     share = 0.0
     for number in range(1, len(designs) + 1):
@@ -37,10 +38,46 @@ def dominated_share(designs: list[Place]) -> float:
     return share
 
 
+def unit_box(objectives: int) -> CostBox:
+    return CostBox(["accuracy_loss"] * objectives, [0.0] * objectives, [1.0] * objectives)
+
+
 @settings(deadline=None)
 @given(places)
 def test_the_share_equals_that_of_the_naive_twin(designs: list[Place]) -> None:
-    objectives = len(designs[0])
-    volume = Hypervolume(CostBox(["accuracy_loss"] * objectives, [0.0] * objectives, [1.0] * objectives))
+    box = unit_box(len(designs[0]))
+    volume = Hypervolume(box)
     for number, design in enumerate(designs, start=1):
-        assert volume.add(design) == pytest.approx(dominated_share(designs[:number]), abs=0.005)
+        expected = pytest.approx(by_inclusion_and_exclusion(designs[:number]), abs=1e-12)
+        assert volume.add(design) == expected
+        assert dominated_share(box, designs[:number]) == expected
+
+
+def test_the_share_of_many_designs_agrees_with_random_points_of_the_box() -> None:
+    stream = np.random.default_rng(3)
+    designs = stream.random((400, 4))
+    designs /= np.linalg.norm(designs, axis=1, keepdims=True)
+    points = stream.random((20_000, 4))
+    sampled = np.mean([(designs <= point).all(axis=1).any() for point in points])
+    volume = Hypervolume(unit_box(4))
+    shares = [volume.add(design) for design in designs]
+    assert shares[-1] == pytest.approx(sampled, abs=0.015)  # four standard errors
+    assert shares[-1] == pytest.approx(dominated_share(unit_box(4), designs), abs=1e-12)
+    assert (np.diff(shares) >= 0).all()
+
+
+def test_a_design_outside_the_box_counts_with_what_it_dominates_inside() -> None:
+    box = unit_box(2)
+    assert dominated_share(box, [[-3.0, 0.5]]) == 0.5  # better than the best corner in one cost
+    assert dominated_share(box, [[0.25, 1.5]]) == 0  # worse than the worst corner in one cost
+    assert dominated_share(box, [[-1.0, -1.0]]) == 1
+    assert dominated_share(box, []) == 0
+    volume = Hypervolume(box)
+    assert [volume.add(each) for each in ([0.25, 1.5], [-3.0, 0.5], [0.5, -1.0])] == [0, 0.5, 0.75]
+
+
+def test_an_unknown_cost_is_refused() -> None:
+    with pytest.raises(InputError, match="costs must not be nan; found nan in 1 of 2 designs; leave out designs"):
+        dominated_share(unit_box(2), [[0.1, 0.2], [0.1, math.nan]])
+    with pytest.raises(InputError, match="costs must not be nan; found nan in 1 of 1 designs"):
+        Hypervolume(unit_box(2)).add([math.nan, 2.0])

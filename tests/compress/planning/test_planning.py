@@ -19,7 +19,6 @@ from compress.planning.analysis import analyse, probe_directions
 from compress.planning.calibration import Calibration
 from compress.planning.committee import choose_inputs, disagreement
 from compress.planning.compensation import codebooks, error_spread, pruned_weights, shared_codes, stored_codebook
-from compress.planning.knapsack import choose, choose_nearest
 from compress.planning.losses import Loss
 from compress.planning.moments import BlockMoment
 from compress.planning.outputs import run_batches, run_outputs
@@ -212,33 +211,6 @@ def test_what_is_pruned_is_made_good_by_the_rest_of_its_row() -> None:
         assert np.array_equal(codebook, codebook.astype(np.float16))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_knapsack_is_solved_as_brute_force_solves_it(seed: int) -> None:
-    stream = np.random.default_rng(seed)
-    objective = [stream.integers(1, 50, 4).astype(float) for _ in range(4)]
-    totals = {name: ([stream.integers(1, 50, 4).astype(float) for _ in range(4)], 70.0) for name in ("a", "b")}
-    ways = list(product(range(4), repeat=4))
-
-    def total(counts: Any, way: tuple[int, ...]) -> float:
-        return float(sum(of_layer[place] for of_layer, place in zip(counts, way, strict=True)))
-
-    allowed = [way for way in ways if all(total(counts, way) <= bound for counts, bound in totals.values())]
-    found = choose(objective, totals)
-    if not allowed:
-        assert found is None
-    else:
-        assert found is not None
-        assert total(objective, tuple(found)) == min(total(objective, way) for way in allowed)
-    nearest = choose_nearest([4] * 4, totals, ["a"])
-    hard = [way for way in ways if total(totals["a"][0], way) <= 70]
-    if not hard:
-        assert nearest is None
-    else:
-        assert nearest is not None
-        least = min(max(0.0, total(totals["b"][0], way) / 70 - 1) for way in hard)
-        assert max(0.0, total(totals["b"][0], tuple(nearest)) / 70 - 1) == pytest.approx(least)
-
-
 def test_a_plan_keeps_its_tolerance_and_is_what_it_says(
     planner: Planner, network: torch.nn.Module, digits: ImageSet, tmp_path: Path
 ) -> None:
@@ -398,15 +370,6 @@ def test_derivatives_that_are_no_numbers_are_refused_and_tiny_ones_count_as_none
     analysis = analyse(Root(1e-22), inputs)
     assert np.isfinite(analysis.units[0].curvatures).all()
     assert analysis.predicted_change({"layer": np.ones((3, 3))}) < 1e-30
-
-
-def test_a_budget_that_all_else_takes_up_is_missed_by_as_little_as_can_be() -> None:
-    sizes = [np.array([50.0, 20.0, 30.0]), np.array([7.0, 9.0, 6.0])]
-    changes = [np.array([1.0, 5.0, 3.0]), np.array([0.0, 0.0, 1.0])]
-    for bound in (0.0, -40.0):
-        found = choose_nearest([3, 3], {"tolerance": (changes, 4.0), "file_bytes": (sizes, bound)}, ["tolerance"])
-        assert found is not None
-        assert found.tolist() == [2, 2]
 
 
 def test_disagreement_is_divergence_or_entropy_of_votes() -> None:
