@@ -114,3 +114,10 @@ def rounded_up(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return np.nan_to_num(np.ceil(values), nan=0).astype(np.int64)
     return math.ceil(values)
+
+
+def bit_length(values: Any) -> Any:
+    """Return the bits that one whole number takes, or each of a column, below 2**53: int64 [values]."""
+    if isinstance(values, np.ndarray):
+        return np.frexp(values)[1].astype(np.int64)
+    return int(values).bit_length()

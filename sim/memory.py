@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sim.array_table import ArrayOrTable
 from sim.config import ArrayConfig
 from sim.fixed_point import Operands
 from sim.packing import PackedLayer, pack
@@ -124,7 +125,7 @@ def images_of(packed: PackedLayer, entries_per_line: Sequence[int]) -> list[Imag
     ]
 
 
-def weight_capacity(config: ArrayConfig) -> Image:
+def weight_capacity(config: ArrayOrTable) -> Image:
     """Return the lines, pointers and entries that a PE can hold, and all PEs together."""
     lines, pointers = _lines(config), _pointers(config, 1)
     return Image(lines, pointers, 2**config.pointer_bits - 1, lines * config.num_pes, pointers * config.num_pes)
@@ -150,17 +151,17 @@ def _per_pe(count: int, config: ArrayConfig) -> int:
     return -(-count // config.num_pes)
 
 
-def _lines(config: ArrayConfig) -> int:
+def _lines(config: ArrayOrTable) -> Any:
     return config.sparse_matrix_bytes * 8 // config.line_bits
 
 
-def _pointers(config: ArrayConfig, buffers: int) -> int:
+def _pointers(config: ArrayOrTable, buffers: int) -> Any:
     """Return the number of pointers that both banks hold: one bank is for even columns, the other for odd columns."""
     return 2 * (config.pointer_bytes // 2 * 8 // config.pointer_bits // buffers)
 
 
-def activation_words_per_pe(config: ArrayConfig) -> int:
-    """Return the activations that the SRAM of one PE holds."""
+def activation_words_per_pe(config: ArrayOrTable) -> Any:
+    """Return the activations that the SRAM of one PE holds, int, or int64 [arrays] for a table."""
     return config.activation_bytes * 8 // config.activation_bits
 
 

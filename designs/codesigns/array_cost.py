@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,31 @@ class ChosenLayer:
 
     layer: CompressedLayer
     key: Hashable
+
+
+@dataclass(frozen=True)
+class ProductCall:
+    """Call of a product of a compressed layer.
+
+    Attributes
+    ----------
+    place : int
+        Place among the calls of the network (`Execution.calls`).
+    layer, product : str
+        Names of the compressed layer and of the product.
+    vectors : float
+        Vectors of one group, mean per input.
+    groups, rows, columns : int
+        Groups, and rows and columns of one group.
+    """
+
+    place: int
+    layer: str
+    product: str
+    vectors: float
+    groups: int
+    rows: int
+    columns: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,6 +214,33 @@ class ArrayCost:
             for product in of_layer
         )
 
+    @property
+    def live_words(self) -> int:
+        """Largest number of activations of one input that are alive at once."""
+        return self._execution.live_words
+
+    @cached_property
+    def calls(self) -> tuple[ProductCall, ...]:
+        """Calls of the products of compressed layers for one input, in order."""
+        layer_of = {product.name: name for name, of_layer in self._products.items() for product in of_layer}
+        products = {product.name: product for of_layer in self._products.values() for product in of_layer}
+        totals: Counter[str] = Counter()
+        for name, vectors in self._execution.calls:
+            totals[name] += vectors
+        return tuple(
+            ProductCall(
+                place,
+                layer_of[name],
+                name,
+                vectors * self._recorded[name].per_input / totals[name],
+                products[name].groups,
+                products[name].rows,
+                products[name].columns,
+            )
+            for place, (name, vectors) in enumerate(self._execution.calls)
+            if name in products
+        )
+
     def shape(self, name: str) -> tuple[int, int]:
         """Return rows and columns of a layer as it is stored."""
         return self._stored[name].arrangement.rows, self._stored[name].arrangement.columns
@@ -323,19 +376,12 @@ class ArrayCost:
         products = self._products_of(chosen.layer)
         stored = self._stored[name].stored(chosen.layer)
         numbers = {product.name: number for number, product in enumerate(products)}
-        calls = [(place, *call) for place, call in enumerate(self._execution.calls) if call[0] in numbers]
-        totals: Counter[str] = Counter()
-        for _, product, vectors in calls:
-            totals[product] += vectors
         counted = CountedLayer(
             [
                 (array_matrices(product, stored, self._bias_of(product)), self._recorded[product.name])
                 for product in products
             ],
-            [
-                (place, numbers[product], vectors * self._recorded[product].per_input / totals[product])
-                for place, product, vectors in calls
-            ],
+            [(call.place, numbers[call.product], call.vectors) for call in self.calls if call.layer == name],
             self._largest_error,
         )
         return self._store.counts(counted, grid)

@@ -52,11 +52,10 @@ class ArrayBlock:
         pairs = zip(self.columns["index_bits"].tolist(), self.columns["row_assignment"].tolist(), strict=True)
         return tuple(Packing(self.num_pes, *pair) for pair in dict.fromkeys(pairs))
 
-    @cached_property
-    def packing_places(self) -> Integers64:
-        """Place of the packing of each array, [arrays]."""
+    def packing_places(self, columns: Mapping[str, Numbers]) -> Integers64:
+        """Return the place of the packing of some arrays of the block, [arrays], by their columns."""
         places = {(each.index_bits, each.row_assignment): at for at, each in enumerate(self.packings)}
-        pairs = zip(self.columns["index_bits"].tolist(), self.columns["row_assignment"].tolist(), strict=True)
+        pairs = zip(columns["index_bits"].tolist(), columns["row_assignment"].tolist(), strict=True)
         return np.array([places[pair] for pair in pairs], dtype=np.int64)
 
 
@@ -102,9 +101,7 @@ class ArrayGrid:
         """The blocks, in the order of `num_pes`."""
         names = [name for name in HARDWARE if name not in _BLOCK_AXES]
         axes = np.meshgrid(*(np.arange(len(self.values[name])) for name in names), indexing="ij")
-        columns = {
-            name: np.array(self.values[name])[axis.ravel()] for name, axis in zip(names, axes, strict=True)
-        }
+        columns = {name: np.array(self.values[name])[axis.ravel()] for name, axis in zip(names, axes, strict=True)}
         size = len(axes[0].ravel())
         return tuple(
             ArrayBlock(num_pes, columns, number * size) for number, num_pes in enumerate(self.values["num_pes"])

@@ -64,7 +64,9 @@ class Given:
 
     def next(self, begun: Set[str]) -> Compression | None:
         """Return the first one that was neither tried nor begun."""
-        return next((each for key, each in self._compressions.items() if key not in self.tried and key not in begun), None)
+        return next(
+            (each for key, each in self._compressions.items() if key not in self.tried and key not in begun), None
+        )
 
     def add(self, trial: StudyTrial) -> Integers64:
         """Take in a finished trial; return the places of its designs that are new on the front."""

@@ -52,7 +52,8 @@ class Correction:
         places = np.log(np.maximum(predicted[known], 0) + damping)
         ratios = np.log(np.maximum(measured[known], 0) + damping) - places
         alone = [
-            ratios[number] - _mean(places[number : number + 1], np.delete(places, number), np.delete(ratios, number), near)
+            ratios[number]
+            - _mean(places[number : number + 1], np.delete(places, number), np.delete(ratios, number), near)
             for number in range(len(ratios))
         ]
         spread = float(np.abs(np.concatenate(alone)).max()) if len(ratios) > 1 else math.inf

@@ -8,9 +8,10 @@ costed one by one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,15 +20,14 @@ from designs.codesigns.array_grid import ArrayBlock, ArrayGrid, hardware_rows
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_counts import CountsGrid, LayerCounts
 from designs.codesigns.point import CodesignPoint
-from designs.design import ARRAY_FIELDS, HARDWARE, Design
-from designs.space import DERIVED
+from designs.design import ARRAY_FIELDS
 from designs.sweeps.fitting import fitted_srams
-from sim.config import Precision
 from sim.array_table import ArrayTable
+from sim.config import Precision
 from sim.cost.area import area_mm2
 from sim.cost.energy import Transfers, block_energies
 from sim.cost.timing import timed, timing
-from sim.memory import activation_words_per_pe, weight_capacity
+from sim.memory import Image, activation_words_per_pe, exceeds_weights
 from sim.network_schedule import LAYER_REGISTERS
 from traces import InputError
 from traces.arrays import Booleans, Floats64, Integers64, Numbers
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from designs.codesigns.problem import CodesignProblem
 
 _LOADING = ("passes", "streamed")
+_MOST_STAGES = 64  # of pipeline and broadcast (`ArrayConfig`)
+_Costing = Callable[..., tuple[DesignTable, Floats64, Booleans]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,21 +82,19 @@ class _Calls:
 
     Attributes
     ----------
-    layers : tuple of str
-        Compressed layer of each call.
-    entering, leaving : float64
+    places : int64
+        Places among all calls of the network.
+    words : float64
         Activations that cross the port before and after.
-    columns, rows : int64
-        Length of one input and of one output vector of a group.
+    edges : int64 [2, calls]
+        Length of the input and of the output vector of a group.
     switches : int64
         Groups whose codebooks are written, because another product ran before; 0 without a switch.
     """
 
-    layers: tuple[str, ...]
-    entering: Floats64
-    leaving: Floats64
-    columns: Integers64
-    rows: Integers64
+    places: Integers64
+    words: Floats64
+    edges: Integers64
     switches: Integers64
 
 
@@ -115,17 +115,21 @@ class Enumeration:
     def __init__(self, problem: CodesignProblem) -> None:
         self.problem = problem
         self.grid = ArrayGrid(problem.space)
-        cost = problem.analysis.array_cost
-        calls = cost.calls()
+        self._cost = problem.analysis.array_cost
+        calls = self._cost.calls
         before = [None, *(call.product for call in calls[:-1])]
+        self._layers = tuple(dict.fromkeys(call.layer for call in calls))
+        self._reads, self._writes = (
+            float(sum(call.vectors * call.groups * getattr(call, side) for call in calls))
+            for side in ("columns", "rows")
+        )
         self._calls = _Calls(
-            tuple(call.layer for call in calls),
-            np.array([call.vectors * call.groups * call.columns for call in calls], dtype=np.float64),
-            np.array([call.vectors * call.groups * call.rows for call in calls], dtype=np.float64),
-            np.array([call.columns for call in calls]),
-            np.array([call.rows for call in calls]),
+            np.array([call.place for call in calls]),
+            np.array([call.vectors * call.groups * (call.columns + call.rows) for call in calls]),
+            np.array([[call.columns for call in calls], [call.rows for call in calls]]),
             np.array([0 if call.product == last else call.groups for call, last in zip(calls, before, strict=True)]),
         )
+        self._kept: dict[tuple[str, Choice, Precision], LayerCounts] = {}
 
     def __call__(self, choices: Mapping[str, Choice], places: Integers64 | None = None) -> Enumerated:
         """Return the designs of one compression that keep all bounds.
@@ -162,8 +166,16 @@ class Enumeration:
         refused = "" if nearest is not None else "no array of the space can be built, or runs the network"
         point = None
         if not len(designs) and nearest is not None:
-            point = problem.with_excesses(nearest[1], choices)
+            point = self._named(nearest[1], choices)
         return Enumerated(designs, np.concatenate(kept or [np.zeros(0, np.int64)]), tried, point, refused)
+
+    def _named(self, table: DesignTable, choices: Mapping[str, Choice]) -> CodesignPoint:
+        """Return the only design of a table, with its violations by name."""
+        design = table.design(0)
+        figures = {name: float(values[0]) for name, values in table.figures.items()}
+        costs = self.problem.analysis.array_cost.figures(self.problem.analysis.layers(choices), design, False)
+        excesses = self.problem.excesses(figures, bool(costs.lacking), design.array)
+        return table.point(0, choices, {name: float(excess) for name, excess in excesses.items()})
 
     def _nearest(self, table: DesignTable, excess: Floats64) -> tuple[float, DesignTable] | None:
         finite = np.isfinite(excess)
@@ -187,7 +199,8 @@ class Enumeration:
         for rows, costed in groups:
             if rows.any():
                 chosen = {name: values[rows] for name, values in columns.items()}
-                parts.append((*costed(block, chosen, choices, width), some[rows]))
+                table, excess, built = costed(block, chosen, choices, width)
+                parts.append((table, excess, some[rows][built]))
         if not parts:
             return DesignTable.empty(self.problem.figure_names), np.zeros(0), np.zeros(0, np.int64)
         tables, excesses, places = zip(*parts, strict=True)
@@ -195,19 +208,19 @@ class Enumeration:
 
     def _one_by_one(
         self, block: ArrayBlock, columns: dict[str, Numbers], choices: Mapping[str, Choice], width: int
-    ) -> tuple[DesignTable, Floats64]:
-        problem, found = self.problem, []
+    ) -> tuple[DesignTable, Floats64, Booleans]:
+        """Return designs of a block, the largest violation of a bound by each, and a mark of the arrays that can be."""
+        problem, points = self.problem, []
         whole = columns | {"num_pes": block.num_pes, "weight_bits": width}
-        excesses = np.full(len(columns["queue_slots"]), np.inf)
-        for place, values in enumerate(hardware_rows(whole, np.arange(len(excesses)))):
+        built = np.zeros(len(columns["queue_slots"]), dtype=np.bool_)
+        for place, values in enumerate(hardware_rows(whole, np.arange(len(built)))):
             try:
-                point = problem.predict(problem.design_of(values), choices)
-                excesses[place] = max(point.excesses.values(), default=-1.0)
+                points.append(problem.predict(problem.design_of(values), choices))
+                built[place] = True
             except InputError:  # there is no such array, or it does not run the network
-                nothing = dict.fromkeys(problem.figure_names, np.nan)
-                point = CodesignPoint(Design.from_hardware(values), choices, nothing, {})
-            found.append(point)
-        return DesignTable.of(found), excesses
+                continue
+        table = DesignTable.of(points) if points else DesignTable.empty(problem.figure_names)
+        return table, np.array([max(point.excesses.values()) for point in points]), built
 
     def _in_closed_form(
         self,
@@ -216,29 +229,31 @@ class Enumeration:
         choices: Mapping[str, Choice],
         width: int,
         precision: Precision,
-    ) -> tuple[DesignTable, Floats64]:
+    ) -> tuple[DesignTable, Floats64, Booleans]:
+        """Return designs of a block, the largest violation of a bound by each, and a mark of the arrays that can be."""
         problem = self.problem
         fields = {name: columns[name] for name in ARRAY_FIELDS if name in columns}
         arrays = ArrayTable(**fields | {"num_pes": block.num_pes, "weight_bits": width, "precision": precision})
         packings = block.packing_places(columns)
-        image = _whole_image(self._counts(block, choices, width, precision, ()), packings, arrays.entries_per_line)
-        activations = -(-problem.analysis.array_cost.live_words // block.num_pes)
+        counts = [self._counts(name, choices[name], precision, block, (1,)) for name in self._layers]
+        image = _whole_image(counts, packings, arrays.entries_per_line)
+        activations = -(-self._cost.live_words // block.num_pes)
         if problem.search.fit_srams:
             arrays = arrays.replace(**fitted_srams(arrays, image.lines, image.entries, image.pointers, activations))
         if problem.search.fit_srams or not problem.space.states_stages:
             arrays = timed(arrays)
         clock = timing(arrays)
-        lacking = lacks_weights(image, arrays) | (activations > activation_words_per_pe(arrays))
+        lacking = exceeds_weights(image, arrays) | (activations > activation_words_per_pe(arrays))
         built = arrays.clock_mhz <= clock.highest_clock_mhz  # nowhere if there is no such SRAM
         built &= arrays.pipeline_cycles >= clock.pipeline_cycles
         built &= arrays.broadcast_cycles >= clock.broadcast_cycles
+        built &= np.maximum(arrays.pipeline_cycles, arrays.broadcast_cycles) <= _MOST_STAGES
         built &= ~lacking | (arrays.memory_mode != "resident")
         arrays, packings, lacking = arrays.take(built), packings[built], lacking[built]
         figures = self._figures(block, arrays, packings, choices, width, precision)
-        names = {name: np.broadcast_to(getattr(arrays, name), len(lacking)) for name in ARRAY_FIELDS}
-        table = DesignTable(names | {"row_assignment": columns["row_assignment"][built]}, figures)
-        excesses = problem.excesses(figures, lacking, arrays)
-        return table, np.max(np.broadcast_arrays(*excesses.values()), axis=0)
+        hardware = {name: arrays.filled(getattr(arrays, name)) for name in ARRAY_FIELDS}
+        table = DesignTable(hardware | {"row_assignment": columns["row_assignment"][built]}, figures)
+        return table, np.max(np.broadcast_arrays(*problem.excesses(figures, lacking, arrays).values()), axis=0), built
 
     def _figures(
         self,
@@ -250,24 +265,23 @@ class Enumeration:
         precision: Precision,
     ) -> dict[str, Floats64]:
         """Return the figures of arrays of one block, whose packings are at these places."""
-        analysis = self.problem.analysis
-        broadcasts = tuple(np.unique(arrays.broadcast_cycles).tolist())
-        counts = self._counts(block, choices, width, precision, broadcasts)
+        broadcasts = np.unique(arrays.filled(arrays.broadcast_cycles)).tolist()
+        counts = [self._counts(name, choices[name], precision, block, broadcasts) for name in self._layers]
         cycles = self._cycles(counts, arrays, packings, width)
-        lines = np.searchsorted(counts[0].grid.lines, arrays.entries_per_line)
-        reads, writes = float(self._calls.entering.sum()), float(self._calls.leaving.sum())
+        entries = arrays.filled(arrays.entries_per_line)
+        line_reads = sum(each.line_reads[packings, _index(each.grid.entries_per_line, entries)] for each in counts)
         energies = block_energies(
             arrays,
             cycles,
-            sum(each.pointer_reads for each in counts)[packings],
-            sum(each.line_reads for each in counts)[packings, lines],
-            sum(each.processed_entries for each in counts)[packings],
-            sum(each.useful_macs for each in counts)[packings],
+            sum(each.pointer_reads[packings] for each in counts),
+            line_reads,
+            sum(each.processed_entries[packings] for each in counts),
+            sum(each.useful_macs[packings] for each in counts),
             0.0,
-            transfers=Transfers(0, 0, reads, writes),
+            transfers=Transfers(0, 0, self._reads, self._writes),
         )
-        compressed = analysis.predict(choices, precision)
-        same = np.ones(len(cycles))
+        compressed = self.problem.analysis.predict(choices, precision)
+        same = np.ones(len(arrays))
         return {
             self.problem.loss_figure: compressed.loss * same,
             "latency_us": cycles / arrays.clock_mhz,
@@ -276,47 +290,61 @@ class Enumeration:
             "file_bytes": compressed.file_bytes * same,
         }
 
-    def _cycles(
-        self, counts: Sequence[LayerCounts], arrays: ArrayTable, packings: Integers64, width: int
-    ) -> Floats64:
+    def _cycles(self, counts: Sequence[LayerCounts], arrays: ArrayTable, packings: Integers64, width: int) -> Floats64:
         """Return the cycles of one input with waits for the port and switches, mean, [arrays]."""
-        grid = counts[0].grid
-        queues = np.searchsorted(grid.queue_slots, arrays.queue_slots)
-        lengths = np.searchsorted(grid.broadcast_cycles, arrays.broadcast_cycles)
-        kinds = np.stack(
-            np.broadcast_arrays(packings, queues, lengths, arrays.pipeline_cycles, arrays.port_bits), axis=1
-        )
-        different, kind = unique_rows(kinds)
-        packing, queue, length, pipeline, port_bits = different.T[:, :, np.newaxis, np.newaxis]
-        word_bits = arrays.activation_bits
-        total = np.zeros(len(different))
-        for of_layer, calls in zip(counts, self._places, strict=True):
-            cycles = of_layer.base_cycles[packing[:, 0, 0], queue[:, 0, 0], length[:, 0, 0]]
-            cycles = cycles + pipeline * of_layer.pipelined[:, np.newaxis]
-            words = (self._calls.entering + self._calls.leaving)[calls, np.newaxis]
-            waits = np.maximum(np.ceil(words * word_bits / port_bits) - cycles, 0)
-            total += (cycles + waits).mean(axis=2).sum(axis=1)
-        port_bits = port_bits[:, 0]
-        edges = np.ceil(np.minimum(arrays.num_pes, self._calls.columns) * word_bits / port_bits)
-        edges += np.ceil(self._calls.rows * word_bits / port_bits)
-        codebooks = np.ceil(2**width * word_bits / port_bits) + LAYER_REGISTERS
-        total += (edges + self._calls.switches * codebooks).sum(axis=1)
+        names = ("queue_slots", "broadcast_cycles", "pipeline_cycles", "port_bits")
+        kinds = np.stack([packings, *(arrays.filled(getattr(arrays, name)) for name in names)])
+        different, kind = np.unique(kinds, axis=1, return_inverse=True)
+        packing, queue_slots, broadcast, pipeline, port_bits = different
+        total = np.zeros(different.shape[1])
+        for of_layer in counts:
+            queues, broadcasts = (
+                _index(getattr(of_layer.grid, name), values)
+                for name, values in (("queue_slots", queue_slots), ("broadcast_cycles", broadcast))
+            )
+            cycles = of_layer.base_cycles[packing, queues, broadcasts]
+            cycles = cycles + (pipeline[:, np.newaxis] * of_layer.pipelined)[:, :, np.newaxis]
+            words = self._calls.words[np.searchsorted(self._calls.places, of_layer.call_places)]
+            on_port = np.ceil(words * arrays.activation_bits / port_bits[:, np.newaxis])
+            total += (cycles + np.maximum(on_port[:, :, np.newaxis] - cycles, 0)).mean(axis=2).sum(axis=1)
+        first = np.minimum(arrays.num_pes, self._calls.edges[0])
+        for words in (first, self._calls.edges[1]):
+            total += np.ceil(words * arrays.activation_bits / port_bits[:, np.newaxis]).sum(axis=1)
+        codebook = np.ceil(2**width * arrays.activation_bits / port_bits)
+        total += self._calls.switches.sum() * (codebook + LAYER_REGISTERS)
         return total[kind]
 
     def _counts(
-        self,
-        block: ArrayBlock,
-        choices: Mapping[str, Choice],
-        width: int,
-        precision: Precision,
-        broadcasts: Sequence[int],
-    ) -> list[LayerCounts]:
-        """Return the counts of the layers that run on the array, on all packings of a block."""
-        analysis = self.problem.analysis
-        grid = CountsGrid(block.packings, self._queues, broadcasts, self._lines, precision)
-        layers = analysis.layers(choices)
-        return [self.store.counts(name, layers[name], grid) for name in self._layers]
+        self, name: str, choice: Choice, precision: Precision, block: ArrayBlock, broadcasts: Sequence[int]
+    ) -> LayerCounts:
+        """Return the counts of a compressed layer on all packings of a block, in their order."""
+        key = name, choice, precision, block.num_pes
+        known = self._kept.get(key)
+        wanted = broadcasts if known is None else set(broadcasts) - set(known.grid.broadcast_cycles)
+        if wanted:
+            lengths = tuple(sorted({*wanted, *(() if known is None else known.grid.broadcast_cycles)}))
+            grid = CountsGrid(
+                block.packings, self.grid.values["queue_slots"], lengths, self.grid.entries_per_line, precision
+            )
+            chosen = self.problem.analysis.layers({name: choice})[name]
+            self._kept[key] = self._cost.layer_counts(name, chosen, grid)
+        return self._kept[key]
+
+
+def _index(values: Sequence[int], wanted: Integers64) -> Integers64:
+    """Return the place of each wanted value among values."""
+    order = np.argsort(values)
+    return order[np.searchsorted(np.array(values)[order], wanted)]
 
 
 def _whole_image(counts: Sequence[LayerCounts], packings: Integers64, entries_per_line: Integers64) -> Image:
-    """Return the room that all weights take in the fullest PE; its fields are [arrays]."""
+    """Return the room that all weights take in the fullest PE; the fields are [arrays]."""
+    single = sum(each.entries.shape[1] for each in counts) == 1
+    lines = entries = pointers = 0
+    for each in counts:
+        at = _index(each.grid.entries_per_line, entries_per_line)
+        lines = lines + each.lines[packings, at].sum(axis=1)
+        entries = entries + each.entries[packings].sum(axis=1)
+        own = each.pointers[packings]
+        pointers = pointers + (own if single else own + own % 2).sum(axis=1)
+    return Image(lines, pointers, entries, 0, 0)

@@ -312,7 +312,9 @@ def _row(
         points = sorted(nearest, key=lambda point: max(point.excesses.values(), default=0.0))
     if not points:
         reasons = sorted({trial.refused for trial in trials})
-        raise InputError(f"{target.name}: no design of the space can be simulated: {'; '.join(reasons)}; widen the space")
+        raise InputError(
+            f"{target.name}: no design of the space can be simulated: {'; '.join(reasons)}; widen the space"
+        )
     verification = Verification(problem, folder / target.name / "front", fine_tune)
     verified = []
     for point in points[:_MOST_VERIFIED]:

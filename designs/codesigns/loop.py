@@ -199,9 +199,7 @@ def run_study(
         ) from error
 
 
-def _run_study(
-    problem: CodesignProblem, study: optuna.Study, given: Sequence[Compression] | None
-) -> list[StudyTrial]:
+def _run_study(problem: CodesignProblem, study: optuna.Study, given: Sequence[Compression] | None) -> list[StudyTrial]:
     search, worker = problem.search, f"{BEGUN}{socket.gethostname()}-{os.getpid()}"
     chooser = CompressionSearch(problem) if given is None else Given(given, search.objectives)
     trials: list[StudyTrial] = []

@@ -75,7 +75,7 @@ def fitted_network(design: Design, network: ScheduledNetwork) -> Design:
 def _with_srams(design: Design, lines: int, entries: int, pointers: int, activations: int) -> Design:
     """Return the design with SRAMs for so many lines, entries, pointers and activations of a PE."""
     srams = fitted_srams(design.array, lines, entries, pointers, activations)
-    smallest = dataclasses.replace(design.array, **{name: int(value) for name, value in srams.items()})
+    smallest = dataclasses.replace(design.array, **srams)
     return dataclasses.replace(design, array=timed(smallest))
 
 
