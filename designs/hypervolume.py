@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from traces import InputError
 
 LOGARITHMIC = ("latency_us", "energy_nj", "area_mm2", "file_bytes")
 """Objectives that span decades; they are compared by their logarithms."""
+_ROUNDING = 1e-12  # of hypervolumes
 
 
 def scaled(objectives: Sequence[str], costs: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -110,6 +112,43 @@ class Hypervolume:
     def share(self) -> float:
         """Share of the box that is dominated so far, 0 to 1."""
         return self._share
+
+
+def greedy_order(places: npt.NDArray[np.float64], number: int) -> npt.NDArray[np.int64]:
+    """Return places of points in an order in which each adds the most hypervolume to those before it.
+
+    Parameters
+    ----------
+    places : float64 [points, objectives]
+        The points, in the unit box: 0 is the best value of an objective, 1 the worst, which dominates nothing.
+    number : int
+        Most points that are ordered.
+
+    Returns
+    -------
+    int64 [at most number]
+        Points that add something, the most first. For any n, the first n of them dominate at least 1 - 1/e = 63 % of
+        what any n points can dominate; in practice 99 % and more.
+
+    Notes
+    -----
+    A point adds the less, the more points are before it; so only the points that added most when they were last tried
+    are tried again. Source: Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978;
+    Guerreiro, Fonseca, Paquete, "Greedy hypervolume subset selection in low dimensions", Evolutionary Computation,
+    2016.
+    """
+    gains = [(-float(gain), at, 0) for at, gain in enumerate(np.prod(np.maximum(1 - places, 0.0), axis=1)) if gain > 0]
+    heapq.heapify(gains)
+    chosen: list[int] = []
+    while gains and len(chosen) < number:
+        lost, at, known = heapq.heappop(gains)
+        if known == len(chosen):
+            chosen.append(at)
+            continue
+        gain = float(np.prod(1 - places[at])) - _volume(np.maximum(places[chosen], places[at]))
+        if gain > _ROUNDING:
+            heapq.heappush(gains, (max(-gain, lost), at, len(chosen)))
+    return np.array(chosen, dtype=np.int64)
 
 
 def _inside(box: CostBox, costs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -38,7 +38,7 @@ class Relaxation:
     first: Integers64
 
     @classmethod
-    def of(cls, costs: Sequence[Floats], changes: Sequence[Floats]) -> Relaxation:
+    def of(cls, costs: Sequence[Floats] | Floats, changes: Sequence[Floats] | Floats) -> Relaxation:
         """Return the relaxation of these options, for each layer [options]; infinite values mark absent options."""
         hulls = [_hull(np.asarray(cost), np.asarray(change)) for cost, change in zip(costs, changes, strict=True)]
         layers = np.repeat(np.arange(len(hulls)), [len(hull) - 1 for hull in hulls])

@@ -27,7 +27,11 @@ def problem(seed: int, layers: int, options: int, bounds: int) -> tuple[list[Flo
     sizes = 10 ** stream.uniform(2, 4, (layers, 1))
     density, bits = stream.uniform(0.03, 1, (layers, options)), stream.integers(2, 7, (layers, options))
     objective = sizes * density * bits * stream.uniform(0.97, 1.03, (layers, options))
-    change = (3 * (1 - density) ** 2 + 4.0**-bits) * stream.lognormal(0, 0.3, (layers, options))
+    change = (
+        10 ** stream.uniform(-4, -1, (layers, 1))
+        * (3 * (1 - density) ** 2 + 4.0**-bits)
+        * stream.lognormal(0, 0.3, (layers, options))
+    )
     least = change.min(axis=1).sum()
     totals = {"change": (list(change), least**0.6 * change.max(axis=1).sum() ** 0.4)}
     for number in range(1, bounds):
