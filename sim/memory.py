@@ -235,7 +235,7 @@ def buffers_of(config: ArrayConfig) -> int:
 
 def _inputs_and_outputs_fit(packed: PackedLayer, config: ArrayConfig) -> bool:
     layer = packed.layer
-    return _per_pe(layer.columns, config) + _per_pe(layer.rows, config) <= activation_words_per_pe(config)
+    return bool(_per_pe(layer.columns, config) + _per_pe(layer.rows, config) <= activation_words_per_pe(config))
 
 
 def _loaded_block(

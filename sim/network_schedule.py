@@ -383,7 +383,7 @@ def spilled_words(network: ScheduledNetwork, config: ArrayConfig) -> int:
     """Return the activations alive at once that the activation SRAMs do not hold; 0 if the mode does not spill."""
     if config.memory_mode not in ("passes", "streamed"):
         return 0
-    return max(0, network.live_words - config.num_pes * activation_words_per_pe(config))
+    return int(max(0, network.live_words - config.num_pes * activation_words_per_pe(config)))
 
 
 def schedule_network(

@@ -114,7 +114,7 @@ class CompressionSearch:
         return [self._space.choices(row) for row in rows]
 
     def _neighbours(self, begun: Set[str]) -> list[Compression]:
-        """Return neighbours of the front that have designs new on it among the arrays of their parent, the best first."""
+        """Return neighbours of the front with designs that are new on it, on their parent's arrays, the best first."""
         candidates: dict[str, tuple[Compression, int]] = {}
         numbers, members = np.unique(self.front.trials, return_counts=True)
         for number in numbers[np.argsort(-members, kind="stable")].tolist():

@@ -335,10 +335,11 @@ class CompressionAnalysis:
         )
 
     def layers(self, choices: Mapping[str, Choice]) -> dict[str, ChosenLayer]:
-        """Return the layers, compressed by these choices, in order."""
+        """Return the layers of these choices, compressed by them, in order."""
         return {
             name: ChosenLayer(self._layer(name, choices[name]), (choices[name].density, choices[name].weight_bits))
             for name in self.names
+            if name in choices
         }
 
     def candidate(self, name: str, choice: Choice) -> Candidate:

@@ -1,9 +1,9 @@
-"""Enumeration of all arrays of a space for one compression, in closed form (`ArrayCost.figures` is the readable twin).
+"""Enumeration of all arrays of a space for one compression, in closed form; `ArrayCost.figures` is the readable twin.
 
-What a kernel must count depends on a compressed layer, the packing, the queue, the length of a broadcast and the entries
-of a line (`designs.codesigns.layer_counts`). The rest follows for all arrays at once: SRAMs, pipeline, clock, port,
-switches, energy and area. Arrays that load weights or spill feature maps (`memory_mode` "passes" and "streamed") are
-costed one by one.
+What a kernel must count depends on a compressed layer, the packing, the queue, the length of a broadcast and the
+entries of a line (`designs.codesigns.layer_counts`). The rest follows for all arrays at once: SRAMs, pipeline, clock,
+port, switches, energy and area. Arrays that load weights or spill feature maps (`memory_mode` "passes" and "streamed")
+are costed one by one.
 """
 
 from __future__ import annotations
@@ -119,17 +119,16 @@ class Enumeration:
         calls = self._cost.calls
         before = [None, *(call.product for call in calls[:-1])]
         self._layers = tuple(dict.fromkeys(call.layer for call in calls))
-        self._reads, self._writes = (
-            float(sum(call.vectors * call.groups * getattr(call, side) for call in calls))
-            for side in ("columns", "rows")
-        )
+        moved = [call.vectors * call.groups for call in calls]
+        self._reads = np.array(sum(words * call.columns for words, call in zip(moved, calls, strict=True)))
+        self._writes = np.array(sum(words * call.rows for words, call in zip(moved, calls, strict=True)))
         self._calls = _Calls(
             np.array([call.place for call in calls]),
             np.array([call.vectors * call.groups * (call.columns + call.rows) for call in calls]),
             np.array([[call.columns for call in calls], [call.rows for call in calls]]),
             np.array([0 if call.product == last else call.groups for call, last in zip(calls, before, strict=True)]),
         )
-        self._kept: dict[tuple[str, Choice, Precision], LayerCounts] = {}
+        self._kept: dict[tuple[str, Choice, Precision, int], LayerCounts] = {}
 
     def __call__(self, choices: Mapping[str, Choice], places: Integers64 | None = None) -> Enumerated:
         """Return the designs of one compression that keep all bounds.
@@ -277,7 +276,7 @@ class Enumeration:
             line_reads,
             sum(each.processed_entries[packings] for each in counts),
             sum(each.useful_macs[packings] for each in counts),
-            0.0,
+            0,
             transfers=Transfers(0, 0, self._reads, self._writes),
         )
         compressed = self.problem.analysis.predict(choices, precision)

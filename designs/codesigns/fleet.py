@@ -221,7 +221,8 @@ def fleet(
     """Find a compressed network and an array for each target, from one analysis.
 
     Each target has its own study, which continues after an interruption; compressions on the front of one target are
-    tried on the arrays of all. For each target, the best designs are compressed and measured until one keeps the budget.
+    tried on the arrays of all. For each target, the best designs are compressed and measured until one keeps the
+    budget.
 
     Parameters
     ----------

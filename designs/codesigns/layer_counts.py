@@ -82,8 +82,8 @@ class CountsGrid:
         return [(slots, cycles) for slots in self.queue_slots for cycles in self.broadcast_cycles]
 
     def __or__(self, other: CountsGrid) -> CountsGrid:
-        joined = (tuple(dict.fromkeys(getattr(self, name) + getattr(other, name))) for name in _GRID_AXES)
-        return CountsGrid(*joined, precision=self.precision)
+        joined = {name: tuple(dict.fromkeys(getattr(self, name) + getattr(other, name))) for name in _GRID_AXES}
+        return replace(self, **joined)
 
     def __ge__(self, other: CountsGrid) -> bool:
         return all(set(getattr(self, name)) >= set(getattr(other, name)) for name in _GRID_AXES)

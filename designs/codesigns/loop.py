@@ -225,7 +225,7 @@ def _tried(problem: CodesignProblem, compression: Compression, front: Front, wor
     """Return a finished trial of Optuna's: a compression on all arrays."""
     objectives = problem.search.objectives
     trial = StudyTrial.of(-1, compression, problem.enumeration(compression), front, objectives)
-    least = [trial.least.get(name) for name in objectives]
+    least = [trial.least.get(name, 0.0) for name in objectives]
     params, distributions = _parameters(compression)
     return optuna.trial.create_trial(
         state=TrialState.COMPLETE if trial.least else TrialState.PRUNED,

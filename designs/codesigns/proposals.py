@@ -169,6 +169,12 @@ class CompressionSpace:
         places = np.asarray(row).tolist()
         return {name: of[at].choice for name, of, at in zip(self.names, self.candidates, places, strict=True)}
 
+    def row(self, choices: Mapping[str, Choice]) -> Rows:
+        """Return the places of the candidates of some choices, one for each layer, int16 [layers]."""
+        pairs = zip(self.names, self.candidates, strict=True)
+        places = [[each.choice for each in of].index(choices[name]) for name, of in pairs]
+        return np.array(places, dtype=np.int16)
+
     def changes_of(self, rows: npt.ArrayLike) -> Floats64:
         """Return the total change of compressions, [compressions]."""
         return self._sums(self.change, rows)

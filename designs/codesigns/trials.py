@@ -18,7 +18,7 @@ from designs.codesigns.design_table import DesignTable
 from designs.codesigns.enumeration import Enumerated
 from designs.codesigns.point import CodesignPoint, choices_of, plain_choices
 from designs.codesigns.search import FIGURES
-from designs.hypervolume import CostBox, Hypervolume
+from designs.hypervolume import CostBox, dominated_share
 from designs.results import table_of
 from traces.arrays import Booleans, Floats64, Integers64
 from traces.pareto import non_dominated
@@ -166,12 +166,13 @@ class Front:
 def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.Table:
     """Return TRIAL_COLUMNS: all trials, with the hypervolume after each."""
     whole = Front.of(trials, objectives)
-    volume = Hypervolume(CostBox.around(objectives, whole.costs)) if len(whole) else None
-    front, rows = Front(objectives), []
+    box = CostBox.around(objectives, whole.costs) if len(whole) else None
+    front, share = Front(objectives), 0.0
+    rows: list[dict[str, Any]] = []
     for trial in trials:
         members = front.add(trial.designs)
-        if volume is not None and len(members):
-            volume.add(trial.designs.costs(objectives)[members])
+        if box is not None and len(members):
+            share = dominated_share(box, front.costs)
         rows.append(
             {
                 "trial": trial.number,
@@ -180,7 +181,7 @@ def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.
                 "arrays": trial.tried,
                 "members": len(members),
                 **{f"least_{name}": trial.least.get(name) for name in FIGURES},
-                "hypervolume": 0.0 if volume is None else volume.share,
+                "hypervolume": share,
             }
         )
     return table_of(TRIAL_COLUMNS, rows)

@@ -12,7 +12,6 @@ import numpy.typing as npt
 from designs.codesigns.layer_costs import counts_of_rows
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.search import DRAWS, LOSSES
-from designs.design import Design
 from designs.near_ties import standing_for, told_apart
 from designs.sweeps.evaluation import energies_pj
 from sim import ArrayConfig
@@ -25,7 +24,7 @@ from traces.pareto import non_dominated
 
 DRAWN = ("energy_nj", "area_mm2")
 """Figures of a design that depend on the constants."""
-Excesses = Callable[[Mapping[str, float], bool, Design], Mapping[str, float]]
+Excesses = Callable[[Mapping[str, float], bool, ArrayConfig], Mapping[str, float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +120,7 @@ def standings(
         for draw, drawn in enumerate(constants):
             figures = {**design.point.figures, **drawn_figures(array, design.counts, drawn)}
             costs[draw, place] = [figures[name] for name in objectives]
-            broken = dict(excesses(figures, lacking, design.point.design))
+            broken = dict(excesses(figures, lacking, array))
             broken["clock_mhz"] = array.clock_mhz / timing(array, drawn).highest_clock_mhz - 1
             feasible[draw, place] = all(excess <= 0 for excess in broken.values())
     feasible &= np.isfinite(costs).all(axis=2)

@@ -74,7 +74,8 @@ class Members:
     @property
     def done(self) -> Booleans:
         """Mark the members that are measured, [members]."""
-        return np.isfinite(self.measured).any(axis=1)
+        done: Booleans = np.asarray(np.isfinite(self.measured).any(axis=1))
+        return done
 
     def note(self, place: int, measured: CodesignPoint) -> None:
         """Take in the measured figures of a member, and correct all others."""
@@ -88,9 +89,9 @@ class Members:
         return 1 - dominated_share(self.box, self.upper) / best if best else 0.0
 
     def next(self) -> int:
-        """Return the member to measure next: the best in each cost first, then those far from measured ones or unsure."""
+        """Return the member to measure next: the best in a cost, then those far from measured ones, or unsure."""
         done = self.done
-        corner = next((at for at in self._corners if not done[at]), None)
+        corner: int | None = next((at for at in self._corners if not done[at]), None)
         if corner is not None:
             return corner
         known = {self.keys[at] for at in np.flatnonzero(done)}
@@ -114,8 +115,8 @@ class Members:
                 continue
             first = done.copy()
             if name in LOSSES:  # of one compression, one loss was measured
-                first[done] = _first_of([self._loss_key(at) for at in np.flatnonzero(done)])
-                loss_known = {self._loss_key(at): measured[at] for at in np.flatnonzero(done)}
+                first[done] = _first_of([self._loss_key(at) for at in np.flatnonzero(done).tolist()])
+                loss_known = {self._loss_key(at): measured[at] for at in np.flatnonzero(done).tolist()}
             correction = Correction.of(name, predicted[first], measured[first], self._damping)
             corrected = correction(predicted)
             lower, upper = correction.interval(corrected, self._factor(name))
@@ -197,7 +198,8 @@ def verified_front(
         )
     members = Members(problem, trials)
     verification = Verification(problem, folder / "front", fine_tune)
-    rows, layers_by_digest, designs = [], {}, {}
+    rows: list[dict[str, Any]] = []
+    layers_by_digest, designs = {}, {}
     most = min(search.verify, len(members))
     with Progress("verifying designs", "designs", most) as progress:
         while len(rows) < most and not (rows and members.unsettled <= search.settled):
