@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from designs import ArrayCost, Design
 from designs.codesigns import layer_counts
 from designs.codesigns.array_cost import ArrayFigures, ChosenLayer
 from designs.codesigns.layer_counts import CountsGrid, LayerCounts, LayerCountsStore
+from designs.codesigns.product_runs import ProductRuns
 from designs.design import Packing
 from designs.sweeps.evaluation import COUNTS
 from sim import ArrayConfig
@@ -26,6 +29,7 @@ from sim.config import Precision
 from sim.memory import Image
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
+from traces.files.npz import read_npz, write_npz
 
 PACKINGS = (
     *(Packing(num_pes, 4, "interleaved") for num_pes in (1, 3, 16)),
@@ -155,10 +159,15 @@ def test_cycles_of_each_call_and_input_are_whole_and_exact() -> None:
         assert (counts.base_cycles[packing, queue, broadcast] + 16 * design.array.pipeline_cycles == expected).all()
 
 
-def linear(tmp_path: Path | None) -> tuple[ArrayCost, ChosenLayer]:
+@cache
+def linear_cost() -> ArrayCost:
     torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Linear(12, 9))
-    cost = ArrayCost(module.eval(), drawn(12), largest_error=0, counts=LayerCountsStore(tmp_path))
+    return ArrayCost(torch.nn.Sequential(torch.nn.Linear(12, 9)).eval(), drawn(12), largest_error=0)
+
+
+def linear(folder: Path | None, most_bytes: int = layer_counts.MOST_BYTES) -> tuple[ArrayCost, ChosenLayer]:
+    cost = copy.copy(linear_cost())  # as another process has it: with another store
+    cost._store = LayerCountsStore(folder, most_bytes)
     codes = np.random.default_rng(3).integers(0, 3, (9, 12)).astype(np.uint8)
     return cost, ChosenLayer(CompressedLayer("0", codes, np.arange(4, dtype=np.float32)), 0)
 
@@ -173,13 +182,13 @@ def equal(first: LayerCounts, second: LayerCounts) -> bool:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Return the list of (timings, lines) that are counted from now on."""
     calls: list[Any] = []
-    whole = layer_counts.ProductRuns.whole
+    whole = ProductRuns.whole
 
     def noting(runs: Any, precision: Any, timings: Any, lines: Any, vectors: Any) -> Any:
         calls.append((list(timings), list(lines)))
         return whole(runs, precision, timings, lines, vectors)
 
-    monkeypatch.setattr(layer_counts.ProductRuns, "whole", noting)
+    monkeypatch.setattr(ProductRuns, "whole", noting)
     return calls
 
 
@@ -208,7 +217,7 @@ def test_a_larger_grid_counts_only_what_is_new(counted: list[Any]) -> None:
     assert equal(found, alone.layer_counts("0", chosen, larger))
     counted.clear()
     part = replace(GRID, packings=PACKINGS[1:3], queue_slots=(64,))
-    assert equal(cost.layer_counts("0", chosen, part), found.__class__.part(cost.layer_counts("0", chosen, GRID), part))
+    assert equal(cost.layer_counts("0", chosen, part), cost.layer_counts("0", chosen, GRID).part(part))
     assert not counted
 
 
@@ -241,9 +250,9 @@ def test_a_damaged_file_is_counted_again(damage: str, tmp_path: Path, counted: l
         (other,) = set(tmp_path.glob("*.npz")) - {path}
         other.replace(path)
     else:  # whole, but with another count
-        arrays = layer_counts.read_npz(path)
+        arrays = read_npz(path)
         arrays["line_reads"] = arrays["line_reads"] + 1
-        layer_counts.write_npz(path, arrays)
+        write_npz(path, arrays)
     counted.clear()
     other_cost, _ = linear(tmp_path)
     assert equal(other_cost.layer_counts("0", chosen, GRID), first)
@@ -255,8 +264,7 @@ def test_a_damaged_file_is_counted_again(damage: str, tmp_path: Path, counted: l
 
 
 def test_counts_used_least_recently_leave_a_full_memory(counted: list[Any]) -> None:
-    cost, chosen = linear(None)
-    cost._store = LayerCountsStore(most_bytes=1)
+    cost, chosen = linear(None, most_bytes=1)
     other = ChosenLayer(replace(chosen.layer, codes=chosen.layer.codes ^ 1), 1)
     for each, number in ((chosen, 1), (chosen, 1), (other, 2), (chosen, 3)):
         cost.layer_counts("0", each, GRID)
