@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -150,6 +151,33 @@ def rows_found_by_search(
     InputError
         If the activations do not fit the layer, or a number is negative.
     """
+    return faster_order(layer, activations, config, exchanged_orders(layer, activations, config, num_trials, seed))
+
+
+def exchanged_orders(
+    layer: CompressedLayer,
+    activations: npt.ArrayLike,
+    config: ArrayConfig,
+    num_trials: int = 20_000,
+    seed: int = 0,
+) -> tuple[Integers64, Integers64]:
+    """Return the two orders that `rows_found_by_search` chooses from; they do not depend on `config.index_bits`.
+
+    Parameters
+    ----------
+    layer, activations, config, num_trials, seed
+        As in `rows_found_by_search`.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        The order after the exchanges, and the balance by activity that they begin with, int64 [rows].
+
+    Raises
+    ------
+    InputError
+        If the activations do not fit the layer, or a number is negative.
+    """
     from sim import row_search_kernels
     from sim.engine import Run
 
@@ -176,11 +204,41 @@ def rows_found_by_search(
         order,
         counts,
     )
+    return order, start
+
+
+def faster_order(
+    layer: CompressedLayer, activations: npt.ArrayLike, config: ArrayConfig, orders: Sequence[Integers64]
+) -> Integers64:
+    """Return the order of the rows with which recorded inputs take the fewest cycles, padding included.
+
+    Parameters
+    ----------
+    layer : CompressedLayer
+        Layer to be packed.
+    activations : array_like
+        Recorded inputs, float32 [columns] or [inputs, columns].
+    config : ArrayConfig
+        Array to pack for.
+    orders : sequence of numpy.ndarray
+        Orders of the layer's rows, int64 [rows]; of those with equal cycles, the first one is taken.
+
+    Returns
+    -------
+    numpy.ndarray
+        One of the orders.
+
+    Raises
+    ------
+    InputError
+        If the activations do not fit the layer.
+    """
+    inputs = _checked_inputs(layer, activations)
     cycles = [
         sum(count(images, values, config).cycles for values in inputs)
-        for images in (pack(layer, config, order), packed)
+        for images in (pack(layer, config, order) for order in orders)
     ]
-    return order if cycles[0] <= cycles[1] else start
+    return orders[int(np.argmin(cycles))]
 
 
 def _checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:

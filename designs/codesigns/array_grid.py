@@ -1,10 +1,11 @@
-"""Arrays of a space as a grid: every combination of its values, in blocks of one number of PEs.
+"""Arrays of a space as a grid: every combination of its values, in blocks.
 
 The width of the codes is no axis of the grid: an array has the narrowest codes of the space that hold a compression's.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,47 +17,41 @@ import numpy as np
 from designs.design import ARRAY_FIELDS, HARDWARE, Packing
 from designs.space import Parameter, Space
 from traces import InputError
-from traces.arrays import Integers64, Numbers
+from traces.arrays import Booleans, Integers64, Numbers
 
 RANGE_VALUES = 16
 """Values that stand for a continuous range: evenly spaced ones, both ends among them; by ratio if it is logarithmic."""
-_BLOCK_AXES = ("num_pes", "weight_bits")
+_AXES = tuple(name for name in HARDWARE if name != "weight_bits")
 MOST_ARRAYS = 20_000_000
 """Most arrays of a grid."""
+_AT_ONCE = 2**17  # arrays of a block; more do not fit the caches
 
 
 @dataclass(frozen=True, eq=False)
 class ArrayBlock:
-    """Arrays of a grid with one number of PEs.
+    """Arrays of a grid that are costed at once.
 
     Attributes
     ----------
-    num_pes : int
-        PEs of each array.
     columns : dict of str to array [arrays]
-        Values of each hardware parameter but num_pes and weight_bits, by name.
-    first : int
-        Place of the first array in the grid.
+        Values of each hardware parameter but weight_bits, by name.
+    packings : int64 [arrays]
+        Place of each array's packing in `ArrayGrid.packings`.
+    places : int64 [arrays]
+        Place of each array in the grid.
     """
 
-    num_pes: int
     columns: dict[str, Numbers]
-    first: int
+    packings: Integers64
+    places: Integers64
 
     def __len__(self) -> int:
-        return len(self.columns["queue_slots"])
+        return len(self.places)
 
-    @cached_property
-    def packings(self) -> tuple[Packing, ...]:
-        """Packings of these arrays, each once."""
-        pairs = zip(self.columns["index_bits"].tolist(), self.columns["row_assignment"].tolist(), strict=True)
-        return tuple(Packing(self.num_pes, *pair) for pair in dict.fromkeys(pairs))
-
-    def packing_places(self, columns: Mapping[str, Numbers]) -> Integers64:
-        """Return the place of the packing of some arrays of the block, [arrays], by their columns."""
-        places = {(each.index_bits, each.row_assignment): at for at, each in enumerate(self.packings)}
-        pairs = zip(columns["index_bits"].tolist(), columns["row_assignment"].tolist(), strict=True)
-        return np.array([places[pair] for pair in pairs], dtype=np.int64)
+    def take(self, chosen: Booleans | Integers64) -> ArrayBlock:
+        """Return some of the arrays."""
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return ArrayBlock(columns, self.packings[chosen], self.places[chosen])
 
 
 class ArrayGrid:
@@ -97,24 +92,37 @@ class ArrayGrid:
         return min((each for each in self.values["weight_bits"] if each >= bits), default=None)
 
     @cached_property
-    def blocks(self) -> tuple[ArrayBlock, ...]:
-        """The blocks, in the order of `num_pes`."""
-        names = [name for name in HARDWARE if name not in _BLOCK_AXES]
-        axes = np.meshgrid(*(np.arange(len(self.values[name])) for name in names), indexing="ij")
-        columns = {name: np.array(self.values[name])[axis.ravel()] for name, axis in zip(names, axes, strict=True)}
-        size = len(axes[0].ravel())
-        return tuple(
-            ArrayBlock(num_pes, columns, number * size) for number, num_pes in enumerate(self.values["num_pes"])
-        )
+    def packings(self) -> tuple[Packing, ...]:
+        """All packings: PE counts, gap widths and row assignments, each once."""
+        return tuple(Packing(*each) for each in itertools.product(*(self.values[name] for name in Packing._fields)))
+
+    def blocks(self, places: Integers64 | None = None) -> Iterator[ArrayBlock]:
+        """Yield all arrays, or those at some places, in order, in blocks that are costed at once."""
+        number = len(self) if places is None else len(places)
+        for begin in range(0, number, _AT_ONCE):
+            end = min(begin + _AT_ONCE, number)
+            yield self._block(np.arange(begin, end) if places is None else places[begin:end])
+
+    def _block(self, places: Integers64) -> ArrayBlock:
+        columns: dict[str, Numbers] = {}
+        numbers: dict[str, Integers64] = {}
+        rest = places
+        for name in reversed(_AXES):
+            values = self.values[name]
+            rest, numbers[name] = np.divmod(rest, len(values))
+            columns[name] = np.array(values)[numbers[name]]
+        packing = np.zeros(len(places), dtype=np.int64)
+        for name in Packing._fields:
+            packing = packing * len(self.values[name]) + numbers[name]
+        return ArrayBlock(columns, packing, places)
 
     def places(self, hardware: Mapping[str, Numbers]) -> Integers64:
         """Return the places of arrays in the grid, [arrays], by their columns; the width of the codes does not matter.
 
         Columns that were fitted or derived, and so are no axis of the grid, do not matter either.
         """
-        names = ["num_pes", *(name for name in HARDWARE if name not in _BLOCK_AXES)]
         place: Integers64 = np.zeros(len(hardware["num_pes"]), dtype=np.int64)
-        for name in names:
+        for name in _AXES:
             values = self.values[name]
             number = {value: at for at, value in enumerate(values)}
             axis = 0 if len(values) == 1 else np.array([number[value] for value in hardware[name].tolist()])

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from designs.codesigns.array_grid import ArrayBlock, ArrayGrid, hardware_rows
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_counts import CountsGrid, LayerCounts
 from designs.codesigns.point import CodesignPoint
-from designs.design import ARRAY_FIELDS
+from designs.design import ARRAY_FIELDS, Packing
 from designs.sweeps.fitting import fitted_srams
 from sim.array_table import ArrayTable
 from sim.config import Precision
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _LOADING = ("passes", "streamed")
 _MOST_STAGES = 64  # of pipeline and broadcast (`ArrayConfig`)
-_Costing = Callable[..., tuple[DesignTable, Floats64, Booleans]]
+_Costing = Callable[[ArrayBlock, Mapping[str, Choice], int], tuple[DesignTable, Floats64, Integers64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,10 +69,7 @@ class Enumerated:
         """Return the designs that no other one of this compression dominates, each costs once."""
         if not len(self.designs):
             return self
-        costs = self.designs.costs(objectives)
-        _, first = np.unique(costs, axis=0, return_index=True)
-        kept = np.sort(first)
-        kept = kept[non_dominated(costs[kept])]
+        kept = np.flatnonzero(non_dominated(self.designs.costs(objectives), keep_equal=False))
         return Enumerated(self.designs.take(kept), self.places[kept], self.tried)
 
 
@@ -128,7 +125,8 @@ class Enumeration:
             np.array([[call.columns for call in calls], [call.rows for call in calls]]),
             np.array([0 if call.product == last else call.groups for call, last in zip(calls, before, strict=True)]),
         )
-        self._kept: dict[tuple[str, Choice, Precision, int], LayerCounts] = {}
+        self._kept: dict[tuple[str, Choice, Precision], LayerCounts] = {}
+        self._wanted: dict[int, set[int]] = {}  # packings of arrays with broadcasts of several cycles, by the cycles
 
     def __call__(self, choices: Mapping[str, Choice], places: Integers64 | None = None) -> Enumerated:
         """Return the designs of one compression that keep all bounds.
@@ -148,17 +146,12 @@ class Enumeration:
             reason = f"codes of {widest} bits are wider than any array's"
             return Enumerated(DesignTable.empty(figures), np.zeros(0, np.int64), 0, refused=reason)
         tables, kept, tried, nearest = [], [], 0, None
-        for block in self.grid.blocks:
-            some = np.arange(len(block))
-            if places is not None:
-                some = places[(places >= block.first) & (places < block.first + len(block))] - block.first
-            if not len(some):
-                continue
-            table, excess, at = self._costed(block, some, choices, width)
-            tried += len(some)
+        for block in self.grid.blocks(places):
+            table, excess, at = self._costed(block, choices, width)
+            tried += len(block)
             feasible = excess <= 0
             tables.append(table.take(feasible))
-            kept.append(at[feasible] + block.first)
+            kept.append(at[feasible])
             if nearest is None or (len(excess) and excess.min() < nearest[0]):
                 nearest = self._nearest(table, excess) or nearest
         designs = DesignTable.joined(tables) if tables else DesignTable.empty(figures)
@@ -184,59 +177,45 @@ class Enumeration:
         return float(excess[place]), table.take(np.array([place]))
 
     def _costed(
-        self, block: ArrayBlock, some: Integers64, choices: Mapping[str, Choice], width: int
+        self, block: ArrayBlock, choices: Mapping[str, Choice], width: int
     ) -> tuple[DesignTable, Floats64, Integers64]:
-        """Return designs of a block, the largest violation of a bound by each, and the place of each in the block."""
-        columns = {name: values[some] for name, values in block.columns.items()}
-        holds = columns["line_bits"] >= width + columns["index_bits"]
-        loading = np.isin(columns["memory_mode"], _LOADING)
+        """Return designs of a block, the largest violation of a bound by each, and the place of each in the grid."""
+        holds = block.columns["line_bits"] >= width + block.columns["index_bits"]
+        loading = np.isin(block.columns["memory_mode"], _LOADING)
         groups: list[tuple[Booleans, _Costing]] = [(holds & loading, self._one_by_one)]
         for precision in self.grid.values["precision"]:
-            of_group = holds & ~loading & (columns["precision"] == precision)
+            of_group = holds & ~loading & (block.columns["precision"] == precision)
             groups.append((of_group, functools.partial(self._in_closed_form, precision=precision)))
-        parts = []
-        for rows, costed in groups:
-            if rows.any():
-                chosen = {name: values[rows] for name, values in columns.items()}
-                table, excess, built = costed(block, chosen, choices, width)
-                parts.append((table, excess, some[rows][built]))
+        parts = [costed(block.take(rows), choices, width) for rows, costed in groups if rows.any()]
         if not parts:
             return DesignTable.empty(self.problem.figure_names), np.zeros(0), np.zeros(0, np.int64)
         tables, excesses, places = zip(*parts, strict=True)
         return DesignTable.joined(tables), np.concatenate(excesses), np.concatenate(places)
 
     def _one_by_one(
-        self, block: ArrayBlock, columns: dict[str, Numbers], choices: Mapping[str, Choice], width: int
-    ) -> tuple[DesignTable, Floats64, Booleans]:
-        """Return designs of a block, the largest violation of a bound by each, and a mark of the arrays that can be."""
-        problem, points = self.problem, []
-        whole = columns | {"num_pes": block.num_pes, "weight_bits": width}
-        built = np.zeros(len(columns["queue_slots"]), dtype=np.bool_)
-        for place, values in enumerate(hardware_rows(whole, np.arange(len(built)))):
+        self, block: ArrayBlock, choices: Mapping[str, Choice], width: int
+    ) -> tuple[DesignTable, Floats64, Integers64]:
+        problem, points, places = self.problem, [], []
+        for place, values in zip(
+            block.places, hardware_rows(block.columns | {"weight_bits": width}, np.arange(len(block))), strict=True
+        ):
             try:
                 points.append(problem.predict(problem.design_of(values), choices))
-                built[place] = True
+                places.append(place)
             except InputError:  # there is no such array, or it does not run the network
                 continue
         table = DesignTable.of(points) if points else DesignTable.empty(problem.figure_names)
-        return table, np.array([max(point.excesses.values()) for point in points]), built
+        return table, np.array([max(point.excesses.values()) for point in points]), np.array(places, dtype=np.int64)
 
     def _in_closed_form(
-        self,
-        block: ArrayBlock,
-        columns: dict[str, Numbers],
-        choices: Mapping[str, Choice],
-        width: int,
-        precision: Precision,
-    ) -> tuple[DesignTable, Floats64, Booleans]:
-        """Return designs of a block, the largest violation of a bound by each, and a mark of the arrays that can be."""
+        self, block: ArrayBlock, choices: Mapping[str, Choice], width: int, precision: Precision
+    ) -> tuple[DesignTable, Floats64, Integers64]:
         problem = self.problem
-        fields = {name: columns[name] for name in ARRAY_FIELDS if name in columns}
-        arrays = ArrayTable(**fields | {"num_pes": block.num_pes, "weight_bits": width, "precision": precision})
-        packings = block.packing_places(columns)
-        counts = [self._counts(name, choices[name], precision, block, (1,)) for name in self._layers]
-        image = _whole_image(counts, packings, arrays.entries_per_line)
-        activations = -(-self._cost.live_words // block.num_pes)
+        fields = {name: block.columns[name] for name in ARRAY_FIELDS if name in block.columns}
+        arrays = ArrayTable(**fields | {"weight_bits": width, "precision": precision})
+        counts = [self._counts(name, choices[name], precision) for name in self._layers]
+        image = _whole_image(counts, block.packings, self._lines(arrays))
+        activations = -(-self._cost.live_words // arrays.num_pes)
         if problem.search.fit_srams:
             arrays = arrays.replace(**fitted_srams(arrays, image.lines, image.entries, image.pointers, activations))
         if problem.search.fit_srams or not problem.space.states_stages:
@@ -248,34 +227,36 @@ class Enumeration:
         built &= arrays.broadcast_cycles >= clock.broadcast_cycles
         built &= np.maximum(arrays.pipeline_cycles, arrays.broadcast_cycles) <= _MOST_STAGES
         built &= ~lacking | (arrays.memory_mode != "resident")
-        arrays, packings, lacking = arrays.take(built), packings[built], lacking[built]
-        figures = self._figures(block, arrays, packings, choices, width, precision)
+        arrays, block, lacking = arrays.take(built), block.take(built), lacking[built]
+        figures = self._figures(arrays, block.packings, choices, width, precision)
         hardware = {name: arrays.filled(getattr(arrays, name)) for name in ARRAY_FIELDS}
-        table = DesignTable(hardware | {"row_assignment": columns["row_assignment"][built]}, figures)
-        return table, np.max(np.broadcast_arrays(*problem.excesses(figures, lacking, arrays).values()), axis=0), built
+        table = DesignTable(hardware | {"row_assignment": block.columns["row_assignment"]}, figures)
+        excesses = problem.excesses(figures, lacking, arrays)
+        return table, np.max(np.broadcast_arrays(*excesses.values()), axis=0), block.places
+
+    def _lines(self, arrays: ArrayTable) -> Integers64:
+        """Return the place of the entries of a line of each array among those of the grid."""
+        return np.searchsorted(self.grid.entries_per_line, arrays.filled(arrays.entries_per_line))
 
     def _figures(
         self,
-        block: ArrayBlock,
         arrays: ArrayTable,
         packings: Integers64,
         choices: Mapping[str, Choice],
         width: int,
         precision: Precision,
     ) -> dict[str, Floats64]:
-        """Return the figures of arrays of one block, whose packings are at these places."""
-        broadcasts = np.unique(arrays.filled(arrays.broadcast_cycles)).tolist()
-        counts = [self._counts(name, choices[name], precision, block, broadcasts) for name in self._layers]
+        """Return the figures of arrays whose packings are at these places."""
+        self._count_broadcasts(arrays, packings, choices, precision)
+        counts = [self._counts(name, choices[name], precision) for name in self._layers]
         cycles = self._cycles(counts, arrays, packings, width)
-        entries = arrays.filled(arrays.entries_per_line)
-        line_reads = sum(each.line_reads[packings, _index(each.grid.entries_per_line, entries)] for each in counts)
         energies = block_energies(
             arrays,
             cycles,
-            sum(each.pointer_reads[packings] for each in counts),
-            line_reads,
-            sum(each.processed_entries[packings] for each in counts),
-            sum(each.useful_macs[packings] for each in counts),
+            sum(each.pointer_reads for each in counts)[packings],
+            sum(each.line_reads for each in counts)[packings, self._lines(arrays)],
+            sum(each.processed_entries for each in counts)[packings],
+            sum(each.useful_macs for each in counts)[packings],
             0,
             transfers=Transfers(0, 0, self._reads, self._writes),
         )
@@ -291,59 +272,93 @@ class Enumeration:
 
     def _cycles(self, counts: Sequence[LayerCounts], arrays: ArrayTable, packings: Integers64, width: int) -> Floats64:
         """Return the cycles of one input with waits for the port and switches, mean, [arrays]."""
-        names = ("queue_slots", "broadcast_cycles", "pipeline_cycles", "port_bits")
-        kinds = np.stack([packings, *(arrays.filled(getattr(arrays, name)) for name in names)])
-        different, kind = np.unique(kinds, axis=1, return_inverse=True)
-        packing, queue_slots, broadcast, pipeline, port_bits = different
-        total = np.zeros(different.shape[1])
+        axes = (
+            (packings, len(self.grid.packings)),
+            (_places(self.grid.values["queue_slots"], arrays.queue_slots), len(self.grid.values["queue_slots"])),
+            (arrays.filled(arrays.broadcast_cycles), _MOST_STAGES + 1),
+            (arrays.filled(arrays.pipeline_cycles), _MOST_STAGES + 1),
+            (
+                _places(self.grid.values["port_bits"], arrays.filled(arrays.port_bits)),
+                len(self.grid.values["port_bits"]),
+            ),
+        )
+        different, kind = np.unique(np.ravel_multi_index(*zip(*axes, strict=True)), return_inverse=True)
+        packing, queue, broadcast, pipeline, port = np.unravel_index(different, [size for _, size in axes])
+        port_bits = np.array(ports)[port][:, np.newaxis]
+        num_pes = np.array([each.num_pes for each in self.grid.packings])[packing][:, np.newaxis]
+        word_bits = arrays.activation_bits
+        total = np.zeros(len(different))
         for of_layer in counts:
-            queues, broadcasts = (
-                _index(getattr(of_layer.grid, name), values)
-                for name, values in (("queue_slots", queue_slots), ("broadcast_cycles", broadcast))
-            )
-            cycles = of_layer.base_cycles[packing, queues, broadcasts]
+            cycles = of_layer.base_cycles[packing, queue, broadcast - 1]
             cycles = cycles + (pipeline[:, np.newaxis] * of_layer.pipelined)[:, :, np.newaxis]
             words = self._calls.words[np.searchsorted(self._calls.places, of_layer.call_places)]
-            on_port = np.ceil(words * arrays.activation_bits / port_bits[:, np.newaxis])
-            total += (cycles + np.maximum(on_port[:, :, np.newaxis] - cycles, 0)).mean(axis=2).sum(axis=1)
-        first = np.minimum(arrays.num_pes, self._calls.edges[0])
-        for words in (first, self._calls.edges[1]):
-            total += np.ceil(words * arrays.activation_bits / port_bits[:, np.newaxis]).sum(axis=1)
-        codebook = np.ceil(2**width * arrays.activation_bits / port_bits)
-        total += self._calls.switches.sum() * (codebook + LAYER_REGISTERS)
-        return total[kind]
+            on_port = np.ceil(words * word_bits / port_bits)
+            total += np.maximum(on_port[:, :, np.newaxis], cycles).mean(axis=2).sum(axis=1)
+        for words in (np.minimum(num_pes, self._calls.edges[0]), self._calls.edges[1]):
+            total += np.ceil(words * word_bits / port_bits).sum(axis=1)
+        total += self._calls.switches.sum() * (np.ceil(2**width * word_bits / port_bits[:, 0]) + LAYER_REGISTERS)
+        return np.asarray(total[kind])
 
-    def _counts(
-        self, name: str, choice: Choice, precision: Precision, block: ArrayBlock, broadcasts: Sequence[int]
-    ) -> LayerCounts:
-        """Return the counts of a compressed layer on all packings of a block, in their order."""
-        key = name, choice, precision, block.num_pes
-        known = self._kept.get(key)
-        wanted = broadcasts if known is None else set(broadcasts) - set(known.grid.broadcast_cycles)
-        if wanted:
-            lengths = tuple(sorted({*wanted, *(() if known is None else known.grid.broadcast_cycles)}))
-            grid = CountsGrid(
-                block.packings, self.grid.values["queue_slots"], lengths, self.grid.entries_per_line, precision
-            )
-            chosen = self.problem.analysis.layers({name: choice})[name]
-            self._kept[key] = self._cost.layer_counts(name, chosen, grid)
+    def _counts(self, name: str, choice: Choice, precision: Precision) -> LayerCounts:
+        """Return the counts of a compressed layer on all packings of the grid; broadcasts are 1, 2, ... cycles."""
+        key = name, choice, precision
+        if key not in self._kept:
+            self._kept[key] = self._counted(name, choice, precision, self.grid.packings, (1,))
         return self._kept[key]
 
+    def _count_broadcasts(
+        self, arrays: ArrayTable, packings: Integers64, choices: Mapping[str, Choice], precision: Precision
+    ) -> None:
+        """Count the lengths of broadcasts that these arrays have."""
+        lengths = arrays.filled(arrays.broadcast_cycles)
+        longer = np.flatnonzero(lengths > 1)
+        size = len(self.grid.packings)
+        for pair in np.unique(lengths[longer] * size + packings[longer]).tolist():
+            length, packing = divmod(pair, size)
+            self._wanted.setdefault(length, set()).add(packing)
+        for length, wanted in sorted(self._wanted.items()):
+            places = sorted(wanted)
+            for name in self._layers:
+                key = name, choices[name], precision
+                known = self._kept[key]
+                if (
+                    length <= known.base_cycles.shape[2]
+                    and not np.isnan(known.base_cycles[places, 0, length - 1]).any()
+                ):
+                    continue
+                some = tuple(self.grid.packings[place] for place in places)
+                part = self._counted(name, choices[name], precision, some, (length,))
+                cycles, more = known.base_cycles, max(0, length - most)
+                cycles = np.pad(cycles, [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)], constant_values=np.nan)
+                cycles[places, :, length - 1] = part.base_cycles[:, :, 0]
+                self._kept[key] = replace(known, base_cycles=cycles)
 
-def _index(values: Sequence[int], wanted: Integers64) -> Integers64:
+    def _counted(
+        self,
+        name: str,
+        choice: Choice,
+        precision: Precision,
+        packings: tuple[Packing, ...],
+        broadcasts: tuple[int, ...],
+    ) -> LayerCounts:
+        queues, lines = self.grid.values["queue_slots"], self.grid.entries_per_line
+        chosen = self.problem.analysis.layers({name: choice})[name]
+        return self._cost.layer_counts(name, chosen, CountsGrid(packings, queues, broadcasts, lines, precision))
+
+
+def _places(values: Sequence[Any], wanted: Numbers) -> Integers64:
     """Return the place of each wanted value among values."""
     order = np.argsort(values)
-    return order[np.searchsorted(np.array(values)[order], wanted)]
+    return np.asarray(order[np.searchsorted(np.array(values)[order], wanted)])
 
 
-def _whole_image(counts: Sequence[LayerCounts], packings: Integers64, entries_per_line: Integers64) -> Image:
-    """Return the room that all weights take in the fullest PE; the fields are [arrays]."""
+def _whole_image(counts: Sequence[LayerCounts], packings: Integers64, lines: Integers64) -> Image:
+    """Return the room that all weights take in the fullest PE; the fields are [arrays].
+
+    Packings and lines of the arrays are places in the grid.
+    """
     single = sum(each.entries.shape[1] for each in counts) == 1
-    lines = entries = pointers = 0
-    for each in counts:
-        at = _index(each.grid.entries_per_line, entries_per_line)
-        lines = lines + each.lines[packings, at].sum(axis=1)
-        entries = entries + each.entries[packings].sum(axis=1)
-        own = each.pointers[packings]
-        pointers = pointers + (own if single else own + own % 2).sum(axis=1)
-    return Image(lines, pointers, entries, 0, 0)
+    pointers = sum((each.pointers if single else each.pointers + each.pointers % 2).sum(axis=1) for each in counts)
+    entries = sum(each.entries.sum(axis=1) for each in counts)
+    of_lines: Any = sum(each.lines.sum(axis=2) for each in counts)
+    return Image(of_lines[packings, lines], pointers[packings], entries[packings], 0, 0)

@@ -167,23 +167,24 @@ class LayerCounts:
             arrays[name] = array
         return replace(self, grid=grid, **arrays)
 
-    def unknown(self, packing: Packing, grid: CountsGrid) -> tuple[list[tuple[int, int]], list[int]]:
-        """Return the timings and the lines of a grid that were not counted with a packing; this grid holds it."""
-        one = replace(grid, packings=(packing,))
-        part = self.part(one)
-        cycles = np.isnan(part.base_cycles).any(axis=(0, 3, 4)).ravel()
-        reads = np.isnan(part.line_reads[0])
-        return (
-            [timing for timing, is_unknown in zip(one.timings, cycles, strict=True) if is_unknown],
-            [entries for entries, is_unknown in zip(one.entries_per_line, reads, strict=True) if is_unknown],
-        )
+    def unknown(self, grid: CountsGrid) -> list[tuple[Packing, list[tuple[int, int]], list[int]]]:
+        """Return the packings of a grid of which something was not counted, with its timings and lines."""
+        part = self.part(grid)
+        cycles = np.isnan(part.base_cycles).any(axis=(3, 4)).reshape(len(grid.packings), -1)
+        reads = np.isnan(part.line_reads)
+        return [
+            (
+                packing,
+                [timing for timing, is_unknown in zip(grid.timings, of_timings, strict=True) if is_unknown],
+                [entries for entries, is_unknown in zip(grid.entries_per_line, of_lines, strict=True) if is_unknown],
+            )
+            for packing, of_timings, of_lines in zip(grid.packings, cycles, reads, strict=True)
+            if of_timings.any() or of_lines.any()
+        ]
 
     def knows(self, grid: CountsGrid) -> bool:
         """Return True if all arrays of a grid were counted."""
-        if not self.grid >= grid:
-            return False
-        part = self.part(grid)
-        return not (np.isnan(part.base_cycles).any() or np.isnan(part.line_reads).any())
+        return self.grid >= grid and not self.unknown(grid)
 
 
 _OF_PACKING, _OF_LINE = ("packings",), ("packings", "entries_per_line")
@@ -248,10 +249,7 @@ class CountedLayer:
         counts = (known or self._none(grid.precision)).joined(grid)
         matrices = [ProductMatrices(*each) for each in self._products]
         arrays = {name: getattr(counts, name) for name in _AXES}
-        for packing in grid.packings:
-            timings, lines = counts.unknown(packing, grid)
-            if not (timings or lines):
-                continue
+        for packing, timings, lines in counts.unknown(grid):
             runs = [ProductRuns(each, packing, self._largest_error) for each in matrices]
             place = counts.grid.packings.index(packing)
             self._fill(arrays, counts.grid, place, runs, timings, lines)

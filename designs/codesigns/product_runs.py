@@ -19,7 +19,7 @@ from sim import ArrayConfig, BatchRun, PackedLayer, pack
 from sim.batch import WholeCounts
 from sim.config import Precision
 from sim.network_schedule import ScheduledLayer
-from sim.row_assignment import assign_rows
+from sim.row_assignment import assign_rows, exchanged_orders, faster_order
 from traces import CompressedLayer
 from traces.arrays import Floats32, Floats64, Integers64
 
@@ -83,20 +83,27 @@ class ProductMatrices:
         few = np.linspace(0, recorded.vectors.shape[1] - 1, FEWEST_VECTORS).astype(np.int64)
         layer, groups = joined_groups(matrices)
         self.few = WorkloadLayer(layer, recorded.at(few), recorded.per_input, groups, recorded.inputs)
-        self._orders: dict[Packing, list[Integers64 | None]] = {}
+        self._orders: dict[tuple[int, str], list[Any]] = {}
 
     def packed(self, packing: Packing) -> list[PackedLayer]:
         """Return the packed matrix of each group."""
-        bits = self.few.layer.weight_bits
-        array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=bits)
-        # A search takes the padding into account, which depends on the width of a gap; the other assignments do not.
-        key = packing if packing.row_assignment == "search" else packing._replace(index_bits=0)
-        if key not in self._orders:
+        work, searched = self.few, packing.row_assignment == "search"
+        array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=work.layer.weight_bits)
+        key = packing.num_pes, packing.row_assignment
+        if key not in self._orders:  # the width of a gap matters to the last step of a search alone
             self._orders[key] = [
-                assign_rows(matrix, packing.row_assignment, array, self.few.group_activations(group))
-                for group, matrix in enumerate(self.few.matrices)
+                exchanged_orders(matrix, work.group_activations(group), array)
+                if searched
+                else assign_rows(matrix, packing.row_assignment, array, work.group_activations(group))
+                for group, matrix in enumerate(work.matrices)
             ]
-        return [pack(matrix, array, order) for matrix, order in zip(self.few.matrices, self._orders[key], strict=True)]
+        orders = self._orders[key]
+        if searched:
+            orders = [
+                faster_order(matrix, work.group_activations(group), array, orders[group])
+                for group, matrix in enumerate(work.matrices)
+            ]
+        return [pack(matrix, array, order) for matrix, order in zip(work.matrices, orders, strict=True)]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -157,10 +157,7 @@ class Front:
     def new(self, costs: Floats64) -> Booleans:
         """Mark the rows of costs that no design of the front, nor another row, dominates or equals before it."""
         together = np.concatenate([self.costs, costs])
-        _, first = np.unique(together, axis=0, return_index=True)
-        kept = np.zeros(len(together), dtype=np.bool_)
-        kept[first[non_dominated(together[first])]] = True
-        return kept[len(self.costs) :]
+        return non_dominated(together, keep_equal=False)[len(self.costs) :]
 
 
 def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.Table:
