@@ -294,8 +294,8 @@ class CompressionSpace:
         while len(found) < number and fruitless < _FRUITLESS_DRAWS and drawn < _MOST_DRAWS * number:
             places = (shift + np.arange(drawn + 1, drawn + 1 + _DRAWN_AT_ONCE)[:, None] * _STEPS) % 1.0
             drawn += _DRAWN_AT_ONCE
-            known, new = len(found), self._drawn(places)
-            found.update(dict.fromkeys(row.tobytes() for row in new[self.within(new)]))
+            known, taken = len(found), self._drawn(places)
+            found.update(dict.fromkeys(row.tobytes() for row in taken[self.within(taken)]))
             fruitless = fruitless + _DRAWN_AT_ONCE if len(found) == known else 0
         rows = list(found)
         for row in rows:  # which grows
