@@ -272,18 +272,17 @@ class Enumeration:
 
     def _cycles(self, counts: Sequence[LayerCounts], arrays: ArrayTable, packings: Integers64, width: int) -> Floats64:
         """Return the cycles of one input with waits for the port and switches, mean, [arrays]."""
+        slots, ports = self.grid.values["queue_slots"], self.grid.values["port_bits"]
+        sizes = (len(self.grid.packings), len(slots), _MOST_STAGES + 1, _MOST_STAGES + 1, len(ports))
         axes = (
-            (packings, len(self.grid.packings)),
-            (_places(self.grid.values["queue_slots"], arrays.queue_slots), len(self.grid.values["queue_slots"])),
-            (arrays.filled(arrays.broadcast_cycles), _MOST_STAGES + 1),
-            (arrays.filled(arrays.pipeline_cycles), _MOST_STAGES + 1),
-            (
-                _places(self.grid.values["port_bits"], arrays.filled(arrays.port_bits)),
-                len(self.grid.values["port_bits"]),
-            ),
+            packings,
+            _places(slots, arrays.queue_slots),
+            arrays.filled(arrays.broadcast_cycles),
+            arrays.filled(arrays.pipeline_cycles),
+            _places(ports, arrays.filled(arrays.port_bits)),
         )
-        different, kind = np.unique(np.ravel_multi_index(*zip(*axes, strict=True)), return_inverse=True)
-        packing, queue, broadcast, pipeline, port = np.unravel_index(different, [size for _, size in axes])
+        different, kind = np.unique(np.ravel_multi_index(axes, sizes), return_inverse=True)
+        packing, queue, broadcast, pipeline, port = np.unravel_index(different, sizes)
         port_bits = np.array(ports)[port][:, np.newaxis]
         num_pes = np.array([each.num_pes for each in self.grid.packings])[packing][:, np.newaxis]
         word_bits = arrays.activation_bits
@@ -321,10 +320,8 @@ class Enumeration:
             for name in self._layers:
                 key = name, choices[name], precision
                 known = self._kept[key]
-                if (
-                    length <= known.base_cycles.shape[2]
-                    and not np.isnan(known.base_cycles[places, 0, length - 1]).any()
-                ):
+                most = known.base_cycles.shape[2]
+                if length <= most and not np.isnan(known.base_cycles[places, 0, length - 1]).any():
                     continue
                 some = tuple(self.grid.packings[place] for place in places)
                 part = self._counted(name, choices[name], precision, some, (length,))

@@ -256,13 +256,14 @@ class CompressionSpace:
             Distinct compressions within the largest change: the corners, then those that dominate most besides the
             ones before them, in the space of the logarithms of change, multiply-accumulates, bits that an array
             stores and, if they matter, bytes of the file. One in eight reduces the largest layer instead. Then the
-            rest of the pool follows, and neighbours. All that exist may be fewer than `number`. Up to 4,096, a
+            rest of the pool follows. All that exist may be fewer than `number`. Up to 4,096, a
             shorter sequence is the beginning of a longer one.
 
         Notes
         -----
         The pool has all compressions of a small space. Otherwise it has 4,096 with evenly spread widths of a code,
-        limits on the change, weights of the costs and limits on the entries of each layer. Source of their sequence:
+        limits on the change, weights of the costs and limits on the entries of each layer, and neighbours of these if
+        there are fewer. Source of their sequence:
         the additive recurrence of Martin Roberts, "The unreasonable effectiveness of
         quasirandom sequences", 2018.
         """
@@ -277,13 +278,6 @@ class CompressionSpace:
         for turn, at in enumerate(evenest):
             order.insert((turn + 1) * _OF_WHICH_EVEN - 1, int(at))
         rows = list(dict.fromkeys(row.tobytes() for row in [*corners, *pool[order], *pool]))
-        known = set(rows)
-        for row in rows:  # which grows
-            if len(rows) >= number:
-                break
-            new = [each.tobytes() for each in self.neighbours(np.frombuffer(row, dtype=np.int16))]
-            rows += [each for each in dict.fromkeys(new) if each not in known]
-            known.update(new)
         return np.frombuffer(b"".join(rows[:number]), dtype=np.int16).reshape(-1, len(self.names)).copy()
 
     def _order(self, axes: Sequence[Floats64], number: int) -> Integers64:
@@ -306,11 +300,17 @@ class CompressionSpace:
         while len(found) < number and fruitless < _FRUITLESS_DRAWS and drawn < _MOST_DRAWS * number:
             places = (shift + np.arange(drawn + 1, drawn + 1 + _DRAWN_AT_ONCE)[:, None] * _STEPS) % 1.0
             drawn += _DRAWN_AT_ONCE
-            known = len(found)
-            found.update(dict.fromkeys(row.tobytes() for row in self._drawn(places)))
+            known, taken = len(found), self._drawn(places)
+            found.update(dict.fromkeys(row.tobytes() for row in taken[self.within(taken)]))
             fruitless = fruitless + _DRAWN_AT_ONCE if len(found) == known else 0
-        rows = np.frombuffer(b"".join(found), dtype=np.int16).reshape(-1, len(self.names))
-        return rows[self.within(rows)]
+        rows = list(found)
+        for row in rows:  # which grows
+            if len(rows) >= number:
+                break
+            new = dict.fromkeys(each.tobytes() for each in self.neighbours(np.frombuffer(row, dtype=np.int16)))
+            rows += [each for each in new if each not in found]
+            found.update(new)
+        return np.frombuffer(b"".join(rows), dtype=np.int16).reshape(-1, len(self.names))
 
     def _drawn(self, places: Floats64) -> Rows:
         """Return compressions for places in the unit cube, [draws, `_COORDINATES`]."""

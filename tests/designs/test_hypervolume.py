@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designs.hypervolume import CostBox, Hypervolume, dominated_share
+from designs.hypervolume import CostBox, Hypervolume, dominated_share, greedy_order
 from traces import InputError
 
 Place = tuple[float, ...]
@@ -81,3 +81,18 @@ def test_an_unknown_cost_is_refused() -> None:
         dominated_share(unit_box(2), [[0.1, 0.2], [0.1, math.nan]])
     with pytest.raises(InputError, match="costs must not be nan; found nan in 1 of 1 designs"):
         Hypervolume(unit_box(2)).add([math.nan, 2.0])
+
+
+def test_points_are_ordered_by_what_each_adds_to_those_before_it() -> None:
+    places = np.random.default_rng(0).random((40, 3))
+    box = unit_box(3)
+    chosen: list[int] = []
+    while True:
+        shares = [dominated_share(box, places[[*chosen, at]]) for at in range(len(places))]
+        gained = np.array(shares) - (dominated_share(box, places[chosen]) if chosen else 0)
+        if gained.max() < 1e-12:
+            break
+        chosen.append(int(gained.argmax()))
+    assert greedy_order(places, 40).tolist() == chosen
+    assert greedy_order(places, 3).tolist() == chosen[:3]
+    assert greedy_order(np.array([[0.5, 1.0], [1.5, -2.0]]), 5).size == 0  # beyond the worst corner
