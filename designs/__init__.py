@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
     from designs.codesigns.fleet import Target, fleet, read_fleet
     from designs.codesigns.folder import read_study
+    from designs.codesigns.layer_counts import CountsGrid, LayerCounts, LayerCountsStore
     from designs.codesigns.loop import codesign
     from designs.codesigns.search import Search
     from designs.codesigns.trained_network import TrainedNetwork
@@ -33,9 +34,12 @@ __all__ = [
     "Cluster",
     "CompressionAnalysis",
     "Constraints",
+    "CountsGrid",
     "Design",
     "DesignPoint",
     "Distillation",
+    "LayerCounts",
+    "LayerCountsStore",
     "NetworkRun",
     "Range",
     "Sample",
@@ -68,6 +72,7 @@ _NAMES = {
     "designs.codesigns.compressions": ("CompressionAnalysis", "analyse_compression"),
     "designs.codesigns.fleet": ("Target", "fleet", "read_fleet"),
     "designs.codesigns.folder": ("read_study",),
+    "designs.codesigns.layer_counts": ("CountsGrid", "LayerCounts", "LayerCountsStore"),
     "designs.codesigns.loop": ("codesign",),
     "designs.codesigns.search": ("Search",),
     "designs.codesigns.trained_network": ("TrainedNetwork",),

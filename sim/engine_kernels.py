@@ -104,8 +104,10 @@ def queue_recurrence(
 
     # From this broadcast on, a column may be the last one with entries in some PE.
     first_that_may_finish = columns.shape[0]
-    seen = stored == 0
-    unseen = num_pes - np.count_nonzero(seen)
+    seen, unseen = np.empty(num_pes, dtype=np.bool_), 0
+    for pe in range(num_pes):
+        seen[pe] = stored[pe] == 0
+        unseen += stored[pe] != 0
     while unseen > 0 and first_that_may_finish > 0:
         first_that_may_finish -= 1
         for pe in range(num_pes):

@@ -9,7 +9,7 @@ are costed one by one.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -236,7 +236,7 @@ class Enumeration:
 
     def _lines(self, arrays: ArrayTable) -> Integers64:
         """Return the place of the entries of a line of each array among those of the grid."""
-        return np.searchsorted(self.grid.entries_per_line, arrays.filled(arrays.entries_per_line))
+        return np.asarray(np.searchsorted(self.grid.entries_per_line, arrays.filled(arrays.entries_per_line)))
 
     def _figures(
         self,
@@ -253,10 +253,10 @@ class Enumeration:
         energies = block_energies(
             arrays,
             cycles,
-            sum(each.pointer_reads for each in counts)[packings],
-            sum(each.line_reads for each in counts)[packings, self._lines(arrays)],
-            sum(each.processed_entries for each in counts)[packings],
-            sum(each.useful_macs for each in counts)[packings],
+            _sum(each.pointer_reads for each in counts)[packings],
+            _sum(each.line_reads for each in counts)[packings, self._lines(arrays)],
+            _sum(each.processed_entries for each in counts)[packings],
+            _sum(each.useful_macs for each in counts)[packings],
             0,
             transfers=Transfers(0, 0, self._reads, self._writes),
         )
@@ -343,6 +343,11 @@ class Enumeration:
         return self._cost.layer_counts(name, chosen, CountsGrid(packings, queues, broadcasts, lines, precision))
 
 
+def _sum(of_layers: Iterable[Numbers]) -> Numbers:
+    """Return the sum of arrays of all layers; at least one layer."""
+    return functools.reduce(np.add, of_layers)
+
+
 def _places(values: Sequence[Any], wanted: Numbers) -> Integers64:
     """Return the place of each wanted value among values."""
     order = np.argsort(values)
@@ -355,7 +360,7 @@ def _whole_image(counts: Sequence[LayerCounts], packings: Integers64, lines: Int
     Packings and lines of the arrays are places in the grid.
     """
     single = sum(each.entries.shape[1] for each in counts) == 1
-    pointers = sum((each.pointers if single else each.pointers + each.pointers % 2).sum(axis=1) for each in counts)
-    entries = sum(each.entries.sum(axis=1) for each in counts)
-    of_lines: Any = sum(each.lines.sum(axis=2) for each in counts)
+    pointers = _sum((each.pointers if single else each.pointers + each.pointers % 2).sum(axis=1) for each in counts)
+    entries = _sum(each.entries.sum(axis=1) for each in counts)
+    of_lines = _sum(each.lines.sum(axis=2) for each in counts)
     return Image(of_lines[packings, lines], pointers[packings], entries[packings], 0, 0)

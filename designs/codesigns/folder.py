@@ -10,10 +10,17 @@ from typing import Any
 import optuna
 import pyarrow as pa
 
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE
+from designs.codesigns.columns import (
+    DESIGN_COLUMNS,
+    DESIGNS_FILE,
+    FRONT_COLUMNS,
+    FRONT_FILE,
+    TRIAL_COLUMNS,
+    TRIALS_FILE,
+)
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.storage import JOURNAL_FILE, open_storage
-from designs.codesigns.trials import ORIGIN, StudyTrial, read_trials, trials_table
+from designs.codesigns.trials import ORIGIN, StudyTrial, designs_table, read_trials, trials_table
 from designs.results import read_results
 from traces import InputError
 
@@ -28,6 +35,8 @@ class StudyResults:
         Folder of the results.
     trials : pyarrow.Table
         TRIAL_COLUMNS, from the journal if there is one, so that the trials of a killed or running process count.
+    designs : pyarrow.Table
+        DESIGN_COLUMNS: the predicted front. It is corrected by what was measured if the study is finished.
     front : pyarrow.Table, optional
         FRONT_COLUMNS. None: no design is verified yet.
     layers : pyarrow.Table, optional
@@ -38,6 +47,7 @@ class StudyResults:
 
     folder: Path
     trials: pa.Table
+    designs: pa.Table
     front: pa.Table | None
     layers: pa.Table | None
     origin: dict[str, Any]
@@ -68,9 +78,11 @@ def read_study(folder: str | os.PathLike[str]) -> StudyResults:
     """
     folder = Path(folder)
     origin: dict[str, Any] = {}
-    trials = front = layers = None
+    trials = designs = front = layers = None
     if (folder / TRIALS_FILE).exists():
         trials, origin = read_results(folder / TRIALS_FILE, TRIAL_COLUMNS)
+    if (folder / DESIGNS_FILE).exists():
+        designs, origin = read_results(folder / DESIGNS_FILE, DESIGN_COLUMNS)
     if (folder / FRONT_FILE).exists():
         front, origin = read_results(folder / FRONT_FILE, FRONT_COLUMNS)
     if front is not None and (folder / LAYERS_FILE).exists():
@@ -78,14 +90,15 @@ def read_study(folder: str | os.PathLike[str]) -> StudyResults:
     if (folder / JOURNAL_FILE).exists():
         finished, settings = _of_journal(folder)
         origin = origin or {"settings": settings, "versions": {}, "sources": ""}
-        if finished:
+        if finished and (trials is None or trials.num_rows < len(finished)):
             trials = trials_table(finished, settings["search"]["objectives"])
-    if trials is None:
+            designs = designs_table(finished, settings["search"]["objectives"])
+    if trials is None or designs is None:
         raise InputError(
             f"{folder}: must hold a finished trial of a co-design, in {TRIALS_FILE} or {JOURNAL_FILE}; found none; "
             f"run a co-design first (designs.codesign, or python -m designs codesign)"
         )
-    return StudyResults(folder, trials, front, layers, origin)
+    return StudyResults(folder, trials, designs, front, layers, origin)
 
 
 def _of_journal(folder: Path) -> tuple[list[StudyTrial], dict[str, Any]]:

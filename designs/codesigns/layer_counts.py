@@ -82,7 +82,9 @@ class CountsGrid:
         return [(slots, cycles) for slots in self.queue_slots for cycles in self.broadcast_cycles]
 
     def __or__(self, other: CountsGrid) -> CountsGrid:
-        joined = {name: tuple(dict.fromkeys(getattr(self, name) + getattr(other, name))) for name in _GRID_AXES}
+        joined: dict[str, Any] = {
+            name: tuple(dict.fromkeys(getattr(self, name) + getattr(other, name))) for name in _GRID_AXES
+        }
         return replace(self, **joined)
 
     def __ge__(self, other: CountsGrid) -> bool:

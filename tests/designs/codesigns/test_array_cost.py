@@ -18,9 +18,10 @@ import torch
 
 from compress import CompressedModel, CompressionConfig, LayerSettings, compress
 from designs import ArrayCost, Design, Workload, sweep
+from designs.codesigns import array_cost
 from designs.codesigns.array_cost import ChosenLayer
 from designs.sweeps.evaluation import COUNTS
-from sim import ArrayConfig, simulate, simulate_network
+from sim import ArrayConfig, engine_kernels, simulate, simulate_network
 from sim.cost.constants import CONSTANTS
 from sim.cost.sram import activation_sram
 from sim.network_schedule import LAYER_REGISTERS
@@ -167,6 +168,51 @@ def test_a_sample_of_positions_is_within_its_bound_of_all_positions() -> None:
             simulated = max(simulated, found.runs["0"][0].on(design.array)[0].work.vectors)
     assert np.mean(kept) >= 0.95
     assert simulated < 0.5 * 6 * 38 * 38
+
+
+def test_a_sample_serves_all_arrays_of_a_packing_and_a_clock_repeats_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3)).eval()
+    images = np.random.default_rng(1).normal(size=(2, 2, 24, 24)).astype(np.float32).clip(0)
+    model = compress(module, HALF, inputs=images)
+    layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
+    cost = ArrayCost(module, images, largest_error=0.05)
+    count_inputs, calls = engine_kernels.count_inputs, 0
+
+    def counting(*arguments: Any) -> None:
+        nonlocal calls
+        calls += 1
+        count_inputs(*arguments)
+
+    monkeypatch.setattr(engine_kernels, "count_inputs", counting)
+    samples = [
+        cost.figures(layers, Design(replace(ARRAY, queue_slots=slots)), fit_srams=False).runs["0"][0].on(ARRAY)[0]
+        for slots in (2, 4, 64)
+    ]
+    assert samples[0] is samples[1] is samples[2]
+    assert 24 <= samples[0].work.vectors < 2 * 22 * 22
+    before = calls
+    cost.figures(layers, Design(replace(ARRAY, queue_slots=4, clock_mhz=400.0, port_bits=32)), fit_srams=False)
+    assert calls == before
+
+
+def test_packed_layers_used_least_recently_leave_a_full_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, inputs = torch.nn.Sequential(torch.nn.Linear(12, 9), torch.nn.Linear(9, 4)).eval(), drawn(12)
+    model = compress(module, HALF, inputs=inputs)
+    layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
+    cost = ArrayCost(model, inputs, largest_error=0)
+
+    def runs(num_pes: int) -> list[Any]:
+        figures = cost.figures(layers, Design(replace(ARRAY, num_pes=num_pes)), fit_srams=False)
+        return [of_layer[0] for of_layer in figures.runs.values()]
+
+    first, second = runs(2), runs(4)
+    assert runs(2) == first  # kept
+    third = runs(8)
+    monkeypatch.setattr(array_cost, "_KEPT_BYTES", sum(run.num_bytes for run in (*first, *second, *third)) - 1)
+    assert runs(8) == third
+    assert runs(2) == first
+    assert runs(4) != second
 
 
 def test_a_layer_of_another_network_is_refused() -> None:
