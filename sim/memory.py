@@ -92,21 +92,21 @@ class Image(NamedTuple):
 
     Attributes
     ----------
-    lines, pointers, entries : int
+    lines, pointers, entries : int, or int64 [arrays]
         Lines, pointers and entries of the fullest PE.
-    all_lines, all_pointers : int
+    all_lines, all_pointers : int, or int64 [arrays]
         Lines and pointers of all PEs together, which a load writes.
     """
 
-    lines: int
-    pointers: int
-    entries: int
-    all_lines: int
-    all_pointers: int
+    lines: Any
+    pointers: Any
+    entries: Any
+    all_lines: Any
+    all_pointers: Any
 
     def num_bytes(self, config: ArrayConfig) -> int:
         """Return the bytes of the lines and pointers in all PEs."""
-        return -(-(self.all_lines * config.line_bits + self.all_pointers * config.pointer_bits) // 8)
+        return int(-(-(self.all_lines * config.line_bits + self.all_pointers * config.pointer_bits) // 8))
 
 
 def image_of(packed: PackedLayer, config: ArrayConfig) -> Image:

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from compress.planning.planner import Planner
 from compress.planning.preparation import make_planner
 from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import RECORDED_INPUTS, ArrayCost, ChosenLayer
+from designs.codesigns.layer_counts import LayerCountsStore
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.network_outputs import loss_between
 from designs.sweeps.recorded import LARGEST_ERROR
@@ -35,6 +37,8 @@ from traces import CompressedLayer, InputError, Inputs
 from traces.arrays import Floats, Floats64
 from traces.shell.progress import progress_bar
 
+COUNTS_FOLDER = "counts"
+"""Folder of the counts of layers, in that of the analysis."""
 LIMITS, WORK_WEIGHTS, LARGEST_LAYERS = 32, 9, 12
 """Number of steps of the three parameters."""
 MEASURED_INPUTS = 256
@@ -412,7 +416,8 @@ def analyse_compression(
     taken = _loss_of(network, judged, loss, labels is not None)
     units = weight_units(plain_module(network.module), leave=network.leave, products=network.products)[0]
     recorded = network.graph_inputs(network.pool, range(RECORDED_INPUTS))
-    array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units)
+    counts = LayerCountsStore(None if folder is None else Path(folder) / COUNTS_FOLDER)
+    array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units, counts=counts)
     planner = make_planner(
         network.module,
         pool,

@@ -21,7 +21,7 @@ from designs.codesigns.columns import (
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.storage import JOURNAL_FILE, open_storage
 from designs.codesigns.trials import ORIGIN, StudyTrial, designs_table, read_trials, trials_table
-from designs.results import read_results
+from designs.results import read_results, schema_of
 from traces import InputError
 
 
@@ -93,11 +93,12 @@ def read_study(folder: str | os.PathLike[str]) -> StudyResults:
         if finished and (trials is None or trials.num_rows < len(finished)):
             trials = trials_table(finished, settings["search"]["objectives"])
             designs = designs_table(finished, settings["search"]["objectives"])
-    if trials is None or designs is None:
+    if trials is None:
         raise InputError(
             f"{folder}: must hold a finished trial of a co-design, in {TRIALS_FILE} or {JOURNAL_FILE}; found none; "
             f"run a co-design first (designs.codesign, or python -m designs codesign)"
         )
+    designs = schema_of(DESIGN_COLUMNS).empty_table() if designs is None else designs
     return StudyResults(folder, trials, designs, front, layers, origin)
 
 
