@@ -155,8 +155,8 @@ class LayerCounts:
             )
             name = lacking or "precision"
             raise InputError(
-                f"{name} of the grid must be counted, {getattr(self.grid, name)}; found {getattr(grid, name)}; count the "
-                f"layer on a larger grid"
+                f"{name} of the grid must be counted, {getattr(self.grid, name)}; found {getattr(grid, name)}; count "
+                f"the layer on a larger grid"
             )
         arrays = {name: getattr(self, name)[self.grid.places_of(grid, axes)] for name, axes in _AXES.items()}
         return replace(self, grid=grid, **arrays)
