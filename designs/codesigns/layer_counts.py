@@ -150,7 +150,14 @@ class LayerCounts:
         if grid == self.grid:
             return self
         if not self.grid >= grid:
-            raise InputError(f"grid must be a part of {self.grid}; found {grid}; count the layer on a larger grid")
+            lacking = next(
+                (name for name in _GRID_AXES if set(getattr(grid, name)) - set(getattr(self.grid, name))), ""
+            )
+            name = lacking or "precision"
+            raise InputError(
+                f"{name} of the grid must be counted, {getattr(self.grid, name)}; found {getattr(grid, name)}; count "
+                f"the layer on a larger grid"
+            )
         arrays = {name: getattr(self, name)[self.grid.places_of(grid, axes)] for name, axes in _AXES.items()}
         return replace(self, grid=grid, **arrays)
 
@@ -337,8 +344,8 @@ def _sources() -> str:
 class LayerCountsStore:
     """Counts of layers by digest, in memory and in the files of a folder.
 
-    Processes may share a folder. A file is written whole or not at all, and one that is damaged counts as missing. If two
-    processes count one layer at once, the file has the counts of the one that ended last.
+    Processes may share a folder. A file is written whole or not at all, and one that is damaged counts as missing. If
+    two processes count one layer at once, the file has the counts of the one that ended last.
 
     Parameters
     ----------
