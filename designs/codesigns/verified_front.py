@@ -103,6 +103,13 @@ class Members:
         width = (self.box.places(self.upper) - self.box.places(self.lower)).sum(axis=1)
         return int(np.where(wanted, far + width, -np.inf).argmax())
 
+    def cheapest(self, name: str) -> int:
+        """Return the unmeasured member with the least corrected value of an objective, within the bounds if any is."""
+        left = ~self.done
+        wanted = self._keeps_bounds & left
+        values = self.corrected[:, self.objectives.index(name)]
+        return int(np.where(wanted if wanted.any() else left, values, np.inf).argmin())
+
     @property
     def _keeps_bounds(self) -> Booleans:
         """Mark the members whose corrected costs keep the bounds on them."""
