@@ -472,7 +472,9 @@ def test_a_line_that_a_killed_writer_left_unfinished_does_not_spoil_the_journal(
 
 def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     with StudyProgress(("latency_us", "area_mm2"), 10, 2) as progress:
-        assert "2 of 10 compressions, 0.0 per second; no design keeps the bounds yet; time left unknown" in progress.line()
+        assert (
+            "2 of 10 compressions, 0.0 per second; no design keeps the bounds yet; time left unknown" in progress.line()
+        )
         progress.add(np.array([[3.0, 1.0], [1.0, 2.0]]))
         progress.add(np.array([[4.0, 4.0]]))
         progress.advance_to(5)
