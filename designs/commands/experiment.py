@@ -335,9 +335,9 @@ def space_ends(
         data: folder that holds mnist, cifar10 and models, or those of the networks; default: $CODESIGN_DATA
         out: folder of the results
         seeds: number of searches of each network
-        trials: designs to try in each search
+        trials: compressions to try in each search, each with all arrays of the space
         moved: most members of each front whose parameters are moved by one value
-        before: folder with NETWORK/SEED/trials.parquet of an earlier version, in the same space; these fronts are
+        before: folder with NETWORK/SEED/trials.parquet of version 1.0 or earlier, in the same space; these fronts are
             predicted again
     """
     from functools import partial
