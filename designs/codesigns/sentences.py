@@ -35,8 +35,8 @@ def _regret(regret: Mapping[str, Any]) -> str:
     return (
         f"Against the true front, {regret['members']:,} of {regret['designs']:,} designs of all "
         f"{regret['compressions']:,} compressions, the search reached {regret['hypervolume']:.2%} of the hypervolume, "
-        f"found {regret['found']:.1%} of the members and matched {regret['matched']:.1%} within {NEAR:.0%} in all costs; "
-        f"the worst miss is {regret['worst']:.2f} times a cost."
+        f"found {regret['found']:.1%} of the members and matched {regret['matched']:.1%} within {NEAR:.0%} in all "
+        f"costs; the worst miss is {regret['worst']:.2f} times a cost."
     )
 
 
