@@ -46,8 +46,8 @@ def _estimate(quality: Mapping[str, Any]) -> str:
         parts.append(f"the last quarter of the compressions added {_share(quality['growth'])} of the hypervolume")
     for name, gap in (quality.get("gap") or {}).items():
         parts.append(
-            f"no compression with the same predicted change of the outputs can take more than {gap['largest']:.2%} "
-            f"less {_COSTS.get(name, name)} on an array of the front ({gap['mean']:.2%} in the mean)"
+            f"no compression with the same predicted change of the outputs has a {_COSTS.get(name, name)} that is more "
+            f"than {gap['largest']:.2%} lower on an array of the front (mean {gap['mean']:.2%})"
         )
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""

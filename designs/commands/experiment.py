@@ -131,7 +131,7 @@ def compare(
         data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
         seeds: number of runs of each way of searching
-        trials: designs to try in each run
+        trials: compressions that each co-design tries, each with all arrays of the space
         out: folder of the results
     """
     from designs.codesigns.comparison import compare as run_comparison
@@ -305,7 +305,7 @@ def networks(
         names: networks to run; default: all whose data are here
         data: folder that holds models, cifar10 and squeezenet_deep_compression; default: $CODESIGN_DATA
         out: folder of the results; each network has a folder of its own, with what each command printed
-        trials: designs that each co-design tries
+        trials: compressions that each co-design tries, each with all arrays of the space
     """
     from designs.experiments.networks import run_networks
 
