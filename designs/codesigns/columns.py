@@ -103,41 +103,6 @@ DESIGN_COLUMNS = [
 """Columns of the predicted front: designs that no design of any trial dominates."""
 
 
-def design_row(
-    trial: int,
-    point: CodesignPoint,
-    corrected: Mapping[str, float],
-    interval: tuple[float | None, float | None] = (None, None),
-    verified: bool = False,
-) -> dict[str, Any]:
-    """Return the values of DESIGN_COLUMNS for a design of a trial.
-
-    Parameters
-    ----------
-    trial : int
-        Number of the trial.
-    point : CodesignPoint
-        The design as predicted.
-    corrected : mapping of str to float
-        Corrected figures; those that are no objective may be left out.
-    interval : (float, float)
-        Interval of the corrected loss; None where none is known.
-    verified : bool
-        True if the design was measured.
-    """
-    return {
-        "trial": trial,
-        "digest": point.digest,
-        **point.design.hardware,
-        "choices": json.dumps(plain_choices(point.choices)),
-        **{name: point.figures.get(name) for name in FIGURES},
-        **{f"corrected_{name}": corrected.get(name) for name in FIGURES},
-        "loss_lower": interval[0],
-        "loss_upper": interval[1],
-        "verified": verified,
-    }
-
-
 def verified_row(
     predicted: CodesignPoint, measured: CodesignPoint, intervals: Mapping[str, Sequence[float]]
 ) -> dict[str, Any]:

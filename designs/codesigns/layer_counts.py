@@ -88,7 +88,8 @@ class CountsGrid:
         return replace(self, **joined)
 
     def __ge__(self, other: CountsGrid) -> bool:
-        return all(set(getattr(self, name)) >= set(getattr(other, name)) for name in _GRID_AXES)
+        held = all(set(getattr(self, name)) >= set(getattr(other, name)) for name in _GRID_AXES)
+        return held and self.precision == other.precision
 
     def places_of(self, other: CountsGrid, axes: Sequence[str]) -> tuple[Numbers, ...]:
         """Return the places of another grid's values along some axes, as an index of an array with these axes first."""
@@ -147,9 +148,18 @@ class LayerCounts:
         return sum(getattr(self, name).nbytes for name in _ARRAYS)
 
     def part(self, grid: CountsGrid) -> LayerCounts:
-        """Return the counts of a grid that this one holds."""
+        """Return the counts of a part of the grid; raise InputError if the grid does not hold it."""
         if grid == self.grid:
             return self
+        if not self.grid >= grid:
+            lacking = next(
+                (name for name in _GRID_AXES if set(getattr(grid, name)) - set(getattr(self.grid, name))), ""
+            )
+            name = lacking or "precision"
+            raise InputError(
+                f"{name} of the grid must be counted, {getattr(self.grid, name)}; found {getattr(grid, name)}; count "
+                f"the layer on a larger grid"
+            )
         arrays = {name: getattr(self, name)[self.grid.places_of(grid, axes)] for name, axes in _AXES.items()}
         return replace(self, grid=grid, **arrays)
 
@@ -212,8 +222,8 @@ def _is_unknown(values: Numbers) -> Booleans:
 class CountedLayer:
     """Compressed layer of a network, to be counted.
 
-    Counts depend on which weights and biases are zero, and on the vectors that enter. Layers that agree in these share
-    them, whatever their shared weights are.
+    Counts depend on which weights and coded biases are zero, and on the vectors that enter. Layers that agree in these
+    share them, whatever their shared weights are.
 
     Parameters
     ----------
@@ -224,6 +234,11 @@ class CountedLayer:
         one group, mean per input.
     largest_error : float
         Bound on the error of means over a sample of the vectors.
+
+    Notes
+    -----
+    In fixed point, the format of the activations follows from the largest of them. A free bias narrows it only if it
+    is 2**30 times as large as the largest product; this is left out.
     """
 
     def __init__(
@@ -331,7 +346,8 @@ def _sources() -> str:
 class LayerCountsStore:
     """Counts of layers by digest, in memory and in the files of a folder.
 
-    Processes may share a folder: a file is written whole or not at all, and one that is damaged counts as missing.
+    Processes may share a folder. A file is written whole or not at all, and one that is damaged counts as missing. If
+    two processes count one layer at once, the file has the counts of the one that ended last.
 
     Parameters
     ----------

@@ -190,7 +190,7 @@ def run_study(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = _open_study(problem, open_storage(folder, storage), name, folder)
+        study = _open_study(problem, folder, storage, name)
         return _run_study(problem, study, given)
     except OSError as error:
         raise InputError(
@@ -246,13 +246,14 @@ def _parameters(compression: Compression) -> tuple[dict[str, Any], dict[str, Bas
     return params, distributions
 
 
-def _open_study(
-    problem: CodesignProblem, storage: optuna.storages.BaseStorage, name: str, folder: Path
-) -> optuna.Study:
+def _open_study(problem: CodesignProblem, folder: Path, storage: str | None, name: str) -> optuna.Study:
     objectives, origin = problem.search.objectives, problem.origin()
     with _one_at_a_time(folder):
         study = optuna.create_study(
-            storage=storage, study_name=name, directions=["minimize"] * len(objectives), load_if_exists=True
+            storage=open_storage(folder, storage),
+            study_name=name,
+            directions=["minimize"] * len(objectives),
+            load_if_exists=True,
         )
         previous = study.user_attrs.get(ORIGIN)
         if previous is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from compress.planning.plan import Choice
-from designs.design import Design
+from designs.design import ARRAY_FIELDS, Design
 from sim import ArrayConfig, FixedPoint
 from sim.number_formats import formats_of_plain, plain_formats
 
@@ -84,5 +84,11 @@ def choices_of(plain: Mapping[str, Sequence[float]]) -> dict[str, Choice]:
 
 def design_digest(design: Design, choices: Mapping[str, Choice]) -> str:
     """Return a hash of a design and the choices for its layers, 16 hexadecimal digits."""
-    content = [vars(design.array), design.row_assignment, plain_choices(choices)]
+    return hardware_digest(design.hardware, choices)
+
+
+def hardware_digest(hardware: Mapping[str, Any], choices: Mapping[str, Choice]) -> str:
+    """Return the same hash from the values of HARDWARE by name."""
+    array = {name: hardware[name] for name in ARRAY_FIELDS}
+    content = [array, hardware["row_assignment"], plain_choices(choices)]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -137,6 +137,7 @@ class ProductRuns:
     The vectors are sampled once for each precision, whatever the array is: the means of the cycles with queues of 2 and
     of 64 slots, of broadcasts, processed entries and useful multiply-accumulates, and of the line reads with lines of
     1 and of 8 entries are all within the error. So is the energy, which is a sum of such counts with positive weights.
+    Other queues, broadcasts and lines have errors of about this size.
 
     Parameters
     ----------

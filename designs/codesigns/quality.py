@@ -1,8 +1,8 @@
 """How good a predicted front is: against the true one, or estimated without it.
 
-Without the true front, two figures bound it from what the search itself shows. Growth: the share of the hypervolume that
-the last quarter of the compressions added. Gap: how much less latency any compression could take on the arrays of the
-front, at the same predicted change of the outputs, if layers could mix their choices (the linear relaxation of
+Without the true front, two figures say something of it. Growth: the share of the hypervolume that the last quarter of
+the compressions added. Gap: how much less latency any compression could take on the arrays of the front, at the same
+predicted change of the outputs, if layers could mix their choices (the linear relaxation of
 `compress.planning.relaxation`); no compression can do better, and some of the gap is the relaxation's own.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,13 @@ import pyarrow as pa
 from optuna.trial import TrialState
 
 from compress.planning.plan import Choice
-from designs.codesigns.columns import DESIGN_COLUMNS, TRIAL_COLUMNS, design_row
+from designs.codesigns.columns import DESIGN_COLUMNS, TRIAL_COLUMNS
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.enumeration import Enumerated
-from designs.codesigns.point import CodesignPoint, choices_of, plain_choices
+from designs.codesigns.point import CodesignPoint, choices_of, hardware_digest, plain_choices
 from designs.codesigns.search import FIGURES
 from designs.hypervolume import CostBox, dominated_share
-from designs.results import table_of
+from designs.results import schema_of, table_of
 from traces.arrays import Booleans, Floats64, Integers64
 from traces.pareto import non_dominated
 
@@ -184,9 +185,85 @@ def trials_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.
     return table_of(TRIAL_COLUMNS, rows)
 
 
+@dataclass(frozen=True, eq=False)
+class FrontDesigns:
+    """Designs of a front with their compressions.
+
+    Attributes
+    ----------
+    by_number : dict of int to StudyTrial
+        Trials of the designs, by number.
+    trials : int64 [designs]
+        Number of the trial of each design.
+    designs : DesignTable
+        The designs.
+    """
+
+    by_number: Mapping[int, StudyTrial]
+    trials: Integers64
+    designs: DesignTable
+
+    @classmethod
+    def of(cls, trials: Sequence[StudyTrial], numbers: Integers64, places: Integers64) -> FrontDesigns:
+        """Return designs by the place of their trial among `trials`, in order, and their place there."""
+        tables, of_designs, by_number = [], [], {}
+        for at in np.unique(numbers).tolist():
+            own = places[numbers == at]
+            tables.append(trials[at].designs.take(own))
+            of_designs.append(np.full(len(own), trials[at].number))
+            by_number[trials[at].number] = trials[at]
+        return cls(by_number, np.concatenate(of_designs), DesignTable.joined(tables))
+
+    def point(self, place: int) -> tuple[int, CodesignPoint]:
+        """Return the number of the trial of a design, and the design."""
+        number = int(self.trials[place])
+        return number, self.designs.point(place, self.by_number[number].choices, {})
+
+    def table(
+        self,
+        corrected: Mapping[str, Floats64] = MappingProxyType({}),
+        interval: tuple[Floats64, Floats64] | None = None,
+        verified: Booleans | None = None,
+    ) -> pa.Table:
+        """Return DESIGN_COLUMNS.
+
+        Parameters
+        ----------
+        corrected : mapping of str to float64 [designs]
+            Corrected figures.
+        interval : (float64, float64), optional
+            Ends of the interval of the corrected loss, [designs].
+        verified : bool [designs], optional
+            Marks of the designs that were measured; by default none was.
+        """
+        none = [None] * len(self.trials)
+        numbers = self.trials.tolist()
+        choices = {number: json.dumps(plain_choices(trial.choices)) for number, trial in self.by_number.items()}
+        hardware = {name: values.tolist() for name, values in self.designs.hardware.items()}
+        rows = (dict(zip(hardware, row, strict=True)) for row in zip(*hardware.values(), strict=True))
+        digests = [
+            hardware_digest(row, self.by_number[number].choices) for number, row in zip(numbers, rows, strict=True)
+        ]
+        lower, upper = (none, none) if interval is None else interval
+        columns: dict[str, Any] = {
+            "trial": numbers,
+            "digest": digests,
+            **hardware,
+            "choices": [choices[number] for number in numbers],
+            **{name: self.designs.figures.get(name, none) for name in FIGURES},
+            **{f"corrected_{name}": corrected.get(name, none) for name in FIGURES},
+            "loss_lower": lower,
+            "loss_upper": upper,
+            "verified": np.zeros(len(numbers), dtype=np.bool_) if verified is None else verified,
+        }
+        schema = schema_of(DESIGN_COLUMNS)
+        return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
 def designs_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa.Table:
     """Return DESIGN_COLUMNS: the predicted front of all trials, by trial; nothing is measured."""
     front = Front.of(trials, objectives)
-    places = sorted(zip(front.trials.tolist(), front.places.tolist(), strict=True))
-    rows = [design_row(trials[at].number, trials[at].point(place), {}) for at, place in places]
-    return table_of(DESIGN_COLUMNS, rows)
+    if not len(front):
+        return schema_of(DESIGN_COLUMNS).empty_table()
+    order = np.argsort(front.trials, kind="stable")
+    return FrontDesigns.of(trials, front.trials[order], front.places[order]).table()

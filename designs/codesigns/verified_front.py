@@ -14,33 +14,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from designs.codesigns.columns import (
-    DESIGN_COLUMNS,
-    DESIGNS_FILE,
-    FRONT_COLUMNS,
-    FRONT_FILE,
-    design_row,
-    verified_row,
-)
-from designs.codesigns.compression_search import compression_key
+from designs.codesigns.columns import DESIGNS_FILE, FRONT_COLUMNS, FRONT_FILE, verified_row
 from designs.codesigns.correction import Correction
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.search import LOSSES
-from designs.codesigns.trials import Front, StudyTrial
+from designs.codesigns.trials import Front, FrontDesigns, StudyTrial
 from designs.codesigns.uncertainty import VerifiedDesign, standings
 from designs.codesigns.verification import FineTune, Verification
 from designs.hypervolume import CostBox, dominated_share
 from designs.results import provenance, table_of, write_results
 from sim.cost.constants import drawn_constants
 from traces import InputError
-from traces.arrays import Booleans
+from traces.arrays import Booleans, Floats64
 from traces.pareto import non_dominated
 from traces.shell.progress import Progress
 
 _OWN_COMPRESSIONS = 3  # of so many measured members, one has a compression that was not measured before
 _CORRECTED = ("latency_us", "energy_nj", *LOSSES)
+_NEAR, _NEAR_SHARES = 1.0, 0.4  # of similar designs: ratio of losses, as logarithm, and share of a layer's change
 _SAMPLED = 1.05  # ratio to be expected of latency and energy, which are predicted on other inputs
 
 
@@ -58,18 +51,22 @@ class Members:
     def __init__(self, problem: CodesignProblem, trials: Sequence[StudyTrial]) -> None:
         self.problem, self.objectives = problem, problem.search.objectives
         front = Front.of(trials, self.objectives)
-        self.trials = [trials[at] for at in front.trials]
-        self.points = [trial.point(place) for trial, place in zip(self.trials, front.places.tolist(), strict=True)]
-        self.keys = [compression_key(trial.choices) for trial in self.trials]
-        self.predicted = front.costs
+        order = np.argsort(front.trials, kind="stable")
+        self.predicted = front.costs[order]
+        self.front = FrontDesigns.of(trials, front.trials[order], front.places[order])
         self.measured = np.full_like(self.predicted, np.nan)
         self.lower, self.upper, self.corrected = (self.predicted.copy() for _ in range(3))
         self.box = CostBox.around(self.objectives, self.predicted)
         self._corners = list(dict.fromkeys(self.predicted.argmin(axis=0).tolist()))
+        precisions = self.front.designs.hardware["precision"].tolist()
+        runs = list(zip(front.trials[order].tolist(), precisions, strict=True))
+        numbers = {run: number for number, run in enumerate(dict.fromkeys(runs))}
+        self.runs = np.array([numbers[run] for run in runs])  # designs of one compression and precision lose the same
+        self._similar = self._features()
         self._correct()
 
     def __len__(self) -> int:
-        return len(self.points)
+        return len(self.predicted)
 
     @property
     def done(self) -> Booleans:
@@ -94,42 +91,66 @@ class Members:
         corner: int | None = next((at for at in self._corners if not done[at]), None)
         if corner is not None:
             return corner
-        known = {self.keys[at] for at in np.flatnonzero(done)}
-        own = np.array([key in known for key in self.keys])
-        wanted = ~done & (own if len(known) * _OWN_COMPRESSIONS > done.sum() else ~own)
-        wanted = wanted if wanted.any() else ~done
+        known = np.unique(self.runs[done])
+        own = np.isin(self.runs, known)
+        choices = (own, ~own) if len(known) * _OWN_COMPRESSIONS > done.sum() else (~own, own)
+        kept = self._keeps_bounds & ~done
+        wanted = next(each for each in (kept & choices[0], kept & choices[1], ~done) if each.any())
         places = self.box.places(self.corrected)
-        far = np.abs(places[:, None] - places[None, done]).sum(axis=2).min(axis=1)
+        far = np.full(len(self), np.inf)
+        for at in np.flatnonzero(done):
+            far = np.minimum(far, np.abs(places - places[at]).sum(axis=1))
         width = (self.box.places(self.upper) - self.box.places(self.lower)).sum(axis=1)
         return int(np.where(wanted, far + width, -np.inf).argmax())
+
+    @property
+    def _keeps_bounds(self) -> Booleans:
+        """Mark the members whose corrected costs keep the bounds on them."""
+        bounds = np.array([self.problem.search.bounds.get(name, math.inf) for name in self.objectives])
+        kept: Booleans = np.asarray((self.corrected <= bounds).all(axis=1))
+        return kept
+
+    def _features(self) -> dict[str, Floats64]:
+        """Return what designs are similar by, for each corrected objective, [members, features].
+
+        For a loss, these are its logarithm and the share of each layer in the predicted change of the outputs: a layer
+        whose change was predicted wrongly misleads wherever it has a large share.
+        """
+        features: dict[str, Floats64] = {name: np.zeros((len(self), 0)) for name in _CORRECTED}
+        loss = next((number for number, name in enumerate(self.objectives) if name in LOSSES), None)
+        if loss is None:
+            return features
+        analysis, shares = self.problem.analysis, {}
+        for number, trial in self.front.by_number.items():
+            changes = [analysis.candidate(name, choice).change for name, choice in trial.choices.items()]
+            shares[number] = np.array(changes) / max(sum(changes), 1e-300)
+        of_members = np.array([shares[number] for number in self.front.trials.tolist()])
+        losses = np.log(np.maximum(self.predicted[:, loss], 0) + self._damping)
+        similar = np.concatenate([losses[:, np.newaxis] / _NEAR, of_members / _NEAR_SHARES], axis=1)
+        return features | {self.objectives[loss]: similar}
 
     def _correct(self) -> None:
         """Correct the costs of all members that are not measured, and the intervals of all."""
         done = self.done
-        loss_known: dict[tuple[str, str], float] = {}
         for number, name in enumerate(self.objectives):
             predicted, measured = self.predicted[:, number], self.measured[:, number]
-            if name not in _CORRECTED:
-                self.corrected[:, number] = np.where(done, measured, predicted)
-                self.lower[:, number] = self.upper[:, number] = self.corrected[:, number]
-                continue
-            first = done.copy()
-            if name in LOSSES:  # of one compression, one loss was measured
-                first[done] = _first_of([self._loss_key(at) for at in np.flatnonzero(done).tolist()])
-                loss_known = {self._loss_key(at): measured[at] for at in np.flatnonzero(done).tolist()}
-            correction = Correction.of(name, predicted[first], measured[first], self._damping)
-            corrected = correction(predicted)
-            lower, upper = correction.interval(corrected, self._factor(name))
-            if name in LOSSES and loss_known:
-                values = np.array([loss_known.get(self._loss_key(at), math.nan) for at in range(len(self))])
-                certain = np.isfinite(values)
+            known = np.where(done, measured, np.nan)
+            first = np.flatnonzero(done)
+            if name in LOSSES:  # all designs of a run lose the same
+                first = first[np.unique(self.runs[first], return_index=True)[1]]
+                by_run = np.full(self.runs.max() + 1, np.nan)
+                by_run[self.runs[first]] = measured[first]
+                known = by_run[self.runs]
+            if name in _CORRECTED:
+                damping = self._damping if name in LOSSES else 0.0
+                similar = self._similar[name]
+                correction = Correction.of(similar[first], predicted[first], measured[first], damping)
+                estimate = correction(similar, predicted)
+                ends = correction.interval(estimate, self._factor(name))
             else:
-                values, certain = measured, done
-            for column, estimate in ((self.corrected, corrected), (self.lower, lower), (self.upper, upper)):
-                column[:, number] = np.where(certain, values, estimate)
-
-    def _loss_key(self, place: int) -> tuple[str, str]:
-        return self.keys[place], self.points[place].design.array.precision
+                estimate, ends = predicted, (predicted, predicted)
+            for column, values in ((self.corrected, estimate), (self.lower, ends[0]), (self.upper, ends[1])):
+                column[:, number] = np.where(np.isfinite(known), known, values)
 
     @property
     def _damping(self) -> float:
@@ -142,20 +163,10 @@ class Members:
 
     def table(self) -> pa.Table:
         """Return DESIGN_COLUMNS of all members, by trial."""
-        done, rows = self.done, []
-        for place, (trial, point) in enumerate(zip(self.trials, self.points, strict=True)):
-            corrected = dict(zip(self.objectives, self.corrected[place].tolist(), strict=True))
-            loss = next((number for number, name in enumerate(self.objectives) if name in LOSSES), None)
-            ends = [None, None] if loss is None else [float(each[place, loss]) for each in (self.lower, self.upper)]
-            rows.append(design_row(trial.number, point, corrected, (ends[0], ends[1]), bool(done[place])))
-        rows.sort(key=lambda row: row["trial"])
-        return table_of(DESIGN_COLUMNS, rows)
-
-
-def _first_of(keys: Sequence[Any]) -> list[bool]:
-    """Mark the first of equal keys."""
-    seen: set[Any] = set()
-    return [not (key in seen or seen.add(key)) for key in keys]  # type: ignore[func-returns-value]
+        corrected = dict(zip(self.objectives, self.corrected.T, strict=True))
+        loss = next((number for number, name in enumerate(self.objectives) if name in LOSSES), None)
+        ends = None if loss is None else (self.lower[:, loss], self.upper[:, loss])
+        return self.front.table(corrected, ends, self.done)
 
 
 def verified_front(
@@ -202,14 +213,14 @@ def verified_front(
     layers_by_digest, designs = {}, {}
     most = min(search.verify, len(members))
     with Progress("verifying designs", "designs", most) as progress:
-        while len(rows) < most and not (rows and members.unsettled <= search.settled):
+        while len(rows) < most and not (rows and search.settled and members.unsettled <= search.settled):
             place = members.next()
-            trial, point = members.trials[place], members.points[place]
+            number, point = members.front.point(place)
             record = verification(point)
-            rows.append(_front_row(trial.number, point, record))
+            rows.append(_front_row(number, point, record))
             members.note(place, CodesignPoint.from_dict(record))
             designs[point.digest] = VerifiedDesign.of_record(record)
-            key = {"trial": trial.number, "digest": point.digest}
+            key = {"trial": number, "digest": point.digest}
             layers_by_digest[point.digest] = [key | layer for layer in record["layers"]]
             progress.advance()
     feasible = np.array([row["keeps_bounds"] for row in rows])

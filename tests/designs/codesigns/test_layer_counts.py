@@ -219,6 +219,12 @@ def test_a_larger_grid_counts_only_what_is_new(counted: list[Any]) -> None:
     part = replace(GRID, packings=PACKINGS[1:3], queue_slots=(64,))
     assert equal(cost.layer_counts("0", chosen, part), cost.layer_counts("0", chosen, GRID).part(part))
     assert not counted
+    with pytest.raises(
+        InputError, match="precision of the grid must be counted, float; found fixed-8; count the layer"
+    ):
+        found.part(replace(found.grid, precision="fixed-8"))
+    with pytest.raises(InputError, match=r"queue_slots of the grid must be counted, \(2, 8, 64\); found \(2, 5\)"):
+        found.part(replace(GRID, queue_slots=(2, 5)))
 
 
 def test_counts_are_found_in_the_folder_by_another_process(tmp_path: Path, counted: list[Any]) -> None:

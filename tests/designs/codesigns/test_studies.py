@@ -30,9 +30,8 @@ from designs import (  # noqa: E402
     TrainedNetwork,
     codesign,
 )
-from designs.codesigns import storage as study_storage  # noqa: E402
 from designs.codesigns.array_cost import ArrayCost  # noqa: E402
-from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
+from designs.codesigns.columns import DESIGN_COLUMNS, FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
 from designs.codesigns.compressions import (  # noqa: E402
     LARGEST_LAYERS,
     LIMITS,
@@ -41,11 +40,13 @@ from designs.codesigns.compressions import (  # noqa: E402
     analyse_compression,
 )
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
-from designs.codesigns.loop import run_study, spread_out  # noqa: E402
+from designs.codesigns.enumeration import Enumeration  # noqa: E402
+from designs.codesigns.loop import run_study  # noqa: E402
 from designs.codesigns.point import CodesignPoint  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
-from designs.codesigns.storage import JOURNAL_FILE, StudyWorker, open_storage  # noqa: E402
+from designs.codesigns.storage import JOURNAL_FILE, open_storage  # noqa: E402
+from designs.codesigns.trials import RECORD, Front, StudyTrial  # noqa: E402
 from designs.codesigns.uncertainty import VerifiedDesign, drawn_figures  # noqa: E402
 from designs.codesigns.verification import Distillation  # noqa: E402
 from designs.results import read_results  # noqa: E402
@@ -69,7 +70,7 @@ SPACE = Space(
         "line_bits": (16, 64),
         "weight_bits": (3, 4),
         "index_bits": (3, 4),
-        "clock_mhz": Range(400.0, 800.0),
+        "clock_mhz": (400.0, 800.0),
         "row_assignment": ("interleaved", "entries"),
     }
 )
@@ -296,13 +297,14 @@ def test_a_study_opens_with_optuna_alone(finished: tuple[Path, Any]) -> None:
 
     storage = optuna.storages.JournalStorage(JournalFileBackend(str(finished[0] / JOURNAL_FILE)))
     study = optuna.load_study(study_name="codesign", storage=storage)
-    assert study.metric_names == ["accuracy_loss", *(f"log10 {name}" for name in SMALL.objectives[1:])]
+    assert study.metric_names == ["least accuracy_loss", *(f"least log10 {name}" for name in SMALL.objectives[1:])]
     assert study.best_trials
-    figures = CodesignPoint.from_dict(study.best_trials[0].user_attrs["point"]).figures
-    assert study.best_trials[0].values == [
-        figures["accuracy_loss"],
-        *(pytest.approx(math.log10(figures[name])) for name in SMALL.objectives[1:]),
-    ]
+    for trial in study.trials:
+        record = StudyTrial.from_dict(trial.number, trial.user_attrs[RECORD])
+        densities = {name: choice.density for name, choice in record.choices.items()}
+        assert {name: trial.params[f"{name}.density"] for name in densities} == densities
+        least = [record.least[name] for name in SMALL.objectives]
+        assert trial.values == [least[0], *(pytest.approx(math.log10(value)) for value in least[1:])]
 
 
 def test_the_same_call_does_nothing_again_and_more_trials_go_on(analysis: CompressionAnalysis, tmp_path: Path) -> None:
@@ -320,13 +322,11 @@ def test_the_same_call_does_nothing_again_and_more_trials_go_on(analysis: Compre
     assert len(finished_trials(tmp_path)) == 5
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "nsga3"])
-def test_one_process_finds_the_same_again(sampler: Any, analysis: CompressionAnalysis, tmp_path: Path) -> None:
-    search = Search(trials=6, verify=1, sampler=sampler, seed=3)
+def test_one_process_finds_the_same_again(analysis: CompressionAnalysis, tmp_path: Path) -> None:
+    search = Search(trials=25, verify=1, seed=3)
     runs = [run_study(CodesignProblem(analysis, SPACE, search), tmp_path / each) for each in ("a", "b")]
-    assert [trial.point.to_dict() for trial in runs[0] if trial.point] == [
-        trial.point.to_dict() for trial in runs[1] if trial.point
-    ]
+    assert len(runs[0]) == 25
+    assert [trial.to_dict() for trial in runs[0]] == [trial.to_dict() for trial in runs[1]]
 
 
 def test_any_storage_url_keeps_a_study(analysis: CompressionAnalysis, tmp_path: Path) -> None:
@@ -366,7 +366,8 @@ def test_bounds_that_no_design_keeps_are_said_with_what_comes_nearest(
 ) -> None:
     search = Search(bounds={"latency_us": 1e-3}, trials=3)
     with pytest.raises(
-        InputError, match=r"none of 3 designs keeps all bounds; the nearest exceeds latency_us by [\d,.]+%; relax the"
+        InputError,
+        match=r"no design of 3 compressions keeps all bounds; the nearest exceeds latency_us by [\d,.]+%; relax the",
     ):
         codesign(analysis, SPACE, search, tmp_path)
 
@@ -405,21 +406,6 @@ def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(
     after = [trial.params for trial in finished_trials(tmp_path)]
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3
-    study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
-    assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
-
-
-def test_a_trial_whose_process_was_killed_before_it_said_who_it_is_is_tried_again(
-    analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    problem = CodesignProblem(analysis, SPACE, Search(trials=2))
-    run_study(problem, tmp_path)
-    study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path))
-    study.ask()
-    monkeypatch.setattr(study_storage, "_UNNAMED_SECONDS", 0.5)
-    problem.search = Search(trials=4)
-    assert len(run_study(problem, tmp_path)) == 4
-    assert not [trial for trial in study.trials if trial.state.name == "RUNNING"]
 
 
 def test_two_processes_work_on_one_study(tmp_path: Path) -> None:
@@ -432,22 +418,22 @@ def test_two_processes_work_on_one_study(tmp_path: Path) -> None:
     assert read_results(tmp_path / "front.parquet", FRONT_COLUMNS)[0].num_rows == 2
 
 
-def test_an_interrupt_puts_the_trial_back_and_shows_how_far_the_study_came(
+def test_an_interrupt_shows_how_far_the_study_came_and_loses_no_finished_trial(
     analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     problem = CodesignProblem(analysis, SPACE, Search(trials=6))
-    whole, seen = problem.point, []
+    whole, seen = Enumeration.__call__, []
 
-    def interrupted(values: Any) -> CodesignPoint:
-        seen.append(values)
+    def interrupted(self: Enumeration, choices: Any, places: Any = None) -> Any:
+        seen.append(choices)
         if len(seen) == 4:
             raise KeyboardInterrupt
-        return whole(values)
+        return whole(self, choices, places)
 
-    monkeypatch.setattr(problem, "point", interrupted)
+    monkeypatch.setattr(Enumeration, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_study(problem, tmp_path)
-    assert "co-design stopped: 3 of 6 trials" in capsys.readouterr().err
+    assert "co-design stopped: 3 of 6 compressions" in capsys.readouterr().err
     trials = run_study(problem, tmp_path)
     assert len(trials) == 6
     assert seen[4] == seen[3]
@@ -473,23 +459,6 @@ def test_a_full_disk_gets_a_sentence_and_loses_no_finished_trial(analysis: Compr
     assert [trial.params for trial in finished_trials(tmp_path)][: len(before)] == before
 
 
-def test_trials_of_a_dead_process_are_taken_over_and_those_of_a_living_one_are_not(tmp_path: Path) -> None:
-    study = optuna.create_study(storage=open_storage(tmp_path), study_name="x")
-    with StudyWorker(tmp_path) as first, StudyWorker(tmp_path) as second:
-        assert (first.number, second.number) == (0, 1)
-        for worker in (first, second):
-            trial = study.ask()
-            trial.set_user_attr("worker", worker.name)
-            trial.suggest_int("a", 0, 9)
-        assert first.others_at_work(study)
-        assert second.take_over(study) == 1  # its own, which it cannot be working on when it begins
-        assert [trial.state.name for trial in study.trials] == ["RUNNING", "FAIL", "WAITING"]
-    with StudyWorker(tmp_path) as again:
-        assert again.take_over(study) == 1
-    waiting = [trial.system_attrs["fixed_params"] for trial in study.trials if trial.state.name == "WAITING"]
-    assert waiting == [trial.params for trial in (study.trials[1], study.trials[0])]
-
-
 def test_a_line_that_a_killed_writer_left_unfinished_does_not_spoil_the_journal(tmp_path: Path) -> None:
     study = optuna.create_study(storage=open_storage(tmp_path), study_name="x")
     study.add_trial(optuna.trial.create_trial(value=1.0))
@@ -501,18 +470,11 @@ def test_a_line_that_a_killed_writer_left_unfinished_does_not_spoil_the_journal(
     assert [trial.value for trial in found.trials] == [1.0, 2.0]
 
 
-def test_members_to_verify_are_the_best_in_each_objective_then_far_from_each_other() -> None:
-    places = np.array([[0, 1], [0.1, 0.9], [0.5, 0.5], [0.95, 0.05], [1, 0]])
-    assert spread_out(places, 3) == [0, 4, 2]
-    assert spread_out(places, 9) == [0, 1, 2, 3, 4]
-
-
 def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     with StudyProgress(("latency_us", "area_mm2"), 10, 2) as progress:
-        assert "2 of 10 trials, 0.0 per second; no design keeps the bounds yet; time left unknown" in progress.line()
-        progress.add([3.0, 1.0])
-        progress.add([1.0, 2.0])
-        progress.add([4.0, 4.0])
+        assert "2 of 10 compressions, 0.0 per second; no design keeps the bounds yet; time left unknown" in progress.line()
+        progress.add(np.array([[3.0, 1.0], [1.0, 2.0]]))
+        progress.add(np.array([[4.0, 4.0]]))
         progress.advance_to(5)
         assert progress.best == "front of 2; best of each objective: latency_us 1, area_mm2 1"
         assert "s left" in progress.line()
@@ -525,7 +487,8 @@ def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.Capt
         ({"objectives": ("speed",)}, "objectives must be one or more of .*; found speed"),
         ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, output_error"),
         ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a number above 0; found 0"),
-        ({"sampler": "grid"}, "sampler must be one of tpe, nsga2, nsga3; found 'grid'"),
+        ({"exhaustive": 1}, "exhaustive must be true or false; found 1"),
+        ({"settled": 1}, "settled must be a share, 0 to below 1; found 1"),
         ({"loss": "error"}, "loss must be one of auto, accuracy, answers, kl, cosine, relative-error"),
         ({"sampling_error": 1.0}, "sampling_error must be 0 to 1, a relative error; found 1.0"),
         ({"trials": 0}, "trials must be a whole number of at least 1; found 0"),
@@ -563,15 +526,17 @@ def test_a_space_without_effect_is_refused(analysis: CompressionAnalysis, space:
         CodesignProblem(analysis, space, Search())
 
 
-def test_a_design_that_there_cannot_be_is_refused_and_counted(analysis: CompressionAnalysis, tmp_path: Path) -> None:
+def test_a_design_that_there_cannot_be_is_left_out(analysis: CompressionAnalysis, tmp_path: Path) -> None:
     space = Space({"line_bits": (4, 64), "num_pes": (1, 2)})
     trials = run_study(CodesignProblem(analysis, space, Search(trials=12)), tmp_path)
     assert len(trials) == 12
-    assert {trial.refused for trial in trials if trial.point is None} == {"a line does not hold one entry"}
+    assert {trial.tried for trial in trials} == {4}
+    assert {int(bits) for trial in trials for bits in trial.designs.hardware["line_bits"]} == {64}
     problem = CodesignProblem(analysis, Space({"weight_bits": 2}), Search())
     wide = {name: Choice(0.5, 4) for name in analysis.names}
     with pytest.raises(InputError, match="codes of 4 bits are wider than the array's, 2"):
         problem.predict(Design(ArrayConfig(weight_bits=2)), wide)
+    assert problem.enumeration(wide).refused == "codes of 4 bits are wider than any array's"
 
 
 def test_a_folder_that_holds_another_study_is_refused(
