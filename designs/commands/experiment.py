@@ -132,7 +132,7 @@ def compare(
         data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
         seeds: number of runs of each way of searching
-        trials: designs to try in each run
+        trials: compressions that each co-design tries, each with all arrays of the space
         out: folder of the results
     """
     from designs.codesigns.comparison import compare as run_comparison
@@ -306,7 +306,7 @@ def networks(
         names: networks to run; default: all whose data are here
         data: folder that holds models, cifar10 and squeezenet_deep_compression; default: $CODESIGN_DATA
         out: folder of the results; each network has a folder of its own, with what each command printed
-        trials: designs that each co-design tries
+        trials: compressions that each co-design tries, each with all arrays of the space
     """
     from designs.experiments.networks import run_networks
 
@@ -336,9 +336,9 @@ def space_ends(
         data: folder that holds mnist, cifar10 and models, or those of the networks; default: $CODESIGN_DATA
         out: folder of the results
         seeds: number of searches of each network
-        trials: designs to try in each search
+        trials: compressions to try in each search, each with all arrays of the space
         moved: most members of each front whose parameters are moved by one value
-        before: folder with NETWORK/SEED/trials.parquet of an earlier version, in the same space; these fronts are
+        before: folder with NETWORK/SEED/trials.parquet of version 1.0 or earlier, in the same space; these fronts are
             predicted again
     """
     from designs.commands.networks import open_network
