@@ -19,12 +19,11 @@ from designs.codesigns.columns import (
     FRONT_COLUMNS,
     FRONT_FILE,
     TRIALS_FILE,
-    design_row,
     verified_row,
 )
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
-from designs.codesigns.point import CodesignPoint
+from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
 from designs.codesigns.storage import open_storage
 from designs.codesigns.trials import ORIGIN, RECORD, StudyTrial, trials_table
@@ -171,7 +170,17 @@ def _design_row(number: int, point: CodesignPoint, search: Search, verified: int
         corrected = {name: point.figures[name] * CORRECTED.get(name, 1.0) for name in search.objectives}
         lost = next((corrected[name] for name in LOSSES if name in corrected), None)
         interval = (None, None) if lost is None else (0.5 * lost, 2 * lost)
-    return design_row(number // OF_TRIAL, point, corrected, interval, number < verified)
+    return {
+        "trial": number // OF_TRIAL,
+        "digest": point.digest,
+        **point.design.hardware,
+        "choices": json.dumps(plain_choices(point.choices)),
+        **{name: point.figures.get(name) for name in FIGURES},
+        **{f"corrected_{name}": corrected.get(name) for name in FIGURES},
+        "loss_lower": interval[0],
+        "loss_upper": interval[1],
+        "verified": number < verified,
+    }
 
 
 def _front_row(

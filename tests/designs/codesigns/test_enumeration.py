@@ -19,11 +19,12 @@ from designs.codesigns.enumeration import Enumerated  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.design import HARDWARE  # noqa: E402
 from designs.space import Constraints  # noqa: E402
+from sim.config import Precision  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 from traces import InputError  # noqa: E402
 from traces.pareto import non_dominated  # noqa: E402
 
-PRECISIONS = ("float", "fixed-16", "fixed-8")
+PRECISIONS: tuple[Precision, ...] = ("float", "fixed-16", "fixed-8")
 
 
 @pytest.fixture(scope="module")
@@ -31,16 +32,15 @@ def analysis() -> CompressionAnalysis:
     return analyse_compression(small_network(), precisions=PRECISIONS[1:])
 
 
-class _Recurrent(torch.nn.Module):
+class _Recurrent(torch.nn.Module):  # type: ignore[name-defined, misc]
     def __init__(self) -> None:
         super().__init__()
         self.cell = torch.nn.LSTM(8, 12, batch_first=True)
         self.last = torch.nn.Linear(12, 10)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Any) -> Any:
         found = self.cell(images.unflatten(1, (8, 8)))[0]
-        scores: torch.Tensor = self.last(found[:, -1])
-        return scores
+        return self.last(found[:, -1])
 
 
 @pytest.fixture(scope="module")
