@@ -31,7 +31,7 @@ from designs import (  # noqa: E402
     codesign,
 )
 from designs.codesigns.array_cost import ArrayCost  # noqa: E402
-from designs.codesigns.columns import DESIGN_COLUMNS, FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
+from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
 from designs.codesigns.compressions import (  # noqa: E402
     LARGEST_LAYERS,
     LIMITS,
@@ -39,14 +39,13 @@ from designs.codesigns.compressions import (  # noqa: E402
     CompressionAnalysis,
     analyse_compression,
 )
-from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.codesigns.enumeration import Enumeration  # noqa: E402
+from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.codesigns.loop import run_study  # noqa: E402
-from designs.codesigns.point import CodesignPoint  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
 from designs.codesigns.storage import JOURNAL_FILE, open_storage  # noqa: E402
-from designs.codesigns.trials import RECORD, Front, StudyTrial  # noqa: E402
+from designs.codesigns.trials import RECORD, StudyTrial  # noqa: E402
 from designs.codesigns.uncertainty import VerifiedDesign, drawn_figures  # noqa: E402
 from designs.codesigns.verification import Distillation  # noqa: E402
 from designs.results import read_results  # noqa: E402
