@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pyarrow as pa
 
 from compress.planning.plan import Choice
 from designs.codesigns.columns import (
-    DESIGN_COLUMNS,
     DESIGNS_FILE,
     FRONT_COLUMNS,
     FRONT_FILE,
@@ -23,13 +23,14 @@ from designs.codesigns.columns import (
 )
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
-from designs.codesigns.point import CodesignPoint, plain_choices
+from designs.codesigns.point import CodesignPoint
 from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
 from designs.codesigns.storage import open_storage
-from designs.codesigns.trials import ORIGIN, RECORD, StudyTrial, trials_table
+from designs.codesigns.trials import ORIGIN, RECORD, FrontDesigns, StudyTrial, trials_table
 from designs.design import Design
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, FixedPoint
+from traces.arrays import Floats64
 
 BINS = 12
 OF_TRIAL = 3
@@ -133,8 +134,7 @@ def write_study(
     folder.mkdir(parents=True, exist_ok=True)
     write_results(folder / TRIALS_FILE, trials_table(trials_of(found, refused), search.objectives), origin)
     if found:
-        rows = [_design_row(number, point, search, verified) for number, point in enumerate(found)]
-        write_results(folder / DESIGNS_FILE, table_of(DESIGN_COLUMNS, rows), origin)
+        write_results(folder / DESIGNS_FILE, _designs_table(found, search, verified), origin)
     if verified:
         of_design = measured or {}
         front = [
@@ -163,24 +163,19 @@ def write_journal(folder: Path, trials: int) -> None:
         study.add_trial(optuna.trial.create_trial(values=values, user_attrs={RECORD: trial.to_dict()}))
 
 
-def _design_row(number: int, point: CodesignPoint, search: Search, verified: int) -> dict[str, Any]:
-    corrected: dict[str, float] = {}
-    interval: tuple[float | None, float | None] = (None, None)
-    if verified:
-        corrected = {name: point.figures[name] * CORRECTED.get(name, 1.0) for name in search.objectives}
-        lost = next((corrected[name] for name in LOSSES if name in corrected), None)
-        interval = (None, None) if lost is None else (0.5 * lost, 2 * lost)
-    return {
-        "trial": number // OF_TRIAL,
-        "digest": point.digest,
-        **point.design.hardware,
-        "choices": json.dumps(plain_choices(point.choices)),
-        **{name: point.figures.get(name) for name in FIGURES},
-        **{f"corrected_{name}": corrected.get(name) for name in FIGURES},
-        "loss_lower": interval[0],
-        "loss_upper": interval[1],
-        "verified": number < verified,
+def _designs_table(found: Sequence[CodesignPoint], search: Search, verified: int) -> pa.Table:
+    """Return DESIGN_COLUMNS; the last designs are corrected if the first ones are verified."""
+    table = DesignTable.of(found)
+    by_number = {trial.number: trial for trial in trials_of(found)}
+    front = FrontDesigns(by_number, np.arange(len(found)) // OF_TRIAL, table)
+    if not verified:
+        return front.table()
+    corrected: dict[str, Floats64] = {
+        name: table.figures[name] * CORRECTED.get(name, 1.0) for name in search.objectives
     }
+    lost = next((corrected[name] for name in LOSSES if name in corrected), None)
+    interval = None if lost is None else (0.5 * lost, 2 * lost)
+    return front.table(corrected, interval, np.arange(len(found)) < verified)
 
 
 def _front_row(

@@ -96,10 +96,12 @@ class CodesignData:
 
         These are the verified ones, `opened`, and of the others at most MOST_SHOWN, spread over all costs.
         """
+        kept = {opened["id"]}
         others = [design for design in self.designs if not design["measured"]]
-        costs = self._costs(others, self.figures)
-        spread = spread_out(CostBox.around(self.figures, costs).places(costs), MOST_SHOWN) if others else []
-        kept = {others[place]["id"] for place in spread} | {opened["id"]}
+        if others:
+            costs = self._costs(others, self.figures)
+            places = CostBox.around(self.figures, costs).places(costs)
+            kept |= {others[at]["id"] for at in spread_out(places, MOST_SHOWN).tolist()}
         return [design for design in self.designs if design["measured"] or design["id"] in kept]
 
     @staticmethod
