@@ -50,6 +50,7 @@ _TRIED_ALONE = 6  # choices of each layer
 _LEAST_LOSS = 0.02  # share of the largest loss that the smallest limit gives
 _FEW_ANSWERS = 5  # added to measured and expected losses, so that their ratio is damped
 _SMALL_LOSS = 1e-3  # likewise, for losses that are no shares of answers
+_NO_LOSS = 1e-9  # smaller losses are none, so that they tell no designs apart
 _KEPT_CODES_BYTES = 2**28
 
 
@@ -204,7 +205,8 @@ class LossPrediction:
         """Return the predicted loss for a predicted squared change of the outputs."""
         place = max(math.log(max(change, 1e-300)), self.least)
         corrected = place + float(np.interp(place, self.predicted, self.corrections))
-        return min(self.loss_share * float(np.interp(corrected, self.changes, self.losses)), self.most)
+        loss = min(self.loss_share * float(np.interp(corrected, self.changes, self.losses)), self.most)
+        return loss if loss >= _NO_LOSS else 0.0
 
 
 @dataclass(frozen=True, eq=False)
