@@ -151,6 +151,37 @@ def greedy_order(places: npt.NDArray[np.float64], number: int) -> npt.NDArray[np
     return np.array(chosen, dtype=np.int64)
 
 
+def spread_out(places: npt.NDArray[np.float64], number: int) -> npt.NDArray[np.int64]:
+    """Return places of points that lie far apart: the best in each cost, then always the one farthest from these.
+
+    Parameters
+    ----------
+    places : float64 [points, costs]
+        The points, such as `CostBox.places` gives them.
+    number : int
+        Most points that are chosen.
+
+    Returns
+    -------
+    int64 [at most number]
+        The chosen points in the order of the choice; for any n, the first n of them lie far apart, too.
+
+    Notes
+    -----
+    Distances are sums over the costs. Source: Gonzalez, "Clustering to minimize the maximum intercluster distance",
+    Theoretical Computer Science, 1985.
+    """
+    if not len(places):
+        return np.zeros(0, dtype=np.int64)
+    chosen: list[int] = list(dict.fromkeys(places.argmin(axis=0).tolist()))[:number]
+    distances = np.min([np.abs(places - places[at]).sum(axis=1) for at in chosen], axis=0)
+    while len(chosen) < min(number, len(places)):
+        distances[chosen] = -1.0  # so that equal points are chosen once each
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.abs(places - places[chosen[-1]]).sum(axis=1))
+    return np.array(chosen, dtype=np.int64)
+
+
 def _inside(box: CostBox, costs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return places of costs in a box, of which 0 is the least; check that none is nan."""
     if np.isnan(costs).any():

@@ -347,6 +347,54 @@ def space_ends_files(folder: Path, part: str) -> list[Path]:
     return sorted(folder.glob(f"*/*/{part}.parquet"))
 
 
+_COSTS = [
+    Column("accuracy_loss", pa.float64(), "1", "predicted loss of accuracy"),
+    Column("latency_us", pa.float64(), "us", "predicted latency per input"),
+    Column("energy_nj", pa.float64(), "nJ", "predicted energy per input"),
+    Column("area_mm2", pa.float64(), "mm2", "area of the array"),
+]
+
+# Experiment "search-quality"
+SEARCH_QUALITY_COLUMNS = {
+    "truth": [
+        _NETWORK,
+        Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
+        Column("array", pa.string(), "", "parameters of the array in the stated space, as JSON"),
+        *_COSTS,
+    ],
+    "space": [
+        _NETWORK,
+        Column("most_loss", pa.float64(), "1", "bound on the loss of accuracy"),
+        Column("compressions", pa.int64(), "", "compressions that may keep the bound"),
+        Column("arrays", pa.int64(), "", "arrays for each compression"),
+        Column("designs", pa.int64(), "designs", "designs that were costed"),
+        Column("feasible", pa.int64(), "designs", "designs that can be built and keep all bounds"),
+        Column("members", pa.int64(), "designs", "members of the true front"),
+        Column("member_compressions", pa.int64(), "", "compressions of these members"),
+        Column("processor_s", pa.float64(), "s", "processor time of the enumeration"),
+    ],
+    "searches": [
+        _NETWORK,
+        _SEED,
+        Column("search", pa.string(), "", "'compressions' with all arrays; 'tpe' and 'random': one design a trial"),
+        Column("trials", pa.int64(), "", "trials: compressions, or designs"),
+        Column("designs", pa.int64(), "designs", "designs that were costed"),
+        Column("processor_s", pa.float64(), "s", "processor time of the search; the network was analysed before"),
+        Column("members", pa.int64(), "designs", "members of the front of the search"),
+        Column("hypervolume", pa.float64(), "1", "hypervolume relative to that of the true front"),
+        Column("found", pa.float64(), "1", "share of the true members that the search found"),
+        Column("matched", pa.float64(), "1", "share of the true members that it matches within 5 % in all costs"),
+        Column("worst", pa.float64(), "1", "largest ratio of costs by which a true member is missed"),
+    ],
+}
+"""Columns of each part of the experiment on the quality of searches."""
+
+
+def search_quality_files(folder: Path, part: str) -> list[Path]:
+    """Return all result files of one part, a key of SEARCH_QUALITY_COLUMNS, of the experiment on searches."""
+    return sorted(folder.glob("*/[0-9]*/*.parquet" if part == "searches" else f"*/{part}.parquet"))
+
+
 def planning_file(folder: Path, network: str, part: str, name: str = "") -> Path:
     """Return the path of a result file of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
     return folder / network / part / f"{name or part}.parquet"

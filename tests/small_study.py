@@ -11,19 +11,32 @@ from typing import Any
 
 import numpy as np
 import optuna
+import pyarrow as pa
 
 from compress.planning.plan import Choice
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE, verified_row
+from designs.codesigns.columns import (
+    DESIGNS_FILE,
+    FRONT_COLUMNS,
+    FRONT_FILE,
+    TRIALS_FILE,
+    verified_row,
+)
+from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.point import CodesignPoint
-from designs.codesigns.search import Figure, Search
+from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
 from designs.codesigns.storage import open_storage
-from designs.codesigns.trials import ORIGIN, POINT, StudyTrial, trials_table
+from designs.codesigns.trials import ORIGIN, RECORD, FrontDesigns, StudyTrial, trials_table
 from designs.design import Design
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, FixedPoint
+from traces.arrays import Floats64
 
 BINS = 12
+OF_TRIAL = 3
+"""Designs of each compression on the predicted front."""
+CORRECTED = {"latency_us": 1.02, "energy_nj": 1.04, "accuracy_loss": 1.1, "output_error": 1.1}
+"""Ratio of corrected to predicted figures of designs that are not verified."""
 
 
 def settings(name: str, search: Search) -> dict[str, Any]:
@@ -41,28 +54,42 @@ def settings(name: str, search: Search) -> dict[str, Any]:
 def points(
     number: int, layers: Sequence[str], bounds: dict[str, float], loss: str = "accuracy_loss"
 ) -> list[CodesignPoint]:
-    """Return different designs with invented figures that trade off against each other."""
+    """Return different designs with invented figures that trade off against each other, OF_TRIAL per compression."""
     draw = np.random.default_rng(0)
-    designs = []
+    designs: list[CodesignPoint] = []
     for place in range(number):
+        if place % OF_TRIAL == 0:
+            trial = place // OF_TRIAL
+            choices = {layer: Choice(round(float(draw.uniform(0.05, 0.5)), 3), 2 + trial % 4) for layer in layers}
+            lost, file_bytes = float(draw.uniform(0, min(bounds.values()))), float(draw.integers(1000, 9000))
         speed = float(draw.uniform(1, 100))
         figures = {
-            loss: float(draw.uniform(0, 0.1)),
+            loss: lost,
             "latency_us": 1000 / speed,
             "energy_nj": 50 * speed * float(draw.uniform(0.5, 1.5)),
             "area_mm2": 0.1 * speed,
-            "file_bytes": float(draw.integers(1000, 9000)),
+            "file_bytes": file_bytes,
         }
         array = ArrayConfig(num_pes=2 ** (place % 7), queue_slots=2 + place, clock_mhz=400.0 + place / 3)
-        choices = {layer: Choice(round(float(draw.uniform(0.05, 0.5)), 3), 2 + place % 4) for layer in layers}
-        excesses = {figure: figures[figure] / bound - 1 for figure, bound in bounds.items()}
-        designs.append(CodesignPoint(Design(array), choices, figures, excesses))
+        designs.append(CodesignPoint(Design(array), choices, figures, {}))
     return designs
+
+
+def trials_of(found: Sequence[CodesignPoint], refused: Sequence[str] = ()) -> list[StudyTrial]:
+    """Return the trials that have these designs, OF_TRIAL each, then those whose compressions no array runs."""
+    listed = []
+    for number, place in enumerate(range(0, len(found), OF_TRIAL)):
+        designs = DesignTable.of(found[place : place + OF_TRIAL])
+        least = {name: float(values.min()) for name, values in designs.figures.items()}
+        listed.append(StudyTrial(number, found[place].choices, designs, 24, least=least))
+    for reason in refused:
+        listed.append(StudyTrial(len(listed), {"conv": Choice(0.5, 9)}, DesignTable.empty(FIGURES), 0, reason))
+    return listed
 
 
 def write_study(
     folder: Path,
-    trials: int = 30,
+    designs: int = 30,
     verified: int = 6,
     name: str = "small",
     layers: Sequence[str] = ("conv", "fc1"),
@@ -71,15 +98,17 @@ def write_study(
     objectives: tuple[Figure, ...] = Search().objectives,
     same_as: Mapping[int, int] | None = None,
     number_formats: Mapping[str, FixedPoint] | None = None,
+    quality: Mapping[str, Any] | None = None,
 ) -> list[CodesignPoint]:
-    """Write the result files of a study; return the points of its trials.
+    """Write the result files of a study; return the designs of its predicted front.
 
     Parameters
     ----------
     folder : Path
         Folder of the study.
-    trials, verified : int
-        Number of trials, and of verified ones among them; those come first.
+    designs, verified : int
+        Number of designs of the predicted front, and of verified ones among them; those come first. If some are
+        verified, latency, energy and loss of the others are corrected by CORRECTED.
     name : str
         Name of the network.
     layers : sequence of str
@@ -87,22 +116,25 @@ def write_study(
     measured : dict, optional
         Measured figures of verified designs by number; others are 3 % above the prediction.
     refused : sequence of str
-        Reasons of invalid trials, which come last.
+        Reasons of compressions that no array runs, which come last.
     objectives : tuple of str
         Objectives of the study.
     same_as : mapping of int to int, optional
         Verified designs that other ones stand for, by number: constants were drawn. None: no constants were drawn.
     number_formats : mapping of str to FixedPoint, optional
         Formats of the verified designs, which then overflow 7.5 times per input.
+    quality : mapping, optional
+        Quality of the front in the settings; none by default.
     """
     loss = "output_error" if "output_error" in objectives else "accuracy_loss"
-    search = Search(objectives, {loss: 0.08}, max(trials, 1), verify=max(verified, 1))
-    found = points(trials, layers, dict(search.bounds), loss)
-    listed = [StudyTrial(number, point) for number, point in enumerate(found)]
-    listed += [StudyTrial(trials + number, None, reason) for number, reason in enumerate(refused)]
-    origin = provenance(settings(name, search) | {"uncertain": 0 if same_as is None else 200})
+    search = Search(objectives, {loss: 0.08}, max(designs, 1), verify=max(verified, 1))
+    found = points(designs, layers, dict(search.bounds), loss)
+    uncertain = {"uncertain": 0 if same_as is None else 200}
+    origin = provenance(settings(name, search) | uncertain | ({} if quality is None else {"quality": quality}))
     folder.mkdir(parents=True, exist_ok=True)
-    write_results(folder / TRIALS_FILE, trials_table(listed, search.objectives), origin)
+    write_results(folder / TRIALS_FILE, trials_table(trials_of(found, refused), search.objectives), origin)
+    if found:
+        write_results(folder / DESIGNS_FILE, _designs_table(found, search, verified), origin)
     if verified:
         of_design = measured or {}
         front = [
@@ -119,16 +151,31 @@ def write_study(
 
 
 def write_journal(folder: Path, trials: int) -> None:
-    """Write the journal of a study that was killed after this number of trials."""
+    """Write the journal of a study that was killed after this number of trials, of OF_TRIAL designs each."""
     folder.mkdir(parents=True, exist_ok=True)
     search = Search(("latency_us", "accuracy_loss"), {"accuracy_loss": 0.08})
     study = optuna.create_study(
         storage=open_storage(folder), study_name="mine", directions=["minimize"] * len(search.objectives)
     )
     study.set_user_attr(ORIGIN, json.loads(json.dumps(settings("killed", search))))
-    for point in points(trials, ("conv",), dict(search.bounds)):
-        values = [point.figures[name] for name in search.objectives]
-        study.add_trial(optuna.trial.create_trial(values=values, user_attrs={POINT: point.to_dict()}))
+    for trial in trials_of(points(OF_TRIAL * trials, ("conv",), dict(search.bounds))):
+        values = [trial.least[name] for name in search.objectives]
+        study.add_trial(optuna.trial.create_trial(values=values, user_attrs={RECORD: trial.to_dict()}))
+
+
+def _designs_table(found: Sequence[CodesignPoint], search: Search, verified: int) -> pa.Table:
+    """Return DESIGN_COLUMNS; the last designs are corrected if the first ones are verified."""
+    table = DesignTable.of(found)
+    by_number = {trial.number: trial for trial in trials_of(found)}
+    front = FrontDesigns(by_number, np.arange(len(found)) // OF_TRIAL, table)
+    if not verified:
+        return front.table()
+    corrected: dict[str, Floats64] = {
+        name: table.figures[name] * CORRECTED.get(name, 1.0) for name in search.objectives
+    }
+    lost = next((corrected[name] for name in LOSSES if name in corrected), None)
+    interval = None if lost is None else (0.5 * lost, 2 * lost)
+    return front.table(corrected, interval, np.arange(len(found)) < verified)
 
 
 def _front_row(
@@ -136,7 +183,7 @@ def _front_row(
 ) -> dict[str, Any]:
     figures = {name: value * 1.03 for name, value in point.figures.items()} | measured
     return {
-        "trial": number,
+        "trial": number // OF_TRIAL,
         "digest": point.digest,
         **verified_row(
             point,
@@ -156,7 +203,7 @@ def _front_row(
 
 
 def _layer_row(row: dict[str, Any], layer: str, place: int) -> dict[str, Any]:
-    draw = np.random.default_rng([row["trial"], place])
+    draw = np.random.default_rng([row["num_pes"], place])
     found: dict[str, Any] = {}
     for column in LAYER_COLUMNS:
         kind = str(column.type)

@@ -8,12 +8,15 @@ import numpy as np
 import torch
 
 from compress.class_scores import check_form, check_labels
+from compress.planning.frozen_module import freeze
 from compress.planning.losses import AUTO, Loss, LossFunction, choose_loss, labels_of, named_output
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Floats32, Numbers
 from traces.torch_modules import evaluating
 
 _BATCH = 125
+_WORTH_FREEZING = 250  # inputs; for fewer, making a frozen copy takes longer than it saves
+_FEW = 2  # inputs that a frozen copy is checked on
 _ONE_OUTPUT = "output"  # the name of an output that has none
 _FLOATS = (torch.float32, torch.float64)
 
@@ -28,7 +31,7 @@ def run_batches(module: torch.nn.Module, inputs: AnyInputs, batch: int = _BATCH)
     inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
         At least one input, as `traces.Inputs.of` takes them.
     batch : int
-        Inputs run at once.
+        Largest number of inputs run at once.
 
     Returns
     -------
@@ -56,7 +59,7 @@ def run_outputs(module: torch.nn.Module, inputs: AnyInputs, batch: int = _BATCH)
     inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
         At least one input, as `traces.Inputs.of` takes them.
     batch : int
-        Inputs run at once.
+        Largest number of inputs run at once.
 
     Returns
     -------
@@ -191,10 +194,13 @@ def call(module: torch.nn.Module, inputs: Inputs, floats: torch.dtype) -> dict[s
 
 
 def _batches(module: torch.nn.Module, inputs: Inputs, batch: int = _BATCH) -> Iterator[dict[str, Floats]]:
-    """Run a module and yield the outputs of each batch."""
+    """Run a module, or a faster copy of it if there are many inputs, and yield the outputs of each batch."""
     if len(inputs) == 0:
         raise InputError("a network needs inputs to be measured on; found none")
     floats = float_type(module)
+    if len(inputs) > _WORTH_FREEZING:
+        few = inputs[:_FEW]
+        module, batch = freeze(module, lambda copied: call(copied, few, floats), _FEW, batch)
     for begin in range(0, len(inputs), batch):
         with torch.no_grad():  # not inference mode: what a module keeps of a run may be needed for gradients later
             outputs = call(module, inputs[begin : begin + batch], floats)

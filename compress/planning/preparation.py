@@ -17,6 +17,7 @@ from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, 
 from compress.planning.calibration import Calibration
 from compress.planning.choices import WEIGHT_BITS, Cost, tried_choices, usual_densities
 from compress.planning.estimate import estimate_planning
+from compress.planning.frozen_module import has_images
 from compress.planning.layer_compression import LayerCompressor, layer_file_bytes
 from compress.planning.losses import AUTO, Loss, LossFunction, RandomChanges
 from compress.planning.outputs import read_outputs, run_outputs
@@ -232,8 +233,7 @@ def _origin(module: torch.nn.Module, inputs: Inputs, loss: Loss, seed: int, leav
 
 def _laid_out(module: torch.nn.Module, pool: Inputs) -> torch.nn.Module:
     """Return the module with the channels of its images last, which convolves faster, if it runs like that."""
-    axes = {values.dim() for values in (*module.parameters(), *module.buffers())}
-    if 4 not in axes or max(axes) > 4 or not len(pool):
+    if not has_images(module) or not len(pool):
         return module
     faster: torch.nn.Module = copy.deepcopy(module).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:

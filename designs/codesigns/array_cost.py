@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -199,6 +200,13 @@ class ArrayCost:
         self._recorded = {name: RecordedVectors(each.vectors, each.per_input, total) for name, each in recorded.items()}
         self._runs: OrderedDict[Hashable, tuple[ProductRuns, ...]] = OrderedDict()
         self._run_bytes: dict[Hashable, int] = {}
+
+    def without_counts(self) -> ArrayCost:
+        """Return the same costs with an empty store of counts in memory, so that all layers are counted again."""
+        other = copy.copy(self)
+        other._store = LayerCountsStore()
+        other._runs, other._run_bytes = OrderedDict(), {}
+        return other
 
     @property
     def layer_names(self) -> tuple[str, ...]:

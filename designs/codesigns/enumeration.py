@@ -9,6 +9,7 @@ are costed one by one.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,10 +22,10 @@ from designs.codesigns.array_problem import ArrayProblem
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_counts import CountsGrid, LayerCounts
 from designs.codesigns.point import CodesignPoint
-from designs.design import ARRAY_FIELDS, Packing
+from designs.design import ARRAY_FIELDS, Design, Packing
 from designs.sweeps.fitting import fitted_srams
 from sim.array_table import ArrayTable
-from sim.config import Precision
+from sim.config import SHORTEST_PIPELINE_CYCLES, Precision
 from sim.cost.area import area_mm2
 from sim.cost.energy import Transfers, block_energies
 from sim.cost.timing import timed, timing
@@ -284,6 +285,32 @@ class Enumeration:
             total += np.ceil(words * word_bits / port_bits).sum(axis=1)
         total += self._calls.switches.sum() * (np.ceil(2**width * word_bits / port_bits[:, 0]) + LAYER_REGISTERS)
         return np.asarray(total[kind])
+
+    def least_cycles(self, design: Design, name: str, choice: Choice) -> float:
+        """Return the cycles of a layer on an array of the grid at least, mean: with the shallowest stages.
+
+        Cycles that do not depend on the choices are left out (`fixed_cycles`).
+        """
+        if name not in self._layers:
+            return 0.0
+        array, packing = design.array, design.packing
+        key = name, choice, array.precision
+        counts = self._kept.get(key) or self._counted(*key, (packing,), (1,))
+        place = counts.grid.packings.index(packing)
+        queue = counts.grid.queue_slots.index(array.queue_slots)
+        cycles = counts.base_cycles[place, queue, 0] + SHORTEST_PIPELINE_CYCLES * counts.pipelined[:, np.newaxis]
+        words = self._calls.words[np.searchsorted(self._calls.places, counts.call_places)]
+        on_port = np.ceil(words * array.activation_bits / array.port_bits)
+        return float(np.maximum(on_port[:, np.newaxis], cycles).mean(axis=1).sum())
+
+    def fixed_cycles(self, design: Design) -> float:
+        """Return the cycles of one input on an array that do not depend on the choices, at its width of the codes."""
+        array = design.array
+        first = np.minimum(array.num_pes, self._calls.edges[0])
+        words = np.concatenate([first, self._calls.edges[1]])
+        edges = np.ceil(words * array.activation_bits / array.port_bits).sum()
+        codebook = math.ceil(2**array.weight_bits * array.activation_bits / array.port_bits)
+        return float(edges + self._calls.switches.sum() * (codebook + LAYER_REGISTERS))
 
     def _counts(self, name: str, choice: Choice, precision: Precision) -> LayerCounts:
         """Return the counts of a compressed layer on all packings of the grid; broadcasts are 1, 2, ... cycles."""

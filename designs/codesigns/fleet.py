@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from designs.codesigns.arithmetic import fixed_precisions
@@ -39,6 +40,7 @@ from designs.codesigns.search import FIGURES, LOSSES, Figure, Search, figure_of
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import Front, StudyTrial
 from designs.codesigns.verification import FineTune, Verification
+from designs.codesigns.verified_front import Members
 from designs.file_names import file_name, one_file
 from designs.results import Column, provenance, table_of, write_results
 from designs.space import Space
@@ -233,7 +235,7 @@ def fleet(
     space : Space
         Space of the arrays.
     search : Search, optional
-        Trials per target, sampler, seed and loss; the targets give objectives and bounds.
+        Trials per target, seed and loss; the targets give objectives and bounds.
     folder : path
         Folder of the results, with a folder for each target.
     fine_tune : callable, optional
@@ -272,20 +274,19 @@ def fleet(
             fixed_precisions(space),
         )
     problems: list[_TargetProblem] = []
-    found: list[dict[str, Compression]] = []
+    compressions: dict[str, Compression] = {}
     for target in targets:
-        loss = figure_of(analysis.loss)
-        objectives: tuple[Figure, ...] = tuple(dict.fromkeys((target.minimise, loss)))
+        figures = [target.minimise, figure_of(analysis.loss), *target.bounds]
+        objectives: tuple[Figure, ...] = tuple(name for name in FIGURES if name in figures)
         of_target = dataclasses.replace(search, objectives=objectives, bounds=target.bounds)
         problem = _TargetProblem(analysis, target.space(space), of_target, target)
         if fresh:
             remove_study(folder / target.name, None, target.name)
         trials = run_study(problem, folder / target.name, None, target.name)
         problems.append(problem)
-        kept = {trials[at].number for at in Front.of(trials, objectives).trials}
-        found.append({compression_key(each.choices): each.choices for each in trials if each.number in kept})
-    every = {key: choices for of_target in found for key, choices in of_target.items()}
-    rows = [_row(problem, every, folder, fine_tune) for problem in problems]
+        best = [trials[at] for at in np.unique(Front.of(trials, objectives).trials)] or _nearest(trials)[:1]
+        compressions |= {compression_key(trial.choices): trial.choices for trial in best}
+    rows = [_row(problem, compressions, folder, fine_tune) for problem in problems]
     table = table_of(FLEET_COLUMNS, rows)
     origin = {
         "targets": [dataclasses.asdict(target) for target in targets],
@@ -305,24 +306,24 @@ def _row(
         enumerated = problem.enumeration(choices)
         trials.append(StudyTrial.of(number, choices, enumerated, front, objectives))
         front.add(trials[-1].designs)
-    pairs = zip(front.trials.tolist(), front.places.tolist(), strict=True)
-    points = [trials[at].point(place) for at, place in pairs]
-    points.sort(key=lambda point: point.figures[target.minimise])
-    if not points:  # the nearest designs instead
-        nearest = [trial.nearest for trial in trials if trial.nearest is not None]
-        points = sorted(nearest, key=lambda point: max(point.excesses.values(), default=0.0))
-    if not points:
-        reasons = sorted({trial.refused for trial in trials})
-        raise InputError(
-            f"{target.name}: no design of the space can be simulated: {'; '.join(reasons)}; widen the space"
-        )
     verification = Verification(problem, folder / target.name / "front", fine_tune)
-    verified = []
-    for point in points[:_MOST_VERIFIED]:
-        record = verification(point)
-        verified.append((point, CodesignPoint.from_dict(record), record))
-        if verified[-1][1].feasible:
-            break
+    verified: list[tuple[CodesignPoint, CodesignPoint, dict[str, Any]]] = []
+    if len(front):
+        members = Members(problem, trials)
+        while len(verified) < min(_MOST_VERIFIED, len(members)):
+            place = members.cheapest(target.minimise)
+            point = members.front.point(place)[1]
+            verified.append(_verified(verification, point))
+            members.note(place, verified[-1][1])
+            if verified[-1][1].feasible:
+                break
+    else:
+        nearest = _nearest(trials)
+        if not nearest:
+            reasons = "; ".join(sorted({trial.refused for trial in trials}))
+            raise InputError(f"{target.name}: no design of the space can be simulated: {reasons}; widen the space")
+        points = [trial.nearest for trial in nearest if trial.nearest is not None]
+        verified = [_verified(verification, point) for point in points[:1]]
     point, measured, record = min(verified, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
     container = f"{target.name}.dc"
     shutil.copyfile(verification.container(point), folder / container)
@@ -337,6 +338,18 @@ def _row(
         "keeps_budget": not over,
         "exceeds": ", ".join(f"{name} by {excess:.1%}" for name, excess in over.items()),
     }
+
+
+def _verified(verification: Verification, point: CodesignPoint) -> tuple[CodesignPoint, CodesignPoint, dict[str, Any]]:
+    """Return a design as predicted, as measured, and its record."""
+    record = verification(point)
+    return point, CodesignPoint.from_dict(record), record
+
+
+def _nearest(trials: Sequence[StudyTrial]) -> list[StudyTrial]:
+    """Return the trials with a design that breaks a bound but no other, the one nearest to its bounds first."""
+    broken = [(max(trial.nearest.excesses.values()), trial) for trial in trials if trial.nearest is not None]
+    return [trial for _, trial in sorted(broken, key=lambda each: each[0])]
 
 
 def _excess(point: CodesignPoint) -> float:

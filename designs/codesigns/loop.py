@@ -17,8 +17,9 @@ import os
 import shutil
 import socket
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import filelock
@@ -34,6 +35,7 @@ from designs.codesigns.compressions import CompressionAnalysis, analyse_compress
 from designs.codesigns.layer_costs import LAYERS_FILE
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.progress import StudyProgress
+from designs.codesigns.quality import quality
 from designs.codesigns.search import Search
 from designs.codesigns.storage import open_storage
 from designs.codesigns.trained_network import TrainedNetwork
@@ -127,8 +129,9 @@ def codesign(
         write_trials(folder, problem, finished_trials(folder, storage, name))
         raise
     with _one_at_a_time(folder):
-        write_trials(folder, problem, trials)
-        return verified_front(problem, folder, trials, fine_tune, uncertain)
+        found = quality(problem, trials)
+        write_trials(folder, problem, trials, found)
+        return verified_front(problem, folder, trials, fine_tune, uncertain, found)
 
 
 def analysed(
@@ -283,10 +286,19 @@ def finished_trials(folder: Path, storage: str | None = None, name: str = "codes
     return read_trials(optuna.load_study(study_name=name, storage=open_storage(folder, storage)))
 
 
-def write_trials(folder: Path, problem: CodesignProblem, trials: Sequence[StudyTrial]) -> None:
-    """Write TRIAL_COLUMNS of all trials and DESIGN_COLUMNS of their front; nothing without trials."""
+def write_trials(
+    folder: Path,
+    problem: CodesignProblem,
+    trials: Sequence[StudyTrial],
+    found: Mapping[str, Any] = MappingProxyType({}),
+) -> None:
+    """Write TRIAL_COLUMNS of all trials and DESIGN_COLUMNS of their front, with what is known of its quality.
+
+    Nothing is written without trials.
+    """
     if trials:  # a result file needs a row
-        origin, objectives = provenance(problem.settings()), problem.search.objectives
+        settings = problem.settings() | ({"quality": dict(found)} if found else {})
+        origin, objectives = provenance(settings), problem.search.objectives
         write_results(folder / TRIALS_FILE, trials_table(trials, objectives), origin)
         designs = designs_table(trials, objectives)
         if designs.num_rows:

@@ -175,6 +175,17 @@ class CompressionSpace:
         places = [[each.choice for each in of].index(choices[name]) for name, of in pairs]
         return np.array(places, dtype=np.int16)
 
+    def best_by_density(self, layer: int, width: int) -> list[int]:
+        """Return the places of a layer's candidates that change least of their density, within a width of the codes."""
+        best: dict[float, int] = {}
+        for place, candidate in enumerate(self.candidates[layer]):
+            density = candidate.choice.density
+            if candidate.choice.weight_bits <= width and (
+                density not in best or candidate.change < self.candidates[layer][best[density]].change
+            ):
+                best[density] = place
+        return list(best.values())
+
     def changes_of(self, rows: npt.ArrayLike) -> Floats64:
         """Return the total change of compressions, [compressions]."""
         return self._sums(self.change, rows)

@@ -10,22 +10,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from designs.codesigns.search import LOSSES
 from designs.codesigns.trials import Front, StudyTrial
-from designs.hypervolume import CostBox, dominated_share
+from designs.hypervolume import CostBox, dominated_share, greedy_order
 from traces.arrays import Floats64
 
 if TYPE_CHECKING:
-    pass
+    from designs.codesigns.problem import CodesignProblem
 
 NEAR = 0.05
 """Relative difference within which a design matches a member of the true front in a cost."""
 _LAST = 0.25  # of the compressions, in which the growth is measured
-_ARRAYS = 32  # of the front, on which the gap is measured
+_ARRAYS = 6  # of the front, on which the gap is measured
+_INSIDE = 0.99  # of the box: a design that is worst in a cost is not left out
 _EQUAL = 1e-9  # relative difference of equal costs
 
 
@@ -92,3 +93,48 @@ def growth(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> float:
     before = Front.of(trials[: len(trials) - max(1, int(_LAST * len(trials)))], objectives).costs
     share = dominated_share(box, whole)
     return 1 - dominated_share(box, before) / share if share and len(before) else 1.0
+
+
+def gap(problem: CodesignProblem, trials: Sequence[StudyTrial]) -> tuple[float, float]:
+    """Return how much less latency any compression could take at the same change of the outputs, at most.
+
+    Parameters
+    ----------
+    problem : CodesignProblem
+        The problem.
+    trials : sequence of StudyTrial
+        Its finished trials; at least one has a design.
+
+    Returns
+    -------
+    float, float
+        Mean and largest share of the latency, over members of the front that are spread in all costs, each with its
+        own array. Shallower stages, which a smaller compression may allow, count as the shallowest.
+    """
+    objectives, space = problem.search.objectives, problem.compressions
+    front = Front.of(trials, objectives)
+    places = CostBox.around(objectives, front.costs).places(front.costs)
+    shares = []
+    for at in greedy_order(np.minimum(places, _INSIDE), _ARRAYS):
+        trial = trials[front.trials[at]]
+        design = trial.designs.design(int(front.places[at]))
+        width = design.array.weight_bits
+        cycles = np.full(space.change.shape, np.inf)
+        for layer, name in enumerate(space.names):
+            for place in space.best_by_density(layer, width):
+                choice = space.candidates[layer][place].choice
+                cycles[layer, place] = problem.enumeration.least_cycles(design, name, choice)
+        change = space.changes_of(space.row(trial.choices))
+        least = float(space.least_costs(cycles, change, width)[0]) + problem.enumeration.fixed_cycles(design)
+        latency_us = float(trial.designs.figures["latency_us"][front.places[at]])
+        shares.append(max(0.0, 1 - least / (latency_us * design.array.clock_mhz)))
+    return float(np.mean(shares)), float(np.max(shares))
+
+
+def quality(problem: CodesignProblem, trials: Sequence[StudyTrial]) -> dict[str, Any]:
+    """Return growth and gap as plain values for the settings of result files; none if no design keeps all bounds."""
+    if not any(len(trial.designs) for trial in trials):
+        return {}
+    mean, largest = gap(problem, trials)
+    grown = growth(trials, problem.search.objectives)
+    return {"growth": grown, "gap": {"latency_us": {"mean": mean, "largest": largest}}}

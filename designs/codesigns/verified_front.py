@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -103,6 +104,13 @@ class Members:
         width = (self.box.places(self.upper) - self.box.places(self.lower)).sum(axis=1)
         return int(np.where(wanted, far + width, -np.inf).argmax())
 
+    def cheapest(self, name: str) -> int:
+        """Return the unmeasured member with the least corrected value of an objective, within the bounds if any is."""
+        left = ~self.done
+        wanted = self._keeps_bounds & left
+        values = self.corrected[:, self.objectives.index(name)]
+        return int(np.where(wanted if wanted.any() else left, values, np.inf).argmin())
+
     @property
     def _keeps_bounds(self) -> Booleans:
         """Mark the members whose corrected costs keep the bounds on them."""
@@ -175,6 +183,7 @@ def verified_front(
     trials: Sequence[StudyTrial],
     fine_tune: FineTune | None = None,
     uncertain: int = 0,
+    found: Mapping[str, Any] = MappingProxyType({}),
 ) -> pa.Table:
     """Compress and measure members of the predicted front, and write the results.
 
@@ -190,6 +199,8 @@ def verified_front(
         As in `designs.codesigns.loop.codesign`.
     uncertain : int
         As in `designs.codesigns.loop.codesign`.
+    found : mapping, optional
+        What is known of the quality of the predicted front (`designs.codesigns.quality.quality`).
 
     Returns
     -------
@@ -235,7 +246,8 @@ def verified_front(
         for row, standing in zip(rows, standings(ordered, objectives, problem.excesses, constants), strict=True):
             row |= {"front_share": standing.front_share, "same_as": rows[standing.same_as]["digest"]}
     table = table_of(FRONT_COLUMNS, rows)
-    settings = {"fine_tuned": fine_tune is not None, "uncertain": uncertain, "unsettled": members.unsettled}
+    settings: dict[str, Any] = {"fine_tuned": fine_tune is not None, "uncertain": uncertain}
+    settings["quality"] = {**found, "unsettled": members.unsettled}
     origin = provenance(problem.settings() | settings)
     layer_rows = [layer for row in rows for layer in layers_by_digest[row["digest"]]]
     write_results(folder / DESIGNS_FILE, members.table(), origin)

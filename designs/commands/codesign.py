@@ -85,13 +85,14 @@ def codesign(
         uncertain: draw the constants of energy, area and clock this many times, and state how often each verified
             design is on the front, and which designs cannot be told apart; 200 draws if no number follows
     """
+    from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE
     from designs.codesigns.loop import ANALYSIS_FOLDER, analysed
     from designs.codesigns.loop import codesign as search_together
     from designs.codesigns.problem import network_origin
     from designs.codesigns.uncertainty import check_draws
     from designs.codesigns.verification import Distillation
     from designs.commands.networks import InputFiles, open_network
-    from designs.screens.codesign import print_network, print_verified
+    from designs.screens.codesign import print_network, print_quality, print_verified
     from designs.space import Space
 
     begin = time.perf_counter()
@@ -111,6 +112,7 @@ def codesign(
     loss = network_analysis.loss
     objectives = search.of_loss(figure_of(loss), loss.description).objectives
     print_verified(table, objectives, objectives)
+    print_quality(read_results(out / FRONT_FILE, FRONT_COLUMNS)[1]["settings"])
     took = time.perf_counter() - begin
     print(f"Results are in {out} ({took:.0f} s); python -m reports codesign {out} makes a page of them.")
 
@@ -153,7 +155,7 @@ def fleet(
         data: folder of images of main, lenet_5 or a ResNet; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
         leave: names or shell patterns of layers to leave alone; they run off the array
-        trials: designs to try for each target
+        trials: compressions to try for each target, each with all arrays of the space
         seed: seed of the search
         out: folder of the results
         fine_tune: epochs on unlabelled images for each verified design, after pruning and after sharing

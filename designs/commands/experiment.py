@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,7 +132,7 @@ def compare(
         data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
         seeds: number of runs of each way of searching
-        trials: designs to try in each run
+        trials: compressions that each co-design tries, each with all arrays of the space
         out: folder of the results
     """
     from designs.codesigns.comparison import compare as run_comparison
@@ -305,7 +306,7 @@ def networks(
         names: networks to run; default: all whose data are here
         data: folder that holds models, cifar10 and squeezenet_deep_compression; default: $CODESIGN_DATA
         out: folder of the results; each network has a folder of its own, with what each command printed
-        trials: designs that each co-design tries
+        trials: compressions that each co-design tries, each with all arrays of the space
     """
     from designs.experiments.networks import run_networks
 
@@ -335,13 +336,11 @@ def space_ends(
         data: folder that holds mnist, cifar10 and models, or those of the networks; default: $CODESIGN_DATA
         out: folder of the results
         seeds: number of searches of each network
-        trials: designs to try in each search
+        trials: compressions to try in each search, each with all arrays of the space
         moved: most members of each front whose parameters are moved by one value
-        before: folder with NETWORK/SEED/trials.parquet of an earlier version, in the same space; these fronts are
+        before: folder with NETWORK/SEED/trials.parquet of version 1.0 or earlier, in the same space; these fronts are
             predicted again
     """
-    from functools import partial
-
     from designs.commands.networks import open_network
     from designs.experiments.comparison import SEARCH
     from designs.experiments.space_ends import run_space_ends
@@ -349,9 +348,9 @@ def space_ends(
     folder = _required_data(data, "the networks and their images are not part of this project; give their folder")
     models = folder / "models"
     opened: dict[str, Callable[[], TrainedNetwork]] = {
-        "lenet_5": partial(open_network, "lenet_5", folder / "mnist"),
-        "resnet_20": partial(open_network, "resnet_20", folder / "cifar10", models / "resnet20_cifar10.npz"),
-        "resnet_8": partial(
+        "lenet_5": functools.partial(open_network, "lenet_5", folder / "mnist"),
+        "resnet_20": functools.partial(open_network, "resnet_20", folder / "cifar10", models / "resnet20_cifar10.npz"),
+        "resnet_8": functools.partial(
             open_network, "resnet_8", folder / "cifar10", models / "mlperf_tiny" / "resnet8_cifar10.onnx"
         ),
     }
@@ -363,6 +362,52 @@ def space_ends(
     for sentence in run_space_ends(chosen, out, range(seeds), search, earlier=before, moved=moved):
         print(sentence)
     _say_next("space-ends", out)
+
+
+def search_quality(
+    networks: tuple[str, ...] = (),
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "search_quality",
+    seeds: int = 5,
+) -> None:
+    """Enumerate stated spaces of networks, and show how far searches are from their true fronts.
+
+    Takes about an hour on one core; the same command resumes an interrupted run. The networks of digits and
+    lenet_300_100 are those of the main job, on scikit-learn's digits and on MNIST. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment search-quality --data DIR --networks digits --seeds 2
+
+    Args:
+        networks: digits, lenet_300_100, lenet_5, resnet_20; default: all of them
+        data: folder that holds mnist, cifar10 and models, or those of the networks; default: $CODESIGN_DATA; digits
+            needs none
+        out: folder of the results
+        seeds: number of runs of each search
+    """
+    from designs.experiments.search_quality import STATED, run_search_quality
+
+    unknown = sorted(set(networks) - set(STATED))
+    if unknown:
+        raise InputError(f"networks must be some of {', '.join(STATED)}; found {', '.join(unknown)}")
+    names = networks or tuple(STATED)
+    folder = data_folder(data)
+    if folder is None and set(names) != {"digits"}:
+        folder = _required_data(data, "all networks but digits need their images; give their folder")
+    run_search_quality({name: functools.partial(_stated_network, name, folder) for name in names}, out, range(seeds))
+    _say_next("search-quality", out)
+
+
+def _stated_network(name: str, data: Path | None) -> TrainedNetwork:
+    """Open a network of the experiment on searches."""
+    from designs.commands.networks import open_network
+
+    if name == "digits" or data is None:
+        return open_network("main")
+    if name == "resnet_20":
+        return open_network(name, data / "cifar10", data / "models" / "resnet20_cifar10.npz")
+    return open_network("main" if name == "lenet_300_100" else name, data / "mnist")
 
 
 EXPERIMENTS: dict[str, Callable[..., None]] = {
@@ -377,6 +422,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "rtl": rtl,
     "networks": networks,
     "space-ends": space_ends,
+    "search-quality": search_quality,
 }
 
 

@@ -3,7 +3,8 @@
 A parameter whose front gathers at one end is free in the cost model, or stopped by the space alone. For each network
 and seed, a folder holds:
 
-    trials.parquet     designs tried, as predicted
+    trials.parquet     compressions tried, each with all arrays of the space
+    designs.parquet    the front, as predicted
     shares.parquet     share of the front at the ends of each parameter
     moves.parquet      cost that stops a member of the front, moved by one value of one parameter
     earlier.parquet    front that an earlier version of the cost model found, predicted again
@@ -11,6 +12,7 @@ and seed, a folder holds:
 
 from __future__ import annotations
 
+import functools
 import json
 import zlib
 from collections import defaultdict
@@ -20,32 +22,41 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from compress.planning.plan import Choice
-from designs.codesigns.columns import TRIAL_COLUMNS, TRIALS_FILE
-from designs.codesigns.loop import ANALYSIS_FOLDER, analysed, finished_trials, run_study, spread_out, write_trials
-from designs.codesigns.point import CodesignPoint
+from designs.codesigns.columns import TRIALS_FILE
+from designs.codesigns.loop import ANALYSIS_FOLDER, analysed, finished_trials, run_study, write_trials
+from designs.codesigns.point import CodesignPoint, choices_of
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.search import LOSSES, Search
 from designs.codesigns.trained_network import TrainedNetwork
-from designs.codesigns.trials import StudyTrial, costs_of, feasible_points
+from designs.codesigns.trials import designs_table
 from designs.design import Design
 from designs.experiments.comparison import SEARCH, SPACE
-from designs.hypervolume import CostBox
+from designs.hypervolume import CostBox, spread_out
 from designs.result_files import SPACE_ENDS_COLUMNS
-from designs.results import provenance, read_results, table_of, write_results
+from designs.results import Column, provenance, read_results, table_of, write_results
 from designs.space import Parameter, Space
 from designs.stages import Stages
 from sim.cost.timing import timing
 from traces import InputError
+from traces.arrays import Floats64
 from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
 
 Row = dict[str, Any]
 SEEDS, MOVED = 5, 20
 COSTS = ("latency_us", "energy_nj", "area_mm2")
-_READ = ("trial", "digest", "feasible", *COSTS, *LOSSES, "design")
-_EARLIER_COLUMNS = [column for column in TRIAL_COLUMNS if column.name in _READ]
+_EARLIER_COLUMNS = [
+    Column("trial", pa.int64(), "", "number of the trial, which was one design"),
+    Column("digest", pa.string(), "", "hash of the design"),
+    Column("feasible", pa.bool_(), "", "true if all bounds were kept, as predicted"),
+    *(Column(name, pa.float64(), "", "predicted") for name in COSTS),
+    *(Column(name, pa.float64(), "1", "predicted; null if this loss was not measured", True) for name in LOSSES),
+    Column("design", pa.string(), "", "array, row assignment and choices as JSON"),
+]
+"""Columns of trials.parquet up to version 1.0."""
 _NO_MOVE = "end of the space"
 _NO_WORSENING = "nothing"
 _EQUAL = 1e-9  # relative difference of equal costs
@@ -53,7 +64,7 @@ _EQUAL = 1e-9  # relative difference of equal costs
 
 @dataclass(frozen=True)
 class EarlierTrial:
-    """Trial of an earlier version.
+    """Trial of version 1.0 or earlier, which was one design.
 
     Attributes
     ----------
@@ -97,7 +108,7 @@ def run_space_ends(
     space : Space
         Space of the arrays; each parameter has a list of values.
     earlier : Path, optional
-        Folder with NETWORK/SEED/trials.parquet of an earlier version, in the same space.
+        Folder with NETWORK/SEED/trials.parquet of version 1.0 or earlier, in the same space.
     moved : int
         Most members of each front that are moved; they lie far apart.
 
@@ -144,8 +155,9 @@ def _run(
     """Run the steps of one network and seed."""
     origin = problem.origin() | key | {"trials": problem.search.trials}
 
-    def trials() -> list[StudyTrial]:
-        return finished_trials(folder)[: problem.search.trials]
+    @functools.cache
+    def front() -> list[CodesignPoint]:
+        return _front(problem, folder)
 
     def search(_: Path) -> None:
         write_trials(folder, problem, run_study(problem, folder))
@@ -158,14 +170,14 @@ def _run(
         return write
 
     def shares() -> list[Row]:
-        rows = end_shares("today", parameters, [point.design.hardware for point in _front(problem, trials())])
+        rows = end_shares("today", parameters, [point.design.hardware for point in front()])
         if earlier is not None:
             rows += end_shares("earlier", parameters, [each.values for each in earlier_front(problem, earlier)])
         return rows
 
     with Stages(folder) as stages:
         stages.run(TRIALS_FILE, origin, search)
-        moves = table("moves", lambda: stopped_moves(problem, parameters, _front(problem, trials()), moved))
+        moves = table("moves", lambda: stopped_moves(problem, parameters, front(), moved))
         stages.run("moves.parquet", {"moved": moved}, moves)
         found = {"earlier": None if earlier is None else zlib.crc32(earlier.read_bytes())}
         stages.run("shares.parquet", found, table("shares", shares))
@@ -174,20 +186,29 @@ def _run(
             stages.run("earlier.parquet", found, predict_again)
 
 
-def _front(problem: CodesignProblem, trials: Sequence[StudyTrial]) -> list[CodesignPoint]:
-    """Return the Pareto-optimal feasible designs of trials, as predicted."""
-    points = [point for _, point in feasible_points(trials).values()]
-    if not points:
+def _front(problem: CodesignProblem, folder: Path) -> list[CodesignPoint]:
+    """Return the predicted front of a folder's study."""
+    search = problem.search
+    trials = finished_trials(folder)[: search.trials]
+    rows = designs_table(trials, search.objectives).to_pylist()
+    if not rows:
         raise InputError(
-            f"seed {problem.search.seed}: none of {len(trials):,} designs keeps all bounds; relax them, or give more "
+            f"seed {search.seed}: no design of {len(trials):,} compressions keeps all bounds; relax them, or give more "
             f"trials"
         )
-    optimal = non_dominated(costs_of(points, problem.search.objectives))
-    return [point for point, on_front in zip(points, optimal, strict=True) if on_front]
+    return [
+        CodesignPoint(
+            Design.from_hardware(row),
+            choices_of(json.loads(row["choices"])),
+            {name: row[name] for name in problem.figure_names},
+            {},
+        )
+        for row in rows
+    ]
 
 
 def earlier_front(problem: CodesignProblem, path: Path) -> list[EarlierTrial]:
-    """Return the Pareto-optimal feasible trials of an earlier version, from its trials.parquet.
+    """Return the Pareto-optimal feasible trials of version 1.0 or earlier, from its trials.parquet.
 
     Raises InputError if the file is none of a co-design's trials, or holds no feasible one.
     """
@@ -207,7 +228,7 @@ def earlier_front(problem: CodesignProblem, path: Path) -> list[EarlierTrial]:
                 EarlierTrial(
                     row["trial"],
                     {name: hardware[name] for name in parameters},
-                    {name: Choice(density, bits) for name, (density, bits) in design["choices"].items()},
+                    choices_of(design["choices"]),
                     {name: row[name] for name in objectives},
                 )
             )
@@ -271,7 +292,7 @@ def recosted(problem: CodesignProblem, members: Sequence[EarlierTrial]) -> list[
             rows.append({"trial": member.number, "feasible": not reason, "reason": reason, "optimal": False} | ratios)
             advance()
     feasible = [number for number, point in enumerate(points) if point is not None]
-    costs = costs_of([point for point in points if point is not None], problem.search.objectives)
+    costs = _costs([point for point in points if point is not None], problem.search.objectives)
     for number, optimal in zip(feasible, non_dominated(costs), strict=True):
         rows[number]["optimal"] = bool(optimal)
     return rows
@@ -290,14 +311,14 @@ def stopped_moves(
     list of dict
         Values of SPACE_ENDS_COLUMNS["moves"] without network and seed.
     """
-    costs = costs_of(front, problem.search.objectives)
+    costs = _costs(front, problem.search.objectives)
     places = spread_out(CostBox.around(problem.search.objectives, costs).places(costs), most)
     rows = []
     with progress_bar("moving members", len(parameters)) as advance:
         for parameter in parameters:
             for direction, step in (("down", -1), ("up", 1)):
                 found: dict[str, list[float]] = defaultdict(list)
-                for place in places:
+                for place in places.tolist():
                     stops, worsening = _stopped(problem, front[place], parameters, parameter, step)
                     found[stops].append(worsening)
                 rows += [
@@ -312,6 +333,12 @@ def stopped_moves(
                 ]
             advance()
     return rows
+
+
+def _costs(points: Sequence[CodesignPoint], objectives: Sequence[str]) -> Floats64:
+    """Return the figures to minimise, float64 [designs, objectives]."""
+    values = [[point.figures[name] for name in objectives] for point in points]
+    return np.array(values, dtype=np.float64).reshape(len(points), len(objectives))
 
 
 def _stopped(

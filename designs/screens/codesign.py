@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,12 +14,15 @@ from rich.table import Table
 
 from designs.codesigns.columns import loss_of
 from designs.codesigns.search import FIGURES, LOSSES
+from designs.codesigns.sentences import quality_sentences
+from designs.hypervolume import CostBox, spread_out
 from designs.screens.sweep import varied_parameters
 from traces.pareto import non_dominated
 from traces.shell.command_line import console
 
 Row = dict[str, Any]
 _ARRAY = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+_MOST_PREDICTED = 30  # designs that are listed of a predicted front
 
 
 def print_network(settings: Mapping[str, Any]) -> None:
@@ -90,22 +92,38 @@ def _with_interval(row: Mapping[str, Any], kind: str, name: str) -> Any:
     return f"{_short(value)} ({_short(row[f'{kind}_loss_lower'])} to {_short(row[f'{kind}_loss_upper'])})"
 
 
-def print_predicted(table: pa.Table, objectives: Sequence[str]) -> None:
-    """Print the designs of an unfinished co-design that are feasible and Pareto-optimal as predicted."""
-    rows = [row for row in table.to_pylist() if row["feasible"] and not row["repeats"]]
-    front = _front(rows, objectives)
+def print_quality(settings: Mapping[str, Any]) -> None:
+    """Print how good the front of a co-design is, as far as the settings of its result files state it."""
+    for sentence in quality_sentences(settings):
+        print(sentence)
+
+
+def print_predicted(table: pa.Table, objectives: Sequence[str], compressions: int) -> None:
+    """Print some designs of the predicted front of an unfinished co-design, spread over all objectives.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        DESIGN_COLUMNS; at least one design.
+    objectives : sequence of str
+        Figures to minimise.
+    compressions : int
+        Compressions that were tried.
+    """
+    front = _front(table.to_pylist(), objectives)
+    costs = np.array([[row[name] for name in objectives] for row in front], dtype=np.float64)
+    places = np.sort(spread_out(CostBox.around(objectives, costs).places(costs), _MOST_PREDICTED))
+    some = f"; {len(places):,} of these, spread over all objectives, are listed" if len(places) < len(front) else ""
     print(
-        f"The study is not finished; {table.num_rows:,} trials gave {len(rows):,} feasible designs; {len(front):,} of "
-        f"these are Pareto-optimal in {', '.join(objectives)}."
+        f"The study is not finished; the predicted front of {compressions:,} compressions has {table.num_rows:,} "
+        f"designs, of which {len(front):,} are Pareto-optimal in {', '.join(objectives)}{some}."
     )
     shown = Table(title="As predicted", title_justify="left")
     figures = _measured(table, "")
     for heading in ("design", *_ARRAY, *figures):
         shown.add_column(heading.replace("_", " "), justify="right")
-    for row in front:
-        array = json.loads(row["design"])["array"]
-        cells = [*(array[name] for name in _ARRAY), *(row[name] for name in figures)]
-        shown.add_row(row["digest"][:8], *map(_short, cells))
+    for row in (front[place] for place in places):
+        shown.add_row(row["digest"][:8], *(_short(row[name]) for name in (*_ARRAY, *figures)))
     console().print(shown)
 
 

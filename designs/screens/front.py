@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast, get_args
 
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIAL_COLUMNS, TRIALS_FILE, loss_of
+from designs.codesigns.columns import FRONT_FILE, TRIALS_FILE, loss_of
+from designs.codesigns.folder import read_study
 from designs.codesigns.search import FIGURES, LOSSES
-from designs.results import read_results
-from designs.screens.codesign import print_network, print_predicted, print_verified
+from designs.codesigns.storage import JOURNAL_FILE
+from designs.screens.codesign import print_network, print_predicted, print_quality, print_verified
 from designs.screens.sweep import print_sweep
 from designs.sweeps.sweep import read_sweep
 from designs.sweeps.totals import Objective
@@ -33,25 +34,30 @@ def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) 
     InputError
         If there is no such result, an objective is unknown, or no design is left.
     """
-    if result.is_dir() and any((result / name).exists() for name in (FRONT_FILE, TRIALS_FILE)):
+    if result.is_dir() and any((result / name).exists() for name in (FRONT_FILE, TRIALS_FILE, JOURNAL_FILE)):
         if fitting:
             raise InputError("fitting applies to the front of a sweep; a co-design has must_fit in its space instead")
         unknown = sorted(set(objectives) - set(FIGURES))
         if unknown:
             known = ", ".join(FIGURES)
             raise InputError(f"objectives of a co-design must be among {known}; found {', '.join(unknown)}")
-        verified = (result / FRONT_FILE).exists()
-        file, columns = (FRONT_FILE, FRONT_COLUMNS) if verified else (TRIALS_FILE, TRIAL_COLUMNS)
-        table, origin = read_results(result / file, columns)
-        figure, lost = loss_of(origin["settings"])
+        study = read_study(result)
+        settings = study.origin["settings"]
+        figure, lost = loss_of(settings)
         other = sorted(set(objectives) & set(LOSSES) - {figure})
         if other:
             raise InputError(f"the loss of this co-design is {figure}, the {lost}; found {other[0]}; take {figure}")
-        print_network(origin["settings"])
-        if verified:
-            print_verified(table, objectives, origin["settings"]["search"]["objectives"])
+        if study.front is None and not study.designs.num_rows:
+            raise InputError(
+                f"{result}: no design of {study.trials.num_rows:,} compressions keeps all bounds so far; run the same "
+                f"co-design again to continue it, or relax the bounds"
+            )
+        print_network(settings)
+        if study.front is not None:
+            print_verified(study.front, objectives, study.objectives)
+            print_quality(settings)
         else:
-            print_predicted(table, objectives)
+            print_predicted(study.designs, objectives, study.trials.num_rows)
         return
     unknown = sorted(set(objectives) - set(get_args(Objective)))
     if unknown:

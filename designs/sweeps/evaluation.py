@@ -431,7 +431,7 @@ def call_cycles(
     """
     if cycles.shape[-1] == work.inputs * sum(vectors) and all(number == int(number) for number in vectors):
         ends = np.cumsum(vectors).astype(np.int64)
-        by_input = cycles.reshape(*cycles.shape[:-1], work.inputs, -1)
+        by_input = cycles.reshape(*cycles.shape[:-1], work.inputs, cycles.shape[-1] // work.inputs)
         return [
             by_input[..., end - int(number) : end].sum(axis=-1).astype(np.float64)
             for number, end in zip(vectors, ends, strict=True)

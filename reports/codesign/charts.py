@@ -16,9 +16,7 @@ from reports.codesign.data import (
     INFEASIBLE,
     KINDS,
     LABELS,
-    PREDICTED_FRONT,
-    TRIED,
-    TRIED_INFEASIBLE,
+    PREDICTED,
     costs_of,
     is_logarithmic,
     stairs,
@@ -34,9 +32,7 @@ _KINDS = {  # each kind differs in colour and in shape
     FRONT: ("#2589CC", "circle"),
     DOMINATED: ("#C98A00", "square"),
     INFEASIBLE: ("#D55E00", "triangle-up"),
-    PREDICTED_FRONT: ("#009E73", "diamond"),
-    TRIED: ("#8A929C", "cross"),
-    TRIED_INFEASIBLE: ("#8A929C", "triangle-down"),
+    PREDICTED: ("#009E73", "diamond"),
 }
 PARTS: dict[str, tuple[str, str, Sequence[str]]] = {
     "cycles": (
@@ -72,7 +68,7 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
     Notes
     -----
     The chart takes the data `designs`, from `flat_designs`, and `picked`, some of the same rows with a letter. The line
-    is the staircase of the front.
+    is the staircase of the front. Verified designs lie on top.
     """
     base = alt.Chart(alt.NamedData("designs")).encode(
         x=alt.X(f"{x}:Q", **_axis(designs, x)),
@@ -86,12 +82,12 @@ def front_chart(designs: Sequence[Row], bounds: Mapping[str, float], x: str, y: 
             *([alt.Tooltip("front_share:Q", title=FRONT_SHARE, format=".0%")] if _has_shares(designs) else []),
         ],
     )
-    tried = base.transform_filter(_one_of(TRIED, TRIED_INFEASIBLE))
-    verified = base.transform_filter(_one_of(FRONT, DOMINATED, INFEASIBLE, PREDICTED_FRONT))
+    predicted = base.transform_filter(_one_of(PREDICTED))
+    verified = base.transform_filter(_one_of(FRONT, DOMINATED, INFEASIBLE))
     picked = alt.Chart(alt.NamedData("picked")).encode(x=f"{x}:Q", y=f"{y}:Q")
     corners = alt.Chart(alt.InlineData(values=stairs(designs, x, y))).encode(x=f"{x}:Q", y=f"{y}:Q")
     layers = [
-        tried.mark_point(size=36, opacity=0.6, cursor="pointer", strokeWidth=1.2),
+        predicted.mark_point(size=36, opacity=0.6, cursor="pointer", strokeWidth=1.2),
         corners.mark_line(interpolate="step-after", color=_KINDS[FRONT][0], strokeWidth=1.5, opacity=0.6),
         *(_bound(bounds[name], axis) for axis, name in (("x", x), ("y", y)) if name in bounds),
         verified.mark_point(size=95, filled=True, opacity=0.95, cursor="pointer"),
@@ -203,11 +199,11 @@ def timeline_chart(panel: str) -> Spec:
 
 
 def hypervolume_chart() -> Spec:
-    """Draw the hypervolume after each trial, from the data `trials`: trial, hypervolume."""
-    chart = alt.Chart(alt.NamedData("trials")).encode(
-        x=alt.X("trial:Q", title="trials", scale=alt.Scale(nice=False)),
+    """Draw the hypervolume after each compression, from the data `volumes` of `reports.codesign.data.volumes`."""
+    chart = alt.Chart(alt.NamedData("volumes")).encode(
+        x=alt.X("compressions:Q", title="compressions, each with all arrays", scale=alt.Scale(nice=False)),
         y=alt.Y("hypervolume:Q", title="hypervolume", scale=alt.Scale(zero=False)),
-        tooltip=[alt.Tooltip("trial:Q"), alt.Tooltip("hypervolume:Q", format=".4f")],
+        tooltip=[alt.Tooltip("compressions:Q"), alt.Tooltip("hypervolume:Q", format=".4f")],
     )
     return spec_of(
         chart.mark_line(interpolate="step-after", color=_KINDS[FRONT][0], strokeWidth=2).properties(height=220)

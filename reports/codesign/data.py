@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from designs.codesigns.columns import loss_of
 from designs.codesigns.folder import StudyResults
 from designs.codesigns.search import FIGURES, LOSSES
-from designs.design import ARRAY_FIELDS, HARDWARE
-from designs.hypervolume import LOGARITHMIC, CostBox
-from traces.pareto import non_dominated
+from designs.design import HARDWARE
+from designs.hypervolume import LOGARITHMIC, CostBox, spread_out
+from traces.arrays import Floats64
 
 Row = dict[str, Any]
 LABELS = {
@@ -27,15 +28,17 @@ LABELS = {
     "file_bytes": ("container", "bytes"),
 }
 _SPELT = {"pes": "PEs", "mhz": "MHz", "dram": "DRAM", "srams": "SRAMs", "eie-codesign": "this project"}
-# Kinds of designs: verified ones as measured, the others as predicted
-FRONT, DOMINATED, INFEASIBLE = "front", "dominated", "infeasible"
-PREDICTED_FRONT, TRIED, TRIED_INFEASIBLE = "front, predicted", "tried", "tried, infeasible"
-KINDS = (FRONT, DOMINATED, INFEASIBLE, PREDICTED_FRONT, TRIED, TRIED_INFEASIBLE)
+FRONT, DOMINATED, INFEASIBLE = "front", "dominated", "infeasible"  # of verified designs, as measured
+PREDICTED = "predicted front"
+KINDS = (FRONT, DOMINATED, INFEASIBLE, PREDICTED)
+MOST_SHOWN = 400
+"""Most designs that page and figures show of those that are not verified."""
+ENDS = ("lower", "upper")  # of intervals
 
 
 @dataclass(frozen=True, eq=False)
 class CodesignData:
-    """Designs of a study, each once: verified designs in the order of their result file, then those only tried.
+    """Designs of a study, each once: verified designs in the order of their result file, then the predicted front.
 
     Attributes
     ----------
@@ -48,7 +51,8 @@ class CodesignData:
     fixed : dict
         Values of the other settings.
     designs : list of dict
-        Each has id, trial, kind, predicted, measured (None: not verified), accuracy (None: not verified, or outputs are
+        Each has id, trial, kind, predicted, corrected by what was measured of others (None: verified, or nothing was
+        measured), measured (None: not verified), accuracy (None: not verified, or outputs are
         no answers), test_accuracy (None: no test images), front_share (None: no constants were drawn), same_as (its own
         id, or that of the design that stands for it), overflows and saturated_activations per input (None: not
         verified), settings, choices and number_formats. Costs are by figure, settings by name, choices [density, bits]
@@ -56,7 +60,7 @@ class CodesignData:
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
-        Number of trials that are no designs, by reason.
+        Number of compressions that no array runs, by reason.
     """
 
     study: StudyResults
@@ -73,26 +77,46 @@ class CodesignData:
         return int(self.study.origin["settings"].get("uncertain", 0))
 
     @property
-    def standing(self) -> list[Row]:
-        """Designs that stand for themselves: of those that cannot be told apart, one."""
-        return [design for design in self.designs if design["same_as"] == design["id"]]
-
-    @property
     def opened(self) -> Row:
-        """The design to show first: the one on the front with the smallest largest cost, as place in the cost box."""
-        front = [design for design in self.designs if design["kind"] in (FRONT, PREDICTED_FRONT)] or self.designs
-        objectives = self.study.objectives
-        costs = np.array([[costs_of(design)[name] for name in objectives] for design in front], dtype=np.float64)
+        """The design to show first: the one on the front with the smallest largest cost, as place in the cost box.
+
+        The front is the measured one, if there is one; else the verified designs, else the predicted front.
+        """
+        fronts = [design for design in self.designs if design["kind"] == FRONT]
+        front = fronts or [design for design in self.designs if design["measured"]] or self.designs
+        costs = self._costs(front, self.study.objectives)
         finite = np.isfinite(costs).all(axis=1)
         if not finite.any():
             return front[0]
-        places = CostBox.around(objectives, costs[finite]).places(costs[finite])
+        places = CostBox.around(self.study.objectives, costs[finite]).places(costs[finite])
         return front[int(np.flatnonzero(finite)[places.max(axis=1).argmin()])]
+
+    def shown(self, opened: Row) -> list[Row]:
+        """Return the designs that page and figures show.
+
+        These are the verified ones, `opened`, and of the others at most MOST_SHOWN, spread over all costs.
+        """
+        kept = {opened["id"]}
+        others = [design for design in self.designs if not design["measured"]]
+        if others:
+            costs = self._costs(others, self.figures)
+            places = CostBox.around(self.figures, costs).places(costs)
+            kept |= {others[at]["id"] for at in spread_out(places, MOST_SHOWN).tolist()}
+        return [design for design in self.designs if design["measured"] or design["id"] in kept]
+
+    @staticmethod
+    def _costs(designs: Sequence[Row], names: Sequence[str]) -> Floats64:
+        return np.array([[costs_of(design)[name] for name in names] for design in designs], dtype=np.float64)
+
+
+def standing(designs: Sequence[Row]) -> list[Row]:
+    """Return the designs that stand for themselves: of those that cannot be told apart, one."""
+    return [design for design in designs if design["same_as"] == design["id"]]
 
 
 def costs_of(design: Row) -> Row:
-    """Return the costs of a design by figure: as measured if it was verified, else as predicted."""
-    costs: Row = design["measured"] or design["predicted"]
+    """Return the costs of a design by figure: as measured if it was verified, else corrected, else as predicted."""
+    costs: Row = design["measured"] or design["corrected"] or design["predicted"]
     return costs
 
 
@@ -100,12 +124,7 @@ def codesign_data(study: StudyResults) -> CodesignData:
     """Collect everything that the report shows of a study."""
     designs = _verified(study)
     known = {design["id"] for design in designs}
-    for row in study.trials.to_pylist():
-        if row["digest"] and row["digest"] not in known:
-            known.add(row["digest"])
-            designs.append(_tried(row))
-    if study.front is None:
-        _mark_front(designs, study.objectives)
+    designs += [_predicted(row) for row in study.designs.to_pylist() if row["digest"] not in known]
     varied = tuple(name for name in HARDWARE if len({design["settings"][name] for design in designs}) > 1)
     layers: dict[str, list[Row]] = {}
     if study.layers is not None:
@@ -113,7 +132,7 @@ def codesign_data(study: StudyResults) -> CodesignData:
             layers.setdefault(row["digest"], []).append(row)
     return CodesignData(
         study,
-        tuple(sorted(_measured_figures(study), key=lambda name: (name not in study.objectives, FIGURES.index(name)))),
+        tuple(sorted(_figure_names(study), key=lambda name: (name not in study.objectives, FIGURES.index(name)))),
         varied,
         {name: designs[0]["settings"][name] for name in HARDWARE if name not in varied} if designs else {},
         designs,
@@ -122,8 +141,10 @@ def codesign_data(study: StudyResults) -> CodesignData:
     )
 
 
-def _measured_figures(study: StudyResults) -> list[str]:
-    return [name for name in FIGURES if name not in LOSSES or study.trials[name].null_count < study.trials.num_rows]
+def _figure_names(study: StudyResults) -> list[str]:
+    """Return the figures of a study: all but the loss that is not measured."""
+    loss, _ = loss_of(study.origin["settings"])
+    return [name for name in FIGURES if name not in LOSSES or name == loss]
 
 
 def _figures(row: Row, beginning: str = "") -> Row:
@@ -144,9 +165,11 @@ def _verified(study: StudyResults) -> list[Row]:
             "trial": row["trial"],
             "kind": FRONT if row["on_front"] else DOMINATED if row["keeps_bounds"] else INFEASIBLE,
             "predicted": _figures(row, "predicted_"),
+            "corrected": None,
             "measured": _figures(row, "measured_"),
             "loss_intervals": {
-                how: [row[f"{how}_loss_{end}"] for end in ("lower", "upper")] for how in ("predicted", "measured")
+                "corrected": None,
+                **{how: [row[f"{how}_loss_{end}"] for end in ENDS] for how in ("predicted", "measured")},
             },
             "accuracy": _number(row["accuracy"]),
             "test_accuracy": _number(row["test_accuracy"]),
@@ -162,36 +185,31 @@ def _verified(study: StudyResults) -> list[Row]:
     ]
 
 
-def _tried(row: Row) -> Row:
-    design = json.loads(row["design"])
+def _predicted(row: Row) -> Row:
+    predicted, corrected = _figures(row), _figures(row, "corrected_")
+    interval = [row[f"loss_{end}"] for end in ENDS]
     return {
         "id": row["digest"],
         "trial": row["trial"],
-        "kind": TRIED if row["feasible"] else TRIED_INFEASIBLE,
-        "predicted": _figures(row),
+        "kind": PREDICTED,
+        "predicted": predicted,
+        "corrected": predicted | corrected if corrected else None,
         "measured": None,
-        "loss_intervals": {"predicted": None, "measured": None},
+        "loss_intervals": {
+            "corrected": None if interval[0] is None else interval,
+            "predicted": None,
+            "measured": None,
+        },
         "accuracy": None,
         "test_accuracy": None,
         "front_share": None,
         "same_as": row["digest"],
         "overflows": None,
         "saturated_activations": None,
-        "settings": {
-            **{name: design["array"][name] for name in ARRAY_FIELDS},
-            "row_assignment": design["row_assignment"],
-        },
-        "choices": design["choices"],
+        "settings": {name: row[name] for name in HARDWARE},
+        "choices": json.loads(row["choices"]),
         "number_formats": {},
     }
-
-
-def _mark_front(designs: Sequence[Row], objectives: Sequence[str]) -> None:
-    tried = [design for design in designs if design["kind"] == TRIED]
-    costs = np.array([[design["predicted"][name] for name in objectives] for design in tried], dtype=np.float64)
-    for design, on_front in zip(tried, non_dominated(costs.reshape(len(tried), len(objectives))), strict=True):
-        if on_front:
-            design["kind"] = PREDICTED_FRONT
 
 
 def default_axes(data: CodesignData) -> tuple[str, str]:
@@ -219,11 +237,17 @@ def flat_designs(designs: Sequence[Row]) -> list[Row]:
     ]
 
 
+def short_id(design: Row) -> str:
+    """Return the beginning of a design's digest, by which it is named."""
+    return str(design["id"][:8])
+
+
 def design_name(design: Row) -> str:
-    """Return the name of a design: its trial, and its array in short."""
+    """Return the name of a design: the beginning of its digest, its compression, and its array in short."""
     settings = design["settings"]
     bits = f"{settings['weight_bits']} + {settings['index_bits']} bits"
-    return f"trial {design['trial']}: {settings['num_pes']} PEs, {bits}, {settings['clock_mhz']:.4g} MHz"
+    array = f"{settings['num_pes']} PEs, {bits}, {settings['clock_mhz']:.4g} MHz"
+    return f"{short_id(design)}: compression {design['trial']}, {array}"
 
 
 def is_logarithmic(designs: Sequence[Row], figure: str) -> bool:
@@ -233,9 +257,13 @@ def is_logarithmic(designs: Sequence[Row], figure: str) -> bool:
 
 
 def stairs(designs: Sequence[Row], x: str, y: str) -> list[Row]:
-    """Return the corners of the staircase below which no design of the front lies, in two figures to minimise."""
+    """Return the corners of the staircase below which no design of the front lies, in two figures to minimise.
+
+    The front is the measured one, or, if nothing is measured, the predicted one.
+    """
     corners: list[Row] = []
-    points = [costs_of(design) for design in designs if design["kind"] in (FRONT, PREDICTED_FRONT)]
+    kind = FRONT if any(design["measured"] for design in designs) else PREDICTED
+    points = [costs_of(design) for design in designs if design["kind"] == kind]
     points = [point for point in points if math.isfinite(point[x]) and math.isfinite(point[y])]
     for point in sorted(points, key=lambda point: (point[x], point[y])):
         if not corners or point[y] < corners[-1][y]:
@@ -287,3 +315,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+def volumes(study: StudyResults) -> list[Row]:
+    """Return the hypervolume after each compression, as rows for a chart."""
+    values = study.trials["hypervolume"].to_pylist()
+    return [{"compressions": number, "hypervolume": value} for number, value in enumerate(values, 1)]

@@ -8,14 +8,13 @@ from typing import Any
 
 from designs.codesigns.columns import loss_of
 from designs.codesigns.search import LOSSES
+from designs.codesigns.sentences import quality_sentences
 from designs.near_ties import CERTAINTY, TOLERANCE
 from reports.codesign import charts as charts
 from reports.codesign.data import (
     FRONT,
     LABELS,
-    PREDICTED_FRONT,
-    TRIED,
-    TRIED_INFEASIBLE,
+    PREDICTED,
     CodesignData,
     Row,
     bounds_of,
@@ -23,13 +22,14 @@ from reports.codesign.data import (
     design_name,
     plain,
     shown_layer,
+    standing,
     timeline_columns,
+    volumes,
     words,
 )
 from reports.html_page import DARK, LIGHT, render
 
 _OWN_TABLES = "layers", "off_array"  # of what a study says of its network
-_MOST_LISTED = 300  # designs in the table
 _CAPTIONS = {
     "cycles": "Cycles by class, mean of all PEs, and waits of the array for port, switches and DRAM",
     "energy": "Energy by block",
@@ -64,7 +64,10 @@ def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
         Name of the folder of figures and tables.
     """
     study = data.study
-    listed = _listed(data, opened)
+    shown = data.shown(opened)
+    alone = standing(shown)
+    others = [design for design in shown if not design["measured"]]
+    verified = study.front is not None
     return render(
         "reports.codesign",
         "codesign",
@@ -72,29 +75,31 @@ def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
         summary=_summary(data),
         tiles=_tiles(data),
         front_note=_front_note(data),
-        num_tried=f"{sum(design['measured'] is None for design in data.designs):,}",
-        num_listed=sum(design["id"] in listed for design in data.standing),
-        num_same=len(data.designs) - len(data.standing),
+        spread_note=_spread_note(data, others),
+        num_listed=len(alone) - (len(others) if verified else 0),
+        num_same=len(shown) - len(alone),
         uncertainty=_uncertainty(data),
-        verified=study.front is not None,
+        verified=verified,
+        has_others=bool(others),
+        others_as=_others_as(data),
         no_layers=_no_layers(data),
         parts=[{"name": name, "caption": caption} for name, caption in _CAPTIONS.items()],
         panels=list(charts.PANELS),
         volume_words=_volume_words(data),
+        quality=" ".join(quality_sentences(study.origin["settings"])),
         made=_made(data),
         beside=beside,
-        data=plain(_values(data, opened, listed)),
+        data=plain(_values(data, opened, shown)),
     )
 
 
-def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
+def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
     """Return the data of the page's script."""
     layers = {digest: [_layer_values(row) for row in rows] for digest, rows in data.layers.items()}
     opened_layers = data.layers.get(opened["id"], [])
     return {
         "opened": opened["id"],
-        "listed": listed,
-        "only_tried": [TRIED, TRIED_INFEASIBLE],
+        "verified": data.study.front is not None,
         "front_share": charts.FRONT_SHARE if data.draws else "",
         "axes": default_axes(data),
         "layer": max(range(len(opened_layers)), key=lambda place: _cycles(opened_layers[place]), default=0),
@@ -111,13 +116,16 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
                 **{name: design[name] for name in ("overflows", "saturated_activations")},
                 "name": design_name(design),
                 "predicted": [design["predicted"][name] for name in data.figures],
-                "measured": design["measured"] and [design["measured"][name] for name in data.figures],
+                **{
+                    how: design[how] and [design[how][name] for name in data.figures]
+                    for how in ("corrected", "measured")
+                },
                 "loss_intervals": design["loss_intervals"],
                 "settings": [design["settings"][name] for name in data.varied],
                 "choices": [design["choices"][name] for name in opened["choices"]],
                 "number_formats": [[name, *each.values()] for name, each in design["number_formats"].items()],
             }
-            for design in data.designs
+            for design in shown
         ],
         "layers": layers,
         "parts": {
@@ -125,7 +133,7 @@ def _values(data: CodesignData, opened: Row, listed: Sequence[str]) -> Row:
             for name, (_, ending, parts) in charts.PARTS.items()
         },
         "plan_heads": _PLAN_HEADS,
-        "trials": data.study.trials.select(["trial", "hypervolume"]).to_pylist(),
+        "volumes": volumes(data.study),
         "charts": {
             "front": {
                 f"{x} {y}": charts.front_chart(data.designs, bounds_of(data), x, y)
@@ -152,14 +160,6 @@ def _cycles(layer: Row) -> float:
     return float(layer["cycles"]) if layer["cycles"] == layer["cycles"] else 0.0  # nan if the layer does not run
 
 
-def _listed(data: CodesignData, opened: Row) -> list[str]:
-    """Return the ids of the table's designs: the verified ones, or the predicted front if there are none."""
-    wanted = [
-        design["id"] for design in data.designs if design["measured"] is not None or design["kind"] == PREDICTED_FRONT
-    ]
-    return wanted[:_MOST_LISTED] or [opened["id"]]
-
-
 def _count(data: CodesignData, *kinds: str) -> int:
     return sum(design["kind"] in kinds for design in data.designs)
 
@@ -174,9 +174,30 @@ def _summary(data: CodesignData) -> str:
         if data.study.front is not None
         else "None is verified yet: every number here is a prediction. The same python -m designs codesign continues."
     )
-    tried = f"{len(data.designs):,} designs of a compressed network and its array were tried to minimise {listed}"
+    trials = data.study.trials
+    tried = (
+        f"{trials.num_rows:,} compressions of the network, each with all arrays of the space, were tried to minimise "
+        f"{listed}: {sum(trials['arrays'].to_pylist()):,} designs. The predicted front has {len(data.designs):,}"
+    )
     figure, lost = loss_of(data.study.origin["settings"])
     return f"{tried}. {outcome} {LABELS[figure][0].capitalize()}: {lost}."
+
+
+def _spread_note(data: CodesignData, others: Sequence[Row]) -> str:
+    """Return a sentence about the designs that are not shown; an empty text if all are."""
+    number = sum(design["measured"] is None for design in data.designs)
+    if len(others) == number:
+        return ""
+    kind = "that are not verified " if data.study.front is not None else ""
+    return (
+        f"Of {number:,} designs of the predicted front {kind}the page shows {len(others):,}, spread over all costs; "
+        f"designs.csv beside it has all of them."
+    )
+
+
+def _others_as(data: CodesignData) -> str:
+    corrected = any(design["corrected"] for design in data.designs)
+    return "as corrected by what was measured of others" if corrected else "as predicted"
 
 
 def _uncertainty(data: CodesignData) -> str:
@@ -195,7 +216,7 @@ def _uncertainty(data: CodesignData) -> str:
 
 def _tiles(data: CodesignData) -> list[Row]:
     """Return the smallest and the largest value on the front for each objective."""
-    kind = FRONT if data.study.front is not None else PREDICTED_FRONT
+    kind = FRONT if data.study.front is not None else PREDICTED
     front = [design for design in data.designs if design["kind"] == kind]
     tiles = []
     for name in data.study.objectives:
@@ -218,19 +239,15 @@ def _no_layers(data: CodesignData) -> str:
     if data.study.front is None:
         return "No design is verified yet. Only verified designs have layers."
     if not data.layers:
-        return (
-            "The folder holds no layers.parquet, because an earlier version made it. Run the same python -m designs "
-            "codesign again: it keeps the trials and measures the front again."
-        )
-    return "This design was only tried. Only verified designs have layers: pick one of them."
+        return "The folder holds no layers.parquet. Run the same python -m designs codesign again, which writes it."
+    return "This design was not measured. Only verified designs have layers: pick one of them."
 
 
 def _volume_words(data: CodesignData) -> str:
-    trials = data.study.trials
-    share = trials["hypervolume"].to_pylist()[-1]
+    last = volumes(data.study)[-1]
     return (
-        f"Hypervolume: {share:.1%} of the box around the predicted costs of all feasible designs is dominated by some "
-        f"design after {trials.num_rows:,} trials."
+        f"Hypervolume: {last['hypervolume']:.1%} of the box around the predicted front is dominated by some design "
+        f"after {last['compressions']:,} compressions."
     )
 
 
@@ -247,7 +264,7 @@ def _made(data: CodesignData) -> list[Row]:
         ("Arithmetic in fixed point", settings.get("fixed_point", {})),
         ("Settings that all designs share", data.fixed),
         ("Versions", {**origin["versions"], **({"sources": origin["sources"]} if origin["sources"] else {})}),
-        ("Trials that are no designs", {reason: f"{number:,}" for reason, number in data.refused.items()}),
+        ("Compressions that no array runs", {reason: f"{number:,}" for reason, number in data.refused.items()}),
     ]
     blocks[0][1].update({name: settings[name] for name in ("fine_tuned", "uncertain") if name in settings})
     tables = [

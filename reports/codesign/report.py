@@ -14,6 +14,7 @@ import matplotlib as mpl
 from designs.codesigns.folder import read_study
 from designs.codesigns.search import FIGURES
 from reports.codesign.data import (
+    ENDS,
     CodesignData,
     Row,
     bounds_of,
@@ -22,7 +23,9 @@ from reports.codesign.data import (
     flat_designs,
     plain,
     shown_layer,
+    standing,
     timeline_bins,
+    volumes,
     without_timeline,
 )
 from reports.html_page import LIGHT, Spec, check_packages
@@ -69,7 +72,10 @@ def write_codesign_report(folder: Path, out: Path | None = None, design: str | N
     data = codesign_data(read_study(folder))
     if not data.designs:
         reasons = "; ".join(list(data.refused)[:3])
-        raise InputError(f"{folder}: none of {data.study.trials.num_rows:,} trials is a design: {reasons}")
+        raise InputError(
+            f"{folder}: no design of {data.study.trials.num_rows:,} compressions keeps all bounds"
+            f"{f': {reasons}' if reasons else ''}; relax the bounds, or widen the space"
+        )
     opened = data.opened if design is None else _chosen(data, design)
     beside = page.with_suffix("")
     write_atomically(page, codesign_html(data, opened, beside.name).encode())
@@ -88,18 +94,24 @@ def _chosen(data: CodesignData, beginning: str) -> Row:
 
 
 def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
-    """Write designs.csv, layers.csv and trials.csv with the names and exact numbers of the result files."""
+    """Write designs.csv, layers.csv and trials.csv with the names and exact numbers of the result files.
+
+    designs.csv has all designs, and not those alone that the page shows.
+    """
     designs = [
         {
             **{name: design[name] for name in ("trial", "id", "kind")},
             **{f"predicted_{name}": design["predicted"][name] for name in FIGURES if name in data.figures},
             **{
-                f"measured_{name}": (design["measured"] or {}).get(name, "") for name in FIGURES if name in data.figures
+                f"{how}_{name}": (design[how] or {}).get(name, "")
+                for how in ("corrected", "measured")
+                for name in FIGURES
+                if name in data.figures
             },
             **{
                 f"{how}_loss_{end}": "" if interval is None else interval[place]
                 for how, interval in design["loss_intervals"].items()
-                for place, end in enumerate(("lower", "upper"))
+                for place, end in enumerate(ENDS)
             },
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
             **{name: design[name] if data.draws and design["measured"] else "" for name in ("front_share", "same_as")},
@@ -110,7 +122,7 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
         for design in data.designs
     ]
     layers = [without_timeline(row) for rows in data.layers.values() for row in rows]
-    trials = data.study.trials.select(["trial", "digest", "feasible", "repeats", "hypervolume"]).to_pylist()
+    trials = data.study.trials.to_pylist()
     tables = {"designs": designs, "layers": layers, "trials": trials}
     return [_write_csv(beside / f"{name}.csv", rows) for name, rows in tables.items() if rows]
 
@@ -156,7 +168,7 @@ def _charts(data: CodesignData, opened: Row) -> dict[str, tuple[Spec, Mapping[st
     """
     from reports.codesign import charts
 
-    flat = flat_designs(data.standing)
+    flat = flat_designs(standing(data.shown(opened)))
     picked = [row | {"letter": "A"} for row in flat_designs([opened])]
     aims = data.study.objectives
     pairs = [(x, y) for number, y in enumerate(aims) for x in aims[number + 1 :]] or [default_axes(data)]
@@ -164,8 +176,7 @@ def _charts(data: CodesignData, opened: Row) -> dict[str, tuple[Spec, Mapping[st
         f"front_{y}_{x}": (charts.front_chart(data.designs, bounds_of(data), x, y), {"designs": flat, "picked": picked})
         for x, y in pairs
     }
-    trials = data.study.trials.select(["trial", "hypervolume"]).to_pylist()
-    named["hypervolume"] = charts.hypervolume_chart(), {"trials": trials}
+    named["hypervolume"] = charts.hypervolume_chart(), {"volumes": volumes(data.study)}
     layers = data.layers.get(opened["id"], [])
     if layers:
         rows = [shown_layer(row) | {"letter": "A"} for row in layers]

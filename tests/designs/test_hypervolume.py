@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from designs.hypervolume import CostBox, Hypervolume, dominated_share, greedy_order
+from designs.hypervolume import CostBox, Hypervolume, dominated_share, greedy_order, spread_out
 from traces import InputError
 
 Place = tuple[float, ...]
@@ -96,3 +96,23 @@ def test_points_are_ordered_by_what_each_adds_to_those_before_it() -> None:
     assert greedy_order(places, 40).tolist() == chosen
     assert greedy_order(places, 3).tolist() == chosen[:3]
     assert greedy_order(np.array([[0.5, 1.0], [1.5, -2.0]]), 5).size == 0  # beyond the worst corner
+
+
+def test_points_that_are_spread_out_are_the_best_in_each_cost_then_far_from_each_other() -> None:
+    points = np.array([[0, 1], [0.1, 0.9], [0.5, 0.5], [0.95, 0.05], [1, 0]])
+    assert spread_out(points, 3).tolist() == [0, 4, 2]
+    assert spread_out(points, 9).tolist() == [0, 4, 2, 1, 3]
+    assert spread_out(points, 1).tolist() == [0]
+    assert sorted(spread_out(np.zeros((3, 2)), 3).tolist()) == [0, 1, 2]
+    assert spread_out(np.zeros((0, 2)), 3).tolist() == []
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 20))
+@settings(max_examples=30, deadline=None)
+def test_no_point_is_farther_from_those_that_are_spread_out_than_these_from_each_other(seed: int, number: int) -> None:
+    points = np.random.default_rng(seed).random((60, 3))
+    chosen = points[spread_out(points, number)]
+    distances = np.abs(chosen[:, None] - chosen).sum(axis=2)
+    later = [distances[at, :at].min() for at in range(3, number)]  # after the best in each cost
+    farthest = np.abs(points[:, None] - chosen).sum(axis=2).min(axis=1).max()
+    assert all(farthest <= each for each in later)

@@ -131,7 +131,7 @@ class Ticked:
 def fit(made: ScheduledNetwork, numbers: list[int]) -> bool:
     """Return True if some layers fit the SRAMs of `ARRAY` together: 10 lines, 100 pointers, 65,535 entries."""
     images = [made.layers[number].image for number in numbers]
-    return sum(each.lines for each in images) <= 10 and sum(each.pointers for each in images) <= 100
+    return bool(sum(each.lines for each in images) <= 10 and sum(each.pointers for each in images) <= 100)
 
 
 def cycles_of(schedule: NetworkSchedule, made: ScheduledNetwork, run_cycles: list[Numbers]) -> Numbers:

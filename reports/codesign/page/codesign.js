@@ -4,14 +4,17 @@
 const page = JSON.parse(document.getElementById("data").textContent);
 const by_id = new Map(page.designs.map((design) => [design.id, design]));
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
-const state = { a: page.opened, b: "", x: page.axes[0], y: page.axes[1], layer: page.layer, shares: false, tried: true, same: false };
+const state = { a: page.opened, b: "", x: page.axes[0], y: page.axes[1], layer: page.layer, shares: false, others: true, same: false };
 const unfolded = new Set(); // designs in the table whose others are listed, too
 const views = {};
 const SAME = " No objective tells them apart.";
 const ONLY_ERRORS = 1; // level of Vega's messages on the console
 
 const find = (id) => document.getElementById(id);
-const costs = (design) => design.measured || design.predicted;
+const costs = (design) => design.measured || design.corrected || design.predicted;
+const known_as = (design) => (!design.measured && design.corrected ? "corrected" : "measured");
+const is_listed = (design) => Boolean(design.measured) || !page.verified;
+const short_id = (id) => id.slice(0, 8);
 const stands_alone = (design) => design.same_as === design.id;
 const others_of = (design) => page.designs.filter((other) => other.same_as === design.id && other !== design);
 const place = (name) => page.figures.findIndex((figure) => figure.name === name);
@@ -98,7 +101,7 @@ function picked_rows() {
 }
 
 async function draw_front() {
-  const shown = (design) => (state.tried || !page.only_tried.includes(design.kind)) && (state.same || stands_alone(design));
+  const shown = (design) => (state.others || design.measured) && (state.same || stands_alone(design));
   const designs = page.designs.filter(shown);
   const rows = designs.map((design) => flat(design));
   const view = await draw("front", page.charts.front[state.x + " " + state.y], { designs: rows, picked: picked_rows() });
@@ -153,8 +156,7 @@ function draw_timelines() {
 function show_designs() {
   const shares = page.front_share ? [page.front_share, "stands for"] : [];
   const heads = ["design", "show", "kind", ...shares, ...page.figures.map((figure) => figure.label), "on test images"];
-  const listed = page.designs.filter((design) => page.listed.includes(design.id));
-  const rows = listed.filter(stands_alone).flatMap((design) => [design, ...(unfolded.has(design.id) ? others_of(design) : [])]);
+  const rows = page.designs.filter(is_listed).filter(stands_alone).flatMap((design) => [design, ...(unfolded.has(design.id) ? others_of(design) : [])]);
   find("table-designs").replaceChildren(table("", heads, rows.map(design_row)));
 }
 
@@ -174,7 +176,7 @@ function design_row(design) {
 
 // The others that a design stands for, behind a button; of another one, the design that stands for it
 function others_cell(design) {
-  if (!stands_alone(design)) return `same as trial ${by_id.get(design.same_as).trial}`;
+  if (!stands_alone(design)) return `same as ${short_id(design.same_as)}`;
   const others = others_of(design);
   if (!others.length) return null;
   const open = unfolded.has(design.id);
@@ -191,23 +193,23 @@ function others_cell(design) {
 function show_costs() {
   const [a, b] = [by_id.get(state.a), by_id.get(state.b)];
   const pair = b ? [a, b] : [a];
-  const heads = ["cost", ...pair.flatMap((_, at) => ["measured", "predicted", "off by"].map((head) => `${"AB"[at]} ${head}`))];
+  const heads = ["cost", ...pair.flatMap((design, at) => [known_as(design), "predicted", "off by"].map((head) => `${"AB"[at]} ${head}`))];
   const rows = page.figures.map((figure, at) => {
     const cells = pair.flatMap((design) => {
-      const measured = design.measured ? design.measured[at] : null;
+      const known = design[known_as(design)]?.[at] ?? null;
       const predicted = design.predicted[at];
-      return [[measured, figure.kind], [predicted, figure.kind], difference(predicted, measured, figure.kind)];
+      return [[known, figure.kind], [predicted, figure.kind], difference(predicted, known, figure.kind)];
     });
     if (b) cells.push(difference(costs(b)[at], costs(a)[at], figure.kind));
     return { head: figure.label, cells };
   });
   for (const [at, end] of ["lower", "upper"].entries()) {
     const cells = pair.flatMap((design) => {
-      const { measured, predicted } = design.loss_intervals;
-      return [[measured ? measured[at] : null, "share"], [predicted ? predicted[at] : null, "share"], [null]];
+      const { [known_as(design)]: known, predicted } = design.loss_intervals;
+      return [[known ? known[at] : null, "share"], [predicted ? predicted[at] : null, "share"], [null]];
     });
     if (b) cells.push([null]);
-    if (pair.some((design) => design.loss_intervals.measured)) rows.push({ head: `loss to be expected, ${end} end`, cells });
+    if (pair.some((design) => design.loss_intervals[known_as(design)])) rows.push({ head: `loss to be expected, ${end} end`, cells });
   }
   const shares = [["accuracy", "accuracy"], ["accuracy on test images", "test_accuracy"]];
   if (page.front_share) shares.push([page.front_share, "front_share"]);
@@ -276,8 +278,8 @@ function fill(id, options, chosen) {
 }
 
 function fill_picks() {
-  const shown = page.designs.filter((design) => page.listed.includes(design.id) || [state.a, state.b].includes(design.id));
-  const same = (design) => (stands_alone(design) ? "" : `, same as trial ${by_id.get(design.same_as).trial}`);
+  const shown = page.designs.filter((design) => is_listed(design) || [state.a, state.b].includes(design.id));
+  const same = (design) => (stands_alone(design) ? "" : `, same as ${short_id(design.same_as)}`);
   const options = shown.map((design) => [design.id, `${design.name} (${design.kind}${same(design)})`]);
   fill("pick-a", options, state.a);
   fill("pick-b", [["", "none: pick one to compare"], ...options], state.b);
@@ -323,7 +325,7 @@ function start() {
       draw_front();
     });
   }
-  find("show-tried").addEventListener("change", (event) => { state.tried = event.target.checked; draw_front(); });
+  find("show-others")?.addEventListener("change", (event) => { state.others = event.target.checked; draw_front(); });
   find("show-same")?.addEventListener("change", (event) => { state.same = event.target.checked; draw_front(); });
   find("as-shares").addEventListener("change", (event) => { state.shares = event.target.checked; draw_layers(); });
   find("layer").addEventListener("change", (event) => { state.layer = Number(event.target.value); draw_timelines(); });
@@ -334,7 +336,7 @@ function start() {
 async function draw_all() {
   show_picks();
   await draw_front();
-  await draw("hypervolume", page.charts.hypervolume, { trials: page.trials });
+  await draw("hypervolume", page.charts.hypervolume, { volumes: page.volumes });
   document.body.dataset.ready = "yes";
 }
 

@@ -31,7 +31,7 @@ from designs import (  # noqa: E402
     codesign,
 )
 from designs.codesigns.array_cost import ArrayCost  # noqa: E402
-from designs.codesigns.columns import DESIGN_COLUMNS, FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
+from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
 from designs.codesigns.compressions import (  # noqa: E402
     LARGEST_LAYERS,
     LIMITS,
@@ -39,14 +39,13 @@ from designs.codesigns.compressions import (  # noqa: E402
     CompressionAnalysis,
     analyse_compression,
 )
-from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.codesigns.enumeration import Enumeration  # noqa: E402
+from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE  # noqa: E402
 from designs.codesigns.loop import run_study  # noqa: E402
-from designs.codesigns.point import CodesignPoint  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.progress import StudyProgress  # noqa: E402
 from designs.codesigns.storage import JOURNAL_FILE, open_storage  # noqa: E402
-from designs.codesigns.trials import RECORD, Front, StudyTrial  # noqa: E402
+from designs.codesigns.trials import RECORD, StudyTrial  # noqa: E402
 from designs.codesigns.uncertainty import VerifiedDesign, drawn_figures  # noqa: E402
 from designs.codesigns.verification import Distillation  # noqa: E402
 from designs.results import read_results  # noqa: E402
@@ -472,7 +471,9 @@ def test_a_line_that_a_killed_writer_left_unfinished_does_not_spoil_the_journal(
 
 def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     with StudyProgress(("latency_us", "area_mm2"), 10, 2) as progress:
-        assert "2 of 10 compressions, 0.0 per second; no design keeps the bounds yet; time left unknown" in progress.line()
+        assert (
+            "2 of 10 compressions, 0.0 per second; no design keeps the bounds yet; time left unknown" in progress.line()
+        )
         progress.add(np.array([[3.0, 1.0], [1.0, 2.0]]))
         progress.add(np.array([[4.0, 4.0]]))
         progress.advance_to(5)

@@ -37,7 +37,7 @@ def design(
     return VerifiedDesign(CodesignPoint(Design(array), {}, figures, {}), of_layer, interval or (loss, loss))
 
 
-def unbounded(figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
+def unbounded(figures: Mapping[str, float], lacking: bool, array: ArrayConfig) -> dict[str, float]:
     return {}
 
 
@@ -87,7 +87,7 @@ def test_a_bound_is_kept_or_broken_in_each_draw_and_a_design_that_breaks_it_alwa
     small, large = design(), design(dataclasses.replace(ARRAY, num_pes=8))
     bound = 1.05 * area_mm2(ARRAY)
 
-    def bounded(figures: Mapping[str, float], lacking: bool, design: Design) -> dict[str, float]:
+    def bounded(figures: Mapping[str, float], lacking: bool, array: ArrayConfig) -> dict[str, float]:
         return {"area_mm2": figures["area_mm2"] / bound - 1}
 
     draws = NOMINAL, Constants({"sram_area": 1.2})

@@ -7,17 +7,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 torch: Any = pytest.importorskip("torch", reason="co-design needs PyTorch: install the extra [train]")
 
 from compress import train  # noqa: E402
-from designs.codesigns.columns import TRIAL_COLUMNS, TRIALS_FILE  # noqa: E402
+from designs.codesigns.columns import DESIGN_COLUMNS, DESIGNS_FILE, TRIALS_FILE  # noqa: E402
 from designs.codesigns.search import Search  # noqa: E402
 from designs.codesigns.trained_network import TrainedNetwork  # noqa: E402
+from designs.design import ARRAY_FIELDS  # noqa: E402
 from designs.experiments.space_ends import end_shares, run_space_ends  # noqa: E402
 from designs.result_files import SPACE_ENDS_COLUMNS  # noqa: E402
-from designs.results import provenance, read_results, table_of, write_results  # noqa: E402
+from designs.results import provenance, read_results, write_results  # noqa: E402
 from designs.space import Parameter, Range, Space  # noqa: E402
 from traces import InputError, load_digits  # noqa: E402
 
@@ -43,23 +45,41 @@ def rows_of(folder: Path, part: str) -> list[dict[str, Any]]:
     return rows
 
 
+def earlier_trial(number: int, row: dict[str, Any]) -> dict[str, Any]:
+    """Return a design as version 1.0 wrote it as a trial, with twice the energy."""
+    design = {
+        "array": {name: row[name] for name in ARRAY_FIELDS},
+        "row_assignment": row["row_assignment"],
+        "choices": json.loads(row["choices"]),
+    }
+    costs = {name: row[name] for name in ("accuracy_loss", "output_error", "latency_us", "area_mm2")}
+    found = {"trial": number, "digest": row["digest"], "refused": "", "feasible": True, "repeats": False}
+    return found | costs | {"energy_nj": 2 * row["energy_nj"], "design": json.dumps(design), "hypervolume": 0.5}
+
+
+def type_of(value: Any) -> pa.DataType:
+    """Return the type of a column of trials; a loss that is not measured is a number that is absent."""
+    return {int: pa.int64(), bool: pa.bool_(), str: pa.string()}.get(type(value), pa.float64())
+
+
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run, whose second run had the trials of the first as those of an earlier version.
+    """Return the folder of a run, whose second run had the front of the first as trials of version 1.0.
 
-    The earlier version says twice the energy, and one of its trials has the fast clock.
+    That version says twice the energy, and one of its trials has the fast clock.
     """
     folder = tmp_path_factory.mktemp("ends")
     assert run_space_ends({"digits": digits}, folder / "first", [3], SEARCH, SPACE, moved=3) == []
-    table, _ = read_results(folder / "first" / "digits" / "3" / TRIALS_FILE, TRIAL_COLUMNS)
-    trials = [row | {"energy_nj": 2 * row["energy_nj"]} for row in table.to_pylist()]
-    fast = dict(next(row for row in trials if row["feasible"]))
+    table, _ = read_results(folder / "first" / "digits" / "3" / DESIGNS_FILE, DESIGN_COLUMNS)
+    trials = [earlier_trial(number, row) for number, row in enumerate(table.to_pylist())]
+    fast = dict(trials[0])
     design = json.loads(fast["design"])
     design["array"]["clock_mhz"] = 3200.0
-    fast |= {"trial": 99, "digest": "fast", "design": json.dumps(design), "latency_us": 1e-3}
-    write_results(
-        folder / "v1" / "digits" / "3" / TRIALS_FILE, table_of(TRIAL_COLUMNS, [*trials, fast]), provenance({})
-    )
+    fast |= {"trial": 99_999, "digest": "fast", "design": json.dumps(design), "latency_us": 1e-3}
+    schema = pa.schema({name: type_of(value) for name, value in fast.items()})
+    (folder / "v1" / "digits" / "3").mkdir(parents=True)
+    earlier = pa.Table.from_pylist([*trials, fast], schema)
+    write_results(folder / "v1" / "digits" / "3" / TRIALS_FILE, earlier, provenance({}))
     left_out = run_space_ends({"digits": digits}, folder / "out", [3, 4], SEARCH, SPACE, folder / "v1", moved=3)
     assert left_out == [f"digits, seed 4: no earlier front, because {folder / 'v1/digits/4/trials.parquet'} is absent"]
     return folder / "out" / "digits"
@@ -97,7 +117,7 @@ def test_moves_name_what_stops_them(results: Path) -> None:
 
 def test_members_of_an_earlier_front_are_predicted_again(results: Path) -> None:
     *same, fast = rows_of(results / "3", "earlier")
-    assert fast["trial"] == 99
+    assert fast["trial"] == 99_999
     assert not fast["feasible"]
     assert not fast["optimal"]
     assert fast["reason"].startswith("clock: ")
@@ -112,7 +132,7 @@ def test_members_of_an_earlier_front_are_predicted_again(results: Path) -> None:
 def test_a_second_run_keeps_the_results_of_the_first(results: Path) -> None:
     paths = sorted(results.glob("4/*.parquet"))
     before = [path.stat().st_mtime_ns for path in paths]
-    assert [path.stem for path in paths] == ["moves", "shares", "trials"]
+    assert [path.stem for path in paths] == ["designs", "moves", "shares", "trials"]
     run_space_ends({"digits": digits}, results.parent, [4], SEARCH, SPACE, moved=3)
     assert [path.stat().st_mtime_ns for path in paths] == before
 
@@ -121,5 +141,5 @@ def test_spaces_and_bounds_without_a_front_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="clock_mhz must have values, so that there is a next one"):
         run_space_ends({}, tmp_path, [0], SEARCH, Space({"clock_mhz": Range(200.0, 400.0)}))
     strict = replace(SEARCH, trials=3, bounds={"accuracy_loss": 0.2, "area_mm2": 1e-6})
-    with pytest.raises(InputError, match="none of 3 designs keeps all bounds"):
+    with pytest.raises(InputError, match="no design of 3 compressions keeps all bounds"):
         run_space_ends({"digits": digits}, tmp_path, [0], strict, SPACE)

@@ -25,11 +25,11 @@ from reports.codesign.data import (
     DOMINATED,
     FRONT,
     INFEASIBLE,
-    PREDICTED_FRONT,
-    TRIED,
-    TRIED_INFEASIBLE,
+    MOST_SHOWN,
+    PREDICTED,
     codesign_data,
     design_name,
+    short_id,
     stairs,
     timeline_bins,
 )
@@ -39,7 +39,7 @@ from sim import FixedPoint
 from tests.commands import run_command
 from tests.conftest import PROJECT
 from tests.reports.page_reader import PageReader
-from tests.small_study import BINS, write_journal, write_study
+from tests.small_study import BINS, CORRECTED, OF_TRIAL, write_journal, write_study
 from traces import InputError
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -50,7 +50,7 @@ INFINITE = {"latency_us": math.inf, "energy_nj": math.nan}
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a study with hostile names and a design whose measured costs are not finite."""
     folder = tmp_path_factory.mktemp("study")
-    refused = [HOSTILE, "a line is too short"]
+    refused = [HOSTILE, "codes of 9 bits are wider"]
     write_study(folder, 40, 8, HOSTILE, ("conv", HOSTILE), {7: INFINITE}, refused, ("accuracy_loss", "latency_us"))
     write_codesign_report(folder)
     return folder
@@ -121,22 +121,33 @@ def test_a_click_on_the_front_shows_a_design_with_the_numbers_of_the_result_file
         assert reader.page.input_value("#pick-a") == third["id"]
 
 
-def test_other_axes_and_a_design_that_was_only_tried(study: Path, browser: Any) -> None:
-    tried = next(each for each in codesign_data(read_study(study)).designs if each["kind"] == TRIED)
+def test_other_axes_and_a_design_that_is_not_verified_as_corrected(study: Path, browser: Any) -> None:
+    other = next(each for each in codesign_data(read_study(study)).designs if each["kind"] == PREDICTED)
     with Reader(browser, study / "report.html") as reader:
         reader.page.select_option("#axis-x", "file_bytes")
         reader.page.wait_for_function("document.querySelector('#chart-front').textContent.includes('container, bytes')")
         reader.page.select_option("#axis-y", "file_bytes")  # then the two change places
         assert reader.page.input_value("#axis-x") == "accuracy_loss"
-        reader.click_point(design_name(tried))
-        assert reader.page.input_value("#pick-a") == tried["id"]
-        assert reader.rows("#table-costs")["latency, us"] == ["", str(tried["predicted"]["latency_us"]), ""]
+        reader.click_point(design_name(other))
+        assert reader.page.input_value("#pick-a") == other["id"]
+        assert "A corrected" in reader.page.inner_text("#table-costs thead")
+        costs = reader.rows("#table-costs")
+        corrected, predicted, off_by = exact(costs["latency, us"])
+        assert corrected == pytest.approx(CORRECTED["latency_us"] * predicted)
+        assert off_by == pytest.approx(1 / CORRECTED["latency_us"] - 1)
+        assert predicted == other["predicted"]["latency_us"]
+        assert costs["energy, nJ"][0] == str(other["predicted"]["energy_nj"])  # no objective, so it is not corrected
+        lost = float(costs["accuracy lost, %"][0])
+        assert float(costs["loss to be expected, lower end"][0]) == pytest.approx(0.5 * lost)
+        assert float(costs["loss to be expected, upper end"][0]) == pytest.approx(2 * lost)
         assert reader.page.is_visible("#no-layers")
         said = reader.page.inner_text("#no-layers")
-        assert said == "This design was only tried. Only verified designs have layers: pick one of them."
-        reader.page.uncheck("#show-tried")
+        assert said == "This design was not measured. Only verified designs have layers: pick one of them."
+        words = "designs that are not verified, as corrected by what was measured of others"
+        assert words in reader.page.inner_text("#front")
+        reader.page.uncheck("#show-others")
         reader.page.wait_for_function(
-            f"!document.querySelector('#chart-front path[aria-label*=\"{design_name(tried)};\"]')"
+            f"!document.querySelector('#chart-front path[aria-label*=\"{design_name(other)};\"]')"
         )
 
 
@@ -187,7 +198,7 @@ def test_designs_that_cannot_be_told_apart_are_one_row_that_unfolds(tmp_path: Pa
         table = reader.rows("#table-designs")
         assert list(table)[:4] == [design_name(each) for each in (standing, one, other, apart)]
         row = dict(zip(columns, table[design_name(one)], strict=False))
-        assert (float(row["share"]), row["stands for"]) == (one["front_share"], f"same as trial {standing['trial']}")
+        assert (float(row["share"]), row["stands for"]) == (one["front_share"], f"same as {short_id(standing)}")
         reader.page.get_by_label(f"Show {design_name(standing)} as A").click()
         reader.page.get_by_label(f"Show {design_name(other)} as B").click()
         assert reader.page.inner_text("#compare-words").endswith("No objective tells them apart.")
@@ -232,7 +243,7 @@ def test_hostile_names_are_text_and_costs_that_are_no_numbers_are_said(study: Pa
         assert shown["latency, us"][0] == "Infinity"
         assert shown["energy, nJ"][0] == "NaN"
         assert "infinite" in reader.page.inner_text("#table-costs")
-        assert "a line is too short" in reader.page.inner_text("main")
+        assert "codes of 9 bits are wider" in reader.page.inner_text("main")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -252,25 +263,58 @@ def test_nothing_is_wider_than_a_phone(scheme: str, study: Path, browser: Any) -
         assert ink == {"light": "#1b1f24", "dark": "#e8eaed"}[scheme]
 
 
-@pytest.mark.slow
-def test_five_thousand_trials_are_a_page_that_opens(tmp_path: Path, browser: Any) -> None:
-    write_study(tmp_path, 5000, 40)
-    page = page_of(tmp_path)
-    assert page.stat().st_size < 4e6
+def test_of_thousands_of_designs_the_page_shows_some_that_are_spread_out_and_the_table_has_all(
+    tmp_path: Path, browser: Any
+) -> None:
+    found = write_study(tmp_path, 2000, 40)
+    data = codesign_data(read_study(tmp_path))
+    asked = data.designs[1999]
+    page = tmp_path / "report.html"
+    page.write_text(codesign_html(data, asked, "report"))
+    assert page.stat().st_size < 2e6
+    shown = data.shown(asked)
+    assert [each["id"] for each in shown[:40]] == [point.digest for point in found[:40]]
+    assert shown[-1] is asked
+    for name in data.figures:
+        costs = [each["corrected"][name] for each in data.designs[40:]]
+        assert min(each["corrected"][name] for each in shown[40:]) == min(costs)
     with Reader(browser, page) as reader:
-        assert reader.page.locator("#chart-front path[aria-label*='kind: tried;']").count() > 3000
+        points = reader.page.locator(f"#chart-front path[aria-label*='kind: {PREDICTED};']")
+        assert MOST_SHOWN <= points.count() <= MOST_SHOWN + 1
+        assert reader.page.locator("#chart-front path[aria-label*='kind: front;']").count() >= 14
+        said = reader.page.inner_text("#spread")
+        assert said.startswith("Of 1,960 designs of the predicted front that are not verified the page shows 40")
+        assert said.endswith("spread over all costs; designs.csv beside it has all of them.")
+        assert len(reader.rows("#table-designs")) == 40
 
 
 def test_an_unfinished_study_is_shown_as_predicted(tmp_path: Path, browser: Any) -> None:
     write_journal(tmp_path, 25)
-    best = [each for each in codesign_data(read_study(tmp_path)).designs if each["kind"] == PREDICTED_FRONT]
+    data = codesign_data(read_study(tmp_path))
+    assert {each["kind"] for each in data.designs} == {PREDICTED}
     with Reader(browser, page_of(tmp_path)) as reader:
-        assert "None is verified yet: every number here is a prediction." in reader.page.inner_text("header")
-        assert len(reader.rows("#table-designs")) == len(best)
+        header = reader.page.inner_text("header")
+        assert "25 compressions of the network, each with all arrays of the space, were tried to minimise" in header
+        assert f"600 designs. The predicted front has {len(data.designs)}." in header
+        assert "None is verified yet: every number here is a prediction." in header
+        assert len(reader.rows("#table-designs")) == len(data.designs)
+        assert reader.rows("#table-costs")["latency, us"][:2] == ["", str(data.opened["predicted"]["latency_us"])]
         assert "No design is verified yet" in reader.page.inner_text("#no-layers")
+        assert reader.page.locator("#show-others").count() == 0
 
 
-def test_a_front_of_one_design_in_a_folder_from_before_layers_were_kept_is_a_page(tmp_path: Path, browser: Any) -> None:
+def test_the_page_states_how_good_the_front_is(study: Path, tmp_path: Path) -> None:
+    assert 'id="quality"' not in (study / "report.html").read_text()
+    write_study(tmp_path, 6, 2, quality={"growth": 0.012, "unsettled": 0.03})
+    said = re.search('<p id="quality">(.*)</p>', page_of(tmp_path).read_text())
+    assert said is not None
+    assert said[1] == (
+        "The last quarter of the compressions added 1.20% of the hypervolume. 3.00% of the front&#39;s hypervolume "
+        "hangs on unmeasured designs."
+    )
+
+
+def test_a_front_of_one_design_in_a_folder_without_layers_is_a_page(tmp_path: Path, browser: Any) -> None:
     (only,) = write_study(tmp_path, 1, 1)
     (tmp_path / LAYERS_FILE).unlink()
     with Reader(browser, page_of(tmp_path)) as reader:
@@ -317,6 +361,15 @@ def test_beside_the_page_lie_the_same_numbers_and_figures_in_three_formats(study
     with (beside / "designs.csv").open() as stream:
         designs = list(csv.DictReader(stream))
     assert len(designs) == 40
+    assert float(designs[8]["corrected_latency_us"]) == pytest.approx(
+        CORRECTED["latency_us"] * float(designs[8]["predicted_latency_us"])
+    )
+    assert designs[0]["corrected_latency_us"] == ""
+    with (beside / "trials.csv").open() as stream:
+        trials = list(csv.DictReader(stream))
+    assert [row["arrays"] for row in trials] == ["24"] * -(-40 // OF_TRIAL) + ["0"] * 2
+    volumes = [float(row["hypervolume"]) for row in trials]
+    assert volumes == sorted(volumes)
     figures = ("accuracy_loss", "latency_us", "energy_nj", "area_mm2", "file_bytes")
     assert not any("output_error" in name for name in designs[0])
     for row in designs:
@@ -353,7 +406,7 @@ def test_kinds_of_designs_and_the_line_that_none_is_beyond(tmp_path: Path) -> No
     write_study(tmp_path, 20, 6)
     data = codesign_data(read_study(tmp_path))
     assert [each["kind"] for each in data.designs[:6]] == [FRONT, DOMINATED, INFEASIBLE] * 2
-    assert {each["kind"] for each in data.designs[6:]} == {TRIED, TRIED_INFEASIBLE}
+    assert {each["kind"] for each in data.designs[6:]} == {PREDICTED}
     assert data.opened["kind"] == FRONT
     corners = stairs(data.designs, "latency_us", "area_mm2")
     assert [each["latency_us"] for each in corners] == sorted(each["latency_us"] for each in corners)
@@ -388,8 +441,10 @@ def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path, monkeypatch: py
     (tmp_path / "broken" / "study.journal").write_text("{}\n{}\n")
     with pytest.raises(InputError, match=r"broken/study.journal: the study's storage cannot be opened: "):
         write_codesign_report(tmp_path / "broken")
-    write_study(tmp_path / "refused", 0, 0, refused=["a line does not hold one entry"])
-    with pytest.raises(InputError, match="refused: none of 1 trials is a design: a line does not hold one entry"):
+    write_study(tmp_path / "refused", 0, 0, refused=["codes of 9 bits are wider"])
+    with pytest.raises(
+        InputError, match="refused: no design of 1 compressions keeps all bounds: codes of 9 bits are wider; relax"
+    ):
         write_codesign_report(tmp_path / "refused")
     folder = tmp_path / "study"
     write_study(folder, 3, 1)
