@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -125,6 +125,11 @@ class Enumeration:
         )
         self._kept: dict[tuple[str, Choice, Precision], LayerCounts] = {}
         self._wanted: dict[int, set[int]] = {}  # packings of arrays with broadcasts of several cycles, by the cycles
+
+    @property
+    def long_broadcasts(self) -> Mapping[int, Set[int]]:
+        """Places of packings in the grid, by cycles of the broadcasts of several cycles that arrays had so far."""
+        return self._wanted
 
     def __call__(self, choices: Mapping[str, Choice], places: Integers64 | None = None) -> Enumerated:
         """Return the designs of one compression that keep all bounds.
