@@ -109,7 +109,8 @@ def codesign(
         Draws of the constants of the cost model, each by its sigma (`sim.cost.constants`), for the columns front_share
         and same_as; 0 for none. A finished study gets them from its verified designs, without another search.
     workers : int or Workers
-        Processes on this machine, or a `designs.sweeps.dask_workers.Cluster`, that an exhaustive search enumerates with.
+        Processes on this machine, or a `designs.sweeps.dask_workers.Cluster`, with which an exhaustive search
+        enumerates.
 
     Returns
     -------
