@@ -23,9 +23,11 @@ from designs.result_files import (
     RESNET_CONTAINER,
     RESNET_FILE,
     RTL_COLUMNS,
+    SEARCH_QUALITY_COLUMNS,
     SPACE_ENDS_COLUMNS,
     planning_file,
     planning_files,
+    search_quality_files,
     space_ends_files,
 )
 from designs.results import RESULTS_FOLDER, read_results
@@ -286,6 +288,31 @@ def space_ends(folder: Folder = RESULTS_FOLDER / "space_ends") -> None:
     _save(folder, {"space_ends": pages.draw_shares(results["shares"])})
 
 
+def search_quality(folder: Folder = RESULTS_FOLDER / "search_quality") -> None:
+    """Show how far searches are from the true fronts of stated spaces, as tables and a figure.
+
+    For instance:
+
+      python -m reports search-quality results/search_quality
+
+    Args:
+        folder: folder of the results of python -m designs experiment search-quality
+    """
+    from reports import search_quality as pages
+
+    results = {
+        part: [row for path in search_quality_files(folder, part) for row in read_rows(path, columns, "search-quality")]
+        for part, columns in SEARCH_QUALITY_COLUMNS.items()
+        if part != "truth"
+    }
+    if not results["searches"]:  # says how to make them
+        read_rows(folder / "digits" / "space.parquet", SEARCH_QUALITY_COLUMNS["space"], "search-quality")
+    _write_tables(
+        folder / "tables.md", pages.spaces_markdown(results["space"]), pages.searches_markdown(results["searches"])
+    )
+    _save(folder, {"search_quality": pages.draw_regret(results["searches"])})
+
+
 def codesign(
     folder: Folder = RESULTS_FOLDER / "codesign",
     out: Path | None = None,
@@ -382,6 +409,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "rtl": rtl,
     "networks": networks,
     "space-ends": space_ends,
+    "search-quality": search_quality,
     "watch": watch,
     "tolerances": tolerances,
 }

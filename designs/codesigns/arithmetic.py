@@ -6,7 +6,7 @@ others, in the simulator's fixed point; floating point is PyTorch's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,7 +65,6 @@ class NetworkArithmetic:
         inputs: Mapping[str, Numbers],
         precision: Precision,
         formats: Mapping[str, FixedPoint],
-        after_input: Callable[[], object] = lambda: None,
     ) -> tuple[dict[str, Floats], NetworkOutputs]:
         """Run inputs in fixed point.
 
@@ -79,8 +78,6 @@ class NetworkArithmetic:
             Precision of the array.
         formats : mapping of str to FixedPoint
             Formats by layer.
-        after_input : callable, optional
-            Called after each input.
 
         Returns
         -------
@@ -90,5 +87,5 @@ class NetworkArithmetic:
             The outputs as the graph has them, with overflows and saturated activations.
         """
         array = wide_enough(ArrayConfig(precision=precision), CompressedNetwork(model.network, model.stored_layers))
-        found = compute_network(model, dict(inputs), array, number_formats=formats, after_input=after_input)
+        found = compute_network(model, dict(inputs), array, number_formats=formats)
         return named_outputs(model.network, found.output, len(found.overflows), self.original), found

@@ -86,7 +86,7 @@ class CompressionSearch:
     def __init__(self, problem: CodesignProblem) -> None:
         self.front, self.tried = Front(problem.search.objectives), set[str]()
         self._enumeration, self._space = problem.enumeration, problem.compressions
-        self._trials: list[StudyTrial] = []
+        self.trials: list[StudyTrial] = []
         self._drawn = max(_FEWEST_DRAWN, math.ceil(_FIRST_SHARE * problem.search.trials))
         self._proposals = self._rows(self._space.proposals(problem.search.trials, problem.search.seed))
         self._better: list[Compression] = []
@@ -95,12 +95,12 @@ class CompressionSearch:
     def add(self, trial: StudyTrial) -> Integers64:
         """Take in a finished trial; return the places of its designs that are new on the front."""
         self.tried.add(compression_key(trial.choices))
-        self._trials.append(trial)
+        self.trials.append(trial)
         return self.front.add(trial.designs)
 
     def next(self, begun: Set[str]) -> Compression | None:
         """Return a proposal or a neighbour of the front that was not tried, nor is among `begun` keys."""
-        if len(self._trials) >= self._drawn:
+        if len(self.trials) >= self._drawn:
             self._better = [each for each in self._better if self._is_new(each, begun)] or self._neighbours(begun)
             if self._better:
                 return self._better.pop(0)
@@ -118,7 +118,7 @@ class CompressionSearch:
         candidates: dict[str, tuple[Compression, int]] = {}
         numbers, members = np.unique(self.front.trials, return_counts=True)
         for number in numbers[np.argsort(-members, kind="stable")].tolist():
-            row = self._space.row(self._trials[number].choices)
+            row = self._space.row(self.trials[number].choices)
             for neighbour in self._rows(self._space.neighbours(row)):
                 key = compression_key(neighbour)
                 if key not in self._screened and self._is_new(neighbour, begun):
@@ -128,7 +128,7 @@ class CompressionSearch:
         gains = []
         for key, (neighbour, number) in list(candidates.items())[:_SCREENED]:
             self._screened.add(key)
-            places = self._enumeration.grid.places(self._trials[number].designs.hardware)
+            places = self._enumeration.grid.places(self.trials[number].designs.hardware)
             found = self._enumeration(neighbour, np.unique(places))
             new = int(self.front.new(found.designs.costs(self.front.objectives)).sum())
             if new:

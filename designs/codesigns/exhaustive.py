@@ -213,7 +213,7 @@ def portable_problem(problem: CodesignProblem) -> PortableProblem:
         problem.loss_figure,
         problem.calls,
         problem.live_words,
-        space,
+        dataclasses.replace(space, losses=None),  # they serve the order of proposals
         {precision: analysis.loss_predictions[precision] for precision in precisions},
         analysis.planner.other_bytes,
         counts,

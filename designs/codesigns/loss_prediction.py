@@ -11,6 +11,8 @@ import numpy as np
 from sim.config import Precision
 from traces.arrays import Floats64
 
+_NO_LOSS = 1e-9  # smaller losses are none, so that they tell no designs apart
+
 
 @dataclass(frozen=True, eq=False)
 class LossPrediction:
@@ -99,6 +101,11 @@ class LossPrediction:
 
     def loss(self, change: float) -> float:
         """Return the predicted loss for a predicted squared change of the outputs."""
-        place = max(math.log(max(change, 1e-300)), self.least)
-        corrected = place + float(np.interp(place, self.predicted, self.corrections))
-        return min(self.loss_share * float(np.interp(corrected, self.changes, self.losses)), self.most)
+        return float(self.losses_of(np.array([change]))[0])
+
+    def losses_of(self, changes: Floats64) -> Floats64:
+        """Return the predicted losses for predicted squared changes of the outputs."""
+        places = np.maximum(np.log(np.maximum(changes, 1e-300)), self.least)
+        corrected = places + np.interp(places, self.predicted, self.corrections)
+        losses = np.minimum(self.loss_share * np.interp(corrected, self.changes, self.losses), self.most)
+        return np.where(losses >= _NO_LOSS, losses, 0.0)

@@ -31,6 +31,7 @@ from designs.hypervolume import LOGARITHMIC
 from designs.space import DERIVED, Space
 from sim.config import Precision
 from traces import InputError
+from traces.arrays import Floats64
 
 _SRAMS = ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits")
 _CHANGES = 512  # of which the largest within the bound on the loss is found
@@ -127,13 +128,7 @@ class CodesignProblem(ArrayProblem):
         held = [[each for each in of if each.choice.weight_bits <= widest] for of in self.options.candidates]
         least, most = (sum(end((each.change for each in of), default=0.0) for of in held) for end in (min, max))
         changes = np.geomspace(max(least, 1e-300), max(most, 2e-300), _CHANGES)
-        precisions = self.space.hardware_parameters()["precision"].values or ()
-        within = [
-            float(change)
-            for change in changes
-            if any(self.analysis.loss_predictions[each].loss(float(change)) <= bound for each in precisions)
-        ]
-        return max(within, default=least)
+        return float(max(changes[self._losses(changes) <= bound], default=least))
 
     @cached_property
     def compressions(self) -> CompressionSpace:
@@ -145,7 +140,16 @@ class CodesignProblem(ArrayProblem):
             tuple(self.enumeration.grid.values["weight_bits"]),
             self.most_change,
             "file_bytes" in (*search.objectives, *search.bounds),
+            self._losses,
         )
+
+    def _losses(self, changes: Floats64) -> Floats64:
+        """Return the loss predicted for total changes of the outputs; of several precisions, the least."""
+        precisions = self.space.hardware_parameters()["precision"].values or ()
+        losses: Floats64 = np.min(
+            [self.analysis.loss_predictions[each].losses_of(changes) for each in precisions], axis=0
+        )
+        return losses
 
     @cached_property
     def enumeration(self) -> Enumeration:

@@ -11,7 +11,7 @@ rest of the limit is used up by changes of single layers, so that candidates off
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,7 +24,7 @@ from compress.planning.plan import Candidate, Choice
 from compress.planning.relaxation import Relaxation
 from designs.hypervolume import greedy_order
 from traces import InputError
-from traces.arrays import Booleans, Floats, Floats64, Integers64
+from traces.arrays import Booleans, Floats, Floats64, Integers64, Numbers
 from traces.pareto import non_dominated
 
 Rows = npt.NDArray[np.int16]
@@ -38,7 +38,7 @@ _FRUITLESS_DRAWS = 1024  # without a new compression, after which no more are dr
 _POOL = 4096  # compressions that are put into an order
 _MOST_ENUMERATED = 2**17  # compressions of a small space
 _OF_WHICH_EVEN = 8
-_BOX = 1.05  # the box begins at the best costs and ends beyond the worst, so that these count, too
+_BOX = 1.2  # the box begins at the best costs and ends beyond the worst, so that these count, too
 _LEAST_CHANGE = 1e-8  # of the largest: where limits on the change begin if a compression changes nothing
 _LEAST_SCALE = 1e-6  # of a cost, relative to the least one at the least change
 _BISECTIONS = 28
@@ -64,6 +64,9 @@ class CompressionSpace:
         Largest total change of the outputs (squared).
     narrow_codes_matter : bool
         True if bytes of the file are a cost. Otherwise a code that is narrower than the array's saves nothing.
+    losses : callable, optional
+        Function that returns the losses expected of total changes [compressions]; it must not decrease. None: the
+        change itself is the loss.
 
     Raises
     ------
@@ -76,6 +79,7 @@ class CompressionSpace:
     widths: tuple[int, ...]
     most_change: float
     narrow_codes_matter: bool = True
+    losses: Callable[[Floats64], Floats64] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "widths", tuple(sorted({int(width) for width in self.widths})))
@@ -265,10 +269,10 @@ class CompressionSpace:
         -------
         int16 [compressions, layers]
             Distinct compressions within the largest change: the corners, then those that dominate most besides the
-            ones before them, in the space of the logarithms of change, multiply-accumulates, bits that an array
-            stores and, if they matter, bytes of the file. One in eight reduces the largest layer instead. Then the
-            rest of the pool follows. All that exist may be fewer than `number`. Up to 4,096, a
-            shorter sequence is the beginning of a longer one.
+            ones before them, in the space of the loss, the width of a code, and the logarithms of
+            multiply-accumulates, of bits that an array stores and, if they matter, of bytes of the file. One in eight
+            reduces the largest layer instead. Then the rest of the pool follows. All that exist may be fewer than
+            `number`. Up to 4,096, a shorter sequence is the beginning of a longer one.
 
         Notes
         -----
@@ -280,26 +284,18 @@ class CompressionSpace:
         """
         pool = self._pool(max(number, _POOL), seed)
         corners = self.corners()
-        axes = [self.changes_of(pool), *(self.costs_of(pool, name) for name in self._counted if name != "entries")]
-        width = self.widths_of(pool)
+        changes, width = self.changes_of(pool), self.widths_of(pool)
+        loss = changes if self.losses is None else self.losses(changes)
+        costs = {name: self.costs_of(pool, name) for name in self._counted}
         largest = self._of_layers(self.costs["entries"], pool).max(axis=1) * width
-        most = self._order([*axes, self.costs_of(pool, "entries") * width], number)
-        evenest = self._order([*axes[:1], self.costs_of(pool, "macs"), largest], number // _OF_WHICH_EVEN + 1)
+        logarithmic = [*(costs[name] for name in self._counted if name != "entries"), costs["entries"] * width]
+        most = _order([loss, width], logarithmic, number)
+        evenest = _order([loss], [costs["macs"], largest], number // _OF_WHICH_EVEN + 1)
         order = [int(at) for at in most]
         for turn, at in enumerate(evenest):
             order.insert((turn + 1) * _OF_WHICH_EVEN - 1, int(at))
         rows = list(dict.fromkeys(row.tobytes() for row in [*corners, *pool[order], *pool]))
         return np.frombuffer(b"".join(rows[:number]), dtype=np.int16).reshape(-1, len(self.names)).copy()
-
-    def _order(self, axes: Sequence[Floats64], number: int) -> Integers64:
-        """Return places of the compressions that add most hypervolume, by the logarithms of these costs [pool]."""
-        costs = np.stack(axes, axis=1)
-        optimal = np.flatnonzero(non_dominated(costs, keep_equal=False))
-        costs = costs[optimal]
-        least = np.where(costs > 0, costs, np.inf).min(axis=0)
-        scaled = np.log(np.maximum(costs, np.where(np.isfinite(least), least, 1.0)))
-        span = np.ptp(scaled, axis=0)
-        return optimal[greedy_order((scaled - scaled.min(axis=0)) / np.where(span > 0, span, 1.0) / _BOX, number)]
 
     def _pool(self, number: int, seed: int) -> Rows:
         """Return all compressions of a small space within the largest change, or else so many, spread evenly."""
@@ -685,6 +681,16 @@ def _distinct(rows: Rows) -> Rows:
     """Return the first of equal rows each, in order."""
     first = np.unique(rows, axis=0, return_index=True)[1]
     return rows[np.sort(first)]
+
+
+def _order(linear: Sequence[Numbers], logarithmic: Sequence[Floats64], number: int) -> Integers64:
+    """Return places of the compressions that add most hypervolume, by costs [pool] and logarithms of others [pool]."""
+    positive = [np.maximum(each, np.where(each > 0, each, np.inf).min()) for each in logarithmic]
+    costs = np.stack([*linear, *(np.log(np.where(np.isfinite(each), each, 1.0)) for each in positive)], axis=1)
+    optimal = np.flatnonzero(non_dominated(costs, keep_equal=False))
+    costs = costs[optimal]
+    span = np.ptp(costs, axis=0)
+    return optimal[greedy_order((costs - costs.min(axis=0)) / np.where(span > 0, span, 1.0) / _BOX, number)]
 
 
 _COORDINATES = 5  # of a draw: width, change, two of the weights, entries of each layer

@@ -68,7 +68,7 @@ class Search:
     seed: int = 0
     fit_srams: bool = True
     verify: int = 40
-    settled: float = 0.0
+    settled: float = 0.05
     loss: str = "auto"
     sampling_error: float = LARGEST_ERROR
 

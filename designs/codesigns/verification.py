@@ -39,7 +39,6 @@ from sim.number_formats import formats_of_plain
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 from traces.files.atomic_file import write_atomically
-from traces.shell.progress import Progress
 
 FineTune = Callable[[torch.nn.Module, Stage], object]
 _INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
@@ -171,28 +170,19 @@ class Verification:
     def _run(self, model: CompressedModel, precision: Precision, formats: Mapping[str, FixedPoint]) -> dict[str, Any]:
         """Return what the designs of one compression and precision share: what is lost, and the accuracies."""
         analysis = self.problem.analysis
-        with Progress("running the compressed network", "inputs", self._num_inputs) as progress:
-            after_input = progress.advance if precision != "float" else lambda: None
-            run = _Run(analysis.arithmetic, analysis.planner, model, precision, formats, after_input)
-            outputs, overflows, saturated = run(self._judged)
-            outputs = self._loss.read(outputs)
-            losses = self._loss.by_input(self._before, outputs, self._labels)
-            measured_loss = interval(losses[self._not_analysed], LOSS_LEVEL, shares=self._loss.of_answers)
-            shared = {
-                "lost": float(losses.mean()),
-                "measured_loss": [measured_loss.low, measured_loss.high],
-                "accuracy": self._accuracy(outputs),
-                "test_accuracy": self._test_accuracy(run),
-                "overflows": overflows,
-                "saturated_activations": saturated,
-            }
-            progress.advance(self._num_inputs - progress.done)
-        return shared
-
-    @property
-    def _num_inputs(self) -> int:
-        """Inputs that a compression runs: those that it is judged on, and the test inputs."""
-        return len(self._inputs) + (0 if self.network.test is None else len(self.network.inputs(self.network.test)))
+        run = _Run(analysis.arithmetic, analysis.planner, model, precision, formats)
+        outputs, overflows, saturated = run(self._judged)
+        outputs = self._loss.read(outputs)
+        losses = self._loss.by_input(self._before, outputs, self._labels)
+        measured_loss = interval(losses[self._not_analysed], LOSS_LEVEL, shares=self._loss.of_answers)
+        return {
+            "lost": float(losses.mean()),
+            "measured_loss": [measured_loss.low, measured_loss.high],
+            "accuracy": self._accuracy(outputs),
+            "test_accuracy": self._test_accuracy(run),
+            "overflows": overflows,
+            "saturated_activations": saturated,
+        }
 
     def _simulate(
         self, model: CompressedModel, cost: ArrayCost, costs: ArrayFigures, formats: Mapping[str, FixedPoint]
@@ -261,8 +251,6 @@ class _Run:
         Precision of the array.
     formats : mapping of str to FixedPoint
         Formats by layer; empty for floating point.
-    after_input : callable
-        Called after each input in fixed point.
     """
 
     arithmetic: NetworkArithmetic
@@ -270,7 +258,6 @@ class _Run:
     model: CompressedModel
     precision: Precision
     formats: Mapping[str, FixedPoint]
-    after_input: Callable[[], object]
 
     @cached_property
     def _module(self) -> torch.nn.Module:
@@ -283,7 +270,7 @@ class _Run:
         if self.precision == "float":
             return run_outputs(self._module, inputs), 0.0, 0.0
         feeds = network.graph_inputs(values, range(len(inputs)))
-        outputs, found = self.arithmetic.run(self.model, feeds, self.precision, self.formats, self.after_input)
+        outputs, found = self.arithmetic.run(self.model, feeds, self.precision, self.formats)
         return outputs, float(found.overflows.mean()), float(found.saturated_activations.mean())
 
 

@@ -116,10 +116,10 @@ def compare(
     data: Path | None = None,
     weights: Path | None = None,
     seeds: int = 5,
-    trials: int = 300,
+    trials: int = 200,
     out: Path = RESULTS_FOLDER / "comparison",
 ) -> None:
-    """Compare co-design with searching compression first and the array second, at equal evaluations. PyTorch needed.
+    """Compare co-design with searching compression first and the array second, each with all arrays. PyTorch needed.
 
     The same command resumes an interrupted comparison.
 
@@ -131,7 +131,7 @@ def compare(
         network: main, lenet_5, resnet_20, resnet_8 or MODULE:FUNCTION, see python -m designs codesign --help
         data: folder of its images; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: its state dict, .npz or .pt
-        seeds: number of runs of each way of searching
+        seeds: number of co-designs
         trials: compressions that each co-design tries, each with all arrays of the space
         out: folder of the results
     """

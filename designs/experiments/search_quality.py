@@ -279,13 +279,13 @@ def design_search(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     search, rows, done, processor_s = DesignTrials(problem, _sampler(name, problem)), [], 0, 0.0
-    with progress_bar(f"searching, {name}", trials[-1]) as advance:
+    with progress_bar(f"searching, {name}", len(trials)) as advance:
         for number in trials:
             began = time.process_time()
             search.run(number - done)
             processor_s += time.process_time() - began
-            advance(number - done)
             done = number
+            advance()
             rows.append(_row(name, problem, search.costs, true_costs) | _effort(number, number, processor_s))
     return rows
 
