@@ -257,9 +257,7 @@ def test_a_part_that_is_removed_while_an_enumeration_runs_is_missed_and_done_aga
 
     with monkeypatch.context() as patch:
         patch.setattr("designs.codesigns.exhaustive.write_atomically", write_and_lose_the_first)
-        with pytest.raises(
-            InputError, match=r"must have all of its [0-9,]+ compressions; 16 are missing, .* run the"
-        ):
+        with pytest.raises(InputError, match=r"must have all of its [0-9,]+ compressions; 16 are missing, .* run the"):
             exhaustive_front(problem(), tmp_path)
     assert enumerated(tmp_path, monkeypatch) == list(range(16))
     assert (tmp_path / EXHAUSTIVE_FILE).read_bytes() == (undisturbed / EXHAUSTIVE_FILE).read_bytes()
