@@ -9,6 +9,7 @@ estimated from these.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pickle
 import tempfile
 import time
@@ -34,7 +35,7 @@ from designs.codesigns.exhaustive import (
 )
 from designs.codesigns.problem import CodesignProblem
 from designs.sweeps.workers import Crew, Processes
-from tests.bench.bench_sweep import machine_s_two_processors, task_seconds
+from tests.bench.bench_sweep import machine_s_two_processors, processor_seconds, task_seconds
 from traces.files.images import load_digits
 
 SPACE = Space(
@@ -59,7 +60,7 @@ def digits_problem() -> CodesignProblem:
     torch.manual_seed(0)
     widths = (64, 300, 100, 10)
     module = torch.nn.Sequential()
-    for number, (columns, rows) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for number, (columns, rows) in enumerate(itertools.pairwise(widths)):
         module.add_module(f"fc{number + 1}", torch.nn.Linear(columns, rows))
         if rows != widths[-1]:
             module.add_module(f"relu{number + 1}", torch.nn.ReLU())
@@ -109,34 +110,35 @@ def main() -> None:
     portable = portable_problem(problem)
     counting = time.perf_counter() - begin
     sent = len(pickle.dumps(RangeInputs(portable, {})))
-    print(
-        f"{space.num_compressions:,} compressions, {arrays:,} arrays; layers counted in {counting:.1f} s, {sent:,} bytes"
-    )
+    print(f"{space.num_compressions:,} compressions, {arrays:,} arrays; counted in {counting:.1f} s, {sent:,} bytes")
     with tempfile.TemporaryDirectory() as temporary:
         files, finished, rates = [], [], []
         for workers in (1, 2):
             folder, recorded = Path(temporary) / str(workers), Recorded(workers)
             machine = machine_s_two_processors()
-            begin = time.perf_counter()
+            begin, before = time.perf_counter(), processor_seconds()
             front = exhaustive_front(problem, folder, recorded)
-            seconds = time.perf_counter() - begin
+            seconds, of_processors = time.perf_counter() - begin, processor_seconds() - before
             working = sum(each.seconds for each in recorded.finished)
             rates.append(front.designs / seconds)
             print(
                 f"{workers} workers: {front.designs:,} designs ({front.members:,} members) in {seconds:.1f} s, "
                 f"{rates[-1]:,.0f} designs/s; {working / (workers * seconds):.0%} of the workers' time in ranges, "
-                f"{front.designs / working:,.0f} designs/s of a worker in them; {len(recorded.finished)} ranges; two "
-                f"loops on this machine now: {machine:.2f} times as fast as one",
+                f"{front.designs / of_processors:,.0f} designs per second of a processor, start and merging included; "
+                f"{len(recorded.finished)} ranges; two loops on this machine now: {machine:.2f} times as fast as one",
                 flush=True,
             )
             files.append((folder / EXHAUSTIVE_FILE).read_bytes())
             finished = recorded.finished
         assert files[0] == files[1]
         print(f"two workers {rates[1] / rates[0]:.2f} times as fast as one; the fronts are equal")
-        estimate(problem, finished, sent, Path(temporary) / "estimate")
+        compression_seconds = of_processors / front.compressions
+        estimate(problem, finished, compression_seconds, sent, Path(temporary) / "estimate")
 
 
-def estimate(problem: CodesignProblem, finished: list[FinishedRange], sent: int, folder: Path) -> None:
+def estimate(
+    problem: CodesignProblem, finished: list[FinishedRange], compression_seconds: float, sent: int, folder: Path
+) -> None:
     """Print the time on a thousand cores: the work shared out, beside what one process does for each range."""
     parts = _Parts(folder, problem)
     begin = time.perf_counter()
@@ -150,15 +152,14 @@ def estimate(problem: CodesignProblem, finished: list[FinishedRange], sent: int,
     parts.finish(found)
     merging = (time.perf_counter() - begin) / len(finished)  # reading once more included
     task = task_seconds(finished[-1])
-    compression_seconds = sum(each.seconds for each in finished) / sum(len(each.batch) for each in finished)
-    designs_per_compression = sum(each.designs for each in finished) / sum(len(each.batch) for each in finished)
+    arrays = len(problem.enumeration.grid)
     print(
         f"one process, for each range: task {task * 1e3:.1f} ms, keeping {keeping * 1e3:.1f} ms, checking "
-        f"{reading * 1e3:.1f} ms, reading and merging {merging * 1e3:.1f} ms; {1 / (task + keeping):,.0f} ranges/s while "
-        f"workers run; a worker takes {compression_seconds * 1e3:.2f} ms for a compression"
+        f"{reading * 1e3:.1f} ms, reading and merging {merging * 1e3:.1f} ms; {1 / (task + keeping):,.0f} ranges/s "
+        f"while workers run; a worker takes {compression_seconds * 1e3:.2f} ms of a processor for a compression"
     )
     for designs in (1e8, 1e9, 1e10):
-        compressions = int(designs / designs_per_compression)
+        compressions = int(designs / arrays)
         ranges, number, longest = Ranges([(0, compressions)], CORES), 0, 0.0
         while ranges:
             batch = ranges.next()
@@ -170,9 +171,9 @@ def estimate(problem: CodesignProblem, finished: list[FinishedRange], sent: int,
         after = number * (reading + merging)
         copies = sent * -(-CORES // CORES_PER_NODE) * CORES_PER_NODE / NETWORK_BYTES_PER_SECOND
         print(
-            f"{designs:.0e} designs on {CORES:,} cores: {number:,} ranges of up to {longest:.1f} s; work {work:,.1f} s on "
-            f"all cores at once, at least {running:,.1f} s with ranges handed out and kept one by one, {after:,.1f} s to "
-            f"merge, {copies:,.1f} s to send the counts to each core; one core {work * CORES / 3600:,.2f} hours"
+            f"{designs:.0e} designs on {CORES:,} cores: {number:,} ranges of up to {longest:.1f} s; work {work:,.1f} s "
+            f"on all cores at once, at least {running:,.1f} s as ranges are handed out and kept one by one, {after:,.1f} "
+            f"s to merge, {copies:,.1f} s to send the counts to each core; one core {work * CORES / 3600:,.2f} hours"
         )
 
 
