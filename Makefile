@@ -43,6 +43,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/bench/bench_speed.py tests/bench/bench_compress.py tests/bench/bench_planning.py -s --benchmark-only --benchmark-columns=median,min,rounds
 	$(BIN)/python -m tests.bench.bench_scaling
 	$(BIN)/python -m tests.bench.bench_sweep
+	$(BIN)/python -m tests.bench.bench_exhaustive
 	$(BIN)/python -m tests.bench.bench_networks
 
 check: $(INSTALLED)

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from designs import Design, Space, Workload, sample, sweep
 from designs.results import provenance, read_results_bytes, results_bytes
-from designs.sweeps.batches import Batch, Finished, SweepInputs, batch_seconds
+from designs.sweeps.batches import Batch, SweepInputs, batch_seconds
 from designs.sweeps.dask_workers import Cluster
 from designs.sweeps.folder import SweepFolder, read_parts
 from designs.sweeps.sampling import Sample
@@ -192,7 +192,7 @@ def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Pa
     return Costs(
         point_seconds=point_seconds,
         points_per_batch=points_per_batch,
-        task_seconds=_task_seconds(as_long),
+        task_seconds=task_seconds(as_long),
         keeping_seconds=_keeping_seconds(part, folder) / points_per_batch,
         sent_bytes=sum(len(pickle.dumps((each.batch, inputs))) for each in finished) / points,
         received_bytes=len(part) / points_per_batch,
@@ -209,7 +209,7 @@ def _keeping_seconds(part: bytes, folder: Path, parts: int = 20) -> float:
         return (time.perf_counter() - begin) / parts
 
 
-def _task_seconds(finished: Finished) -> float:
+def task_seconds(finished: Any) -> float:
     """Return Dask's seconds per task without work, on two workers: the median of three rounds."""
     distributed: Any = importlib.import_module("distributed")
     rounds = []
@@ -226,7 +226,7 @@ def _task_seconds(finished: Finished) -> float:
     return statistics.median(rounds)
 
 
-def _give_back(finished: Finished, number: int) -> Finished:
+def _give_back(finished: Any, number: int) -> Any:
     return finished
 
 
