@@ -21,7 +21,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -88,15 +88,18 @@ class StatedSpace:
         Options of each layer, as `Space` takes them.
     most_loss : float
         Bound on the loss of accuracy.
+    hardware : mapping
+        Parameters of the arrays, likewise.
     """
 
     compression: Mapping[str, Any]
     most_loss: float
+    hardware: Mapping[str, Any] = field(default_factory=lambda: ARRAYS)
 
     @property
     def space(self) -> Space:
         """Arrays and compressions."""
-        return Space(dict(ARRAYS), dict(self.compression))
+        return Space(dict(self.hardware), dict(self.compression))
 
     @property
     def search(self) -> Search:
@@ -122,7 +125,7 @@ STATED: Mapping[str, StatedSpace] = MappingProxyType(
         ),
     }
 )
-"""Stated spaces by network; in that of ResNet-20, five layers are free."""
+"""Stated spaces by network; in that of ResNet-20, five layers are free, and the others are the same everywhere."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,21 +293,25 @@ def design_search(
     return rows
 
 
-def compression_search(problem: CodesignProblem, true_costs: Floats64) -> Row:
-    """Run the search that tries a compression with all arrays, from an empty folder.
+def compression_search(
+    problem: CodesignProblem, true_costs: Floats64, trials: Sequence[int] = COMPRESSIONS
+) -> list[Row]:
+    """Run the search that tries a compression with all arrays, and resume it with more and more trials.
 
-    Returns
-    -------
-    dict
-        Values of SEARCH_QUALITY_COLUMNS["searches"] without network and seed.
+    The arguments and the rows are as in `design_search`. The processor time includes that of resuming.
     """
+    rows, processor_s = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
-        began = time.process_time()
-        tried = run_study(problem, Path(folder))
-        processor_s = time.process_time() - began
-    costs = Front.of(tried, problem.search.objectives).costs
-    designs = sum(trial.tried for trial in tried)
-    return _row(COMPRESSION_SEARCH, problem, costs, true_costs) | _effort(len(tried), designs, processor_s)
+        for number in trials:
+            longer = CodesignProblem(problem.analysis, problem.space, replace(problem.search, trials=number))
+            assert longer.options  # made before the search is timed
+            began = time.process_time()
+            tried = run_study(longer, Path(folder))
+            processor_s += time.process_time() - began
+            costs = Front.of(tried, problem.search.objectives).costs
+            row = _row(COMPRESSION_SEARCH, problem, costs, true_costs)
+            rows.append(row | _effort(number, sum(trial.tried for trial in tried), processor_s))
+    return rows
 
 
 def _row(name: str, problem: CodesignProblem, costs: Floats64, true_costs: Floats64) -> Row:
@@ -398,7 +405,7 @@ class _Case:
         for member in order.tolist():
             choices = problem.compressions.choices(truth.rows[member])
             block = next(problem.enumeration.grid.blocks(truth.places[member : member + 1]))
-            array = {name: values[0].item() for name, values in block.columns.items() if name in ARRAYS}
+            array = {name: values[0].item() for name, values in block.columns.items() if name in problem.space.hardware}
             costs = dict(zip(problem.search.objectives, truth.costs[member].tolist(), strict=True))
             rows.append({"choices": json.dumps(plain_choices(choices)), "array": json.dumps(array)} | costs)
         return rows
@@ -417,16 +424,17 @@ class _Case:
         }
 
     def _searched(self, name: str, seed: int, trials: Sequence[int], true_costs: Floats64) -> list[Row]:
+        problem = self._fresh(seed)
         if name == COMPRESSION_SEARCH:
-            rows = [compression_search(self._fresh(seed, number), true_costs) for number in trials]
+            rows = compression_search(problem, true_costs, trials)
         else:
-            rows = design_search(name, self._fresh(seed, trials[-1]), true_costs, trials)
+            rows = design_search(name, problem, true_costs, trials)
         return [{"seed": seed} | row for row in rows]
 
-    def _fresh(self, seed: int, trials: int) -> CodesignProblem:
+    def _fresh(self, seed: int) -> CodesignProblem:
         """Return the problem as a search finds it: the network is analysed, and no layer is counted."""
         problem = self._problem
         analysis = replace(problem.analysis, array_cost=problem.analysis.array_cost.without_counts())
-        fresh = CodesignProblem(analysis, problem.space, replace(problem.search, seed=seed, trials=trials))
+        fresh = CodesignProblem(analysis, problem.space, replace(problem.search, seed=seed))
         assert fresh.options  # made before the search is timed
         return fresh
