@@ -84,7 +84,9 @@ def _write(table: pa.Table, origin: Mapping[str, Any], where: Any) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), where, compression="zstd", write_page_checksum=True)
 
 
-def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tuple[pa.Table, dict[str, Any]]:
+def read_results(
+    path: str | os.PathLike[str], columns: Sequence[Column], empty: bool = False
+) -> tuple[pa.Table, dict[str, Any]]:
     """Read a result file.
 
     Parameters
@@ -93,6 +95,8 @@ def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tup
         The Parquet file.
     columns : sequence of Column
         Columns that the file must have; it may have more.
+    empty : bool
+        True if the file may have no rows.
 
     Returns
     -------
@@ -120,7 +124,7 @@ def read_results(path: str | os.PathLike[str], columns: Sequence[Column]) -> tup
         origin = json.loads((table.schema.metadata or {}).get(_PROVENANCE, b""))
     except ValueError:
         origin = None
-    if wrong or not table.num_rows or not isinstance(origin, dict):
+    if wrong or not (table.num_rows or empty) or not isinstance(origin, dict):
         reason = f"{', '.join(wrong)} missing or of another type" if wrong else "no rows, or no origin"
         raise InputError(f"{path}: is no result of this kind: {reason}; make it again with python -m designs")
     return table, origin

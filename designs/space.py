@@ -238,6 +238,9 @@ class Space:
             for option, given in options.items():
                 _parameter(f"{name}.{option}" if name else option, option, given, _check_compression)
 
+    def __reduce__(self) -> tuple[type[Space], tuple[Any, ...]]:
+        return Space, (dict(self.hardware), dict(self.compression), self.constraints)  # read-only views have no copies
+
     def hardware_parameters(self) -> dict[str, Parameter]:
         """Return all hardware parameters by name, varied or not, in the order of HARDWARE."""
         defaults = Design(ArrayConfig()).hardware

@@ -14,7 +14,7 @@ from traces.torch_modules import unwrapped
 #: Runs a module on a few inputs and returns its outputs by name.
 RunFew = Callable[[torch.nn.Module], Mapping[str, torch.Tensor]]
 
-_MAP_BYTES = 2**22  # of the largest feature map of a batch; larger ones leave the caches
+_MAP_BYTES = 6 * 2**20  # of the largest feature map of a batch; larger ones leave the caches
 _FEWEST = 8  # inputs of a batch
 _CLOSE = 1e-5  # largest relative difference of outputs that is due to rounding
 _NORMALISATIONS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
@@ -47,7 +47,7 @@ def freeze(module: torch.nn.Module, run_few: RunFew, few: int, batch: int) -> tu
         The copy; the module itself if there is nothing to change, it is in training mode, normalises by the statistics
         of a batch, has hooks or a wrapper, or if the copy fails or computes something else.
     batch : int
-        For a copy, as many inputs as keep the largest output of a submodule within 4 MiB, but at least 8.
+        For a copy, as many inputs as keep the largest output of a submodule within 6 MiB, but at least 8.
     """
     if not _may_be_copied(module):
         return module, batch

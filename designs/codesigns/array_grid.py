@@ -19,6 +19,8 @@ from designs.space import Parameter, Space
 from traces import InputError
 from traces.arrays import Booleans, Integers64, Numbers
 
+LOADING = ("passes", "streamed")
+"""Memory modes of arrays that load weights or spill feature maps."""
 RANGE_VALUES = 16
 """Values that stand for a continuous range: evenly spaced ones, both ends among them; by ratio if it is logarithmic."""
 _AXES = tuple(name for name in HARDWARE if name != "weight_bits")

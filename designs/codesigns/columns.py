@@ -81,15 +81,16 @@ TRIAL_COLUMNS = [
     ),
     Column("hypervolume", pa.float64(), "1", "share of the box around the predicted front that is dominated so far"),
 ]
+FIGURE_COLUMNS = [
+    Column(name, pa.float64(), unit, f"predicted: {what}", name in LOSSES)
+    for name, (unit, what) in _FIGURE_UNITS.items()
+]
 DESIGN_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial, which is one compression"),
     Column("digest", pa.string(), "", "hash of design and choices"),
     *HARDWARE_COLUMNS,
     Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
-    *(
-        Column(name, pa.float64(), unit, f"predicted: {what}", name in LOSSES)
-        for name, (unit, what) in _FIGURE_UNITS.items()
-    ),
+    *FIGURE_COLUMNS,
     *(
         Column(f"corrected_{name}", pa.float64(), unit, f"corrected by what was measured of others: {what}", True)
         for name, (unit, what) in _FIGURE_UNITS.items()

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from compress.planning.plan import Choice
-from designs.codesigns.array_grid import ArrayBlock, ArrayGrid, hardware_rows
+from designs.codesigns.array_grid import LOADING, ArrayBlock, ArrayGrid, hardware_rows
+from designs.codesigns.array_problem import ArrayProblem
 from designs.codesigns.design_table import DesignTable
 from designs.codesigns.layer_counts import CountsGrid, LayerCounts
 from designs.codesigns.point import CodesignPoint
@@ -34,12 +35,9 @@ from traces import InputError
 from traces.arrays import Booleans, Floats64, Integers64, Numbers
 from traces.pareto import non_dominated
 
-if TYPE_CHECKING:
-    from designs.codesigns.problem import CodesignProblem
-
-_LOADING = ("passes", "streamed")
 _MOST_STAGES = 64  # of pipeline and broadcast (`ArrayConfig`)
-_Costing = Callable[[ArrayBlock, Mapping[str, Choice], int], tuple[DesignTable, Floats64, Integers64]]
+_Excesses = Mapping[str, Floats64]  # relative violation of each bound by each array, by name
+_Costing = Callable[[ArrayBlock, Mapping[str, Choice], int], tuple[DesignTable, _Excesses, Integers64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +99,7 @@ class Enumeration:
 
     Parameters
     ----------
-    problem : CodesignProblem
+    problem : ArrayProblem
         The problem.
 
     Raises
@@ -110,11 +108,10 @@ class Enumeration:
         If the space has too many arrays.
     """
 
-    def __init__(self, problem: CodesignProblem) -> None:
+    def __init__(self, problem: ArrayProblem) -> None:
         self.problem = problem
         self.grid = ArrayGrid(problem.space)
-        self._cost = problem.analysis.array_cost
-        calls = self._cost.calls
+        calls = problem.calls
         before = [None, *(call.product for call in calls[:-1])]
         self._layers = tuple(dict.fromkeys(call.layer for call in calls))
         moved = [call.vectors * call.groups for call in calls]
@@ -128,6 +125,11 @@ class Enumeration:
         )
         self._kept: dict[tuple[str, Choice, Precision], LayerCounts] = {}
         self._wanted: dict[int, set[int]] = {}  # packings of arrays with broadcasts of several cycles, by the cycles
+
+    @property
+    def long_broadcasts(self) -> Mapping[int, Set[int]]:
+        """Places of packings in the grid, by cycles of the broadcasts of several cycles that arrays had so far."""
+        return self._wanted
 
     def __call__(self, choices: Mapping[str, Choice], places: Integers64 | None = None) -> Enumerated:
         """Return the designs of one compression that keep all bounds.
@@ -148,75 +150,65 @@ class Enumeration:
             return Enumerated(DesignTable.empty(figures), np.zeros(0, np.int64), 0, refused=reason)
         tables, kept, tried, nearest = [], [], 0, None
         for block in self.grid.blocks(places):
-            table, excess, at = self._costed(block, choices, width)
+            table, excesses, at = self._costed(block, choices, width)
             tried += len(block)
+            excess = np.max([*excesses.values()], axis=0) if excesses else np.zeros(0)
             feasible = excess <= 0
             tables.append(table.take(feasible))
             kept.append(at[feasible])
             if nearest is None or (len(excess) and excess.min() < nearest[0]):
-                nearest = self._nearest(table, excess) or nearest
+                nearest = _nearest(table, excess, excesses) or nearest
         designs = DesignTable.joined(tables) if tables else DesignTable.empty(figures)
         refused = "" if nearest is not None else "no array of the space can be built, or runs the network"
         point = None
         if not len(designs) and nearest is not None:
-            point = self._named(nearest[1], choices)
+            point = nearest[1].point(0, choices, nearest[2])
         return Enumerated(designs, np.concatenate(kept or [np.zeros(0, np.int64)]), tried, point, refused)
-
-    def _named(self, table: DesignTable, choices: Mapping[str, Choice]) -> CodesignPoint:
-        """Return the only design of a table, with its violations by name."""
-        design = table.design(0)
-        figures = {name: float(values[0]) for name, values in table.figures.items()}
-        costs = self.problem.analysis.array_cost.figures(self.problem.analysis.layers(choices), design, False)
-        excesses = self.problem.excesses(figures, bool(costs.lacking), design.array)
-        return table.point(0, choices, {name: float(excess) for name, excess in excesses.items()})
-
-    def _nearest(self, table: DesignTable, excess: Floats64) -> tuple[float, DesignTable] | None:
-        finite = np.isfinite(excess)
-        if not finite.any():
-            return None
-        place = int(np.where(finite, excess, np.inf).argmin())
-        return float(excess[place]), table.take(np.array([place]))
 
     def _costed(
         self, block: ArrayBlock, choices: Mapping[str, Choice], width: int
-    ) -> tuple[DesignTable, Floats64, Integers64]:
-        """Return designs of a block, the largest violation of a bound by each, and the place of each in the grid."""
+    ) -> tuple[DesignTable, _Excesses, Integers64]:
+        """Return designs of a block, the violation of each bound by each, and the place of each in the grid."""
         holds = block.columns["line_bits"] >= width + block.columns["index_bits"]
-        loading = np.isin(block.columns["memory_mode"], _LOADING)
+        loading = np.isin(block.columns["memory_mode"], LOADING)
         groups: list[tuple[Booleans, _Costing]] = [(holds & loading, self._one_by_one)]
         for precision in self.grid.values["precision"]:
             of_group = holds & ~loading & (block.columns["precision"] == precision)
             groups.append((of_group, functools.partial(self._in_closed_form, precision=precision)))
         parts = [costed(block.take(rows), choices, width) for rows, costed in groups if rows.any()]
+        parts = [part for part in parts if len(part[2])]
         if not parts:
-            return DesignTable.empty(self.problem.figure_names), np.zeros(0), np.zeros(0, np.int64)
+            return DesignTable.empty(self.problem.figure_names), {}, np.zeros(0, np.int64)
         tables, excesses, places = zip(*parts, strict=True)
-        return DesignTable.joined(tables), np.concatenate(excesses), np.concatenate(places)
+        joined = {name: np.concatenate([each[name] for each in excesses]) for name in excesses[0]}
+        return DesignTable.joined(tables), joined, np.concatenate(places)
 
     def _one_by_one(
         self, block: ArrayBlock, choices: Mapping[str, Choice], width: int
-    ) -> tuple[DesignTable, Floats64, Integers64]:
+    ) -> tuple[DesignTable, _Excesses, Integers64]:
         problem, points, places = self.problem, [], []
         for place, values in zip(
             block.places, hardware_rows(block.columns | {"weight_bits": width}, np.arange(len(block))), strict=True
         ):
             try:
-                points.append(problem.predict(problem.design_of(values), choices))
+                points.append(problem.loading_point(values, choices))
                 places.append(place)
             except InputError:  # there is no such array, or it does not run the network
                 continue
         table = DesignTable.of(points) if points else DesignTable.empty(problem.figure_names)
-        return table, np.array([max(point.excesses.values()) for point in points]), np.array(places, dtype=np.int64)
+        names = points[0].excesses if points else ()
+        excesses = {name: np.array([point.excesses[name] for point in points]) for name in names}
+        return table, excesses, np.array(places, dtype=np.int64)
 
     def _in_closed_form(
         self, block: ArrayBlock, choices: Mapping[str, Choice], width: int, precision: Precision
-    ) -> tuple[DesignTable, Floats64, Integers64]:
+    ) -> tuple[DesignTable, _Excesses, Integers64]:
         problem = self.problem
         fields = {name: block.columns[name] for name in ARRAY_FIELDS if name in block.columns}
         arrays = ArrayTable(**fields | {"weight_bits": width, "precision": precision})
         counts = [self._counts(name, choices[name], precision) for name in self._layers]
         image = _whole_image(counts, block.packings, self._lines(arrays))
-        activations = -(-self._cost.live_words // arrays.num_pes)
+        activations = -(-problem.live_words // arrays.num_pes)
         if problem.search.fit_srams:
             arrays = arrays.replace(**fitted_srams(arrays, image.lines, image.entries, image.pointers, activations))
         if problem.search.fit_srams or not problem.space.states_stages:
@@ -233,7 +225,7 @@ class Enumeration:
         hardware = {name: arrays.filled(getattr(arrays, name)) for name in ARRAY_FIELDS}
         table = DesignTable(hardware | {"row_assignment": block.columns["row_assignment"]}, figures)
         excesses = problem.excesses(figures, lacking, arrays)
-        return table, np.max(np.broadcast_arrays(*excesses.values()), axis=0), block.places
+        return table, {name: excess + np.zeros(len(arrays)) for name, excess in excesses.items()}, block.places
 
     def _lines(self, arrays: ArrayTable) -> Integers64:
         """Return the place of the entries of a line of each array among those of the grid."""
@@ -261,14 +253,14 @@ class Enumeration:
             0,
             transfers=Transfers(0, 0, self._reads, self._writes),
         )
-        compressed = self.problem.analysis.predict(choices, precision)
+        loss, file_bytes = self.problem.compressed(choices, precision)
         same = np.ones(len(arrays))
         return {
-            self.problem.loss_figure: compressed.loss * same,
+            self.problem.loss_figure: loss * same,
             "latency_us": cycles / arrays.clock_mhz,
             "energy_nj": sum(energies.values()) / 1e3,
             "area_mm2": area_mm2(arrays),
-            "file_bytes": compressed.file_bytes * same,
+            "file_bytes": file_bytes * same,
         }
 
     def _cycles(self, counts: Sequence[LayerCounts], arrays: ArrayTable, packings: Integers64, width: int) -> Floats64:
@@ -366,8 +358,18 @@ class Enumeration:
         broadcasts: tuple[int, ...],
     ) -> LayerCounts:
         queues, lines = self.grid.values["queue_slots"], self.grid.entries_per_line
-        chosen = self.problem.analysis.layers({name: choice})[name]
-        return self._cost.layer_counts(name, chosen, CountsGrid(packings, queues, broadcasts, lines, precision))
+        return self.problem.layer_counts(name, choice, CountsGrid(packings, queues, broadcasts, lines, precision))
+
+
+def _nearest(
+    table: DesignTable, excess: Floats64, excesses: _Excesses
+) -> tuple[float, DesignTable, dict[str, float]] | None:
+    """Return the design with the smallest of its largest violations, with that and all by name; None without any."""
+    finite = np.isfinite(excess)
+    if not finite.any():
+        return None
+    place = int(np.where(finite, excess, np.inf).argmin())
+    return float(excess[place]), table.take(np.array([place])), {n: float(each[place]) for n, each in excesses.items()}
 
 
 def _sum(of_layers: Iterable[Numbers]) -> Numbers:

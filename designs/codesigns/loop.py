@@ -3,6 +3,8 @@
 The front is the set of Pareto-optimal designs; a member is one of them. Files in the folder of a study:
 
     study.journal      the study in Optuna's storage, unless it is in a database; optuna-dashboard opens it
+    exhaustive/        ranges of compressions that an exhaustive search has finished
+    exhaustive.parquet the true front of an exhaustive search, predicted
     trials.parquet     every trial, which is one compression with all arrays, and the hypervolume so far
     designs.parquet    the predicted front, corrected by what was measured
     front/*.dc, .json  containers and measurements of the verified members of the front
@@ -32,6 +34,7 @@ from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import DESIGNS_FILE, FRONT_FILE, TRIALS_FILE
 from designs.codesigns.compression_search import Compression, CompressionSearch, Given, compression_key
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
+from designs.codesigns.exhaustive import EXHAUSTIVE_FILE, PARTS_FOLDER, exhaustive_front
 from designs.codesigns.layer_costs import LAYERS_FILE
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.progress import StudyProgress
@@ -58,6 +61,7 @@ from designs.hypervolume import LOGARITHMIC, scaled
 from designs.results import provenance, write_results
 from designs.results_folder import check_origin, unwritable
 from designs.space import Space
+from designs.sweeps.workers import Workers
 from traces import InputError
 
 ANALYSIS_FOLDER = "analysis"
@@ -74,6 +78,7 @@ def codesign(
     fresh: bool = False,
     kept_analysis: str | os.PathLike[str] | None = None,
     uncertain: int = 0,
+    workers: int | Workers = 1,
 ) -> pa.Table:
     """Search compression and array together, and verify the front.
 
@@ -103,6 +108,9 @@ def codesign(
     uncertain : int
         Draws of the constants of the cost model, each by its sigma (`sim.cost.constants`), for the columns front_share
         and same_as; 0 for none. A finished study gets them from its verified designs, without another search.
+    workers : int or Workers
+        Processes on this machine, or a `designs.sweeps.dask_workers.Cluster`, with which an exhaustive search
+        enumerates.
 
     Returns
     -------
@@ -129,9 +137,15 @@ def codesign(
         write_trials(folder, problem, finished_trials(folder, storage, name))
         raise
     with _one_at_a_time(folder):
-        found = quality(problem, trials)
+        found, best = quality(problem, trials), trials
         write_trials(folder, problem, trials, found)
-        return verified_front(problem, folder, trials, fine_tune, uncertain, found)
+        if search.exhaustive:
+            whole = exhaustive_front(problem, folder, workers)
+            objectives = problem.search.objectives
+            best = whole.trials or trials
+            if whole.trials and found:
+                found = found | {"regret": whole.regret(objectives, Front.of(trials, objectives).costs)}
+        return verified_front(problem, folder, best, fine_tune, uncertain, found)
 
 
 def analysed(
@@ -156,9 +170,10 @@ def remove_study(folder: Path, storage: str | None, name: str) -> None:
     """Remove a study and its results; raise InputError if the storage cannot be opened."""
     with contextlib.suppress(KeyError):
         optuna.delete_study(study_name=name, storage=open_storage(folder, storage))
-    for result in (DESIGNS_FILE, FRONT_FILE, LAYERS_FILE, TRIALS_FILE):
+    for result in (DESIGNS_FILE, EXHAUSTIVE_FILE, FRONT_FILE, LAYERS_FILE, TRIALS_FILE):
         (folder / result).unlink(missing_ok=True)
-    shutil.rmtree(folder / "front", ignore_errors=True)
+    for parts in ("front", PARTS_FOLDER):
+        shutil.rmtree(folder / parts, ignore_errors=True)
 
 
 def run_study(

@@ -19,17 +19,17 @@ from compress.planning.plan import Choice
 from designs.codesigns.arithmetic import CALIBRATION_INPUTS, fixed_precisions
 from designs.codesigns.array_cost import ArrayFigures
 from designs.codesigns.array_grid import listed
+from designs.codesigns.array_problem import ArrayProblem
 from designs.codesigns.compressions import MEASURED_INPUTS, CompressionAnalysis, LayerOptions
 from designs.codesigns.enumeration import Enumeration
+from designs.codesigns.layer_counts import CountsGrid, LayerCounts
 from designs.codesigns.point import CodesignPoint, design_digest
 from designs.codesigns.proposals import CompressionSpace
-from designs.codesigns.search import FIGURES, LOSSES, Figure, Search, figure_of
+from designs.codesigns.search import Search, figure_of
 from designs.design import HARDWARE, Design
 from designs.hypervolume import LOGARITHMIC
 from designs.space import DERIVED, Space
-from sim import ArrayConfig
-from sim.array_table import ArrayTable
-from sim.cost.timing import timing
+from sim.config import Precision
 from traces import InputError
 from traces.arrays import Floats64
 
@@ -37,7 +37,7 @@ _SRAMS = ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_b
 _CHANGES = 512  # of which the largest within the bound on the loss is found
 
 
-class CodesignProblem:
+class CodesignProblem(ArrayProblem):
     """Problem of one co-design: choices for each layer, arrays, bounds, and predicted figures of each design.
 
     Without compression in the space, the choices for a layer are those that the planner analysed; with it, those of the
@@ -75,7 +75,9 @@ class CodesignProblem:
         for precision in fixed_precisions(space):
             analysis.check_precision(precision)
         self.analysis, self.space = analysis, space
-        self.search = search.of_loss(figure_of(analysis.loss), analysis.loss.description)
+        self.loss_figure = figure_of(analysis.loss)
+        self.search = search.of_loss(self.loss_figure, analysis.loss.description)
+        self.calls, self.live_words = analysis.array_cost.calls, analysis.array_cost.live_words
         bound = self.search.most_loss
         if bound is not None:
             planner = analysis.planner
@@ -154,16 +156,6 @@ class CodesignProblem:
         """All arrays of the space, for any compression; raises InputError if they are too many."""
         return Enumeration(self)
 
-    @property
-    def loss_figure(self) -> Figure:
-        """Figure that is the loss."""
-        return figure_of(self.analysis.loss)
-
-    @property
-    def figure_names(self) -> tuple[Figure, ...]:
-        """Names of the figures of a design."""
-        return tuple(name for name in FIGURES if name not in LOSSES or name == self.loss_figure)
-
     def design_of(self, values: Mapping[str, Any]) -> Design:
         """Return the array of these hardware parameters; raise InputError if it is not in the space or cannot be."""
         fit = self.search.fit_srams
@@ -196,21 +188,18 @@ class CodesignProblem:
         excesses = self.excesses(figures, bool(costs.lacking), costs.design.array)
         return CodesignPoint(costs.design, choices, figures, excesses)
 
-    def excesses(self, figures: Mapping[str, Any], lacking: Any, array: ArrayConfig | ArrayTable) -> dict[str, Any]:
-        """Return the relative violation of each bound and constraint; <= 0 if it is kept.
+    def loading_point(self, values: Mapping[str, Any], choices: Mapping[str, Choice]) -> CodesignPoint:
+        """Return the design of an array that loads weights; raise InputError if it cannot be or run the network."""
+        return self.predict(self.design_of(values), choices)
 
-        Figures, `lacking` (the network does not fit whole) and `array` are those of one design, or columns of many.
-        """
-        excesses = {name: figures[name] / bound - 1 for name, bound in self.search.bounds.items()}
-        excesses["clock_mhz"] = array.clock_mhz / timing(array).highest_clock_mhz - 1
-        constraints = self.space.constraints
-        if constraints.max_area_mm2 is not None:
-            excesses["max_area_mm2"] = figures["area_mm2"] / constraints.max_area_mm2 - 1
-        if constraints.must_fit:
-            excesses["must_fit"] = lacking * 1.0
-        if constraints.whole_lines:
-            excesses["whole_lines"] = (array.line_bits % array.entry_bits > 0) * 1.0
-        return excesses
+    def compressed(self, choices: Mapping[str, Choice], precision: Precision) -> tuple[float, float]:
+        """Return the predicted loss of a compression in the arithmetic of a precision, and the bytes of its file."""
+        predicted = self.analysis.predict(choices, precision)
+        return predicted.loss, predicted.file_bytes
+
+    def layer_counts(self, name: str, choice: Choice, grid: CountsGrid) -> LayerCounts:
+        """Return the counts of a layer, compressed by a choice, on the arrays of a grid."""
+        return self.analysis.array_cost.layer_counts(name, self.analysis.layers({name: choice})[name], grid)
 
     def origin(self) -> dict[str, Any]:
         """Return the origin of the study as plain values, without the settings that may change from run to run."""

@@ -368,6 +368,33 @@ class CompressionSpace:
             narrower = width
         return blocks
 
+    @cached_property
+    def enumerated(self) -> tuple[Integers64, ...]:
+        """Places of each layer's candidates that some of `compressions` has, in order."""
+        of_layers = zip(*(block.places for block in self._blocks), strict=True)
+        return tuple(np.unique(np.concatenate(places)) for places in of_layers)
+
+    def ladders(self, steps: int) -> Rows:
+        """Return compressions of each width, from the most entries in every layer to the fewest, each once.
+
+        Parameters
+        ----------
+        steps : int
+            Most compressions of each width and first layer that needs it.
+
+        Returns
+        -------
+        int16 [compressions, layers]
+            The compressions. Some may exceed the largest change.
+        """
+        entries, rows = self.costs["entries"], []
+        for block in self._blocks:
+            by_entries = [at[np.argsort(-entries[layer, at], kind="stable")] for layer, at in enumerate(block.places)]
+            shares = np.linspace(0, 1, steps)
+            ranks = [np.round(shares * (len(at) - 1)).astype(np.int64) for at in by_entries]
+            rows.append(np.stack([at[rank] for at, rank in zip(by_entries, ranks, strict=True)], axis=1))
+        return _distinct(np.concatenate(rows).astype(np.int16))
+
     @property
     def num_compressions(self) -> int:
         """Exact number of the compressions that `compressions` counts."""

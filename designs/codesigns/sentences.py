@@ -27,8 +27,7 @@ def quality_sentences(settings: Mapping[str, Any]) -> list[str]:
     regret = quality.get("regret")
     first = _regret(regret) if regret else _estimate(quality)
     unsettled = quality.get("unsettled")
-    second = "" if unsettled is None else f"{_share(unsettled)} of the front's hypervolume hangs on unmeasured designs."
-    return [sentence for sentence in (first, second) if sentence]
+    return [sentence for sentence in (first, _certainty(unsettled)) if sentence]
 
 
 def _regret(regret: Mapping[str, Any]) -> str:
@@ -51,6 +50,15 @@ def _estimate(quality: Mapping[str, Any]) -> str:
         )
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _certainty(unsettled: float | None) -> str:
+    if unsettled is None:
+        return ""
+    return (
+        f"{_share(unsettled)} of the hypervolume of the front depends on where in their intervals the costs of "
+        f"unmeasured designs lie."
+    ).capitalize()
 
 
 def _share(value: float) -> str:

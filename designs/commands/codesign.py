@@ -48,6 +48,8 @@ def codesign(
     fresh: bool = False,
     analysis: Path | None = None,
     uncertain: _Draws = 0,
+    workers: int = 1,
+    cluster: str | None = None,
 ) -> None:
     """Search a network's compression together with its array, and verify the front. PyTorch needed.
 
@@ -84,6 +86,8 @@ def codesign(
             in the folder of the results
         uncertain: draw the constants of energy, area and clock this many times, and state how often each verified
             design is on the front, and which designs cannot be told apart; 200 draws if no number follows
+        workers: processes on this machine, or of a local cluster, that an exhaustive search enumerates with
+        cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
     """
     from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE
     from designs.codesigns.loop import ANALYSIS_FOLDER, analysed
@@ -94,9 +98,11 @@ def codesign(
     from designs.commands.networks import InputFiles, open_network
     from designs.screens.codesign import print_network, print_quality, print_verified
     from designs.space import Space
+    from designs.sweeps.dask_workers import Cluster
 
     begin = time.perf_counter()
     check_draws(uncertain)
+    crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
     arrays = Space.load(space)
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
     trained = open_network(network, data_folder(data), weights, files, leave)
@@ -107,7 +113,7 @@ def codesign(
     print_network({"network": network_origin(network_analysis)})
     with if_interrupted(f"finished trials are kept in {out}; the same command continues the search"):
         table = search_together(
-            network_analysis, arrays, search, out, storage, name, tuning, fresh, uncertain=uncertain
+            network_analysis, arrays, search, out, storage, name, tuning, fresh, uncertain=uncertain, workers=crew
         )
     loss = network_analysis.loss
     objectives = search.of_loss(figure_of(loss), loss.description).objectives

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +17,7 @@ import pyarrow as pa
 from designs.design import Design, Packing
 from designs.results import results_bytes
 from designs.sweeps.evaluation import Evaluation
+from designs.sweeps.packings import remove_packed
 from designs.sweeps.totals import DesignPoint, best_point
 from designs.sweeps.workload import Workload
 from traces import InputError
@@ -49,6 +51,20 @@ class Batch:
         """Numbers and designs by packing."""
         points = zip(self.numbers, self.designs, strict=True)
         return [(key, list(group)) for key, group in itertools.groupby(points, key=lambda point: point[1].packing)]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def single(self) -> list[Batch]:
+        """Return batches of one point each."""
+        return [
+            Batch((number,), (design,), share=True) for number, design in zip(self.numbers, self.designs, strict=True)
+        ]
+
+    @property
+    def item(self) -> str:
+        """Name of the first point, with its design."""
+        return f"point {self.numbers[0]} ({self.designs[0]})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +113,42 @@ class SweepInputs:
     must_fit: bool
     origin: Mapping[str, Any]
 
+    @property
+    def in_memory(self) -> bool:
+        """True if the workload itself is here."""
+        return isinstance(self.workload, Workload)
+
+    def run(self, batch: Batch) -> Finished:
+        """Simulate a batch; the process keeps the shared data for the next batch."""
+        begin = time.perf_counter()
+        evaluation = _evaluation(self.workload, self.packed, self.must_fit)
+        preparing = time.perf_counter() - begin
+        tables = []
+        for packing, points in batch.by_packing:
+            before = time.perf_counter()
+            evaluation.prepare(packing, batch.share)
+            preparing += time.perf_counter() - before
+            tables.append(evaluation.table([number for number, _ in points], [design for _, design in points]))
+        table = pa.concat_tables(tables)
+        part = results_bytes(table, self.origin)
+        best = best_point(table)
+        return Finished(batch, part, best, time.perf_counter() - begin - preparing, preparing)
+
+    def forget(self) -> None:
+        """Free the shared data that `run` keeps."""
+        _evaluation.cache_clear()
+
+    def accessible(self, ask: Callable[..., Sequence[Any]]) -> SweepInputs:
+        """Return inputs for all workers of a cluster: the folder if each can read it, otherwise the arrays."""
+        if isinstance(self.workload, Workload):
+            return self
+        folder = self.workload.resolve()
+        digest = Workload.digest_in(folder)
+        if all(each == digest for each in ask(Workload.digest_in, str(folder))):
+            packed = None if self.packed is None else self.packed.resolve()
+            return dataclasses.replace(self, workload=folder, packed=packed)
+        return dataclasses.replace(self, workload=Workload.open(folder), packed=None)
+
 
 def batch_seconds(workers: int) -> float:
     """Return the run time to aim at for a batch, given the number of workers."""
@@ -117,10 +169,14 @@ class Batches:
         Numbers of the designs that are finished.
     workers : int
         Number of workers.
+    packed : Path, optional
+        Folder of the shared packed matrices; those that no further point needs are removed.
     """
 
-    def __init__(self, designs: Sequence[Design], done: frozenset[int], workers: int) -> None:
-        self._designs = designs
+    def __init__(
+        self, designs: Sequence[Design], done: frozenset[int], workers: int, packed: Path | None = None
+    ) -> None:
+        self._designs, self._packed = designs, packed
         self._workers = workers
         self._seconds = batch_seconds(workers)
         by_packing: dict[Packing, deque[int]] = defaultdict(deque)
@@ -178,31 +234,9 @@ class Batches:
             self._unfinished[packing] -= len(group)
             if not self._unfinished[packing]:
                 completed.append(packing)
+                if self._packed is not None:
+                    remove_packed(self._packed, packing)
         return completed
-
-
-def single_points(batch: Batch) -> list[Batch]:
-    """Split a batch into batches of one point."""
-    return [
-        Batch((number,), (design,), share=True) for number, design in zip(batch.numbers, batch.designs, strict=True)
-    ]
-
-
-def run_batch(batch: Batch, inputs: SweepInputs) -> Finished:
-    """Simulate a batch; the process keeps the shared data for the next batch."""
-    begin = time.perf_counter()
-    evaluation = _evaluation(inputs.workload, inputs.packed, inputs.must_fit)
-    preparing = time.perf_counter() - begin
-    tables = []
-    for packing, points in batch.by_packing:
-        before = time.perf_counter()
-        evaluation.prepare(packing, batch.share)
-        preparing += time.perf_counter() - before
-        tables.append(evaluation.table([number for number, _ in points], [design for _, design in points]))
-    table = pa.concat_tables(tables)
-    part = results_bytes(table, inputs.origin)
-    best = best_point(table)
-    return Finished(batch, part, best, time.perf_counter() - begin - preparing, preparing)
 
 
 @lru_cache(maxsize=1)
@@ -213,8 +247,3 @@ def _evaluation(workload: Path | Workload, packed: Path | None, must_fit: bool) 
         except InputError as error:
             raise InputError(f"a worker has no access to the sweep's arrays: {error}") from error
     return Evaluation(workload, must_fit, packed)
-
-
-def forget() -> None:
-    """Free the shared data that `run_batch` keeps."""
-    _evaluation.cache_clear()

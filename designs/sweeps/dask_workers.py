@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from designs.sweeps.batches import Batch, Finished, SweepInputs, run_batch
-from designs.sweeps.workers import Crew
-from designs.sweeps.workload import Workload
+from designs.sweeps.workers import Crew, Work, WorkInputs
 from traces import InputError
+
+_Work = TypeVar("_Work", bound=Work)
+_Result = TypeVar("_Result")
 
 _BATCHES_PER_WORKER = 2  # one runs while the other one waits, so that no worker is idle
 _PATIENCE_SECONDS = 60  # to find a scheduler, and then its first worker
@@ -36,7 +35,7 @@ class Cluster:
     Attributes
     ----------
     address : str, optional
-        Address of the scheduler, such as tcp://HOST:8786. None: a LocalCluster is started for the sweep.
+        Address of the scheduler, such as tcp://HOST:8786. None: a LocalCluster is started for the run.
     number : int
         Processes of the LocalCluster, 1 to 1,024.
     apart : bool
@@ -63,7 +62,7 @@ class Cluster:
             raise InputError(f"workers must be 1 to 1,024 processes; found {self.number}")
 
     @contextlib.contextmanager
-    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+    def start(self, inputs: WorkInputs[_Work, _Result]) -> Iterator[Crew[_Work, _Result]]:
         """Connect to the scheduler; raise InputError if it has no worker."""
         distributed: Any = importlib.import_module("distributed")
         with contextlib.ExitStack() as stack:
@@ -90,13 +89,13 @@ class Cluster:
             yield _DaskCrew(client, inputs)
 
 
-class _DaskCrew:
-    def __init__(self, client: Any, inputs: SweepInputs) -> None:
+class _DaskCrew(Generic[_Work, _Result]):
+    def __init__(self, client: Any, inputs: WorkInputs[_Work, _Result]) -> None:
         distributed: Any = importlib.import_module("distributed")
         self._client = client
         self._distributed = distributed
-        self._inputs = _accessible_inputs(client, inputs)
-        self._batches: dict[Any, Batch] = {}
+        self._inputs = _shared_inputs(client, inputs)
+        self._batches: dict[Any, _Work] = {}
         self._completed = distributed.as_completed()
 
     @property
@@ -107,15 +106,14 @@ class _DaskCrew:
     def capacity(self) -> int:
         return _BATCHES_PER_WORKER * self.workers
 
-    def submit(self, batch: Batch) -> None:
-        # The workload is an argument of its own: if it is a future, Dask gives the worker its one copy.
-        inputs = dataclasses.replace(self._inputs, workload=Path())
-        future = self._client.submit(_run, batch, inputs, self._inputs.workload, pure=False)
+    def submit(self, batch: _Work) -> None:
+        # if the inputs are a future, Dask gives the worker its one copy
+        future = self._client.submit(_run, batch, self._inputs, pure=False)
         self._batches[future] = batch
         self._completed.add(future)
 
-    def next(self) -> list[tuple[Batch, Finished | None]]:
-        ended: list[tuple[Batch, Finished | None]] = []
+    def next(self) -> list[tuple[_Work, _Result | None]]:
+        ended: list[tuple[_Work, _Result | None]] = []
         for future in [next(self._completed)]:
             batch = self._batches.pop(future)
             try:
@@ -124,23 +122,16 @@ class _DaskCrew:
                 ended.append((batch, None))
             except self._distributed.client.FutureCancelledError as error:
                 raise InputError(
-                    f"the scheduler has gone: {error}; finished points are kept; run the same sweep again to continue"
+                    f"the scheduler has gone: {error}; finished batches are kept; run the same again to continue"
                 ) from error
         return ended
 
 
-def _run(batch: Batch, inputs: SweepInputs, workload: Path | Workload) -> Finished:
-    return run_batch(batch, dataclasses.replace(inputs, workload=workload))
+def _run(batch: _Work, inputs: WorkInputs[_Work, _Result]) -> _Result:
+    return inputs.run(batch)
 
 
-def _accessible_inputs(client: Any, inputs: SweepInputs) -> SweepInputs:
-    """Return the inputs unchanged if every worker can read the folder; otherwise send each worker the arrays, once."""
-    assert isinstance(inputs.workload, Path)
-    folder = inputs.workload.resolve()
-    digest = Workload.digest_in(folder)
-    digests = client.run(Workload.digest_in, str(folder))
-    if all(each == digest for each in digests.values()):
-        packed = None if inputs.packed is None else inputs.packed.resolve()
-        return dataclasses.replace(inputs, workload=folder, packed=packed)
-    workload = client.scatter(Workload.open(folder), broadcast=True)
-    return dataclasses.replace(inputs, workload=workload, packed=None)
+def _shared_inputs(client: Any, inputs: WorkInputs[_Work, _Result]) -> Any:
+    """Return inputs that every worker can use; if they are large, a future of a copy that each worker has."""
+    usable = inputs.accessible(lambda function, *arguments: [*client.run(function, *arguments).values()])
+    return client.scatter(usable, broadcast=True) if usable.in_memory else usable

@@ -176,7 +176,7 @@ def _run(
     """Simulate all designs that have no rows in `before`; call `keep` with each batch before it counts as done."""
     done = frozenset(before["point"].to_pylist())
     with workers.start(inputs) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
-        batches = Batches(designs, done, crew.workers)
-        for finished in finished_batches(batches, crew, inputs.packed):
+        batches = Batches(designs, done, crew.workers, inputs.packed)
+        for finished in finished_batches(batches, crew):
             keep(finished)
             progress.add(len(finished.batch.numbers), finished.best)

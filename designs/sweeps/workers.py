@@ -1,7 +1,8 @@
-"""Workers of a sweep: this process, or other processes of this machine.
+"""Workers: this process, or other processes of this machine, that run batches of independent items.
 
-Those of a Dask scheduler are in `designs.sweeps.dask_workers`. The batch of a killed worker is run again by another
-one. If it kills two workers, its points run one at a time, with no other batch beside them, to find the one at fault.
+The items are the points of a sweep, or the compressions of a co-design. Those of a Dask scheduler are in
+`designs.sweeps.dask_workers`. The batch of a killed worker is run again by another one. If it kills two workers, its
+items run one at a time, with no other batch beside them, to find the one at fault.
 """
 
 from __future__ import annotations
@@ -10,20 +11,68 @@ import contextlib
 import multiprocessing
 import signal
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
-from typing import Protocol
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from designs.sweeps.batches import Batch, Batches, Finished, SweepInputs, forget, run_batch, single_points
-from designs.sweeps.packings import remove_packed
 from traces import InputError
 
 _MOST_DEATHS = 3
+_Work = TypeVar("_Work", bound="Work")
+_Result = TypeVar("_Result")
+_WorkIn = TypeVar("_WorkIn", bound="Work", contravariant=True)
+_WorkOut = TypeVar("_WorkOut", bound="Work", covariant=True)
+_ResultIn = TypeVar("_ResultIn", contravariant=True)
+_ResultOut = TypeVar("_ResultOut", covariant=True)
 
 
-class Crew(Protocol):
+class Work(Protocol):
+    """Batch of items that one worker runs at once; equal batches have the same items."""
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+
+    def __hash__(self) -> int: ...
+
+    def single(self) -> Sequence[Self]:
+        """Return batches of one item each."""
+
+    @property
+    def item(self) -> str:
+        """Name of the first item, in words."""
+
+
+class WorkInputs(Protocol[_WorkIn, _ResultOut]):
+    """Data that all batches share, and their run."""
+
+    @property
+    def in_memory(self) -> bool:
+        """True if the data are large and in memory; a cluster then sends them to each worker once."""
+
+    def run(self, batch: _WorkIn) -> _ResultOut:
+        """Run a batch; the process may keep data for the next one."""
+
+    def forget(self) -> None:
+        """Free what `run` keeps."""
+
+    def accessible(self, ask: Callable[..., Sequence[Any]]) -> Self:
+        """Return inputs that all workers of a cluster can use; `ask(function, *arguments)` has each worker's answer."""
+
+
+class WorkQueue(Protocol[_WorkOut, _ResultIn]):
+    """Batches to hand out; True while there are any."""
+
+    def __bool__(self) -> bool: ...
+
+    def next(self) -> _WorkOut:
+        """Return the next batch."""
+
+    def learn(self, finished: _ResultIn) -> object:
+        """Adapt further batches to the run time of this one."""
+
+
+class Crew(Protocol[_Work, _Result]):
     """Workers that have been started."""
 
     @property
@@ -34,10 +83,10 @@ class Crew(Protocol):
     def capacity(self) -> int:
         """Number of batches that they take at once."""
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: _Work) -> None:
         """Hand out a batch."""
 
-    def next(self) -> list[tuple[Batch, Finished | None]]:
+    def next(self) -> list[tuple[_Work, _Result | None]]:
         """Wait for at least one batch to end; return each with its result, None if its worker was killed.
 
         Raises the exception that a batch raised.
@@ -51,30 +100,28 @@ class Workers(Protocol):
     def apart(self) -> bool:
         """True if they are other processes than this one."""
 
-    def start(self, inputs: SweepInputs) -> contextlib.AbstractContextManager[Crew]:
+    def start(self, inputs: WorkInputs[_Work, _Result]) -> contextlib.AbstractContextManager[Crew[_Work, _Result]]:
         """Start them; the context manager stops them."""
 
 
-def finished_batches(batches: Batches, crew: Crew, packed: Path | None = None) -> Iterator[Finished]:
+def finished_batches(batches: WorkQueue[_Work, _Result], crew: Crew[_Work, _Result]) -> Iterator[_Result]:
     """Run all batches, and yield each result as it comes.
 
     Parameters
     ----------
-    batches : Batches
-        The points that are not done.
+    batches : WorkQueue
+        The items that are not done.
     crew : Crew
         The workers.
-    packed : Path, optional
-        Folder of the shared packed matrices; those that no further point needs are removed.
 
     Raises
     ------
     InputError
-        If one point kills its worker three times.
+        If one item kills its worker three times.
     """
-    again: deque[Batch] = deque()
-    alone: deque[Batch] = deque()  # single points of a batch that killed two workers
-    deaths: Counter[tuple[int, ...]] = Counter()
+    again: deque[_Work] = deque()
+    alone: deque[_Work] = deque()  # single items of a batch that killed two workers
+    deaths: Counter[_Work] = Counter()
     outstanding = 0
     while batches or again or alone or outstanding:
         while (again or batches) and outstanding < max(1, crew.capacity):
@@ -86,20 +133,18 @@ def finished_batches(batches: Batches, crew: Crew, packed: Path | None = None) -
         for batch, finished in crew.next():
             outstanding -= 1
             if finished is not None:
-                for packing in batches.learn(finished):
-                    if packed is not None:
-                        remove_packed(packed, packing)
+                batches.learn(finished)
                 yield finished
                 continue
-            deaths[batch.numbers] += 1
-            if deaths[batch.numbers] == 1:
+            deaths[batch] += 1
+            if deaths[batch] == 1:
                 again.append(batch)
-            elif len(batch.numbers) > 1:
-                alone.extend(single_points(batch))
-            elif deaths[batch.numbers] >= _MOST_DEATHS:
+            elif len(batch) > 1:
+                alone.extend(batch.single())
+            elif deaths[batch] >= _MOST_DEATHS:
                 raise InputError(
-                    f"point {batch.numbers[0]} killed its worker {_MOST_DEATHS} times ({batch.designs[0]}): it may "
-                    f"need more memory than there is; leave it out of the space; finished points are kept"
+                    f"{batch.item} killed its worker {_MOST_DEATHS} times: it may need more memory than there is; "
+                    f"leave it out of the space; finished batches are kept"
                 )
             else:
                 alone.append(batch)
@@ -112,27 +157,27 @@ class Here:
     apart: bool = False
 
     @contextlib.contextmanager
-    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+    def start(self, inputs: WorkInputs[_Work, _Result]) -> Iterator[Crew[_Work, _Result]]:
         """Run batches in this process."""
         try:
             yield _HereCrew(inputs)
         finally:
-            forget()
+            inputs.forget()
 
 
-class _HereCrew:
+class _HereCrew(Generic[_Work, _Result]):
     workers = capacity = 1
 
-    def __init__(self, inputs: SweepInputs) -> None:
+    def __init__(self, inputs: WorkInputs[_Work, _Result]) -> None:
         self._inputs = inputs
-        self._batches: deque[Batch] = deque()
+        self._batches: deque[_Work] = deque()
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: _Work) -> None:
         self._batches.append(batch)
 
-    def next(self) -> list[tuple[Batch, Finished | None]]:
+    def next(self) -> list[tuple[_Work, _Result | None]]:
         batch = self._batches.popleft()
-        return [(batch, run_batch(batch, self._inputs))]
+        return [(batch, self._inputs.run(batch))]
 
 
 @dataclass(frozen=True)
@@ -153,7 +198,7 @@ class Processes:
             raise InputError(f"workers must be 1 to 1,024 processes; found {self.number}")
 
     @contextlib.contextmanager
-    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+    def start(self, inputs: WorkInputs[_Work, _Result]) -> Iterator[Crew[_Work, _Result]]:
         """Start the processes as batches come, and stop them at the end."""
         crew = _ProcessCrew(self.number, inputs)
         try:
@@ -162,23 +207,23 @@ class Processes:
             crew.stop()
 
 
-class _ProcessCrew:
+class _ProcessCrew(Generic[_Work, _Result]):
     """Processes with one pipe each: a killed process is identified, and the others are not affected."""
 
-    def __init__(self, number: int, inputs: SweepInputs) -> None:
+    def __init__(self, number: int, inputs: WorkInputs[_Work, _Result]) -> None:
         self.workers = self.capacity = number
         self._inputs = inputs
         self._idle: list[_Process] = []
-        self._busy: dict[_Process, Batch] = {}
+        self._busy: dict[_Process, _Work] = {}
 
-    def submit(self, batch: Batch) -> None:
+    def submit(self, batch: _Work) -> None:
         worker = self._idle.pop() if self._idle else _Process(self._inputs)
         self._busy[worker] = batch
         with contextlib.suppress(OSError):  # the process has been killed; `next` reports it
             worker.pipe.send(batch)
 
-    def next(self) -> list[tuple[Batch, Finished | None]]:
-        ended: list[tuple[Batch, Finished | None]] = []
+    def next(self) -> list[tuple[_Work, _Result | None]]:
+        ended: list[tuple[_Work, _Result | None]] = []
         pipes = {worker.pipe: worker for worker in self._busy}
         for pipe in wait(pipes):
             worker = pipes[pipe]  # type: ignore[index]
@@ -203,7 +248,7 @@ class _ProcessCrew:
 class _Process:
     """One process that runs batches until its pipe is closed or its parent process ends."""
 
-    def __init__(self, inputs: SweepInputs) -> None:
+    def __init__(self, inputs: WorkInputs[Any, Any]) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, inputs), daemon=True)
@@ -217,13 +262,13 @@ class _Process:
         self._process.join()
 
 
-def _serve(pipe: Connection, inputs: SweepInputs) -> None:
+def _serve(pipe: Connection, inputs: WorkInputs[Any, Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it
     with contextlib.suppress(EOFError, OSError):
         while True:
             batch = pipe.recv()
             try:
-                answer: Finished | Exception = run_batch(batch, inputs)
+                answer: Any = inputs.run(batch)
             except Exception as error:
                 answer = error
             pipe.send(answer)

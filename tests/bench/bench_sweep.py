@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from designs import Design, Space, Workload, sample, sweep
 from designs.results import provenance, read_results_bytes, results_bytes
-from designs.sweeps.batches import Batch, Finished, SweepInputs, batch_seconds, forget, run_batch
+from designs.sweeps.batches import Batch, Finished, SweepInputs, batch_seconds
 from designs.sweeps.dask_workers import Cluster
 from designs.sweeps.folder import SweepFolder, read_parts
 from designs.sweeps.sampling import Sample
@@ -177,10 +177,10 @@ def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Pa
         workload.write(folder / "workload")
     origin = provenance({"benchmark": "sweep"})
     inputs = SweepInputs(folder / "workload", None, False, origin)
-    run_batch(Batch((0,), batches[0][:1], False), inputs)  # kernels are loaded, and the workload is mapped
-    forget()
-    finished = [run_batch(Batch(tuple(range(len(batch))), batch, False), inputs) for batch in batches]
-    forget()
+    inputs.run(Batch((0,), batches[0][:1], False))  # kernels are loaded, and the workload is mapped
+    inputs.forget()
+    finished = [inputs.run(Batch(tuple(range(len(batch))), batch, False)) for batch in batches]
+    inputs.forget()
     points = sum(map(len, batches))
     point_seconds = sum(each.seconds + each.preparing_seconds for each in finished) / points
     longer = max(

@@ -20,9 +20,9 @@ from designs.codesigns.compressions import (  # noqa: E402
     LARGEST_LAYERS,
     LIMITS,
     CompressionAnalysis,
-    LossPrediction,
     analyse_compression,
 )
+from designs.codesigns.loss_prediction import LossPrediction  # noqa: E402
 from designs.codesigns.point import CodesignPoint  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.verification import Verification  # noqa: E402

@@ -25,13 +25,15 @@ def test_without_the_true_front_growth_and_gap_are_stated() -> None:
         "The last quarter of the compressions added less than 0.01% of the hypervolume; no compression with the same "
         "predicted change of the outputs has a latency that is more than 8.20% lower on an array of the front (mean "
         "3.10%).",
-        "3.00% of the front's hypervolume hangs on unmeasured designs.",
+        "3.00% of the hypervolume of the front depends on where in their intervals the costs of unmeasured designs "
+        "lie.",
     ]
 
 
 def test_without_a_figure_nothing_is_said_of_it() -> None:
     assert quality_sentences({}) == []
     assert quality_sentences({"quality": {"regret": None, "gap": {}}}) == []
-    assert quality_sentences({"quality": {"unsettled": 0.0}}) == [
-        "0.00% of the front's hypervolume hangs on unmeasured designs."
+    assert quality_sentences({"quality": {"unsettled": 0.00001}}) == [
+        "Less than 0.01% of the hypervolume of the front depends on where in their intervals the costs of unmeasured "
+        "designs lie."
     ]

@@ -584,3 +584,19 @@ def test_without_labels_a_changed_answer_counts_as_lost(tmp_path: Path) -> None:
     table = codesign(network, SPACE, Search(trials=6, verify=3), tmp_path)
     for row in table.to_pylist():
         assert row["measured_accuracy_loss"] == pytest.approx(1 - row["accuracy"])
+
+
+def test_an_exhaustive_search_states_how_much_of_the_true_front_the_trials_found(
+    analysis: CompressionAnalysis, tmp_path: Path
+) -> None:
+    search = dataclasses.replace(SMALL, trials=8, exhaustive=True)
+    table = codesign(analysis, SPACE, search, tmp_path, workers=2)
+    found = read_results(tmp_path / "front.parquet", FRONT_COLUMNS)[1]["settings"]["quality"]["regret"]
+    assert 0.5 < found["hypervolume"] <= 1
+    assert found["matched"] <= 1 <= found["worst"]
+    assert found["compressions"] > 8
+    assert found["designs"] == found["compressions"] * len(CodesignProblem(analysis, SPACE, search).enumeration.grid)
+    assert table.num_rows == SMALL.verify
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "front").iterdir()}
+    assert codesign(analysis, SPACE, search, tmp_path).to_pylist() == table.to_pylist()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "front").iterdir()} == before

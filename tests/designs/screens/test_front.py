@@ -48,7 +48,8 @@ def test_a_finished_study_shows_what_was_measured_and_how_good_the_front_is(
     assert "6 designs were compressed and measured, of which 4 are feasible" in said
     assert said.endswith(
         "The last quarter of the compressions added 0.00% of the hypervolume.\n"
-        "25.00% of the front's hypervolume hangs on unmeasured designs.\n"
+        "25.00% of the hypervolume of the front depends on where in their intervals the costs of unmeasured designs "
+        "lie.\n"
     )
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from designs import Space, Workload, sweep
-from designs.sweeps.batches import SweepInputs, run_batch
-from designs.sweeps.dask_workers import Cluster, _accessible_inputs
+from designs.sweeps.batches import SweepInputs
+from designs.sweeps.dask_workers import Cluster, _shared_inputs
 from tests.designs.sweeps.test_folder import SPACE, WORKLOAD
 from traces import InputError
 from traces.eie_benchmark import EIE_BENCHMARK
@@ -61,16 +61,15 @@ def test_arrays_are_sent_once_where_workers_do_not_see_the_folder(cluster: Any, 
     WORKLOAD.write(tmp_path)
     inputs = SweepInputs(tmp_path, tmp_path / "packed", False, {})
     with distributed.Client(cluster.scheduler_address) as client:
-        assert _accessible_inputs(client, inputs) == inputs
+        assert _shared_inputs(client, inputs) == inputs
         client_run, client.run = client.run, lambda *_: {"somewhere else": None}
-        sent = _accessible_inputs(client, inputs)
+        sent = _shared_inputs(client, inputs)
         client.run = client_run
-        assert isinstance(sent.workload, distributed.Future)
-        assert sent.packed is None
-        places = client.who_has([sent.workload])
+        assert isinstance(sent, distributed.Future)
+        places = client.who_has([sent])
         assert all(len(workers) == 2 for workers in places.values())
-        digest = client.submit(lambda workload: workload.digest, sent.workload).result()
-        assert digest == WORKLOAD.digest
+        found = client.submit(lambda inputs: (inputs.workload.digest, inputs.packed), sent).result()
+        assert found == (WORKLOAD.digest, None)
 
 
 def test_a_worker_that_does_not_see_the_arrays_says_so(tmp_path: Path) -> None:
@@ -79,7 +78,7 @@ def test_a_worker_that_does_not_see_the_arrays_says_so(tmp_path: Path) -> None:
 
     batch = Batches(sample(SPACE).designs, frozenset(), 1).next()
     with pytest.raises(InputError, match=r"a worker has no access to the sweep's arrays: .* a complete workload"):
-        run_batch(batch, SweepInputs(tmp_path, None, False, {}))
+        SweepInputs(tmp_path, None, False, {}).run(batch)
 
 
 def test_a_cluster_that_is_not_there_gets_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ import pytest
 from designs import Constraints, Design, Space, Workload, network_totals, read_sweep, sweep
 from designs.design import Packing
 from designs.results import read_results, read_results_bytes, results_bytes, write_results
-from designs.sweeps.batches import Batch, Batches, Finished, SweepInputs
+from designs.sweeps.batches import Batch, Batches, Finished
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workers import Crew, Here, finished_batches
@@ -66,7 +66,7 @@ class Counting(Here):
     stop_after: int = 10**9
 
     @contextlib.contextmanager
-    def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+    def start(self, inputs: Any) -> Iterator[Crew[Any, Any]]:
         outer = self
         batches = 0
         with super().start(inputs) as crew:
@@ -279,7 +279,7 @@ def test_a_sweep_killed_after_its_table_was_written_is_finished(undisturbed: Pat
 def test_a_sweep_in_memory_counts_its_points() -> None:
     class Losing(Here):
         @contextlib.contextmanager
-        def start(self, inputs: SweepInputs) -> Iterator[Crew]:
+        def start(self, inputs: Any) -> Iterator[Crew[Any, Any]]:
             with super().start(inputs) as crew:
 
                 class Shortened:
@@ -452,7 +452,7 @@ def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_poi
     batches = Batches(points, frozenset(), 2)
     done: list[int] = []
     crew = Fatal(37)
-    sentence = r"point 37 killed its worker 3 times .*queue_slots=39.*finished points are kept"
+    sentence = r"point 37 .*queue_slots=39.* killed its worker 3 times.*finished batches are kept"
 
     def run_all() -> None:
         for finished in finished_batches(batches, crew):
