@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import pytest
 from matplotlib.axes import Axes
 
 from reports.search_quality import draw_regret, searches_markdown, spaces_markdown
@@ -36,7 +38,7 @@ def test_means_of_the_seeds_stand_beside_the_worst_seed() -> None:
 
 
 def test_spaces_are_listed_with_their_sizes() -> None:
-    sizes = {"compressions": 9001, "arrays": 1152, "designs": 10369152, "feasible": 10000000, "members": 20563}
+    sizes = {"compressions": 9001, "arrays": 1152, "designs": 10369152, "members": 20563}
     text = spaces_markdown(
         [{"network": "resnet_20", "most_loss": 0.1, **sizes, "member_compressions": 808, "processor_s": 44.8}]
     )
@@ -50,7 +52,6 @@ def test_the_figure_has_a_line_for_each_search_on_logarithmic_axes() -> None:
     assert isinstance(upper, Axes)
     for axes in (upper, lower):
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-    lines = {line.get_label(): line for line in upper.get_lines()}
-    assert list(lines["compressions, all arrays"].get_xdata()) == [12, 96]
-    assert [round(float(y), 5) for y in lines["compressions, all arrays"].get_ydata()] == [0.05, 0.00001]
-    assert [round(float(y), 5) for y in lines["single designs, TPE"].get_ydata()] == [0.15]
+    lines = {str(line.get_label()): np.asarray(line.get_xydata()) for line in upper.get_lines()}
+    assert lines["compressions, all arrays"] == pytest.approx(np.array([[12, 0.05], [96, 1e-5]]))
+    assert lines["single designs, TPE"] == pytest.approx(np.array([[100, 0.15]]))
