@@ -368,7 +368,6 @@ SEARCH_QUALITY_COLUMNS = {
         Column("compressions", pa.int64(), "", "compressions that may keep the bound"),
         Column("arrays", pa.int64(), "", "arrays for each compression"),
         Column("designs", pa.int64(), "designs", "designs that were costed"),
-        Column("feasible", pa.int64(), "designs", "designs that can be built and keep all bounds"),
         Column("members", pa.int64(), "designs", "members of the true front"),
         Column("member_compressions", pa.int64(), "", "compressions of these members"),
         Column("processor_s", pa.float64(), "s", "processor time of the enumeration"),

@@ -147,12 +147,12 @@ class Front:
         if not len(designs):
             return np.zeros(0, dtype=np.int64)
         costs = designs.costs(self.objectives)
-        new = np.flatnonzero(self.new(costs))
-        together = np.concatenate([self.costs, costs[new]])
-        kept = non_dominated(together)
+        together = np.concatenate([self.costs, costs])
+        kept = non_dominated(together, keep_equal=False)
+        new = np.flatnonzero(kept[len(self) :])
         self.costs = together[kept]
-        self.trials = np.concatenate([self.trials, np.full(len(new), number)])[kept]
-        self.places = np.concatenate([self.places, new])[kept]
+        self.trials = np.concatenate([self.trials, np.full(len(costs), number)])[kept]
+        self.places = np.concatenate([self.places, np.arange(len(costs))])[kept]
         return new
 
     def new(self, costs: Floats64) -> Booleans:

@@ -7,6 +7,7 @@ holds:
 
     truth.parquet      the members of the true front
     space.parquet      sizes of the stated space, and the processor time of its enumeration
+    enumeration/       the enumeration itself (`designs.codesigns.exhaustive`)
     SEED/NAME.parquet  distance of one search from the true front, by the number of its trials
 """
 
@@ -14,14 +15,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import json
 import math
+import shutil
 import tempfile
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -33,10 +34,10 @@ from optuna.trial import TrialState
 from compress.planning.choices import usual_densities
 from compress.planning.plan import Choice
 from designs.codesigns.compressions import LARGEST_LAYERS, LIMITS, WORK_WEIGHTS
+from designs.codesigns.exhaustive import TrueFront, exhaustive_front
 from designs.codesigns.loop import ANALYSIS_FOLDER, analysed, run_study
 from designs.codesigns.point import plain_choices
 from designs.codesigns.problem import CodesignProblem
-from designs.codesigns.proposals import Rows
 from designs.codesigns.quality import regret
 from designs.codesigns.search import Search
 from designs.codesigns.trained_network import TrainedNetwork
@@ -47,7 +48,7 @@ from designs.results import provenance, read_results, table_of, write_results
 from designs.space import Range, Space
 from designs.stages import Stages
 from traces import InputError
-from traces.arrays import Floats64, Integers64
+from traces.arrays import Floats64
 from traces.pareto import non_dominated
 from traces.shell.progress import progress_bar
 
@@ -75,7 +76,6 @@ _LENET_5_DENSITIES = (0.8, 0.7, 0.6, 0.5, 0.42, 0.36, 0.3, 0.25, 0.2, 0.17, 0.14
 _FREE_IN_RESNET_20 = ("layer1.0.conv1", "layer1.2.conv1", "layer2.1.conv1", "layer2.2.conv1", "layer3.1.conv1")
 _STARTUP = 5  # random trials of TPE for each parameter
 _WIDTHS = (3, 4, 5)
-_MERGED_AT_ONCE = 2**8  # fronts of compressions
 
 
 @dataclass(frozen=True)
@@ -88,15 +88,18 @@ class StatedSpace:
         Options of each layer, as `Space` takes them.
     most_loss : float
         Bound on the loss of accuracy.
+    hardware : mapping
+        Parameters of the arrays, likewise.
     """
 
     compression: Mapping[str, Any]
     most_loss: float
+    hardware: Mapping[str, Any] = field(default_factory=lambda: ARRAYS)
 
     @property
     def space(self) -> Space:
         """Arrays and compressions."""
-        return Space(dict(ARRAYS), dict(self.compression))
+        return Space(dict(self.hardware), dict(self.compression))
 
     @property
     def search(self) -> Search:
@@ -122,71 +125,7 @@ STATED: Mapping[str, StatedSpace] = MappingProxyType(
         ),
     }
 )
-"""Stated spaces by network; in that of ResNet-20, five layers are free."""
-
-
-@dataclass(frozen=True, eq=False)
-class TrueFront:
-    """All designs of a space that no other one dominates, each costs once.
-
-    Attributes
-    ----------
-    costs : float64 [members, objectives]
-        Their costs.
-    rows : int16 [members, layers]
-        Their compressions, as rows of `CompressionSpace`.
-    places : int64 [members]
-        Places of their arrays in the grid.
-    compressions, designs, feasible : int
-        Compressions that were tried, designs that were costed, and those among them that keep all bounds.
-    processor_s : float
-        Processor time of the enumeration.
-    """
-
-    costs: Floats64
-    rows: Rows
-    places: Integers64
-    compressions: int
-    designs: int
-    feasible: int
-    processor_s: float
-
-
-def true_front(problem: CodesignProblem) -> TrueFront:
-    """Try every compression of a space with every array; raise InputError if no design keeps all bounds."""
-    began, objectives, space = time.process_time(), problem.search.objectives, problem.compressions
-    members = (
-        np.zeros((0, len(objectives))),
-        np.zeros((0, len(space.names)), dtype=np.int16),
-        np.zeros(0, dtype=np.int64),
-    )
-    waiting = [members]
-    compressions = designs = feasible = 0
-    with progress_bar("enumerating", space.num_compressions) as advance:
-        for row in itertools.chain.from_iterable(space.all_compressions()):
-            found = problem.enumeration(space.choices(row))
-            own = found.front(objectives)
-            waiting.append((own.designs.costs(objectives), np.tile(row, (len(own.places), 1)), own.places))
-            compressions, designs, feasible = compressions + 1, designs + found.tried, feasible + len(found.designs)
-            if compressions % _MERGED_AT_ONCE == 0:
-                waiting = [_optimal(waiting)]
-            advance()
-    costs, rows, places = _optimal(waiting)
-    if not len(costs):
-        raise InputError(
-            f"{problem.analysis.network.name}: one of {designs:,} designs must keep all bounds; found none; relax them"
-        )
-    return TrueFront(costs, rows, places, compressions, designs, feasible, time.process_time() - began)
-
-
-_Members = tuple[Floats64, Rows, Integers64]
-
-
-def _optimal(parts: Sequence[_Members]) -> _Members:
-    """Join members, and return those that no other one dominates."""
-    costs, rows, places = (np.concatenate(part) for part in zip(*parts, strict=True))
-    kept = non_dominated(costs, keep_equal=False)
-    return costs[kept], rows[kept], places[kept]
+"""Stated spaces by network; in that of ResNet-20, five layers are free, and the others are the same everywhere."""
 
 
 class DesignTrials:
@@ -290,21 +229,25 @@ def design_search(
     return rows
 
 
-def compression_search(problem: CodesignProblem, true_costs: Floats64) -> Row:
-    """Run the search that tries a compression with all arrays, from an empty folder.
+def compression_search(
+    problem: CodesignProblem, true_costs: Floats64, trials: Sequence[int] = COMPRESSIONS
+) -> list[Row]:
+    """Run the search that tries a compression with all arrays, and resume it with more and more trials.
 
-    Returns
-    -------
-    dict
-        Values of SEARCH_QUALITY_COLUMNS["searches"] without network and seed.
+    The arguments and the rows are as in `design_search`. The processor time includes that of resuming.
     """
+    rows, processor_s = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
-        began = time.process_time()
-        tried = run_study(problem, Path(folder))
-        processor_s = time.process_time() - began
-    costs = Front.of(tried, problem.search.objectives).costs
-    designs = sum(trial.tried for trial in tried)
-    return _row(COMPRESSION_SEARCH, problem, costs, true_costs) | _effort(len(tried), designs, processor_s)
+        for number in trials:
+            longer = CodesignProblem(problem.analysis, problem.space, replace(problem.search, trials=number))
+            assert longer.options  # made before the search is timed
+            began = time.process_time()
+            tried = run_study(longer, Path(folder))
+            processor_s += time.process_time() - began
+            costs = Front.of(tried, problem.search.objectives).costs
+            row = _row(COMPRESSION_SEARCH, problem, costs, true_costs)
+            rows.append(row | _effort(number, sum(trial.tried for trial in tried), processor_s))
+    return rows
 
 
 def _row(name: str, problem: CodesignProblem, costs: Floats64, true_costs: Floats64) -> Row:
@@ -381,8 +324,12 @@ class _Case:
                     stages.run(f"{search}.parquet", origin, self._writer("searches", rows))
 
     @functools.cached_property
-    def _truth(self) -> TrueFront:
-        return true_front(self._problem)
+    def _truth(self) -> tuple[TrueFront, float]:
+        """The true front, and the processor time of its enumeration from the beginning."""
+        folder = self._folder / "enumeration"
+        shutil.rmtree(folder, ignore_errors=True)
+        began = time.process_time()
+        return exhaustive_front(self._problem, folder), time.process_time() - began
 
     def _writer(self, part: str, make: Callable[[], list[Row]]) -> Callable[[Path], None]:
         def write(path: Path) -> None:
@@ -392,41 +339,44 @@ class _Case:
         return write
 
     def _members(self) -> list[Row]:
-        truth, problem = self._truth, self._problem
-        order = np.lexsort(truth.costs.T)
-        rows = []
-        for member in order.tolist():
-            choices = problem.compressions.choices(truth.rows[member])
-            block = next(problem.enumeration.grid.blocks(truth.places[member : member + 1]))
-            array = {name: values[0].item() for name, values in block.columns.items() if name in ARRAYS}
-            costs = dict(zip(problem.search.objectives, truth.costs[member].tolist(), strict=True))
-            rows.append({"choices": json.dumps(plain_choices(choices)), "array": json.dumps(array)} | costs)
+        objectives, varied = self._problem.search.objectives, self._problem.space.hardware
+        rows: list[Row] = []
+        for trial in self._truth[0].trials:
+            designs, choices = trial.designs, json.dumps(plain_choices(trial.choices))
+            for place, costs in enumerate(designs.costs(objectives).tolist()):
+                array = {name: designs.hardware[name][place].item() for name in varied}
+                costs_by_name = dict(zip(objectives, costs, strict=True))
+                rows.append({"choices": choices, "array": json.dumps(array)} | costs_by_name)
+        if not rows:
+            raise InputError(
+                f"{self._name}: one of {self._truth[0].designs:,} designs must keep all bounds; found none; relax them"
+            )
         return rows
 
     def _size(self) -> Row:
-        truth, search = self._truth, self._problem.search
+        truth, processor_s = self._truth
         return {
-            "most_loss": search.most_loss,
+            "most_loss": self._problem.search.most_loss,
             "compressions": truth.compressions,
             "arrays": len(self._problem.enumeration.grid),
             "designs": truth.designs,
-            "feasible": truth.feasible,
-            "members": len(truth.costs),
-            "member_compressions": len(np.unique(truth.rows, axis=0)),
-            "processor_s": truth.processor_s,
+            "members": truth.members,
+            "member_compressions": len(truth.trials),
+            "processor_s": processor_s,
         }
 
     def _searched(self, name: str, seed: int, trials: Sequence[int], true_costs: Floats64) -> list[Row]:
+        problem = self._fresh(seed)
         if name == COMPRESSION_SEARCH:
-            rows = [compression_search(self._fresh(seed, number), true_costs) for number in trials]
+            rows = compression_search(problem, true_costs, trials)
         else:
-            rows = design_search(name, self._fresh(seed, trials[-1]), true_costs, trials)
+            rows = design_search(name, problem, true_costs, trials)
         return [{"seed": seed} | row for row in rows]
 
-    def _fresh(self, seed: int, trials: int) -> CodesignProblem:
+    def _fresh(self, seed: int) -> CodesignProblem:
         """Return the problem as a search finds it: the network is analysed, and no layer is counted."""
         problem = self._problem
         analysis = replace(problem.analysis, array_cost=problem.analysis.array_cost.without_counts())
-        fresh = CodesignProblem(analysis, problem.space, replace(problem.search, seed=seed, trials=trials))
+        fresh = CodesignProblem(analysis, problem.space, replace(problem.search, seed=seed))
         assert fresh.options  # made before the search is timed
         return fresh
