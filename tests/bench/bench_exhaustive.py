@@ -172,8 +172,8 @@ def estimate(
         copies = sent * -(-CORES // CORES_PER_NODE) * CORES_PER_NODE / NETWORK_BYTES_PER_SECOND
         print(
             f"{designs:.0e} designs on {CORES:,} cores: {number:,} ranges of up to {longest:.1f} s; work {work:,.1f} s "
-            f"on all cores at once, at least {running:,.1f} s as ranges are handed out and kept one by one, {after:,.1f} "
-            f"s to merge, {copies:,.1f} s to send the counts to each core; one core {work * CORES / 3600:,.2f} hours"
+            f"on all cores, at least {running:,.1f} s as ranges are handed out and kept one by one, {after:,.1f} s to "
+            f"merge, {copies:,.1f} s to send the counts to each core; one core {work * CORES / 3600:,.2f} hours"
         )
 
 
