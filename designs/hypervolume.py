@@ -79,41 +79,6 @@ def dominated_share(box: CostBox, costs: npt.ArrayLike) -> float:
     return _volume(_inside(box, values))
 
 
-class Hypervolume:
-    """Share of a box that the designs added so far dominate, exactly up to rounding.
-
-    Parameters
-    ----------
-    box : CostBox
-        The box of costs. Designs outside of it count as in `dominated_share`.
-
-    Notes
-    -----
-    A design adds what it dominates itself, less what earlier designs dominate of that. The front alone is kept.
-    """
-
-    def __init__(self, box: CostBox) -> None:
-        self._box = box
-        self._front = np.empty((0, len(box.objectives)))
-        self._share = 0.0
-
-    def add(self, costs: Sequence[float]) -> float:
-        """Add one design by its costs [objectives]; return the share that is dominated then."""
-        place = _inside(self._box, np.array([costs], dtype=np.float64))[0]
-        if (place < 1).all() and not (self._front <= place).all(axis=1).any():
-            shared = np.maximum(self._front, place)  # parts of both the design and an earlier one
-            shared = shared[(shared < 1).all(axis=1)]
-            gained = float(np.prod(1 - place)) - _volume(shared)
-            self._share = min(1.0, self._share + max(0.0, gained))
-            self._front = np.vstack([self._front[~(place <= self._front).all(axis=1)], place])
-        return self._share
-
-    @property
-    def share(self) -> float:
-        """Share of the box that is dominated so far, 0 to 1."""
-        return self._share
-
-
 def greedy_order(places: npt.NDArray[np.float64], number: int) -> npt.NDArray[np.int64]:
     """Return places of points in an order in which each adds the most hypervolume to those before it.
 

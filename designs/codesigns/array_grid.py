@@ -118,19 +118,6 @@ class ArrayGrid:
             packing = packing * len(self.values[name]) + numbers[name]
         return ArrayBlock(columns, packing, places)
 
-    def places(self, hardware: Mapping[str, Numbers]) -> Integers64:
-        """Return the places of arrays in the grid, [arrays], by their columns; the width of the codes does not matter.
-
-        Columns that were fitted or derived, and so are no axis of the grid, do not matter either.
-        """
-        place: Integers64 = np.zeros(len(hardware["num_pes"]), dtype=np.int64)
-        for name in _AXES:
-            values = self.values[name]
-            number = {value: at for at, value in enumerate(values)}
-            axis = 0 if len(values) == 1 else np.array([number[value] for value in hardware[name].tolist()])
-            place = place * len(values) + axis
-        return place
-
     @cached_property
     def entries_per_line(self) -> tuple[int, ...]:
         """Numbers of entries in a line of any array, each once, in order."""

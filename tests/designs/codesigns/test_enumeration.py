@@ -20,6 +20,7 @@ from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.design import HARDWARE  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from sim.config import Precision  # noqa: E402
+from tests.array_places import places_of  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 from traces import InputError  # noqa: E402
 from traces.pareto import non_dominated  # noqa: E402
@@ -174,7 +175,7 @@ def test_a_part_of_the_arrays_gives_the_same_designs(analysis: CompressionAnalys
     assert part.places.tolist() == some.tolist()
     assert part.tried == len(some)
     assert part.designs.to_dict() == whole.designs.take(np.arange(len(whole.designs))[::7]).to_dict()
-    assert enumeration.grid.places(part.designs.hardware).tolist() == some.tolist()
+    assert places_of(enumeration.grid, part.designs.hardware).tolist() == some.tolist()
 
 
 def test_the_front_of_a_compression_has_each_costs_once(analysis: CompressionAnalysis) -> None:

@@ -15,6 +15,7 @@ from designs.codesigns.loop import run_study  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
 from designs.codesigns.quality import gap, growth, quality, regret  # noqa: E402
 from designs.codesigns.trials import Front  # noqa: E402
+from tests.array_places import places_of  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 
 TWO = ("accuracy_loss", "latency_us")
@@ -66,7 +67,7 @@ def test_no_compression_beats_the_relaxation_on_its_array(analysis: CompressionA
     for at in range(0, len(front), max(1, len(front) // 5)):
         trial = trials[front.trials[at]]
         design = trial.designs.design(int(front.places[at]))
-        width, place = design.array.weight_bits, enumeration.grid.places(trial.designs.hardware)[front.places[at]]
+        width, place = design.array.weight_bits, places_of(enumeration.grid, trial.designs.hardware)[front.places[at]]
         change = float(compressions.changes_of(compressions.row(trial.choices))[0])
         cycles = np.full(compressions.change.shape, np.inf)
         for layer, name in enumerate(compressions.names):
