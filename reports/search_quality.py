@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from reports.figures.sweep import STYLES
 from reports.markdown import markdown
@@ -89,7 +90,7 @@ def draw_regret(searches: Sequence[Row]) -> Figure:
     """
     networks = list(dict.fromkeys(row["network"] for row in searches))
     figure = Figure(figsize=(3.6 * len(networks) + 1, 6.4), layout="constrained")
-    panels = figure.subplots(2, len(networks), sharey=True, squeeze=False)
+    panels = figure.subplots(2, len(networks), sharex="row", sharey=True, squeeze=False)
     for column, network in enumerate(networks):
         own = [row for row in searches if row["network"] == network]
         for axes, effort in zip(panels[:, column], ("trials", "processor_s"), strict=True):
@@ -117,6 +118,9 @@ def _draw_searches(axes: Axes, rows: Sequence[Row], effort: str) -> None:
     axes.axhline(1 - ENOUGH, color="black", linestyle=":", linewidth=1, label=f"{ENOUGH:.1%} of the true hypervolume")
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(alpha=0.3)
 
 

@@ -148,6 +148,8 @@ class DesignTrials:
         self._problem, self._objectives = problem, problem.search.objectives
         self._study = optuna.create_study(directions=["minimize"] * len(self._objectives), sampler=sampler)
         self._planned: dict[tuple[int, ...], dict[str, Choice]] = {}
+        widths = [[each.choice.weight_bits for each in of_layer] for of_layer in problem.options.candidates]
+        self._narrowest = max(map(min, widths))  # codes that every layer can have
         self.costs: Floats64 = np.zeros((0, len(self._objectives)))
 
     def run(self, trials: int) -> None:
@@ -159,6 +161,7 @@ class DesignTrials:
                 for name, parameter in self._problem.space.hardware_parameters().items()
                 if parameter.values is not None
             }
+            values["weight_bits"] = max(values["weight_bits"], self._narrowest)
             steps = [trial.suggest_int(name, 0, steps - 1) for name, steps in _STEPS.items()]
             try:
                 point = self._problem.predict(

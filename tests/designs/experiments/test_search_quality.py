@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: install the extra 't
 from compress.planning.plan import Choice  # noqa: E402
 from designs.codesigns.loop import ANALYSIS_FOLDER, analysed  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
-from designs.experiments.search_quality import STATED, StatedSpace, run_search_quality  # noqa: E402
+from designs.experiments.search_quality import STATED, StatedSpace, design_search, run_search_quality  # noqa: E402
 from designs.result_files import SEARCH_QUALITY_COLUMNS, search_quality_files  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
@@ -108,6 +108,16 @@ def test_a_space_without_a_feasible_design_is_refused(tmp_path: Path) -> None:
     case = StatedSpace({"density": 0.8, "weight_bits": 4}, 0.2, large)
     with pytest.raises(InputError, match=r"small: one of [0-9,]+ designs must keep all bounds; found none; relax them"):
         run_search_quality({"small": small_network}, tmp_path, (0,), {"small": case}, (2,), (20,))
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_single_designs_have_codes_as_wide_as_every_layer_needs(name: str, results: Path) -> None:
+    compression = {"density": 0.8, "weight_bits": 4, "layers": {"fc1": {"density": (0.8, 0.5), "weight_bits": (3, 4)}}}
+    case = StatedSpace(compression, 0.2, HARDWARE)
+    analysis = analysed(small_network(), CASE.search, CASE.space, results / "small" / ANALYSIS_FOLDER)
+    (row,) = design_search(name, CodesignProblem(analysis, case.space, case.search), np.ones((1, 4)), (10,))
+    assert row["trials"] == 10
+    assert row["members"] > 0
 
 
 def test_stated_spaces_have_about_a_thousand_arrays() -> None:
