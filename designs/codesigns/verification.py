@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import shutil
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,6 +45,7 @@ from traces.files.atomic_file import write_atomically
 FineTune = Callable[[torch.nn.Module, Stage], object]
 _INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
 _MACS = 4e8
+_KEPT_MODELS = 4  # in memory, with the vectors that enter their products
 LOSS_LEVEL = 0.9
 """Confidence level of the interval of a measured loss."""
 _BATCH, _TEMPERATURE, _RATE = 125, 2.0, 3e-4
@@ -75,6 +78,7 @@ class Verification:
         planner = problem.analysis.planner
         self._labels = pool if self.network.evaluation is None else evaluation
         self._not_analysed = slice(None) if self.network.evaluation is not None else planner.places
+        self._models: OrderedDict[tuple[str, str], tuple[CompressedModel, ArrayCost]] = OrderedDict()
         self._tuning = "" if fine_tune is None else _name_of(fine_tune)
         self._before = self._loss.read(run_outputs(planner.module, self._inputs))
         macs = problem.analysis.array_cost.dense_macs
@@ -140,16 +144,20 @@ class Verification:
     def _measured(self, point: CodesignPoint) -> dict[str, Any]:
         analysis, search = self.problem.analysis, self.problem.search
         precision = point.design.array.precision
-        digest, known = self._runs.get((json.dumps(plain_choices(point.choices)), precision), ("", None))
-        model = self._compressed(point) if known is None else CompressedModel.load(self.folder / f"{digest}.dc")
-        model.save(self.container(point))
+        run = json.dumps(plain_choices(point.choices)), precision
+        digest, known = self._runs.get(run, ("", None))
+        container = None if known is None else self.folder / f"{digest}.dc"
+        model, cost = self._opened(run, point, container)
+        if container is not None:
+            shutil.copyfile(container, self.container(point))
+        else:
+            model.save(self.container(point))
         if known is None:
             formats = analysis.arithmetic.formats(model, precision)
             shared = self._run(model, precision, formats)
         else:
             formats = formats_of_plain(known["number_formats"])
             shared = {name: known[name] for name in _SHARED}
-        cost = ArrayCost(model, self._simulated, None, search.sampling_error, _INPUTS)
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
         costs = cost.figures(layers, point.design, search.fit_srams)
         measured_costs, lacking = self._simulate(model, cost, costs, formats)
@@ -166,6 +174,19 @@ class Verification:
         candidates = {name: analysis.candidate(name, each) for name, each in point.choices.items()}
         rows = layer_rows(candidates, cost, predicted, measured_costs, model.size_report.layers)
         return measured.to_dict() | others | {"layers": rows}
+
+    def _opened(
+        self, run: tuple[str, str], point: CodesignPoint, container: Path | None
+    ) -> tuple[CompressedModel, ArrayCost]:
+        """Return the network of a compression and its costs, from a container if there is one; some are kept."""
+        if run not in self._models:
+            model = self._compressed(point) if container is None else CompressedModel.load(container)
+            cost = ArrayCost(model, self._simulated, None, self.problem.search.sampling_error, _INPUTS)
+            self._models[run] = model, cost
+            while len(self._models) > _KEPT_MODELS:
+                self._models.popitem(last=False)
+        self._models.move_to_end(run)
+        return self._models[run]
 
     def _run(self, model: CompressedModel, precision: Precision, formats: Mapping[str, FixedPoint]) -> dict[str, Any]:
         """Return what the designs of one compression and precision share: what is lost, and the accuracies."""
