@@ -22,7 +22,8 @@ html_show_copyright = False
 myst_heading_anchors = 3
 suppress_warnings = ["ref.python"]  # two classes with the same short name in a signature
 nitpicky = True  # a broken link in a docstring is a warning, but not a type of another library
-nitpick_ignore_regex = [(r"py:(?!obj$|mod$).*", r".*"), (r"py:obj", r"typing\..*")]
+_TYPE_VARIABLES = r"sim\.config\.Whole|designs\.sweeps\.workers\._(Work|Result)(In|Out)?"
+nitpick_ignore_regex = [(r"py:(?!obj$|mod$).*", r".*"), (r"py:obj", rf"typing\..*|{_TYPE_VARIABLES}")]
 
 apidoc_modules = [
     {
