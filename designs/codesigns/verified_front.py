@@ -1,7 +1,7 @@
 """Verification of a predicted front: members that cover it are measured, and what they show corrects the others.
 
 Members of one compression share its containers' bytes and its loss, so that a member whose compression was measured
-before costs little. A third of the measured members, at most, have compressions of their own.
+before costs little. A quarter of the measured members, at most, have compressions of their own.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from traces.arrays import Booleans, Floats64
 from traces.pareto import non_dominated
 from traces.shell.progress import Progress
 
-_OWN_COMPRESSIONS = 3  # of so many measured members, one has a compression that was not measured before
+_OWN_COMPRESSIONS = 4  # of so many measured members, one has a compression that was not measured before
 _CORRECTED = ("latency_us", "energy_nj", *LOSSES)
 _NEAR, _NEAR_SHARES = 1.0, 0.4  # of similar designs: ratio of losses, as logarithm, and share of a layer's change
 _SAMPLED = 1.05  # ratio to be expected of latency and energy, which are predicted on other inputs
