@@ -53,12 +53,12 @@ def test_the_best_in_each_cost_come_first_and_then_others_of_few_compressions(me
         members.note(place, measured(members, place))
         if number >= len(best):
             assert best <= set(taken)
-            assert len(np.unique(members.runs[taken])) <= max(len(best), 1 + number // 3 + 1)
+            assert len(np.unique(members.runs[taken])) <= max(len(best), number // 4 + 2)
     assert members.done.sum() == 15
     places = members.box.places(members.predicted)
-    covered = np.abs(places[:, None] - places[None, taken]).sum(axis=2).min(axis=1)
-    first = np.abs(places[:, None] - places[None, :15]).sum(axis=2).min(axis=1)
-    assert covered.max() < first.max()
+    distances = np.abs(places[:, None] - places[None]).sum(axis=2)
+    draws = [np.random.default_rng(seed).choice(len(members), 15, replace=False) for seed in range(20)]
+    assert distances[:, taken].min(axis=1).max() < np.mean([distances[:, draw].min(axis=1).max() for draw in draws])
 
 
 def test_designs_of_one_compression_share_its_measured_loss(members: Members) -> None:
