@@ -32,7 +32,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import DESIGNS_FILE, FRONT_FILE, TRIALS_FILE
-from designs.codesigns.compression_search import Compression, CompressionSearch, Given, compression_key
+from designs.codesigns.compression_search import Compression, CompressionSearch, compression_key
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.exhaustive import EXHAUSTIVE_FILE, PARTS_FOLDER, exhaustive_front
 from designs.codesigns.layer_costs import LAYERS_FILE
@@ -219,7 +219,7 @@ def run_study(
 
 def _run_study(problem: CodesignProblem, study: optuna.Study, given: Sequence[Compression] | None) -> list[StudyTrial]:
     search, worker = problem.search, f"{BEGUN}{socket.gethostname()}-{os.getpid()}"
-    chooser = CompressionSearch(problem) if given is None else Given(given, search.objectives)
+    chooser = CompressionSearch.of(problem) if given is None else CompressionSearch(given, search.objectives)
     trials: list[StudyTrial] = []
     most = search.trials if given is None else len(given)
     with StudyProgress(search.objectives, most, len(study.get_trials(deepcopy=False, states=DONE))) as progress:

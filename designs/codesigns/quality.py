@@ -1,4 +1,4 @@
-"""How good a predicted front is: against the true one, or estimated without it.
+"""Quality of a predicted front: against the true one, or estimated without it.
 
 Without the true front, two figures say something of it. Growth: the share of the hypervolume that the last quarter of
 the compressions added. Gap: how much less latency any compression could take on the arrays of the front, at the same

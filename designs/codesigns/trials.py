@@ -107,7 +107,7 @@ def read_trials(study: optuna.Study, first: int = 0) -> list[StudyTrial]:
 
 
 class Front:
-    """Pareto-optimal designs of the trials so far.
+    """Pareto-optimal designs of the trials so far, in the order of the trials.
 
     Parameters
     ----------
@@ -204,11 +204,11 @@ class FrontDesigns:
     designs: DesignTable
 
     @classmethod
-    def of(cls, trials: Sequence[StudyTrial], numbers: Integers64, places: Integers64) -> FrontDesigns:
-        """Return designs by the place of their trial among `trials`, in order, and their place there."""
+    def of(cls, trials: Sequence[StudyTrial], front: Front) -> FrontDesigns:
+        """Return the designs of a front of these trials, in its order."""
         tables, of_designs, by_number = [], [], {}
-        for at in np.unique(numbers).tolist():
-            own = places[numbers == at]
+        for at in np.unique(front.trials).tolist():
+            own = front.places[front.trials == at]
             tables.append(trials[at].designs.take(own))
             of_designs.append(np.full(len(own), trials[at].number))
             by_number[trials[at].number] = trials[at]
@@ -265,5 +265,4 @@ def designs_table(trials: Sequence[StudyTrial], objectives: Sequence[str]) -> pa
     front = Front.of(trials, objectives)
     if not len(front):
         return schema_of(DESIGN_COLUMNS).empty_table()
-    order = np.argsort(front.trials, kind="stable")
-    return FrontDesigns.of(trials, front.trials[order], front.places[order]).table()
+    return FrontDesigns.of(trials, front).table()

@@ -145,17 +145,16 @@ class Verification:
         analysis, search = self.problem.analysis, self.problem.search
         precision = point.design.array.precision
         run = json.dumps(plain_choices(point.choices)), precision
-        digest, known = self._runs.get(run, ("", None))
-        container = None if known is None else self.folder / f"{digest}.dc"
-        model, cost = self._opened(run, point, container)
-        if container is not None:
-            shutil.copyfile(container, self.container(point))
-        else:
+        if run not in self._runs:
+            model, cost = self._opened(run, point, None)
             model.save(self.container(point))
-        if known is None:
             formats = analysis.arithmetic.formats(model, precision)
             shared = self._run(model, precision, formats)
         else:
+            digest, known = self._runs[run]
+            container = self.folder / f"{digest}.dc"
+            model, cost = self._opened(run, point, container)
+            shutil.copyfile(container, self.container(point))
             formats = formats_of_plain(known["number_formats"])
             shared = {name: known[name] for name in _SHARED}
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}

@@ -52,17 +52,17 @@ class Members:
     def __init__(self, problem: CodesignProblem, trials: Sequence[StudyTrial]) -> None:
         self.problem, self.objectives = problem, problem.search.objectives
         front = Front.of(trials, self.objectives)
-        order = np.argsort(front.trials, kind="stable")
-        self.predicted = front.costs[order]
-        self.front = FrontDesigns.of(trials, front.trials[order], front.places[order])
+        self.predicted = front.costs
+        self.front = FrontDesigns.of(trials, front)
         self.measured = np.full_like(self.predicted, np.nan)
         self.lower, self.upper, self.corrected = (self.predicted.copy() for _ in range(3))
         self.box = CostBox.around(self.objectives, self.predicted)
         self._corners = list(dict.fromkeys(self.predicted.argmin(axis=0).tolist()))
         precisions = self.front.designs.hardware["precision"].tolist()
-        runs = list(zip(front.trials[order].tolist(), precisions, strict=True))
+        runs = list(zip(front.trials.tolist(), precisions, strict=True))
         numbers = {run: number for number, run in enumerate(dict.fromkeys(runs))}
         self.runs = np.array([numbers[run] for run in runs])  # designs of one compression and precision lose the same
+        self._loss = next((number for number, name in enumerate(self.objectives) if name in LOSSES), None)
         self._similar = self._features()
         self._correct()
 
@@ -125,7 +125,7 @@ class Members:
         whose change was predicted wrongly misleads wherever it has a large share.
         """
         features: dict[str, Floats64] = {name: np.zeros((len(self), 0)) for name in _CORRECTED}
-        loss = next((number for number, name in enumerate(self.objectives) if name in LOSSES), None)
+        loss = self._loss
         if loss is None:
             return features
         analysis, shares = self.problem.analysis, {}
@@ -142,8 +142,7 @@ class Members:
         done = self.done
         for number, name in enumerate(self.objectives):
             predicted, measured = self.predicted[:, number], self.measured[:, number]
-            known = np.where(done, measured, np.nan)
-            first = np.flatnonzero(done)
+            known, first = measured, np.flatnonzero(done)
             if name in LOSSES:  # all designs of a run lose the same
                 first = first[np.unique(self.runs[first], return_index=True)[1]]
                 by_run = np.full(self.runs.max() + 1, np.nan)
@@ -172,8 +171,7 @@ class Members:
     def table(self) -> pa.Table:
         """Return DESIGN_COLUMNS of all members, by trial."""
         corrected = dict(zip(self.objectives, self.corrected.T, strict=True))
-        loss = next((number for number, name in enumerate(self.objectives) if name in LOSSES), None)
-        ends = None if loss is None else (self.lower[:, loss], self.upper[:, loss])
+        ends = None if self._loss is None else (self.lower[:, self._loss], self.upper[:, self._loss])
         return self.front.table(corrected, ends, self.done)
 
 

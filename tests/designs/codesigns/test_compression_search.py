@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from designs import Search, Space  # noqa: E402
-from designs.codesigns.compression_search import CompressionSearch, Given, compression_key  # noqa: E402
+from designs.codesigns.compression_search import CompressionSearch, compression_key  # noqa: E402
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression  # noqa: E402
 from designs.codesigns.loop import run_study  # noqa: E402
 from designs.codesigns.problem import CodesignProblem  # noqa: E402
@@ -25,7 +25,7 @@ def analysis() -> CompressionAnalysis:
     return analyse_compression(small_network())
 
 
-def tried(problem: CodesignProblem, chooser: CompressionSearch | Given, number: int) -> list[str]:
+def tried(problem: CodesignProblem, chooser: CompressionSearch, number: int) -> list[str]:
     """Try compressions one after the other; return their keys."""
     keys = []
     for place in range(number):
@@ -45,14 +45,14 @@ def test_no_compression_is_tried_twice_and_all_are_tried_in_the_end(analysis: Co
         for rows in problem.compressions.all_compressions()
         for row in rows
     }
-    keys = tried(problem, CompressionSearch(problem), 1000)
+    keys = tried(problem, CompressionSearch.of(problem), 1000)
     assert len(keys) == len(set(keys))
     assert set(keys) >= every
 
 
 def test_what_others_work_on_is_left_to_them(analysis: CompressionAnalysis) -> None:
     problem = CodesignProblem(analysis, SPACE, Search(trials=12))
-    chooser = CompressionSearch(problem)
+    chooser = CompressionSearch.of(problem)
     first = chooser.next(frozenset())
     assert first is not None
     second = chooser.next({compression_key(first)})
@@ -64,8 +64,8 @@ def test_the_proposals_are_tried_in_order_and_what_was_tried_before_is_left_out(
     problem = CodesignProblem(analysis, SPACE, Search(trials=8))
     space = problem.compressions
     expected = [compression_key(space.choices(row)) for row in space.proposals(8)]
-    assert tried(problem, CompressionSearch(problem), 8) == expected
-    resumed = CompressionSearch(problem)
+    assert tried(problem, CompressionSearch.of(problem), 8) == expected
+    resumed = CompressionSearch.of(problem)
     for row in space.proposals(8)[[1, 3]]:
         found = problem.enumeration(space.choices(row))
         resumed.add(StudyTrial.of(0, space.choices(row), found, resumed.front, problem.search.objectives))
@@ -87,5 +87,5 @@ def test_half_of_all_compressions_find_nearly_the_whole_front(analysis: Compress
 def test_given_compressions_are_tried_in_order_and_no_others(analysis: CompressionAnalysis) -> None:
     problem = CodesignProblem(analysis, SPACE, Search())
     given = [problem.compressions.choices(row) for row in problem.compressions.proposals(5)]
-    chooser = Given([*given, given[0]], problem.search.objectives)
+    chooser = CompressionSearch([*given, given[0]], problem.search.objectives)
     assert tried(problem, chooser, 9) == [compression_key(each) for each in given]
