@@ -28,6 +28,7 @@ from traces.graph.stored import StoredLayer, array_matrices
 from traces.inputs import AnyInputs, Inputs
 from traces.layer import CompressedLayer
 from traces.lazy_names import lazy_names
+from traces.reading_limit import reading_limit
 from traces.synthetic import draw_layer, draw_uneven_layer
 from traces.unevenness import Unevenness, measured_unevenness
 
@@ -68,6 +69,7 @@ __all__ = [
     "read_net",
     "read_npy",
     "read_npz",
+    "reading_limit",
     "record_activations",
     "write_layer",
     "write_npy",

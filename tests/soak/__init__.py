@@ -1,0 +1,1 @@
+"""Soak: damaged files, killed jobs, full disks and clocks set back, in large numbers; `python -m tests.soak`."""

@@ -1,0 +1,82 @@
+"""Limit on what the content of a file may take in memory, so that a small file cannot ask for much work.
+
+A compressed file may hold far more bytes than it has. A reader asks here before it makes room for what a file states.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from traces.errors import InputError
+
+FREE_BYTES = 2**26
+"""Bytes that the content of any file may take."""
+MOST_EXPANSION = 100
+"""Bytes that the content of a larger file may take for each byte of the file."""
+VARIABLE = "CODESIGN_MOST_DECODED_BYTES"
+"""Environment variable with another limit in bytes, for command lines."""
+
+_given: ContextVar[int | None] = ContextVar("most_decoded_bytes", default=None)
+
+
+@contextmanager
+def reading_limit(most_decoded_bytes: int) -> Iterator[None]:
+    """Set the limit on the content of each file that is read in this context.
+
+    Parameters
+    ----------
+    most_decoded_bytes : int
+        Bytes that the content of one file may take in memory, 1 or more, whatever the size of the file.
+
+    Raises
+    ------
+    InputError
+        If the limit is no whole number above 0.
+    """
+    if isinstance(most_decoded_bytes, bool) or not isinstance(most_decoded_bytes, int) or most_decoded_bytes < 1:
+        raise InputError(f"most_decoded_bytes must be a whole number above 0; found {most_decoded_bytes!r}")
+    token = _given.set(most_decoded_bytes)
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def most_decoded_bytes(file_bytes: int) -> int:
+    """Return the bytes that the content of a file of `file_bytes` bytes may take in memory.
+
+    Raises InputError if the environment variable holds no limit.
+    """
+    given = _given.get()
+    if given is not None:
+        return given
+    text = os.environ.get(VARIABLE, "")
+    if text:
+        if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
+            raise InputError(f"{VARIABLE} must be a whole number of bytes above 0; found {text[:40]!r}")
+        return int(text)
+    return max(FREE_BYTES, MOST_EXPANSION * file_bytes)
+
+
+def check_decoded_bytes(source: str | os.PathLike[str], decoded_bytes: int, file_bytes: int) -> None:
+    """Raise InputError if the content of a file would take more bytes than it may.
+
+    Parameters
+    ----------
+    source : path
+        Name of the file, for the error.
+    decoded_bytes : int
+        Bytes that its content takes.
+    file_bytes : int
+        Bytes of the file.
+    """
+    most = most_decoded_bytes(file_bytes)
+    if decoded_bytes > most:
+        raise InputError(
+            f"{os.fspath(source)}: the content of this file of {file_bytes:,} bytes may take at most {most:,} bytes in "
+            f"memory; it takes {decoded_bytes:,}; if you trust the file, allow more with traces.reading_limit or "
+            f"{VARIABLE}"
+        )
