@@ -190,7 +190,7 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
             child.join()
             if place.value < mutants:
                 fault = f"{reader.name}: mutant {place.value} of seed {seed} hung or killed the process"
-                ends.add(Ends(Counter(hung=1), [fault]))
+                ends.add(Ends(Counter(["hung"]), [fault]))
                 place.value += 1
     return ends
 
