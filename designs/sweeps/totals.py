@@ -115,6 +115,13 @@ def best_point(table: pa.Table) -> DesignPoint | None:
     return None if np.isnan(products).all() else sums.point(int(np.nanargmin(products)))
 
 
+def best_of(one: DesignPoint | None, other: DesignPoint | None) -> DesignPoint | None:
+    """Return the point of less energy-delay product, the first of two equal ones; None if there is none."""
+    if one is None or other is None:
+        return one or other
+    return other if other.energy_delay_nj_us < one.energy_delay_nj_us else one
+
+
 def front_of(points: Sequence[DesignPoint], objectives: Sequence[Objective]) -> list[DesignPoint]:
     """Return the Pareto-optimal points.
 
