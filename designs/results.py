@@ -164,8 +164,8 @@ class ResultFile:
         with self._damage():
             # The file is closed when it is no longer needed, even if it is damaged.
             self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
-            schema, footer = self._file.schema_arrow, self._file.metadata.metadata or {}
-        types = {field.name: field.type for field in schema}
+            footer = self._file.metadata.metadata or {}
+            types = {field.name: field.type for field in self._file.schema_arrow}
         wrong = [column.name for column in columns if types.get(column.name) != column.type]
         self.num_rows: int = self._file.metadata.num_rows
         try:

@@ -14,6 +14,7 @@ from designs.design import Design
 from designs.results import RESULTS_FOLDER, provenance, read_results_bytes
 from designs.space import Space
 from designs.sweeps.batches import Batches, Finished, SweepInputs
+from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.folder import FinishedPoints, SweepFolder, SweepReader
 from designs.sweeps.progress import SweepProgress
 from designs.sweeps.rows import SweepExtent, in_order
@@ -190,16 +191,13 @@ def _sample(workload: Workload, space: Space | Sample | Sequence[Design], sampli
     elif sampling is not None:
         raise InputError("sampling has no effect on designs that are given one by one; leave it out")
     else:
-        chosen = space if isinstance(space, Sample) else Sample(tuple(space), origin={"designs": _listed(space)})
-    if not chosen.designs or len(set(chosen.designs)) < len(chosen.designs):
-        fault = "a design twice" if chosen.designs else "none"
-        raise InputError(f"a sweep needs one or more designs, each once; found {fault}")
-    narrowest = min(chosen.designs, key=lambda design: design.array.weight_bits).array
+        chosen = space if isinstance(space, Sample) else Sample(space, origin={"designs": _listed(space)})  # type: ignore[arg-type]
+    narrowest = int(np.min(chosen.designs.column("weight_bits")))
     for each in workload.layers:
-        if each.layer.weight_bits > narrowest.weight_bits:
+        if each.layer.weight_bits > narrowest:
             raise InputError(
                 f"layer {each.layer.name!r} has codes of {each.layer.weight_bits} bits, and a design reads weight_bits="
-                f"{narrowest.weight_bits}; give every array weight_bits={each.layer.weight_bits} or more"
+                f"{narrowest}; give every array weight_bits={each.layer.weight_bits} or more"
             )
     return chosen
 
@@ -211,16 +209,17 @@ def _listed(designs: Sequence[Design]) -> list[Any]:
 
 
 def _run(
-    designs: Sequence[Design],
+    designs: DesignRows,
     before: FinishedPoints,
     workers: Workers,
     inputs: SweepInputs,
     keep: Callable[[Finished], object],
 ) -> None:
     """Simulate all designs that are not finished; call `keep` with each batch before it counts as done."""
-    done = frozenset(np.flatnonzero(before.done).tolist())
-    with workers.start(inputs) as crew, SweepProgress(len(designs), len(done), before.best) as progress:
-        batches = Batches(designs, done, crew.workers, inputs.packed)
+    done = int(np.count_nonzero(before.done))
+    with workers.start(inputs) as crew, SweepProgress(len(designs), done, before.best) as progress:
+        layers = len(inputs.origin["settings"]["workload"]["layers"])
+        batches = Batches(designs, before.done, crew.workers, inputs.packed, layers)
         for finished in finished_batches(batches, crew):
             keep(finished)
-            progress.add(len(finished.batch.numbers), finished.best)
+            progress.add(len(finished.batch), finished.best)
