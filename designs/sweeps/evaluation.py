@@ -357,7 +357,9 @@ def _table(
     columns |= {name: _rows(counts[number]) for number, name in enumerate(COUNTS)}
     columns |= {name: energies[..., number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=-1).ravel()
-    columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(arrays.filled(arrays.clock_mhz), layers)
+    columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
+        arrays.filled(arrays.clock_mhz), layers
+    )
     schema = schema_of(SWEEP_COLUMNS)
     arrow = []
     for field in schema:

@@ -27,6 +27,7 @@ from designs import Constraints, Design, Space, Workload, network_totals, read_s
 from designs.design import Packing
 from designs.results import read_results, read_results_bytes, results_bytes, write_results
 from designs.sweeps.batches import Batch, Batches, Finished
+from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workers import Crew, Here, finished_batches
@@ -514,7 +515,7 @@ class Fatal:
 
 def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_point() -> None:
     points = [Design(ArrayConfig(queue_slots=slots)) for slots in range(2, 102)]
-    batches = Batches(points, frozenset(), 2)
+    batches = Batches(DesignRows.of(points), np.zeros(len(points), dtype=np.bool_), 2)
     done: list[int] = []
     crew = Fatal(37)
     sentence = r"point 37 .*queue_slots=39.* killed its worker 3 times.*finished batches are kept"
@@ -532,7 +533,8 @@ def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_poi
 
 def batches_of(chosen: list[Design], point_seconds: float, packing_seconds: float, workers: int = 2) -> list[Batch]:
     """Return all batches, handed out in turn, for these times per point and per packing."""
-    batches = Batches(chosen, frozenset({0, 4}), workers)
+    done = np.isin(np.arange(len(chosen)), [0, 4])
+    batches = Batches(DesignRows.of(chosen), done, workers)
     seen = []
     through: list[Packing] = []
     while batches:
