@@ -102,6 +102,11 @@ class DesignRows(Sequence[Design]):
         values = self._of(name, self._rows)
         return values if name in self._fields else values.item()
 
+    def values(self, names: Iterable[str]) -> list[tuple[Any, ...]]:
+        """Return the values of some hardware parameters of each design."""
+        columns = (np.broadcast_to(self._of(name, self._rows), len(self)).tolist() for name in names)
+        return list(zip(*columns, strict=True))
+
     @cached_property
     def arrays(self) -> ArrayTable:
         """The arrays of the designs; it has as many rows as there are designs."""

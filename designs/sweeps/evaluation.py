@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -18,12 +19,12 @@ from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
-from sim.array_table import ArrayOrTable
+from sim.array_table import ArrayOrTable, ArrayTable
 from sim.batch import CountsPerInput
 from sim.cost.area import area_mm2
 from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
-from sim.memory import blocks_of, shortfalls
+from sim.memory import blocks_of, fits, shortfalls
 from sim.network_schedule import (
     Call,
     Residency,
@@ -34,7 +35,7 @@ from sim.network_schedule import (
     schedule_network,
 )
 from traces import InputError
-from traces.arrays import Floats64, Integers64
+from traces.arrays import Booleans, Floats64, Integers64
 from traces.graph.description import Execution
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(Energy))
@@ -220,22 +221,38 @@ def _texts(of_arrays: Iterable[Sequence[str]]) -> Objects:
 
 def _independent(layers: Sequence[LayerRuns], designs: DesignRows, must_fit: bool) -> Evaluated:
     """Return the counts of layers of which each has the array to itself; equal work is done once."""
+    shape = len(layers), len(designs)
     lines = np.broadcast_to(designs.arrays.entries_per_line, len(designs))
-    first, kinds = designs.kinds(_OF_CAPACITY, lines)
-    fits = [_fit(layers, designs[place].array, must_fit) for place in first.tolist()]
-    counts = np.full((len(COUNTS), len(layers), len(designs)), np.nan)
-    for all_stay, names in ((True, _OF_COUNT), (False, ARRAY_FIELDS)):
-        chosen = np.array([each.runs and each.all_stay == all_stay for each in fits])
-        places = np.flatnonzero(chosen[kinds])
+    residency, lacking = np.full(shape, "resident", dtype=object), np.full(shape, "", dtype=object)
+    runs = np.logical_and.reduce([layer.fit(designs.arrays) for layer in layers])
+    runs = np.asarray(runs & (designs.column("memory_mode") != "streamed"))
+    stays = runs.copy()  # in one block
+    others = np.flatnonzero(~runs)
+    if others.size:
+        some = designs.take(others)
+        first, kinds = some.kinds(_OF_CAPACITY, lines[others])
+        found_fits = [_fit(layers, some[place].array, must_fit) for place in first.tolist()]
+        residency[:, others] = _texts(each.residency for each in found_fits)[:, kinds]
+        lacking[:, others] = _texts(each.lacking for each in found_fits)[:, kinds]
+        runs[others] = np.array([each.runs for each in found_fits])[kinds]
+        stays[others] = np.array([each.all_stay for each in found_fits])[kinds]
+    counts = np.full((len(COUNTS), *shape), np.nan)
+    for places, names in ((np.flatnonzero(stays), _OF_COUNT), (np.flatnonzero(runs & ~stays), ARRAY_FIELDS)):
         if not places.size:
             continue
         some = designs.take(places)
-        different, of_design = some.kinds(names, lines[places])
-        arrays = [some[place].array for place in different.tolist()]
-        found = np.array([[layer.counts(array) for layer in layers] for array in arrays])
-        counts[:, :, places] = found.transpose(2, 1, 0)[..., of_design]
-    residency, lacking = _texts(each.residency for each in fits), _texts(each.lacking for each in fits)
-    return Evaluated(counts, residency[:, kinds], lacking[:, kinds], _entries(layers))
+        first, kinds = some.kinds(names, lines[places])
+        keys = zip(lines[places][first].tolist(), some.take(first).values(names), strict=True)
+        found = [
+            [layer.counts(key if names is _OF_COUNT else None, partial(_array_of, some, place)) for layer in layers]
+            for key, place in zip(keys, first.tolist(), strict=True)
+        ]
+        counts[:, :, places] = np.array(found).transpose(2, 1, 0)[..., kinds]
+    return Evaluated(counts, residency, lacking, _entries(layers))
+
+
+def _array_of(designs: DesignRows, number: int) -> ArrayConfig:
+    return designs[number].array
 
 
 def _fit(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool) -> _Fit:
@@ -416,8 +433,10 @@ _WITHOUT_COUNT = frozenset(  # fields that do not change the counts of a packed 
     {"num_pes", "index_bits", "weight_bits", "line_bits", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
     | {"sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits", "port_bits"}
 )
-_OF_CAPACITY = {*ARRAY_FIELDS} - _WITHOUT_CAPACITY | {"memory_mode", "block_axis"}
-_OF_COUNT = {*ARRAY_FIELDS} - _WITHOUT_COUNT
+_OF_CAPACITY = tuple(
+    name for name in ARRAY_FIELDS if name not in _WITHOUT_CAPACITY or name in ("memory_mode", "block_axis")
+)
+_OF_COUNT = tuple(name for name in ARRAY_FIELDS if name not in _WITHOUT_COUNT)
 
 
 class LayerRuns:
@@ -487,13 +506,19 @@ class LayerRuns:
             ]
         return self._runs[array.precision]
 
-    def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
-        """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
-        if not self.stays_on(array):
-            return _all_per_input(self.runs(array), self.work)  # it hardly comes a second time
-        key = _key(array, _WITHOUT_COUNT)
+    def fit(self, arrays: ArrayTable) -> Booleans:
+        """Mark the arrays that hold each group whole, bool [arrays]: those on which `lacking` finds nothing."""
+        return np.logical_and.reduce([arrays.filled(fits(group, arrays)) for group in self.groups])
+
+    def counts(self, key: Hashable | None, array: Callable[[], ArrayConfig]) -> Floats64:
+        """Return COUNTS [counts] on an array that runs the layer, mean per input.
+
+        Arrays of one key have the same counts, which are kept; those without a key are not kept.
+        """
+        if key is None:
+            return _all_per_input(self.runs(array()), self.work)
         if key not in self._counts:
-            self._counts[key] = _all_per_input(self.runs(array), self.work)
+            self._counts[key] = _all_per_input(self.runs(array()), self.work)
         return self._counts[key]
 
     def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
