@@ -185,7 +185,7 @@ def remove_study(folder: Path, storage: str | None, name: str) -> None:
         pass
     except Exception as error:  # Optuna may raise anything if a storage is damaged
         if storage is not None:
-            raise unreadable(folder, storage, error) from error
+            raise error if isinstance(error, InputError) else unreadable(folder, storage, error) from error
         (folder / JOURNAL_FILE).unlink(missing_ok=True)
     for result in (DESIGNS_FILE, EXHAUSTIVE_FILE, FRONT_FILE, LAYERS_FILE, TRIALS_FILE):
         (folder / result).unlink(missing_ok=True)

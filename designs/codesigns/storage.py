@@ -13,6 +13,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from traces import InputError
 
 JOURNAL_FILE = "study.journal"
+_HEAD = b'{"op_code"'
 
 
 def open_storage(folder: Path, storage: str | None = None) -> optuna.storages.BaseStorage:
@@ -35,11 +36,22 @@ def open_storage(folder: Path, storage: str | None = None) -> optuna.storages.Ba
             return optuna.storages.get_storage(storage)
         path = folder / JOURNAL_FILE if storage is None else Path(storage)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_journal(path)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path), _JournalLock(path)))
     except InputError:
         raise
     except Exception as error:  # a database's driver may raise anything
         raise unreadable(folder, storage, error) from error
+
+
+def _check_journal(path: Path) -> None:
+    """Raise ValueError if a file is not empty and no journal; its last line may be removed otherwise."""
+    if not path.exists():
+        return
+    with path.open("rb") as stream:
+        head = stream.read(len(_HEAD))
+    if head != _HEAD[: len(head)]:
+        raise ValueError(f"it must be a journal of Optuna, whose lines begin with {_HEAD.decode()}")
 
 
 def unreadable(folder: Path, storage: str | None, error: Exception) -> InputError:
