@@ -71,11 +71,8 @@ class Cluster:
                 usual = dask.config.get("distributed.nanny.pre-spawn-environ")
                 environ = {name: value for name, value in usual.items() if name != _TRIM}
                 stack.enter_context(dask.config.set(_QUIET | {"distributed.nanny.pre-spawn-environ": environ}))
-                scheduler: Any = stack.enter_context(
-                    distributed.LocalCluster(
-                        n_workers=self.number, threads_per_worker=1, processes=True, dashboard_address=None
-                    )
-                )
+                local: Any = importlib.import_module("designs.sweeps.local_cluster")
+                scheduler: Any = stack.enter_context(local.local_cluster(self.number))
             else:
                 scheduler = self.address
             try:
