@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from traces import InputError
-from traces.shell.progress import progress_bar
+from traces.shell.progress import Progress
 
 MOST_SECONDS = 2.0
 """Processor time that a mutant of at most 1 MB may take."""
@@ -178,7 +178,7 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
     context = multiprocessing.get_context("fork")
     place: Any = context.Value("q", 0)
     ends = Ends()
-    with progress_bar(f"mutants of {reader.name}", mutants) as advance:
+    with Progress(f"mutants of {reader.name}", "mutants", mutants) as progress:
         while place.value < mutants:
             ours, theirs = context.Pipe(duplex=False)
             child = context.Process(target=_child, args=(theirs, reader, seed, place, mutants))
@@ -186,7 +186,7 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
             theirs.close()
             while (found := _received(ours, child)) is not None:
                 ends.add(found)
-                advance(found.counts.total())
+                progress.advance(found.counts.total())
             child.join()
             if place.value < mutants:
                 fault = f"{reader.name}: mutant {place.value} of seed {seed} hung or killed the process"
