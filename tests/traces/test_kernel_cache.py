@@ -127,7 +127,8 @@ class SmallKernel:
         kernel_cache._cache_folder.cache_clear()
         kernel_cache._warn.cache_clear()
         spec = importlib.util.spec_from_file_location("small", self.package / "__init__.py")
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module: Any = importlib.util.module_from_spec(spec)
         sys.modules["small"] = module
         try:
@@ -274,7 +275,9 @@ def test_a_cache_of_another_user_is_not_used(
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     assert not small.run()
-    assert f"it belongs to the user with the number {user}; its kernels are compiled in memory" in capsys.readouterr().err
+    assert (
+        f"it belongs to the user with the number {user}; its kernels are compiled in memory" in capsys.readouterr().err
+    )
 
 
 def test_a_full_disk_costs_a_compilation_and_leaves_no_part_of_a_file(
