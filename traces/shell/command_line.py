@@ -15,6 +15,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from traces.errors import InputError
+from traces.shell.printable import printable, raw_stream, with_printable_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,7 +134,7 @@ def run_commands(
                 option = argument.partition("=")[0]
                 if option in (renamed or {}).get(name, {}):
                     raise InputError(f"{option} has another name: {(renamed or {})[name][option]}")
-            tyro.cli(command, prog=prog, args=arguments, config=config)
+            tyro.cli(with_printable_output(command), prog=prog, args=arguments, config=config)
             return
         description, commands = command.description, command.commands
     tyro.cli(_union(commands), prog=prog, description=description, args=arguments, config=config)
@@ -170,15 +171,24 @@ def _switch(found: re.Match[str]) -> str:
 
 
 def _say(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     return status
 
 
-def console() -> Console:
-    """Return standard output for tables; in a file or a pipe the lines are long enough for all of them."""
+def console(width: int = 140) -> Console:
+    """Return standard output for tables of printable text; in a file or a pipe the lines have `width` characters."""
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+    class PrintableConsole(Console):
+        """Console that escapes control characters in the text it is given, but not in its own."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            """Return text to print, such as the cell of a table."""
+            return super().render_str(printable(text), **options)
+
+    out = raw_stream(sys.stdout)
+    return PrintableConsole(file=out, highlight=False, markup=False, width=None if out.isatty() else width)
 
 
 def check_packages_belong_together() -> None:
