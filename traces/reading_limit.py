@@ -32,6 +32,10 @@ def reading_limit(most_decoded_bytes: int) -> Iterator[None]:
     most_decoded_bytes : int
         Bytes that the content of one file may take in memory, 1 or more, whatever the size of the file.
 
+    Yields
+    ------
+    None
+
     Raises
     ------
     InputError
