@@ -356,7 +356,7 @@ def clock_library(folder: Path) -> Path:
 
 
 def set_back(library: Path) -> Disturb:
-    """Return a disturbance: the clock goes back by a day or by years while a job runs, which is killed, and starts so."""
+    """Return a disturbance: the clock goes back by a day or by years while a job runs, or while it is killed."""
 
     def disturb(
         job: Job, folder: Path, expected: Undisturbed, stream: np.random.Generator, outcome: Outcome, name: str
