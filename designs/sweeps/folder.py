@@ -13,6 +13,7 @@ Files of another origin than that in sweep.json, and different rows for one poin
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from designs.results import ResultFile, results_file, schema_of
-from designs.results_folder import check_origin, lock_folder
+from designs.results_folder import check_links, check_origin, lock_folder, remove_files
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.rows import SortedRows, SweepExtent, finished_rows, in_order, points_of
 from designs.sweeps.totals import DesignPoint, best_of, best_point
@@ -34,6 +35,7 @@ from traces.files.atomic_file import PARTIAL_SUFFIX, write_atomically
 
 SWEEP_FILE = "sweep.parquet"
 ORIGIN_FILE = "sweep.json"
+_PART = re.compile(r".*\.parquet")
 
 
 class SweepFolder:
@@ -63,6 +65,7 @@ class SweepFolder:
     def __enter__(self) -> SweepFolder:
         self._lock = lock_folder(self.folder)
         try:
+            check_links(self.folder, (SWEEP_FILE, ORIGIN_FILE, self.parts.name, self.arrays.name, self.merging.name))
             for left_behind in self.parts.glob(f".*{PARTIAL_SUFFIX}"):
                 left_behind.unlink(missing_ok=True)
             self._remove_temporary()
@@ -117,7 +120,7 @@ class SweepFolder:
     def _remove(self) -> None:
         for path in (self.result, self.folder / ORIGIN_FILE):
             path.unlink(missing_ok=True)
-        shutil.rmtree(self.parts, ignore_errors=True)
+        remove_files(self.parts, _PART)
 
     def share(self, workload: Workload) -> Path:
         """Write the workload for workers to map and return its folder; raise InputError if the disk is full."""
@@ -177,7 +180,7 @@ class SweepFolder:
         with results_file(self.result, schema_of(SWEEP_COLUMNS), self.origin) as writer:
             for table in rows.tables():
                 writer.write_table(table, row_group_size=table.num_rows)
-        shutil.rmtree(self.parts, ignore_errors=True)
+        remove_files(self.parts, _PART)
         return self.result
 
 

@@ -17,6 +17,7 @@ from designs.sweeps.design_rows import Compression, DesignRows
 from sim.cost.timing import timed
 from traces import InputError
 from traces.arrays import Booleans, Integers64, Numbers
+from traces.plain_values import whole_number
 
 Method = Literal["grid", "random", "sobol"]
 MOST_POINTS = 100_000_000
@@ -54,19 +55,13 @@ class Sampling:
     def __post_init__(self) -> None:
         if self.method not in get_args(Method):
             raise InputError(f"method must be one of {', '.join(get_args(Method))}; found {self.method!r}")
-        for name in ("points", "seed"):
-            value = getattr(self, name)
-            if value is None and name == "points":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise InputError(f"{name} must be a whole number; found {value!r}")
-            object.__setattr__(self, name, int(value))
+        if self.points is not None:
+            object.__setattr__(self, "points", whole_number("points", self.points))
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, 0, 2**63 - 1))
         if self.method == "grid" and (self.points is not None or self.seed):
             raise InputError("a grid takes every combination; points and seed have no effect: leave them out")
         if self.method != "grid" and (self.points is None or not 1 <= self.points <= MOST_POINTS):
             raise InputError(f"points must be the number of designs to draw, 1 to {MOST_POINTS:,}; found {self.points}")
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed={self.seed} must be 0 to 2**63 - 1")
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ from designs.sweeps.rows import SortedRows, SweepExtent
 from designs.sweeps.totals import SweepTotals
 from sim import ArrayConfig, simulate
 from sim.cost.area import area_mm2
+from tests.bad_values import NO_WHOLE_NUMBERS
 from traces import InputError
 from traces.synthetic import draw_layer
 
@@ -228,11 +229,11 @@ def test_the_front_of_pieces_is_the_front_of_the_whole(tmp_path: Path) -> None:
     assert totals.varied == ["num_pes", "queue_slots", "line_bits", "sparse_matrix_bytes", "memory_mode"]
 
 
-@pytest.mark.parametrize("value", [2.5, True, "8", np.float64(4)])
+@pytest.mark.parametrize("value", [*NO_WHOLE_NUMBERS.values(), np.float64(4)])
 def test_numbers_of_points_and_seeds_are_whole(value: Any) -> None:
-    with pytest.raises(InputError, match="points must be a whole number; found"):
+    with pytest.raises(InputError, match=r"points must be (a whole number|the number of designs to draw)"):
         Sampling("sobol", value)
-    with pytest.raises(InputError, match="seed must be a whole number; found"):
+    with pytest.raises(InputError, match="seed must be a whole number"):
         Sampling("sobol", 8, value)
     assert dataclasses.astuple(Sampling("sobol", np.int64(8), np.uint8(3))) == ("sobol", 8, 3)  # type: ignore[arg-type]
     assert type(Sampling("sobol", np.int64(8)).points) is int  # type: ignore[arg-type]
