@@ -103,9 +103,7 @@ def _members(stream: BinaryIO, path: str | os.PathLike[str], file_bytes: int) ->
         members = archive.infolist()
         for member in members:
             if member.flag_bits & _ENCRYPTED:
-                raise InputError(
-                    f"{path}: its arrays must not be encrypted; found {member.filename[:80]!r}; decrypt it"
-                )
+                raise InputError(f"{path}: its arrays must not be encrypted; found {member.filename[:80]!r}; decrypt it")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InputError(
                     f"{path}: its arrays must be stored or deflated; found compression method {member.compress_type} "
