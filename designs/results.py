@@ -189,10 +189,14 @@ class ResultFile:
 
     def table(self) -> pa.Table:
         """Return all rows; raise InputError if the file is damaged, or they take too much memory."""
-        row_bytes = sum(_TEXT_BYTES if pa.types.is_string(each.type) else 8 for each in self._file.schema_arrow)
-        check_decoded_bytes(self.path, self.num_rows * row_bytes, self.path.stat().st_size)
+        self.check_memory()
         with self._damage():
             return self._without_nulls(self._file.read())
+
+    def check_memory(self) -> None:
+        """Raise InputError if all rows take more memory than a file of this size may ask for."""
+        row_bytes = sum(_TEXT_BYTES if pa.types.is_string(each.type) else 8 for each in self._file.schema_arrow)
+        check_decoded_bytes(self.path, self.num_rows * row_bytes, self.path.stat().st_size)
 
     def _without_nulls(self, table: pa.Table) -> pa.Table:
         wrong = [name for name in table.schema.names if table[name].null_count and name not in self._nullable]

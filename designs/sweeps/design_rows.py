@@ -56,6 +56,9 @@ class DesignRows(Sequence[Design]):
         values = {name: np.array(list(distinct[name])) for name in HARDWARE}
         return cls(rows, values, tuple(distinct[_COMPRESSION]))
 
+    def __reduce__(self) -> tuple[type[DesignRows], tuple[Any, ...]]:
+        return DesignRows, (self._rows, self._values, self._compressions)  # a copy has no arrays before they are used
+
     def __len__(self) -> int:
         return len(self._rows)
 

@@ -256,6 +256,8 @@ class SweepReader:
 
     def table(self) -> pa.Table:
         """Return the rows of the finished points in order; raise InputError as `tables` does."""
+        for path in self._files:
+            ResultFile(path, SWEEP_COLUMNS, empty=True).check_memory()
         table = pa.concat_tables([schema_of(SWEEP_COLUMNS).empty_table(), *self.tables()])
         if self._extent is None:
             return table

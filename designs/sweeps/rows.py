@@ -136,8 +136,10 @@ def _whole_points(path: Path, origin: Mapping[str, Any], extent: SweepExtent) ->
                 raise InputError(f"{path} holds rows of points or layers that are not of its sweep")
             whole = _whole(numbers, places, extent.num_layers)
             rest = table[len(table) :]
-            if left and not whole[-1:].all():  # the next piece may have the other layers of the last point
-                begin = int(np.flatnonzero(np.diff(numbers, prepend=-1))[-1])
+            if left:  # the next piece may have the other layers of the last point
+                begin = max(
+                    len(table) - extent.num_layers + 1, int(np.flatnonzero(whole)[-1]) + 1 if whole.any() else 0
+                )
                 rest, table, whole = table[begin:], table[:begin], whole[:begin]
             yield table if whole.all() else table.filter(pa.array(whole))
     except InputError as error:
@@ -149,7 +151,7 @@ def _whole_points(path: Path, origin: Mapping[str, Any], extent: SweepExtent) ->
 def _whole(numbers: Integers64, places: Integers64, layers: int) -> Booleans:
     """Mark the rows of points whose layers are all there, one after the other and in order."""
     whole: Booleans = np.zeros(len(numbers), dtype=np.bool_)
-    begins = np.flatnonzero(places[: len(places) - layers + 1] == 0)
+    begins = np.flatnonzero(places[: max(0, len(places) - layers + 1)] == 0)
     rows = begins[:, np.newaxis] + np.arange(layers)
     complete = (places[rows] == np.arange(layers)) & (numbers[rows] == numbers[begins][:, np.newaxis])
     whole[rows[complete.all(axis=1)].ravel()] = True

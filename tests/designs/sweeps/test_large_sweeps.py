@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import pickle
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,12 +28,13 @@ from designs import (
     sweep,
 )
 from designs.design import Packing
+from designs.results import ResultFile, write_results
 from designs.space import layer_settings
 from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.evaluation import COUNTS, LayerRuns
 from designs.sweeps.folder import SweepReader
 from designs.sweeps.packings import packed_images
-from designs.sweeps.rows import SortedRows, SweepExtent
+from designs.sweeps.rows import SortedRows, SweepExtent, finished_rows
 from designs.sweeps.totals import SweepTotals
 from sim import ArrayConfig, simulate
 from sim.cost.area import area_mm2
@@ -176,6 +178,33 @@ def test_designs_evaluated_at_once_have_the_costs_of_each_alone() -> None:
         assert {name: row[name] for name in COUNTS} == counts
         expected = simulate(LAYER, INPUT, array)
         assert (row["cycles"], row["energy_pj"]) == (expected.cycles, pytest.approx(expected.energy.total_pj))
+
+
+def test_a_batch_comes_back_from_a_worker_without_what_it_computed() -> None:
+    rows = sample(SPACES[0][0], Sampling("sobol", 100)).designs
+    before = len(pickle.dumps(rows))
+    area_mm2(rows.arrays)
+    assert len(pickle.dumps(rows)) == before
+    assert pickle.loads(pickle.dumps(rows)) == rows
+
+
+@pytest.mark.parametrize("piece_rows", [1, 3, 100])
+def test_points_are_whole_wherever_a_file_is_cut_into_pieces(
+    piece_rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a", "b", "c"]
+    layers = {name: draw_layer(name, 12, 10, 0.4, 0.5, seed) for seed, name in enumerate(names)}
+    workload = Workload.of_layers(
+        "three", [layer for layer, _ in layers.values()], {name: x[np.newaxis] for name, (_, x) in layers.items()}
+    )
+    table = sweep(workload, [Design(ArrayConfig(num_pes=pes)) for pes in (1, 2, 4, 8)])
+    lacking = pa.concat_tables([table[1:5], table[6:9], table[0:3], table[9:11]])  # 2 and 0 are whole
+    origin = {"settings": {"points": 4, "workload": {"layers": names}}}
+    write_results(tmp_path / "part.parquet", lacking, origin)
+    real = ResultFile.tables
+    monkeypatch.setattr(ResultFile, "tables", lambda file, rows: real(file, piece_rows))
+    found = pa.concat_tables(finished_rows([tmp_path / "part.parquet"], origin))
+    assert found.equals(pa.concat_tables([table[6:9], table[0:3]]))
 
 
 def test_a_design_with_an_sram_outside_the_tables_is_an_error() -> None:
