@@ -132,11 +132,10 @@ def sample(space: Space, sampling: Sampling | None = None, layers: Sequence[str]
         if wanted is not None:
             taken = taken[found.are_new(rows[taken])][: wanted - len(found)]
         found.add(rows[taken])
-        tried = (
-            places[: taken[-1] + 1] if len(found) == wanted else places
-        )  # the draws after the last design do not count
+        is_last = len(found) == wanted
+        tried = places[: taken[-1] + 1] if is_last else places  # no draws after the last design
         left_out.update({reason: int(np.count_nonzero(tried == place)) for place, reason in enumerate(reasons)})
-        if len(found) == wanted:
+        if is_last:
             break
     left_out = +left_out
     if not len(found):
