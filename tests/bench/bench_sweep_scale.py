@@ -1,8 +1,8 @@
 """Growth of a sweep's time and memory with its points: `python -m tests.bench.bench_sweep_scale --points 100000`.
 
 Designs are drawn at random from a space of 46 million, run on one small layer in one process, and read again for their
-Pareto-optimal ones. Each number of points is a process of its own, so that its peak memory is its own. Times are those of
-the processors, of all threads together, so that other programs on the machine hardly change them.
+Pareto-optimal ones. Each number of points is a process of its own, so that its peak memory is its own. Times are of the
+processors, of all threads together, so that other programs on the machine hardly change them.
 """
 
 from __future__ import annotations
