@@ -41,6 +41,7 @@ from sim.number_formats import formats_of_plain
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 from traces.files.atomic_file import write_atomically
+from traces.plain_values import whole_number
 
 FineTune = Callable[[torch.nn.Module, Stage], object]
 _INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
@@ -339,8 +340,8 @@ class Distillation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"epochs must be at least 1; found {self.epochs}")
+        object.__setattr__(self, "epochs", whole_number("epochs", self.epochs, 1))
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, 0, 2**63 - 1))
 
     def __str__(self) -> str:
         return f"distillation, {self.epochs} epochs, seed {self.seed}"
