@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from traces.errors import InputError
@@ -28,8 +29,8 @@ _INTERRUPTED = "no file is half-written"
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if interrupted or terminated."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no incomplete files, either
+    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if a signal stops it."""
+    _stop_as_if_interrupted()
     try:
         check_packages_belong_together()
         command()
@@ -45,6 +46,24 @@ def run(command: Callable[[], object]) -> None:
         # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _stop_as_if_interrupted() -> None:
+    """Let the signals that end a command do what an interrupt from the keyboard does; nohup's command goes on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, _hung_up)
+
+
+def _hung_up(number: int, frame: FrameType | None) -> None:
+    """Interrupt the command; what it prints goes nowhere if its terminal was closed."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    signal.default_int_handler(number, frame)
 
 
 @contextmanager
