@@ -172,7 +172,9 @@ def _connect(address: str, security: Any) -> None:
     """Open one connection to a server of Dask, as every client does first; raises OSError if it is refused."""
     import asyncio
 
-    from distributed.comm import connect
+    from distributed.comm import core
+
+    connect: Any = core.connect
 
     async def attempt() -> None:
         arguments = (security or distributed.security.Security()).get_connection_args("client")
