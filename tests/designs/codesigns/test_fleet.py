@@ -179,7 +179,7 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
             "a: minimise must be one of accuracy_loss, output_error, latency_us, energy_nj, area_mm2, file_by",
         ),
         ("[a", "fleet.toml: must be TOML: "),
-        (None, "cannot be read: No such file or directory"),
+        (None, "there is no such file"),
     ],
 )
 def test_a_fleet_that_is_none_gets_a_sentence(text: str | None, sentence: str, tmp_path: Path) -> None:
