@@ -205,7 +205,7 @@ def kill(
 ) -> None:
     """Stop a job one to three times at random moments by a random signal; then let it end."""
     for _ in range(stream.integers(1, 4)):
-        chosen = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT][int(stream.integers(4))]
+        chosen = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[int(stream.integers(5))]
         whole_group = bool(stream.integers(2))
         with start(job, folder) as process:
             time.sleep(float(stream.uniform(0, 1.1)) * expected.seconds)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from traces.errors import InputError
+from traces.shell.printable import printable, raw_stream, with_printable_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,8 +29,8 @@ _INTERRUPTED = "no file is half-written"
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if interrupted or terminated."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no incomplete files, either
+    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if a signal stops it."""
+    _stop_as_if_interrupted()
     try:
         check_packages_belong_together()
         command()
@@ -44,6 +46,24 @@ def run(command: Callable[[], object]) -> None:
         # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _stop_as_if_interrupted() -> None:
+    """Let the signals that end a command do what an interrupt from the keyboard does; nohup's command goes on."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, _hung_up)
+
+
+def _hung_up(number: int, frame: FrameType | None) -> None:
+    """Interrupt the command; what it prints goes nowhere if its terminal was closed."""
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    signal.default_int_handler(number, frame)
 
 
 @contextmanager
@@ -114,7 +134,7 @@ def run_commands(
                 option = argument.partition("=")[0]
                 if option in (renamed or {}).get(name, {}):
                     raise InputError(f"{option} has another name: {(renamed or {})[name][option]}")
-            tyro.cli(command, prog=prog, args=arguments, config=config)
+            tyro.cli(with_printable_output(command), prog=prog, args=arguments, config=config)
             return
         description, commands = command.description, command.commands
     tyro.cli(_union(commands), prog=prog, description=description, args=arguments, config=config)
@@ -151,15 +171,24 @@ def _switch(found: re.Match[str]) -> str:
 
 
 def _say(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     return status
 
 
-def console() -> Console:
-    """Return standard output for tables; in a file or a pipe the lines are long enough for all of them."""
+def console(width: int = 140) -> Console:
+    """Return standard output for tables of printable text; in a file or a pipe the lines have `width` characters."""
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+    class PrintableConsole(Console):
+        """Console that escapes control characters in the text it is given, but not in its own."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            """Return text to print, such as the cell of a table."""
+            return super().render_str(printable(text), **options)
+
+    out = raw_stream(sys.stdout)
+    return PrintableConsole(file=out, highlight=False, markup=False, width=None if out.isatty() else width)
 
 
 def check_packages_belong_together() -> None:
