@@ -30,40 +30,56 @@ _INTERRUPTED = "no file is half-written"
 
 def run(command: Callable[[], object]) -> None:
     """Run a command; exit with 2 and one sentence on invalid input, and with 130 if a signal stops it."""
-    _stop_as_if_interrupted()
+    stops = _stop_as_if_interrupted()
     try:
         check_packages_belong_together()
         command()
-    except InputError as error:
-        sys.exit(_say(f"error: {in_options(str(error))}", status=2))
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        sys.exit(_say(_NO_TORCH, status=2))
     except KeyboardInterrupt as interrupt:
         sys.exit(_say(f"interrupted: {str(interrupt) or _INTERRUPTED}", status=130))
-    except BrokenPipeError:
+    except Exception as error:
+        if stops:  # a library that was at work took the interrupt for a failure of its own
+            sys.exit(_say(f"interrupted: {_INTERRUPTED}", status=130))
+        sys.exit(_status(error))
+
+
+def _status(error: Exception) -> int:
+    """Say what ended a command and return its exit status; raise the error again if it is a fault of the project."""
+    if isinstance(error, InputError):
+        return _say(f"error: {in_options(str(error))}", status=2)
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return _say(_NO_TORCH, status=2)
+    if isinstance(error, BrokenPipeError):
         # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
+    raise error
 
 
-def _stop_as_if_interrupted() -> None:
-    """Let the signals that end a command do what an interrupt from the keyboard does; nohup's command goes on."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is not None and signal.getsignal(hangup) is not signal.SIG_IGN:
-        signal.signal(hangup, _hung_up)
+def _stop_as_if_interrupted() -> list[int]:
+    """Let the signals that end a command do what an interrupt from the keyboard does; nohup's command goes on.
+
+    Returns the numbers of the signals that have come, which grows.
+    """
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        if number not in (signal.SIGINT, signal.SIGTERM):  # a hang-up: what is printed goes nowhere
+            _redirect_closed_outputs()
+        signal.default_int_handler(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):  # Windows has no hang-up
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    return stops
 
 
-def _hung_up(number: int, frame: FrameType | None) -> None:
-    """Interrupt the command; what it prints goes nowhere if its terminal was closed."""
+def _redirect_closed_outputs() -> None:
     for descriptor in (1, 2):
         try:
             os.write(descriptor, b"")
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
-    signal.default_int_handler(number, frame)
 
 
 @contextmanager
