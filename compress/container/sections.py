@@ -170,6 +170,8 @@ def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -
         raise ValueError(f"{num_names:,} names")
     own = f"{name}.weight"  # one text for all empty names, which take a byte each
     weight_names = tuple(reader.text(MOST_NAME_BYTES) or own for _ in range(num_names))
+    if len(set(weight_names)) < num_names:
+        raise ValueError("a name of the weights is there twice")
     bias_name = (reader.text(MOST_NAME_BYTES) if has_bias else "") or f"{name}.bias"
     shape = reader.shape()
     arrangement = _read_arrangement(reader, shape) if arranged else None
