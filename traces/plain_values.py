@@ -233,6 +233,14 @@ def written_whole_number(name: str, written: str, least: int = -(2**63)) -> int:
     return whole_number(name, int(written), least, 2**63 - 1)
 
 
+def number_as_given(
+    name: str, value: object, least: float | None = None, most: float | None = None, *, above: float | None = None
+) -> int | float:
+    """Return a finite number, an int if it is given as one. Raises InputError as `number` does."""
+    found = number(name, value, least, most, above=above)
+    return int(value) if isinstance(value, int | np.integer) else found
+
+
 def true_or_false(name: str, value: object) -> bool:
     """Return a bool. Raises InputError if the value, the parameter `name`, is none."""
     if not isinstance(value, bool | np.bool_):

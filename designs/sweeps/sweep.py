@@ -18,7 +18,7 @@ from designs.sweeps.folder import SWEEP_FILE, SweepFolder, check_whole, in_order
 from designs.sweeps.progress import SweepProgress
 from designs.sweeps.sampling import Sample, Sampling, sample
 from designs.sweeps.totals import best_point
-from designs.sweeps.workers import Here, Processes, Workers, finished_batches
+from designs.sweeps.workers import Workers, chosen_workers, finished_batches
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig
 from traces import InputError
@@ -64,7 +64,7 @@ def sweep(
         holds another sweep, cannot be written or loses points.
     """
     chosen = _sample(workload, space, sampling)
-    crew = (Here() if workers == 1 else Processes(workers)) if isinstance(workers, int) else workers
+    crew = chosen_workers(workers)
     origin = sweep_origin(workload, chosen)
     if folder is None:
         if crew.apart:

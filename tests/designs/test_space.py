@@ -166,7 +166,7 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
             "[hardware]\nmemory_mode = ['resident', 'streamed']\n[constraints]\nmust_fit = true\n",
             "must_fit asks for layers that stay on the array; memory_mode='streamed' loads every layer",
         ),
-        ("[hardware\n", "the space must be TOML"),
+        ("[hardware\n", "the space: must be TOML"),
     ],
 )
 def test_a_space_that_cannot_be_gets_a_sentence(text: str, sentence: str, tmp_path: Path) -> None:

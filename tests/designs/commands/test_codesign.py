@@ -43,7 +43,10 @@ SMALL = ["--network", "tests.small_network:small_network"]
             "error: tests.small_network:no_network must give a torch.nn.Module, or a designs.TrainedNetwork; found int",
         ),
         (["codesign", "space.toml", "--network", "lenet_5"], "error: lenet_5 needs the folder of its images; give it"),
-        (["codesign", "space.toml", "--trials", "0"], "error: trials must be a whole number of at least 1; found 0"),
+        (
+            ["codesign", "space.toml", "--trials", "0"],
+            "error: trials must be a whole number from 1 to 2,147",
+        ),
         (
             ["codesign", "space.toml", "--uncertain", "-1"],
             "error: uncertain must be a whole number of draws of the cost model's constants, such as 200, or 0 for no",
