@@ -49,7 +49,7 @@ class LayerSettings:
     num_pes : int
         PEs of the interleaved order.
     coder : str
-        Entropy coder of the file: "huffman", or "range", which needs the package constriction.
+        Entropy coder of the file: "huffman", or "range", which needs the package constriction for writing.
 
     Raises
     ------

@@ -44,7 +44,7 @@ class CodingChoice:
     num_pes : int
         PEs of the interleaved order.
     coder : str
-        "huffman", or "range", which needs the package constriction and has neither order nor width.
+        "huffman", or "range", which needs the package constriction for writing and has neither order nor width.
 
     Raises
     ------

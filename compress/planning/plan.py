@@ -18,7 +18,17 @@ from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_nam
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.function_names import named_function
-from traces.plain_values import mapping, number, parsed_json, read_text, sequence, text, true_or_false, whole_number
+from traces.plain_values import (
+    mapping,
+    number,
+    number_as_given,
+    parsed_json,
+    read_text,
+    sequence,
+    text,
+    true_or_false,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,11 @@ class Budget:
     energy_nj: float | None = None
 
     def __post_init__(self) -> None:
-        for name, bound in self.bounds.items():
-            if not bound > 0:
-                raise InputError(f"a budget's {name} must be positive; found {bound}")
-        if self.num_pes is not None and self.num_pes < 1:
-            raise InputError(f"a budget's num_pes must be at least 1; found {self.num_pes}")
+        for name in ("file_bytes", "sram_bytes_per_pe", "latency_us", "energy_nj"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, number_as_given(f"a budget's {name}", getattr(self, name), above=0))
+        if self.num_pes is not None:
+            object.__setattr__(self, "num_pes", whole_number("a budget's num_pes", self.num_pes, 1))
         if self.sram_bytes_per_pe is not None and self.num_pes is None:
             raise InputError("sram_bytes_per_pe is a bound for each PE; give num_pes, too")
 
