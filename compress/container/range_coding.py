@@ -1,9 +1,9 @@
 """Second entropy coder: range coding of the non-zeros' positions in adaptive contexts, and then of their codes.
 
-Writing needs the optional package constriction (Bamler, "Understanding Entropy Coding", 2022); reading does not. Rows are
-coded one after the other, each in four passes: every eighth column; the columns in the middle between two of these; and twice again. Let
-n[c] be the non-zeros in column c of the r rows before that are not empty, and d the density of the whole matrix. The
-base probability that a weight of a row that is not empty is non-zero is
+Writing needs the optional package constriction (Bamler, "Understanding Entropy Coding", 2022); reading does not. Rows
+are coded one after the other, each in four passes: every eighth column; the columns in the middle between two of these;
+and twice again. Let n[c] be the non-zeros in column c of the r rows before that are not empty, and d the density of the
+whole matrix. The base probability that a weight of a row that is not empty is non-zero is
 
     base = (n[c] + prior * d') / (r + prior),    d' = d / share of rows that are not empty
 
