@@ -65,7 +65,7 @@ def _shards(path: Path) -> NamedParameters:
     if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
         raise InputError(f"{path}: must be a whole index of weight files (weight_map); found {shown(index)}")
     names = sorted({text(f"{path}: a file of weight_map", name) for name in index["weight_map"].values()})
-    outside = [name for name in names if Path(name).name != name or name == ".."]
+    outside = [name for name in names if Path(name).name != name or name == ".." or "\0" in name]
     if outside:
         raise InputError(f"{path}: must name files of its own folder; found {shown(outside[0])}")
     values: dict[str, Numbers] = {}
