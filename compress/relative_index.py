@@ -25,7 +25,8 @@ def scanned(codes: Integers, order: ScanOrder, num_pes: int = 1) -> Integers:
         return codes.ravel()
     if order == "columns":
         return np.ascontiguousarray(codes.T).ravel()
-    return np.concatenate([np.ascontiguousarray(codes[pe::num_pes].T).ravel() for pe in range(num_pes)])
+    pes = range(min(num_pes, len(codes)))  # PEs with rows
+    return np.concatenate([np.ascontiguousarray(codes[pe::num_pes].T).ravel() for pe in pes])
 
 
 def unscanned(vector: Integers, rows: int, columns: int, order: ScanOrder, num_pes: int = 1) -> Integers:
@@ -36,7 +37,7 @@ def unscanned(vector: Integers, rows: int, columns: int, order: ScanOrder, num_p
         return np.ascontiguousarray(vector.reshape(columns, rows).T)
     codes = np.empty((rows, columns), dtype=vector.dtype)
     begin = 0
-    for pe in range(num_pes):
+    for pe in range(min(num_pes, rows)):
         own = len(range(pe, rows, num_pes))
         codes[pe::num_pes] = vector[begin : begin + own * columns].reshape(columns, own).T
         begin += own * columns
