@@ -55,7 +55,7 @@ def onnx_files() -> list[bytes]:
             nodes,
             "graph",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, None])],
             [numpy_helper.from_array(np.asarray(values), name) for name, values in parameters.items()],
         )
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -122,16 +122,16 @@ def onnx_files() -> list[bytes]:
         [
             helper.make_tensor_value_info("number", TensorProto.INT64, []),
             helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [None, None]),
         ],
         [
             helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [None, None]),
         ],
     )
     branches = [
         helper.make_graph(
-            [node(kind, ["looped"], [name])], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)]
+            [node(kind, ["looped"], [name])], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None])]
         )
         for kind, name in (("Neg", "negative"), ("Identity", "same"))
     ]

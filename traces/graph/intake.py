@@ -13,9 +13,9 @@ from traces.arrays import Numbers
 from traces.errors import InputError
 from traces.function_names import named_function, network_and_inputs
 from traces.graph.description import COMPUTED
+from traces.graph.onnx_file import read_graph
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues, KnownOrigins
-from traces.graph.runtime import read_graph
 from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, without_functions
 
 if TYPE_CHECKING:

@@ -232,6 +232,8 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
     matrices: dict[int, Any] = {}
 
     def multiply(part: Part, vectors: Floats) -> Floats:
+        if not matrices:  # one evaluation of all that are computed
+            fixed.values([each.operand for product in flat.program.products for each in product.parts])
         if id(part) not in matrices:
             weights = np.asarray(part.matrix(fixed.value(part.operand)))
             bias = flat.biases[flat.layer_of_part[id(part)]]
@@ -253,6 +255,7 @@ def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[Network
         counts[flat.layer_of_part[id(part)]] += vectors.shape[0] * vectors.shape[1]
         return multiply(part, vectors)
 
+    shapes_of(flat, feeds)  # in ONNX Runtime, which refuses values that do not fit
     flat.program.run(feeds, counting)
     inputs = network.num_inputs(feeds)
     layers = [

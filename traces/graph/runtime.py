@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,23 +40,6 @@ def processors() -> int:
 def check_packages() -> None:
     """Raise InputError unless the packages onnx and onnxruntime can be imported."""
     _packages()
-
-
-def read_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """Read an ONNX file, with external data beside it. Raises InputError if it is missing or no ONNX model."""
-    package, _ = _packages()
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
-    try:
-        model: onnx.ModelProto = package.load(path)
-        package.checker.check_model(model, full_check=False)
-    except MemoryError:
-        raise
-    except Exception as error:  # protobuf, the checker and the reader of external data raise their own
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{path}: must be an ONNX model: {reason}") from None
-    return model
 
 
 class Session:

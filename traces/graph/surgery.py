@@ -351,7 +351,7 @@ def _iterations(
         nodes += copied
         goes_on = outputs[0]
         if goes_on not in (always, ""):
-            full = node.input[0] and int(np.asarray(observed[node.input[0]])) == trips
+            full = node.input[0] and int(np.asarray(observed[node.input[0]]).ravel()[0]) == trips
             guards[goes_on] = np.array(trip + 1 < trips or bool(full))
             if trip + 1 == trips and full:  # its value decides nothing
                 del guards[goes_on]
