@@ -131,7 +131,10 @@ def onnx_files() -> list[bytes]:
     )
     branches = [
         helper.make_graph(
-            [node(kind, ["looped"], [name])], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None])]
+            [node(kind, ["looped"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None])],
         )
         for kind, name in (("Neg", "negative"), ("Identity", "same"))
     ]

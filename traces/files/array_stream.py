@@ -118,7 +118,9 @@ def _described(header: str, source: str | os.PathLike[str]) -> tuple[np.dtype[An
         if entry is None:
             break
         key = entry[1] or entry[2]
-        value = next(part for part in (entry["type"], entry["other"], entry["flag"], entry["shape"]) if part is not None)
+        value = next(
+            part for part in (entry["type"], entry["other"], entry["flag"], entry["shape"]) if part is not None
+        )
         kind = "shape" if entry["shape"] is not None else "fortran_order" if entry["flag"] else "descr"
         if key != kind or key in found:
             break

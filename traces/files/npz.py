@@ -45,8 +45,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Numbers]:
     Raises
     ------
     InputError
-        If the file is missing or damaged, holds Python objects, is encrypted or packed otherwise than by deflate, or its
-        arrays would take more than its size allows (`traces.reading_limit`).
+        If the file is missing or damaged, holds Python objects, is encrypted or packed otherwise than by deflate, or
+        its arrays would take more than its size allows (`traces.reading_limit`).
     """
     content = _load(path)
     if not isinstance(content, dict):
@@ -103,7 +103,9 @@ def _members(stream: BinaryIO, path: str | os.PathLike[str], file_bytes: int) ->
         members = archive.infolist()
         for member in members:
             if member.flag_bits & _ENCRYPTED:
-                raise InputError(f"{path}: its arrays must not be encrypted; found {member.filename[:80]!r}; decrypt it")
+                raise InputError(
+                    f"{path}: its arrays must not be encrypted; found {member.filename[:80]!r}; decrypt it"
+                )
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise InputError(
                     f"{path}: its arrays must be stored or deflated; found compression method {member.compress_type} "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,26 @@ def processors() -> int:
 def check_packages() -> None:
     """Raise InputError unless the packages onnx and onnxruntime can be imported."""
     _packages()
+
+
+@contextmanager
+def matching(name: str) -> Iterator[None]:
+    """Raise InputError, with this name, in place of any error that a graph causes whose parts do not match.
+
+    ONNX Runtime refuses most of such graphs, but a graph is also looked at without being run.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except MemoryError:
+        raise InputError(f"{name}: its values must fit into memory; give smaller inputs, or convert the file") from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{name}: its operations must have the inputs, attributes, types and shapes that ONNX defines; found some "
+            f"that do not match ({type(error).__name__}: {reason})"
+        ) from error
 
 
 class Session:
