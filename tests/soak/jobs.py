@@ -141,6 +141,7 @@ def start(job: Job, folder: Path, environment: Mapping[str, str] | None = None) 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
 
 
@@ -205,7 +206,7 @@ def kill(
 ) -> None:
     """Stop a job one to three times at random moments by a random signal; then let it end."""
     for _ in range(stream.integers(1, 4)):
-        chosen = [signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT][int(stream.integers(4))]
+        chosen = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP)[int(stream.integers(5))]
         whole_group = bool(stream.integers(2))
         with start(job, folder) as process:
             time.sleep(float(stream.uniform(0, 1.1)) * expected.seconds)
@@ -221,7 +222,8 @@ def kill(
                 continue
         if "Traceback" in errors and chosen != signal.SIGKILL and process.returncode not in (0, -chosen):
             outcome.faults.append(f"{name}: {chosen.name} ended with a traceback: {errors[-800:]}")
-        if process.returncode not in (0, INTERRUPTED, -chosen):
+        # an interrupt that passes through exec() ends Python by SIGINT, for which a shell says 130, too
+        if process.returncode not in (0, INTERRUPTED, -chosen, -signal.SIGINT):
             outcome.faults.append(f"{name}: {chosen.name} ended with {process.returncode}: {errors[-500:]}")
         _check_no_orphans(process.pid, outcome, name)
     check_end(job, folder, expected, outcome, name)
