@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.soak.mutants import BAD_TEXTS, changed_bytes
@@ -85,7 +85,12 @@ def onnx_files() -> list[bytes]:
             node("Flatten", ["s"], ["y"]),
         ],
         ["n", 2, 6, 6],
-        {"w": weights(4, 1, 3, 3), "b": weights(4), "t": weights(4, 2, 2, 2), "scales": np.float32([1, 1, 2, 2])},
+        {
+            "w": weights(4, 1, 3, 3),
+            "b": weights(4),
+            "t": weights(4, 2, 2, 2),
+            "scales": np.array([1, 1, 2, 2], dtype=np.float32),
+        },
     )
     recurrent = model(
         [
@@ -98,7 +103,12 @@ def onnx_files() -> list[bytes]:
     )
     computed = model(
         [
-            node("ConstantOfShape", ["shape"], ["zeros"], value=numpy_helper.from_array(np.float32([0.5]))),
+            node(
+                "ConstantOfShape",
+                ["shape"],
+                ["zeros"],
+                value=numpy_helper.from_array(np.array([0.5], dtype=np.float32)),
+            ),
             node("Add", ["zeros", "w"], ["shifted"]),
             node("Tile", ["shifted", "repeats"], ["tiled"]),
             node("Expand", ["bias", "wide"], ["spread"]),
@@ -234,7 +244,7 @@ def _value(field: Any, value: Any, messages: list[Message], stream: np.random.Ge
     if field.type == FieldDescriptor.TYPE_STRING:
         names = [
             name for each in messages if type(each).__name__ == "NodeProto" for name in [*each.input, *each.output]
-        ]  # type: ignore[attr-defined]
+        ]
         texts = _OPERATORS if field.name == "op_type" else names if stream.random() < 0.7 and names else BAD_TEXTS
         return texts[int(stream.integers(len(texts)))]
     if field.type == FieldDescriptor.TYPE_ENUM:

@@ -124,8 +124,8 @@ def _check_tensor(path: Path, tensor: TensorProto) -> int:
     dims = list(tensor.dims)
     if len(dims) > _MOST_AXES or min(dims, default=0) < 0:
         raise InputError(f"{name} must have at most {_MOST_AXES} axes of length 0 or more; found {dims[:8]}")
-    elements = math.prod(dims)
-    bound = math.prod(max(1, length) for length in dims)
+    elements = int(math.prod(dims))
+    bound = int(math.prod(max(1, length) for length in dims))
     if bound >= 2**62:
         raise InputError(f"{name} must have fewer than 2**62 values; found shape {dims[:8]}")
     if tensor.data_type == TensorProto.STRING:
