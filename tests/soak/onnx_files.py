@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
 from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -38,6 +39,10 @@ _OPERATORS = (
     "CumSum", "Split", "Constant", "Identity", "Nothing", "SequenceAt", "Upsample", "MaxPool", "Where", "NonZero",
 )  # fmt: skip
 _LOCATIONS = ("../outside", "/etc/passwd", "mutant.onnx", "", ".", "absent", "a/../../outside", "\x00")
+
+
+def _floats(*values: float) -> npt.NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)
 
 
 def onnx_files() -> list[bytes]:
@@ -89,7 +94,7 @@ def onnx_files() -> list[bytes]:
             "w": weights(4, 1, 3, 3),
             "b": weights(4),
             "t": weights(4, 2, 2, 2),
-            "scales": np.array([1, 1, 2, 2], dtype=np.float32),
+            "scales": _floats(1, 1, 2, 2),
         },
     )
     recurrent = model(
@@ -107,7 +112,7 @@ def onnx_files() -> list[bytes]:
                 "ConstantOfShape",
                 ["shape"],
                 ["zeros"],
-                value=numpy_helper.from_array(np.array([0.5], dtype=np.float32)),
+                value=numpy_helper.from_array(_floats(0.5)),
             ),
             node("Add", ["zeros", "w"], ["shifted"]),
             node("Tile", ["shifted", "repeats"], ["tiled"]),

@@ -101,7 +101,12 @@ def test_entries_at_one_place_are_added_without_overflow() -> None:
 )
 def test_a_sparse_matrix_of_inconsistent_indices_gets_a_sentence(field: str, values: Any, tmp_path: Path) -> None:
     whole = scipy.sparse.csr_array(np.eye(3))
-    parts = {"data": whole.data, "indices": whole.indices, "indptr": whole.indptr, field: np.array(values, np.int64)}
+    parts: dict[str, Any] = {
+        "data": whole.data,
+        "indices": whole.indices,
+        "indptr": whole.indptr,
+        field: np.array(values, np.int64),
+    }
     np.savez(tmp_path / "odd.npz", format=np.array(b"csr"), shape=np.array([3, 3]), **parts)
     with pytest.raises(InputError, match="odd"):
         open_layer(tmp_path / "odd.npz")
@@ -241,7 +246,7 @@ def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
     np.array([0, 2, 2, 2, 2], dtype="<u4").tofile(tmp_path / "whole/ptr/ptr0.dat")
     with pytest.raises(InputError, match="may take at most 67,108,864 bytes in memory"):
         read_eie_directory(tmp_path / "whole")
-    (tmp_path / "whole/act.dat").write_bytes(np.float32([1, np.nan, 1, 1]).tobytes())
+    (tmp_path / "whole/act.dat").write_bytes(np.array([1, np.nan, 1, 1], dtype=np.float32).tobytes())
     with pytest.raises(InputError, match=r"may take at most|act\.dat must be finite"):
         read_eie_directory(tmp_path / "whole")
 

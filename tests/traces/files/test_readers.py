@@ -194,7 +194,7 @@ def test_an_archive_takes_no_more_than_its_size_allows(tmp_path: Path) -> None:
 
 
 def test_an_input_in_a_layer_file_is_checked(tmp_path: Path) -> None:
-    arrays = {"codes": np.ones((2, 3), dtype=np.uint8), "codebook": np.arange(2, dtype=np.float32)}
+    arrays: dict[str, Any] = {"codes": np.ones((2, 3), dtype=np.uint8), "codebook": np.arange(2, dtype=np.float32)}
     for act, sentence in (
         (np.array([1, np.nan, 1]), "act must be finite as float32"),
         (np.array([1, 1e39, 1]), "act must be finite as float32"),

@@ -91,8 +91,8 @@ LONG = np.array([2**15, 2**15])
     ("nodes", "parameters"),
     [
         ([node("ConstantOfShape", ["long"], ["w"])], {"long": LONG}),
-        ([node("Expand", ["one", "long"], ["w"])], {"one": np.float32([[1]]), "long": LONG}),
-        ([node("Tile", ["one", "long"], ["w"])], {"one": np.float32([[1]]), "long": LONG}),
+        ([node("Expand", ["one", "long"], ["w"])], {"one": np.ones((1, 1), dtype=np.float32), "long": LONG}),
+        ([node("Tile", ["one", "long"], ["w"])], {"one": np.ones((1, 1), dtype=np.float32), "long": LONG}),
     ],
 )
 def test_a_constant_that_a_small_file_computes_may_not_be_huge(nodes: Any, parameters: Any, tmp_path: Path) -> None:
