@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from designs.results_folder import lock_folder
+from designs.results_folder import check_links, lock_folder
 from traces.files.atomic_file import write_atomically
 
 
@@ -67,7 +67,13 @@ class Stages:
         -------
         bool
             True if the step ran now, False if the file of an earlier run was kept.
+
+        Raises
+        ------
+        InputError
+            If the file is a link that leads out of the folder.
         """
+        check_links(self.folder, [file_name, self._record_path.name])
         path = self.folder / file_name
         finished = self._finished()
         keep = not self.fresh and path.is_file() and finished.get(file_name) == self._entry(path, origin)
