@@ -141,6 +141,7 @@ def start(job: Job, folder: Path, environment: Mapping[str, str] | None = None) 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )
 
 
@@ -221,7 +222,8 @@ def kill(
                 continue
         if "Traceback" in errors and chosen != signal.SIGKILL and process.returncode not in (0, -chosen):
             outcome.faults.append(f"{name}: {chosen.name} ended with a traceback: {errors[-800:]}")
-        if process.returncode not in (0, INTERRUPTED, -chosen):
+        # an interrupt that passes through exec() ends Python by SIGINT, for which a shell says 130, too
+        if process.returncode not in (0, INTERRUPTED, -chosen, -signal.SIGINT):
             outcome.faults.append(f"{name}: {chosen.name} ended with {process.returncode}: {errors[-500:]}")
         _check_no_orphans(process.pid, outcome, name)
     check_end(job, folder, expected, outcome, name)

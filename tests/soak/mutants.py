@@ -199,7 +199,9 @@ def _received(pipe: Any, child: Any) -> Ends | None:
     """Return the ends of the next mutants; None at the end, or when the child hangs, which is killed, or has died."""
     try:
         if pipe.poll(_HUNG_SECONDS):
-            found: Ends = pipe.recv()
+            found: Ends | str = pipe.recv()
+            if isinstance(found, str):
+                raise AssertionError(found)
             return found
         child.kill()
     except EOFError:
@@ -217,7 +219,11 @@ def _child(pipe: Any, reader: Reader, seed: int, place: Any, mutants: int) -> No
         path = Path(folder) / f"mutant{reader.suffix}"
         for content in valid:  # what is imported or compiled once does not count
             path.write_bytes(content)
-            reader.read(path)
+            try:
+                reader.read(path)
+            except BaseException:
+                pipe.send(f"{reader.name}: a valid file is not read: {traceback.format_exc()}")
+                return
         for number in range(place.value, mutants):
             place.value = number
             path.write_bytes(mutant(reader, valid, seed, number))

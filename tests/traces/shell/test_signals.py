@@ -95,6 +95,20 @@ def test_a_signal_is_an_interrupt(number: signal.Signals, tmp_path: Path) -> Non
     assert not printed
 
 
+def test_an_interrupt_that_a_library_takes_for_a_failure_is_an_interrupt(tmp_path: Path) -> None:
+    swallow = WAIT.replace("time.sleep(SECONDS)", "sleep(SECONDS)").replace(
+        "def command",
+        "def sleep(seconds):\n    try:\n        time.sleep(seconds)\n    except BaseException as error:\n"
+        "        raise AttributeError('half imported') from error\n\ndef command",
+    )
+    process = start(swallow, tmp_path)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert errors.splitlines()[-1] == "interrupted: no file is half-written"
+    assert "Traceback" not in errors
+
+
 def test_a_command_under_nohup_goes_on_after_a_hangup(tmp_path: Path) -> None:
     ignored = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
     process = start(WAIT, tmp_path, seconds=0.5, **ignored)
