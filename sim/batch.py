@@ -222,7 +222,7 @@ def compute_batch(
 ) -> BatchOutputs:
     """Return the outputs of `simulate_batch` alone, without any timing."""
     inputs = checked_inputs(packed.layer, activations)
-    return _computed(packed, operands(packed.layer, inputs, config, number_format), config)
+    return _computed(packed, operands(packed, inputs, config, number_format), config)
 
 
 def _computed(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> BatchOutputs:
@@ -271,7 +271,7 @@ class BatchRun:
         self.packed = packed
         self.precision = config.precision
         inputs = checked_inputs(packed.layer, activations)
-        self.operands = operands(packed.layer, inputs, config, number_format)
+        self.operands = operands(packed, inputs, config, number_format)
         self._blocks: dict[int, _BlockCounts] = {}
 
     def counts(self, config: ArrayConfig) -> CountsPerInput:

@@ -31,7 +31,7 @@ from sim.network_schedule import (
     spilled_words,
 )
 from sim.network_source import compressed_network
-from sim.number_formats import NumberFormats, check_formats, fit_formats, format_of
+from sim.number_formats import NumberFormats, check_formats, format_of, formats_of_packed
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
@@ -430,7 +430,7 @@ class _Run:
             from traces.graph.compressed import CompressedNetwork
 
             compressed = CompressedNetwork(opened, self._stored)
-            self._formats = fit_formats(compressed, feeds, self._config, state=state)
+            self._formats = formats_of_packed(compressed, feeds, self._config, self._packed, state)
         total = opened.num_inputs(feeds)
         parts: list[dict[str, Any]] = []
         if state:

@@ -187,7 +187,7 @@ def exchanged_orders(
     inputs = _checked_inputs(layer, activations)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
-    runs = [Run(packed, operands(layer, values, config)) for values in inputs]
+    runs = [Run(packed, operands(packed, values, config)) for values in inputs]
     columns = np.concatenate([run.columns for run in runs])
     kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
     counts = packed.entry_counts[columns].astype(np.int32) - packed.padding_counts[columns]
