@@ -397,7 +397,8 @@ def watch(
         divergence: largest mean divergence of the softmax outputs, in nats; the loss kl
         relative_error: largest mean length of the outputs' change, relative to the outputs' length
         cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
-        plan: the .plan.json file of the container; without it, give the tolerance
+        plan: the .plan.json file of the container; without it, give the tolerance. If its loss is a function, --loss
+            must name it, too, since its code is run
         replan: the container to write if a new plan is needed
         cost: as for the command plan
         leave: names or shell patterns of layers that a new plan is to store as they are
@@ -416,9 +417,16 @@ def watch(
     }
     if plan is None:
         original, tolerance = None, Tolerance(bound, loss, **bounds)
-    elif all(each is None for each in (bound, *bounds.values())) and loss == AUTO:
+    elif all(each is None for each in (bound, *bounds.values())):
         original = Plan.load(plan)
         tolerance = original.tolerance
+        if loss != (tolerance.name if ":" in tolerance.name else AUTO):
+            raise InputError(
+                f"{plan}: its loss is {tolerance.name}, a function, whose code is run; if you know it, say --loss "
+                f"{tolerance.name}, too"
+                if loss == AUTO
+                else f"{plan}: its loss is {tolerance.name}; found --loss {loss}, too; leave that out"
+            )
     else:
         raise InputError(
             "the tolerance comes from --plan, or from --bound, --loss, --accuracy-drop, --divergence, --relative-error "
@@ -509,7 +517,7 @@ def _cost(name: str | None, network: Any, inputs: Any) -> Any:
     """Return the cost function of this name, or None."""
     from traces.function_names import named_function
 
-    return None if name is None else named_function(name)(network, inputs)
+    return None if name is None else named_function(name, 2)(network, inputs)
 
 
 def _save_plan(plan: ApplicablePlan, container: Path) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from designs.commands.codesign import codesign, fleet
-from designs.commands.experiment import EXPERIMENTS
-from designs.commands.run import job, simulate
-from designs.commands.sweep import front, sweep
 from traces.shell.command_line import CommandGroup, run, run_commands
 
 _MOVED = {
@@ -20,6 +16,12 @@ _RENAMED = {"--activations": "--inputs takes the file, and --most the largest nu
 
 def main() -> None:
     """Run the command that the arguments name."""
+    # imported here, so that an interrupt meanwhile ends as it does later
+    from designs.commands.codesign import codesign, fleet
+    from designs.commands.experiment import EXPERIMENTS
+    from designs.commands.run import job, simulate
+    from designs.commands.sweep import front, sweep
+
     run_commands(
         "python -m designs",
         "Co-design of a model and an array. Without a command: job, the main one.",

@@ -1,4 +1,8 @@
-"""Checks of user-chosen names that become file or folder names; a name must not lead out of its folder."""
+"""Checks of names that become names of files or folders: chosen by users, or stated by files.
+
+A name must not lead out of its folder. Every such name passes `file_name`, and every path that a file states passes
+`path_within`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import fnmatch
 import re
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from traces import InputError
 
@@ -42,6 +47,31 @@ def file_name(what: str, name: object, remedy: str, reserved: Sequence[str] = ()
     if fault is not None:
         raise InputError(f"{what} must be a valid file name: it {fault}; found {name!r}; {remedy}")
     return str(name)
+
+
+def path_within(folder: Path, what: str, path: object, remedy: str) -> Path:
+    """Return the path of a file in a folder, or in folders within it, that a file states.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    what : str
+        What the path is of, for the error.
+    path : object
+        Names of folders and of the file, separated by slashes.
+    remedy : str
+        What the user can do about a refused path, for the error.
+
+    Raises
+    ------
+    InputError
+        If one of the names is no valid file name, so that the path may lead out of the folder.
+    """
+    names = str(path).split("/")
+    for name in names:
+        file_name(what, name, remedy)
+    return folder.joinpath(*names)
 
 
 def one_file(name: str) -> str:

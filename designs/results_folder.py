@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import os
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,43 @@ def lock_folder(folder: Path) -> filelock.BaseFileLock:
     except OSError as error:
         raise unwritable(folder, error) from error
     return lock
+
+
+def check_links(folder: Path, names: Sequence[str]) -> None:
+    """Raise InputError if a file or folder of these names, or a file in one, is a link that leads out of a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of results, which may be missing, or a link itself.
+    names : sequence of str
+        Names of the files and folders in it that a run writes or removes.
+    """
+    home = folder.resolve()
+    for name in names:
+        path = folder / name
+        within = path.iterdir() if path.is_dir() and not path.is_symlink() else ()
+        for each in (path, *within):
+            if each.is_symlink() and not each.resolve().is_relative_to(home):
+                raise InputError(
+                    f"{each}: a file of the results must lie in their folder; found a link to {os.readlink(each)}; "
+                    f"remove the link, or give another folder"
+                )
+
+
+def remove_files(folder: Path, pattern: re.Pattern[str]) -> None:
+    """Remove the files of a folder whose whole names match, files left by killed writers, and the folder if empty.
+
+    Links are removed and not followed; a folder that is a link stays as it is.
+    """
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        partial = path.name.startswith(".") and path.name.endswith(PARTIAL_SUFFIX)
+        if (partial or pattern.fullmatch(path.name)) and (path.is_symlink() or path.is_file()):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds files of others
+        folder.rmdir()
 
 
 def unwritable(folder: Path, error: OSError) -> InputError:

@@ -31,7 +31,7 @@ from designs.result_files import (
     space_ends_files,
 )
 from designs.results import RESULTS_FOLDER, read_results
-from reports.read import read_rows
+from reports.read import container_of, read_rows
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.shell.command_line import data_folder, run, run_commands
@@ -130,7 +130,7 @@ def deep_compression(folder: Folder = RESULTS_FOLDER / "deep_compression") -> No
         if row["coder"] != "huffman":  # the range coder has no separate codes and gaps
             continue
         parts.append(f"{row['network']}, {row['recipe']}\n")
-        parts.append(layers_markdown(CompressedModel.load(folder / row["file"]), row["network"]))
+        parts.append(layers_markdown(CompressedModel.load(container_of(folder, row)), row["network"]))
     _write_tables(folder / "tables.md", *parts)
     _save(folder, draw_curves(curves))
 

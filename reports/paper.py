@@ -39,7 +39,7 @@ from reports.eie import tables as eie_tables
 from reports.eie.deviations import deviations
 from reports.figures.sweep import save_figure
 from reports.paper_table import PaperTable
-from reports.read import Row, read_rows
+from reports.read import Row, container_of, read_rows
 from reports.trends import Trend
 from traces import CompressedLayer
 from traces.eie_benchmark import REAL_LAYERS
@@ -200,7 +200,7 @@ class PaperReport:
         path = folder / CONTAINERS_FILE
         for row in read_rows(path, CONTAINER_COLUMNS, "deep-compression") if path.exists() else []:
             if row["coder"] == "huffman":
-                models[row["network"], row["recipe"]] = CompressedModel.load(folder / row["file"])
+                models[row["network"], row["recipe"]] = CompressedModel.load(container_of(folder, row))
         if not models:
             self.absent.append(f"{self.sources.containers}: holds no container of {', '.join(CONTAINERS)}")
         return models

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from reports.markdown import markdown
-from traces.files.atomic_file import write_atomically
+from traces.files.csv_file import write_csv
 
 PERCENT, DIFFERENCE, TIMES = "{:.1%}", "{:+.1%}", "{:,.1f}x"
 
@@ -47,12 +45,8 @@ class PaperTable:
 
     def write_csv(self, folder: Path) -> Path:
         """Write STEM.csv with exact numbers; a missing value is an empty field. Returns its path."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([heading for heading, _ in self.columns])
-        writer.writerows(self.rows)
         path = folder / f"{self.stem}.csv"
-        write_atomically(path, text.getvalue().encode())
+        write_csv(path, [heading for heading, _ in self.columns], self.rows)
         return path
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from designs.file_names import path_within
 from designs.results import Column, read_results
 from traces import InputError
 
@@ -40,3 +41,8 @@ def read_rows(path: Path, columns: Sequence[Column], experiment: str) -> list[Ro
         )
     rows: list[Row] = read_results(path, columns)[0].to_pylist()
     return rows
+
+
+def container_of(folder: Path, row: Row) -> Path:
+    """Return the container of a row with CONTAINER_COLUMNS; raise InputError if its path may lead out of the folder."""
+    return path_within(folder, "a container's path", row["file"], "run the experiment again")

@@ -19,6 +19,7 @@ from traces.files.deep_compression_net import read_net
 from traces.files.layer_file import open_layer
 from traces.files.npz import read_npy, write_npy
 from traces.shell.command_line import run
+from traces.shell.printable import with_printable_output
 from traces.shell.progress import progress_bar
 
 
@@ -125,7 +126,7 @@ def _simulate_net(
 
 def main() -> None:
     """Run the command line."""
-    tyro.cli(simulate_file, prog="python -m sim", config=(tyro.conf.FlagCreatePairsOff,))
+    tyro.cli(with_printable_output(simulate_file), prog="python -m sim", config=(tyro.conf.FlagCreatePairsOff,))
 
 
 if __name__ == "__main__":

@@ -94,14 +94,15 @@ def check_refusal(sentence: str, *command: object, folder: Path) -> None:
 @contextlib.contextmanager
 def _state_kept(folder: Path) -> Iterator[None]:
     """Restore the state that a process of its own would not have changed here."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     torch = sys.modules.get("torch")
     threads = torch.get_num_threads() if torch is not None else 0
     state = torch.get_rng_state() if torch is not None else None
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if torch is not None:
             torch.set_num_threads(threads)
             torch.set_rng_state(state)

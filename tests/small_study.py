@@ -26,7 +26,7 @@ from designs.codesigns.layer_costs import LAYER_COLUMNS, LAYERS_FILE
 from designs.codesigns.point import CodesignPoint
 from designs.codesigns.search import FIGURES, LOSSES, Figure, Search
 from designs.codesigns.storage import open_storage
-from designs.codesigns.trials import ORIGIN, RECORD, FrontDesigns, StudyTrial, trials_table
+from designs.codesigns.trials import ORIGIN, RECORD, FrontDesigns, StudyTrial, trial_record, trials_table
 from designs.design import Design
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, FixedPoint
@@ -157,10 +157,11 @@ def write_journal(folder: Path, trials: int) -> None:
     study = optuna.create_study(
         storage=open_storage(folder), study_name="mine", directions=["minimize"] * len(search.objectives)
     )
-    study.set_user_attr(ORIGIN, json.loads(json.dumps(settings("killed", search))))
+    origin = json.loads(json.dumps(settings("killed", search)))
+    study.set_user_attr(ORIGIN, origin)
     for trial in trials_of(points(OF_TRIAL * trials, ("conv",), dict(search.bounds))):
         values = [trial.least[name] for name in search.objectives]
-        study.add_trial(optuna.trial.create_trial(values=values, user_attrs={RECORD: trial.to_dict()}))
+        study.add_trial(optuna.trial.create_trial(values=values, user_attrs={RECORD: trial_record(trial, origin)}))
 
 
 def _designs_table(found: Sequence[CodesignPoint], search: Search, verified: int) -> pa.Table:

@@ -21,6 +21,34 @@ def check_size(name: str, rows: int, columns: int) -> None:
         )
 
 
+def checked_activations(name: str, values: Numbers, columns: int) -> Floats32:
+    """Return one input of a layer as float32 [columns].
+
+    Parameters
+    ----------
+    name : str
+        Name of the values in errors.
+    values : array
+        The values of a file.
+    columns : int
+        Columns of the layer.
+
+    Raises
+    ------
+    InputError
+        If they are no real numbers, have another shape, or are not finite as float32.
+    """
+    if values.dtype.kind not in "fiu" or values.shape != (columns,):
+        raise InputError(
+            f"{name} must be real numbers [{columns}], one for each column; found {values.dtype} {list(values.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        raise InputError(f"{name} must be finite as float32; found NaN, infinity or a larger number")
+    return narrow
+
+
 def _read_only(array: Numbers) -> Numbers:
     """Return the values in read-only memory; a file mapped for reading is shared, not copied."""
     owner = array

@@ -5,8 +5,9 @@ A compressed file may hold far more bytes than it has. A reader asks here before
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -30,6 +31,10 @@ def reading_limit(most_decoded_bytes: int) -> Iterator[None]:
     ----------
     most_decoded_bytes : int
         Bytes that the content of one file may take in memory, 1 or more, whatever the size of the file.
+
+    Yields
+    ------
+    None
 
     Raises
     ------
@@ -80,3 +85,23 @@ def check_decoded_bytes(source: str | os.PathLike[str], decoded_bytes: int, file
             f"memory; it takes {decoded_bytes:,}; if you trust the file, allow more with traces.reading_limit or "
             f"{VARIABLE}"
         )
+
+
+def check_array_bytes(
+    source: str | os.PathLike[str], shape: Sequence[int], bytes_per_value: int, file_bytes: int
+) -> None:
+    """Raise InputError if an array would take more bytes than the content of a file may.
+
+    Parameters
+    ----------
+    source : path
+        Name of the file, for the error.
+    shape : sequence of int
+        Shape that the file states, each length 0 or more. A length of 0 counts as 1: the other lengths of an empty
+        array are bounded too.
+    bytes_per_value : int
+        Bytes of each value; 0 counts as 1.
+    file_bytes : int
+        Bytes of the file.
+    """
+    check_decoded_bytes(source, max(1, bytes_per_value) * math.prod(max(1, length) for length in shape), file_bytes)

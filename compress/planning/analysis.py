@@ -256,9 +256,10 @@ def _run(
     folder: AnalysisFolder | None,
 ) -> _Pass:
     """Run the probes that the folder lacks, and return the sums of all."""
-    total = _Pass(len(units))
+    total, parts = _Pass(len(units)), 0
     for part in [] if folder is None else folder.parts():
         total.add_part(part)
+        parts += 1
     weights = [unit.weight for unit in units]
     frozen = [weight for weight in weights if not weight.requires_grad]
     floats = float_type(module)
@@ -267,10 +268,12 @@ def _run(
     written = time.monotonic()
 
     def keep() -> _Pass:
+        nonlocal parts
         fresh.moments = moments.taken()
         part = fresh.arrays()
         if folder is not None and (total.done or time.monotonic() - written > _SECONDS_OF_A_PART):
-            folder.write_part(part)
+            folder.write_part(parts, part)
+            parts += 1
         total.add_part(part)
         return _Pass(len(units), total.done)
 

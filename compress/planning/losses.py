@@ -126,7 +126,7 @@ class Loss:
         if name == "accuracy" and not labelled:
             raise InputError("the loss accuracy needs labels; found none; give labels, or take the loss answers")
         if ":" in name:
-            return cls(name, function=named_function(name) if isinstance(loss, str) else loss)
+            return cls(name, function=named_function(name, 2) if isinstance(loss, str) else loss)
         return cls(name)
 
     @property

@@ -168,7 +168,7 @@ class Tolerance:
 def _is_named(name: str, loss: LossFunction) -> bool:
     """Return True if this is the function of this name."""
     try:
-        return named_function(name) is loss
+        return named_function(name, 2) is loss
     except InputError:
         return False
 

@@ -45,6 +45,7 @@ from compress.training.parametrizations import (
 from traces import CompressedLayer, InputError
 from traces.arrangement import Arrangement
 from traces.arrays import Floats32, Numbers
+from traces.files.checksums import arrays_with_checksum, checked_arrays
 from traces.files.npz import read_npz, write_npz
 from traces.torch_modules import named_parts, named_tensors
 
@@ -308,21 +309,24 @@ def compress_module(
     ------
     InputError
         If the module has nothing to compress, the config or `leave` names a layer that it does not have, or the state
-        is of another config or module.
+        is of another config or module, or was changed.
     """
     check_parameters(module)  # before it is copied
     compressor = Compressor(plain_module(module), config, leave=leave, products=products)
     state_file = None if state_file is None else Path(state_file)
     if state_file is not None and state_file.exists():
         try:
-            compressor.restore(read_npz(state_file))
+            state = checked_arrays(read_npz(state_file))
+            if state is None:
+                raise InputError("the state must be as it was written; its checksum differs; remove it to begin anew")
+            compressor.restore(state)
         except InputError as error:
             raise InputError(f"{state_file}: {str(error).removeprefix(f'{state_file}: ')}") from error
     while (stage := compressor.step()) is not None:
         if train is not None:
             train(compressor.module, stage)
         if state_file is not None:
-            write_npz(state_file, compressor.state())
+            write_npz(state_file, arrays_with_checksum(compressor.state()))
     return compressor.finalize()
 
 

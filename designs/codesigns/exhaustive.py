@@ -4,11 +4,11 @@ Compressions are cut into ranges of their numbers (`CompressionSpace.compression
 sweep run points. Files in the folder of the co-design:
 
     exhaustive/*.parquet   finished ranges: the designs that no other one of the range dominates; each file is whole or
-                           absent, and its name is the range
-    exhaustive.parquet     the true front; it replaces the ranges
+                           absent, and its name is the range and the checksum of the file
+    exhaustive.parquet     the true front, with its checksum; it replaces the ranges
 
-Each run takes the ranges that it finds, checks them, and enumerates the rest. Costs of designs are those that a search
-predicts. Of designs with equal costs, the first one is a member of the front.
+Each run takes the ranges that it finds, checks them, and enumerates the rest. A file that was changed is not taken.
+Costs of designs are those that a search predicts. Of designs with equal costs, the first one is a member of the front.
 """
 
 from __future__ import annotations
@@ -38,12 +38,13 @@ from designs.codesigns.quality import regret
 from designs.codesigns.trials import FrontDesigns, StudyTrial
 from designs.design import HARDWARE, HARDWARE_COLUMNS
 from designs.results import Column, provenance, read_results, results_bytes, schema_of, write_results
-from designs.results_folder import lock_folder
+from designs.results_folder import check_links, lock_folder
 from designs.sweeps.batches import BATCH_SECONDS, batch_seconds
 from designs.sweeps.workers import Here, Processes, Workers, finished_batches
 from traces import InputError
 from traces.arrays import Floats64, Integers64
 from traces.files.atomic_file import write_atomically
+from traces.files.checksums import checked_values, file_checksum, with_checksum
 from traces.pareto import non_dominated
 from traces.shell.progress import Progress, progress_bar
 
@@ -51,6 +52,8 @@ if TYPE_CHECKING:
     from designs.codesigns.problem import CodesignProblem
 
 EXHAUSTIVE_FILE, PARTS_FOLDER = "exhaustive.parquet", "exhaustive"
+PART_FILES = re.compile(r"(\d{12,})-(\d{12,})(-[0-9a-f]{16})?\.parquet")
+"""Names of the files of ranges; those of earlier versions have no checksum."""
 MOST_DESIGNS = 2_000_000_000
 """Most designs of a space that is enumerated."""
 _MOST_COUNTED = 2**27  # compressions, of which those within the largest change are counted one by one
@@ -147,6 +150,7 @@ def exhaustive_front(problem: CodesignProblem, folder: Path, workers: int | Work
     if crew.apart:
         _check_portable(problem)
     parts = _Parts(folder, problem)
+    check_links(folder, (EXHAUSTIVE_FILE, PARTS_FOLDER))
     lock = lock_folder(parts.folder)
     try:
         kept = parts.read_front()
@@ -469,19 +473,24 @@ class _Parts:
     def keep(self, finished: FinishedRange) -> None:
         """Write a finished range; raise InputError if the disk is full or read-only. Earlier ones stay."""
         try:
-            write_atomically(self._path(finished.batch.begin, finished.batch.end), finished.part)
+            write_atomically(self._path(finished.batch, finished.part), finished.part)
         except InputError as error:
             raise InputError(
                 f"{error}; the compressions enumerated before are kept; make room and run the same again to continue"
             ) from error
 
-    def _path(self, begin: int, end: int) -> Path:
-        return self.folder / f"{begin:012d}-{end:012d}.parquet"
+    def _path(self, batch: CompressionRange, content: bytes) -> Path:
+        checksum = hashlib.sha256(content).hexdigest()[:16]
+        return self.folder / f"{batch.begin:012d}-{batch.end:012d}-{checksum}.parquet"
+
+    def _paths(self) -> list[Path]:
+        """Return the files of ranges, in order; other files are not the project's."""
+        return sorted(path for path in self.folder.glob("*.parquet") if PART_FILES.fullmatch(path.name))
 
     def finished(self) -> list[_Part]:
-        """Return the ranges that are there, in order, none twice; files that are damaged or foreign are removed."""
+        """Return the ranges that are there, in order, none twice; files that are changed or foreign are removed."""
         found: list[_Part] = []
-        for path in sorted(self.folder.glob("*.parquet")):
+        for path in self._paths():
             part = self._read(path)
             if part is None or (found and part[0].begin < found[-1].end):
                 path.unlink(missing_ok=True)
@@ -496,15 +505,17 @@ class _Parts:
         return [(end, begin) for end, begin in zip(ends, begins, strict=True) if end < begin]
 
     def _read(self, path: Path) -> tuple[_Part, pa.Table] | None:
-        """Return a part and its rows; None if it is damaged, or no range of this enumeration."""
-        name = re.fullmatch(r"(\d{12,})-(\d{12,})", path.stem)
+        """Return a part and its rows; None if it was changed, or is no range of this enumeration."""
+        name = PART_FILES.fullmatch(path.name)
         try:
+            if name is None or name[3] != f"-{file_checksum(path)[:16]}":
+                return None
             table, origin = read_results(path, _PART_COLUMNS, empty=True)
             of_part = origin.pop("range")
             part = _Part(path, *(of_part[key] for key in ("begin", "end", "compressions", "designs")))
-        except (InputError, KeyError, TypeError):
+        except (InputError, OSError, KeyError, TypeError):
             return None
-        whole = name is not None and (part.begin, part.end) == tuple(map(int, name.groups()))
+        whole = (part.begin, part.end) == (int(name[1]), int(name[2]))
         numbers = table["compression"].to_numpy()
         whole = whole and 0 <= part.begin < part.end <= self.number and origin == self.origin
         return (part, table) if whole and ((part.begin <= numbers) & (numbers < part.end)).all() else None
@@ -530,23 +541,24 @@ class _Parts:
         by_number = {trial.number: trial for trial in true.trials}
         table = FrontDesigns(by_number, numbers, designs).table()
         counts = {"compressions": true.compressions, "designs": true.designs, "members": true.members}
-        write_results(self._result, table, {**self.origin, "enumerated": counts})
+        enumerated = with_checksum(counts, [self.origin, table.to_pydict()])
+        write_results(self._result, table, {**self.origin, "enumerated": enumerated})
         self.remove()
         return true
 
     def remove(self) -> None:
         """Remove the parts."""
-        for path in self.folder.glob("*.parquet"):
+        for path in self._paths():
             path.unlink(missing_ok=True)
 
     def read_front(self) -> TrueFront | None:
-        """Return the front of an earlier run; None if there is none, or it is damaged or another problem's."""
+        """Return the front of an earlier run; None if there is none, or it was changed or is another problem's."""
         try:
             table, origin = read_results(self._result, DESIGN_COLUMNS, empty=True)
-            counts = origin.pop("enumerated")
+            counts = checked_values(origin.pop("enumerated"), [self.origin, table.to_pydict()])
         except (InputError, KeyError):
             return None
-        if origin != self.origin or counts["members"] != table.num_rows:
+        if origin != self.origin or counts is None:
             return None
         numbers, designs = _designs_of(table, "trial", self._problem.figure_names)
         return TrueFront(_trials(self._problem, numbers, designs), counts["compressions"], counts["designs"])

@@ -19,7 +19,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,16 +38,18 @@ from designs.codesigns.problem import CodesignProblem, network_origin
 from designs.codesigns.search import FIGURES, LOSSES, Figure, Search, figure_of
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import Front, StudyTrial
-from designs.codesigns.verification import FineTune, Verification
+from designs.codesigns.verification import FRONT_FOLDER, FineTune, Verification
 from designs.codesigns.verified_front import Members
 from designs.file_names import file_name, one_file
 from designs.results import Column, provenance, table_of, write_results
+from designs.results_folder import check_links
 from designs.space import Space
 from sim.array_table import ArrayOrTable
 from traces import InputError
+from traces.files.atomic_file import copy_atomically
 
 FLEET_FILE = "fleet.parquet"
-_OWN_FILES = (FLEET_FILE, "*.dc")
+_OWN_FILES = (FLEET_FILE, ANALYSIS_FOLDER, "*.dc")
 _MOST_VERIFIED = 8  # designs per target, the best first, until one keeps its budget as measured
 FLEET_COLUMNS = [
     Column("target", pa.string(), "", "name of the target"),
@@ -254,12 +255,15 @@ def fleet(
     Raises
     ------
     InputError
-        As `codesign` does, or if the names of two targets are equal except for case.
+        As `codesign` does, or if the names of two targets are equal except for case or accent forms.
     """
     folder, search = Path(folder), search or Search()
     _check_names(targets)
     if search.bounds or search.objectives != Search().objectives:
         raise InputError("the targets of a fleet have their own bounds and objectives; leave both out of the search")
+    check_links(
+        folder, [FLEET_FILE, ANALYSIS_FOLDER, *(f"{target.name}{end}" for target in targets for end in ("", ".dc"))]
+    )
     losses = [bound for target in targets for name, bound in target.bounds.items() if name in LOSSES]
     if isinstance(network, CompressionAnalysis):
         analysis = network
@@ -297,6 +301,11 @@ def fleet(
     return table
 
 
+def _container(target: str) -> str:
+    """Return the name of the file of a target's compressed network."""
+    return f"{target}.dc"
+
+
 def _row(
     problem: _TargetProblem, compressions: Mapping[str, Compression], folder: Path, fine_tune: FineTune | None
 ) -> dict[str, Any]:
@@ -306,7 +315,7 @@ def _row(
         enumerated = problem.enumeration(choices)
         trials.append(StudyTrial.of(number, choices, enumerated, front, objectives))
         front.add(trials[-1].designs)
-    verification = Verification(problem, folder / target.name / "front", fine_tune)
+    verification = Verification(problem, folder / target.name / FRONT_FOLDER, fine_tune)
     verified: list[tuple[CodesignPoint, CodesignPoint, dict[str, Any]]] = []
     if len(front):
         members = Members(problem, trials)
@@ -325,8 +334,8 @@ def _row(
         points = [trial.nearest for trial in nearest if trial.nearest is not None]
         verified = [_verified(verification, point) for point in points[:1]]
     point, measured, record = min(verified, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
-    container = f"{target.name}.dc"
-    shutil.copyfile(verification.container(point), folder / container)
+    container = _container(target.name)
+    copy_atomically(verification.container(point), folder / container)
     over = {name: excess for name, excess in measured.excesses.items() if excess > 0}
     return {
         "target": target.name,

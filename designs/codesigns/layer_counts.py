@@ -29,13 +29,13 @@ from sim.memory import images_of
 from sim.network_schedule import sum_of_images
 from traces import CompressedLayer, InputError
 from traces.arrays import Booleans, Floats64, Integers64, Numbers
+from traces.files.checksums import arrays_with_checksum, checked_arrays
 from traces.files.npz import read_npz, write_npz
 from traces.provenance import source_digest
 
 MOST_BYTES = 2**28  # of the counts in memory
 _LONGEST_LINE = 2**15  # entries, of the widest line that an array can have
 _GRID_AXES = ("packings", "queue_slots", "broadcast_cycles", "entries_per_line")
-_CONTENT_DIGEST = "content_digest"
 
 
 @dataclass(frozen=True)
@@ -401,19 +401,14 @@ class LayerCountsStore:
         if self._folder is None:
             return None
         try:
-            content = read_npz(self._folder / f"{digest}.npz")
-            if str(content.pop(_CONTENT_DIGEST)) != _digest_of(digest, content):
-                return None
-            return _from_content(content)
+            content = checked_arrays(read_npz(self._folder / f"{digest}.npz"), digest)
+            return None if content is None else _from_content(content)
         except (InputError, KeyError, ValueError):
             return None
 
     def _write(self, digest: str, counts: LayerCounts) -> None:
         if self._folder is not None:
-            content = _content_of(counts)
-            write_npz(
-                self._folder / f"{digest}.npz", {**content, _CONTENT_DIGEST: np.array(_digest_of(digest, content))}
-            )
+            write_npz(self._folder / f"{digest}.npz", arrays_with_checksum(_content_of(counts), digest))
 
 
 def _content_of(counts: LayerCounts) -> dict[str, Numbers]:
@@ -439,12 +434,3 @@ def _from_content(content: Mapping[str, Any]) -> LayerCounts:
     axes = {name: tuple(content[name].tolist()) for name in _GRID_AXES if name != "packings"}
     grid = CountsGrid(packings, **axes, precision=str(content["precision"]))  # type: ignore[arg-type]
     return LayerCounts(grid=grid, **{name: content[name] for name in _ARRAYS})
-
-
-def _digest_of(digest: str, content: Mapping[str, Numbers]) -> str:
-    """Return the hash of a file's arrays, and of what they are counts of."""
-    found = hashlib.sha256(digest.encode())
-    for name in sorted(content):
-        array = np.ascontiguousarray(content[name])
-        found.update(f"{name} {array.dtype.str} {array.shape}\0".encode() + array.tobytes())
-    return found.hexdigest()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import warnings
 from collections.abc import Mapping, Sequence
@@ -34,13 +33,13 @@ from designs.codesigns.arithmetic import fixed_precisions
 from designs.codesigns.columns import DESIGNS_FILE, FRONT_FILE, TRIALS_FILE
 from designs.codesigns.compression_search import Compression, CompressionSearch, compression_key
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
-from designs.codesigns.exhaustive import EXHAUSTIVE_FILE, PARTS_FOLDER, exhaustive_front
+from designs.codesigns.exhaustive import EXHAUSTIVE_FILE, PART_FILES, PARTS_FOLDER, exhaustive_front
 from designs.codesigns.layer_costs import LAYERS_FILE
 from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.progress import StudyProgress
 from designs.codesigns.quality import quality
 from designs.codesigns.search import Search
-from designs.codesigns.storage import open_storage
+from designs.codesigns.storage import JOURNAL_FILE, open_storage, unreadable
 from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.trials import (
     BEGUN,
@@ -49,22 +48,29 @@ from designs.codesigns.trials import (
     RECORD,
     WORKER,
     Front,
+    StudyReader,
     StudyTrial,
     designs_table,
     read_trials,
+    trial_record,
     trials_table,
 )
 from designs.codesigns.uncertainty import check_draws
-from designs.codesigns.verification import FineTune
+from designs.codesigns.verification import FRONT_FILES, FRONT_FOLDER, FineTune
 from designs.codesigns.verified_front import verified_front
 from designs.hypervolume import LOGARITHMIC, scaled
 from designs.results import provenance, write_results
-from designs.results_folder import check_origin, unwritable
+from designs.results_folder import check_links, check_origin, remove_files, unwritable
 from designs.space import Space
 from designs.sweeps.workers import Workers
 from traces import InputError
 
 ANALYSIS_FOLDER = "analysis"
+OWN_FILES = (
+    *(DESIGNS_FILE, EXHAUSTIVE_FILE, FRONT_FILE, LAYERS_FILE, TRIALS_FILE, JOURNAL_FILE),
+    *(FRONT_FOLDER, PARTS_FOLDER, ANALYSIS_FOLDER, ".study.lock", f".{JOURNAL_FILE}.lock"),
+)
+"""Files and folders of a study in its folder."""
 
 
 def codesign(
@@ -134,7 +140,8 @@ def codesign(
     try:
         trials = run_study(problem, folder, storage, name)
     except KeyboardInterrupt:  # so that the trials so far can be read
-        write_trials(folder, problem, finished_trials(folder, storage, name))
+        with contextlib.suppress(InputError, KeyError):  # there may be no study yet
+            write_trials(folder, problem, finished_trials(folder, storage, name))
         raise
     with _one_at_a_time(folder):
         found, best = quality(problem, trials), trials
@@ -167,13 +174,23 @@ def analysed(
 
 
 def remove_study(folder: Path, storage: str | None, name: str) -> None:
-    """Remove a study and its results; raise InputError if the storage cannot be opened."""
-    with contextlib.suppress(KeyError):
+    """Remove a study and its results, and no other files.
+
+    Raises InputError if the storage cannot be opened, or a link leads out of the folder.
+    """
+    check_links(folder, OWN_FILES)
+    try:
         optuna.delete_study(study_name=name, storage=open_storage(folder, storage))
+    except KeyError:
+        pass
+    except Exception as error:  # Optuna may raise anything if a storage is damaged
+        if storage is not None:
+            raise error if isinstance(error, InputError) else unreadable(folder, storage, error) from error
+        (folder / JOURNAL_FILE).unlink(missing_ok=True)
     for result in (DESIGNS_FILE, EXHAUSTIVE_FILE, FRONT_FILE, LAYERS_FILE, TRIALS_FILE):
         (folder / result).unlink(missing_ok=True)
-    for parts in ("front", PARTS_FOLDER):
-        shutil.rmtree(folder / parts, ignore_errors=True)
+    remove_files(folder / FRONT_FOLDER, FRONT_FILES)
+    remove_files(folder / PARTS_FOLDER, PART_FILES)
 
 
 def run_study(
@@ -204,7 +221,8 @@ def run_study(
     Raises
     ------
     InputError
-        If folder or storage holds another study, or cannot be written.
+        If folder or storage holds another study or trials that were changed, cannot be written, or a link leads out of
+        the folder.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -221,10 +239,11 @@ def _run_study(problem: CodesignProblem, study: optuna.Study, given: Sequence[Co
     search, worker = problem.search, f"{BEGUN}{socket.gethostname()}-{os.getpid()}"
     chooser = CompressionSearch.of(problem) if given is None else CompressionSearch(given, search.objectives)
     trials: list[StudyTrial] = []
+    reader, origin = StudyReader(study), problem.origin()
     most = search.trials if given is None else len(given)
     with StudyProgress(search.objectives, most, len(study.get_trials(deepcopy=False, states=DONE))) as progress:
         while True:
-            for trial in read_trials(study, len(trials)):
+            for trial in reader.new():
                 trials.append(trial)
                 progress.add(trial.designs.costs(search.objectives)[chooser.add(trial)])
             progress.advance_to(len(trials))
@@ -235,11 +254,13 @@ def _run_study(problem: CodesignProblem, study: optuna.Study, given: Sequence[Co
             if compression is None:
                 break
             study.set_user_attr(worker, compression_key(compression))
-            study.add_trial(_tried(problem, compression, chooser.front, worker))
+            study.add_trial(_tried(problem, compression, chooser.front, worker, origin))
     return trials
 
 
-def _tried(problem: CodesignProblem, compression: Compression, front: Front, worker: str) -> FrozenTrial:
+def _tried(
+    problem: CodesignProblem, compression: Compression, front: Front, worker: str, origin: Mapping[str, Any]
+) -> FrozenTrial:
     """Return a finished trial of Optuna's: a compression on all arrays."""
     objectives = problem.search.objectives
     trial = StudyTrial.of(-1, compression, problem.enumeration(compression), front, objectives)
@@ -250,7 +271,7 @@ def _tried(problem: CodesignProblem, compression: Compression, front: Front, wor
         values=scaled(objectives, [least])[0].tolist() if trial.least else None,
         params=params,
         distributions=distributions,
-        user_attrs={RECORD: trial.to_dict(), WORKER: worker.removeprefix(BEGUN)},
+        user_attrs={RECORD: trial_record(trial, origin), WORKER: worker.removeprefix(BEGUN)},
     )
 
 
@@ -267,14 +288,19 @@ def _parameters(compression: Compression) -> tuple[dict[str, Any], dict[str, Bas
 def _open_study(problem: CodesignProblem, folder: Path, storage: str | None, name: str) -> optuna.Study:
     objectives, origin = problem.search.objectives, problem.origin()
     with _one_at_a_time(folder):
-        study = optuna.create_study(
-            storage=open_storage(folder, storage),
-            study_name=name,
-            directions=["minimize"] * len(objectives),
-            load_if_exists=True,
-        )
-        previous = study.user_attrs.get(ORIGIN)
-        if previous is None:
+        try:
+            study = optuna.create_study(
+                storage=open_storage(folder, storage),
+                study_name=name,
+                directions=["minimize"] * len(objectives),
+                load_if_exists=True,
+            )
+            previous, known = study.user_attrs.get(ORIGIN), len(study.get_trials(deepcopy=False))
+        except (InputError, OSError):
+            raise
+        except Exception as error:  # Optuna may raise anything if a storage is damaged
+            raise unreadable(folder, storage, error) from error
+        if previous is None and not known:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 least = [f"least log10 {name}" if name in LOGARITHMIC else f"least {name}" for name in objectives]
@@ -282,12 +308,18 @@ def _open_study(problem: CodesignProblem, folder: Path, storage: str | None, nam
             study.set_user_attr(ORIGIN, origin)
             return study
     check_origin(folder, "study", previous, origin)
+    if len(study.directions) != len(objectives):
+        raise InputError(
+            f"{folder}: the study must have {len(objectives)} objectives, as its origin has; found "
+            f"{len(study.directions)}; restore the storage, or give fresh=True to begin anew"
+        )
     return study
 
 
 @contextlib.contextmanager
 def _one_at_a_time(folder: Path) -> Any:
     """Let one process at a time work on this folder; the others wait."""
+    check_links(folder, OWN_FILES)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".study.lock"):

@@ -21,7 +21,9 @@ from designs.codesigns.point import CodesignPoint, choices_of, hardware_digest, 
 from designs.codesigns.search import FIGURES
 from designs.hypervolume import CostBox, dominated_share
 from designs.results import schema_of, table_of
+from traces import InputError
 from traces.arrays import Booleans, Floats64, Integers64
+from traces.files.checksums import checked_values, values_checksum, with_checksum
 from traces.pareto import non_dominated
 
 RECORD, ORIGIN, WORKER = "compression", "origin", "worker"
@@ -100,10 +102,53 @@ class StudyTrial:
         return self.designs.point(place, self.choices, {})
 
 
-def read_trials(study: optuna.Study, first: int = 0) -> list[StudyTrial]:
-    """Return the finished trials of a study in order, from the one at place `first`."""
-    finished = study.get_trials(deepcopy=False, states=DONE)
-    return [StudyTrial.from_dict(trial.number, trial.user_attrs[RECORD]) for trial in finished[first:]]
+def trial_record(trial: StudyTrial, origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a trial of the study of this origin as Optuna keeps it: plain values with their checksum."""
+    return with_checksum(trial.to_dict(), values_checksum(dict(origin)))
+
+
+class StudyReader:
+    """Reader of a study's finished trials, each compression once, in order.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        The study.
+
+    Notes
+    -----
+    Processes that work at once may try one compression twice; its first trial counts.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+        self._done = 0
+        self._known: set[str] = set()
+
+    def new(self) -> list[StudyTrial]:
+        """Return the finished trials since the last call; raise InputError if one is not what was written."""
+        finished = self._study.get_trials(deepcopy=False, states=DONE)
+        of_study = values_checksum(self._study.user_attrs.get(ORIGIN))
+        trials = []
+        for found in finished[self._done :]:
+            record = checked_values(found.user_attrs.get(RECORD), of_study)
+            if record is None:
+                raise InputError(
+                    f"trial {found.number} of study {self._study.study_name} must be as it was written; its checksum "
+                    f"differs: it was changed, belongs to another study, or is of an earlier version; restore the "
+                    f"storage, or give fresh=True to begin anew"
+                )
+            key = json.dumps(record["choices"])
+            if key not in self._known:
+                self._known.add(key)
+                trials.append(StudyTrial.from_dict(found.number, record))
+        self._done = len(finished)
+        return trials
+
+
+def read_trials(study: optuna.Study) -> list[StudyTrial]:
+    """Return the finished trials of a study in order; raise InputError if one is not what was written."""
+    return StudyReader(study).new()
 
 
 class Front:

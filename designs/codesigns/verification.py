@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-import shutil
+import re
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -40,8 +40,12 @@ from sim.config import Precision
 from sim.number_formats import formats_of_plain
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
-from traces.files.atomic_file import write_atomically
+from traces.files.atomic_file import copy_atomically
+from traces.files.checksums import file_checksum, read_checked, values_checksum, write_checked
 
+FRONT_FOLDER = "front"
+FRONT_FILES = re.compile(r"[0-9a-f]{16}\.(dc|json)")
+"""Names of the containers and records of verified designs in their folder."""
 FineTune = Callable[[torch.nn.Module, Stage], object]
 _INPUTS = 16  # that a compressed network is simulated on, or fewer, but at least two, if they are many multiplications
 _MACS = 4e8
@@ -50,6 +54,7 @@ LOSS_LEVEL = 0.9
 """Confidence level of the interval of a measured loss."""
 _BATCH, _TEMPERATURE, _RATE = 125, 2.0, 3e-4
 _SHARED = ("lost", "measured_loss", "accuracy", "test_accuracy", "overflows", "saturated_activations")
+_DESIGN, _CONTAINER = "design", "container_checksum"  # of a record: what it belongs to
 _Outputs = dict[str, Floats]
 
 
@@ -73,6 +78,7 @@ class Verification:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.analysis.network
         self._loss = problem.analysis.loss
+        self._origin = values_checksum(problem.origin())
         self._inputs = self.network.judged_on[0]
         pool, evaluation, self._test_labels = self.network.checked_labels()
         planner = problem.analysis.planner
@@ -87,7 +93,7 @@ class Verification:
         self._simulated = self.network.graph_inputs(judged, range(int(min(_INPUTS, max(2, _MACS // macs)))))
 
     def __call__(self, point: CodesignPoint) -> dict[str, Any]:
-        """Measure a design, unless the folder has its record.
+        """Measure a design, unless the folder has its record, and its container, as they were written.
 
         Parameters
         ----------
@@ -111,7 +117,9 @@ class Verification:
         if earlier is not None:
             return earlier
         measured = self._measured(point)
-        write_atomically(record, json.dumps(measured, indent=1).encode())
+        checksum = file_checksum(self.container(point))
+        measured = {_DESIGN: point.digest, _CONTAINER: checksum, **measured}
+        write_checked(record, measured, self._origin)
         self._runs.update([self._shared(point.digest, measured)])
         return measured
 
@@ -120,14 +128,11 @@ class Verification:
         return self.folder / f"{point.digest}.dc"
 
     def _record(self, path: Path) -> dict[str, Any] | None:
-        """Return a record of this version and tuning that is whole, beside its container; None otherwise."""
-        try:
-            record: dict[str, Any] = json.loads(path.read_text())
-            if record["fine_tune"] == self._tuning and "overflows" in record and path.with_suffix(".dc").exists():
-                return record
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # it was not measured, or the record is damaged
-        return None
+        """Return the record of a design as it was written, of this problem and tuning; None without its container."""
+        record = read_checked(path, self._origin)
+        if record is None or record[_DESIGN] != path.stem or record["fine_tune"] != self._tuning:
+            return None
+        return None if self._is_changed(path.stem, record[_CONTAINER]) else record
 
     @cached_property
     def _runs(self) -> dict[tuple[str, str], tuple[str, dict[str, Any]]]:
@@ -139,13 +144,23 @@ class Verification:
     def _shared(digest: str, record: Mapping[str, Any]) -> tuple[tuple[str, str], tuple[str, dict[str, Any]]]:
         """Return the compression and precision of a record, its digest, and what all such designs share."""
         key = json.dumps(record["choices"]), record["array"]["precision"]
-        return key, (digest, {name: record[name] for name in (*_SHARED, "number_formats")})
+        return key, (digest, {name: record[name] for name in (*_SHARED, "number_formats", _CONTAINER)})
+
+    def _is_changed(self, digest: str, checksum: str) -> bool:
+        """Return True if a container is not the one of its record."""
+        try:
+            return file_checksum(self.folder / f"{digest}.dc") != checksum
+        except OSError:
+            return True
 
     def _measured(self, point: CodesignPoint) -> dict[str, Any]:
         analysis, search = self.problem.analysis, self.problem.search
         precision = point.design.array.precision
         run = json.dumps(plain_choices(point.choices)), precision
+        if run in self._runs and self._is_changed(self._runs[run][0], self._runs[run][1][_CONTAINER]):
+            del self._runs[run]  # since it was measured
         if run not in self._runs:
+            self._models.pop(run, None)
             model, cost = self._opened(run, point, None)
             model.save(self.container(point))
             formats = analysis.arithmetic.formats(model, precision)
@@ -154,7 +169,7 @@ class Verification:
             digest, known = self._runs[run]
             container = self.folder / f"{digest}.dc"
             model, cost = self._opened(run, point, container)
-            shutil.copyfile(container, self.container(point))
+            copy_atomically(container, self.container(point))
             formats = formats_of_plain(known["number_formats"])
             shared = {name: known[name] for name in _SHARED}
         layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}

@@ -23,7 +23,7 @@ from designs.codesigns.problem import CodesignProblem
 from designs.codesigns.search import LOSSES
 from designs.codesigns.trials import Front, FrontDesigns, StudyTrial
 from designs.codesigns.uncertainty import VerifiedDesign, standings
-from designs.codesigns.verification import FineTune, Verification
+from designs.codesigns.verification import FRONT_FOLDER, FineTune, Verification
 from designs.hypervolume import CostBox, dominated_share
 from designs.results import provenance, table_of, write_results
 from sim.cost.constants import drawn_constants
@@ -217,7 +217,7 @@ def verified_front(
             f"the space or give more trials"
         )
     members = Members(problem, trials)
-    verification = Verification(problem, folder / "front", fine_tune)
+    verification = Verification(problem, folder / FRONT_FOLDER, fine_tune)
     rows: list[dict[str, Any]] = []
     layers_by_digest, designs = {}, {}
     most = min(search.verify, len(members))

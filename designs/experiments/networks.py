@@ -20,9 +20,11 @@ import numpy as np
 from compress import CompressedModel
 from designs.result_files import NETWORK_STEPS, NETWORKS_COLUMNS, NETWORKS_FILE
 from designs.results import provenance, read_results, table_of, write_results
+from designs.stages import Stages
 from sim import ArrayConfig, simulate_network
 from traces import InputError, Network, read_net
 from traces.arrays import Numbers
+from traces.files.atomic_file import write_atomically
 from traces.files.images import load_digits, load_idx_folder
 from traces.files.npz import read_npz, write_npy, write_npz
 from traces.shell.progress import progress_bar
@@ -71,7 +73,7 @@ class Example:
 def run_networks(data: Path | None, folder: Path, names: tuple[str, ...] = (), trials: int = 60) -> Path:
     """Run all steps of each network, and write the table's figures.
 
-    A network whose figures are there is not run again; a co-design that was interrupted goes on.
+    A network is not run again if its figures are there as they were written; an interrupted co-design goes on.
 
     Parameters
     ----------
@@ -98,11 +100,14 @@ def run_networks(data: Path | None, folder: Path, names: tuple[str, ...] = (), t
     chosen = names or tuple(makers)
     with progress_bar("networks", len(chosen)) as advance:
         for name in chosen:
-            path = folder / name / NETWORKS_FILE
-            if not path.exists():
-                row = _run(name, makers[name](folder / name), folder / name, trials)
-                origin = provenance({"network": name, "trials": trials})
-                write_results(path, table_of(NETWORKS_COLUMNS, [row]), origin)
+            origin = {"network": name, "trials": trials}
+
+            def measure(path: Path, name: str = name, origin: Mapping[str, Any] = origin) -> None:
+                row = _run(name, makers[name](path.parent), path.parent, trials)
+                write_results(path, table_of(NETWORKS_COLUMNS, [row]), provenance(origin))
+
+            with Stages(folder / name) as stages:
+                stages.run(NETWORKS_FILE, origin, measure)
             advance()
     files = sorted(folder.glob(f"*/{NETWORKS_FILE}"))
     rows = [read_results(path, NETWORKS_COLUMNS)[0].to_pylist()[0] for path in files]
@@ -122,7 +127,7 @@ def _run(name: str, example: Example, folder: Path, trials: int) -> dict[str, An
     if example.labels is not None:
         write_npy(folder / "labels.npy", np.asarray(example.labels, dtype=np.int64))
         labels = ["--labels", "labels.npy"]
-    (folder / "space.toml").write_text(_SPACE)
+    write_atomically(folder / "space.toml", _SPACE.encode())
     traced = ["--inputs", inputs] if ":" in example.network else []
     state = ["--state", *example.state] if example.state else []
     codesign = ["codesign", "space.toml", "--network", example.network, "--inputs", inputs, *weights, *labels]
@@ -302,10 +307,8 @@ def _llama(path: Path) -> Example:
 
 def _squeezenet(path: Path, folder: Path) -> Example:
     """Return the SqueezeNet of Deep Compression's author, written as an ONNX file, with random images."""
-    import onnx
-
     folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(read_net(path).network.to_onnx(), folder / "squeezenet.onnx")
+    write_atomically(folder / "squeezenet.onnx", read_net(path).network.to_onnx().SerializeToString())
     images = (60 * np.random.default_rng(6).normal(size=(8, 3, 227, 227))).astype(np.float32)
     return Example("squeezenet.onnx", images, ("--relative-error", "0.05"))
 

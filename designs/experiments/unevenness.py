@@ -7,8 +7,6 @@ solved for, so that they cause these variances at the layer's density.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,7 @@ from sim import ArrayConfig, count
 from traces import CompressedLayer
 from traces.arrays import Floats32
 from traces.eie_benchmark import REAL_LAYERS
-from traces.files.atomic_file import write_atomically
+from traces.files.csv_file import write_csv
 from traces.files.deep_compression_net import read_net
 from traces.files.npz import read_layer
 from traces.shell.progress import progress_bar
@@ -169,11 +167,7 @@ def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[st
         values = (network, layer.name, kind, layer.rows, layer.columns, f"{layer.density:.4f}")
         spreads = (f"{unevenness.row_spread:.4f}", f"{unevenness.column_spread:.4f}")
         rows.append(dict(zip(FIELDS, (*values, *spreads), strict=True)))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_csv(path, FIELDS, [list(row.values()) for row in rows])
     return rows
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 from rich.table import Table
 
 from designs.codesigns.columns import loss_of
@@ -73,7 +71,7 @@ def print_verified(table: pa.Table, objectives: Sequence[str], searched: Sequenc
         costs = [_with_interval(row, kind, name) for name in figures for kind in ("measured", "predicted")]
         cells = [*(row[name] for name in (*drawn, *varied, *tested)), *costs]
         shown.add_row(row["digest"][:8], *map(_short, cells))
-    _wide_console().print(shown)
+    console(width=280).print(shown)  # a design with all its figures
 
 
 def _told_apart(table: pa.Table, front: Sequence[Row]) -> list[Row]:
@@ -142,7 +140,7 @@ def print_fleet(table: pa.Table) -> None:
             row["minimised"],
             "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
         )
-    _wide_console().print(shown)
+    console(width=280).print(shown)  # a design with all its figures
 
 
 def _measured(table: pa.Table, beginning: str) -> list[str]:
@@ -161,8 +159,3 @@ def _short(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
-
-
-def _wide_console() -> Console:
-    """Return a console whose lines hold a design with all its figures in a file or a pipe."""
-    return console() if sys.stdout.isatty() else Console(highlight=False, markup=False, width=280)

@@ -252,7 +252,13 @@ class _Process:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, inputs), daemon=True)
-        self._process.start()
+        before = signal.pthread_sigmask(
+            signal.SIG_BLOCK, {signal.SIGINT}
+        )  # the process inherits it; this one handles it
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()  # so that the pipe closes when the process ends
 
     def end(self) -> None:
@@ -263,7 +269,6 @@ class _Process:
 
 
 def _serve(pipe: Connection, inputs: WorkInputs[Any, Any]) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent process handles it
     with contextlib.suppress(EOFError, OSError):
         while True:
             batch = pipe.recv()

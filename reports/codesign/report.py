@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from reports.codesign.data import (
 from reports.html_page import LIGHT, Spec, check_packages
 from traces import InputError
 from traces.files.atomic_file import write_atomically
+from traces.files.csv_file import write_csv
 from traces.shell.progress import progress_bar
 
 PAGE_FILE = "report.html"
@@ -124,16 +123,12 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
     layers = [without_timeline(row) for rows in data.layers.values() for row in rows]
     trials = data.study.trials.to_pylist()
     tables = {"designs": designs, "layers": layers, "trials": trials}
-    return [_write_csv(beside / f"{name}.csv", rows) for name, rows in tables.items() if rows]
-
-
-def _write_csv(path: Path, rows: Sequence[Row]) -> Path:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, stream.getvalue().encode())
-    return path
+    written = []
+    for name, rows in tables.items():
+        if rows:
+            written.append(beside / f"{name}.csv")
+            write_csv(written[-1], list(rows[0]), [list(row.values()) for row in rows])
+    return written
 
 
 def _write_figures(data: CodesignData, opened: Row, beside: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator, PercentFormatter
 from compress import CompressedModel
 from reports.figures.sweep import STYLES
 from reports.markdown import markdown
+from reports.read import container_of
 
 Row = dict[str, Any]
 
@@ -62,7 +63,7 @@ def networks_markdown(rows: Sequence[Row], folder: Path) -> str:
         cells.append([name, "the paper's", f"{before:.2%}", f"{after:.2%}", f"{compressed:,}", ratio])
         for row in rows:
             if row["network"] == name:
-                model = CompressedModel.load(folder / row["file"])
+                model = CompressedModel.load(container_of(folder, row))
                 ours = f"{row['recipe']}, {row['coder']}"
                 error = f"{row['error_before']:.2%}", f"{row['error']:.2%}"
                 cells.append([name, ours, *error, f"{model.size_bytes:,}", f"{model.compression_ratio:.1f}x"])

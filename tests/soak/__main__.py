@@ -1,36 +1,61 @@
-"""Command line of the soak: `python -m tests.soak readers [NAME ...] [--mutants N] [--seed N]`."""
+"""Command line of the soak.
+
+    python -m tests.soak readers [NAME ...] [--mutants N]      damaged files of each reader
+    python -m tests.soak kills [JOB ...] [--rounds N]          jobs stopped by signals at random moments
+    python -m tests.soak two-runs | full-disk | clock          two runs at once; no room; a clock that is set back
+
+The exit status is 1 if one of them ended otherwise than it may.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 
+from tests.soak.jobs import record, soak
 from tests.soak.mutants import MOST_MIB, MOST_SECONDS, run_mutants
 from tests.soak.readers import readers
 
 
 def main() -> int:
-    """Damage files, and print how the mutants ended; return 1 if one ended otherwise than it may."""
-    parser = argparse.ArgumentParser("python -m tests.soak", description=__doc__)
-    parser.add_argument("part", choices=["readers"])
-    parser.add_argument("names", nargs="*", help="readers; by default all")
+    """Run a part of the soak, print how it ended, and write it to the folder of the results."""
+    parser = argparse.ArgumentParser(
+        "python -m tests.soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=["readers", "kills", "two-runs", "full-disk", "clock"])
+    parser.add_argument("names", nargs="*", help="readers or jobs; by default all")
     parser.add_argument("--mutants", type=int, default=100_000, help="mutants for each reader")
+    parser.add_argument("--rounds", type=int, default=100, help="disturbed jobs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("results/soak"), help="folder of the results")
     given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    if given.part == "readers":
+        return _readers(given)
+    with tempfile.TemporaryDirectory() as scratch:
+        outcome = soak(given.part, given.rounds, given.seed, given.names, Path(scratch))
+    record(outcome, given.out / f"{'-'.join([given.part, *given.names])}.json")
+    print(f"{given.part}: {', '.join(f'{end} {number:,}' for end, number in sorted(outcome.counts.items()))}")
+    for fault in outcome.faults:
+        print(f"  {fault}")
+    return 1 if outcome.faults else 0
+
+
+def _readers(given: argparse.Namespace) -> int:
     known = readers()
     faults = 0
-    given.out.mkdir(parents=True, exist_ok=True)
     for name in given.names or known:
         ends = run_mutants(known[name], given.mutants, given.seed)
-        record = {"mutants": given.mutants, "seed": given.seed, **vars(ends), "counts": dict(ends.counts)}
-        (given.out / f"{name}.json").write_text(json.dumps(record, indent=1))
+        found = {"mutants": given.mutants, "seed": given.seed, **vars(ends), "counts": dict(ends.counts)}
+        (given.out / f"{name}.json").write_text(json.dumps(found, indent=1))
         counts = ", ".join(f"{end} {number:,}" for end, number in sorted(ends.counts.items()))
         print(
             f"{name}: {counts}; most {ends.most_seconds:.2f} s of {MOST_SECONDS}, "
-            f"{ends.most_mib:,.0f} MiB of {MOST_MIB}"
+            f"{ends.most_mib:,.0f} MiB of {MOST_MIB}",
+            flush=True,
         )
         for fault in ends.faults:
             print(f"  {fault}")

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from traces import InputError
-from traces.shell.progress import progress_bar
+from traces.shell.progress import Progress
 
 MOST_SECONDS = 2.0
 """Processor time that a mutant of at most 1 MB may take."""
@@ -178,7 +178,7 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
     context = multiprocessing.get_context("fork")
     place: Any = context.Value("q", 0)
     ends = Ends()
-    with progress_bar(f"mutants of {reader.name}", mutants) as advance:
+    with Progress(f"mutants of {reader.name}", "mutants", mutants) as progress:
         while place.value < mutants:
             ours, theirs = context.Pipe(duplex=False)
             child = context.Process(target=_child, args=(theirs, reader, seed, place, mutants))
@@ -186,7 +186,7 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
             theirs.close()
             while (found := _received(ours, child)) is not None:
                 ends.add(found)
-                advance(found.counts.total())
+                progress.advance(found.counts.total())
             child.join()
             if place.value < mutants:
                 fault = f"{reader.name}: mutant {place.value} of seed {seed} hung or killed the process"
@@ -199,7 +199,9 @@ def _received(pipe: Any, child: Any) -> Ends | None:
     """Return the ends of the next mutants; None at the end, or when the child hangs, which is killed, or has died."""
     try:
         if pipe.poll(_HUNG_SECONDS):
-            found: Ends = pipe.recv()
+            found: Ends | str = pipe.recv()
+            if isinstance(found, str):
+                raise AssertionError(found)
             return found
         child.kill()
     except EOFError:
@@ -217,7 +219,11 @@ def _child(pipe: Any, reader: Reader, seed: int, place: Any, mutants: int) -> No
         path = Path(folder) / f"mutant{reader.suffix}"
         for content in valid:  # what is imported or compiled once does not count
             path.write_bytes(content)
-            reader.read(path)
+            try:
+                reader.read(path)
+            except BaseException:
+                pipe.send(f"{reader.name}: a valid file is not read: {traceback.format_exc()}")
+                return
         for number in range(place.value, mutants):
             place.value = number
             path.write_bytes(mutant(reader, valid, seed, number))

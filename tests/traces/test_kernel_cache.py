@@ -1,17 +1,24 @@
-"""Compiled kernels: never stale, no reads out of range, and the same in plain Python."""
+"""Compiled kernels: never stale, no reads out of range, the same in plain Python, and never those of another user."""
 
 from __future__ import annotations
 
+import errno
+import hashlib
+import importlib.util
 import os
+import pickle
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import PROJECT
 from tests.made_once import made_once
+from traces import kernel_cache
 
 SMALL_RUN = """
 import numpy
@@ -85,10 +92,10 @@ def test_kernels_run_where_no_folder_can_be_written(cache: Path, tmp_path: Path)
 
 def test_a_second_process_finds_the_compiled_kernels(cache: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(cache, tmp_path / "cache")
-    files = {path: path.stat().st_mtime_ns for path in copied.rglob("*.nb*")}
+    files = {path: path.stat().st_mtime_ns for path in copied.rglob("*.kernel")}
     assert files
     assert run_small(copied) == (cache / "printed").read_text()
-    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*.nb*")} == files
+    assert {path: path.stat().st_mtime_ns for path in copied.rglob("*.kernel")} == files
 
 
 @pytest.mark.parametrize("package", ["sim", "reports", "designs"])
@@ -96,3 +103,205 @@ def test_no_import_loads_torch_or_compiles(package: str) -> None:
     script = f"import sys, {package}; print([name for name in ('torch', 'numba') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+SMALL_PACKAGE = """
+from traces.kernel_cache import kernel
+@kernel
+def add(first, second):
+    return first + second
+"""
+
+
+class SmallKernel:
+    """A package with one small kernel, and the folder of its compiled code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.package = folder / "small"
+        self.cache = folder / "cache"
+        self.package.mkdir()
+        (self.package / "__init__.py").write_text(SMALL_PACKAGE)
+
+    def run(self) -> bool:
+        """Import the package anew, run its kernel, and return whether its code came from the cache."""
+        kernel_cache._cache_folder.cache_clear()
+        kernel_cache._warn.cache_clear()
+        spec = importlib.util.spec_from_file_location("small", self.package / "__init__.py")
+        assert spec is not None
+        assert spec.loader is not None
+        module: Any = importlib.util.module_from_spec(spec)
+        sys.modules["small"] = module
+        try:
+            spec.loader.exec_module(module)
+            assert module.add(2, 3) == 5
+        finally:
+            del sys.modules["small"]
+        return bool(module.add._cache_hits)
+
+    @property
+    def file(self) -> Path:
+        (found,) = self.cache.rglob("*.kernel")
+        return found
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallKernel]:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    made = SmallKernel(tmp_path)
+    assert not made.run()
+    assert made.run()
+    yield made
+    kernel_cache._cache_folder.cache_clear()
+
+
+def test_a_folder_of_kernels_is_open_to_its_user_alone(small: SmallKernel) -> None:
+    assert [path.stat().st_mode & 0o777 for path in (small.cache, small.file.parent, small.file)] == [
+        0o700,
+        0o700,
+        0o600,
+    ]
+
+
+@pytest.mark.parametrize("place", [0, 1, 31, 32, 33, 1000, -1])
+def test_a_cut_or_altered_file_is_compiled_again(
+    small: SmallKernel, place: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = small.file.read_bytes()
+    small.file.write_bytes(whole[:place])
+    assert not small.run()
+    assert small.run()
+    flipped = bytearray(whole)
+    flipped[place] ^= 1
+    small.file.write_bytes(flipped)
+    assert not small.run()
+    assert small.run()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_file_that_cannot_be_read_or_loaded_costs_a_compilation(small: SmallKernel) -> None:
+    content = small.file.read_bytes()
+    small.file.write_bytes(content + b"more")
+    assert not small.run()
+    path = small.file
+    path.chmod(0)  # root reads it nevertheless
+    assert small.run() in (True, False)
+    path.unlink()
+    path.mkdir()
+    assert not small.run()
+    path.rmdir()
+    os.mkfifo(path)
+    assert not small.run()
+
+
+def test_a_pickle_with_a_right_checksum_that_numba_cannot_load_is_compiled_again(
+    small: SmallKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _forge(small, b"no pickle", monkeypatch)
+    assert not small.run()
+    assert small.run()
+
+
+def _forge(small: SmallKernel, payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write a payload with its right checksum to the file of the kernel."""
+    path, keys = small.file, []
+    place = kernel_cache._KernelFiles._place
+
+    def noted(*arguments: Any) -> tuple[bytes, Path]:
+        key, path = place(*arguments)
+        keys.append(key)
+        return key, path
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel_cache._KernelFiles, "_place", noted)
+        assert small.run()
+    path.write_bytes(hashlib.sha256(keys[0] + payload).digest() + payload)
+
+
+class Touch:
+    """An object whose pickle makes a file when it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+def open_to_all(path: Path) -> None:
+    path.chmod(0o777)
+
+
+def open_to_the_group(path: Path) -> None:
+    path.chmod(0o770)
+
+
+def a_link(path: Path) -> None:
+    shutil.move(path, path.parent.parent / "elsewhere")
+    path.symlink_to(path.parent.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("opened", [open_to_all, open_to_the_group, a_link])
+def test_a_file_that_others_can_write_is_not_read_but_replaced(
+    small: SmallKernel,
+    opened: Callable[[Path], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _forge(small, pickle.dumps(Touch(tmp_path / "ran")), monkeypatch)
+    opened(small.file)
+    assert not small.run()
+    assert not (tmp_path / "ran").exists()
+    warning = capsys.readouterr().err
+    assert warning.count("\n") == 1
+    assert "a file of compiled kernels must belong to this user and be writable by nobody else; it" in warning
+    assert small.run()
+
+
+@pytest.mark.parametrize("opened", [open_to_all, open_to_the_group, a_link])
+def test_a_folder_that_others_can_write_is_not_used(
+    small: SmallKernel, opened: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = small.file.parent
+    opened(folder)
+    assert not small.run()
+    assert not small.run()
+    assert f"warning: {folder}: a folder of compiled kernels must belong to this user" in capsys.readouterr().err
+
+
+def test_a_cache_of_another_user_is_not_used(
+    small: SmallKernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert not small.run()
+    assert (
+        f"it belongs to the user with the number {user}; its kernels are compiled in memory" in capsys.readouterr().err
+    )
+
+
+def test_a_full_disk_costs_a_compilation_and_leaves_no_part_of_a_file(
+    small: SmallKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.file.unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for function in ("os.replace", "tempfile.mkstemp"):
+        with monkeypatch.context() as patch:
+            patch.setattr(function, full)
+            assert not small.run()
+        assert not [path for path in small.cache.rglob("*") if path.is_file()]
+    assert not small.run()
+    assert small.run()
+
+
+def test_processes_that_compile_at_once_leave_whole_files(small: SmallKernel) -> None:
+    small.file.unlink()
+    environment = {**os.environ, "PYTHONPATH": f"{PROJECT}{os.pathsep}{small.package.parent}"}
+    command = [sys.executable, "-c", "from small import add; print(add(2, 3))"]
+    running = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0] for process in running] == ["5\n"] * 3
+    assert small.run()
+    assert [path.suffix for path in small.file.parent.iterdir()] == [".kernel"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,3 +59,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write `content` to `path` completely, or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def copy_atomically(source: str | os.PathLike[str], path: str | os.PathLike[str]) -> None:
+    """Copy a file to `path` completely, or not at all."""
+    with atomic_file(path) as temporary:
+        shutil.copyfile(source, temporary)

@@ -30,10 +30,13 @@ from traces.graph.compressed import CompressedNetwork
 from traces.graph.network import Network
 from traces.graph.runtime import check_packages
 from traces.graph.stored import StoredLayer
-from traces.layer import CompressedLayer, check_size
+from traces.layer import MOST_WEIGHTS, CompressedLayer, check_size
+from traces.reading_limit import check_decoded_bytes
 
 MAX_GAP = 15
 _INPUT = "input"
+_MOST_AXES = 8
+_BYTES_PER_WEIGHT = 5  # a code and a decoded weight
 _OPERATOR_SET = 19  # the first in which the mean of a clipped window is that of Caffe
 
 Shape = tuple[int, ...]
@@ -66,13 +69,13 @@ def read_net(path: str | os.PathLike[str], prototxt: str | os.PathLike[str] | No
     """
     check_packages()
     path = Path(path)
-    description = _read(_description_beside(path) if prototxt is None else Path(prototxt)).decode("utf-8", "replace")
+    description = _read(_description_beside(path) if prototxt is None else Path(prototxt))
     try:
         blobs = _Blobs(_read(path))
-        message = parse_prototxt(description)
-        network = _Builder(message, blobs).network(path.stem)
+        message = parse_prototxt(description.decode("utf-8", "replace"))
+        network = _Builder(path, message, blobs, len(description) + len(blobs.content)).network(path.stem)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise error if str(error).startswith(f"{path}: ") else InputError(f"{path}: {error}") from None
     if blobs.left:
         raise InputError(f"{path}: {blobs.left:,} bytes are left after the last layer of the description")
     return network
@@ -127,7 +130,10 @@ class _Blobs:
 class _Builder:
     """Builder of a graph: it visits Caffe's layers and takes the blobs of those with weights."""
 
-    def __init__(self, description: Message, blobs: _Blobs) -> None:
+    def __init__(self, path: Path, description: Message, blobs: _Blobs, file_bytes: int) -> None:
+        self.path = path
+        self.file_bytes = file_bytes
+        self.decoded_bytes = 0  # of all layers so far
         self.description = description
         self.blobs = blobs
         self.nodes: list[Any] = []
@@ -147,7 +153,9 @@ class _Builder:
         counts = self.blobs.take("<u4", len(weighted), "the count of stored entries of each layer")
         self.blobs.entry_counts = counts.tolist()
         shape = self._input_shape()
-        self.tops[str(self.description.get("input", ["data"])[0])] = _INPUT
+        self.tops[_text(self.description, "input") if "input" in self.description else "data"] = _INPUT
+        if math.prod(shape) > MOST_WEIGHTS:
+            raise InputError(f"an input must have at most {MOST_WEIGHTS:,} values; found {list(shape)}")
         self.shapes[_INPUT] = shape
         last = _INPUT
         for layer in caffe_layers:
@@ -166,8 +174,11 @@ class _Builder:
         dims = self.description.get("input_dim") or [
             size for shape in _messages(self.description, "input_shape") for size in shape.get("dim", [])
         ]
-        if len(dims) < 2 or not all(isinstance(size, int) and size > 0 for size in dims):
-            raise InputError(f"the description must state input_dim, the inputs and their shape; found {dims}")
+        if not 2 <= len(dims) <= _MOST_AXES or not all(_is_whole(size) and size > 0 for size in dims):
+            raise InputError(
+                f"the description must state input_dim, the inputs and their shape, 2 to {_MOST_AXES} whole numbers "
+                f"above 0; found {_shown(dims)}"
+            )
         return tuple(dims[1:])
 
     def _add(self, caffe: Message) -> str | None:
@@ -188,6 +199,7 @@ class _Builder:
             raise InputError(f"every layer of the description needs a name of its own; found {name!r} twice")
         shape = self.shapes[sources[0]]
         if kind == "ReLU":
+            _stated(_part(caffe, "relu_param"), "negative_slope", [0], 0, name)
             self._node("Relu", sources, name)
         elif kind == "Convolution":
             shape = self._convolution(caffe, name, sources[0])
@@ -196,6 +208,8 @@ class _Builder:
         elif kind == "Pooling":
             shape = self._pooling(caffe, name, sources[0])
         elif kind == "Concat":
+            for field in ("axis", "concat_dim"):
+                _stated(_part(caffe, "concat_param"), field, [1], 1, name)
             shapes = [self.shapes[source] for source in sources]
             if len({each[1:] for each in shapes}) != 1:
                 found = ", ".join(str(list(each)) for each in shapes)
@@ -204,6 +218,11 @@ class _Builder:
             self._node("Concat", sources, name, axis=1)
         else:
             raise InputError(f"layer {name!r} of the description is of type {kind!r}, which is not supported")
+        if math.prod(shape) > MOST_WEIGHTS:
+            raise InputError(
+                f"layer {name!r} of the description must put out at most {MOST_WEIGHTS:,} values per input; found "
+                f"{list(shape)}"
+            )
         self.shapes[name] = shape
         for top in _texts(caffe, "top"):
             self.tops[top] = name
@@ -225,8 +244,9 @@ class _Builder:
             _pair(part, "pad", name, 0),
         )
         groups = _number(part, "group", name) if "group" in part else 1
-        if min(*kernel, *stride) < 1 or min(padding) < 0:
-            raise InputError(f"layer {name!r}: kernel and stride must be at least 1, pad at least 0")
+        for field in ("dilation", "axis"):
+            _stated(part, field, [1], 1, name)
+        _stated(part, "bias_term", [True], True, name)
         if shape[0] % groups or rows % groups:
             raise InputError(f"layer {name!r}: group {groups} must divide {shape[0]} channels and {rows} outputs")
         sizes = [
@@ -251,7 +271,10 @@ class _Builder:
         return (rows, *sizes)
 
     def _inner_product(self, caffe: Message, name: str, source: str) -> Shape:
-        rows, columns = _number(_part(caffe, "inner_product_param"), "num_output", name), math.prod(self.shapes[source])
+        part = _part(caffe, "inner_product_param")
+        rows, columns = _number(part, "num_output", name), math.prod(self.shapes[source])
+        for field, only in (("axis", 1), ("bias_term", True), ("transpose", False)):
+            _stated(part, field, [only], only, name)
         self._take(name, (rows, columns), 16)
         self._node("Flatten", [source], f"{name}/flat")
         self._node("Gemm", [f"{name}/flat", f"{name}.weight", f"{name}.bias"], name, transB=1)
@@ -259,12 +282,11 @@ class _Builder:
 
     def _pooling(self, caffe: Message, name: str, source: str) -> Shape:
         part, shape = _part(caffe, "pooling_param"), self.shapes[source]
-        kind = str(part.get("pool", ["MAX"])[0])
-        if kind not in ("MAX", "AVE"):
-            raise InputError(f"layer {name!r} of the description must pool by MAX or AVE; found {kind!r}")
+        kind = _stated(part, "pool", ["MAX", "AVE"], "MAX", name)
+        _stated(part, "round_mode", ["CEIL"], "CEIL", name)
         if len(shape) != 3:
             raise InputError(f"layer {name!r}: a pooling takes [channels, height, width]; found {list(shape)}")
-        if part.get("global_pooling", [False])[0]:
+        if _stated(part, "global_pooling", [False, True], False, name):
             self._node("GlobalMaxPool" if kind == "MAX" else "GlobalAveragePool", [source], name)
             return (shape[0], 1, 1)
         kernel, stride, padding = (
@@ -303,6 +325,9 @@ class _Builder:
 
     def _blobs_of(self, name: str, rows: int, columns: int, shared: int) -> CompressedLayer:
         blobs = self.blobs
+        check_size(name, rows, columns)
+        self.decoded_bytes += rows * columns * _BYTES_PER_WEIGHT
+        check_decoded_bytes(self.path, self.decoded_bytes, self.file_bytes)
         count = blobs.entry_counts.pop(0)
         codebook = blobs.take("<f4", shared, f"the codebook of layer {name!r}").astype(np.float32)
         bias = blobs.take("<f4", rows, f"the bias of layer {name!r}").astype(np.float32)
@@ -310,7 +335,6 @@ class _Builder:
         codes = blobs.take("u1", count, content) if shared == 256 else blobs.half_bytes(count, content)
         gaps = blobs.half_bytes(count, content)
         positions = np.cumsum(gaps.astype(np.int64) + 1) - 1
-        check_size(name, rows, columns)
         if count and positions[-1] >= rows * columns:
             raise InputError(
                 f"layer {name!r} has {rows:,} x {columns:,} weights; an entry lies at {positions[-1]:,}: the file does "
@@ -328,35 +352,62 @@ class _Builder:
 
 
 def _part(caffe: Message, field: str) -> Message:
-    return _messages(caffe, field)[0] if field in caffe else {}
+    parts = _messages(caffe, field)
+    if len(parts) > 1:
+        raise InputError(f"a layer of the description must have one {field}; found {len(parts):,}")
+    return parts[0] if parts else {}
 
 
 def _messages(message: Message, field: str) -> list[Message]:
     values = message.get(field, [])
     if not all(isinstance(value, dict) for value in values):
-        raise InputError(f"{field} of the description must be a message, in braces; found {values}")
+        raise InputError(f"{field} of the description must be a message, in braces; found {_shown(values)}")
     return values
 
 
 def _texts(caffe: Message, field: str) -> list[str]:
     values = caffe.get(field, [])
     if not all(isinstance(value, str) for value in values):
-        raise InputError(f"{field} of a layer of the description must be a name in quotation marks; found {values}")
+        raise InputError(
+            f"{field} of a layer of the description must be a name in quotation marks; found {_shown(values)}"
+        )
     return values
 
 
 def _text(caffe: Message, field: str) -> str:
     values = caffe.get(field, [])
     if len(values) != 1 or not isinstance(values[0], str):
-        raise InputError(f"every layer of the description needs one {field}; found {values}")
+        raise InputError(f"every layer of the description needs one {field}; found {_shown(values)}")
     return values[0]
+
+
+def _stated(part: Message, field: str, handled: list[Any], otherwise: Any, name: str) -> Any:
+    """Return the value of a field that may have a few values, or the value of a layer that leaves it out."""
+    values = part.get(field, [otherwise])
+    if len(values) != 1 or not any(values[0] == each and _same_kind(values[0], each) for each in handled):
+        raise InputError(
+            f"layer {name!r} of the description: {field} must be {' or '.join(map(_in_prototxt, handled))}; found "
+            f"{_shown(values)}, which is not handled"
+        )
+    return values[0]
+
+
+def _same_kind(value: Any, handled: Any) -> bool:
+    return isinstance(value, bool) == isinstance(handled, bool)
+
+
+def _in_prototxt(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _number(part: Message, field: str, name: str) -> int:
     values = part.get(field, [])
-    if len(values) != 1 or not isinstance(values[0], int) or values[0] < 1:
-        raise InputError(f"layer {name!r} of the description needs one {field}, a whole number; found {values}")
-    return values[0]
+    if len(values) != 1 or not _is_whole(values[0]) or not 1 <= values[0] <= MOST_WEIGHTS:
+        raise InputError(
+            f"layer {name!r} of the description needs one {field}, a whole number from 1 to {MOST_WEIGHTS:,}; found "
+            f"{_shown(values)}"
+        )
+    return int(values[0])
 
 
 def _pair(part: Message, field: str, name: str, otherwise: int | None) -> tuple[int, int]:
@@ -366,6 +417,20 @@ def _pair(part: Message, field: str, name: str, otherwise: int | None) -> tuple[
     values = sides or (both * 2 if len(both) == 1 else both)
     if not values and otherwise is not None:
         return otherwise, otherwise
-    if len(values) != 2 or not all(isinstance(value, int) for value in values):
-        raise InputError(f"layer {name!r} of the description: {field} must be one or two whole numbers; found {values}")
+    least = 0 if field == "pad" else 1
+    if len(values) != 2 or not all(_is_whole(value) and least <= value <= MOST_WEIGHTS for value in values):
+        raise InputError(
+            f"layer {name!r} of the description: {field} must be one or two whole numbers from {least} to "
+            f"{MOST_WEIGHTS:,}; found {_shown(values)}"
+        )
     return values[0], values[1]
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _shown(values: list[Any]) -> str:
+    """Return the values as text of bounded length."""
+    text = str(values[:8])
+    return text if len(text) <= 100 and len(values) <= 8 else f"{text[:100]}..."

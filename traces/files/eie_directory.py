@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from traces.arrays import Floats32, Integers64, Numbers
 from traces.errors import InputError
-from traces.layer import CompressedLayer, check_size
+from traces.layer import CompressedLayer, check_size, checked_activations
+from traces.reading_limit import check_array_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +54,11 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
     Raises
     ------
     InputError
-        If a file is missing or cut off, or the files do not match.
+        If a file is missing or cut off, the files do not match, an activation is not finite, or the layer would take
+        more than the size of the files allows (`traces.reading_limit`).
     """
+    if num_rows is not None and (isinstance(num_rows, bool) or not isinstance(num_rows, int) or num_rows < 1):
+        raise InputError(f"num_rows must be a whole number above 0; found {num_rows!r}")
     folder = Path(folder)
     activations = _read(folder / "act.dat", "<f4").astype(np.float32)
     codebook = _read(folder / "arithm.dat", "<f4").astype(np.float32)
@@ -67,7 +71,7 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
     num_columns = pes[0].num_columns
     if any(pe.num_columns != num_columns for pe in pes):
         raise InputError(
-            f"{folder}: all PEs must have the same number of columns; found {sorted({pe.num_columns for pe in pes})}"
+            f"{folder}: all PEs must have the same number of columns; found {sorted({pe.num_columns for pe in pes})[:8]}"
         )
     if num_columns not in (activations.size, activations.size + 1) or not activations.size:
         raise InputError(
@@ -83,13 +87,21 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
             f"{folder}: num_rows={num_rows} must be at least {needed:,}: an entry is in row {needed - 1:,}"
         )
     check_size(str(folder), num_rows or needed, num_columns)
-    dense = np.zeros((num_rows or needed, num_columns), dtype=np.uint8 if codebook.size <= 256 else np.uint16)
+    dtype = np.dtype(np.uint8 if codebook.size <= 256 else np.uint16)
+    if num_rows is None:  # the files state the size
+        check_array_bytes(folder, (needed, num_columns), dtype.itemsize, _folder_bytes(folder))
+    dense = np.zeros((num_rows or needed, num_columns), dtype)
     dense[rows, columns] = codes
     bias = dense[:, -1].copy() if num_columns > activations.size else None
     length = 2 ** max(1, (codebook.size - 1).bit_length())
     name = folder.resolve().name
     codebook = np.pad(codebook, (0, length - codebook.size))
-    return CompressedLayer(name, dense[:, : activations.size], codebook, bias), activations
+    layer = CompressedLayer(name, dense[:, : activations.size], codebook, bias)
+    return layer, checked_activations(f"{folder}/act.dat", activations, layer.columns)
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.dat"))
 
 
 def _entries(folder: Path, pe: int, num_pes: int) -> _Entries:
@@ -107,9 +119,13 @@ def _entries(folder: Path, pe: int, num_pes: int) -> _Entries:
     columns = np.repeat(np.arange(steps.size), steps)
     places = np.cumsum(gaps.astype(np.int64) + 1)  # of all columns, as if they were one
     before = np.concatenate([[0], places])[pointers[:-1]]
-    rows = (places - before[columns] - 1) * num_pes + pe
-    if (rows >= 2**31).any():
-        raise InputError(f"{folder}/spm/spm{pe}.dat: rows must be below 2**31; a gap leads to row {rows.max():,}")
+    own_rows = places - before[columns] - 1
+    if own_rows.size and int(own_rows.max()) * num_pes + pe >= 2**31:
+        raise InputError(
+            f"{folder}/spm/spm{pe}.dat: rows must be below 2**31; a gap leads to row "
+            f"{int(own_rows.max()) * num_pes + pe:,}"
+        )
+    rows = own_rows * num_pes + pe
     kept = codes != 0
     return _Entries(rows[kept], columns[kept], codes[kept], steps.size)
 

@@ -8,14 +8,17 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.reading_limit import check_array_bytes
 
 # third byte of the magic number -> type of the values, big endian
 _VALUE_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_PIECE_BYTES = 2**20
 
 
 def read_idx(path: str | os.PathLike[str]) -> Numbers:
@@ -34,13 +37,16 @@ def read_idx(path: str | os.PathLike[str]) -> Numbers:
     Raises
     ------
     InputError
-        If the file is missing, is no IDX file, or has another length than its header states.
+        If the file is missing, is no IDX file, has another length than its header states, or would take more than its
+        size allows (`traces.reading_limit`).
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
+        with path.open("rb") as file:
+            file_bytes = os.fstat(file.fileno()).st_size
+            is_gzip = file.read(2) == b"\x1f\x8b"
+            file.seek(0)
+            return _read(gzip.GzipFile(fileobj=file) if is_gzip else file, path, file_bytes)  # type: ignore[arg-type]
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; give the folder that holds the IDX files") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -50,22 +56,33 @@ def read_idx(path: str | os.PathLike[str]) -> Numbers:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
 
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _VALUE_TYPES or not 1 <= content[3] <= 8:
+
+def _read(stream: BinaryIO, path: Path, file_bytes: int) -> Numbers:
+    begin = stream.read(4)
+    if len(begin) < 4 or begin[:2] != b"\0\0" or begin[2] not in _VALUE_TYPES or not 1 <= begin[3] <= 8:
         raise InputError(
             f"{path}: an IDX file starts with two zero bytes, a known type and 1 to 8 dimensions; "
-            f"found {content[:4].hex(' ') or 'an empty file'}"
+            f"found {begin.hex(' ') or 'an empty file'}"
         )
-    dtype = np.dtype(_VALUE_TYPES[content[2]])
-    dimensions = content[3]
-    header_bytes = 4 + 4 * dimensions
-    if len(content) < header_bytes:
-        raise InputError(f"{path}: the header must have {header_bytes} bytes; the file ends after {len(content)}")
-    shape = struct.unpack(f">{dimensions}I", content[4:header_bytes])
-    expected_bytes = header_bytes + math.prod(shape) * dtype.itemsize
-    if len(content) != expected_bytes:
+    dtype = np.dtype(_VALUE_TYPES[begin[2]])
+    dimensions = begin[3]
+    lengths = stream.read(4 * dimensions)
+    if len(lengths) < 4 * dimensions:
         raise InputError(
-            f"{path}: the header states shape {shape}, so {expected_bytes:,} bytes; found {len(content):,}; "
+            f"{path}: the header must have {4 + 4 * dimensions} bytes; the file ends after {4 + len(lengths)}"
+        )
+    shape = struct.unpack(f">{dimensions}I", lengths)
+    check_array_bytes(path, shape, dtype.itemsize, file_bytes)
+    content = bytearray(math.prod(shape) * dtype.itemsize)
+    left = memoryview(content)
+    while left and (taken := stream.readinto(left[:_PIECE_BYTES])):  # type: ignore[attr-defined]
+        left = left[taken:]
+    beyond = 0 if left else len(stream.read(1))  # at the end, the checksum of a gzip stream is compared
+    if left or beyond:
+        expected, found = 4 + 4 * dimensions + len(content), 4 + 4 * dimensions + len(content) - len(left)
+        raise InputError(
+            f"{path}: the header states shape {shape}, so {expected:,} bytes; found {'more' if beyond else f'{found:,}'}; "
             f"the file is cut off or damaged: fetch it again"
         )
-    values = np.frombuffer(content, dtype=dtype, offset=header_bytes).reshape(shape)
-    return values.astype(dtype.newbyteorder("="))
+    values = np.ndarray(shape, dtype, content)
+    return values.byteswap(inplace=True).view(dtype.newbyteorder("=")) if dtype.itemsize > 1 else values

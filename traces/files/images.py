@@ -12,6 +12,7 @@ import numpy as np
 from traces.arrays import Floats32, Integers64
 from traces.errors import InputError
 from traces.files.idx import read_idx
+from traces.reading_limit import check_array_bytes
 
 _DIGITS_TEST_IMAGES = 360  # of 1,797: one in five
 
@@ -120,6 +121,8 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
     if not any(folder.glob("train*-images-idx*")) and (folder / "mnist").is_dir():
         folder = folder / "mnist"
 
+    pixel_bytes = np.dtype(np.float32).itemsize
+
     def load(part: str) -> tuple[Floats32, Integers64]:
         images_path, labels_path = (_one_file(folder, f"{part}-{kind}-idx*") for kind in ("images", "labels"))
         images, labels = read_idx(images_path), read_idx(labels_path)
@@ -133,7 +136,9 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> ImageSet:
                 f"{labels_path}: labels must be uint8, one for each of the {len(images):,} images; "
                 f"found {labels.dtype} {list(labels.shape)}"
             )
-        pixels = images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+        check_array_bytes(images_path, images.shape, pixel_bytes, images_path.stat().st_size)
+        pixels = images.reshape(len(images), -1).astype(np.float32)
+        pixels /= np.float32(255)
         return pixels, labels.astype(np.int64)
 
     train_images, train_labels = load("train*")

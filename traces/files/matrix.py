@@ -11,13 +11,23 @@ import numpy.typing as npt
 
 from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
-from traces.files.npz import read_npy
+from traces.files.npz import read_npy, read_npz
 from traces.layer import CompressedLayer, check_size
+from traces.reading_limit import check_array_bytes
 
 if TYPE_CHECKING:
     import scipy.sparse
 
 MOST_SHARED_WEIGHTS = 2**16 - 1  # besides the zero
+_PARTS = {
+    "csr": ("indices", "indptr"),
+    "csc": ("indices", "indptr"),
+    "bsr": ("indices", "indptr"),
+    "coo": ("row", "col"),
+    "dia": ("offsets",),
+}
+_WRITTEN = "must be a sparse matrix as scipy.sparse.save_npz writes it"
+_BYTES_PER_ENTRY = 32  # of its row and column, and for sorting them
 
 
 def layer_from_matrix(
@@ -25,7 +35,7 @@ def layer_from_matrix(
     weights: Numbers | scipy.sparse.sparray | scipy.sparse.spmatrix,
     bias: npt.ArrayLike | None = None,
 ) -> CompressedLayer:
-    """Make a layer with exactly these weights in float32; their distinct values are its codebook.
+    """Make a layer with these weights in float32; their distinct values are its codebook.
 
     Parameters
     ----------
@@ -45,12 +55,17 @@ def layer_from_matrix(
     ------
     InputError
         If an array has a wrong shape or type, holds NaN or infinity, or there are more than 65,535 different values
-        besides zero.
+        besides zero, or the indices of a sparse matrix are not consistent.
+
+    Notes
+    -----
+    Every weight other than zero is kept exactly. A zero of either sign is a pruned weight, which has no sign: -0.0
+    comes back as 0.0, in `bias` too. Entries of a sparse matrix at one place are added, as SciPy defines, in float64.
     """
     import scipy.sparse
 
     if scipy.sparse.issparse(weights):
-        matrix: Any = scipy.sparse.coo_array(weights)
+        matrix = _entries(name, weights)
         shape, values = matrix.shape, np.asarray(matrix.data)
     else:
         dense = np.asarray(weights)
@@ -61,9 +76,6 @@ def layer_from_matrix(
             f"found {values.dtype} {list(shape)}"
         )
     check_size(name, *shape)
-    if scipy.sparse.issparse(weights):
-        matrix.sum_duplicates()
-        values = np.asarray(matrix.data)
     values = _as_float32(name, "weights", values)
     biases = np.zeros(0, dtype=np.float32)
     if bias is not None:
@@ -94,6 +106,26 @@ def layer_from_matrix(
     return CompressedLayer(name, codes, codebook, None if bias is None else codes_of(biases))
 
 
+def _entries(name: str, weights: Any) -> Any:
+    """Return a sparse matrix with one entry for each place, scipy.sparse.coo_array."""
+    import scipy.sparse
+
+    try:
+        if hasattr(weights, "check_format"):  # before its indices lead anywhere
+            weights.check_format(full_check=True)
+        matrix = scipy.sparse.coo_array(weights)
+        if matrix.data.dtype.kind not in "fiub":
+            return matrix
+        summed = matrix.astype(np.result_type(matrix.data.dtype, np.float64))
+        summed.sum_duplicates()
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise InputError(
+            f"layer {name!r}: the indices of a sparse matrix must lie in its shape, and its pointers must not fall; "
+            f"found a matrix that SciPy refuses: {str(error)[:200]}"
+        ) from None
+    return matrix if summed.nnz == matrix.nnz else summed
+
+
 def _as_float32(name: str, field: str, values: Numbers) -> Floats32:
     if values.dtype.kind not in "fiub":
         raise InputError(f"layer {name!r}: {field} must be real numbers; found {values.dtype}")
@@ -120,17 +152,53 @@ def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:
     Raises
     ------
     InputError
-        As `layer_from_matrix` does, and if the file is missing, damaged or of another format.
+        As `layer_from_matrix` does, and if the file is missing, damaged or of another format, or its matrix would take more than its
+        size allows (`traces.reading_limit`).
     """
-    import scipy.sparse
-
     name = Path(path).stem
     if Path(path).suffix == ".npy":
         return layer_from_matrix(name, read_npy(path))
+    arrays = read_npz(path)
     try:
-        matrix = scipy.sparse.load_npz(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file") from None
-    except Exception as error:  # SciPy raises errors of many types on a damaged file
-        raise InputError(f"{path}: must be a sparse matrix as scipy.sparse.save_npz writes it: {error}") from error
-    return layer_from_matrix(name, matrix)
+        return layer_from_matrix(name, _sparse(arrays, path))
+    except InputError as error:
+        raise error if str(error).startswith(f"{path}: ") else InputError(f"{path}: {error}") from None
+
+
+def _sparse(arrays: dict[str, Numbers], path: str | os.PathLike[str]) -> Any:
+    """Return the SciPy sparse matrix of these arrays of a file."""
+    import scipy.sparse
+
+    form = arrays.get("format", np.array(b"")).ravel()[:1].tolist()
+    form = [each.decode("latin1") if isinstance(each, bytes) else each for each in form]
+    parts = _PARTS.get(form[0]) if form and isinstance(form[0], str) else None
+    needed = ("shape", "data", *(parts or ()))
+    if parts is None or any(part not in arrays for part in needed):
+        raise InputError(
+            f"{path}: {_WRITTEN}, in one of the formats {', '.join(_PARTS)} with all its arrays; found "
+            f"{', '.join(arrays)[:100] or 'no arrays'} and the format {str(form)[:40]}"
+        )
+    for part in ("shape", *parts):
+        if arrays[part].dtype.kind not in "iu" or arrays[part].ndim != 1:
+            raise InputError(
+                f"{path}: {_WRITTEN}; {part} must be one row of whole numbers; found {arrays[part].dtype} "
+                f"{list(arrays[part].shape)}"
+            )
+    shape = tuple(arrays["shape"].tolist())
+    data = arrays["data"]
+    if len(shape) != 2 or min(shape) < 1:
+        raise InputError(f"{path}: {_WRITTEN}; shape must be two whole numbers above 0; found {shape}")
+    check_size(Path(path).stem, *shape)
+    file_bytes = Path(path).stat().st_size
+    check_array_bytes(path, shape, 1 if data.size < 256 else 2, file_bytes)
+    check_array_bytes(path, data.shape, data.dtype.itemsize + _BYTES_PER_ENTRY, file_bytes)
+    indices = [arrays[part].astype(np.int64) for part in parts]  # values of uint64 beyond int64 become negative
+    try:
+        if form[0] == "coo":
+            return scipy.sparse.coo_array((data, tuple(indices)), shape=shape)
+        if form[0] == "dia":
+            return scipy.sparse.dia_array((data, *indices), shape=shape)
+        kind = {"csr": scipy.sparse.csr_array, "csc": scipy.sparse.csc_array, "bsr": scipy.sparse.bsr_array}[form[0]]
+        return kind((data, *indices), shape=shape)
+    except Exception as error:  # SciPy raises errors of many types
+        raise InputError(f"{path}: {_WRITTEN}; its arrays do not match: {str(error)[:200]}") from None

@@ -7,16 +7,26 @@ type of `codes` [rows], or `free_bias`, float32 [rows]; and optionally `act`, fl
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 import zlib
+from collections import Counter
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
+from traces.files.array_stream import MAGIC, read_array
 from traces.files.atomic_file import atomic_file
-from traces.layer import CompressedLayer
+from traces.layer import CompressedLayer, checked_activations
+from traces.reading_limit import check_decoded_bytes
+
+_ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
+_ENCRYPTED = 1  # bit of a member's flags
+_KIND = "must be a whole .npy or .npz file of plain arrays; it is another kind of file, cut off or damaged"
+_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
 def read_npz(path: str | os.PathLike[str]) -> dict[str, Numbers]:
@@ -35,7 +45,8 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Numbers]:
     Raises
     ------
     InputError
-        If the file is missing or damaged, or holds Python objects.
+        If the file is missing or damaged, holds Python objects, is encrypted or packed otherwise than by deflate, or its
+        arrays would take more than its size allows (`traces.reading_limit`).
     """
     content = _load(path)
     if not isinstance(content, dict):
@@ -69,20 +80,47 @@ def read_npy(path: str | os.PathLike[str]) -> Numbers:
 
 def _load(path: str | os.PathLike[str]) -> Numbers | dict[str, Numbers]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
+        with Path(path).open("rb") as stream:
+            file_bytes = os.fstat(stream.fileno()).st_size
+            begin = stream.read(len(MAGIC))
+            stream.seek(0)
+            if begin == MAGIC:
+                return read_array(stream, path, file_bytes, file_bytes)
+            if begin[:4] in _ZIP_BEGINS:
+                return _members(stream, path, file_bytes)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, MemoryError) as error:
-        raise InputError(
-            f"{path}: must be a whole .npy or .npz file of plain arrays; it is another kind of file, cut off or "
-            f"damaged, or holds Python objects"
-        ) from error
+    except _DAMAGES as error:
+        raise InputError(f"{path}: {_KIND} ({str(error)[:200]})") from None
+    raise InputError(f"{path}: {_KIND}")
+
+
+def _members(stream: BinaryIO, path: str | os.PathLike[str], file_bytes: int) -> dict[str, Numbers]:
+    """Return the arrays of a zip archive, after a look at what all its members state."""
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+        for member in members:
+            if member.flag_bits & _ENCRYPTED:
+                raise InputError(f"{path}: its arrays must not be encrypted; found {member.filename[:80]!r}; decrypt it")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise InputError(
+                    f"{path}: its arrays must be stored or deflated; found compression method {member.compress_type} "
+                    f"of {member.filename[:80]!r}; write them with numpy.savez_compressed"
+                )
+        names = [member.filename.removesuffix(".npy") for member in members]
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in Counter(names).items() if count > 1)
+            raise InputError(f"{path}: every array must have a name of its own; found {twice[:80]!r} twice")
+        if sum(member.compress_size for member in members) > file_bytes:
+            raise InputError(f"{path}: its arrays must lie one behind the other; found some that overlap")
+        check_decoded_bytes(path, sum(member.file_size for member in members), file_bytes)
+        arrays = {}
+        for name, member in zip(names, members, strict=True):
+            with archive.open(member) as content:
+                arrays[name] = read_array(content, f"{path}: {name[:80]}", member.file_size, file_bytes)  # type: ignore[arg-type]
+    return arrays
 
 
 def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32 | None]:
@@ -114,7 +152,8 @@ def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32 
         )
     biases = arrays.get("bias"), arrays.get("free_bias")
     layer = CompressedLayer(Path(path).stem, arrays["codes"], arrays["codebook"], *biases)
-    return layer, arrays.get("act")
+    activations = arrays.get("act")
+    return layer, None if activations is None else checked_activations(f"{path}: act", activations, layer.columns)
 
 
 def read_layer_and_input(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from traces.errors import InputError
@@ -11,74 +13,105 @@ Message = dict[str, list[Any]]  # values of each field: messages, text, numbers,
 
 DEEPEST = 100  # messages in messages
 
+_MOST_DIGITS = 40  # characters of a number
 _TOKEN = re.compile(
-    r"""(?P<space>\s+|\#[^\n]*)
-      | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-      | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?f?(?![\w.]))
-      | (?P<name>[A-Za-z_][\w.]*)
+    r"""(?P<space>(?:\s|\#[^\n]*+)++)
+      | (?P<string>"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+')
+      | (?P<number>[-+]?+(?:[0-9]++\.?+[0-9]*+|\.[0-9]++)(?:[eE][-+]?+[0-9]++)?+f?+(?![\w.]))
+      | (?P<name>[A-Za-z_][\w.]*+)
       | (?P<mark>[{}:;,])""",
-    re.VERBOSE,
+    re.VERBOSE | re.ASCII,
 )
+
+Token = tuple[str, str, int]  # kind, text and line
 
 
 def parse_prototxt(text: str) -> Message:
     """Return the fields of the outermost message by name, each a list.
 
-    Raises InputError, with the line, on text of another format.
+    Raises InputError, with the line, on text of another format, numbers of more than 40 characters or beyond the range
+    of float64, and messages that are nested too deep. The time is linear in the length of the text.
     """
-    tokens: list[tuple[str, str, int]] = []
+    parser = _Parser(text)
+    message = parser.message(depth=0)
+    if parser.next[0] != "end":
+        raise InputError(f"line {parser.next[2]}: '}}' closes no message")
+    return message
+
+
+class _Parser:
+    """Parser that looks one token ahead."""
+
+    def __init__(self, text: str) -> None:
+        self.tokens = _tokens(text)
+        self.next: Token = next(self.tokens)
+
+    def take(self) -> Token:
+        """Return the next token, and move on to that behind it; the last one stays."""
+        taken, self.next = self.next, next(self.tokens, self.next)
+        return taken
+
+    def message(self, depth: int) -> Message:
+        """Return the fields up to the end of the message, which stays the next token."""
+        message: Message = {}
+        while self.next[0] != "end" and self.next[1] != "}":
+            kind, name, line = self.take()
+            if name in (";", ","):
+                continue
+            if kind != "name":
+                raise InputError(f"line {line}: a field must begin with its name; found {name[:40]!r}")
+            message.setdefault(name, []).append(self.value(name, depth))
+        return message
+
+    def value(self, name: str, depth: int) -> Any:
+        """Return the value of a field."""
+        colon = self.next[1] == ":"
+        if colon:
+            self.take()
+        kind, value, line = self.take()
+        if kind == "end":
+            raise InputError(f"line {line}: the text ends in the middle of field {name[:40]!r}")
+        if value == "{":
+            if depth == DEEPEST:
+                raise InputError(f"line {line}: messages may be nested at most {DEEPEST} times")
+            inner = self.message(depth + 1)
+            if self.take()[0] == "end":
+                raise InputError(f"line {line}: message {name[:40]!r} is never closed")
+            return inner
+        if not colon or kind == "mark":
+            raise InputError(
+                f"line {line}: field {name[:40]!r} must be followed by a value or a message; found {value[:40]!r}"
+            )
+        return _scalar(kind, value, line)
+
+
+def _tokens(text: str) -> Iterator[Token]:
     at, line = 0, 1
     while at < len(text):
         token = _TOKEN.match(text, at)
         if not token:
-            raise InputError(
-                f"line {line}: expected a field of a text-format message; found {text[at : at + 20].splitlines()[0]!r}"
-            )
-        if token.lastgroup != "space":
-            tokens.append((token.lastgroup or "", token.group(), line))
-        line += token.group().count("\n")
+            found = text[at : at + 20].splitlines()[0]
+            raise InputError(f"line {line}: expected a field of a text-format message; found {found!r}")
+        kind, content = str(token.lastgroup), token.group()
+        if kind != "space":
+            yield kind, content, line
+        line += content.count("\n")
         at = token.end()
-    message, rest = _message(tokens, 0, line, depth=0)
-    if rest < len(tokens):
-        raise InputError(f"line {tokens[rest][2]}: '}}' closes no message")
-    return message
+    yield "end", "", line
 
 
-def _message(tokens: list[tuple[str, str, int]], at: int, last_line: int, depth: int) -> tuple[Message, int]:
-    """Return the fields from token `at` on, and the token that ends the message."""
-    if depth > DEEPEST:
-        raise InputError(f"line {tokens[at - 1][2]}: messages may be nested at most {DEEPEST} times")
-    message: Message = {}
-    while at < len(tokens) and tokens[at][1] != "}":
-        kind, name, line = tokens[at]
-        if name in (";", ","):
-            at += 1
-            continue
-        if kind != "name":
-            raise InputError(f"line {line}: a field must begin with its name; found {name!r}")
-        at += 1
-        colon = at < len(tokens) and tokens[at][1] == ":"
-        at += colon
-        if at == len(tokens):
-            raise InputError(f"line {last_line}: the text ends in the middle of field {name!r}")
-        kind, value, line = tokens[at]
-        if value == "{":
-            inner, at = _message(tokens, at + 1, last_line, depth + 1)
-            if at == len(tokens):
-                raise InputError(f"line {line}: message {name!r} is never closed")
-            message.setdefault(name, []).append(inner)
-        elif colon and kind != "mark":
-            message.setdefault(name, []).append(_scalar(kind, value))
-        else:
-            raise InputError(f"line {line}: field {name!r} must be followed by a value or a message; found {value!r}")
-        at += 1
-    return message, at
-
-
-def _scalar(kind: str, value: str) -> Any:
+def _scalar(kind: str, value: str, line: int) -> Any:
     if kind == "string":
         return value[1:-1]
     if kind == "number":
+        if len(value) > _MOST_DIGITS:
+            raise InputError(
+                f"line {line}: a number must have at most {_MOST_DIGITS} characters; found {len(value):,}, "
+                f"{value[:20]}..."
+            )
         plain = value.removesuffix("f")
-        return int(plain) if re.fullmatch(r"[-+]?\d+", plain) else float(plain)
+        number = int(plain) if plain.lstrip("+-").isdigit() else float(plain)
+        if not math.isfinite(number):
+            raise InputError(f"line {line}: a number must be within the range of float64; found {value}")
+        return number
     return {"true": True, "false": False}.get(value, value)

@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from traces.errors import InputError
+from traces.shell.printable import printable, raw_stream, with_printable_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,23 +29,57 @@ _INTERRUPTED = "no file is half-written"
 
 
 def run(command: Callable[[], object]) -> None:
-    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if interrupted or terminated."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no incomplete files, either
+    """Run a command; exit with 2 and one sentence on invalid input, and with 130 if a signal stops it."""
+    stops = _stop_as_if_interrupted()
     try:
         check_packages_belong_together()
         command()
-    except InputError as error:
-        sys.exit(_say(f"error: {in_options(str(error))}", status=2))
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        sys.exit(_say(_NO_TORCH, status=2))
     except KeyboardInterrupt as interrupt:
         sys.exit(_say(f"interrupted: {str(interrupt) or _INTERRUPTED}", status=130))
-    except BrokenPipeError:
+    except Exception as error:
+        if stops:  # a library that was at work took the interrupt for a failure of its own
+            sys.exit(_say(f"interrupted: {_INTERRUPTED}", status=130))
+        sys.exit(_status(error))
+
+
+def _status(error: Exception) -> int:
+    """Say what ended a command and return its exit status; raise the error again if it is a fault of the project."""
+    if isinstance(error, InputError):
+        return _say(f"error: {in_options(str(error))}", status=2)
+    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
+        return _say(_NO_TORCH, status=2)
+    if isinstance(error, BrokenPipeError):
         # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
+    raise error
+
+
+def _stop_as_if_interrupted() -> list[int]:
+    """Let the signals that end a command do what an interrupt from the keyboard does; nohup's command goes on.
+
+    Returns the numbers of the signals that have come, which grows.
+    """
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        if number not in (signal.SIGINT, signal.SIGTERM):  # a hang-up: what is printed goes nowhere
+            _redirect_closed_outputs()
+        signal.default_int_handler(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", None)):  # Windows has no hang-up
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    return stops
+
+
+def _redirect_closed_outputs() -> None:
+    for descriptor in (1, 2):
+        try:
+            os.write(descriptor, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 @contextmanager
@@ -114,7 +150,7 @@ def run_commands(
                 option = argument.partition("=")[0]
                 if option in (renamed or {}).get(name, {}):
                     raise InputError(f"{option} has another name: {(renamed or {})[name][option]}")
-            tyro.cli(command, prog=prog, args=arguments, config=config)
+            tyro.cli(with_printable_output(command), prog=prog, args=arguments, config=config)
             return
         description, commands = command.description, command.commands
     tyro.cli(_union(commands), prog=prog, description=description, args=arguments, config=config)
@@ -151,15 +187,24 @@ def _switch(found: re.Match[str]) -> str:
 
 
 def _say(sentence: str, status: int) -> int:
-    print(sentence, file=sys.stderr)
+    print(printable(sentence), file=sys.stderr)
     return status
 
 
-def console() -> Console:
-    """Return standard output for tables; in a file or a pipe the lines are long enough for all of them."""
+def console(width: int = 140) -> Console:
+    """Return standard output for tables of printable text; in a file or a pipe the lines have `width` characters."""
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 140)
+    class PrintableConsole(Console):
+        """Console that escapes control characters in the text it is given, but not in its own."""
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            """Return text to print, such as the cell of a table."""
+            return super().render_str(printable(text), **options)
+
+    out = raw_stream(sys.stdout)
+    return PrintableConsole(file=out, highlight=False, markup=False, width=None if out.isatty() else width)
 
 
 def check_packages_belong_together() -> None:

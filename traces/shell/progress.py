@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from traces.shell.printable import printable, raw_stream
+
 LINE_SECONDS = 10.0
 
 
@@ -56,16 +58,18 @@ class Progress:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
-            TextColumn(self._title),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=Console(file=raw_stream(sys.stderr)),
             transient=True,
         )
         self._bar.start()
-        self._task = self._bar.add_task("", total=self._total, completed=self.done, note=self._note)
+        self._task = self._bar.add_task(
+            printable(self._title), total=self._total, completed=self.done, note=printable(self._note)
+        )
 
     def stop(self) -> None:
         """Remove the bar; print no more lines."""
@@ -77,7 +81,7 @@ class Progress:
         """Count `number` more units as done."""
         self.done += number
         if self._bar is not None:
-            self._bar.update(self._task, completed=self.done, note=self._note)
+            self._bar.update(self._task, completed=self.done, note=printable(self._note))
         elif time.monotonic() - self._last_line >= LINE_SECONDS:
             self._print(self.line())
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -50,6 +51,7 @@ from tests.made_once import made_once  # noqa: E402
 from tests.small_network import small_network  # noqa: E402
 from traces import InputError  # noqa: E402
 from traces.files.atomic_file import write_atomically  # noqa: E402
+from traces.files.checksums import file_checksum  # noqa: E402
 from traces.pareto import non_dominated  # noqa: E402
 
 HARDWARE = {
@@ -192,20 +194,39 @@ def test_an_interrupted_enumeration_goes_on_and_repeats_nothing(
 ) -> None:
     first, second = interrupted(tmp_path, monkeypatch)
     assert "exhaustive stopped: " in capsys.readouterr().err
-    done = {number for path in (first, second) for number in range(*map(int, path.stem.split("-")))}
+    done = {number for path in (first, second) for number in range_of(path)}
     seen = enumerated(tmp_path, monkeypatch)
     assert sorted([*seen, *done]) == list(range(problem().compressions.num_compressions))
     assert (tmp_path / EXHAUSTIVE_FILE).read_bytes() == (undisturbed / EXHAUSTIVE_FILE).read_bytes()
 
 
+def range_of(part: Path) -> range:
+    begin, end, _ = part.stem.split("-")
+    return range(int(begin), int(end))
+
+
+def renamed(path: Path) -> Path:
+    """Give a part the name that its content asks for."""
+    begin, end, _ = path.stem.split("-")
+    return path.rename(path.with_name(f"{begin}-{end}-{file_checksum(path)[:16]}.parquet"))
+
+
 def foreign(path: Path) -> None:
     table, origin = _read(path)
     write_results(path, table, origin | {"sources": "others"})
+    renamed(path)
+
+
+def edited(path: Path) -> None:
+    table, origin = _read(path)
+    place = table.schema.get_field_index("latency_us")
+    write_results(path, table.set_column(place, table.field(place), pc.multiply(table["latency_us"], 0.5)), origin)
 
 
 def of_another_range(path: Path) -> None:
     table, origin = _read(path)
     write_results(path, table, origin | {"range": origin["range"] | {"begin": 1}})
+    renamed(path)
 
 
 def cut_off(path: Path) -> None:
@@ -224,21 +245,22 @@ def _read(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     return read_results(path, _PART_COLUMNS, empty=True)
 
 
-@pytest.mark.parametrize("damage", [foreign, of_another_range, cut_off, flipped, Path.unlink])
+@pytest.mark.parametrize("damage", [foreign, edited, of_another_range, cut_off, flipped, Path.unlink])
 def test_a_part_that_is_damaged_or_foreign_is_enumerated_again(
     damage: Any, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _ = interrupted(tmp_path, monkeypatch)
     damage(first)
-    assert set(range(*map(int, first.stem.split("-")))) <= set(enumerated(tmp_path, monkeypatch))
+    assert set(range_of(first)) <= set(enumerated(tmp_path, monkeypatch))
     assert (tmp_path / EXHAUSTIVE_FILE).read_bytes() == (undisturbed / EXHAUSTIVE_FILE).read_bytes()
 
 
 def test_of_parts_that_overlap_one_counts(undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = interrupted(tmp_path, monkeypatch)
     table, origin = _read(first)
-    overlapping = first.with_name(f"{1:012d}-{9:012d}.parquet")
+    overlapping = first.with_name(f"{1:012d}-{9:012d}-.parquet")
     write_results(overlapping, table[:0], origin | {"range": origin["range"] | {"begin": 1, "end": 9}})
+    renamed(overlapping)
     seen = enumerated(tmp_path, monkeypatch)
     assert not {1, 9} & set(seen)
     assert (tmp_path / EXHAUSTIVE_FILE).read_bytes() == (undisturbed / EXHAUSTIVE_FILE).read_bytes()
@@ -313,7 +335,7 @@ def test_an_enumeration_that_is_killed_goes_on(undisturbed: Path, tmp_path: Path
     kept = {path: path.stat().st_mtime_ns for path in parts_in(folder)}
     assert job.returncode == -signal.SIGKILL
     assert len(kept) >= 2
-    done = {number for path in kept for number in range(*map(int, path.stem.split("-")))}
+    done = {number for path in kept for number in range_of(path)}
     with pytest.MonkeyPatch.context() as patch:
         assert not done & set(enumerated(folder, patch))
     assert (folder / EXHAUSTIVE_FILE).read_bytes() == (undisturbed / EXHAUSTIVE_FILE).read_bytes()

@@ -95,9 +95,10 @@ UNFIT = {
     "é" * 101: "must have at most 200 bytes",
     "nul": "must not be the name of a device",
     "COM1.x": "must not be the name of a device",
-    "fleet.parquet": "must not be fleet.parquet or *.dc, which are files of the folder itself",
-    "Fleet.Parquet": "must not be fleet.parquet or *.dc",
-    "a.DC": "must not be fleet.parquet or *.dc",
+    "fleet.parquet": "must not be fleet.parquet or analysis or *.dc, which are files of the folder itself",
+    "Fleet.Parquet": "must not be fleet.parquet or analysis or *.dc",
+    "Analysis": "must not be fleet.parquet or analysis or *.dc",
+    "a.DC": "must not be fleet.parquet or analysis or *.dc",
 }
 
 

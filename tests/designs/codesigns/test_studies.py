@@ -412,7 +412,9 @@ def test_two_processes_work_on_one_study(tmp_path: Path) -> None:
     said = [process.communicate(timeout=240) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     trials = finished_trials(tmp_path)
-    assert 24 <= len(trials) <= 25  # both may begin the last one
+    different = {json.dumps(trial.user_attrs[RECORD]["choices"]) for trial in trials}
+    assert 24 <= len(different) <= 25  # both may begin the last one
+    assert read_results(tmp_path / "trials.parquet", TRIAL_COLUMNS)[0].num_rows == len(different)
     assert len({trial.user_attrs["worker"] for trial in trials}) == 2
     assert read_results(tmp_path / "front.parquet", FRONT_COLUMNS)[0].num_rows == 2
 

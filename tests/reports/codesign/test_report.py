@@ -421,7 +421,7 @@ def test_kinds_of_designs_and_the_line_that_none_is_beyond(tmp_path: Path) -> No
 
 
 def test_a_journal_with_more_trials_than_the_result_file_counts(tmp_path: Path) -> None:
-    write_study(tmp_path, 4, 0)
+    write_study(tmp_path, 4, 0, name="killed", objectives=("latency_us", "accuracy_loss"))
     write_journal(tmp_path, 9)
     assert read_study(tmp_path).trials.num_rows == 9
 

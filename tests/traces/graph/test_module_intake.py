@@ -260,7 +260,7 @@ def test_a_function_is_named_with_its_module(tmp_path: Path, monkeypatch: pytest
     assert [(layer.weight, layer.bias) for layer in network.layers] == [("weight", "bias")]
     for name, sentence in (
         ("mine_for_intake:absent", "the module has no absent"),
-        ("mine_for_intake:value", "must be a function or a class; found int"),
+        ("mine_for_intake:value", "must be a function or a class that is written in Python; found int"),
         ("absent_module:build", "the module cannot be imported"),
         ("absent.onnx", "there is no such file"),
         ("absent", "there is no such file"),
