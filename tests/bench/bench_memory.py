@@ -69,8 +69,8 @@ def main() -> None:
         )
         per_input = (large - small) / (deep_inputs - deep_inputs // 10)
         print(
-            f"{precision}: {options.layers} layers with {deep_inputs:,} inputs {large / 2**20:,.0f} MiB, {seconds:.1f} s; "
-            f"{per_input / options.layers:,.0f} bytes for each further input and layer"
+            f"{precision}: {options.layers} layers with {deep_inputs:,} inputs {large / 2**20:,.0f} MiB, "
+            f"{seconds:.1f} s; {per_input / options.layers:,.0f} bytes for each further input and layer"
         )
 
 
