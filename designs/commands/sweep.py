@@ -39,7 +39,7 @@ def sweep(
 
       python -m designs sweep space.toml --workload results/digits/compressed.dc --method sobol --points 1000
 
-      python -m designs sweep space.toml --cluster tcp://HOST:8786
+      python -m designs sweep space.toml --cluster tls://HOST:8786
 
     Args:
         space: TOML file of the space: values of each parameter, and constraints

@@ -19,7 +19,7 @@ from designs.sweeps.folder import FinishedPoints, SweepFolder, SweepReader
 from designs.sweeps.progress import SweepProgress
 from designs.sweeps.rows import SweepExtent, in_order
 from designs.sweeps.sampling import Sample, Sampling, sample
-from designs.sweeps.workers import Here, Processes, Workers, finished_batches
+from designs.sweeps.workers import Workers, chosen_workers, finished_batches
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig
 from traces import InputError
@@ -65,7 +65,7 @@ def sweep(
         holds another sweep, cannot be written or loses points.
     """
     chosen = _sample(workload, space, sampling)
-    crew = _workers(workers)
+    crew = chosen_workers(workers)
     origin = sweep_origin(workload, chosen)
     if folder is None:
         if crew.apart:
@@ -112,7 +112,7 @@ def run_sweep(
     hundred thousand rows at the end.
     """
     chosen = _sample(workload, space, sampling)
-    crew = _workers(workers)
+    crew = chosen_workers(workers)
     with SweepFolder(Path(folder), sweep_origin(workload, chosen), fresh) as results:
         before = results.finished()
         if not before.done.all():
@@ -126,12 +126,6 @@ def run_sweep(
                 lambda batch: results.keep(int(batch.batch.numbers[0]), batch.part),
             )
         return results.finish()
-
-
-def _workers(workers: int | Workers) -> Workers:
-    if not isinstance(workers, int):
-        return workers
-    return Here() if workers == 1 else Processes(workers)
 
 
 def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:

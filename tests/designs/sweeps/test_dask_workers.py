@@ -102,8 +102,6 @@ def test_a_cluster_that_is_not_there_gets_a_sentence(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "address",
     [
-        "",
-        *NO_TEXTS.values(),
         "tcp://",
         "host",
         "tcp://host",
@@ -121,7 +119,7 @@ def test_an_address_that_is_none_is_refused_before_anything_starts(address: Any)
 
 @pytest.mark.parametrize("number", [0, 1025, *NO_WHOLE_NUMBERS.values()])
 def test_a_number_of_workers_is_whole(number: Any) -> None:
-    with pytest.raises(InputError, match="workers, the number of processes, must be a whole number from 1 to 1,024"):
+    with pytest.raises(InputError, match="workers must be a whole number from 1 to 1,024"):
         Cluster(number=number)
 
 
@@ -175,7 +173,9 @@ def _connect(address: str, security: Any) -> None:
     """Open one connection to a server of Dask, as every client does first; raises OSError if it is refused."""
     import asyncio
 
-    from distributed.comm import connect
+    from distributed.comm import core
+
+    connect: Any = core.connect
 
     async def attempt() -> None:
         arguments = (security or distributed.security.Security()).get_connection_args("client")

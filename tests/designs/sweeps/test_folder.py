@@ -640,7 +640,7 @@ def test_what_a_sweep_cannot_do_gets_a_sentence(tmp_path: Path) -> None:
         sweep(WORKLOAD, Space({"weight_bits": [2, 4]}))
     with pytest.raises(InputError, match="workers in other processes share arrays through files; give the sweep"):
         sweep(WORKLOAD, SPACE, workers=2)
-    with pytest.raises(InputError, match="workers must be 1 to 1,024 processes; found 0"):
+    with pytest.raises(InputError, match="workers must be a whole number from 1 to 1,024; found 0"):
         sweep(WORKLOAD, SPACE, workers=0, folder=tmp_path)
     with pytest.raises(InputError, match="holds no finished point of a sweep; make one with python -m designs sweep"):
         read_sweep(tmp_path)
