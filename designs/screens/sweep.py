@@ -15,7 +15,7 @@ from traces import InputError
 from traces.shell.command_line import console
 
 _LARGE_ROWS = 1_000_000
-_PROCESS_BYTES, _POINT_BYTES = 1e9, 60  # of the process with its libraries, and of a point
+_PROCESS_BYTES, _POINT_BYTES = 0.9e9, 30  # of the process with its libraries, and of a point
 _ROW_DISK_BYTES = 500  # of parts, of the rows that are put in order, and of the final table
 
 
