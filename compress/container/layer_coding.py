@@ -142,24 +142,25 @@ class ScannedGaps:
     @classmethod
     def of(cls, codes: Integers, choice: CodingChoice) -> ScannedGaps:
         """Return the gaps of a matrix of codes, or of a mask, in all ways that the choice leaves open."""
-        from compress.container import huffman_kernels, layer_coding_kernels
+        from compress.container import layer_coding_kernels
 
         orders: Sequence[ScanOrder] = SCAN_ORDERS if choice.scan_order is None else (choice.scan_order,)
         widths = INDEX_BITS if choice.index_bits is None else (choice.index_bits,)
-        ways: list[tuple[ScanOrder, int]] = []
-        bits, counts, fillers = [], [], []
-        for order in orders:
-            modulo_256 = np.zeros(256, dtype=np.int64)
-            skipped = layer_coding_kernels.count_gaps(scanned(codes, order, choice.num_pes), modulo_256)
-            for width in widths:
-                of_gaps = np.zeros(256, dtype=np.int64)
-                padding = layer_coding_kernels.fold_gaps(modulo_256, skipped, width, of_gaps)
-                of_order = 16 if order == "interleaved" else 0
-                bits.append(huffman_kernels.symbols_bits(of_gaps[: 2**width], huffman.MAX_LENGTH) + of_order)
-                ways.append((order, width))
-                counts.append(of_gaps)
-                fillers.append(padding)
-        return cls(tuple(ways), choice.num_pes, np.array(bits), np.array(counts), np.array(fillers))
+        ways = tuple((order, width) for order in orders for width in widths)
+        bits, fillers = np.empty((2, len(ways)), dtype=np.int64)
+        counts = np.zeros((len(ways), 256), dtype=np.int64)
+        for number, order in enumerate(orders):
+            of_order = slice(number * len(widths), (number + 1) * len(widths))
+            layer_coding_kernels.measure_gaps(
+                scanned(codes, order, choice.num_pes),
+                np.array(widths),
+                huffman.MAX_LENGTH,
+                counts[of_order],
+                bits[of_order],
+                fillers[of_order],
+            )
+            bits[of_order] += 16 if order == "interleaved" else 0
+        return cls(ways, choice.num_pes, bits, counts, fillers)
 
     def best(self, codes: Integers, weight_bits: int) -> tuple[int, list[Integers64]]:
         """Choose the way in which codes, whose gaps these are, take the fewest bytes.
