@@ -497,8 +497,9 @@ def calls_by_input(
     feeds: Mapping[str, Numbers],
     resolved: Callable[[Mapping[str, Numbers]], FlatNetwork],
     state: Mapping[str, str] | None = None,
+    multiplication: Callable[[FlatNetwork], Multiply] | None = None,
 ) -> Iterator[tuple[FlatNetwork, Calls]]:
-    """Run inputs one by one with the network's own weights, and yield the calls of the products of each.
+    """Run inputs one by one, and yield the calls of the products of each.
 
     Parameters
     ----------
@@ -510,6 +511,9 @@ def calls_by_input(
         Takes one bound input, and returns the network resolved for it.
     state : mapping of str to str, optional
         For each input that is the network's own earlier output, the name of that output.
+    multiplication : callable, optional
+        Takes the resolved network, and returns the multiplication of its products; by default `dense`, with the
+        network's own weights.
 
     Yields
     ------
@@ -523,22 +527,22 @@ def calls_by_input(
     current = first_state(network, feeds, state)
     others = {name: values for name, values in feeds.items() if name not in current}
     flat: FlatNetwork | None = None
+    multiply = multiplication or dense
     for place in range(network.num_inputs(feeds)):
         given = network.part({**others, **current}, place, place + 1) | current
         try:
             flat = flat or resolved(given)
-            outputs, calls = _called(flat, given)
+            outputs, calls = _called(flat, given, multiply(flat))
         except GuardError:  # another branch, or another number of iterations
             flat = resolved(given)
-            outputs, calls = _called(flat, given)
+            outputs, calls = _called(flat, given, multiply(flat))
         current = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
         yield flat, calls
 
 
-def _called(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[dict[str, Any], Calls]:
+def _called(flat: FlatNetwork, feeds: Mapping[str, Numbers], multiply: Multiply) -> tuple[dict[str, Any], Calls]:
     """Run a network, and return its outputs, and the calls of each layer that is called."""
     calls: Calls = {}
-    multiply = dense(flat)
 
     def recording(part: Part, vectors: Floats) -> Floats:
         products = multiply(part, vectors)

@@ -175,12 +175,12 @@ def test_an_archive_takes_no_more_than_its_size_allows(tmp_path: Path) -> None:
     few = bomb(npy_begin((4,)))
     cases = {
         "may take at most 67,108,864 bytes in memory; it takes 134,217,": [large],
-        "its arrays must lie one behind the other; found some that overlap": [replace(honest, packed_bytes=10_000)],
+        "its members must lie one behind the other; found some that overlap": [replace(honest, packed_bytes=10_000)],
         "must have 4 bytes after its header; found 134,217,728": [replace(few, stated_bytes=few.stated_bytes)],
-        "its arrays must not be encrypted; found 'honest.npy'": [replace(honest, flags=1)],
+        "its members must not be encrypted; found 'honest.npy'": [replace(honest, flags=1)],
         "must be stored or deflated; found compression method 14": [replace(honest, method=14)],
         "found compression method 12": [replace(honest, method=12)],
-        "every array must have a name of its own; found 'honest' twice": [honest, honest],
+        "every member must have a name of its own; found 'honest.npy' twice": [honest, honest],
         "must be a whole .npy or .npz file": [replace(honest, checksum=1)],
     }
     for sentence, members in cases.items():
