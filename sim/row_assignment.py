@@ -19,9 +19,11 @@ from sim.array import count
 from sim.batch import checked_inputs
 from sim.config import ArrayConfig
 from sim.fixed_point import operands
+from sim.host_memory import check_memory
 from sim.packing import pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Booleans, Floats32, Integers64
+from traces.plain_values import whole_number
 
 RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 
@@ -181,14 +183,18 @@ def exchanged_orders(
     from sim import row_search_kernels
     from sim.engine import Run
 
-    for name, value in (("num_trials", num_trials), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or value < 0:
-            raise InputError(f"{name} must be a whole number, 0 or more; found {value!r}")
+    num_trials, seed = whole_number("num_trials", num_trials, 0, 10**9), whole_number("seed", seed, 0)
     inputs = _checked_inputs(layer, activations)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
-    runs = [Run(packed, operands(layer, values, config)) for values in inputs]
+    runs = [Run(packed, operands(packed, values, config)) for values in inputs]
     columns = np.concatenate([run.columns for run in runs])
+    check_memory(
+        f"layer {layer.name!r}: a search over {columns.size:,} broadcasts, {layer.rows:,} rows and "
+        f"num_pes={config.num_pes:,}",
+        5 * columns.size * layer.rows + 12 * columns.size * config.num_pes,
+        "give fewer recorded inputs",
+    )
     kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
     counts = packed.entry_counts[columns].astype(np.int32) - packed.padding_counts[columns]
     stream = np.random.default_rng(seed)
@@ -260,7 +266,7 @@ def _balanced(work: Integers64, num_pes: int) -> Integers64:
     Source: longest processing time first, Graham, "Bounds on multiprocessing timing anomalies", 1969. Every PE gets as
     many rows as if they were interleaved.
     """
-    ArrayConfig(num_pes=num_pes)  # checks it
+    num_pes = ArrayConfig(num_pes=num_pes).num_pes  # checks it
     places = [len(range(pe, work.size, num_pes)) for pe in range(num_pes)]
     least_loaded = [(0, pe) for pe in range(num_pes) if places[pe]]
     owned: list[list[int]] = [[] for _ in range(num_pes)]
