@@ -45,7 +45,7 @@ def unscanned(vector: Integers, rows: int, columns: int, order: ScanOrder, num_p
         return np.ascontiguousarray(vector.reshape(columns, rows).T)
     codes = np.empty((rows, columns), dtype=vector.dtype)
     begin = 0
-    for pe in range(num_pes):
+    for pe in range(min(num_pes, rows)):
         own = len(range(pe, rows, num_pes))
         codes[pe::num_pes] = vector[begin : begin + own * columns].reshape(columns, own).T
         begin += own * columns

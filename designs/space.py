@@ -19,21 +19,24 @@ A space is made in Python, or read from a TOML file:
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import tomllib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_origin, get_type_hints
+
+import numpy as np
 
 from compress import LayerSettings
 from designs.design import ARRAY_FIELDS, HARDWARE, HARDWARE_TYPES, Design
 from sim import ArrayConfig
+from sim.array_table import ArrayTable
 from sim.cost.area import area_mm2
 from sim.cost.timing import timed, timing
 from traces import InputError
+from traces.arrays import Booleans
+from traces.plain_values import mapping, number_as_given, parsed_toml, read_text, shown, true_or_false
 
 COMPRESSION = ("density", "weight_bits", "index_bits")  # options of LayerSettings that a space varies
 _TYPES = HARDWARE_TYPES | {name: get_type_hints(LayerSettings)[name] for name in COMPRESSION}
@@ -70,12 +73,9 @@ class Range:
     def __post_init__(self) -> None:
         for name in ("low", "high", "step", "factor"):
             value = getattr(self, name)
-            if (value is None and name in ("low", "high")) or isinstance(value, bool):
-                raise InputError(f"a range's {name} must be a number; found {value!r}")
-            if value is not None and (not isinstance(value, int | float) or not math.isfinite(value)):
-                raise InputError(f"a range's {name} must be a number; found {value!r}")
-        if not isinstance(self.log, bool):
-            raise InputError(f"a range's log must be true or false; found {self.log!r}")
+            if value is not None or name in ("low", "high"):
+                object.__setattr__(self, name, number_as_given(f"a range's {name}", value))
+        object.__setattr__(self, "log", true_or_false("a range's log", self.log))
         if self.low > self.high:
             raise InputError(f"a range goes from low to high; found {self.low} to {self.high}; exchange them")
         if self.step is not None and self.factor is not None:
@@ -94,10 +94,14 @@ class Range:
             return None
         numbers: list[float] = []
         value: float = self.low
-        while value <= self.high * (1 + 1e-12) and len(numbers) <= _MOST_VALUES:
+        limit = min(self.high + abs(self.high) * 1e-12, sys.float_info.max)
+        while value <= limit and len(numbers) <= _MOST_VALUES:
             numbers.append(value)
             place = len(numbers)
-            value = self.low + place * step if step is not None else self.low * (self.factor or 1) ** place
+            try:
+                value = self.low + place * step if step is not None else self.low * (self.factor or 1) ** place
+            except OverflowError:  # the next power is beyond all floats
+                break
         if len(numbers) > _MOST_VALUES:
             raise InputError(f"a range may have at most {_MOST_VALUES:,} values; give a larger step or a factor")
         return tuple(numbers)
@@ -162,28 +166,28 @@ class Constraints:
     whole_lines: bool = False
 
     def __post_init__(self) -> None:
-        area = self.max_area_mm2
-        if area is not None and (isinstance(area, bool) or not isinstance(area, int | float) or not area > 0):
-            raise InputError(f"max_area_mm2 must be a number above 0; found {area!r}")
+        if self.max_area_mm2 is not None:
+            area = number_as_given("max_area_mm2", self.max_area_mm2, above=0)
+            object.__setattr__(self, "max_area_mm2", area)
         for name in ("must_fit", "whole_lines"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false; found {getattr(self, name)!r}")
+            object.__setattr__(self, name, true_or_false(name, getattr(self, name)))
 
     def refuses(self, array: ArrayConfig) -> str | None:
         """Return the constraint that an array breaks, as far as known without a network; None if it breaks none."""
         if self.whole_lines and array.line_bits % array.entry_bits:
-            return "line_bits is no multiple of the entry width"
+            return _NO_WHOLE_LINE
         if self.max_area_mm2 is not None:
             try:
                 area = area_mm2(array)
             except InputError:
                 return _NO_SRAM
             if area > self.max_area_mm2:
-                return f"area above {self.max_area_mm2:g} mm2"
+                return _too_large(self.max_area_mm2)
         return None
 
 
 _NO_SRAM = "an SRAM is too small for its port, or outside the SRAM tables"
+_NO_WHOLE_LINE = "line_bits is no multiple of the entry width"
 _NO_ENTRY = "a line does not hold one entry"
 _TOO_FAST = "a clock above that of the array's SRAMs and logic"
 _TOO_SHALLOW = "too few pipeline or broadcast cycles for the clock"
@@ -221,6 +225,8 @@ class Space:
         _check_names("compression", self.compression, (*COMPRESSION, "layers"))
         layers = self.compression.get("layers", {})
         _check_names("compression.layers", layers, None)
+        if not isinstance(self.constraints, Constraints):
+            raise InputError(f"constraints must be Constraints; found {shown(self.constraints)}")
         for name, options in layers.items():
             _check_names(f"compression.layers.{name}", options, COMPRESSION)
         object.__setattr__(self, "hardware", MappingProxyType(dict(self.hardware)))
@@ -278,13 +284,7 @@ class Space:
 
         If the space leaves out pipeline_cycles and broadcast_cycles, both follow from the clock and the delays.
         """
-        options: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            layer, dot, option = name.rpartition(".")
-            if dot:
-                options.setdefault(layer, {})[option] = value
-        settings = tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
-        design = Design.from_hardware(values, settings)
+        design = Design.from_hardware(values, layer_settings(values))
         return design if self.states_stages else dataclasses.replace(design, array=timed(design.array))
 
     @property
@@ -311,6 +311,29 @@ class Space:
             return _TOO_SHALLOW
         return None
 
+    def refusals(self, arrays: ArrayTable) -> dict[str, Booleans]:
+        """Return the arrays that each constraint refuses, bool [arrays]: the table's form of `refuses`.
+
+        An array that breaks several constraints is among those of the first one.
+        """
+        limits = self.constraints
+        found: dict[str, Booleans] = {_NO_ENTRY: arrays.line_bits < arrays.entry_bits}
+        if limits.whole_lines:
+            found[_NO_WHOLE_LINE] = arrays.line_bits % arrays.entry_bits != 0
+        clock = timing(arrays)
+        found[_NO_SRAM] = np.isnan(clock.highest_clock_mhz)
+        if limits.max_area_mm2 is not None:
+            found[_too_large(limits.max_area_mm2)] = area_mm2(arrays) > limits.max_area_mm2
+        found[_TOO_FAST] = arrays.clock_mhz > clock.highest_clock_mhz
+        if self.states_stages:
+            too_few = arrays.pipeline_cycles < clock.pipeline_cycles
+            found[_TOO_SHALLOW] = too_few | (arrays.broadcast_cycles < clock.broadcast_cycles)
+        left: Booleans = np.ones(len(arrays), dtype=np.bool_)
+        for reason, refused in found.items():
+            found[reason] = refused & left
+            left = left & ~found[reason]
+        return found
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, from which `from_dict` makes the same space."""
         plain: dict[str, Any] = {}
@@ -333,33 +356,45 @@ class Space:
     @classmethod
     def from_toml(cls, text: str) -> Space:
         """Return the space of a TOML text; raise InputError as the class does."""
-        try:
-            return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise InputError(f"the space must be TOML: {error}") from error
+        return cls.from_dict(parsed_toml("the space", text))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Space:
         """Read a TOML file; raise InputError if it cannot be read or is no TOML, or as the class does."""
         try:
-            return cls.from_toml(Path(path).read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            return cls.from_toml(read_text(path))
         except InputError as error:
+            if str(error).startswith(f"{path}: "):
+                raise
             raise InputError(f"{path}: {error}") from error
 
 
+def layer_settings(values: Mapping[str, Any]) -> tuple[tuple[str, LayerSettings], ...]:
+    """Return the compression of each layer from values by LAYER.OPTION; other values are left out."""
+    options: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        layer, dot, option = name.rpartition(".")
+        if dot:
+            options.setdefault(layer, {})[option] = value
+    return tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
+
+
+def _too_large(max_area_mm2: float) -> str:
+    return f"area above {max_area_mm2:g} mm2"
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, Range):
         return {name: each for name, each in vars(value).items() if each is not None and each is not False}
     if isinstance(value, Mapping):
         return {key: _plain(each) for key, each in value.items()}
-    return list(value) if isinstance(value, tuple | list) else value
+    return [_plain(each) for each in value] if isinstance(value, tuple | list) else value
 
 
 def _check_names(where: str, values: Any, known: Sequence[str] | None) -> None:
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where} must be a table of names; found {values!r}")
+    mapping(where, values)
     unknown = sorted(set(values) - set(known)) if known is not None else []
     if unknown:
         raise InputError(f"{where}: there is no {', '.join(unknown)}; there are {', '.join(known or ())}")
@@ -377,10 +412,10 @@ def _parameter(name: str, kind: str, given: Any, check: Any) -> Parameter:
             raise InputError(f"{name}: {error}") from None
     if isinstance(given, Range):
         return _in_range(name, kind, given, check)
-    values = tuple(given) if isinstance(given, tuple | list) else (given,)
+    values = tuple(check(kind, value) for value in (given if isinstance(given, tuple | list) else (given,)))
     if not values or len(set(values)) < len(values):
-        raise InputError(f"{name} must be one or more different values; found {values}")
-    return Parameter(name, tuple(check(kind, value) for value in values))
+        raise InputError(f"{name} must be one or more different values; found {shown(values)}")
+    return Parameter(name, values)
 
 
 def _in_range(name: str, kind: str, given: Range, check: Any) -> Parameter:

@@ -6,9 +6,8 @@ import inspect
 from dataclasses import dataclass, field, fields
 from typing import Any, Generic, Literal, TypeVar, get_args
 
-import numpy as np
-
 from traces import InputError
+from traces.plain_values import number, one_of, shown, whole_number
 
 MemoryMode = Literal["unlimited", "resident", "passes", "streamed"]
 BlockAxis = Literal["columns", "rows"]
@@ -180,25 +179,21 @@ class ArrayConfig(DerivedParameters[int]):
         for name in ("sparse_matrix_bytes", "pointer_bytes", "activation_bytes"):
             self._check_int(name, 1, 2**30, "an SRAM holds at least a byte and at most a GiB")
         for name, choices in (("memory_mode", MemoryMode), ("block_axis", BlockAxis), ("precision", Precision)):
-            if getattr(self, name) not in get_args(choices):
-                known = ", ".join(map(repr, get_args(choices)))
-                raise InputError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
+            one_of(name, getattr(self, name), get_args(choices))
 
     def _check_number(self, name: str, lowest: float, highest: float, requirement: str) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-            raise InputError(f"{name} must be a number; found {value!r}")
-        if not lowest <= value <= highest:
-            raise InputError(f"{name} must be {requirement}; found {value}")
-        object.__setattr__(self, name, float(value))
+        found = number(name, value)
+        if not lowest <= found <= highest:
+            raise InputError(f"{name} must be {requirement}; found {shown(value)}")
+        object.__setattr__(self, name, found)
 
     def _check_int(self, name: str, lowest: int, highest: int, reason: str) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise InputError(f"{name} must be a whole number; found {value!r}")
-        if not lowest <= value <= highest:
-            raise InputError(f"{name} must be {lowest:,} to {highest:,}: {reason}; found {value}")
-        object.__setattr__(self, name, int(value))
+        found = whole_number(name, value)
+        if not lowest <= found <= highest:
+            raise InputError(f"{name} must be {lowest:,} to {highest:,}: {reason}; found {shown(value)}")
+        object.__setattr__(self, name, found)
 
     @property
     def activation_bits(self) -> int:

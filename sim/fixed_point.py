@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from sim.config import ArrayConfig
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
+from traces.plain_values import whole_number
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,10 @@ class FixedPoint:
     accumulator_fraction_bits: int
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            object.__setattr__(self, each.name, whole_number(each.name, getattr(self, each.name), -1000, 1000))
         if self.bits not in (8, 16, 32):
-            raise InputError(f"bits must be 8, 16 or 32; found {self.bits!r}")
+            raise InputError(f"bits must be 8, 16 or 32; found {self.bits}")
         if not 0 <= self.shift <= 62:
             raise InputError(
                 f"weight_fraction_bits + activation_fraction_bits - accumulator_fraction_bits must be 0 to 62, the "

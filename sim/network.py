@@ -36,6 +36,7 @@ from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
 from traces.graph.runtime import processors
+from traces.plain_values import whole_number
 
 if TYPE_CHECKING:
     from compress import CompressedModel
@@ -698,8 +699,7 @@ def _joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _host_costs(off_array: Mapping[str, OffArray], lanes: int) -> HostCosts:
-    if isinstance(lanes, bool) or not isinstance(lanes, int) or lanes < 1:
-        raise InputError(f"host_lanes must be a whole number of at least 1; found {lanes!r}")
+    lanes = whole_number("host_lanes", lanes, 1)
     values = sum(each.elements for each in off_array.values())
     macs = sum(each.macs for each in off_array.values())
     energy_pj = values * HOST_ADDITION_PJ + macs * (HOST_ADDITION_PJ + HOST_MULTIPLICATION_PJ)

@@ -23,6 +23,7 @@ from sim.host_memory import check_memory
 from sim.packing import pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Booleans, Floats32, Integers64
+from traces.plain_values import whole_number
 
 RowAssignment = Literal["interleaved", "entries", "activity", "search"]
 
@@ -182,9 +183,7 @@ def exchanged_orders(
     from sim import row_search_kernels
     from sim.engine import Run
 
-    for name, value in (("num_trials", num_trials), ("seed", seed)):
-        if not isinstance(value, int | np.integer) or value < 0:
-            raise InputError(f"{name} must be a whole number, 0 or more; found {value!r}")
+    num_trials, seed = whole_number("num_trials", num_trials, 0, 10**9), whole_number("seed", seed, 0)
     inputs = _checked_inputs(layer, activations)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
@@ -267,7 +266,7 @@ def _balanced(work: Integers64, num_pes: int) -> Integers64:
     Source: longest processing time first, Graham, "Bounds on multiprocessing timing anomalies", 1969. Every PE gets as
     many rows as if they were interleaved.
     """
-    ArrayConfig(num_pes=num_pes)  # checks it
+    num_pes = ArrayConfig(num_pes=num_pes).num_pes  # checks it
     places = [len(range(pe, work.size, num_pes)) for pe in range(num_pes)]
     least_loaded = [(0, pe) for pe in range(num_pes) if places[pe]]
     owned: list[list[int]] = [[] for _ in range(num_pes)]

@@ -57,8 +57,9 @@ class _KernelFiles:
 
     def load_overload(self, signature: Any, target: Any) -> Any:
         """Return the compiled version for a signature, or None if there is none that can be used."""
-        from numba.core.compiler import CompileResult
+        from numba.core import compiler
 
+        result: Any = compiler.CompileResult
         target.refresh()
         key, path = self._place(signature, target.codegen())
         content = _trusted_content(path)
@@ -67,7 +68,7 @@ class _KernelFiles:
         checksum, payload = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
         with contextlib.suppress(Exception):  # what Numba cannot load is as good as damaged
             if checksum == hashlib.sha256(key + payload).digest():
-                return CompileResult._rebuild(target, *pickle.loads(payload))
+                return result._rebuild(target, *pickle.loads(payload))
         with contextlib.suppress(OSError):
             path.unlink()
         return None

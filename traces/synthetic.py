@@ -9,6 +9,7 @@ import numpy as np
 from traces.arrays import Floats32, Floats64, Integers64
 from traces.errors import InputError
 from traces.layer import CompressedLayer
+from traces.plain_values import number, whole_number
 from traces.unevenness import Unevenness
 
 
@@ -45,7 +46,7 @@ def draw_layer(
     The draws are in this order: mask of kept weights, their codes 1 to 15, bias codes 0 to 15, mask of active inputs,
     their values from [0, 1). The codebook is 0 and 15 values evenly spaced from -0.7 to 0.7.
     """
-    _check(rows, columns, weight_density, activation_density)
+    _check(rows, columns, weight_density, activation_density, seed)
     stream = np.random.RandomState(seed)
     codes = np.empty((rows, columns), dtype=np.uint8)
     blocks = _row_blocks(rows, columns)
@@ -101,7 +102,7 @@ def draw_uneven_layer(
     The draws are in this order: logarithms of the scales of rows and of columns; weights, the largest of which are
     kept; their codes; bias codes; active inputs, independent of their columns; their values from (0, 1].
     """
-    _check(rows, columns, weight_density, activation_density)
+    _check(rows, columns, weight_density, activation_density, seed)
     stream = np.random.RandomState(seed)
     row_scales = _exponentials(unevenness.row_spread * stream.standard_normal(rows))
     column_scales = _exponentials(unevenness.column_spread * stream.standard_normal(columns))
@@ -148,9 +149,10 @@ def _codebook() -> Floats32:
     return np.concatenate([[0.0], np.linspace(-0.7, 0.7, 15)]).astype(np.float32)
 
 
-def _check(rows: int, columns: int, weight_density: float, activation_density: float) -> None:
-    if rows < 1 or columns < 1:
+def _check(rows: int, columns: int, weight_density: float, activation_density: float, seed: int) -> None:
+    if whole_number("rows", rows, most=2**31 - 1) < 1 or whole_number("columns", columns, most=2**31 - 1) < 1:
         raise InputError(f"a layer must have at least one row and one column; found {rows} x {columns}")
+    whole_number("seed", seed, 0, 2**32 - 1)
     for field, density in (("weight_density", weight_density), ("activation_density", activation_density)):
-        if not 0 <= density <= 1:
+        if not 0 <= number(field, density) <= 1:
             raise InputError(f"{field} is a share of non-zeros and must be 0 to 1; found {density}")

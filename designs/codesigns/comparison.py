@@ -33,6 +33,7 @@ from designs.results import Column, provenance, table_of, write_results
 from designs.space import Space
 from traces import InputError
 from traces.pareto import non_dominated
+from traces.plain_values import number, whole_number
 
 COMPARISON_FILE = "comparison.parquet"
 COMPARISON_COLUMNS = [
@@ -101,6 +102,10 @@ def compare(
         If no compression keeps the bound on the accuracy loss, or as `codesign` does.
     """
     search, folder = search or Search(), Path(folder)
+    seeds = [whole_number("a seed", seed, 0) for seed in seeds]
+    step_loss = number("step_loss", step_loss, 0)
+    if not seeds:
+        raise InputError("seeds must be one or more whole numbers; found none")
     analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, space)
 
     def exceeded_loss_and_bytes(choices: Mapping[str, Choice]) -> tuple[float, float]:

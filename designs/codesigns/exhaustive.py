@@ -40,7 +40,7 @@ from designs.design import HARDWARE, HARDWARE_COLUMNS
 from designs.results import Column, provenance, read_results, results_bytes, schema_of, write_results
 from designs.results_folder import check_links, lock_folder
 from designs.sweeps.batches import BATCH_SECONDS, batch_seconds
-from designs.sweeps.workers import Here, Processes, Workers, finished_batches
+from designs.sweeps.workers import Workers, chosen_workers, finished_batches
 from traces import InputError
 from traces.arrays import Floats64, Integers64
 from traces.files.atomic_file import write_atomically
@@ -146,7 +146,7 @@ def exhaustive_front(problem: CodesignProblem, folder: Path, workers: int | Work
         If the space has more than MOST_DESIGNS designs, workers would need the network, the folder cannot be written,
         another run writes to it, or finished ranges were removed from it meanwhile.
     """
-    crew = (Here() if workers == 1 else Processes(workers)) if isinstance(workers, int) else workers
+    crew = chosen_workers(workers)
     if crew.apart:
         _check_portable(problem)
     parts = _Parts(folder, problem)

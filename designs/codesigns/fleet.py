@@ -17,9 +17,7 @@ A fleet is a TOML file with a table for each target:
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +45,7 @@ from designs.space import Space
 from sim.array_table import ArrayOrTable
 from traces import InputError
 from traces.files.atomic_file import copy_atomically
+from traces.plain_values import number_as_given, one_of, parsed_toml, read_text, whole_number
 
 FLEET_FILE = "fleet.parquet"
 _OWN_FILES = (FLEET_FILE, ANALYSIS_FOLDER, "*.dc")
@@ -105,13 +104,14 @@ class Target:
 
     def __post_init__(self) -> None:
         file_name("a target's name", self.name, "give the target another name", _OWN_FILES)
-        if self.minimise not in FIGURES:
-            raise InputError(f"{self.name}: minimise must be one of {', '.join(FIGURES)}; found {self.minimise!r}")
-        for name, bound in vars(self).items():
+        one_of(f"{self.name}: minimise", self.minimise, FIGURES)
+        for name, bound in list(vars(self).items()):
             if not name.startswith("max_") or bound is None:
                 continue
-            if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
-                raise InputError(f"{self.name}: {name} must be a number above 0; found {bound!r}")
+            where = f"{self.name}: {name}"
+            whole = name == "max_num_pes"
+            checked = whole_number(where, bound, 1) if whole else number_as_given(where, bound, above=0)
+            object.__setattr__(self, name, checked)
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -174,12 +174,7 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Target, ...]:
     InputError
         If the file cannot be read, has no target, or a name or value is invalid.
     """
-    try:
-        tables = tomllib.loads(Path(path).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: a fleet must be TOML: {error}") from error
+    tables = parsed_toml(path, read_text(path))
     known = [field.name for field in dataclasses.fields(Target) if field.name != "name"]
     targets = []
     for name, options in tables.items():

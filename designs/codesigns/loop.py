@@ -55,7 +55,7 @@ from designs.codesigns.trials import (
     trial_record,
     trials_table,
 )
-from designs.codesigns.uncertainty import check_draws
+from designs.codesigns.uncertainty import number_of_draws
 from designs.codesigns.verification import FRONT_FILES, FRONT_FOLDER, FineTune
 from designs.codesigns.verified_front import verified_front
 from designs.hypervolume import LOGARITHMIC, scaled
@@ -130,7 +130,7 @@ def codesign(
         If the space does not fit the network, the folder or the storage holds another study or cannot be written, no
         design of the study keeps all bounds, or `uncertain` is no number of draws.
     """
-    check_draws(uncertain)
+    uncertain = number_of_draws(uncertain)
     search, folder = search or Search(), Path(folder)
     kept_analysis = folder / ANALYSIS_FOLDER if kept_analysis is None else kept_analysis
     analysis = network if isinstance(network, CompressionAnalysis) else analysed(network, search, space, kept_analysis)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
@@ -10,6 +9,7 @@ from typing import Literal, get_args
 from compress.planning.losses import Loss, loss_name
 from designs.sweeps.recorded import LARGEST_ERROR
 from traces import InputError
+from traces.plain_values import mapping, number_as_given, one_of, sequence, true_or_false, whole_number
 
 Figure = Literal["accuracy_loss", "output_error", "latency_us", "energy_nj", "area_mm2", "file_bytes"]
 FIGURES: tuple[Figure, ...] = get_args(Figure)
@@ -73,30 +73,27 @@ class Search:
     sampling_error: float = LARGEST_ERROR
 
     def __post_init__(self) -> None:
-        objectives = tuple(self.objectives)
-        if not objectives or len(set(objectives)) < len(objectives) or set(objectives) - set(FIGURES):
+        objectives = tuple(one_of("an objective", name, FIGURES) for name in sequence("objectives", self.objectives))
+        if not objectives or len(set(objectives)) < len(objectives):
             raise InputError(
                 f"objectives must be one or more of {', '.join(FIGURES)}, each once; found "
-                f"{', '.join(map(str, objectives)) or 'none'}"
+                f"{', '.join(objectives) or 'none'}"
             )
-        for name, bound in self.bounds.items():
-            if name not in FIGURES:
-                raise InputError(f"bounds: there is no {name}; there are {', '.join(FIGURES)}")
-            if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
-                raise InputError(f"the bound of {name} must be a number above 0; found {bound!r}")
-        for name, least in (("trials", 1), ("verify", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
-                raise InputError(f"{name} must be a whole number of at least {least}; found {value!r}")
-        for name in ("exhaustive", "fit_srams"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{name} must be true or false; found {getattr(self, name)!r}")
-        if isinstance(self.settled, bool) or not isinstance(self.settled, int | float) or not 0 <= self.settled < 1:
-            raise InputError(f"settled must be a share, 0 to below 1; found {self.settled!r}")
-        if not 0 <= self.sampling_error < 1:
-            raise InputError(f"sampling_error must be 0 to 1, a relative error; found {self.sampling_error!r}")
+        bounds = {
+            one_of("the figure of a bound", name, FIGURES): number_as_given(f"the bound of {name}", bound, above=0)
+            for name, bound in mapping("bounds", self.bounds).items()
+        }
         object.__setattr__(self, "objectives", objectives)
-        object.__setattr__(self, "bounds", dict(self.bounds))
+        object.__setattr__(self, "bounds", bounds)
+        for name, least in (("trials", 1), ("verify", 1), ("seed", 0)):
+            object.__setattr__(self, name, whole_number(name, getattr(self, name), least, 2**31 - 1))
+        for name in ("exhaustive", "fit_srams"):
+            object.__setattr__(self, name, true_or_false(name, getattr(self, name)))
+        for name in ("settled", "sampling_error"):
+            value = number_as_given(name, getattr(self, name))
+            if not 0 <= value < 1:
+                raise InputError(f"{name} must be a share, 0 to below 1; found {value}")
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "loss", loss_name(self.loss))
 
     @property

@@ -21,9 +21,11 @@ from sim.cost.timing import timing
 from traces import InputError
 from traces.arrays import Floats64
 from traces.pareto import non_dominated
+from traces.plain_values import shown, whole_number
 
 DRAWN = ("energy_nj", "area_mm2")
 """Figures of a design that depend on the constants."""
+MOST_DRAWS = 1_000_000
 Excesses = Callable[[Mapping[str, float], bool, ArrayConfig], Mapping[str, float]]
 
 
@@ -67,13 +69,15 @@ class Standing(NamedTuple):
     same_as: int
 
 
-def check_draws(uncertain: int) -> None:
-    """Raise InputError unless `uncertain` is a number of draws, or 0 for none."""
-    if isinstance(uncertain, bool) or not isinstance(uncertain, int) or uncertain < 0:
+def number_of_draws(uncertain: object) -> int:
+    """Return a number of draws, 0 for none. Raises InputError unless it is a whole number up to MOST_DRAWS."""
+    try:
+        return whole_number("uncertain", uncertain, 0, MOST_DRAWS)
+    except InputError:
         raise InputError(
-            f"uncertain must be a whole number of draws of the cost model's constants, such as {DRAWS}, or 0 for none; "
-            f"found {uncertain!r}"
-        )
+            f"uncertain must be a whole number of draws of the cost model's constants, such as {DRAWS}, or 0 for none, "
+            f"at most {MOST_DRAWS:,}; found {shown(uncertain)}"
+        ) from None
 
 
 def standings(

@@ -42,6 +42,7 @@ from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 from traces.files.atomic_file import copy_atomically
 from traces.files.checksums import file_checksum, read_checked, values_checksum, write_checked
+from traces.plain_values import whole_number
 
 FRONT_FOLDER = "front"
 FRONT_FILES = re.compile(r"[0-9a-f]{16}\.(dc|json)")
@@ -354,8 +355,8 @@ class Distillation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1:
-            raise InputError(f"epochs must be at least 1; found {self.epochs}")
+        object.__setattr__(self, "epochs", whole_number("epochs", self.epochs, 1))
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, 0, 2**63 - 1))
 
     def __str__(self) -> str:
         return f"distillation, {self.epochs} epochs, seed {self.seed}"

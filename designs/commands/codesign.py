@@ -93,7 +93,7 @@ def codesign(
     from designs.codesigns.loop import ANALYSIS_FOLDER, analysed
     from designs.codesigns.loop import codesign as search_together
     from designs.codesigns.problem import network_origin
-    from designs.codesigns.uncertainty import check_draws
+    from designs.codesigns.uncertainty import number_of_draws
     from designs.codesigns.verification import Distillation
     from designs.commands.networks import InputFiles, open_network
     from designs.screens.codesign import print_network, print_quality, print_verified
@@ -101,7 +101,7 @@ def codesign(
     from designs.sweeps.dask_workers import Cluster
 
     begin = time.perf_counter()
-    check_draws(uncertain)
+    uncertain = number_of_draws(uncertain)
     crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
     arrays = Space.load(space)
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)

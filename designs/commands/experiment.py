@@ -13,6 +13,7 @@ import tyro
 from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE
 from designs.results import RESULTS_FOLDER
 from traces import InputError
+from traces.plain_values import whole_number
 from traces.shell.command_line import data_folder
 from traces.unevenness import MEASURED_FILE
 
@@ -141,6 +142,7 @@ def compare(
     from designs.file_names import file_name
     from designs.screens.comparison import print_comparison
 
+    whole_number("seeds", seeds, 1)
     search = dataclasses.replace(SEARCH, trials=trials)
     trained = open_network(network, data_folder(data), weights)
     name = file_name("the network's name", network.replace(":", "."), "give its function another name")
@@ -354,6 +356,7 @@ def space_ends(
             open_network, "resnet_8", folder / "cifar10", models / "mlperf_tiny" / "resnet8_cifar10.onnx"
         ),
     }
+    whole_number("seeds", seeds, 1)
     search = dataclasses.replace(SEARCH, trials=trials)
     unknown = sorted(set(networks) - set(opened))
     if unknown:
@@ -395,6 +398,7 @@ def search_quality(
     folder = data_folder(data)
     if folder is None and set(names) != {"digits"}:
         folder = _required_data(data, "all networks but digits need their images; give their folder")
+    whole_number("seeds", seeds, 1)
     run_search_quality({name: functools.partial(_stated_network, name, folder) for name in names}, out, range(seeds))
     _say_next("search-quality", out)
 

@@ -25,6 +25,7 @@ from sim import ArrayConfig, simulate_network
 from traces import InputError
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npz, write_npz
+from traces.plain_values import whole_number
 from traces.shell.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -59,8 +60,7 @@ class MainJobSettings:
     """seed of the initial weights and the order of the training images"""
 
     def __post_init__(self) -> None:
-        if self.most < 1:
-            raise InputError(f"most={self.most} must be at least 1 test image")
+        object.__setattr__(self, "most", whole_number("most", self.most, 1))
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed={self.seed} must be 0 to 2**63 - 1")
 

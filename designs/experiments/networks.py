@@ -27,6 +27,7 @@ from traces.arrays import Numbers
 from traces.files.atomic_file import write_atomically
 from traces.files.images import load_digits, load_idx_folder
 from traces.files.npz import read_npz, write_npy, write_npz
+from traces.plain_values import whole_number
 from traces.shell.progress import progress_bar
 
 _ARRAY = ArrayConfig(num_pes=64, weight_bits=8)
@@ -91,7 +92,7 @@ def run_networks(data: Path | None, folder: Path, names: tuple[str, ...] = (), t
     InputError
         If a name is unknown or its data are absent, or a step fails.
     """
-    makers = _makers(data)
+    makers, trials = _makers(data), whole_number("trials", trials, 1)
     unknown = sorted(set(names) - set(makers))
     if unknown:
         raise InputError(

@@ -43,6 +43,7 @@ from sim.cost.timing import timing
 from traces import InputError
 from traces.arrays import Floats64
 from traces.pareto import non_dominated
+from traces.plain_values import whole_number
 from traces.shell.progress import progress_bar
 
 Row = dict[str, Any]
@@ -122,7 +123,7 @@ def run_space_ends(
     InputError
         If a parameter of the space is continuous, or as `designs.codesign` does.
     """
-    parameters = _varied(space)
+    parameters, moved = _varied(space), whole_number("moved", moved, 0)
     left_out: list[str] = []
     for name, open_network in networks.items():
         analysis = analysed(open_network(), search, space, folder / name / ANALYSIS_FOLDER)

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from designs.sweeps.workers import Crew, Work, WorkInputs
+from designs.sweeps.workers import Crew, Work, WorkInputs, number_of_workers
 from traces import InputError
-from traces.plain_values import shown, text, whole_number
+from traces.plain_values import shown, text
 
 _Work = TypeVar("_Work", bound=Work)
 _Result = TypeVar("_Result")
@@ -69,7 +69,7 @@ class Cluster:
             raise InputError(
                 f"a scheduler's address must be like tls://HOST:8786 or tcp://HOST:8786; found {shown(self.address)}"
             )
-        object.__setattr__(self, "number", whole_number("workers, the number of processes,", self.number, 1, 1024))
+        object.__setattr__(self, "number", number_of_workers(self.number))
         for module in ("distributed",) if self.address else ("distributed", "cryptography"):
             try:
                 importlib.import_module(module)

@@ -35,7 +35,9 @@ class WorkerWithoutHttp(distributed.Worker):
 @contextlib.contextmanager
 def local_cluster(number: int) -> Iterator[Any]:
     """Start a scheduler in this process and `number` worker processes of one thread each; yields the Dask cluster."""
-    security = Security.temporary()
+    temporary: Any = Security.temporary
+    started: Any = distributed.SpecCluster
+    security = temporary()
     common = {"host": "127.0.0.1", "protocol": "tls://", "security": security}
     with tempfile.TemporaryDirectory(prefix="codesign-workers-") as folder:  # of mode 700: spilled data are pickles
         nanny = common | {
@@ -48,7 +50,7 @@ def local_cluster(number: int) -> Iterator[Any]:
         }
         worker = {"cls": distributed.Nanny, "options": nanny}
         scheduler = {"cls": SchedulerWithoutHttp, "options": common | {"port": 0, "dashboard": False}}
-        with distributed.SpecCluster(
+        with started(
             scheduler=scheduler,
             workers=dict.fromkeys(range(number), worker),
             worker=worker,

@@ -17,6 +17,7 @@ from sim.network_source import compressed_network
 from traces import AnyInputs, CompressedLayer, InputError, Network, Recorded
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 from traces.graph.description import Execution
+from traces.plain_values import number
 
 ALL_VECTORS = 2**15  # vectors of all layers and groups that are taken without a sample
 ALL_BYTES = 2**28  # of these vectors; more are not in memory at once unless the error asks for them
@@ -33,8 +34,8 @@ def record_layers(
     after_input: Callable[[], object],
 ) -> tuple[str, tuple[WorkloadLayer, ...], Execution]:
     """Return name, layers with the vectors that enter them, and execution of a network: see `Workload.of_network`."""
-    if sampling_error is not None and not 0 <= sampling_error < 1:
-        raise InputError(f"sampling_error must be 0 to 1, a relative error; found {sampling_error}")
+    if sampling_error is not None and not 0 <= number("sampling_error", sampling_error) < 1:
+        raise InputError(f"sampling_error must be a share, 0 to below 1; found {sampling_error}")
     compressed, _ = compressed_network(network)
     opened = compressed.network
     feeds = opened.bind(given_inputs(inputs))

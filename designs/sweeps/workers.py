@@ -14,9 +14,10 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from traces import InputError
+from traces.plain_values import whole_number
 
 _MOST_DEATHS = 3
 _Work = TypeVar("_Work", bound="Work")
@@ -194,8 +195,7 @@ class Processes:
     apart: bool = True
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= 1024:
-            raise InputError(f"workers must be 1 to 1,024 processes; found {self.number}")
+        object.__setattr__(self, "number", number_of_workers(self.number))
 
     @contextlib.contextmanager
     def start(self, inputs: WorkInputs[_Work, _Result]) -> Iterator[Crew[_Work, _Result]]:
@@ -205,6 +205,22 @@ class Processes:
             yield crew
         finally:
             crew.stop()
+
+
+def number_of_workers(workers: object) -> int:
+    """Return a number of processes. Raises InputError unless it is a whole number from 1 to 1,024."""
+    return whole_number("workers", workers, 1, 1024)
+
+
+def chosen_workers(workers: int | Workers) -> Workers:
+    """Return workers, of which a number is that of processes: this one, or others of this machine.
+
+    Raises InputError if it is neither workers nor such a number.
+    """
+    if callable(getattr(workers, "start", None)):
+        return cast(Workers, workers)
+    number = number_of_workers(workers)
+    return Here() if number == 1 else Processes(number)
 
 
 class _ProcessCrew(Generic[_Work, _Result]):

@@ -24,6 +24,7 @@ from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
 from traces.files.images import load_images
 from traces.files.layer_file import open_layer
 from traces.files.npz import read_layer_and_input, read_npy
+from traces.plain_values import whole_number
 from traces.shell.progress import progress_bar
 
 EIE = "eie"
@@ -190,8 +191,7 @@ def container_inputs(
     InputError
         If a file cannot be read, or the inputs do not fit the network.
     """
-    if most < 1:
-        raise InputError(f"most={most} must be at least 1 input")
+    most = whole_number("most", most, 1)
     if data is not None and inputs is not None:
         raise InputError(f"inputs come from a file or from data; found both, {inputs} and {data}; give one")
     compressed, sequential = open_container(container)

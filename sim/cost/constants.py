@@ -13,6 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from traces import InputError
+from traces.plain_values import whole_number
 
 _EIE = "Han et al., EIE, ISCA 2016"
 _HOROWITZ = "Horowitz, ISSCC 2014, as in Table I of EIE"
@@ -218,8 +219,8 @@ def drawn_constants(number: int, seed: int = 0) -> Iterator[Constants]:
     Constants
         One set.
     """
-    draw = np.random.default_rng(seed)
-    for _ in range(number):
+    draw = np.random.default_rng(whole_number("seed", seed, 0))
+    for _ in range(whole_number("number", number, 0, 10**9)):
         factors = np.exp([draw.normal(0.0, constant.sigma) for constant in CONSTANTS.values()])
         yield Constants(
             {

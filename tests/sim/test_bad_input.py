@@ -38,10 +38,10 @@ LAYER = CompressedLayer("fc", CODES, CODEBOOK)
         ({"broadcast_cycles": 0}, "broadcast_cycles must be 1 to 64: a broadcast takes at least one cycle; found 0"),
         ({"broadcast_cycles": 65}, "broadcast_cycles must be 1 to 64"),
         ({"clock_mhz": 0.0}, "clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found 0.0"),
-        ({"clock_mhz": float("nan")}, "clock_mhz must be a frequency from 0.001 to 1,000,000 MHz; found nan"),
-        ({"clock_mhz": 10**400}, "clock_mhz must be a frequency"),
-        ({"clock_mhz": 1j}, "clock_mhz must be a number; found 1j"),
-        ({"clock_mhz": "fast"}, "clock_mhz must be a number; found 'fast'"),
+        ({"clock_mhz": float("nan")}, "clock_mhz must be a finite number; found nan"),
+        ({"clock_mhz": 10**400}, "clock_mhz must be a finite number; found 1000"),
+        ({"clock_mhz": 1j}, "clock_mhz must be a finite number; found 1j"),
+        ({"clock_mhz": "fast"}, "clock_mhz must be a finite number; found 'fast'"),
     ],
 )
 def test_an_array_that_cannot_be_built_is_refused(change: dict[str, Any], sentence: str) -> None:

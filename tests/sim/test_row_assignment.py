@@ -155,7 +155,7 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         rows_balanced_by_activity(layer, [[1, 1], [1]], 2)
     with pytest.raises(InputError, match="num_pes must be 1 to 65,536"):
         rows_balanced_by_entries(layer, 0)
-    with pytest.raises(InputError, match="num_trials must be a whole number, 0 or more; found -1"):
+    with pytest.raises(InputError, match="num_trials must be a whole number from 0 to 1,000,000,000; found -1"):
         rows_found_by_search(layer, np.ones(2), ArrayConfig(), num_trials=-1)
 
 

@@ -20,7 +20,7 @@ from traces.graph.inputs import first_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
-from traces.graph.runtime import Session
+from traces.graph.runtime import Session, matching
 from traces.graph.surgery import attributes, every_branch, flatten, restored, subgraphs, without_functions
 
 if TYPE_CHECKING:
@@ -78,19 +78,20 @@ def resolve(
     on_array : callable, optional
         Takes a layer, and returns False if it is to run in ONNX Runtime.
     """
-    model, guards = flatten(restored(network.graph, network.parameters), feeds)
-    fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
-    products = find_products(model, fixed)
-    operands = [part.operand for product in products for part in product.parts]
-    biases = [name for product in products for part in product.parts for name in part.biases]
-    origins = fixed.origins([*operands, *biases])
-    layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
-    layers = _with_names_of_all_branches(network, layers, keys)
-    kept = {number for number, layer in enumerate(layers) if on_array(layer)}
-    # a recurrent node of which one matrix is not on the array runs off it whole
-    chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
-    program = Program(model, fixed, chosen, guards)
-    return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
+    with matching(network.name):
+        model, guards = flatten(restored(network.graph, network.parameters), feeds)
+        fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
+        products = find_products(model, fixed)
+        operands = [part.operand for product in products for part in product.parts]
+        biases = [name for product in products for part in product.parts for name in part.biases]
+        origins = fixed.origins([*operands, *biases])
+        layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
+        layers = _with_names_of_all_branches(network, layers, keys)
+        kept = {number for number, layer in enumerate(layers) if on_array(layer)}
+        # a recurrent node of which one matrix is not on the array runs off it whole
+        chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
+        program = Program(model, fixed, chosen, guards)
+        return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
 
 
 def _layers(
@@ -205,14 +206,15 @@ def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], ke
 
 def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]:
     """Return the layers and the look-ups of a network, in all branches, without running it."""
-    model = every_branch(without_functions(restored(network.graph, network.parameters)))
-    fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
-    products = find_products(model, fixed)
-    operands = [part.operand for product in products for part in product.parts]
-    biases = [name for product in products for part in product.parts for name in part.biases]
-    layers, _, _, keys = _layers(products, fixed, fixed.origins([*operands, *biases]))
-    network.kept["names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
-    return layers, _lookups(model, fixed)
+    with matching(network.name):
+        model = every_branch(without_functions(restored(network.graph, network.parameters)))
+        fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
+        products = find_products(model, fixed)
+        operands = [part.operand for product in products for part in product.parts]
+        biases = [name for product in products for part in product.parts for name in part.biases]
+        layers, _, _, keys = _layers(products, fixed, fixed.origins([*operands, *biases]))
+        network.kept["names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
+        return layers, _lookups(model, fixed)
 
 
 def _lookups(model: ModelProto, fixed: FixedValues) -> dict[str, int]:
@@ -232,6 +234,8 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
     matrices: dict[int, Any] = {}
 
     def multiply(part: Part, vectors: Floats) -> Floats:
+        if not matrices:  # one evaluation of all that are computed
+            fixed.values([each.operand for product in flat.program.products for each in product.parts])
         if id(part) not in matrices:
             weights = np.asarray(part.matrix(fixed.value(part.operand)))
             bias = flat.biases[flat.layer_of_part[id(part)]]
@@ -245,20 +249,22 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
 
 def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[NetworkLayer], dict[str, OffArray]]:
     """Run one input, and return the layers with their vectors per input, and what is computed off the array."""
-    flat = network.flat(feeds)
-    counts = [0.0] * len(flat.layers)
-    multiply = dense(flat)
+    with matching(network.name):
+        flat = network.flat(feeds)
+        counts = [0.0] * len(flat.layers)
+        multiply = dense(flat)
 
-    def counting(part: Part, vectors: Floats) -> Floats:
-        counts[flat.layer_of_part[id(part)]] += vectors.shape[0] * vectors.shape[1]
-        return multiply(part, vectors)
+        def counting(part: Part, vectors: Floats) -> Floats:
+            counts[flat.layer_of_part[id(part)]] += vectors.shape[0] * vectors.shape[1]
+            return multiply(part, vectors)
 
-    flat.program.run(feeds, counting)
-    inputs = network.num_inputs(feeds)
-    layers = [
-        replace(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
-    ]
-    return layers, off_array(flat, feeds, inputs)
+        shapes_of(flat, feeds)  # in ONNX Runtime, which refuses values that do not fit
+        flat.program.run(feeds, counting)
+        inputs = network.num_inputs(feeds)
+        layers = [
+            replace(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
+        ]
+        return layers, off_array(flat, feeds, inputs)
 
 
 def off_array(flat: FlatNetwork, feeds: Mapping[str, Numbers], inputs: int) -> dict[str, OffArray]:

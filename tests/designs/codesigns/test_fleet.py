@@ -94,6 +94,9 @@ UNFIT = {
     "a" * 201: "must have at most 200 bytes",
     "é" * 101: "must have at most 200 bytes",
     "nul": "must not be the name of a device",
+    "CONIN$": "must not be the name of a device",
+    "nul .txt": "must not be the name of a device",
+    "lpt²": "must not be the name of a device",
     "COM1.x": "must not be the name of a device",
     "fleet.parquet": "must not be fleet.parquet or analysis or *.dc, which are files of the folder itself",
     "Fleet.Parquet": "must not be fleet.parquet or analysis or *.dc",
@@ -172,14 +175,14 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
         ("", "a fleet has a table for each target; found none"),
         ("a = 3", "a must be a table with a target's budget; found 3"),
         ("[a]\nmax_arae = 3", "a: there is no max_arae; there are max_accuracy_loss, max_output_error"),
-        ("[a]\nmax_area_mm2 = 0", "a: max_area_mm2 must be a number above 0; found 0"),
-        ("[a]\nmax_area_mm2 = true", "a: max_area_mm2 must be a number above 0; found True"),
+        ("[a]\nmax_area_mm2 = 0", "a: max_area_mm2 must be a finite number above 0; found 0"),
+        ("[a]\nmax_area_mm2 = true", "a: max_area_mm2 must be a finite number above 0; found True"),
         (
             '[a]\nminimise = "speed"',
             "a: minimise must be one of accuracy_loss, output_error, latency_us, energy_nj, area_mm2, file_by",
         ),
-        ("[a", "a fleet must be TOML: "),
-        (None, "cannot be read: No such file or directory"),
+        ("[a", "fleet.toml: must be TOML: "),
+        (None, "there is no such file"),
     ],
 )
 def test_a_fleet_that_is_none_gets_a_sentence(text: str | None, sentence: str, tmp_path: Path) -> None:

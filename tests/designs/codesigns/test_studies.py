@@ -487,15 +487,15 @@ def test_progress_states_trials_rate_the_front_and_time_left(capsys: pytest.Capt
     ("values", "sentence"),
     [
         ({"objectives": ()}, "objectives must be one or more of accuracy_loss, output_error, latency_us, energy_nj"),
-        ({"objectives": ("speed",)}, "objectives must be one or more of .*; found speed"),
-        ({"bounds": {"speed": 1.0}}, "bounds: there is no speed; there are accuracy_loss, output_error"),
-        ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a number above 0; found 0"),
+        ({"objectives": ("speed",)}, "an objective must be one of .*; found .speed"),
+        ({"bounds": {"speed": 1.0}}, "the figure of a bound must be one of accuracy_loss, output_error"),
+        ({"bounds": {"area_mm2": 0}}, "the bound of area_mm2 must be a finite number above 0; found 0"),
         ({"exhaustive": 1}, "exhaustive must be true or false; found 1"),
         ({"settled": 1}, "settled must be a share, 0 to below 1; found 1"),
         ({"loss": "error"}, "loss must be one of auto, accuracy, answers, kl, cosine, relative-error"),
-        ({"sampling_error": 1.0}, "sampling_error must be 0 to 1, a relative error; found 1.0"),
-        ({"trials": 0}, "trials must be a whole number of at least 1; found 0"),
-        ({"verify": 0.5}, "verify must be a whole number of at least 1; found 0.5"),
+        ({"sampling_error": 1.0}, "sampling_error must be a share, 0 to below 1; found 1.0"),
+        ({"trials": 0}, "trials must be a whole number from 1 to 2,147,483,647; found 0"),
+        ({"verify": 0.5}, "verify must be a whole number from 1 to 2,147,483,647; found 0.5"),
     ],
 )
 def test_a_search_that_there_cannot_be_is_refused(values: dict[str, Any], sentence: str) -> None:

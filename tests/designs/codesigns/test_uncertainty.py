@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from designs.codesigns.point import CodesignPoint
-from designs.codesigns.uncertainty import Standing, VerifiedDesign, check_draws, drawn_figures, standings
+from designs.codesigns.uncertainty import Standing, VerifiedDesign, drawn_figures, number_of_draws, standings
 from designs.design import Design
 from designs.sweeps.evaluation import COUNTS
 from sim import ArrayConfig
@@ -115,9 +115,9 @@ def test_a_design_without_figures_is_on_no_front() -> None:
 def test_what_is_no_number_of_draws_is_refused(uncertain: Any) -> None:
     with pytest.raises(
         InputError,
-        match=f"uncertain must be a whole number of draws of .*, such as 200, or 0 for none; found {uncertain!r}",
+        match=f"uncertain must be a whole number of draws of .*, at most 1,000,000; found {uncertain!r}",
     ):
-        check_draws(uncertain)
+        number_of_draws(uncertain)
 
 
 @pytest.mark.slow

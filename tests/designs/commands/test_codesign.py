@@ -25,7 +25,7 @@ SMALL = ["--network", "tests.small_network:small_network"]
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["codesign", "absent.toml"], "error: absent.toml: cannot be read: No such file or directory"),
+        (["codesign", "absent.toml"], "error: absent.toml: there is no such file"),
         (["codesign", "space.toml"], "error: results/digits/trained.npz: there is no trained network; make it with"),
         (
             ["codesign", "space.toml", "--network", "x"],
@@ -43,14 +43,17 @@ SMALL = ["--network", "tests.small_network:small_network"]
             "error: tests.small_network:no_network must give a torch.nn.Module, or a designs.TrainedNetwork; found int",
         ),
         (["codesign", "space.toml", "--network", "lenet_5"], "error: lenet_5 needs the folder of its images; give it"),
-        (["codesign", "space.toml", "--trials", "0"], "error: trials must be a whole number of at least 1; found 0"),
+        (
+            ["codesign", "space.toml", "--trials", "0"],
+            "error: trials must be a whole number from 1 to 2,147",
+        ),
         (
             ["codesign", "space.toml", "--uncertain", "-1"],
             "error: uncertain must be a whole number of draws of the cost model's constants, such as 200, or 0 for no",
         ),
         (
             ["codesign", "space.toml", "--bounds", "speed", "1"],
-            "error: bounds: there is no speed; there are accuracy_lo",
+            "error: the figure of a bound must be one of accuracy_lo",
         ),
         (["fleet", "space.toml", "space.toml"], "error: space.toml: hardware: there is no line_bits, num_pes, queue_s"),
         (["fleet", "fleet.toml", "space.toml"], "error: results/digits/trained.npz: there is no trained network"),
@@ -67,6 +70,14 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(
     (tmp_path / "space.toml").write_text(SPACE)
     (tmp_path / "fleet.toml").write_text("[watch]\nmax_area_mm2 = 2.0\n")
     check_refusal(sentence, "designs", *arguments, folder=tmp_path)
+
+
+def test_a_trained_network_that_was_changed_is_not_compressed(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "results/digits").mkdir(parents=True)
+    (tmp_path / "results/digits/trained.npz").write_bytes(b"trained elsewhere")
+    sentence = "error: results/digits/trained.npz: must be as the main job wrote it; its checksum differs; run python"
+    check_refusal(sentence, "designs", "codesign", "space.toml", folder=tmp_path)
 
 
 def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) -> None:

@@ -20,13 +20,16 @@ SPACE = "[hardware]\nnum_pes = [2, 4]\nqueue_slots = [2, 8]\nline_bits = [8, 4]\
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["sweep", "absent.toml"], "error: absent.toml: cannot be read: No such file or directory"),
+        (["sweep", "absent.toml"], "error: absent.toml: there is no such file"),
         (["sweep", "wrong.toml"], "error: wrong.toml: hardware: there is no pes; there are num_pes, queue_slots"),
         (["sweep", "space.toml", "--method", "sobol"], "error: points must be the number of designs to draw"),
         (["sweep", "space.toml", "--points", "5"], "error: a grid takes every combination; points and seed have no"),
         (["sweep", "space.toml", "--workload", "absent"], "error: absent: there is no such layer file, and the EIE"),
         (["sweep", "space.toml", "--workload", "silent.npz"], "error: silent.npz: a sweep needs a recorded input"),
-        (["sweep", "space.toml", "--workload", "NT-We", "--workers", "0"], "error: workers must be 1 to 1,024"),
+        (
+            ["sweep", "space.toml", "--workload", "NT-We", "--workers", "0"],
+            "error: workers must be a whole number from 1 to",
+        ),
         (["front", "absent"], "error: absent: there is no such result file; make it with python -m designs"),
         (["front", ".", "--objectives", "speed"], "invalid choice 'speed'"),
     ],

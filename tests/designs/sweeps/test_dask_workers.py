@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from designs import Space, Workload, sweep
 from designs.sweeps.batches import SweepInputs
 from designs.sweeps.dask_workers import Cluster, _shared_inputs
 from tests.bad_values import NO_TEXTS, NO_WHOLE_NUMBERS
-from tests.designs.sweeps.test_folder import SPACE, WORKLOAD
+from tests.designs.sweeps.test_folder import POINTS, SPACE, WORKLOAD
 from traces import InputError
 from traces.eie_benchmark import EIE_BENCHMARK
 
@@ -83,7 +84,7 @@ def test_a_worker_that_does_not_see_the_arrays_says_so(tmp_path: Path) -> None:
     from designs.sweeps.batches import Batches
     from designs.sweeps.sampling import sample
 
-    batch = Batches(sample(SPACE).designs, frozenset(), 1).next()
+    batch = Batches(sample(SPACE).designs, np.zeros(POINTS, dtype=np.bool_), 1).next()
     with pytest.raises(InputError, match=r"a worker has no access to the sweep's arrays: .* a complete workload"):
         SweepInputs(tmp_path, None, False, {}).run(batch)
 
@@ -101,8 +102,6 @@ def test_a_cluster_that_is_not_there_gets_a_sentence(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "address",
     [
-        "",
-        *NO_TEXTS.values(),
         "tcp://",
         "host",
         "tcp://host",
@@ -120,7 +119,7 @@ def test_an_address_that_is_none_is_refused_before_anything_starts(address: Any)
 
 @pytest.mark.parametrize("number", [0, 1025, *NO_WHOLE_NUMBERS.values()])
 def test_a_number_of_workers_is_whole(number: Any) -> None:
-    with pytest.raises(InputError, match="workers, the number of processes, must be a whole number from 1 to 1,024"):
+    with pytest.raises(InputError, match="workers must be a whole number from 1 to 1,024"):
         Cluster(number=number)
 
 
@@ -174,7 +173,9 @@ def _connect(address: str, security: Any) -> None:
     """Open one connection to a server of Dask, as every client does first; raises OSError if it is refused."""
     import asyncio
 
-    from distributed.comm import connect
+    from distributed.comm import core
+
+    connect: Any = core.connect
 
     async def attempt() -> None:
         arguments = (security or distributed.security.Security()).get_connection_args("client")

@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(separable: CompressedModel, 
         run_container(cell, ARRAY, STEPS)
     with pytest.raises(InputError, match="found both"):
         run_container(path, ARRAY, IMAGES, tmp_path)
-    with pytest.raises(InputError, match="most=0 must be at least 1 input"):
+    with pytest.raises(InputError, match="most must be a whole number of at least 1; found 0"):
         run_container(path, ARRAY, IMAGES, most=0)
 
 

@@ -171,7 +171,7 @@ def test_all_vectors_are_taken_while_they_are_few(separable: CompressedModel, mo
     assert not Workload.of_network(separable, IMAGES).sampled
     monkeypatch.setattr(recording, "ALL_VECTORS", 6 * (81 + 8 * 49 + 2) - 1)
     assert set(Workload.of_network(separable, IMAGES).sampled) == {"whole", "depthwise"}
-    with pytest.raises(InputError, match="sampling_error must be 0 to 1, a relative error; found 2"):
+    with pytest.raises(InputError, match="sampling_error must be a share, 0 to below 1; found 2"):
         Workload.of_network(separable, IMAGES, sampling_error=2)
 
 

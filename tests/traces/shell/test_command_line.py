@@ -308,7 +308,7 @@ def test_a_whole_network_of_another_tool_is_simulated(data: Path, tmp_path: Path
         (["designs", "--line-bits", "1024"], "error: line_bits must be at most 512, the widest port"),
         (["designs", "--weight-bits", "9"], "error: weight_bits=9 must be 1 to 8"),
         (["designs", "--index-bits", "0"], "error: index_bits must be 1 to 8"),
-        (["designs", "--most", "0"], "error: most=0 must be at least 1 test image"),
+        (["designs", "--most", "0"], "error: most must be a whole number of at least 1; found 0"),
         (["designs", "--inputs", "5"], "error: --inputs has another name: --most"),
         (
             ["designs", "--layer-density", "0", "1", "1"],
