@@ -81,7 +81,7 @@ def pack(
     if opened is not None and not no_graph:
         model = with_graph(model, opened)
     model.save(container)
-    show(container)
+    _print_sizes(model, container)
     for note in parameters.notes:
         print(note)
     for reason in dict.fromkeys(left_alone.values()):
@@ -141,9 +141,13 @@ def show(container: tyro.conf.Positional[Path]) -> None:
     Args:
         container: the file to read
     """
+    _print_sizes(CompressedModel.load(container), container)
+
+
+def _print_sizes(model: CompressedModel, container: Path) -> None:
+    """Print the bytes of a model by their use; `container` is the title."""
     from rich.table import Table
 
-    model = CompressedModel.load(container)
     report = model.size_report
     table = Table(title=str(container), title_justify="left")
     table.add_column("layer")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tomllib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-from compress.container.layer_coding import Coder, CodingChoice, check_whole
+from compress.container.layer_coding import Coder, CodingChoice
 from compress.pruning import check_density
 from compress.relative_index import ScanOrder
 from compress.weight_sharing import Initialisation
 from traces import InputError
+from traces.plain_values import mapping, number, parsed_json, parsed_toml, read_text, shown, true_or_false, whole_number
 
 Criterion = Literal["layer", "global", "lamp"]
 Sharing = Literal["centroids", "joint"]
@@ -49,7 +49,7 @@ class LayerSettings:
     num_pes : int
         PEs of the interleaved order.
     coder : str
-        Entropy coder of the file: "huffman", or "range", which needs the package constriction.
+        Entropy coder of the file: "huffman", or "range", which needs the package constriction for writing.
 
     Raises
     ------
@@ -69,18 +69,16 @@ class LayerSettings:
     coder: Coder = "huffman"
 
     def __post_init__(self) -> None:
-        if isinstance(self.density, bool) or not isinstance(self.density, int | float):
-            raise InputError(f"density must be a number; found {self.density!r}")
+        object.__setattr__(self, "density", number("density", self.density))
         for name in ("weight_bits", "codebook_bits", "balanced_over"):
-            check_whole(name, getattr(self, name))
-        if not isinstance(self.share_bias, bool):
-            raise InputError(f"share_bias must be true or false; found {self.share_bias!r}")
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
+        true_or_false("share_bias", self.share_bias)
         check_density("density", self.density)
         if not 1 <= self.weight_bits <= 8:
             raise InputError(f"weight_bits={self.weight_bits} must be 1 to 8")
         if self.initialisation not in get_args(Initialisation):
             known = ", ".join(get_args(Initialisation))
-            raise InputError(f"initialisation must be one of {known}; found {self.initialisation!r}")
+            raise InputError(f"initialisation must be one of {known}; found {shown(self.initialisation)}")
         if self.codebook_bits not in (16, 32):
             raise InputError(f"codebook_bits={self.codebook_bits} must be 16 or 32")
         if not 0 <= self.balanced_over <= 65_536:
@@ -141,11 +139,11 @@ class CompressionConfig:
         for name, choices in (("criterion", Criterion), ("sharing", Sharing)):
             if getattr(self, name) not in get_args(choices):
                 known = ", ".join(get_args(choices))
-                raise InputError(f"{name} must be one of {known}; found {getattr(self, name)!r}")
+                raise InputError(f"{name} must be one of {known}; found {shown(getattr(self, name))}")
         for name in ("pruning_steps", "reassign_every", "tensor_bits", "seed"):
-            check_whole(name, getattr(self, name))
+            object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         if not isinstance(self.every, LayerSettings):
-            raise InputError(f"every must be LayerSettings; found {self.every!r}")
+            raise InputError(f"every must be LayerSettings; found {shown(self.every)}")
         if self.pruning_steps < 1 or self.reassign_every < 1:
             raise InputError(
                 f"pruning_steps={self.pruning_steps} and reassign_every={self.reassign_every} must be at least 1"
@@ -157,8 +155,7 @@ class CompressionConfig:
         if self.sharing == "centroids" and self.reassign_every != 4:
             raise InputError("reassign_every has no effect unless sharing='joint'; leave it out")
         for where in ("types", "layers"):
-            if not isinstance(getattr(self, where), Mapping):
-                raise InputError(f"{where} must be options by name; found {getattr(self, where)!r}")
+            mapping(where, getattr(self, where))
             for name, options in getattr(self, where).items():
                 settings = _settings(f"{where}.{name}", self.every, options)
                 if "num_pes" in options and not settings.coding.can_interleave:
@@ -255,10 +252,7 @@ class CompressionConfig:
         path = Path(path)
         if path.suffix not in (".toml", ".json"):
             raise InputError(f"{path}: a config must be a .toml or a .json file")
-        try:
-            content = path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        content = read_text(path)
         try:
             return cls.from_toml(content) if path.suffix == ".toml" else cls.from_json(content)
         except InputError as error:
@@ -269,41 +263,22 @@ class CompressionConfig:
         """Return the config of plain values; missing options have their defaults."""
         known = [each.name for each in dataclasses.fields(cls)]
         _check_keys("the config", values, known)
-        every = values.get("every", {})
-        if not isinstance(every, Mapping):
-            raise InputError(f"every must be the options of a layer by name; found {every!r}")
+        every = mapping("every", values.get("every", {}))
         return cls(**{**values, "every": _settings("every", LayerSettings(), every)})
 
     @classmethod
     def from_json(cls, text: str) -> CompressionConfig:
         """Return the config of JSON text."""
-        try:
-            return cls.from_dict(json.loads(text, object_pairs_hook=_each_once))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"the config must be JSON: {error}") from error
+        return cls.from_dict(parsed_json("the config", text))
 
     @classmethod
     def from_toml(cls, text: str) -> CompressionConfig:
         """Return the config of TOML text."""
-        try:
-            return cls.from_dict(tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise InputError(f"the config must be TOML: {error}") from error
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object. Raises InputError if it has a name twice."""
-    names = [name for name, _ in pairs]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"the config must give each option once; found {', '.join(twice)} twice")
-    return dict(pairs)
+        return cls.from_dict(parsed_toml("the config", text))
 
 
 def _settings(where: str, before: LayerSettings, options: Any) -> LayerSettings:
     """Return settings with these options replaced. Raises InputError, which names `where`, if one is invalid."""
-    if not isinstance(options, Mapping):
-        raise InputError(f"{where} must be the options of a layer by name; found {options!r}")
     _check_keys(where, options, [each.name for each in dataclasses.fields(LayerSettings)])
     try:
         return dataclasses.replace(before, **options)
@@ -312,11 +287,7 @@ def _settings(where: str, before: LayerSettings, options: Any) -> LayerSettings:
 
 
 def _check_keys(where: str, values: Any, known: list[str]) -> None:
-    if not isinstance(values, Mapping):
-        raise InputError(f"{where} must be options by name; found {values!r}")
-    unknown = sorted(str(name) for name in set(values) - set(known))
-    if unknown:
-        raise InputError(f"{where}: unknown option {', '.join(unknown)}; known are {', '.join(known)}")
+    mapping(where, values, needed=(), possible=known)
 
 
 def _toml(value: Any) -> str:

@@ -25,7 +25,16 @@ def scanned(codes: Integers, order: ScanOrder, num_pes: int = 1) -> Integers:
         return codes.ravel()
     if order == "columns":
         return np.ascontiguousarray(codes.T).ravel()
-    return np.concatenate([np.ascontiguousarray(codes[pe::num_pes].T).ravel() for pe in range(num_pes)])
+    rows, columns = codes.shape
+    num_pes = min(num_pes, rows)  # further ones have no rows
+    full, rest = divmod(rows, num_pes)  # the first `rest` PEs have a row more
+    parts = []
+    if rest:
+        own = np.arange(rest)[:, np.newaxis] + num_pes * np.arange(full + 1)
+        parts.append(codes[own].transpose(0, 2, 1).ravel())
+    of_others = codes[: full * num_pes].reshape(full, num_pes, columns)[:, rest:]
+    parts.append(of_others.transpose(1, 2, 0).ravel())
+    return np.concatenate(parts)
 
 
 def unscanned(vector: Integers, rows: int, columns: int, order: ScanOrder, num_pes: int = 1) -> Integers:
@@ -36,7 +45,7 @@ def unscanned(vector: Integers, rows: int, columns: int, order: ScanOrder, num_p
         return np.ascontiguousarray(vector.reshape(columns, rows).T)
     codes = np.empty((rows, columns), dtype=vector.dtype)
     begin = 0
-    for pe in range(num_pes):
+    for pe in range(min(num_pes, rows)):
         own = len(range(pe, rows, num_pes))
         codes[pe::num_pes] = vector[begin : begin + own * columns].reshape(columns, own).T
         begin += own * columns

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from designs.sweeps.dask_workers import Cluster
     from designs.sweeps.network_run import NetworkRun, run_container
     from designs.sweeps.sampling import Sample, Sampling, sample
-    from designs.sweeps.sweep import read_sweep, sweep
+    from designs.sweeps.sweep import read_sweep, run_sweep, sweep
     from designs.sweeps.totals import DesignPoint, front_of, network_totals
     from designs.sweeps.workload import Workload, WorkloadLayer
     from designs.sweeps.workload_source import open_workload
@@ -62,6 +62,7 @@ __all__ = [
     "read_study",
     "read_sweep",
     "run_container",
+    "run_sweep",
     "sample",
     "sweep",
 ]
@@ -83,7 +84,7 @@ _NAMES = {
     "designs.sweeps.dask_workers": ("Cluster",),
     "designs.sweeps.network_run": ("NetworkRun", "run_container"),
     "designs.sweeps.sampling": ("Sample", "Sampling", "sample"),
-    "designs.sweeps.sweep": ("read_sweep", "sweep"),
+    "designs.sweeps.sweep": ("read_sweep", "run_sweep", "sweep"),
     "designs.sweeps.totals": ("DesignPoint", "front_of", "network_totals"),
     "designs.sweeps.workload": ("Workload", "WorkloadLayer"),
     "designs.sweeps.workload_source": ("open_workload",),

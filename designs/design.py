@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -104,12 +104,6 @@ HARDWARE_COLUMNS = [
     Column("row_assignment", pa.string(), "", "assignment of the matrix rows to PEs"),
 ]
 DESIGN_COLUMNS = [*HARDWARE_COLUMNS, Column("area_mm2", pa.float64(), "mm2", "area")]
-
-
-def design_columns(designs: Iterable[Design]) -> dict[str, list[Any]]:
-    """Return the values of DESIGN_COLUMNS by name, one per design."""
-    rows = [design_row(design) for design in designs]
-    return {column.name: [row[column.name] for row in rows] for column in DESIGN_COLUMNS}
 
 
 def design_row(design: Design) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from traces import InputError
 
 MOST_BYTES = 200  # with a suffix it stays within the 255 bytes of most file systems
 _SEPARATORS = '/\\:*?"<>|'  # of paths, drives and patterns, on any system
-_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # in every folder
+_DEVICES = re.compile(r"(con(in\$|out\$)?|prn|aux|nul|(com|lpt)[\d¹²³]) *(\..*)?", re.IGNORECASE)  # in every folder
 
 
 def file_name(what: str, name: object, remedy: str, reserved: Sequence[str] = ()) -> str:

@@ -14,6 +14,8 @@ import filelock
 from traces import InputError
 from traces.files.atomic_file import PARTIAL_SUFFIX
 
+LOCK_FILE = ".lock"
+
 
 def lock_folder(folder: Path) -> filelock.BaseFileLock:
     """Make a folder, lock it for this run, and remove the unfinished files of a killed run.
@@ -26,9 +28,10 @@ def lock_folder(folder: Path) -> filelock.BaseFileLock:
     Raises
     ------
     InputError
-        If another run holds the lock, or the folder cannot be written.
+        If another run holds the lock, the folder cannot be written, or the lock is a link that leads out of it.
     """
-    lock = filelock.FileLock(folder / ".lock")
+    check_links(folder, [LOCK_FILE])
+    lock = filelock.FileLock(folder / LOCK_FILE)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)

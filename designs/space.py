@@ -31,9 +31,11 @@ import numpy as np
 from compress import LayerSettings
 from designs.design import ARRAY_FIELDS, HARDWARE, HARDWARE_TYPES, Design
 from sim import ArrayConfig
+from sim.array_table import ArrayTable
 from sim.cost.area import area_mm2
 from sim.cost.timing import timed, timing
 from traces import InputError
+from traces.arrays import Booleans
 from traces.plain_values import mapping, number_as_given, parsed_toml, read_text, shown, true_or_false
 
 COMPRESSION = ("density", "weight_bits", "index_bits")  # options of LayerSettings that a space varies
@@ -173,18 +175,19 @@ class Constraints:
     def refuses(self, array: ArrayConfig) -> str | None:
         """Return the constraint that an array breaks, as far as known without a network; None if it breaks none."""
         if self.whole_lines and array.line_bits % array.entry_bits:
-            return "line_bits is no multiple of the entry width"
+            return _NO_WHOLE_LINE
         if self.max_area_mm2 is not None:
             try:
                 area = area_mm2(array)
             except InputError:
                 return _NO_SRAM
             if area > self.max_area_mm2:
-                return f"area above {self.max_area_mm2:g} mm2"
+                return _too_large(self.max_area_mm2)
         return None
 
 
 _NO_SRAM = "an SRAM is too small for its port, or outside the SRAM tables"
+_NO_WHOLE_LINE = "line_bits is no multiple of the entry width"
 _NO_ENTRY = "a line does not hold one entry"
 _TOO_FAST = "a clock above that of the array's SRAMs and logic"
 _TOO_SHALLOW = "too few pipeline or broadcast cycles for the clock"
@@ -281,13 +284,7 @@ class Space:
 
         If the space leaves out pipeline_cycles and broadcast_cycles, both follow from the clock and the delays.
         """
-        options: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            layer, dot, option = name.rpartition(".")
-            if dot:
-                options.setdefault(layer, {})[option] = value
-        settings = tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
-        design = Design.from_hardware(values, settings)
+        design = Design.from_hardware(values, layer_settings(values))
         return design if self.states_stages else dataclasses.replace(design, array=timed(design.array))
 
     @property
@@ -313,6 +310,29 @@ class Space:
         if self.states_stages and any(values[name] < least for name, least in zip(DERIVED, stages, strict=True)):
             return _TOO_SHALLOW
         return None
+
+    def refusals(self, arrays: ArrayTable) -> dict[str, Booleans]:
+        """Return the arrays that each constraint refuses, bool [arrays]: the table's form of `refuses`.
+
+        An array that breaks several constraints is among those of the first one.
+        """
+        limits = self.constraints
+        found: dict[str, Booleans] = {_NO_ENTRY: arrays.line_bits < arrays.entry_bits}
+        if limits.whole_lines:
+            found[_NO_WHOLE_LINE] = arrays.line_bits % arrays.entry_bits != 0
+        clock = timing(arrays)
+        found[_NO_SRAM] = np.isnan(clock.highest_clock_mhz)
+        if limits.max_area_mm2 is not None:
+            found[_too_large(limits.max_area_mm2)] = area_mm2(arrays) > limits.max_area_mm2
+        found[_TOO_FAST] = arrays.clock_mhz > clock.highest_clock_mhz
+        if self.states_stages:
+            too_few = arrays.pipeline_cycles < clock.pipeline_cycles
+            found[_TOO_SHALLOW] = too_few | (arrays.broadcast_cycles < clock.broadcast_cycles)
+        left: Booleans = np.ones(len(arrays), dtype=np.bool_)
+        for reason, refused in found.items():
+            found[reason] = refused & left
+            left = left & ~found[reason]
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, from which `from_dict` makes the same space."""
@@ -347,6 +367,20 @@ class Space:
             if str(error).startswith(f"{path}: "):
                 raise
             raise InputError(f"{path}: {error}") from error
+
+
+def layer_settings(values: Mapping[str, Any]) -> tuple[tuple[str, LayerSettings], ...]:
+    """Return the compression of each layer from values by LAYER.OPTION; other values are left out."""
+    options: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        layer, dot, option = name.rpartition(".")
+        if dot:
+            options.setdefault(layer, {})[option] = value
+    return tuple((layer, LayerSettings(**chosen)) for layer, chosen in options.items())
+
+
+def _too_large(max_area_mm2: float) -> str:
+    return f"area above {max_area_mm2:g} mm2"
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from designs.results_folder import lock_folder
+from designs.results_folder import check_links, lock_folder
+from traces import InputError
 from traces.files.atomic_file import write_atomically
+from traces.plain_values import parsed_json, read_text
+
+RECORD_FILE = "stages.json"
+
+
+def is_kept(path: Path) -> bool:
+    """Return True if a file is as a step in its folder wrote it."""
+    entry = _finished_steps(path.parent).get(path.name)
+    return isinstance(entry, dict) and path.is_file() and entry.get("crc32") == zlib.crc32(path.read_bytes())
+
+
+def _finished_steps(folder: Path) -> dict[str, Any]:
+    """Return the finished steps of a folder by file; none if their record is missing or damaged."""
+    try:
+        record = parsed_json(folder / RECORD_FILE, read_text(folder / RECORD_FILE), infinite=True)
+    except InputError:
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 class Stages:
@@ -34,7 +53,6 @@ class Stages:
     def __init__(self, folder: Path, fresh: bool = False) -> None:
         self.folder = folder
         self.fresh = fresh
-        self._record_path = folder / "stages.json"
         self._previous: list[int] = []  # checksums of the files of the steps before
 
     def __enter__(self) -> Stages:
@@ -43,13 +61,6 @@ class Stages:
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
-
-    def _finished(self) -> dict[str, Any]:
-        try:
-            record = json.loads(self._record_path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return record if isinstance(record, dict) else {}
 
     def run(self, file_name: str, origin: Mapping[str, Any], make: Callable[[Path], object]) -> bool:
         """Run one step, unless its file is there and has the same origin.
@@ -67,14 +78,20 @@ class Stages:
         -------
         bool
             True if the step ran now, False if the file of an earlier run was kept.
+
+        Raises
+        ------
+        InputError
+            If the file is a link that leads out of the folder.
         """
+        check_links(self.folder, [file_name, RECORD_FILE])
         path = self.folder / file_name
-        finished = self._finished()
+        finished = _finished_steps(self.folder)
         keep = not self.fresh and path.is_file() and finished.get(file_name) == self._entry(path, origin)
         if not keep:
             make(path)
             finished[file_name] = self._entry(path, origin)
-            write_atomically(self._record_path, json.dumps(finished, indent=1).encode())
+            write_atomically(self.folder / RECORD_FILE, json.dumps(finished, indent=1).encode())
         self._previous.append(finished[file_name]["crc32"])
         return not keep
 

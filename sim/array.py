@@ -209,7 +209,7 @@ def prepare(
 ) -> tuple[PackedLayer, Operands]:
     """Check the input of one run; return the packed layer and the operands of its arithmetic."""
     packed = packed_for(layer, config)
-    return packed, operands(packed.layer, checked_activations(packed.layer, activations), config, number_format)
+    return packed, operands(packed, checked_activations(packed.layer, activations), config, number_format)
 
 
 def packed_for(layer: CompressedLayer | PackedLayer, config: ArrayConfig) -> PackedLayer:

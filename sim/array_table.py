@@ -15,8 +15,13 @@ from traces.arrays import Booleans, Integers, Numbers
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(ArrayConfig)}
 _NAMES = frozenset(_DEFAULTS)
-_TYPES: dict[type, tuple[str, Any]] = {int: ("iu", np.int64), float: ("iuf", np.float64), str: ("UOT", np.str_)}
-_MEANINGS = {np.int64: "whole numbers", np.float64: "numbers", np.str_: "texts"}
+_TYPES: dict[type, tuple[str, Any]] = {
+    int: ("iu", np.int64),
+    float: ("iuf", np.float64),
+    str: ("UOT", np.str_),
+    bool: ("b", np.bool_),
+}
+_MEANINGS = {np.int64: "whole numbers", np.float64: "numbers", np.str_: "texts", np.bool_: "true or false"}
 
 
 class ArrayTable(DerivedParameters[Any]):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,14 @@ import numpy.typing as npt
 from sim.array import packed_for
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
-from sim.fixed_point import FixedPoint, Operands, operands
+from sim.fixed_point import FixedPoint, Operands, fitted_format, operands
+from sim.host_memory import check_memory, counting_bytes
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats32, Floats64, Integers, Integers64, Numbers
 
+PART_BYTES = 2**27  # of the operands and sums of inputs that run together
 _CountsByName = dict[str, Integers64]
 _OF_BLOCKS = (  # the same for each input
     *("dram_read_bytes", "dram_write_bytes", "line_writes", "pointer_writes"),
@@ -160,6 +162,9 @@ class BatchResult(CountsPerInput):
     output: Floats32
 
 
+_Joined = TypeVar("_Joined", "BatchResult", "BatchOutputs")
+
+
 def simulate_batch(
     layer: CompressedLayer | PackedLayer,
     activations: npt.ArrayLike,
@@ -190,14 +195,44 @@ def simulate_batch(
         If the inputs do not fit the layer, or the memories of the array refuse it.
     """
     config = config or ArrayConfig()
-    run = BatchRun(packed_for(layer, config), activations, config, number_format)
-    computed = _computed(run.packed, run.operands, config)
+    packed = packed_for(layer, config)
+    parts, number_format = _parts(packed, checked_inputs(packed.layer, activations), config, number_format)
+    results = [_simulated(packed, part, config, number_format) for part in parts]
+    return results[0] if len(results) == 1 else _joined(results, (*PER_INPUT, "output"))
+
+
+def _simulated(
+    packed: PackedLayer, inputs: Floats32, config: ArrayConfig, number_format: FixedPoint | None
+) -> BatchResult:
+    """Run inputs that fit into memory together."""
+    run = BatchRun(packed, inputs, config, number_format)
+    computed = _computed(packed, run.operands, config)
     return BatchResult(
         **vars(run.counts(config)) | {"overflows": computed.overflows},
-        blocks=len(blocks_of(run.packed, config)),
+        blocks=len(blocks_of(packed, config)),
         number_format=run.operands.number_format,
         output=computed.output,
     )
+
+
+def _parts(
+    packed: PackedLayer, inputs: Floats32, config: ArrayConfig, number_format: FixedPoint | None
+) -> tuple[list[Floats32], FixedPoint | None]:
+    """Split inputs into parts of about `PART_BYTES`, and fit the format that they share."""
+    fixed = config.precision != "float"
+    bytes_per_input = (24 if fixed else 0) * packed.layer.columns + 28 * packed.layer.rows
+    step = max(1, PART_BYTES // bytes_per_input)
+    if len(inputs) <= step:
+        return [inputs], number_format
+    if fixed and number_format is None:
+        number_format = fitted_format(packed, inputs, config.activation_bits)
+    return [inputs[begin : begin + step] for begin in range(0, len(inputs), step)], number_format
+
+
+def _joined(results: Sequence[_Joined], names: Sequence[str]) -> _Joined:
+    """Return the results of several parts as one; `names` are the arrays [inputs, ...]."""
+    joined = {name: np.concatenate([getattr(result, name) for result in results]) for name in names}
+    return replace(results[0], **joined)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,8 +256,9 @@ def compute_batch(
     packed: PackedLayer, activations: npt.ArrayLike, config: ArrayConfig, number_format: FixedPoint | None = None
 ) -> BatchOutputs:
     """Return the outputs of `simulate_batch` alone, without any timing."""
-    inputs = checked_inputs(packed.layer, activations)
-    return _computed(packed, operands(packed.layer, inputs, config, number_format), config)
+    parts, number_format = _parts(packed, checked_inputs(packed.layer, activations), config, number_format)
+    results = [_computed(packed, operands(packed, part, config, number_format), config) for part in parts]
+    return results[0] if len(results) == 1 else _joined(results, [field.name for field in fields(BatchOutputs)])
 
 
 def _computed(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> BatchOutputs:
@@ -271,7 +307,7 @@ class BatchRun:
         self.packed = packed
         self.precision = config.precision
         inputs = checked_inputs(packed.layer, activations)
-        self.operands = operands(packed.layer, inputs, config, number_format)
+        self.operands = operands(packed, inputs, config, number_format)
         self._blocks: dict[int, _BlockCounts] = {}
 
     def counts(self, config: ArrayConfig) -> CountsPerInput:
@@ -384,6 +420,12 @@ class _BlockCounts:
         self.line_reads: dict[int, Integers64] = {}
         self._by_timing: dict[tuple[int, int], _CountsByName] = {}
         self._padding = packed.padding_counts.sum(axis=1, dtype=np.int64)
+        layer, columns = packed.layer, len(packed.entry_counts)
+        check_memory(
+            f"layer {layer.name!r}: counters of num_pes={packed.num_pes:,} times {columns:,} columns",
+            counting_bytes(layer.rows, columns, packed.num_pes),
+            "use fewer PEs or split the layer",
+        )
         holding = packed.stored_per_pe != 0
         self._images: tuple[Any, ...] = packed.entry_counts, packed.pointers
         if not holding.all():  # PEs that hold no entry

@@ -121,3 +121,8 @@ def bit_length(values: Any) -> Any:
     if isinstance(values, np.ndarray):
         return np.frexp(values)[1].astype(np.int64)
     return int(values).bit_length()
+
+
+def same_everywhere(value: float) -> float:
+    """Round a power or an exponential to 13 digits, since the last of its 16 depend on the processor."""
+    return float(f"{value:.13g}")

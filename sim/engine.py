@@ -34,9 +34,12 @@ from sim.engine_kernels import (
     sum_counts,
 )
 from sim.fixed_point import Operands
+from sim.host_memory import check_memory
 from sim.packing import PackedLayer
 from sim.result import Counts
 from traces.arrays import Integers, Integers32, Integers64, Numbers
+
+EDGE_BYTES = 32  # of a broadcast in a PE: its edge, and what observers make of it, in 64 bits
 
 
 class Run:
@@ -114,6 +117,11 @@ class Run:
     def edges(self, timing: Timing) -> tuple[Integers32, Integers32]:
         """Return the edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
         packed, broadcasts = self.packed, self.columns.size
+        check_memory(
+            f"layer {packed.layer.name!r}: edges of num_pes={packed.num_pes:,} times {broadcasts:,} broadcasts",
+            EDGE_BYTES * broadcasts * packed.num_pes,
+            "use fewer PEs or a sparser input",
+        )
         broadcast_edges = np.empty(broadcasts, dtype=np.int32)
         pop_edges = np.empty((broadcasts, packed.num_pes), dtype=np.int32)
         record_edges(

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
+from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 from traces.plain_values import whole_number
@@ -128,11 +129,45 @@ class Ranges:
         return Ranges(max(self.activation, other.activation), max(self.output, other.output))
 
 
-def fitted_format(layer: CompressedLayer, activations: Floats32, bits: int) -> FixedPoint:
-    """Return the format of a layer that fits these activations, float32 [inputs, columns] (`format_of_ranges`)."""
+_OUTPUTS_AT_ONCE = 2**20  # of a layer in floating point, whose range is all that is kept
+
+
+def exact_outputs(packed: PackedLayer, activations: Floats32) -> Floats32:
+    """Return the outputs of a layer in floating point, as `sim.simulate` computes them.
+
+    Parameters
+    ----------
+    packed : PackedLayer
+        Layer, packed for any array.
+    activations : numpy.ndarray
+        Finite inputs, float32 [inputs, columns].
+
+    Returns
+    -------
+    numpy.ndarray
+        Outputs, float32 [inputs, rows]; infinite beyond float32. They are the same on every processor, because the
+        additions have the order of the array's.
+    """
+    from sim.engine_kernels import accumulate_inputs  # compiles on first use
+
+    layer = packed.layer
+    sums = np.zeros((len(activations), layer.rows))
+    if layer.free_bias is not None:
+        sums[:] = layer.free_bias
+    entries = (packed.codes, packed.output_rows, packed.column_begin, layer.codebook.astype(np.float64))
+    accumulate_inputs(np.ascontiguousarray(activations), layer.bias is not None, 1.0, *entries, sums)
     with np.errstate(over="ignore"):
-        outputs = activations @ layer.weights().T + layer.bias_values()
-    return format_of_ranges([layer], Ranges.of(activations, outputs), bits)
+        return sums.astype(np.float32)
+
+
+def fitted_format(packed: PackedLayer, activations: Floats32, bits: int) -> FixedPoint:
+    """Return the format of a layer that fits these activations, float32 [inputs, columns] (`format_of_ranges`)."""
+    ranges = Ranges()
+    step = max(1, _OUTPUTS_AT_ONCE // packed.layer.rows)
+    for begin in range(0, len(activations), step):
+        part = activations[begin : begin + step]
+        ranges |= Ranges.of(part, exact_outputs(packed, part))
+    return format_of_ranges([packed.layer], ranges, bits)
 
 
 def format_of_ranges(groups: Sequence[CompressedLayer], ranges: Ranges, bits: int) -> FixedPoint:
@@ -218,7 +253,7 @@ class Operands:
 
 
 def operands(
-    layer: CompressedLayer,
+    packed: PackedLayer,
     activations: Floats32,
     config: ArrayConfig,
     number_format: FixedPoint | None = None,
@@ -227,7 +262,7 @@ def operands(
 
     Parameters
     ----------
-    layer : CompressedLayer
+    packed : PackedLayer
         Layer to run.
     activations : numpy.ndarray
         float32 [columns] or [inputs, columns].
@@ -246,6 +281,7 @@ def operands(
     InputError
         If a format is given and the array has another one.
     """
+    layer = packed.layer
     if config.precision == "float":
         if number_format is not None:
             raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
@@ -259,7 +295,7 @@ def operands(
         )
     bits = config.activation_bits
     if number_format is None:
-        number_format = fitted_format(layer, np.atleast_2d(activations), bits)
+        number_format = fitted_format(packed, np.atleast_2d(activations), bits)
     elif number_format.bits != bits:
         raise InputError(
             f"the array has precision={config.precision!r}, so number_format must have {bits} bits; "

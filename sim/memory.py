@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sim.array_table import ArrayOrTable
+from sim.array_table import ArrayOrTable, ArrayTable
 from sim.config import ArrayConfig
 from sim.fixed_point import Operands
 from sim.packing import PackedLayer, pack
@@ -147,7 +147,18 @@ def exceeds_weights(image: Image, config: ArrayOrTable) -> Any:
     return (image.lines > room.lines) | (image.pointers > room.pointers) | (image.entries > room.entries)
 
 
-def _per_pe(count: int, config: ArrayConfig) -> int:
+def fits(packed: PackedLayer, arrays: ArrayTable) -> Any:
+    """Return True for each array on which `shortfalls` finds none, bool, or bool [arrays]."""
+    lines = arrays.entries_per_line
+    different, places = np.unique(lines, return_inverse=True)
+    images = images_of(packed, different.tolist())
+    most = np.array([image.lines for image in images])[places]
+    image = images[0]._replace(lines=most if np.ndim(lines) else images[0].lines)
+    words = _per_pe(packed.layer.columns, arrays) + _per_pe(packed.layer.rows, arrays)
+    return np.logical_not(exceeds_weights(image, arrays)) & (words <= activation_words_per_pe(arrays))
+
+
+def _per_pe(count: int, config: ArrayOrTable) -> Any:
     return -(-count // config.num_pes)
 
 

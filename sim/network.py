@@ -31,7 +31,7 @@ from sim.network_schedule import (
     spilled_words,
 )
 from sim.network_source import compressed_network
-from sim.number_formats import NumberFormats, check_formats, fit_formats, format_of
+from sim.number_formats import NumberFormats, check_formats, format_of, formats_of_packed
 from sim.packing import PackedLayer, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from traces.graph.stored import StoredLayer
 
 CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+_SCHEDULE_BYTES = 256  # of an input and layer, while a chunk is scheduled
 _OUTPUT_COUNTS = ("overflows", "saturated_activations")
 _LEAST_SHARED = 2**16  # values of a batch that is worth several threads
 #: Energy of 32-bit floating-point operations at 45 nm, in pJ. Source: Horowitz, ISSCC 2014, as in Table I of EIE.
@@ -431,7 +432,7 @@ class _Run:
             from traces.graph.compressed import CompressedNetwork
 
             compressed = CompressedNetwork(opened, self._stored)
-            self._formats = fit_formats(compressed, feeds, self._config, state=state)
+            self._formats = formats_of_packed(compressed, feeds, self._config, self._packed, state)
         total = opened.num_inputs(feeds)
         parts: list[dict[str, Any]] = []
         if state:
@@ -474,6 +475,7 @@ class _Run:
 
         if total == 1 or not chunked(self._network, feeds, flat, measuring):
             return 1
+        largest_of_two = max(largest_of_two, 2 * _SCHEDULE_BYTES * len(self._layers))
         return int(max(1, min(total, 2 * CHUNK_BYTES // largest_of_two)))
 
     def chunk(self, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
@@ -617,31 +619,29 @@ class _Run:
         """Return the counts of each layer over all inputs."""
         config, names = self._config, list(self._layers)
         residency = residencies(network, config)
-        parts: list[list[dict[str, Integers64]]] = [[] for _ in names]
+        total = sum(chunk.inputs for chunk in self._chunks)
+        per_input = [{key: np.zeros(total, dtype=np.int64) for key in (*PER_INPUT, *SCHEDULED)} for _ in names]
+        all_vectors = dict.fromkeys(names, 0)
+        begin = 0
         for chunk in self._chunks:
             calls = tuple(Call(names.index(name), vectors) for name, vectors, _ in chunk.calls)
             cycles = [cycles for _, _, cycles in chunk.calls]
             times = schedule_network(replace(network, calls=calls), cycles, config, residency)
             of_layers = times.counts(network, config)
+            end = begin + chunk.inputs
             for number, name in enumerate(names):
-                found = {key: np.broadcast_to(values[number], chunk.inputs) for key, values in of_layers.items()}
-                for key, values in chunk.counts.get(name, {}).items():
-                    found[key] = found.get(key, 0) + values
-                parts[number].append(found)
-        total = sum(chunk.inputs for chunk in self._chunks)
+                counted = chunk.counts.pop(name, {})  # many inputs and layers take much memory
+                for key, values in per_input[number].items():
+                    if key in of_layers:
+                        values[begin:end] = of_layers[key][number] + counted.get(key, 0)
+                    elif key in counted:
+                        values[begin:end] = counted[key]
+                all_vectors[name] += counted.get("vectors", 0)
+            begin = end
         costs = []
         for number, (name, layer) in enumerate(self._layers.items()):
             groups, scheduled = self._packed[name], self._scheduled[name]
-            vectors = sum(chunk.counts[name]["vectors"] for chunk in self._chunks if name in chunk.counts) / total
-            per_input = {
-                key: np.concatenate(
-                    [
-                        part.get(key, np.zeros(chunk.inputs))
-                        for part, chunk in zip(parts[number], self._chunks, strict=True)
-                    ]
-                ).astype(np.int64)
-                for key in (*PER_INPUT, *SCHEDULED)
-            }
+            vectors = all_vectors[name] / total
             costs.append(
                 LayerCosts(
                     config=config,
@@ -657,7 +657,7 @@ class _Run:
                     padding_entries=sum(group.padding_entries for group in groups),
                     shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),
                     residency=residency[number],
-                    **per_input,
+                    **per_input[number],
                 )
             )
         return costs

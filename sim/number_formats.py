@@ -1,8 +1,9 @@
 """Fixed-point formats of a network: one for each product, fitted on calibration inputs and then held.
 
-The network runs in floating point with its decoded weights, one input after the other. The ranges of all vectors and
-outputs of a product, in all groups and calls, decide its format (`sim.fixed_point.format_of_ranges`). So a format does
-not depend on how inputs are grouped, and later inputs may saturate and overflow, as on a chip.
+The network runs in floating point, one input after the other, and its products on the array, whose sums are the same
+on every processor. The ranges of all vectors and outputs of a product, in all groups and calls, decide its format
+(`sim.fixed_point.format_of_ranges`). So a format does not depend on how inputs are grouped, and later inputs may
+saturate and overflow, as on a chip.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sim.config import ArrayConfig
-from sim.fixed_point import FixedPoint, Ranges, format_of_ranges
+from sim.fixed_point import FixedPoint, Ranges, exact_outputs, format_of_ranges
 from sim.network_source import compressed_network
-from traces import CompressedLayer, InputError
-from traces.arrays import Numbers
+from sim.packing import PackedLayer, pack
+from traces import InputError
+from traces.arrays import Floats, Numbers
 
 if TYPE_CHECKING:
     from compress import CompressedModel
     from traces.graph.compressed import CompressedNetwork
     from traces.graph.layers import FlatNetwork
+    from traces.graph.products import Part
     from traces.graph.stored import StoredLayer
 
 NumberFormats = Mapping[str, FixedPoint]
@@ -67,40 +70,87 @@ def fit_formats(
 
     Notes
     -----
-    Activations and outputs are those of the network in floating point. The spare bit of an accumulator is for partial
-    sums and for errors of the layers before; the simulation counts what exceeds it.
+    Activations and outputs are those of the network in floating point, with products as `sim.simulate` computes them.
+    What is computed off the array comes from ONNX Runtime, whose last digits depend on the processor. The spare bit of
+    an accumulator is for partial sums and for errors of the layers before; the simulation counts what exceeds it.
     """
-    from traces.graph.layers import calls_by_input, resolve
-    from traces.graph.stored import array_matrices
-
     if config.precision == "float":
         raise InputError("number formats are those of fixed point, but the array has precision='float'; give none")
     compressed, _ = compressed_network(network)
     feeds = compressed.network.bind(calibration_inputs)
+    any_array = ArrayConfig(num_pes=1, weight_bits=16, index_bits=8, precision=config.precision)
+    return formats_of_packed(compressed, feeds, any_array, {}, state, after_input)
+
+
+def formats_of_packed(
+    compressed: CompressedNetwork,
+    feeds: Mapping[str, Numbers],
+    array: ArrayConfig,
+    packed: dict[str, list[PackedLayer]],
+    state: Mapping[str, str] | None = None,
+    after_input: Callable[[], object] = lambda: None,
+) -> dict[str, FixedPoint]:
+    """Fit formats as `fit_formats` does, with packed matrices of the layers; those that are missing are added.
+
+    Parameters
+    ----------
+    compressed : CompressedNetwork
+        The network.
+    feeds : mapping of str to array
+        Bound calibration inputs.
+    array : ArrayConfig
+        Array in fixed point that the matrices are packed for. The formats depend only on its precision.
+    packed : dict of str to list of PackedLayer
+        Packed matrices by layer, one for each group.
+    state, after_input
+        As of `fit_formats`.
+
+    Returns
+    -------
+    dict of str to FixedPoint
+        The formats by layer.
+    """
+    from traces.graph.layers import calls_by_input, resolve
+    from traces.graph.stored import array_matrices
+
+    ranges: dict[str, Ranges] = {}
 
     def resolved(given: Mapping[str, Numbers]) -> FlatNetwork:
-        return resolve(compressed.network, given, lambda layer: layer.weight in compressed.stored_layers)
+        flat = resolve(compressed.network, given, lambda layer: layer.weight in compressed.stored_layers)
+        for number in flat.on_array:
+            layer = flat.layers[number]
+            ranges.setdefault(layer.name, Ranges())
+            if layer.name not in packed:
+                stored = compressed.stored_layers[layer.weight]
+                packed[layer.name] = [
+                    pack(matrix, array) for matrix in array_matrices(layer, stored, flat.biases[number])
+                ]
+        return flat
 
-    matrices: dict[str, list[CompressedLayer]] = {}
-    ranges: dict[str, Ranges] = {}
+    def multiplication(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
+        def multiply(part: Part, vectors: Floats) -> Floats:
+            name = flat.layers[flat.layer_of_part[id(part)]].name
+            entering = np.asarray(vectors, dtype=np.float32)
+            if not np.isfinite(entering).all():
+                raise InputError(
+                    f"layer {name!r}: every activation of the calibration inputs must be finite; found "
+                    f"{vectors[~np.isfinite(entering)][0]}; leave out the input that causes it"
+                )
+            outputs = [exact_outputs(group, of_group) for group, of_group in zip(packed[name], entering, strict=True)]
+            return np.stack(outputs).astype(vectors.dtype, copy=False)
+
+        return multiply
+
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused, or takes the largest range
-        for flat, calls_by_layer in calls_by_input(compressed.network, feeds, resolved, state):
-            for number in flat.on_array:
-                layer = flat.layers[number]
-                if layer.name not in matrices:
-                    stored = compressed.stored_layers[layer.weight]
-                    matrices[layer.name] = array_matrices(layer, stored, flat.biases[number])
-                    ranges[layer.name] = Ranges()
+        for _, calls_by_layer in calls_by_input(compressed.network, feeds, resolved, state, multiplication):
             for name, calls in calls_by_layer.items():
                 for vectors, outputs in calls:
-                    if not np.isfinite(vectors).all():
-                        raise InputError(
-                            f"layer {name!r}: every activation of the calibration inputs must be finite; found "
-                            f"{vectors[~np.isfinite(vectors)][0]}; leave out the input that causes it"
-                        )
                     ranges[name] |= Ranges.of(vectors, outputs)
             after_input()
-    return {name: format_of_ranges(matrices[name], of, config.activation_bits) for name, of in ranges.items()}
+    return {
+        name: format_of_ranges([group.layer for group in packed[name]], of, array.activation_bits)
+        for name, of in ranges.items()
+    }
 
 
 def check_formats(formats: NumberFormats, config: ArrayConfig, stored: Mapping[str, StoredLayer]) -> None:

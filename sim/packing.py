@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
+from sim.host_memory import check_memory, image_bytes
 from traces import CompressedLayer, InputError
 from traces.arrays import Integers, Integers32, Integers64
 
@@ -169,8 +170,8 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     Raises
     ------
     InputError
-        If the layer's codes are wider than the array's, the layer has too many entries, or `row_order` does not hold
-        every row once.
+        If the layer's codes are wider than the array's, the layer has too many entries, its images do not fit into the
+        memory of this computer (`sim.host_memory`), or `row_order` does not hold every row once.
     """
     from sim import packing_kernels  # compiles on first use
 
@@ -178,6 +179,11 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     order = None if row_order is None else _checked_order(layer, row_order)
     codes, bias = _in_places(layer, order)
     columns = layer.columns + (1 if bias.size else 0)
+    check_memory(
+        f"layer {layer.name!r}: pointers and counters of num_pes={config.num_pes:,} times {columns:,} columns",
+        image_bytes(layer.rows, columns, config.num_pes),
+        "use fewer PEs or split the layer",
+    )
     # The most entries that a column can have in a PE, padding included, is the number of the PE's rows.
     counter = np.min_scalar_type(-(-layer.rows // config.num_pes))
     entry_counts = np.empty((columns, config.num_pes), dtype=counter)

@@ -19,6 +19,7 @@ from sim.array import count
 from sim.batch import checked_inputs
 from sim.config import ArrayConfig
 from sim.fixed_point import operands
+from sim.host_memory import check_memory
 from sim.packing import pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Booleans, Floats32, Integers64
@@ -186,8 +187,14 @@ def exchanged_orders(
     inputs = _checked_inputs(layer, activations)
     start = rows_balanced_by_activity(layer, inputs, config.num_pes)
     packed = pack(layer, config, start)
-    runs = [Run(packed, operands(layer, values, config)) for values in inputs]
+    runs = [Run(packed, operands(packed, values, config)) for values in inputs]
     columns = np.concatenate([run.columns for run in runs])
+    check_memory(
+        f"layer {layer.name!r}: a search over {columns.size:,} broadcasts, {layer.rows:,} rows and "
+        f"num_pes={config.num_pes:,}",
+        5 * columns.size * layer.rows + 12 * columns.size * config.num_pes,
+        "give fewer recorded inputs",
+    )
     kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
     counts = packed.entry_counts[columns].astype(np.int32) - packed.padding_counts[columns]
     stream = np.random.default_rng(seed)

@@ -24,6 +24,8 @@ _DEEPEST_KEY = 32  # dots of a TOML key; tomllib takes time in proportion to the
 _LONG_KEY = re.compile(
     rf"(?<![\w-])(?:(?:[\w-]+|\"[^\"\n]*\"|'[^'\n]*')[ \t]*\.[ \t]*){{{_DEEPEST_KEY},}}", flags=re.ASCII
 )
+_WRITTEN = re.compile(r"-?(?:[0-9]{1,400}(?:\.[0-9]{1,400})?(?:e[-+]?[0-9]{1,9})?|inf)", re.ASCII)
+_WRITTEN_WHOLE = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _HALF_CHARACTER = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
@@ -187,6 +189,48 @@ def number(
     if math.isnan(found) or (math.isinf(found) and not infinite) or outside or (above is not None and found <= above):
         _refuse(name, what, least, most, value)
     return found
+
+
+def written_number(name: str, written: str) -> float:
+    """Return a number that is written as text, such as `-1.5e-3` or `inf`.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for errors.
+    written : str
+        The text.
+
+    Raises
+    ------
+    InputError
+        If it is no number in decimal notation, or no number (NaN).
+    """
+    if not _WRITTEN.fullmatch(written):
+        raise InputError(f"{name} must be numbers in decimal notation; found {shown(written)}")
+    return float(written)
+
+
+def written_whole_number(name: str, written: str, least: int = -(2**63)) -> int:
+    """Return a whole number of 64 bits that is written as text.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for errors.
+    written : str
+        The text.
+    least : int
+        Lower bound, inclusive.
+
+    Raises
+    ------
+    InputError
+        If it is no whole number in decimal digits, or out of bounds.
+    """
+    if not _WRITTEN_WHOLE.fullmatch(written):
+        raise InputError(f"{name} must be whole numbers in decimal digits; found {shown(written)}")
+    return whole_number(name, int(written), least, 2**63 - 1)
 
 
 def number_as_given(

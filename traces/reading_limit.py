@@ -20,6 +20,11 @@ MOST_EXPANSION = 100
 VARIABLE = "CODESIGN_MOST_DECODED_BYTES"
 """Environment variable with another limit in bytes, for command lines."""
 
+
+class ReadingLimitError(InputError):
+    """Error of a file whose content takes more bytes than it may."""
+
+
 _given: ContextVar[int | None] = ContextVar("most_decoded_bytes", default=None)
 
 
@@ -67,7 +72,7 @@ def most_decoded_bytes(file_bytes: int) -> int:
 
 
 def check_decoded_bytes(source: str | os.PathLike[str], decoded_bytes: int, file_bytes: int) -> None:
-    """Raise InputError if the content of a file would take more bytes than it may.
+    """Raise ReadingLimitError, an InputError, if the content of a file would take more bytes than it may.
 
     Parameters
     ----------
@@ -80,7 +85,7 @@ def check_decoded_bytes(source: str | os.PathLike[str], decoded_bytes: int, file
     """
     most = most_decoded_bytes(file_bytes)
     if decoded_bytes > most:
-        raise InputError(
+        raise ReadingLimitError(
             f"{os.fspath(source)}: the content of this file of {file_bytes:,} bytes may take at most {most:,} bytes in "
             f"memory; it takes {decoded_bytes:,}; if you trust the file, allow more with traces.reading_limit or "
             f"{VARIABLE}"

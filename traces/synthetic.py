@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from traces.arrays import Floats32, Integers64
+from traces.arrays import Floats32, Floats64, Integers64
 from traces.errors import InputError
 from traces.layer import CompressedLayer
 from traces.plain_values import number, whole_number
@@ -102,8 +104,8 @@ def draw_uneven_layer(
     """
     _check(rows, columns, weight_density, activation_density, seed)
     stream = np.random.RandomState(seed)
-    row_scales = np.exp(unevenness.row_spread * stream.standard_normal(rows))
-    column_scales = np.exp(unevenness.column_spread * stream.standard_normal(columns))
+    row_scales = _exponentials(unevenness.row_spread * stream.standard_normal(rows))
+    column_scales = _exponentials(unevenness.column_spread * stream.standard_normal(columns))
     magnitudes = np.empty((rows, columns), dtype=np.float32)
     for part in _row_blocks(rows, columns):
         drawn = np.abs(stream.standard_normal(magnitudes[part].shape))
@@ -117,6 +119,11 @@ def draw_uneven_layer(
     activations = np.zeros(columns, dtype=np.float32)
     activations[active] = 1 - stream.random_sample(len(active))
     return CompressedLayer(name, codes.reshape(rows, columns), _codebook(), bias), activations
+
+
+def _exponentials(values: Floats64) -> Floats64:
+    """Return e to each value; those of NumPy differ in the last digit from one processor to another."""
+    return np.array([math.exp(value) for value in values.tolist()])
 
 
 def _largest(magnitudes: Floats32, number: int) -> Integers64:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any
+
+MakeRoom = Callable[[int], None]
+"""Called with the bytes that a decoder is about to take; raises ReadingLimitError if the file may not take so many."""
 
 MOST_DIMENSIONS = 8
 MOST_NAME_BYTES = 4096
@@ -32,10 +36,15 @@ def shape_bytes(shape: tuple[int, ...]) -> bytes:
     return bytes([len(shape)]) + b"".join(varint(int(length)) for length in shape)
 
 
-def inflate(content: bytes, num_bytes: int) -> bytes:
-    """Return the `num_bytes` bytes of a zlib stream. Raises ValueError, in bounded memory, if it holds others."""
+def check_inflation(content: bytes, num_bytes: int) -> None:
+    """Raise ValueError if a zlib stream is too short for `num_bytes` bytes."""
     if num_bytes > MOST_INFLATION * len(content):
         raise ValueError(f"{len(content):,} deflated bytes cannot hold {num_bytes:,}")
+
+
+def inflate(content: bytes, num_bytes: int) -> bytes:
+    """Return the `num_bytes` bytes of a zlib stream. Raises ValueError, in bounded memory, if it holds others."""
+    check_inflation(content, num_bytes)
     stream = zlib.decompressobj()
     try:
         inflated = stream.decompress(content, num_bytes + 1)

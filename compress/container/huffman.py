@@ -68,7 +68,7 @@ def encode(symbols: Symbols, lengths: Lengths) -> bytes:
         return b""
     from compress.container import huffman_kernels
 
-    words = _reversed_words(lengths)
+    words = huffman_kernels.reversed_words(lengths, MAX_LENGTH)
     begins = stream_begins(symbols.size)
     streams = []
     for begin, end in itertools.pairwise(begins):
@@ -106,7 +106,7 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
     padded = np.frombuffer(content + bytes(8), dtype=np.uint8)
     bits = max(longest, 11)  # so that a look-up finds several symbols
     single, table = np.empty((2, 2**bits), dtype=np.uint64)
-    huffman_kernels.fill_table(lengths, _reversed_words(lengths), single)
+    huffman_kernels.fill_table(lengths, huffman_kernels.reversed_words(lengths, MAX_LENGTH), single)
     huffman_kernels.fill_table_of_several(single, bits, table)
     symbols = np.empty(num_symbols, dtype=np.uint8)
     bits_read = np.zeros(len(sizes), dtype=np.int64)
@@ -118,23 +118,6 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
 
 def stream_begins(num_symbols: int) -> Integers64:
     """Return the begin of each stream's run of symbols, and the end of the last."""
-    streams = int(np.clip(num_symbols // SYMBOLS_A_STREAM, 1, MOST_STREAMS))
+    streams = min(max(num_symbols // SYMBOLS_A_STREAM, 1), MOST_STREAMS)
     run = -(-num_symbols // streams)
     return np.minimum(np.arange(streams + 1) * run, num_symbols)
-
-
-def _reversed_words(lengths: Lengths) -> npt.NDArray[np.uint32]:
-    """Return the code word of each symbol, its first bit lowest; 0 if a symbol has none."""
-    used = np.flatnonzero(lengths)
-    order = used[np.argsort(lengths[used], kind="stable")]
-    in_order = lengths[order].astype(np.int64)
-    # the first word of n bits is the sum, over all words before, of 2**(n - their bits)
-    ends = np.cumsum(1 << (MAX_LENGTH - in_order))
-    words = (ends - (1 << (MAX_LENGTH - in_order))) >> (MAX_LENGTH - in_order)
-    reversed_words = np.zeros(order.size, dtype=np.int64)
-    for bit in range(MAX_LENGTH):
-        inside = bit < in_order
-        reversed_words[inside] |= ((words[inside] >> bit) & 1) << (in_order[inside] - 1 - bit)
-    words_of_symbols = np.zeros(len(lengths), dtype=np.uint32)
-    words_of_symbols[order] = reversed_words
-    return words_of_symbols

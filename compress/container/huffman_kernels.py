@@ -103,6 +103,24 @@ def symbols_bits(counts: Integers, max_length: int) -> int:
 
 
 @kernel
+def reversed_words(lengths: Integers, max_length: int) -> Integers:
+    """Return the code word of each symbol, uint32, its first bit lowest; 0 if a symbol has none.
+
+    `lengths` are uint8 [symbols], at most `max_length`. Words count up in the order of (length, symbol).
+    """
+    words = np.zeros(lengths.shape[0], dtype=np.uint32)
+    word = 0
+    for length in range(1, max_length + 1):
+        for symbol in range(lengths.shape[0]):
+            if lengths[symbol] == length:
+                for bit in range(length):
+                    words[symbol] |= np.uint32(((word >> bit) & 1) << (length - 1 - bit))
+                word += 1
+        word <<= 1
+    return words
+
+
+@kernel
 def load_uint64(content: Integers, place: int) -> np.uint64:
     """Return eight bytes of a uint8 array from `place` on as a number, lowest byte first; compiled to one load."""
     at = np.uint64(place)

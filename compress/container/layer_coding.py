@@ -24,6 +24,7 @@ from compress.relative_index import (
 )
 from traces import InputError
 from traces.arrays import Integers, Integers64
+from traces.plain_values import one_of, whole_number
 
 Coder = Literal["huffman", "range"]
 RANGE_CODER = 254
@@ -43,7 +44,7 @@ class CodingChoice:
     num_pes : int
         PEs of the interleaved order.
     coder : str
-        "huffman", or "range", which needs the package constriction and has neither order nor width.
+        "huffman", or "range", which needs the package constriction for writing and has neither order nor width.
 
     Raises
     ------
@@ -58,13 +59,12 @@ class CodingChoice:
 
     def __post_init__(self) -> None:
         width, order = self.index_bits, self.scan_order
-        check_whole("num_pes", self.num_pes)
-        if width is not None and (type(width) is not int or width not in INDEX_BITS):
-            raise InputError(f"index_bits must be a whole number from 1 to 8; found {width!r}")
-        if order is not None and order not in SCAN_ORDERS:
-            raise InputError(f"scan_order must be one of {', '.join(SCAN_ORDERS)}; found {order!r}")
-        if self.coder not in get_args(Coder):
-            raise InputError(f"coder must be one of {', '.join(get_args(Coder))}; found {self.coder!r}")
+        object.__setattr__(self, "num_pes", whole_number("num_pes", self.num_pes))
+        if width is not None:
+            object.__setattr__(self, "index_bits", whole_number("index_bits", width, INDEX_BITS[0], INDEX_BITS[-1]))
+        if order is not None:
+            one_of("scan_order", order, SCAN_ORDERS)
+        one_of("coder", self.coder, get_args(Coder))
         if self.coder == "range" and (width is not None or order is not None):
             raise InputError("index_bits and scan_order have no effect with coder='range'; leave them out")
         if not 1 <= self.num_pes <= 65_536:
@@ -74,12 +74,6 @@ class CodingChoice:
     def can_interleave(self) -> bool:
         """True if `num_pes` has an effect."""
         return self.coder == "huffman" and self.scan_order in (None, "interleaved")
-
-
-def check_whole(name: str, value: object) -> None:
-    """Raise InputError if an option is not a whole number."""
-    if type(value) is not int:
-        raise InputError(f"{name} must be a whole number; found {value!r}")
 
 
 @dataclass(frozen=True)
@@ -148,24 +142,25 @@ class ScannedGaps:
     @classmethod
     def of(cls, codes: Integers, choice: CodingChoice) -> ScannedGaps:
         """Return the gaps of a matrix of codes, or of a mask, in all ways that the choice leaves open."""
-        from compress.container import huffman_kernels, layer_coding_kernels
+        from compress.container import layer_coding_kernels
 
         orders: Sequence[ScanOrder] = SCAN_ORDERS if choice.scan_order is None else (choice.scan_order,)
         widths = INDEX_BITS if choice.index_bits is None else (choice.index_bits,)
-        ways: list[tuple[ScanOrder, int]] = []
-        bits, counts, fillers = [], [], []
-        for order in orders:
-            modulo_256 = np.zeros(256, dtype=np.int64)
-            skipped = layer_coding_kernels.count_gaps(scanned(codes, order, choice.num_pes), modulo_256)
-            for width in widths:
-                of_gaps = np.zeros(256, dtype=np.int64)
-                padding = layer_coding_kernels.fold_gaps(modulo_256, skipped, width, of_gaps)
-                of_order = 16 if order == "interleaved" else 0
-                bits.append(huffman_kernels.symbols_bits(of_gaps[: 2**width], huffman.MAX_LENGTH) + of_order)
-                ways.append((order, width))
-                counts.append(of_gaps)
-                fillers.append(padding)
-        return cls(tuple(ways), choice.num_pes, np.array(bits), np.array(counts), np.array(fillers))
+        ways = tuple((order, width) for order in orders for width in widths)
+        bits, fillers = np.empty((2, len(ways)), dtype=np.int64)
+        counts = np.zeros((len(ways), 256), dtype=np.int64)
+        for number, order in enumerate(orders):
+            of_order = slice(number * len(widths), (number + 1) * len(widths))
+            layer_coding_kernels.measure_gaps(
+                scanned(codes, order, choice.num_pes),
+                np.array(widths),
+                huffman.MAX_LENGTH,
+                counts[of_order],
+                bits[of_order],
+                fillers[of_order],
+            )
+            bits[of_order] += 16 if order == "interleaved" else 0
+        return cls(ways, choice.num_pes, bits, counts, fillers)
 
     def best(self, codes: Integers, weight_bits: int) -> tuple[int, list[Integers64]]:
         """Choose the way in which codes, whose gaps these are, take the fewest bytes.
@@ -303,8 +298,11 @@ def decode_matrix(
     reader.check_end()
     gaps, entry_codes = planes[:2]
     if len(planes) == 3:
-        entry_codes = entry_codes | planes[2].astype(dtype) << 8
+        entry_codes = planes.pop().astype(dtype)
+        entry_codes <<= 8
+        entry_codes |= planes[1]
     vector = decode_relative(entry_codes, gaps, rows * columns)
+    del planes, gaps, entry_codes  # of large layers
     return unscanned(vector, rows, columns, order, num_pes), CodingChoice(width, order, num_pes)
 
 

@@ -53,6 +53,32 @@ def fold_gaps(modulo_256: Integers, skipped: int, width: int, counts: Integers) 
 
 
 @kernel
+def measure_gaps(
+    codes: Integers, widths: Integers, max_length: int, counts: Integers, bits: Integers, fillers: Integers
+) -> None:
+    """Count the gaps of a flat vector's non-zeros for several widths, and the bits that they take.
+
+    Parameters
+    ----------
+    codes : bool or unsigned integer [n]
+    widths : int64 [widths]
+        Bits of a gap, 1 to 8 each.
+    max_length : int
+        Bits of the longest code word.
+    counts : int64 [widths, 256]
+        Raised by the occurrences of each gap, those of padding entries included.
+    bits, fillers : int64 [widths]
+        Results: bits of the gaps and of their code table, and padding entries.
+    """
+    modulo_256 = np.zeros(256, dtype=np.int64)
+    skipped = count_gaps(codes, modulo_256)
+    for number in range(widths.shape[0]):
+        width = widths[number]
+        fillers[number] = fold_gaps(modulo_256, skipped, width, counts[number])
+        bits[number] = symbols_bits(counts[number, : 1 << width], max_length)
+
+
+@kernel
 def count_codes(codes: Integers, counts: Integers) -> None:
     """Count each byte of the codes that are not 0.
 

@@ -38,7 +38,7 @@ from compress.container.size_report import SizeReport
 from compress.container.tensor_coding import checked_tensor, encode_tensors, fit_version_2
 from traces import CompressedLayer, InputError
 from traces.arrangement import Arrangement
-from traces.arrays import Numbers
+from traces.arrays import Floats32, Numbers
 from traces.files.atomic_file import write_atomically
 from traces.graph.network import Network
 from traces.graph.stored import StoredLayer
@@ -397,11 +397,18 @@ def _store_free_bias(layer: CompressedLayer, weight_names: tuple[str, ...], tens
     stored = [name for name in possible if name in tensors]
     if not stored:
         tensors[possible[0]] = layer.free_bias
-    elif len(stored) > 1 or not np.array_equal(layer.free_bias, tensors[stored[0]].astype(np.float32)):
+    elif len(stored) > 1 or not _same_bits(layer.free_bias, tensors[stored[0]]):
         raise InputError(
             f"layer {layer.name!r}: its free bias must be the one that the tensors hold for it; they hold "
-            f"{' and '.join(stored)}, of other values; leave the one or the other out"
+            f"{' and '.join(stored)}, of other values or signs of zeros; leave the one or the other out"
         )
+
+
+def _same_bits(bias: Floats32, tensor: Numbers) -> bool:
+    """Return True if a tensor is a free bias, also in the signs of zeros."""
+    with np.errstate(over="ignore"):
+        narrow = tensor.astype(np.float32)
+    return np.array_equal(bias.view(np.uint32), narrow.view(np.uint32))
 
 
 def _check_layer(layer: CompressedLayer, shape: Shape, arrangement: Arrangement | None) -> None:

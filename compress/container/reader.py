@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeVar
 
+from compress.container.bytes_io import MakeRoom
 from compress.container.free_bias import with_free_bias
 from compress.container.sections import (
     CRC,
@@ -28,6 +29,7 @@ from compress.container.tensor_coding import decode_tensors
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
 from traces.layer import MOST_WEIGHTS
+from traces.reading_limit import ReadingLimitError, check_decoded_bytes
 
 Decoded = TypeVar("Decoded")
 
@@ -57,7 +59,8 @@ class ContainerReader:
     Raises
     ------
     InputError
-        On opening, if the file is missing, is not a container or is cut off; later, if a section is damaged or invalid.
+        On opening, if the file is missing, is not a container or is cut off; later, if a section is damaged or invalid,
+        or the sections that were read would take more memory than the file's size allows (`traces.reading_limit`).
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -70,7 +73,8 @@ class ContainerReader:
             raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
         self._content = b""
         try:
-            self._read_directory(os.fstat(self._file.fileno()).st_size)
+            self._num_bytes = os.fstat(self._file.fileno()).st_size
+            self._read_directory()
         except BaseException:
             self.close()
             raise
@@ -80,7 +84,8 @@ class ContainerReader:
         """Return the reader of a container in memory; `source` is its name in errors."""
         reader = cls.__new__(cls)
         reader.source, reader._file, reader._content = source, None, content
-        reader._read_directory(len(content))
+        reader._num_bytes = len(content)
+        reader._read_directory()
         return reader
 
     def __enter__(self) -> ContainerReader:
@@ -139,11 +144,12 @@ class ContainerReader:
         if self._tensors is None:
             return {}, []
         content = self._section(self._tensors, "the other tensors")
-        return self._decoded(lambda section: decode_tensors(section, self._version), content, "tensors")
+        return self._decoded(lambda section, room: decode_tensors(section, self._version, room), content, "tensors")
 
     def _layer_parts(self, name: str) -> LayerParts:
         content = self._section(self._layers[name], f"layer {name!r}")
-        return self._decoded(lambda section: decode_layer(name, section, self._version), content, f"layer {name!r}")
+        what = f"layer {name!r}"
+        return self._decoded(lambda section, room: decode_layer(name, section, self._version, room), content, what)
 
     def _bytes(self, begin: int, num_bytes: int) -> bytes:
         if self._file is None:
@@ -154,7 +160,10 @@ class ContainerReader:
         except OSError as error:
             raise InputError(f"{self.source}: cannot be read: {error.strerror or error}") from error
 
-    def _read_directory(self, file_bytes: int) -> None:
+    def _read_directory(self) -> None:
+        file_bytes = self._num_bytes
+        self._decoded_bytes: dict[str, int] = {}  # of the sections that were read, each once
+        self._all_decoded_bytes = 0
         header = self._bytes(0, HEADER.size + CRC.size)
         if len(header) >= len(MAGIC) and header[: len(MAGIC)] != MAGIC:
             raise InputError(
@@ -178,7 +187,8 @@ class ContainerReader:
         self._layers: dict[str, _Place] = {}
         self._tensors: _Place | None = None
         self._graph: _Place | None = None
-        for kind, name, num_bytes, crc in self._decoded(decode_directory, directory, "directory"):
+        entries = self._decoded(lambda content, _: decode_directory(content), directory, "directory")
+        for kind, name, num_bytes, crc in entries:
             place = _Place(begin, num_bytes, crc)
             if kind == LAYER and name not in self._layers:
                 self._layers[name] = place
@@ -199,13 +209,21 @@ class ContainerReader:
         self._check_crc(content, place.crc, what)
         return content
 
-    def _decoded(self, decode: Callable[[bytes], Decoded], content: bytes, what: str) -> Decoded:
+    def _decoded(self, decode: Callable[[bytes, MakeRoom], Decoded], content: bytes, what: str) -> Decoded:
         """Decode bytes whose checksum is right; raise InputError if the writer wrote invalid ones."""
+        self._all_decoded_bytes -= self._decoded_bytes.get(what, 0)
+        self._decoded_bytes[what] = 0
+
+        def make_room(num_bytes: int) -> None:
+            self._decoded_bytes[what] += num_bytes
+            self._all_decoded_bytes += num_bytes
+            check_decoded_bytes(self.source, self._all_decoded_bytes, self._num_bytes)
+
         try:
-            return decode(content)
+            return decode(content, make_room)
+        except ReadingLimitError:
+            raise
         except (ValueError, MemoryError, OverflowError, UnicodeDecodeError) as error:
-            if isinstance(error, InputError) and "constriction" in str(error):
-                raise
             self._invalid(f"{what}: {str(error) or 'more than fits into memory'}", error)
 
     def _check_crc(self, content: bytes, stated: int, part: str) -> None:

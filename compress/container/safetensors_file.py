@@ -16,12 +16,14 @@ is the same, byte for byte, after an import.
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compress.container.bytes_io import MOST_DIMENSIONS
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
 from compress.relative_index import encode_relative
@@ -30,6 +32,8 @@ from traces.arrangement import Arrangement
 from traces.arrays import Integers, Integers64, Numbers
 from traces.files.atomic_file import write_atomically
 from traces.layer import check_size
+from traces.plain_values import mapping, parsed_json, sequence, text, true_or_false, whole_number
+from traces.reading_limit import ReadingLimitError, check_decoded_bytes
 
 GAP_BITS = 8
 _METADATA = "eie-codesign"
@@ -111,28 +115,58 @@ def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
     if metadata is None:
         raise InputError(f"{path}: holds no metadata {_METADATA!r}; only files that were exported here can be imported")
     try:
-        described = json.loads(metadata)
-        arrangements = [
-            Arrangement(**each["arrangement"]) if "arrangement" in each else None for each in described["layers"]
-        ]
-        layers = [
-            _layer(arrays, each["name"], _matrix_shape(each["shape"], arrangement), each["has_bias"])
-            for each, arrangement in zip(described["layers"], arrangements, strict=True)
-        ]
-        return CompressedModel(
-            layers,
-            [tuple(each["shape"]) for each in described["layers"]],
-            weight_names=[each["weight_names"] for each in described["layers"]],
-            bias_names=[each["bias_name"] for each in described["layers"]],
-            coding=[CodingChoice(**each["coding"]) for each in described["layers"]],
-            tensors={name: arrays[name] for name in described["tensors"]},
-            buffers=described["buffers"],
-            arrangements=arrangements,
-            graph=_graph(arrays) if described.get("has_graph") else None,
-        )
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        return _model(parsed_json(f"the metadata {_METADATA!r}", metadata), arrays, path)
+    except ReadingLimitError:
+        raise
+    except (KeyError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"{path}: is no valid export: {what}") from error
+
+
+def _model(metadata: Any, arrays: Arrays, path: str | os.PathLike[str]) -> CompressedModel:
+    """Return the model of metadata and arrays."""
+    described = mapping("the metadata", metadata, ("layers", "tensors", "buffers"), ("has_graph",))
+    entries = [
+        mapping("a layer", each, _LAYER_VALUES, ("arrangement",)) for each in sequence("layers", described["layers"])
+    ]
+    names = [text("name", each["name"]) for each in entries]
+    if len(set(names)) < len(names):
+        raise InputError("every layer must have a name of its own; found one twice")
+    shapes = [
+        tuple(whole_number("shape", length, 1) for length in sequence("shape", each["shape"])) for each in entries
+    ]
+    arrangements = [
+        Arrangement(**mapping("arrangement", each["arrangement"], ("view", "axes", "row_axes")))
+        if "arrangement" in each
+        else None
+        for each in entries
+    ]
+    layers = []
+    decoded_bytes = sum(values.nbytes for values in arrays.values())
+    file_bytes = os.path.getsize(path)
+    for each, name, shape, arrangement in zip(entries, names, shapes, arrangements, strict=True):
+        rows, columns = _matrix_shape(shape, arrangement)
+        check_size(name, rows, columns)
+        decoded_bytes += rows * columns * arrays[f"{name}.codes"].dtype.itemsize
+        check_decoded_bytes(path, decoded_bytes, file_bytes)
+        layers.append(_layer(arrays, name, (rows, columns), true_or_false("has_bias", each["has_bias"])))
+    others = [text("a tensor's name", name) for name in sequence("tensors", described["tensors"])]
+    has_graph = true_or_false("has_graph", described.get("has_graph", False))
+    return CompressedModel(
+        layers,
+        shapes,
+        weight_names=[list(sequence("weight_names", each["weight_names"])) for each in entries],
+        bias_names=[text("bias_name", each["bias_name"]) for each in entries],
+        coding=[CodingChoice(**mapping("coding", each["coding"], (), _CODING)) for each in entries],
+        tensors={name: arrays[name] for name in others},
+        buffers=[text("a buffer's name", name) for name in sequence("buffers", described["buffers"])],
+        arrangements=arrangements,
+        graph=_graph(arrays) if has_graph else None,
+    )
+
+
+_LAYER_VALUES = ("name", "shape", "weight_names", "bias_name", "has_bias", "coding")
+_CODING = ("index_bits", "scan_order", "num_pes", "coder")
 
 
 def _columns(codes: Integers) -> Arrays:
@@ -151,22 +185,29 @@ def _graph(arrays: Arrays) -> bytes:
     return arrays[_GRAPH].tobytes()
 
 
-def _matrix_shape(shape: list[int], arrangement: Arrangement | None) -> tuple[int, int]:
+def _matrix_shape(shape: tuple[int, ...], arrangement: Arrangement | None) -> tuple[int, int]:
     if arrangement is not None:
         return arrangement.rows, arrangement.columns
-    return int(shape[0]), int(np.prod(shape[1:], dtype=object))
+    if not 2 <= len(shape) <= MOST_DIMENSIONS:
+        raise InputError(f"the weights' shape must have 2 to {MOST_DIMENSIONS} dimensions; found {len(shape)}")
+    return shape[0], math.prod(shape[1:])
 
 
 def _layer(arrays: Arrays, name: str, shape: tuple[int, int], has_bias: bool) -> CompressedLayer:
     entry_codes, gaps, pointers, codebook = (arrays[f"{name}.{part}"] for part in _PARTS)
     bias = arrays[f"{name}.bias"] if has_bias else None
     rows, columns = shape
-    check_size(name, rows, columns)
-    lengths: Integers64 = pointers[1:].astype(np.int64) - pointers[:-1]
-    if pointers.shape != (columns + 1,) or pointers[0] or (lengths < 0).any() or pointers[-1] != len(entry_codes):
-        raise InputError(f"layer {name!r}: pointers must rise from 0 to {len(entry_codes):,}, one for each column")
-    if gaps.shape != entry_codes.shape or gaps.dtype != np.uint8 or entry_codes.dtype not in (np.uint8, np.uint16):
+    vectors = entry_codes.ndim == 1 and gaps.shape == entry_codes.shape
+    if not vectors or gaps.dtype != np.uint8 or entry_codes.dtype not in (np.uint8, np.uint16):
         raise InputError(f"layer {name!r}: codes must be uint8 or uint16, and gaps uint8, one for each code")
+    if pointers.dtype != np.int32 or pointers.shape != (columns + 1,):
+        raise InputError(
+            f"layer {name!r}: pointers must be int32 [{columns + 1:,}], one for each column and the end; found "
+            f"{pointers.dtype} {list(pointers.shape)}"
+        )
+    lengths: Integers64 = np.diff(pointers.astype(np.int64))
+    if pointers[0] or (lengths < 0).any() or pointers[-1] != len(entry_codes):
+        raise InputError(f"layer {name!r}: pointers must rise from 0 to {len(entry_codes):,}, one for each column")
     ends = np.cumsum(gaps.astype(np.int64) + 1)
     column_of = np.repeat(np.arange(columns), lengths)
     row_of = ends - np.concatenate([[0], ends])[pointers[:-1]][column_of] - 1

@@ -12,7 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.container import huffman
-from compress.container.bytes_io import MOST_NAME_BYTES, ByteReader, inflate, shape_bytes, text, varint
+from compress.container.bytes_io import (
+    MOST_NAME_BYTES,
+    ByteReader,
+    MakeRoom,
+    check_inflation,
+    inflate,
+    shape_bytes,
+    text,
+    varint,
+)
 from compress.container.layer_coding import CodingChoice, code_table, decode_matrix, encode_matrix, read_code_table
 from compress.container.size_report import LayerSize
 from compress.container.tensor_coding import fits_float16
@@ -27,6 +36,7 @@ HEADER = struct.Struct("<8sHI")
 CRC = struct.Struct("<I")
 LAYER, TENSORS, GRAPH = 1, 2, 3  # kinds of sections; a graph from version 3 on
 MOST_GRAPH_BYTES = 2**28
+_LAYER_BYTES = 2048  # of a decoded layer beside its codes
 
 Shape = tuple[int, ...]
 
@@ -147,8 +157,8 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
     return head + codebook + bias + matrix.content, size
 
 
-def decode_layer(name: str, content: bytes, version: int) -> LayerParts:
-    """Read a layer's section. Raises ValueError if it is invalid."""
+def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -> LayerParts:
+    """Read a layer's section. Raises ValueError if it is invalid, and what `make_room` raises."""
     reader = ByteReader(content)
     weight_bits, flags = reader.take(2)
     wide, has_bias, narrow, bias_is_coded, arranged = (bool(flags >> bit & 1) for bit in range(5))
@@ -158,7 +168,10 @@ def decode_layer(name: str, content: bytes, version: int) -> LayerParts:
     num_names = reader.varint()
     if not 1 <= num_names <= reader.left:
         raise ValueError(f"{num_names:,} names")
-    weight_names = tuple(reader.text(MOST_NAME_BYTES) or f"{name}.weight" for _ in range(num_names))
+    own = f"{name}.weight"  # one text for all empty names, which take a byte each
+    weight_names = tuple(reader.text(MOST_NAME_BYTES) or own for _ in range(num_names))
+    if len(set(weight_names)) < num_names:
+        raise ValueError("a name of the weights is there twice")
     bias_name = (reader.text(MOST_NAME_BYTES) if has_bias else "") or f"{name}.bias"
     shape = reader.shape()
     arrangement = _read_arrangement(reader, shape) if arranged else None
@@ -169,6 +182,7 @@ def decode_layer(name: str, content: bytes, version: int) -> LayerParts:
     if not 1 <= rows * columns <= MOST_WEIGHTS:
         raise ValueError(f"weights of shape {list(shape)}; up to {MOST_WEIGHTS:,} are possible")
     dtype = np.dtype(np.uint16 if wide else np.uint8)
+    make_room(_LAYER_BYTES + dtype.itemsize * (rows * columns + has_bias * rows))
     codebook = np.zeros(2**weight_bits, dtype=np.float32)
     shared = "<f2" if narrow else "<f4"
     codebook[1:] = np.frombuffer(reader.take((codebook.size - 1) * np.dtype(shared).itemsize), dtype=shared)
@@ -188,13 +202,16 @@ def encode_graph(graph: bytes | None) -> bytes:
     return b"" if graph is None else varint(len(graph)) + zlib.compress(graph, 9)
 
 
-def decode_graph(content: bytes) -> bytes:
-    """Read the section of a graph. Raises ValueError if it is invalid."""
+def decode_graph(content: bytes, make_room: MakeRoom) -> bytes:
+    """Read the section of a graph. Raises ValueError if it is invalid, and what `make_room` raises."""
     reader = ByteReader(content)
     num_bytes = reader.varint()
     if not 1 <= num_bytes <= MOST_GRAPH_BYTES:
         raise ValueError(f"{num_bytes:,} bytes; 1 to {MOST_GRAPH_BYTES:,} are possible")
-    return inflate(reader.take(reader.left), num_bytes)
+    deflated = reader.take(reader.left)
+    check_inflation(deflated, num_bytes)
+    make_room(num_bytes)
+    return inflate(deflated, num_bytes)
 
 
 def _encode_arrangement(arrangement: Arrangement) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from compress.container.bytes_io import MOST_DIMENSIONS, MOST_NAME_BYTES, ByteReader, inflate, varint
+from compress.container.bytes_io import MOST_DIMENSIONS, MOST_NAME_BYTES, ByteReader, MakeRoom, inflate, varint
 from traces import InputError
 from traces.arrays import Floats32, Numbers
 from traces.layer import MOST_WEIGHTS
@@ -30,6 +30,7 @@ _FORMS = (
     ("uint64", "<u8"),
 )  # by the number of the form: the type of a tensor, and the type of its values in the file
 _FLOAT32, _FLOAT16, _CONSTANT, _INT64, _BFLOAT16, _, _BOOL = range(7)
+_TENSOR_BYTES = 256  # of a decoded tensor beside its name and its values
 _DEFLATED, _BUFFER = 64, 128  # added to the form
 
 
@@ -101,10 +102,10 @@ def _encode_values(values: Numbers, version: int) -> tuple[int, bytes]:
     return form, stored
 
 
-def decode_tensors(content: bytes, version: int) -> tuple[dict[str, Numbers], list[str]]:
+def decode_tensors(content: bytes, version: int, make_room: MakeRoom) -> tuple[dict[str, Numbers], list[str]]:
     """Read the section of the other tensors: tensors by name, and the names of buffers.
 
-    Raises ValueError if the section is invalid.
+    Raises ValueError if the section is invalid, and what `make_room` raises.
     """
     reader = ByteReader(content)
     tensors: dict[str, Numbers] = {}
@@ -124,6 +125,7 @@ def decode_tensors(content: bytes, version: int) -> tuple[dict[str, Numbers], li
         known = form < len(_FORMS) if version > 2 else flags & 127 <= _INT64
         if not known or num_values > MOST_WEIGHTS or name in tensors:
             raise ValueError(f"tensor {name!r} of form {flags & 127} and shape {list(shape)}")
+        make_room(_TENSOR_BYTES + len(before) + math.prod(shape) * np.dtype(_FORMS[form][0]).itemsize)
         try:
             tensors[name] = _decode_values(reader, form, bool(flags & _DEFLATED), shape)
         except ValueError as error:

@@ -12,6 +12,7 @@ The tests of all quantities together are corrected by Holm, "A simple sequential
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from traces import InputError, Inputs
 from traces.arrays import Floats64, Integers64, Numbers
+from traces.plain_values import mapping, text, true_or_false, whole_number, written_number, written_whole_number
 
 UNLIKELY = 0.01  # probability of a false alarm, for all quantities of a comparison together
 _DIRECTIONS = 8
@@ -230,27 +232,36 @@ class InputSummary:
     def from_json(values: Mapping[str, Any]) -> InputSummary:
         """Return the summary of the values that `to_json` gave. Raises InputError for any others."""
         try:
-            arrays = {
-                name: ArraySummary(
-                    bool(array["floating"]),
-                    tuple(map(int, array["shape"].split())),
-                    tuple(map(int, array["known"].split())),
-                    {
-                        quantity: Distribution(
-                            int(each["count"]),
-                            tuple(map(float, each["cuts"].split())),
-                            tuple(map(float, each["shares"].split())),
-                        )
-                        for quantity, each in array["quantities"].items()
-                    },
-                )
-                for name, array in values["arrays"].items()
-            }
-            return InputSummary(int(values["inputs"]), int(values["seed"]), arrays)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            plain = mapping("a summary", values, ("inputs", "seed", "arrays"))
+            arrays = {name: _checked_array(each) for name, each in mapping("arrays", plain["arrays"]).items()}
+            seed = whole_number("seed", plain["seed"], 0, 2**63 - 1)
+            return InputSummary(whole_number("inputs", plain["inputs"], 1), seed, arrays)
+        except InputError as error:
             raise InputError(
                 f"a summary of inputs must be values as InputSummary.to_json gives them: {error}"
             ) from None
+
+
+def _checked_array(plain: Any) -> ArraySummary:
+    """Return the summary of an array; raise InputError if a value is of another kind or out of its range."""
+    values = mapping("an array", plain, ("floating", "shape", "known", "quantities"))
+    quantities = mapping("quantities", values["quantities"])
+    return ArraySummary(
+        true_or_false("floating", values["floating"]),
+        tuple(written_whole_number("shape", each, 0) for each in text("shape", values["shape"], empty=True).split()),
+        tuple(written_whole_number("known", each) for each in text("known", values["known"], empty=True).split()),
+        {name: _checked_distribution(each) for name, each in quantities.items()},
+    )
+
+
+def _checked_distribution(plain: Any) -> Distribution:
+    values = mapping("a distribution", plain, ("count", "cuts", "shares"))
+    cuts, shares = (
+        tuple(written_number(name, each) for each in text(name, values[name]).split()) for name in ("cuts", "shares")
+    )
+    if not len(cuts) == len(shares) > 0 or any(low > high for low, high in itertools.pairwise(cuts)):
+        raise InputError(f"cuts must be ascending, with one of shares for each; found {len(cuts)} and {len(shares)}")
+    return Distribution(whole_number("count", values["count"], 1), cuts, shares)
 
 
 _KINDS = {True: "floating-point numbers", False: "integers"}

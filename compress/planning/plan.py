@@ -8,7 +8,6 @@ import math
 import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -19,6 +18,17 @@ from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_nam
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.function_names import named_function
+from traces.plain_values import (
+    mapping,
+    number,
+    number_as_given,
+    parsed_json,
+    read_text,
+    sequence,
+    text,
+    true_or_false,
+    whole_number,
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +61,11 @@ class Budget:
     energy_nj: float | None = None
 
     def __post_init__(self) -> None:
-        for name, bound in self.bounds.items():
-            if not bound > 0:
-                raise InputError(f"a budget's {name} must be positive; found {bound}")
-        if self.num_pes is not None and self.num_pes < 1:
-            raise InputError(f"a budget's num_pes must be at least 1; found {self.num_pes}")
+        for name in ("file_bytes", "sram_bytes_per_pe", "latency_us", "energy_nj"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, number_as_given(f"a budget's {name}", getattr(self, name), above=0))
+        if self.num_pes is not None:
+            object.__setattr__(self, "num_pes", whole_number("a budget's num_pes", self.num_pes, 1))
         if self.sram_bytes_per_pe is not None and self.num_pes is None:
             raise InputError("sram_bytes_per_pe is a bound for each PE; give num_pes, too")
 
@@ -326,18 +336,9 @@ class Plan:
     def from_json(content: str) -> Plan:
         """Return the plan that `to_json` wrote. Raises InputError for any other text."""
         try:
-            values = json.loads(content)
-            values["layers"] = {
-                name: Candidate(**{**candidate, "choice": Choice(**candidate["choice"])})
-                for name, candidate in values["layers"].items()
-            }
-            values["tolerance"], values["budget"] = Tolerance(**values["tolerance"]), Budget(**values["budget"])
-            values |= {name: tuple(values[name]) for name in ("binding", "inputs")}
-            values |= {name: tuple(values.get(name, ())) for name in ("logarithms", "notes")}
-            summary = values.get("input_summary")
-            values["input_summary"] = None if summary is None else InputSummary.from_json(summary)
+            values = _checked(mapping("a plan", parsed_json("its text", content, infinite=True), _NEEDED, _POSSIBLE))
             return Plan(**_with_limit(values))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"a plan must be JSON as Plan.to_json writes it: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -347,12 +348,63 @@ class Plan:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> Plan:
         """Return the plan that `save` wrote. Raises InputError if the file is missing or holds no plan."""
+        content = read_text(path)
         try:
-            return Plan.from_json(Path(path).read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            return Plan.from_json(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+_NEEDED = ("layers", "tolerance", "budget", "predicted_change", "predicted", "costs", "binding", "inputs")
+_POSSIBLE = tuple(each.name for each in dataclasses.fields(Plan))
+
+
+def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a plan; raise InputError if one is of another kind or out of its range."""
+    values = dict(plain)
+    values["layers"] = {name: _candidate(name, each) for name, each in mapping("layers", plain["layers"]).items()}
+    values["tolerance"] = Tolerance(**mapping("tolerance", plain["tolerance"], ("bound",), ("loss", "confidence")))
+    values["budget"] = Budget(
+        **mapping("budget", plain["budget"], (), [each.name for each in dataclasses.fields(Budget)])
+    )
+    for name in ("predicted_change", "predicted"):
+        values[name] = number(name, plain[name], infinite=True)
+    for name in ("measured", "standard_error", "limit", "confidence"):
+        if plain.get(name) is not None:
+            values[name] = number(name, plain[name], infinite=True)
+    for name in ("costs", "nearest"):
+        values[name] = _numbers(name, plain.get(name, {}))
+    values["budget"].check(values["costs"])
+    values["feasible"] = true_or_false("feasible", plain.get("feasible", False))
+    values["measurements"] = number("measurements", plain.get("measurements", 0.0), 0)
+    values["inputs"] = tuple(whole_number("inputs", place, 0) for place in sequence("inputs", plain["inputs"]))
+    for name in ("binding", "logarithms", "notes"):
+        values[name] = tuple(text(name, each, empty=True) for each in sequence(name, plain.get(name, ())))
+    values["reason"] = text("reason", plain.get("reason", ""), empty=True)
+    summary = plain.get("input_summary")
+    values["input_summary"] = None if summary is None else InputSummary.from_json(summary)
+    return values
+
+
+def _candidate(name: str, plain: Any) -> Candidate:
+    values = mapping(f"layer {name!r}", plain, ("choice", "change", "costs"))
+    choice = mapping(f"layer {name!r}: choice", values["choice"], ("density", "weight_bits"), ("index_bits",))
+    return Candidate(
+        Choice(
+            number("density", choice["density"], most=1, above=0),
+            whole_number("weight_bits", choice["weight_bits"], 1, 16),
+            whole_number("index_bits", choice.get("index_bits", Choice.index_bits), 1, 8),
+        ),
+        number("change", values["change"], infinite=True),
+        _numbers("costs", values["costs"]),
+    )
+
+
+def _numbers(name: str, values: Any) -> dict[str, float]:
+    """Return numbers by name, as they are."""
+    for cost, value in mapping(name, values).items():
+        number(cost, value, infinite=True)
+    return dict(values)
 
 
 def _with_limit(values: dict[str, Any]) -> dict[str, Any]:

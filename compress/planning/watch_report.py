@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from compress.planning.plan import Tolerance
 from traces import InputError
 from traces.arrays import Floats64
 from traces.files.atomic_file import write_atomically
+from traces.plain_values import mapping, number, parsed_json, read_text, sequence, text, whole_number, written_number
 
 Verdict = Literal["kept", "broken", "undecided"]
 LEVEL = 0.95
@@ -112,18 +112,15 @@ class WatchReport:
     def from_json(content: str) -> WatchReport:
         """Return the report that `to_json` wrote. Raises InputError for any other text."""
         try:
-            values = json.loads(content)
-            for name in ("inputs", "verdict"):
-                del values[name]
-            values["tolerance"] = Tolerance(**values["tolerance"])
-            values["losses"] = np.array([float(each) for each in values["losses"].split()])
-            values["used"] = Interval(**values["used"])
-            values["others"] = {name: Interval(**each) for name, each in values["others"].items()}
-            values["drift"] = {name: float(each) for name, each in values["drift"].items()}
-            for name in ("from_plan", "from_first_half"):
-                values[name] = tuple(InputDrift(**_with_tuples(row)) for row in values[name])
-            return WatchReport(**values)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            known = [each.name for each in dataclasses.fields(WatchReport)]
+            plain = mapping("a report", parsed_json("its text", content, infinite=True), (*known, "inputs", "verdict"))
+            report = WatchReport(**_checked({name: plain[name] for name in known}))
+            if report.inputs != whole_number("inputs", plain["inputs"]) or report.verdict != plain["verdict"]:
+                raise InputError(
+                    f"inputs and verdict must be those of its losses, {report.inputs} and {report.verdict}"
+                )
+            return report
+        except (ValueError, TypeError) as error:
             raise InputError(f"a report of a watch must be JSON as WatchReport.to_json writes it: {error}") from None
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -133,13 +130,48 @@ class WatchReport:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> WatchReport:
         """Return the report that `save` wrote. Raises InputError if the file is missing or holds no report."""
+        content = read_text(path)
         try:
-            return WatchReport.from_json(Path(path).read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            return WatchReport.from_json(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
 
 
-def _with_tuples(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
+def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a report; raise InputError if one is of another kind."""
+    values = dict(plain)
+    values["tolerance"] = Tolerance(**mapping("tolerance", plain["tolerance"], ("bound", "loss", "confidence")))
+    values["losses"] = np.array([written_number("losses", each) for each in text("losses", plain["losses"]).split()])
+    values["used"] = _interval("used", plain["used"])
+    values["others"] = {name: _interval(name, each) for name, each in mapping("others", plain["others"]).items()}
+    values["drift"] = {
+        name: written_number("drift", text("drift", each)) for name, each in mapping("drift", plain["drift"]).items()
+    }
+    for name in ("from_plan", "from_first_half"):
+        values[name] = tuple(_input_drift(name, row) for row in sequence(name, plain[name]))
+    values["layers"] = [dict(mapping("layers", row)) for row in sequence("layers", plain["layers"])]
+    for row in values["layers"]:
+        for name, value in row.items():
+            _ = text(name, value) if name == "layer" else number(name, value, infinite=True)
+    values["planned"] = {
+        name: number(name, each, infinite=True) for name, each in mapping("planned", plain["planned"]).items()
+    }
+    for name in ("reason", "container", "network"):
+        values[name] = text(name, plain[name], empty=True)
+    return values
+
+
+def _interval(name: str, plain: Any) -> Interval:
+    values = mapping(name, plain, ("mean", "low", "high"))
+    return Interval(**{part: number(f"{name}: {part}", value, infinite=True) for part, value in values.items()})
+
+
+def _input_drift(name: str, plain: Any) -> InputDrift:
+    values = mapping(name, plain, [each.name for each in dataclasses.fields(InputDrift)])
+    cuts, before, now = (
+        tuple(number(part, each) for each in sequence(part, values[part])) for part in ("cuts", "before", "now")
+    )
+    if not len(cuts) == len(before) == len(now) > 0:
+        raise InputError(f"{name}: cuts, before and now must have one value for each cut; found {len(cuts)}")
+    array, quantity = (text(part, values[part], empty=True) for part in ("array", "quantity"))
+    return InputDrift(array, quantity, number("probability", values["probability"], 0, 1), cuts, before, now)

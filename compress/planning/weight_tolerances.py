@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +16,12 @@ from compress.planning.plan import Tolerance
 from traces import InputError
 from traces.arrays import Floats, Floats64
 from traces.files.atomic_file import write_atomically
+from traces.plain_values import mapping, number, parsed_json, read_text, sequence, shown, text, whole_number
 
 SUFFIX = ".tolerances.json"
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _BINS = 48  # of each axis
+_COUNT = re.compile(r"[0-9]{1,9},[0-9]{1,9},[0-9]{1,18}", re.ASCII)
 _SMALLEST = 0.01  # share of a layer's values that may be below all borders
 _UNITS = {
     "magnitude_edges, tolerance_edges": "1, as the weights; values outside are in the first and the last bin",
@@ -109,14 +113,13 @@ class WeightTolerances:
     def from_json(content: str) -> WeightTolerances:
         """Return the tolerances that `to_json` wrote. Raises InputError for any other text."""
         try:
-            values = json.loads(content)
-            layers = []
-            for each in values["layers"]:
-                counts = [tuple(map(int, place.split(","))) for place in each["counts"].split()]
-                layers.append(LayerTolerances(**each | {"ratios": tuple(each["ratios"]), "counts": tuple(counts)}))
-            across, up = (tuple(values[name]) for name in ("magnitude_edges", "tolerance_edges"))
-            return WeightTolerances(Tolerance(**values["tolerance"]), across, up, tuple(layers))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            names = [*(each.name for each in fields(WeightTolerances)), "quantiles", "units"]
+            values = mapping("the tolerances", parsed_json("their text", content), names)
+            tolerance = Tolerance(**mapping("tolerance", values["tolerance"], ("bound", "loss", "confidence")))
+            across, up = (_checked_edges(name, values[name]) for name in ("magnitude_edges", "tolerance_edges"))
+            layers = tuple(_checked_layer(each, across, up) for each in sequence("layers", values["layers"]))
+            return WeightTolerances(tolerance, across, up, layers)
+        except (ValueError, TypeError) as error:
             raise InputError(
                 f"tolerances of weights must be JSON as WeightTolerances.to_json writes it: {error}"
             ) from None
@@ -128,12 +131,40 @@ class WeightTolerances:
     @staticmethod
     def load(path: str | os.PathLike[str]) -> WeightTolerances:
         """Return the tolerances that `save` wrote. Raises InputError if the file is missing or holds none."""
+        content = read_text(path)
         try:
-            return WeightTolerances.from_json(Path(path).read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            return WeightTolerances.from_json(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def _checked_edges(name: str, values: Any) -> tuple[float, ...]:
+    edges = tuple(number(name, each, 0) for each in sequence(name, values))
+    if len(edges) < 2 or any(low > high for low, high in itertools.pairwise(edges)):
+        raise InputError(f"{name} must be two or more ascending borders of bins; found {shown(edges)}")
+    return edges
+
+
+def _checked_layer(plain: Any, across: tuple[float, ...], up: tuple[float, ...]) -> LayerTolerances:
+    """Return the tolerances of a layer; raise InputError if a value is of another kind or out of its range."""
+    values = mapping("a layer", plain, [each.name for each in fields(LayerTolerances)])
+    counts = []
+    for place in text("counts", values["counts"], empty=True).split():
+        if not _COUNT.fullmatch(place):
+            raise InputError(f"counts must be three whole numbers for each bin; found {shown(place)}")
+        x, y, count = map(int, place.split(","))
+        whole_number("counts: a place of a magnitude", x, 0, len(across) - 2)
+        whole_number("counts: a place of a tolerance", y, 0, len(up) - 2)
+        counts.append((x, y, count))
+    return LayerTolerances(
+        text("layer", values["layer"]),
+        whole_number("rows", values["rows"], 1),
+        whole_number("columns", values["columns"], 1),
+        number("reach_zero", values["reach_zero"], 0, 1),
+        number("widest", values["widest"], 0, 1),
+        tuple(number("ratios", each, 0) for each in sequence("ratios", values["ratios"], len(QUANTILES))),
+        tuple(counts),
+    )
 
 
 def _edges(parts: list[Floats]) -> Floats64:

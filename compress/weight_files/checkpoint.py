@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from compress.weight_files.parameters import NamedParameters, plain_array, unwra
 from traces import InputError
 from traces.arrays import Numbers
 from traces.layer import MOST_WEIGHTS
+from traces.reading_limit import check_decoded_bytes
 
 USUAL_KEYS = ("state_dict", "model_state_dict", "model", "module", "net", "network", "weights", "params")
 _DEEPEST = 5
@@ -47,8 +48,11 @@ def read_checkpoint(path: str | os.PathLike[str], key: str | None = None) -> Nam
     found, taken = _state_dict(path, loaded, key)
     others = [name for name in found if not isinstance(name, str)]
     if others:
-        raise InputError(f"{path}: must be a state dict, names to tensors; found the name {others[0]!r}")
-    values, left_out = _arrays(found)
+        raise InputError(
+            f"{path}: must be a state dict, names to tensors; found a name that is no text: {type(others[0]).__name__}"
+        )
+    file_bytes = os.path.getsize(path)
+    values, left_out = _arrays(found, lambda num_bytes: check_decoded_bytes(path, num_bytes, file_bytes))
     notes = [] if not taken or key is not None else [f"The state dict is the checkpoint's {taken!r}."]
     lightning = isinstance(loaded, Mapping) and "pytorch-lightning_version" in loaded
     return unwrapped(NamedParameters(values, left_out, notes), ("model.",) if lightning else ())
@@ -148,8 +152,15 @@ def _at(loaded: Any, key: str) -> Any:
     return next((each for each in inner if each is not None), None)
 
 
-def _arrays(state: Mapping[str, Any]) -> tuple[dict[str, Numbers], dict[str, str]]:
-    """Return the tensors as arrays, tied ones as one array, and reasons for what is left out."""
+def _arrays(
+    state: Mapping[str, Any], check_bytes: Callable[[int], None] | None = None
+) -> tuple[dict[str, Numbers], dict[str, str]]:
+    """Return the tensors as arrays, tied ones as one array, and reasons for what is left out.
+
+    `check_bytes` is called with the bytes of all arrays, before each one is made: strides may repeat the values of a
+    small storage.
+    """
+    num_bytes = 0
     arrays: dict[str, Numbers] = {}
     left_out: dict[str, str] = {}
     known: dict[Any, Numbers] = {}
@@ -163,6 +174,9 @@ def _arrays(state: Mapping[str, Any]) -> tuple[dict[str, Numbers], dict[str, str
         storage = value.untyped_storage().data_ptr() or id(value)
         memory = (storage, value.storage_offset(), value.dtype, tuple(value.shape), value.stride())
         if memory not in known:
+            num_bytes += value.numel() * max(4 if value.is_floating_point() else 1, value.element_size())
+            if check_bytes is not None:
+                check_bytes(num_bytes)
             known[memory] = _array(value)
         found = plain_array(name, known[memory])
         if isinstance(found, str):

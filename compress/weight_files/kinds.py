@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from compress.container.sections import MAGIC
 from traces import InputError
+from traces.files.npz import ZIP_DAMAGES, check_members
 
 Kind = Literal["npz", "torch", "safetensors", "hdf5", "onnx", "shards"]
 
@@ -126,8 +126,11 @@ def _kind_of_zip(path: Path) -> Kind:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             parts = {name.partition("/")[2] or name for name in names}
+            check_members(archive, path, path.stat().st_size)
             damaged = archive.testzip() if "data.pkl" in parts else None  # torch.load checks no checksum
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except InputError:
+        raise
+    except ZIP_DAMAGES as error:
         raise InputError(
             f"{path}: must be a whole file of weights; found a zip archive (.npz and PyTorch's files are such) that is "
             f"cut off or damaged; copy it again"

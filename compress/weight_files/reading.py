@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,9 @@ from compress.weight_files.kinds import kind_of
 from compress.weight_files.parameters import NamedParameters, plain_array, unwrapped
 from traces import InputError
 from traces.arrays import Numbers
-from traces.layer import MOST_WEIGHTS
+from traces.files.npz import read_npz
+from traces.plain_values import parsed_json, read_text, shown, text
+from traces.reading_limit import check_decoded_bytes
 
 
 def read_parameters(path: str | os.PathLike[str], key: str | None = None) -> NamedParameters:
@@ -62,40 +61,29 @@ def read_parameters(path: str | os.PathLike[str], key: str | None = None) -> Nam
 
 def _shards(path: Path) -> NamedParameters:
     """Read all files that the index of a model in several files names."""
-    try:
-        names = sorted(set(json.loads(path.read_text())["weight_map"].values()))
-        inside = all(Path(name).name == name for name in names)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: must be a whole index of weight files (weight_map); found {error!r}") from error
-    if not inside:
-        raise InputError(f"{path}: must name files of its own folder; found {', '.join(names)}")
-    parts = [read_parameters(path.parent / name) for name in names]
+    index = parsed_json(path, read_text(path))
+    if not isinstance(index, dict) or not isinstance(index.get("weight_map"), dict):
+        raise InputError(f"{path}: must be a whole index of weight files (weight_map); found {shown(index)}")
+    names = sorted({text(f"{path}: a file of weight_map", name) for name in index["weight_map"].values()})
+    outside = [name for name in names if Path(name).name != name or name == ".." or "\0" in name]
+    if outside:
+        raise InputError(f"{path}: must name files of its own folder; found {shown(outside[0])}")
     values: dict[str, Numbers] = {}
     left_out: dict[str, str] = {}
-    for part in parts:
+    notes: dict[str, None] = {}
+    for name in names:
+        if kind_of(path.parent / name) == "shards":
+            raise InputError(f"{path}: must name files of weights; found {shown(name)}, an index itself")
+        part = read_parameters(path.parent / name)
         values |= part
         left_out |= part.left_out
-    return NamedParameters(values, left_out, [*dict.fromkeys(note for part in parts for note in part.notes)])
+        notes |= dict.fromkeys(part.notes)
+    return NamedParameters(values, left_out, [*notes])
 
 
 def _npz(path: str | os.PathLike[str]) -> NamedParameters:
-    arrays: dict[str, Numbers] = {}
-    left_out = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for name in archive.files:
-                try:
-                    array = archive[name]
-                    if not isinstance(array, np.ndarray):
-                        raise EOFError(f"{name} is no array")
-                    arrays[name] = array
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
-                    left_out[name] = "Python objects, no numbers"
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
-        raise InputError(f"{path}: must be a whole .npz file; it is cut off or damaged: {error}") from error
-    return _parameters(arrays, left_out)
+    left_out: dict[str, str] = {}
+    return _parameters(read_npz(path, left_out), left_out)
 
 
 def _safetensors(path: str | os.PathLike[str]) -> NamedParameters:
@@ -140,6 +128,7 @@ def _hdf5(path: str | os.PathLike[str]) -> NamedParameters:
     arrays: dict[str, Numbers] = {}
     left_out = {}
     notes = []
+    decoded_bytes, file_bytes = 0, os.path.getsize(path)
 
     def read(name: str, item: Any) -> None:
         if not isinstance(name, str):
@@ -148,12 +137,15 @@ def _hdf5(path: str | os.PathLike[str]) -> NamedParameters:
             return
         if item.dtype.kind not in "fiub":
             left_out[name] = f"{item.dtype} values, which are no real numbers"
-        elif item.size > MOST_WEIGHTS or (item.size and not item.id.get_storage_size()):
+        elif item.is_virtual or item.external or (item.size and not item.id.get_storage_size()):
             raise InputError(
-                f"{path}: dataset {name!r} must hold its values, {MOST_WEIGHTS:,} at most; it declares the shape "
+                f"{path}: dataset {name!r} must hold its values in this file; it declares the shape "
                 f"{list(item.shape)} and holds {item.id.get_storage_size():,} bytes"
             )
         else:
+            nonlocal decoded_bytes
+            decoded_bytes += item.size * item.dtype.itemsize
+            check_decoded_bytes(path, decoded_bytes, file_bytes)
             arrays[name] = item[()]
 
     try:

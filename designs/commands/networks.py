@@ -20,6 +20,7 @@ from designs.experiments.planning.trained import TRAINED_ON, trained_lenet
 from designs.experiments.resnet import load_resnet
 from designs.file_names import file_name
 from designs.results import RESULTS_FOLDER
+from designs.stages import is_kept
 from traces import InputError, Network
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npy
@@ -143,6 +144,11 @@ def _main_job(images: ImageSet, weights: Path | None) -> TrainedNetwork:
         path = RESULTS_FOLDER / file_name("the name of the images' folder", images.name, remedy) / TRAINED_FILE
     if not path.exists():
         raise InputError(f"{path}: there is no trained network; make it with python -m designs, or give --weights")
+    if weights is None and not is_kept(path):
+        raise InputError(
+            f"{path}: must be as the main job wrote it; its checksum differs; run python -m designs again, or give "
+            f"--weights"
+        )
     network = build_network(images)
     load_parameters(network, read_parameters(path), f"{path}: must hold the parameters of the main job's network")
     pool = images.train_images[-2000:]

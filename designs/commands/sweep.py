@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from designs.codesigns.search import Figure
@@ -56,28 +57,31 @@ def sweep(
         cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
         fresh: discard the results of earlier runs
     """
-    from designs.screens.sweep import print_left_out, print_sweep
+    from designs.screens.sweep import print_left_out, print_needs, print_sweep
     from designs.space import Space
     from designs.sweeps.dask_workers import Cluster
+    from designs.sweeps.folder import SweepReader
     from designs.sweeps.sampling import sample
-    from designs.sweeps.sweep import sweep as run_sweep
+    from designs.sweeps.sweep import run_sweep
     from designs.sweeps.workload_source import open_workload
 
     designs = sample(Space.load(space), sampling)
     print_left_out(designs)
     crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
     images = data if inputs is not None else data_folder(data)
-    by_pes = sorted((design.array for design in designs.designs), key=lambda array: array.num_pes)
-    arrays = tuple(dict.fromkeys((by_pes[0], by_pes[-1]))) if by_pes else ()
+    num_pes = np.broadcast_to(designs.designs.column("num_pes"), len(designs.designs))
+    fewest, most_pes = int(num_pes.argmin()), len(num_pes) - 1 - int(num_pes[::-1].argmax())
+    arrays = tuple(dict.fromkeys(designs.designs[place].array for place in (fewest, most_pes)))
     opened = open_workload(workload, images, inputs, most, dict(state), sampling_error, arrays)
-    table = run_sweep(opened, designs, None, out, crew, fresh)
-    print_sweep(table, ("latency_us", "energy_nj", "area_mm2"))
+    print_needs(len(designs.designs), len(opened.layers))
+    file = run_sweep(opened, designs, None, out, crew, fresh)
+    print_sweep(SweepReader(file).tables(), ("latency_us", "energy_nj", "area_mm2"))
     for name, taken in opened.sampled.items():
         print(
             f"Layer {name}: {taken['vectors']:,} of {taken['of']:,} vectors; this alters its mean cycles and energy "
             f"by {taken['error']:.1%} at most (confidence level 95 %)."
         )
-    print(f"Results are in {out / 'sweep.parquet'}.")
+    print(f"Results are in {file}.")
 
 
 def front(

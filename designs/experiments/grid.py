@@ -42,4 +42,4 @@ class Grid:
         if combinations.left_out:
             reasons = "; ".join(f"{reason} ({count:,})" for reason, count in combinations.left_out.items())
             raise InputError(f"every combination of the grid must be a valid array; found {reasons}; omit such values")
-        return combinations.designs
+        return tuple(combinations.designs)

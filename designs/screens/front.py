@@ -12,7 +12,7 @@ from designs.codesigns.search import FIGURES, LOSSES
 from designs.codesigns.storage import JOURNAL_FILE
 from designs.screens.codesign import print_network, print_predicted, print_quality, print_verified
 from designs.screens.sweep import print_sweep
-from designs.sweeps.sweep import read_sweep
+from designs.sweeps.folder import SweepReader
 from designs.sweeps.totals import Objective
 from traces import InputError
 
@@ -63,4 +63,4 @@ def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) 
     if unknown:
         known = ", ".join(get_args(Objective))
         raise InputError(f"objectives of a sweep must be among {known}; found {', '.join(unknown)}")
-    print_sweep(read_sweep(result)[0], cast(Sequence[Objective], objectives), fitting)
+    print_sweep(SweepReader(result).tables(), cast(Sequence[Objective], objectives), fitting)

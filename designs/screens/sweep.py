@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,9 +10,13 @@ from rich.table import Table
 
 from designs.design import HARDWARE
 from designs.sweeps.sampling import Sample
-from designs.sweeps.totals import DesignPoint, Objective, front_of, network_totals
+from designs.sweeps.totals import DesignPoint, Objective, SweepTotals
 from traces import InputError
 from traces.shell.command_line import console
+
+_LARGE_ROWS = 1_000_000
+_PROCESS_BYTES, _POINT_BYTES = 1e9, 60  # of the process with its libraries, and of a point
+_ROW_DISK_BYTES = 500  # of parts, of the rows that are put in order, and of the final table
 
 
 def varied_parameters(table: pa.Table) -> list[str]:
@@ -26,13 +30,24 @@ def print_left_out(sample: Sample) -> None:
         print(f"{count:,} combinations are left out: {reason}.")
 
 
-def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool = False) -> None:
+def print_needs(points: int, layers: int) -> None:
+    """Print the memory and the disk space that a large sweep needs."""
+    rows = points * layers
+    if rows >= _LARGE_ROWS:
+        memory_gb = (_PROCESS_BYTES + _POINT_BYTES * points) / 1e9
+        print(
+            f"{points:,} designs x {layers:,} layers need about {memory_gb:.1f} GB of memory for each sweep, and up to "
+            f"{rows * _ROW_DISK_BYTES / 1e9:.1f} GB on the disk while the rows are put in order."
+        )
+
+
+def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fitting: bool = False) -> None:
     """Print the number of designs of a sweep that run every layer, and the Pareto-optimal ones.
 
     Parameters
     ----------
-    table : pyarrow.Table
-        Rows of the sweep, with SWEEP_COLUMNS.
+    tables : iterable of pyarrow.Table
+        Rows of the sweep, with SWEEP_COLUMNS, in tables of whole points.
     objectives : sequence of str
         Costs to minimise.
     fitting : bool
@@ -43,14 +58,16 @@ def print_sweep(table: pa.Table, objectives: Sequence[Objective], fitting: bool 
     InputError
         If no design is left.
     """
-    points = network_totals(table)
-    running = [point for point in points if point.runs and (point.fits or not fitting)]
-    if not running:
-        lacking = next((reason for reason in table["lacking"].to_pylist() if reason), "nothing")
+    totals = SweepTotals(objectives, fitting)
+    for table in tables:
+        totals.add(table)
+    if not totals.running:
         verb = "holds" if fitting else "runs"
-        raise InputError(f"none of {len(points):,} designs {verb} every layer; the first one lacks {lacking}")
-    print(f"{len(points):,} designs, of which {len(running):,} {'hold' if fitting else 'run'} every layer.")
-    console().print(_front_table(front_of(running, objectives), varied_parameters(table), objectives))
+        raise InputError(
+            f"none of {totals.points:,} designs {verb} every layer; the first one lacks {totals.lacking or 'nothing'}"
+        )
+    print(f"{totals.points:,} designs, of which {totals.running:,} {'hold' if fitting else 'run'} every layer.")
+    console().print(_front_table(totals.front, totals.varied, objectives))
 
 
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:

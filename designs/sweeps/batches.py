@@ -3,54 +3,60 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 
-from designs.design import Design, Packing
+from designs.design import Packing
 from designs.results import results_bytes
+from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.evaluation import Evaluation
 from designs.sweeps.packings import remove_packed
 from designs.sweeps.totals import DesignPoint, best_point
 from designs.sweeps.workload import Workload
 from traces import InputError
+from traces.arrays import Booleans, Integers, Integers64
 
 BATCH_SECONDS = 0.5
 _BATCHES_PER_BATCH_SECONDS = 50  # one process hands out and keeps so many with ease; more workers: longer batches
 _FIRST_POINTS = 16  # of a batch, before the time per point is known
 _MOST_GROWTH = 8  # from one batch to the next
+_MOST_ROWS = 2**16  # of a batch, so that its table takes little memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Points that one worker simulates at once, grouped by packing.
 
     Attributes
     ----------
-    numbers : tuple of int
+    numbers : int64 [points]
         Numbers of the designs in the sample.
-    designs : tuple of Design
+    designs : DesignRows
         The designs, in the same order.
     share : bool
         True if other batches have points of the same packings, so that the packed matrices must be shared.
     """
 
-    numbers: tuple[int, ...]
-    designs: tuple[Design, ...]
+    numbers: Integers64
+    designs: DesignRows
     share: bool
 
-    @property
-    def by_packing(self) -> list[tuple[Packing, list[tuple[int, Design]]]]:
-        """Numbers and designs by packing."""
-        points = zip(self.numbers, self.designs, strict=True)
-        return [(key, list(group)) for key, group in itertools.groupby(points, key=lambda point: point[1].packing)]
+    @cached_property
+    def by_packing(self) -> list[tuple[Packing, slice]]:
+        """Packings, and the places of their points in the batch."""
+        packings, places = self.designs.packings()
+        begins = np.flatnonzero(np.diff(places.astype(np.int64), prepend=-1)).tolist()
+        return [
+            (packings[int(places[begin])], slice(begin, end))
+            for begin, end in zip(begins, [*begins[1:], len(places)], strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -58,7 +64,8 @@ class Batch:
     def single(self) -> list[Batch]:
         """Return batches of one point each."""
         return [
-            Batch((number,), (design,), share=True) for number, design in zip(self.numbers, self.designs, strict=True)
+            Batch(self.numbers[place : place + 1], self.designs[place : place + 1], share=True)
+            for place in range(len(self))
         ]
 
     @property
@@ -123,13 +130,13 @@ class SweepInputs:
         begin = time.perf_counter()
         evaluation = _evaluation(self.workload, self.packed, self.must_fit)
         preparing = time.perf_counter() - begin
-        tables = []
-        for packing, points in batch.by_packing:
+        evaluated = []
+        for packing, places in batch.by_packing:
             before = time.perf_counter()
             evaluation.prepare(packing, batch.share)
             preparing += time.perf_counter() - before
-            tables.append(evaluation.table([number for number, _ in points], [design for _, design in points]))
-        table = pa.concat_tables(tables)
+            evaluated.append(evaluation.evaluate(packing, batch.designs[places]))
+        table = evaluation.table(batch.numbers, batch.designs, evaluated)
         part = results_bytes(table, self.origin)
         best = best_point(table)
         return Finished(batch, part, best, time.perf_counter() - begin - preparing, preparing)
@@ -163,32 +170,37 @@ class Batches:
 
     Parameters
     ----------
-    designs : sequence of Design
+    designs : DesignRows
         All designs of the sample.
-    done : frozenset of int
-        Numbers of the designs that are finished.
+    done : bool [designs]
+        True for each design that is finished.
     workers : int
         Number of workers.
     packed : Path, optional
         Folder of the shared packed matrices; those that no further point needs are removed.
+    layers : int
+        Layers of the workload; a point has as many rows.
     """
 
     def __init__(
-        self, designs: Sequence[Design], done: frozenset[int], workers: int, packed: Path | None = None
+        self, designs: DesignRows, done: Booleans, workers: int, packed: Path | None = None, layers: int = 1
     ) -> None:
         self._designs, self._packed = designs, packed
         self._workers = workers
         self._seconds = batch_seconds(workers)
-        by_packing: dict[Packing, deque[int]] = defaultdict(deque)
-        for number, design in enumerate(designs):
-            if number not in done:
-                by_packing[design.packing].append(number)
-        self._unfinished = Counter({packing: len(points) for packing, points in by_packing.items()})
-        self._waiting = deque(by_packing[packing] for packing in sorted(by_packing))
-        self._begun: deque[deque[int]] = deque()
+        packings, places = designs.packings()
+        left = np.flatnonzero(~done).astype(np.min_scalar_type(len(designs)))
+        places = places[left]
+        self._numbers: Integers = left[np.argsort(places, kind="stable")]  # of the points that are left, by packing
+        sizes = np.bincount(places, minlength=len(packings)).tolist()
+        self._unfinished = Counter({packing: size for packing, size in zip(packings, sizes, strict=True) if size})
+        ends = np.cumsum(sizes).tolist()
+        self._waiting = deque(_Left(end - size, end) for size, end in zip(sizes, ends, strict=True) if size)
+        self._begun: deque[_Left] = deque()
         self._point_seconds = BATCH_SECONDS / _FIRST_POINTS
         self._packing_seconds = BATCH_SECONDS
         self._most_points = _FIRST_POINTS
+        self._most_of_any = max(1, _MOST_ROWS // layers)
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._begun)
@@ -199,44 +211,59 @@ class Batches:
             points, new = self._waiting.popleft(), True
         else:
             points, new = self._begun.popleft(), False
-        taken = self._take(points, self._seconds)
-        if points:
+        taken = [points.take(min(max(1, int(self._seconds / self._point_seconds)), self._most_points))]
+        if len(points):
             self._begun.append(points)
         elif new:
             self._fill_up(taken)
-        designs = tuple(self._designs[number] for number in taken)
-        return Batch(tuple(taken), designs, share=bool(points) or not new)
+        numbers = np.concatenate([self._numbers[each] for each in taken]).astype(np.int64)
+        return Batch(numbers, self._designs.take(numbers), share=bool(len(points)) or not new)
 
-    def _take(self, points: deque[int], seconds: float) -> list[int]:
-        size = min(max(1, int(seconds / self._point_seconds)), self._most_points, len(points))
-        return [points.popleft() for _ in range(size)]
-
-    def _fill_up(self, taken: list[int]) -> None:
+    def _fill_up(self, taken: list[slice]) -> None:
         """Add packings, each with all its points, as long as they fit into the batch."""
-        left = self._seconds - self._packing_seconds - len(taken) * self._point_seconds
+        points = taken[0].stop - taken[0].start
+        left = self._seconds - self._packing_seconds - points * self._point_seconds
         while self._waiting:
-            points = self._waiting[0]
-            left -= self._packing_seconds + len(points) * self._point_seconds
-            if left < 0 or len(taken) + len(points) > self._most_points:
+            further = len(self._waiting[0])
+            left -= self._packing_seconds + further * self._point_seconds
+            if left < 0 or points + further > self._most_points:
                 return
-            taken.extend(self._waiting.popleft())
+            points += further
+            taken.append(self._waiting.popleft().take(further))
 
     def learn(self, finished: Finished) -> list[Packing]:
         """Adapt the batch size to this batch's run time; return the packings whose last points it had."""
-        points = len(finished.batch.numbers)
-        self._most_points = _MOST_GROWTH * max(points, self._most_points // _MOST_GROWTH**2)
+        points = len(finished.batch)
+        grown = _MOST_GROWTH * max(points, self._most_points // _MOST_GROWTH**2)
+        self._most_points = min(grown, self._most_of_any)
         self._point_seconds = max(finished.seconds / points, 1e-6)
         prepared = finished.preparing_seconds / len(finished.batch.by_packing)
         if prepared > self._point_seconds:  # otherwise the packing was already prepared
             self._packing_seconds = prepared
         completed = []
-        for packing, group in finished.batch.by_packing:
-            self._unfinished[packing] -= len(group)
+        for packing, places in finished.batch.by_packing:
+            self._unfinished[packing] -= places.stop - places.start
             if not self._unfinished[packing]:
                 completed.append(packing)
                 if self._packed is not None:
                     remove_packed(self._packed, packing)
         return completed
+
+
+class _Left:
+    """Points of one packing that are left: a range of places."""
+
+    def __init__(self, begin: int, end: int) -> None:
+        self._begin, self._end = begin, end
+
+    def __len__(self) -> int:
+        return self._end - self._begin
+
+    def take(self, points: int) -> slice:
+        """Return the places of the next points, at most so many; they are no longer left."""
+        begin = self._begin
+        self._begin = min(begin + points, self._end)
+        return slice(begin, self._begin)
 
 
 @lru_cache(maxsize=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,15 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from designs.design import DESIGN_COLUMNS, Design, Packing, design_columns
+from designs.design import ARRAY_FIELDS, DESIGN_COLUMNS, HARDWARE, Packing
 from designs.results import Column, schema_of
+from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
+from sim.array_table import ArrayOrTable, ArrayTable
 from sim.batch import CountsPerInput
+from sim.cost.area import area_mm2
 from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
-from sim.memory import blocks_of, shortfalls
+from sim.memory import blocks_of, fits, shortfalls
 from sim.network_schedule import (
     Call,
     Residency,
@@ -31,6 +35,7 @@ from sim.network_schedule import (
     schedule_network,
 )
 from traces import InputError
+from traces.arrays import Booleans, Floats64, Integers64
 from traces.graph.description import Execution
 
 ENERGIES = tuple(field.name for field in dataclasses.fields(Energy))
@@ -92,6 +97,7 @@ NETWORK_CYCLES = ("cycles", "port_wait_cycles", "switch_cycles", "dram_wait_cycl
 """Counts that add up to the cycles for which a layer occupies the array; all but the first are 0 without a network."""
 _ENTRIES = "stored_entries", "padding_entries", "fullest_pe_entries", "row_order_bits"
 _KEPT_PACKINGS = 2  # the current one and the one before
+Objects = npt.NDArray[np.object_]
 _PLACE = {name: number for number, name in enumerate(COUNTS)}
 
 
@@ -124,54 +130,146 @@ class Evaluation:
         self._layers.move_to_end(packing)
         return self._layers[packing]
 
-    def table(self, numbers: Sequence[int], designs: Sequence[Design]) -> pa.Table:
-        """Return SWEEP_COLUMNS, one row per design and layer, for these designs of one packing and their numbers."""
-        layers = self.prepare(designs[0].packing)
-        return _table(layers, numbers, designs, [self._evaluated(layers, design.array) for design in designs])
-
-    def _evaluated(self, layers: Sequence[LayerRuns], array: ArrayConfig) -> _Evaluated:
-        """Return the counts of all layers on one array; nan if it does not run each of them."""
+    def evaluate(self, packing: Packing, designs: DesignRows) -> Evaluated:
+        """Return the counts of all layers on designs of one packing; nan on a design that does not run each layer."""
+        layers = self.prepare(packing)
         if self.workload.execution is None:
-            return _independent(layers, array, self.must_fit)
+            return _independent(layers, designs, self.must_fit)
+        found = [self._of_network(layers, design.array) for design in designs]
+        counts = np.stack([each.counts for each in found]).transpose(2, 1, 0)
+        texts = _texts(each.residency for each in found), _texts(each.lacking for each in found)
+        return Evaluated(counts, *texts, _entries(layers))
+
+    def _of_network(self, layers: Sequence[LayerRuns], array: ArrayConfig) -> _OnArray:
+        """Return the counts of the layers of a network on one array."""
+        assert self.workload.execution is not None
         named = dict(zip(self.workload.layer_names, layers, strict=True))
         network = network_of(self.workload.name, named, self.workload.execution, array)
         exceeded = "; ".join(map(str, network_shortfalls(network, array)))
         if not exceeded or not (self.must_fit or array.memory_mode == "resident"):
             try:
                 counts, residency = network_counts(network, layers, array)
-                return _Evaluated(counts, residency, [exceeded] * len(layers))
+                return _OnArray(counts, residency, [exceeded] * len(layers))
             except InputError as error:  # a layer must be on the array whole, or no blocks of it fit
                 exceeded = str(error)
-        return _Evaluated(_no_counts(layers), [""] * len(layers), [exceeded] * len(layers))
+        return _OnArray(np.full((len(layers), len(COUNTS)), np.nan), [""] * len(layers), [exceeded] * len(layers))
+
+    def table(self, numbers: Integers64, designs: DesignRows, evaluated: Sequence[Evaluated]) -> pa.Table:
+        """Return SWEEP_COLUMNS, one row per design and layer.
+
+        Parameters
+        ----------
+        numbers : int64 [designs]
+            Numbers of the designs.
+        designs : DesignRows
+            The designs, grouped by packing.
+        evaluated : sequence of Evaluated
+            Their counts from `evaluate`, one for each packing.
+
+        Raises
+        ------
+        InputError
+            If an SRAM of a design is outside the SRAM tables.
+        """
+        return _table(self.workload.layers, numbers, designs, evaluated)
 
 
-class _Evaluated(NamedTuple):
-    """COUNTS [layers, counts], residency of each layer, and the capacities that it exceeds."""
+class _OnArray(NamedTuple):
+    """COUNTS [layers, counts] of the layers of a network, residency of each, and the capacities that it exceeds."""
 
-    counts: npt.NDArray[np.float64]
+    counts: Floats64
     residency: Sequence[str]
+    lacking: Sequence[str]
+
+
+class _Fit(NamedTuple):
+    """Residency of each layer on an array, empty if the array does not run each layer, and capacities it exceeds."""
+
+    residency: list[str]
     lacking: list[str]
+    runs: bool
+    all_stay: bool
 
 
-def _no_counts(layers: Sequence[Any]) -> npt.NDArray[np.float64]:
-    return np.full((len(layers), len(COUNTS)), np.nan)
+class Evaluated(NamedTuple):
+    """Counts of all layers on designs of one packing.
+
+    Attributes
+    ----------
+    counts : float64 [counts, layers, designs]
+        COUNTS, mean per input; nan on a design that does not run each layer.
+    residency, lacking : object [layers, designs]
+        Residency of each layer, empty if it is not run, and the capacities that it exceeds.
+    entries : int64 [4, layers]
+        Stored entries, padding entries, entries of the fullest PE, and bits of the row order.
+    """
+
+    counts: Floats64
+    residency: Objects
+    lacking: Objects
+    entries: Integers64
 
 
-def _independent(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool) -> _Evaluated:
-    """Return the counts of layers of which each has the array to itself."""
+def _entries(layers: Sequence[LayerRuns]) -> Integers64:
+    return np.array([[getattr(layer, name) for layer in layers] for name in _ENTRIES], dtype=np.int64)
+
+
+def _texts(of_arrays: Iterable[Sequence[str]]) -> Objects:
+    """Return texts of the layers on each array, object [layers, arrays]."""
+    return np.array([list(each) for each in of_arrays], dtype=object).T
+
+
+def _independent(layers: Sequence[LayerRuns], designs: DesignRows, must_fit: bool) -> Evaluated:
+    """Return the counts of layers of which each has the array to itself; equal work is done once."""
+    shape = len(layers), len(designs)
+    lines = np.broadcast_to(designs.arrays.entries_per_line, len(designs))
+    residency, lacking = np.full(shape, "resident", dtype=object), np.full(shape, "", dtype=object)
+    runs = np.logical_and.reduce([layer.fit(designs.arrays) for layer in layers])
+    runs = np.asarray(runs & (designs.column("memory_mode") != "streamed"))
+    stays = runs.copy()  # in one block
+    others = np.flatnonzero(~runs)
+    if others.size:
+        some = designs.take(others)
+        first, kinds = some.kinds(_OF_CAPACITY, lines[others])
+        found_fits = [_fit(layers, some[place].array, must_fit) for place in first.tolist()]
+        residency[:, others] = _texts(each.residency for each in found_fits)[:, kinds]
+        lacking[:, others] = _texts(each.lacking for each in found_fits)[:, kinds]
+        runs[others] = np.array([each.runs for each in found_fits])[kinds]
+        stays[others] = np.array([each.all_stay for each in found_fits])[kinds]
+    counts = np.full((len(COUNTS), *shape), np.nan)
+    for places, names in ((np.flatnonzero(stays), _OF_COUNT), (np.flatnonzero(runs & ~stays), ARRAY_FIELDS)):
+        if not places.size:
+            continue
+        some = designs.take(places)
+        first, kinds = some.kinds(names, lines[places])
+        keys = zip(lines[places][first].tolist(), some.take(first).values(names), strict=True)
+        found = [
+            [layer.counts(key if names is _OF_COUNT else None, partial(_array_of, some, place)) for layer in layers]
+            for key, place in zip(keys, first.tolist(), strict=True)
+        ]
+        counts[:, :, places] = np.array(found).transpose(2, 1, 0)[..., kinds]
+    return Evaluated(counts, residency, lacking, _entries(layers))
+
+
+def _array_of(designs: DesignRows, number: int) -> ArrayConfig:
+    return designs[number].array
+
+
+def _fit(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool) -> _Fit:
+    """Return how layers fit an array of which each has all."""
     lacking = [layer.lacking(array) for layer in layers]
     if not ((must_fit or array.memory_mode == "resident") and any(lacking)):
-        counts = _no_counts(layers)
+        stay = []
         for number, layer in enumerate(layers):
             try:
-                counts[number] = layer.counts(array)
+                stay.append(layer.stays_on(array))
             except InputError as error:  # no blocks of the layer fit
                 lacking[number] = str(error)
                 break
         else:
-            residency = ["resident" if layer.stays_on(array) else array.memory_mode for layer in layers]
-            return _Evaluated(counts, residency, lacking)
-    return _Evaluated(_no_counts(layers), [""] * len(layers), lacking)
+            residency = ["resident" if each else array.memory_mode for each in stay]
+            return _Fit(residency, lacking, runs=True, all_stay=all(stay))
+    return _Fit([""] * len(layers), lacking, runs=False, all_stay=False)
 
 
 class Counted(NamedTuple):
@@ -247,38 +345,72 @@ def network_counts(
 
 
 def _table(
-    layers: Sequence[LayerRuns], numbers: Sequence[int], designs: Sequence[Design], evaluated: Sequence[_Evaluated]
+    work: Sequence[WorkloadLayer], numbers: Integers64, designs: DesignRows, evaluated: Sequence[Evaluated]
 ) -> pa.Table:
-    counts = np.stack([each.counts for each in evaluated])
-    energies = np.stack(
-        [energies_pj(design.array, each.counts).T for design, each in zip(designs, evaluated, strict=True)]
-    )
-    per_design = {"point": list(numbers), **design_columns(designs)}
-    columns: dict[str, Any] = {name: np.repeat(np.array(values), len(layers)) for name, values in per_design.items()}
-    per_layer = {
-        "layer": [layer.work.layer.name for layer in layers],
-        "rows": [layer.work.layer.rows for layer in layers],
-        "columns": [layer.work.layer.columns for layer in layers],
-        "inputs": [layer.work.inputs for layer in layers],
-        **{name: [getattr(layer, name) for layer in layers] for name in _ENTRIES},
+    layers, arrays = len(work), designs.arrays
+    areas = area_mm2(arrays)
+    for place in np.flatnonzero(np.isnan(areas))[:1].tolist():
+        area_mm2(designs[place].array)  # raises InputError
+    sizes = [each.counts.shape[2] for each in evaluated]
+    counts = np.concatenate([each.counts for each in evaluated], axis=2)
+    energies = energies_pj(arrays, np.moveaxis(counts, 0, -1))
+    # the sum of the blocks has the same last bit, whatever the batch, in this order of the axes in memory
+    energies = np.ascontiguousarray(energies.transpose(2, 0, 1)).transpose(0, 2, 1)  # [designs, layers, blocks]
+    lacking = np.concatenate([each.lacking for each in evaluated], axis=1)
+    of_layers = {
+        "layer": [each.layer.name for each in work],
+        "rows": [each.layer.rows for each in work],
+        "columns": [each.layer.columns for each in work],
+        "inputs": [each.inputs for each in work],
     }
-    columns |= {name: np.tile(np.array(values), len(designs)) for name, values in per_layer.items()}
-    reasons = [reason for each in evaluated for reason in each.lacking]
-    columns |= {"lacking": reasons, "fits": [not reason for reason in reasons]}
-    columns["residency"] = [kind for each in evaluated for kind in each.residency]
-    columns |= {name: counts[:, :, number].ravel() for number, name in enumerate(COUNTS)}
-    columns |= {name: energies[:, :, number].ravel() for number, name in enumerate(ENERGIES)}
-    columns["energy_pj"] = energies.sum(axis=2).ravel()
-    columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / columns["clock_mhz"]
+    columns: dict[str, Any] = {name: np.repeat(designs.column(name), layers) for name in HARDWARE}
+    columns |= {"point": np.repeat(numbers, layers), "area_mm2": np.repeat(areas, layers)}
+    columns |= {name: np.tile(np.array(values, dtype=object), len(designs)) for name, values in of_layers.items()}
+    for number, name in enumerate(_ENTRIES):
+        of_packings = np.array([each.entries[number] for each in evaluated])
+        columns[name] = np.repeat(of_packings, sizes, axis=0).ravel()
+    columns |= {"lacking": _rows(lacking), "fits": _rows(lacking == "")}
+    columns["residency"] = _rows(np.concatenate([each.residency for each in evaluated], axis=1))
+    columns |= {name: _rows(counts[number]) for number, name in enumerate(COUNTS)}
+    columns |= {name: energies[..., number].ravel() for number, name in enumerate(ENERGIES)}
+    columns["energy_pj"] = energies.sum(axis=-1).ravel()
+    columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
+        arrays.filled(arrays.clock_mhz), layers
+    )
     schema = schema_of(SWEEP_COLUMNS)
-    return pa.table([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+    arrow = []
+    for field in schema:
+        values = columns[field.name]
+        if len(values) < layers * len(designs):  # one value for all
+            arrow.append(pa.repeat(pa.scalar(values[0].item(), field.type), layers * len(designs)))
+        else:
+            arrow.append(pa.array(values, field.type))
+    return pa.table(arrow, schema=schema)
 
 
-def energies_pj(
-    array: ArrayConfig, counts: npt.NDArray[np.float64], constants: Constants = NOMINAL
-) -> npt.NDArray[np.float64]:
-    """Return energies in pJ [blocks, layers] of one design from COUNTS [layers, counts]; both are means per input."""
-    mean = {name: counts[:, number] for name, number in _PLACE.items()}
+def _rows(values: Any) -> Any:
+    """Return values [layers, designs] in the order of the rows."""
+    return values.T.ravel()
+
+
+def energies_pj(array: ArrayOrTable, counts: Floats64, constants: Constants = NOMINAL) -> Floats64:
+    """Return energies from counts; both are means per input.
+
+    Parameters
+    ----------
+    array : ArrayConfig or ArrayTable
+        The array, or a table of arrays.
+    counts : float64 [layers, counts], or [layers, arrays, counts]
+        COUNTS of the layers on it, or on each of them.
+    constants : Constants, optional
+        Constants of the cost model.
+
+    Returns
+    -------
+    float64 [blocks, layers], or [blocks, layers, arrays]
+        ENERGIES in pJ.
+    """
+    mean = {name: counts[..., number] for name, number in _PLACE.items()}
     energies = block_energies(
         array,
         sum(mean[name] for name in NETWORK_CYCLES),
@@ -301,6 +433,10 @@ _WITHOUT_COUNT = frozenset(  # fields that do not change the counts of a packed 
     {"num_pes", "index_bits", "weight_bits", "line_bits", "clock_mhz", "dram_gb_per_s", "memory_mode", "block_axis"}
     | {"sparse_matrix_bytes", "pointer_bytes", "activation_bytes", "pointer_bits", "port_bits"}
 )
+_OF_CAPACITY = tuple(
+    name for name in ARRAY_FIELDS if name not in _WITHOUT_CAPACITY or name in ("memory_mode", "block_axis")
+)
+_OF_COUNT = tuple(name for name in ARRAY_FIELDS if name not in _WITHOUT_COUNT)
 
 
 class LayerRuns:
@@ -370,15 +506,20 @@ class LayerRuns:
             ]
         return self._runs[array.precision]
 
-    def counts(self, array: ArrayConfig) -> npt.NDArray[np.float64]:
-        """Return COUNTS [counts], mean per input; raise InputError if the array cannot run the layer."""
-        key = self._key(array)
-        if key not in self._counts:
-            self._counts[key] = _all_per_input(self.runs(array), self.work)
-        return self._counts[key]
+    def fit(self, arrays: ArrayTable) -> Booleans:
+        """Mark the arrays that hold each group whole, bool [arrays]: those on which `lacking` finds nothing."""
+        return np.logical_and.reduce([arrays.filled(fits(group, arrays)) for group in self.groups])
 
-    def _key(self, array: ArrayConfig) -> Any:
-        return _key(array, _WITHOUT_COUNT) if self.stays_on(array) else array
+    def counts(self, key: Hashable | None, array: Callable[[], ArrayConfig]) -> Floats64:
+        """Return COUNTS [counts] on an array that runs the layer, mean per input.
+
+        Arrays of one key have the same counts, which are kept; those without a key are not kept.
+        """
+        if key is None:
+            return _all_per_input(self.runs(array()), self.work)
+        if key not in self._counts:
+            self._counts[key] = _all_per_input(self.runs(array()), self.work)
+        return self._counts[key]
 
     def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
         """Return the layer as the schedule of a network needs it."""
@@ -392,7 +533,7 @@ class LayerRuns:
 
     def counted(self, array: ArrayConfig, vectors: Sequence[float]) -> Counted:
         """Return the counts on an array, of calls of so many vectors."""
-        key = self._key(array)
+        key = _key(array, _WITHOUT_COUNT) if self.stays_on(array) else array
         if key not in self._counted:
             self._counted[key] = counted(self.runs(array), self.work, vectors, slice(None))
         return self._counted[key]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from designs.sweeps.totals import DesignPoint
+from designs.sweeps.totals import DesignPoint, best_of
 from traces.shell.progress import Progress
 
 
@@ -25,8 +25,7 @@ class SweepProgress(Progress):
 
     def add(self, points: int, best: DesignPoint | None) -> None:
         """Count `points` more as done; `best` is the best of them."""
-        if best is not None and (self._best is None or best.energy_delay_nj_us < self._best.energy_delay_nj_us):
-            self._best = best
+        self._best = best_of(self._best, best)
         self.advance(points)
 
     @property

@@ -7,17 +7,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from designs.design import Design
-from designs.results import provenance, read_results, read_results_bytes
+from designs.results import RESULTS_FOLDER, provenance, read_results_bytes
 from designs.space import Space
 from designs.sweeps.batches import Batches, Finished, SweepInputs
-from designs.sweeps.evaluation import SWEEP_COLUMNS
-from designs.sweeps.folder import SWEEP_FILE, SweepFolder, check_whole, in_order, read_parts, whole_points
+from designs.sweeps.design_rows import DesignRows
+from designs.sweeps.folder import FinishedPoints, SweepFolder, SweepReader
 from designs.sweeps.progress import SweepProgress
+from designs.sweeps.rows import SweepExtent, in_order
 from designs.sweeps.sampling import Sample, Sampling, sample
-from designs.sweeps.totals import best_point
 from designs.sweeps.workers import Workers, chosen_workers, finished_batches
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig
@@ -70,17 +71,60 @@ def sweep(
         if crew.apart:
             raise InputError("workers in other processes share arrays through files; give the sweep a folder")
         parts: list[pa.Table] = []
+        extent = SweepExtent(origin)
         inputs = SweepInputs(workload, None, chosen.must_fit, origin)
-        _run(chosen.designs, in_order([]), crew, inputs, lambda batch: parts.append(read_results_bytes(batch.part)))
-        table = whole_points(parts, origin)
-        check_whole(table, origin, workload.name)
-        return table
-    with SweepFolder(Path(folder), origin, fresh) as results:
+        before = FinishedPoints(np.zeros(extent.points, dtype=np.bool_), None)
+        _run(chosen.designs, before, crew, inputs, lambda batch: parts.append(read_results_bytes(batch.part)))
+        table = pa.concat_tables(parts).combine_chunks()
+        extent.check_whole(table.num_rows // extent.num_layers, workload.name)
+        return in_order(table, extent.num_layers)
+    return read_sweep(run_sweep(workload, chosen, None, folder, crew, fresh))[0]
+
+
+def run_sweep(
+    workload: Workload,
+    space: Space | Sample | Sequence[Design],
+    sampling: Sampling | None = None,
+    folder: str | os.PathLike[str] = RESULTS_FOLDER / "sweep",
+    workers: int | Workers = 1,
+    fresh: bool = False,
+) -> Path:
+    """Simulate a network on every design of a sample, and leave the table in its file.
+
+    Parameters
+    ----------
+    workload, space, sampling, folder, workers, fresh
+        Those of `sweep`.
+
+    Returns
+    -------
+    Path
+        The file with the table that `sweep` would return. `designs.sweeps.folder.SweepReader` reads it piece by piece.
+
+    Raises
+    ------
+    InputError
+        As `sweep` does.
+
+    Notes
+    -----
+    The memory does not grow with the rows: it holds a few bytes of each design, one batch for each worker, and some
+    hundred thousand rows at the end.
+    """
+    chosen = _sample(workload, space, sampling)
+    crew = chosen_workers(workers)
+    with SweepFolder(Path(folder), sweep_origin(workload, chosen), fresh) as results:
         before = results.finished()
-        if before.num_rows < len(chosen.designs) * len(workload.layers):
+        if not before.done.all():
             shared: Path | Workload = results.share(workload) if crew.apart else workload
             inputs = SweepInputs(shared, results.packed if crew.apart else None, chosen.must_fit, results.origin)
-            _run(chosen.designs, before, crew, inputs, lambda batch: results.keep(batch.batch.numbers[0], batch.part))
+            _run(
+                chosen.designs,
+                before,
+                crew,
+                inputs,
+                lambda batch: results.keep(int(batch.batch.numbers[0]), batch.part),
+            )
         return results.finish()
 
 
@@ -123,16 +167,11 @@ def read_sweep(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
     Raises
     ------
     InputError
-        If there is no finished point, or a file is damaged.
+        If there is no finished point, a file is damaged or of another sweep, points of a finished sweep are missing, or
+        the rows would take more memory than their file may ask for (`traces.reading_limit`).
     """
-    path = Path(path)
-    if path.is_dir() and not (path / SWEEP_FILE).exists():
-        table = read_parts(path / "parts")
-        if not table.num_rows:
-            raise InputError(f"{path}: holds no finished point of a sweep; make one with python -m designs sweep")
-        first = next((path / "parts").glob("*.parquet"))
-        return table, read_results(first, SWEEP_COLUMNS)[1]
-    return read_results(path / SWEEP_FILE if path.is_dir() else path, SWEEP_COLUMNS)
+    reader = SweepReader(Path(path))
+    return reader.table(), reader.origin
 
 
 def _sample(workload: Workload, space: Space | Sample | Sequence[Design], sampling: Sampling | None) -> Sample:
@@ -146,16 +185,13 @@ def _sample(workload: Workload, space: Space | Sample | Sequence[Design], sampli
     elif sampling is not None:
         raise InputError("sampling has no effect on designs that are given one by one; leave it out")
     else:
-        chosen = space if isinstance(space, Sample) else Sample(tuple(space), origin={"designs": _listed(space)})
-    if not chosen.designs or len(set(chosen.designs)) < len(chosen.designs):
-        fault = "a design twice" if chosen.designs else "none"
-        raise InputError(f"a sweep needs one or more designs, each once; found {fault}")
-    narrowest = min(chosen.designs, key=lambda design: design.array.weight_bits).array
+        chosen = space if isinstance(space, Sample) else Sample(space, origin={"designs": _listed(space)})  # type: ignore[arg-type]
+    narrowest = int(np.min(chosen.designs.column("weight_bits")))
     for each in workload.layers:
-        if each.layer.weight_bits > narrowest.weight_bits:
+        if each.layer.weight_bits > narrowest:
             raise InputError(
                 f"layer {each.layer.name!r} has codes of {each.layer.weight_bits} bits, and a design reads weight_bits="
-                f"{narrowest.weight_bits}; give every array weight_bits={each.layer.weight_bits} or more"
+                f"{narrowest}; give every array weight_bits={each.layer.weight_bits} or more"
             )
     return chosen
 
@@ -167,16 +203,17 @@ def _listed(designs: Sequence[Design]) -> list[Any]:
 
 
 def _run(
-    designs: Sequence[Design],
-    before: pa.Table,
+    designs: DesignRows,
+    before: FinishedPoints,
     workers: Workers,
     inputs: SweepInputs,
     keep: Callable[[Finished], object],
 ) -> None:
-    """Simulate all designs that have no rows in `before`; call `keep` with each batch before it counts as done."""
-    done = frozenset(before["point"].to_pylist())
-    with workers.start(inputs) as crew, SweepProgress(len(designs), len(done), best_point(before)) as progress:
-        batches = Batches(designs, done, crew.workers, inputs.packed)
+    """Simulate all designs that are not finished; call `keep` with each batch before it counts as done."""
+    done = int(np.count_nonzero(before.done))
+    with workers.start(inputs) as crew, SweepProgress(len(designs), done, before.best) as progress:
+        layers = len(inputs.origin["settings"]["workload"]["layers"])
+        batches = Batches(designs, before.done, crew.workers, inputs.packed, layers)
         for finished in finished_batches(batches, crew):
             keep(finished)
-            progress.add(len(finished.batch.numbers), finished.best)
+            progress.add(len(finished.batch), finished.best)

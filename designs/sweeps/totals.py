@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from designs.design import HARDWARE, Design
 from designs.sweeps.evaluation import NETWORK_CYCLES
@@ -115,6 +116,13 @@ def best_point(table: pa.Table) -> DesignPoint | None:
     return None if np.isnan(products).all() else sums.point(int(np.nanargmin(products)))
 
 
+def best_of(one: DesignPoint | None, other: DesignPoint | None) -> DesignPoint | None:
+    """Return the point of less energy-delay product, the first of two equal ones; None if there is none."""
+    if one is None or other is None:
+        return one or other
+    return other if other.energy_delay_nj_us < one.energy_delay_nj_us else one
+
+
 def front_of(points: Sequence[DesignPoint], objectives: Sequence[Objective]) -> list[DesignPoint]:
     """Return the Pareto-optimal points.
 
@@ -137,8 +145,73 @@ def front_of(points: Sequence[DesignPoint], objectives: Sequence[Objective]) -> 
     return sorted(front, key=lambda point: [point.cost(name) for name in objectives])
 
 
+class SweepTotals:
+    """Totals of a sweep whose rows are added piece by piece.
+
+    Parameters
+    ----------
+    objectives : sequence of str
+        Objectives of the front (`front_of`).
+    fitting : bool
+        Leave designs out whose SRAMs do not hold every layer.
+
+    Attributes
+    ----------
+    points : int
+        Number of designs.
+    running : int
+        Number of designs that run every layer, and hold every layer with `fitting`.
+    lacking : str
+        Capacities that the first layer that does not fit exceeds; empty if all fit.
+    varied : list of str
+        Hardware parameters that have several values.
+    """
+
+    def __init__(self, objectives: Sequence[Objective], fitting: bool = False) -> None:
+        self.points = self.running = 0
+        self.lacking = ""
+        self._objectives, self._fitting = tuple(objectives), fitting
+        self._first: dict[str, pa.Scalar] = {}
+        self._varied: set[str] = set()
+        self._front: list[DesignPoint] = []
+
+    @property
+    def varied(self) -> list[str]:
+        """Hardware parameters that have several values, in the order of HARDWARE."""
+        return [name for name in HARDWARE if name in self._varied]
+
+    @property
+    def front(self) -> list[DesignPoint]:
+        """The Pareto-optimal designs, sorted by the first objective; equal ones by number."""
+        return sorted(self._front, key=lambda point: (*(point.cost(name) for name in self._objectives), point.point))
+
+    def add(self, table: pa.Table) -> None:
+        """Add the rows of some points, SWEEP_COLUMNS; all layers of a point are together."""
+        if not table.num_rows:
+            return
+        for name in HARDWARE:
+            first = self._first.setdefault(name, table[name][0])
+            if name not in self._varied and pc.any(pc.not_equal(table[name], first)).as_py():
+                self._varied.add(name)
+        if not self.lacking and not pc.all(table["fits"]).as_py():
+            self.lacking = table["lacking"].filter(pc.not_equal(table["lacking"], ""))[0].as_py()
+        sums = _Sums(table)
+        runs = ~np.isnan(sums.cycles)
+        if self._fitting:
+            runs &= sums.fits
+        self.points += len(runs)
+        self.running += int(np.count_nonzero(runs))
+        places = np.flatnonzero(runs)
+        costs = np.stack([sums.costs(name)[places] for name in self._objectives], axis=1)
+        before = np.array([[point.cost(name) for name in self._objectives] for point in self._front])
+        known = len(self._front)
+        optimal = non_dominated(np.concatenate([before.reshape(known, costs.shape[1]), costs]))
+        kept = [point for point, stays in zip(self._front, optimal[:known], strict=True) if stays]
+        self._front = kept + [sums.point(place) for place in places[optimal[known:]].tolist()]
+
+
 class _Sums:
-    """Sums over the layers of each design, float64 [designs], of a table with rows, sorted by design."""
+    """Sums over the layers of each design, float64 [designs], of a table in which the rows of a design are together."""
 
     def __init__(self, table: pa.Table) -> None:
         points = table["point"].to_numpy()
@@ -147,12 +220,26 @@ class _Sums:
         self.of = {name: np.add.reduceat(table[name].to_numpy(), self.begin) for name in names}
         self.fits: npt.NDArray[np.bool_] = np.logical_and.reduceat(table["fits"].to_numpy(), self.begin)
         self.designs = table.select(["point", *HARDWARE, "area_mm2"])
+        self.cycles = np.asarray(sum(self.of[name] for name in NETWORK_CYCLES))
+
+    def costs(self, objective: Objective) -> npt.NDArray[np.float64]:
+        """Return one objective of all designs: that of `DesignPoint`."""
+        latency_us = self.cycles / self.designs["clock_mhz"].to_numpy()[self.begin]
+        energy_nj = self.of["energy_pj"] / 1e3
+        return np.asarray(
+            {
+                "latency_us": latency_us,
+                "energy_nj": energy_nj,
+                "area_mm2": self.designs["area_mm2"].to_numpy()[self.begin],
+                "energy_delay_nj_us": energy_nj * latency_us,
+            }[objective]
+        )
 
     def point(self, place: int) -> DesignPoint:
         row = self.designs.slice(int(self.begin[place]), 1).to_pylist()[0]
         design = Design.from_hardware(row)
         array = design.array
-        cycles = float(sum(self.of[name][place] for name in NETWORK_CYCLES))
+        cycles = float(self.cycles[place])
         macs = float(self.of["useful_macs"][place])
         return DesignPoint(
             point=row["point"],

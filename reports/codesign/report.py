@@ -61,7 +61,7 @@ def write_codesign_report(folder: Path, out: Path | None = None, design: str | N
         `report` is missing.
     """
     page = out or folder / PAGE_FILE
-    if page.suffix != ".html":
+    if page.suffix != ".html" or not page.stem.strip("."):
         raise InputError(
             f"the page's name must end in .html, because its figures go into a folder without it; found {page}"
         )

@@ -21,13 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from designs import Design, Space, Workload, sample, sweep
-from designs.results import provenance, read_results_bytes, results_bytes
+from designs.results import ResultFile, provenance, read_results_bytes, results_bytes
 from designs.sweeps.batches import Batch, SweepInputs, batch_seconds
 from designs.sweeps.dask_workers import Cluster
-from designs.sweeps.folder import SweepFolder, read_parts
+from designs.sweeps.design_rows import DesignRows
+from designs.sweeps.evaluation import SWEEP_COLUMNS
+from designs.sweeps.folder import SweepFolder
 from designs.sweeps.sampling import Sample
 from designs.sweeps.workers import Processes, Workers
 from designs.sweeps.workload_source import EIE, open_workload
@@ -163,7 +166,7 @@ def shared_costs(workload: Workload, designs: Sequence[Design], folder: Path) ->
     by_packing: dict[Any, list[Design]] = {}
     for design in designs:
         by_packing.setdefault(design.packing, []).append(design)
-    return _costs(workload, [tuple(each) for each in list(by_packing.values())[::5]], folder)  # some of each kind
+    return _costs(workload, list(by_packing.values())[::5], folder)  # some of each kind
 
 
 def single_costs(workload: Workload, folder: Path) -> Costs:
@@ -172,14 +175,14 @@ def single_costs(workload: Workload, folder: Path) -> Costs:
     return _costs(workload, [points[0::2], points[1::2]], folder)
 
 
-def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Path) -> Costs:
+def _costs(workload: Workload, batches: Sequence[Sequence[Design]], folder: Path) -> Costs:
     if not (folder / "workload").exists():
         workload.write(folder / "workload")
     origin = provenance({"benchmark": "sweep"})
     inputs = SweepInputs(folder / "workload", None, False, origin)
-    inputs.run(Batch((0,), batches[0][:1], False))  # kernels are loaded, and the workload is mapped
+    inputs.run(_batch(batches[0][:1]))  # kernels are loaded, and the workload is mapped
     inputs.forget()
-    finished = [inputs.run(Batch(tuple(range(len(batch))), batch, False)) for batch in batches]
+    finished = [inputs.run(_batch(batch)) for batch in batches]
     inputs.forget()
     points = sum(map(len, batches))
     point_seconds = sum(each.seconds + each.preparing_seconds for each in finished) / points
@@ -199,13 +202,18 @@ def _costs(workload: Workload, batches: Sequence[tuple[Design, ...]], folder: Pa
     )
 
 
+def _batch(designs: Sequence[Design]) -> Batch:
+    return Batch(np.arange(len(designs)), DesignRows.of(designs), share=False)
+
+
 def _keeping_seconds(part: bytes, folder: Path, parts: int = 20) -> float:
-    """Return the seconds to write one part, read it and merge it with the others."""
+    """Return the seconds to write one part and read it."""
     with tempfile.TemporaryDirectory(dir=folder) as place, SweepFolder(Path(place), {}) as kept:
         begin = time.perf_counter()
         for number in range(parts):
             kept.keep(number, part)
-        read_parts(kept.parts)
+        for path in kept.parts.iterdir():
+            ResultFile(path, SWEEP_COLUMNS).table()
         return (time.perf_counter() - begin) / parts
 
 

@@ -185,13 +185,13 @@ def test_what_cannot_be_sampled_gets_a_sentence() -> None:
     with pytest.raises(InputError, match="clock_mhz is a continuous range, so there is no grid"):
         sample(Space({"clock_mhz": Range(1, 2)}))
     vast = Space({"num_pes": Range(1, 1024), "queue_slots": Range(2, 1024), "line_bits": Range(8, 512)})
-    with pytest.raises(InputError, match="the grid has 529,013,760 combinations; at most 10,000,000 are possible"):
+    with pytest.raises(InputError, match="the grid has 529,013,760 combinations; at most 100,000,000 are possible"):
         sample(vast)
     with pytest.raises(InputError, match=r"compression\.layers names fc9, which the network does not have; it has fc1"):
         sample(Space(compression={"layers": {"fc9": {"density": 0.5}}}), layers=["fc1"])
     with pytest.raises(InputError, match="points and seed have no effect"):
         Sampling("grid", 5)
-    with pytest.raises(InputError, match="points must be the number of designs to draw, 1 to 10,000,000; found None"):
+    with pytest.raises(InputError, match="points must be the number of designs to draw, 1 to 100,000,000; found None"):
         Sampling("sobol")
     with pytest.raises(InputError, match="method must be one of grid, random, sobol; found 'all'"):
         Sampling("all")  # type: ignore[arg-type]

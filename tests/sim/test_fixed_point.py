@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import ArrayConfig, FixedPoint, simulate
+from sim import ArrayConfig, FixedPoint, pack, simulate
 from sim.config import Precision
 from sim.fixed_point import fitted_format
 from tests.layers import Case, cases
@@ -30,7 +30,7 @@ def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
     layer, activations, config = case
     config = dataclasses.replace(config, precision=precision)
     activations = activations * np.float32(scale)
-    number = fitted_format(layer, activations[np.newaxis], config.activation_bits)
+    number = fitted_format(pack(layer, config), activations[np.newaxis], config.activation_bits)
     shift = min(max(number.shift + offset, 0), 62)  # finer accumulators overflow, coarser ones round
     number = dataclasses.replace(
         number,
@@ -68,10 +68,10 @@ def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
 @settings(deadline=None, max_examples=100)
 @given(cases(), st.sampled_from(PRECISIONS), st.sampled_from([0.0, 1e-6, 1.0, 1e6]))
 def test_a_fitted_format_holds_weights_and_inputs_at_half_a_step(case: Case, precision: Any, scale: float) -> None:
-    layer, activations, _ = case
+    layer, activations, config = case
     activations = activations * np.float32(scale)
     bits = ArrayConfig(precision=precision).activation_bits
-    number = fitted_format(layer, activations[np.newaxis], bits)
+    number = fitted_format(pack(layer, config), activations[np.newaxis], bits)
     for values, fraction_bits in (
         (layer.codebook, number.weight_fraction_bits),
         (activations, number.activation_fraction_bits),

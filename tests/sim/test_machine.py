@@ -110,7 +110,7 @@ def test_both_engines_agree_on_the_state_after_every_cycle(case: Case) -> None:
             written = writes[number][states.entries_written[edge, number]]
             assert pe.activation_write.accumulators == written, where
 
-    Array(packed, operands(layer, activations, config), config).run(observe=compare)
+    Array(packed, operands(packed, activations, config), config).run(observe=compare)
 
 
 def _accumulators_entry_by_entry(packed: Any, pe: int, columns: Any, activations: Any) -> list[list[float]]:
@@ -182,7 +182,7 @@ def test_every_cycle_of_every_pe_has_the_class_that_the_tick_machine_shows(case:
         was_blocked[0] = array.scan.blocked_cycles
         no_credit_before[0] = [credits == 0 for credits in array.wires.credits]
 
-    result = Array(packed, operands(layer, activations, config), config).run(observe=look)
+    result = Array(packed, operands(packed, activations, config), config).run(observe=look)
     assert found.cycles == result.cycles
     for number, history in enumerate(doing):
         whole = history[: result.cycles]

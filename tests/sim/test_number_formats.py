@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim import ArrayConfig, FixedPoint, compute_network, fit_formats, simulate, simulate_network
+from sim import ArrayConfig, FixedPoint, compute_network, fit_formats, pack, simulate, simulate_network
 from sim.fixed_point import fitted_format
 from sim.number_formats import formats_of_plain, plain_formats
 from tests.sim.test_network import branches, drawn_layer, images_of, small_images
@@ -37,7 +37,8 @@ def test_the_formats_of_layers_are_those_of_all_their_vectors() -> None:
     inputs = images_of(40, 12)
     hidden = np.maximum(inputs @ first.weights().T + first.bias_values(), 0).astype(np.float32)
     formats = fit_formats([first, second], inputs, ARRAY)
-    assert formats == {"first": fitted_format(first, inputs, 16), "second": fitted_format(second, hidden, 16)}
+    first_format = fitted_format(pack(first, ARRAY), inputs, 16)
+    assert formats == {"first": first_format, "second": fitted_format(pack(second, ARRAY), hidden, 16)}
 
 
 @pytest.mark.parametrize("precision", ["fixed-8", "fixed-16", "fixed-32"])

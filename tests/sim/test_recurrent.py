@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sim import ArrayConfig, simulate
+from sim import ArrayConfig, pack, simulate
 from sim.fixed_point import fitted_format
 from sim.recurrent import simulate_gru, simulate_lstm
 from traces import CompressedLayer, InputError
@@ -70,7 +70,7 @@ def test_each_product_has_one_format_in_all_steps() -> None:
     input_format = fitted.input_products.number_format
     assert input_format is not None
     assert hidden_format is not None
-    assert input_format == fitted_format(weight_ih, inputs.reshape(-1, COLUMNS), 8)
+    assert input_format == fitted_format(pack(weight_ih, array), inputs.reshape(-1, COLUMNS), 8)
     given = simulate_lstm(weight_ih, weight_hh, inputs[:, :3], array, (input_format, hidden_format))
     np.testing.assert_array_equal(given.hidden, fitted.hidden[:, :3])
     with pytest.raises(InputError, match="so number_format must have 16 bits; found 8"):

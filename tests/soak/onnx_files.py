@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+import numpy.typing as npt
+from google.protobuf.descriptor import FieldDescriptor  # type: ignore[import-untyped]
+from google.protobuf.message import Message  # type: ignore[import-untyped]
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from tests.soak.mutants import BAD_TEXTS, changed_bytes
@@ -40,6 +41,10 @@ _OPERATORS = (
 _LOCATIONS = ("../outside", "/etc/passwd", "mutant.onnx", "", ".", "absent", "a/../../outside", "\x00")
 
 
+def _floats(*values: float) -> npt.NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)
+
+
 def onnx_files() -> list[bytes]:
     """Return valid files: products of many kinds, loops and branches, and constants that are computed."""
     draw = np.random.default_rng(0)
@@ -55,7 +60,7 @@ def onnx_files() -> list[bytes]:
             nodes,
             "graph",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, None])],
             [numpy_helper.from_array(np.asarray(values), name) for name, values in parameters.items()],
         )
         made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
@@ -85,7 +90,12 @@ def onnx_files() -> list[bytes]:
             node("Flatten", ["s"], ["y"]),
         ],
         ["n", 2, 6, 6],
-        {"w": weights(4, 1, 3, 3), "b": weights(4), "t": weights(4, 2, 2, 2), "scales": np.float32([1, 1, 2, 2])},
+        {
+            "w": weights(4, 1, 3, 3),
+            "b": weights(4),
+            "t": weights(4, 2, 2, 2),
+            "scales": _floats(1, 1, 2, 2),
+        },
     )
     recurrent = model(
         [
@@ -98,7 +108,12 @@ def onnx_files() -> list[bytes]:
     )
     computed = model(
         [
-            node("ConstantOfShape", ["shape"], ["zeros"], value=numpy_helper.from_array(np.float32([0.5]))),
+            node(
+                "ConstantOfShape",
+                ["shape"],
+                ["zeros"],
+                value=numpy_helper.from_array(_floats(0.5)),
+            ),
             node("Add", ["zeros", "w"], ["shifted"]),
             node("Tile", ["shifted", "repeats"], ["tiled"]),
             node("Expand", ["bias", "wide"], ["spread"]),
@@ -122,16 +137,19 @@ def onnx_files() -> list[bytes]:
         [
             helper.make_tensor_value_info("number", TensorProto.INT64, []),
             helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("state", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [None, None]),
         ],
         [
             helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("next", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [None, None]),
         ],
     )
     branches = [
         helper.make_graph(
-            [node(kind, ["looped"], [name])], name, [], [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)]
+            [node(kind, ["looped"], [name])],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, None])],
         )
         for kind, name in (("Neg", "negative"), ("Identity", "same"))
     ]
@@ -231,7 +249,7 @@ def _value(field: Any, value: Any, messages: list[Message], stream: np.random.Ge
     if field.type == FieldDescriptor.TYPE_STRING:
         names = [
             name for each in messages if type(each).__name__ == "NodeProto" for name in [*each.input, *each.output]
-        ]  # type: ignore[attr-defined]
+        ]
         texts = _OPERATORS if field.name == "op_type" else names if stream.random() < 0.7 and names else BAD_TEXTS
         return texts[int(stream.integers(len(texts)))]
     if field.type == FieldDescriptor.TYPE_ENUM:

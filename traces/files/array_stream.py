@@ -33,6 +33,10 @@ _TYPE = re.compile(r"[<>=|]?(?:[biufcSUV][0-9]{1,9}|[mM]8(?:\[[0-9]{0,9}[A-Za-z]
 _LENGTH = re.compile(r"[0-9]{1,18}L?", re.ASCII)  # Python 2 wrote an L behind long numbers
 
 
+class PythonObjectsError(InputError):
+    """Error of an array that holds Python objects."""
+
+
 def read_array(stream: BinaryIO, source: str | os.PathLike[str], content_bytes: int, file_bytes: int) -> Numbers:
     """Read the array of an `.npy` stream, which must be all that the stream holds.
 
@@ -110,7 +114,9 @@ def _described(header: str, source: str | os.PathLike[str]) -> tuple[np.dtype[An
     """Return the type, the order and the shape that a header states."""
     text = header.strip()
     if "'O'" in text or '"O"' in text or "|O" in text:
-        raise InputError(f"{source}: must be an array of plain numbers; found Python objects, which are not read")
+        raise PythonObjectsError(
+            f"{source}: must be an array of plain numbers; found Python objects, which are not read"
+        )
     found: dict[str, str] = {}
     place = 1
     while place < len(text) - 1 and text[place:-1].strip():
@@ -118,7 +124,9 @@ def _described(header: str, source: str | os.PathLike[str]) -> tuple[np.dtype[An
         if entry is None:
             break
         key = entry[1] or entry[2]
-        value = next(part for part in (entry["type"], entry["other"], entry["flag"], entry["shape"]) if part is not None)
+        value = next(
+            part for part in (entry["type"], entry["other"], entry["flag"], entry["shape"]) if part is not None
+        )
         kind = "shape" if entry["shape"] is not None else "fortran_order" if entry["flag"] else "descr"
         if key != kind or key in found:
             break

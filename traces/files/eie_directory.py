@@ -71,7 +71,8 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
     num_columns = pes[0].num_columns
     if any(pe.num_columns != num_columns for pe in pes):
         raise InputError(
-            f"{folder}: all PEs must have the same number of columns; found {sorted({pe.num_columns for pe in pes})[:8]}"
+            f"{folder}: all PEs must have the same number of columns; found "
+            f"{sorted({pe.num_columns for pe in pes})[:8]}"
         )
     if num_columns not in (activations.size, activations.size + 1) or not activations.size:
         raise InputError(

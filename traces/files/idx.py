@@ -79,10 +79,11 @@ def _read(stream: BinaryIO, path: Path, file_bytes: int) -> Numbers:
         left = left[taken:]
     beyond = 0 if left else len(stream.read(1))  # at the end, the checksum of a gzip stream is compared
     if left or beyond:
-        expected, found = 4 + 4 * dimensions + len(content), 4 + 4 * dimensions + len(content) - len(left)
+        expected = 4 + 4 * dimensions + len(content)
+        found = "more" if beyond else f"{expected - len(left):,}"
         raise InputError(
-            f"{path}: the header states shape {shape}, so {expected:,} bytes; found {'more' if beyond else f'{found:,}'}; "
-            f"the file is cut off or damaged: fetch it again"
+            f"{path}: the header states shape {shape}, so {expected:,} bytes; found {found}; the file is "
+            f"cut off or damaged: fetch it again"
         )
     values = np.ndarray(shape, dtype, content)
     return values.byteswap(inplace=True).view(dtype.newbyteorder("=")) if dtype.itemsize > 1 else values

@@ -152,8 +152,8 @@ def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:
     Raises
     ------
     InputError
-        As `layer_from_matrix` does, and if the file is missing, damaged or of another format, or its matrix would take more than its
-        size allows (`traces.reading_limit`).
+        As `layer_from_matrix` does, and if the file is missing, damaged or of another format, or its matrix
+        would take more than its size allows (`traces.reading_limit`).
     """
     name = Path(path).stem
     if Path(path).suffix == ".npy":

@@ -12,13 +12,12 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
 from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
-from traces.files.array_stream import MAGIC, read_array
+from traces.files.array_stream import MAGIC, PythonObjectsError, read_array
 from traces.files.atomic_file import atomic_file
 from traces.layer import CompressedLayer, checked_activations
 from traces.reading_limit import check_decoded_bytes
@@ -26,16 +25,18 @@ from traces.reading_limit import check_decoded_bytes
 _ZIP_BEGINS = (b"PK\x03\x04", b"PK\x05\x06")  # of an archive, and of an empty one
 _ENCRYPTED = 1  # bit of a member's flags
 _KIND = "must be a whole .npy or .npz file of plain arrays; it is another kind of file, cut off or damaged"
-_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError, RuntimeError)
+ZIP_DAMAGES = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, NotImplementedError, RuntimeError)
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, Numbers]:
+def read_npz(path: str | os.PathLike[str], left_out: dict[str, str] | None = None) -> dict[str, Numbers]:
     """Read all arrays of an `.npz` file.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file.
+    left_out : dict or None
+        If given, arrays of Python objects are left out, and the reason is put there by their name.
 
     Returns
     -------
@@ -45,10 +46,10 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, Numbers]:
     Raises
     ------
     InputError
-        If the file is missing or damaged, holds Python objects, is encrypted or packed otherwise than by deflate, or its
-        arrays would take more than its size allows (`traces.reading_limit`).
+        If the file is missing or damaged, holds Python objects, is encrypted or packed otherwise than by deflate, or
+        its arrays would take more than its size allows (`traces.reading_limit`).
     """
-    content = _load(path)
+    content = _load(path, left_out)
     if not isinstance(content, dict):
         raise InputError(f"{path}: must be an .npz file of named arrays; found a single array (.npy)")
     return content
@@ -78,7 +79,7 @@ def read_npy(path: str | os.PathLike[str]) -> Numbers:
     return content
 
 
-def _load(path: str | os.PathLike[str]) -> Numbers | dict[str, Numbers]:
+def _load(path: str | os.PathLike[str], left_out: dict[str, str] | None = None) -> Numbers | dict[str, Numbers]:
     try:
         with Path(path).open("rb") as stream:
             file_bytes = os.fstat(stream.fileno()).st_size
@@ -87,39 +88,66 @@ def _load(path: str | os.PathLike[str]) -> Numbers | dict[str, Numbers]:
             if begin == MAGIC:
                 return read_array(stream, path, file_bytes, file_bytes)
             if begin[:4] in _ZIP_BEGINS:
-                return _members(stream, path, file_bytes)
+                with zipfile.ZipFile(stream) as archive:
+                    return _arrays(archive, path, file_bytes, left_out)
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except _DAMAGES as error:
+    except ZIP_DAMAGES as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"{path}: {_KIND} ({str(error)[:200]})") from None
     raise InputError(f"{path}: {_KIND}")
 
 
-def _members(stream: BinaryIO, path: str | os.PathLike[str], file_bytes: int) -> dict[str, Numbers]:
+def check_members(archive: zipfile.ZipFile, path: str | os.PathLike[str], file_bytes: int) -> None:
+    """Raise InputError if members of a zip archive are packed in a strange way, or would take more than they may.
+
+    Parameters
+    ----------
+    archive : ZipFile
+        The archive.
+    path : path
+        Its name, for errors.
+    file_bytes : int
+        Bytes of its file.
+    """
+    members = archive.infolist()
+    for member in members:
+        if member.flag_bits & _ENCRYPTED:
+            raise InputError(f"{path}: its members must not be encrypted; found {member.filename[:80]!r}; decrypt it")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise InputError(
+                f"{path}: its members must be stored or deflated; found compression method {member.compress_type} "
+                f"of {member.filename[:80]!r}; write them with numpy.savez_compressed or torch.save"
+            )
+    names = Counter(member.filename for member in members)
+    if len(names) < len(members):
+        ((twice, _),) = names.most_common(1)
+        raise InputError(f"{path}: every member must have a name of its own; found {twice[:80]!r} twice")
+    if sum(member.compress_size for member in members) > file_bytes:
+        raise InputError(f"{path}: its members must lie one behind the other; found some that overlap")
+    check_decoded_bytes(path, sum(member.file_size for member in members), file_bytes)
+
+
+def _arrays(
+    archive: zipfile.ZipFile, path: str | os.PathLike[str], file_bytes: int, left_out: dict[str, str] | None
+) -> dict[str, Numbers]:
     """Return the arrays of a zip archive, after a look at what all its members state."""
-    with zipfile.ZipFile(stream) as archive:
-        members = archive.infolist()
-        for member in members:
-            if member.flag_bits & _ENCRYPTED:
-                raise InputError(f"{path}: its arrays must not be encrypted; found {member.filename[:80]!r}; decrypt it")
-            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise InputError(
-                    f"{path}: its arrays must be stored or deflated; found compression method {member.compress_type} "
-                    f"of {member.filename[:80]!r}; write them with numpy.savez_compressed"
-                )
-        names = [member.filename.removesuffix(".npy") for member in members]
-        if len(set(names)) < len(names):
-            twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise InputError(f"{path}: every array must have a name of its own; found {twice[:80]!r} twice")
-        if sum(member.compress_size for member in members) > file_bytes:
-            raise InputError(f"{path}: its arrays must lie one behind the other; found some that overlap")
-        check_decoded_bytes(path, sum(member.file_size for member in members), file_bytes)
-        arrays = {}
-        for name, member in zip(names, members, strict=True):
-            with archive.open(member) as content:
+    check_members(archive, path, file_bytes)
+    arrays: dict[str, Numbers] = {}
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
+        if name in arrays:
+            raise InputError(f"{path}: every array must have a name of its own; found {name[:80]!r} twice")
+        with archive.open(member) as content:
+            try:
                 arrays[name] = read_array(content, f"{path}: {name[:80]}", member.file_size, file_bytes)  # type: ignore[arg-type]
+            except PythonObjectsError:
+                if left_out is None:
+                    raise
+                left_out[name] = "Python objects, no numbers"
     return arrays
 
 

@@ -13,9 +13,10 @@ from traces.arrays import Numbers
 from traces.errors import InputError
 from traces.function_names import named_function, network_and_inputs
 from traces.graph.description import COMPUTED
+from traces.graph.onnx_file import read_graph
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues, KnownOrigins
-from traces.graph.runtime import read_graph
+from traces.graph.runtime import matching
 from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, without_functions
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ def _of_model(
             kind = output.type.WhichOneof("value")
             if kind not in (None, "tensor_type"):
                 raise InputError(f"output {output.name!r} must be a tensor; found {kind}")
-        scopes = _scopes(model.graph)
-        parameters = take_parameters(model, named)
         origins: KnownOrigins = {}
-        _replace_computed(model, parameters, scopes, named is not None, origins)
+        with matching(name):
+            scopes = _scopes(model.graph)
+            parameters = take_parameters(model, named)
+            _replace_computed(model, parameters, scopes, named is not None, origins)
         network = cls(name, model, parameters, None, inputs)
         network.kept["origins"] = origins
         return network if named is not None or inputs is None else _with_inputs_apart(network, inputs)

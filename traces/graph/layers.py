@@ -20,7 +20,7 @@ from traces.graph.inputs import first_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
-from traces.graph.runtime import Session
+from traces.graph.runtime import Session, matching
 from traces.graph.surgery import attributes, every_branch, flatten, restored, subgraphs, without_functions
 
 if TYPE_CHECKING:
@@ -78,19 +78,20 @@ def resolve(
     on_array : callable, optional
         Takes a layer, and returns False if it is to run in ONNX Runtime.
     """
-    model, guards = flatten(restored(network.graph, network.parameters), feeds)
-    fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
-    products = find_products(model, fixed)
-    operands = [part.operand for product in products for part in product.parts]
-    biases = [name for product in products for part in product.parts for name in part.biases]
-    origins = fixed.origins([*operands, *biases])
-    layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
-    layers = _with_names_of_all_branches(network, layers, keys)
-    kept = {number for number, layer in enumerate(layers) if on_array(layer)}
-    # a recurrent node of which one matrix is not on the array runs off it whole
-    chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
-    program = Program(model, fixed, chosen, guards)
-    return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
+    with matching(network.name):
+        model, guards = flatten(restored(network.graph, network.parameters), feeds)
+        fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
+        products = find_products(model, fixed)
+        operands = [part.operand for product in products for part in product.parts]
+        biases = [name for product in products for part in product.parts for name in part.biases]
+        origins = fixed.origins([*operands, *biases])
+        layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
+        layers = _with_names_of_all_branches(network, layers, keys)
+        kept = {number for number, layer in enumerate(layers) if on_array(layer)}
+        # a recurrent node of which one matrix is not on the array runs off it whole
+        chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
+        program = Program(model, fixed, chosen, guards)
+        return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
 
 
 def _layers(
@@ -205,14 +206,15 @@ def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], ke
 
 def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]:
     """Return the layers and the look-ups of a network, in all branches, without running it."""
-    model = every_branch(without_functions(restored(network.graph, network.parameters)))
-    fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
-    products = find_products(model, fixed)
-    operands = [part.operand for product in products for part in product.parts]
-    biases = [name for product in products for part in product.parts for name in part.biases]
-    layers, _, _, keys = _layers(products, fixed, fixed.origins([*operands, *biases]))
-    network.kept["names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
-    return layers, _lookups(model, fixed)
+    with matching(network.name):
+        model = every_branch(without_functions(restored(network.graph, network.parameters)))
+        fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
+        products = find_products(model, fixed)
+        operands = [part.operand for product in products for part in product.parts]
+        biases = [name for product in products for part in product.parts for name in part.biases]
+        layers, _, _, keys = _layers(products, fixed, fixed.origins([*operands, *biases]))
+        network.kept["names"] = {key: layer.name for key, layer in zip(keys, layers, strict=True)}
+        return layers, _lookups(model, fixed)
 
 
 def _lookups(model: ModelProto, fixed: FixedValues) -> dict[str, int]:
@@ -232,6 +234,8 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
     matrices: dict[int, Any] = {}
 
     def multiply(part: Part, vectors: Floats) -> Floats:
+        if not matrices:  # one evaluation of all that are computed
+            fixed.values([each.operand for product in flat.program.products for each in product.parts])
         if id(part) not in matrices:
             weights = np.asarray(part.matrix(fixed.value(part.operand)))
             bias = flat.biases[flat.layer_of_part[id(part)]]
@@ -245,20 +249,22 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
 
 def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[NetworkLayer], dict[str, OffArray]]:
     """Run one input, and return the layers with their vectors per input, and what is computed off the array."""
-    flat = network.flat(feeds)
-    counts = [0.0] * len(flat.layers)
-    multiply = dense(flat)
+    with matching(network.name):
+        flat = network.flat(feeds)
+        counts = [0.0] * len(flat.layers)
+        multiply = dense(flat)
 
-    def counting(part: Part, vectors: Floats) -> Floats:
-        counts[flat.layer_of_part[id(part)]] += vectors.shape[0] * vectors.shape[1]
-        return multiply(part, vectors)
+        def counting(part: Part, vectors: Floats) -> Floats:
+            counts[flat.layer_of_part[id(part)]] += vectors.shape[0] * vectors.shape[1]
+            return multiply(part, vectors)
 
-    flat.program.run(feeds, counting)
-    inputs = network.num_inputs(feeds)
-    layers = [
-        replace(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
-    ]
-    return layers, off_array(flat, feeds, inputs)
+        shapes_of(flat, feeds)  # in ONNX Runtime, which refuses values that do not fit
+        flat.program.run(feeds, counting)
+        inputs = network.num_inputs(feeds)
+        layers = [
+            replace(layer, vectors_per_input=count / inputs) for layer, count in zip(flat.layers, counts, strict=True)
+        ]
+        return layers, off_array(flat, feeds, inputs)
 
 
 def off_array(flat: FlatNetwork, feeds: Mapping[str, Numbers], inputs: int) -> dict[str, OffArray]:
@@ -491,8 +497,9 @@ def calls_by_input(
     feeds: Mapping[str, Numbers],
     resolved: Callable[[Mapping[str, Numbers]], FlatNetwork],
     state: Mapping[str, str] | None = None,
+    multiplication: Callable[[FlatNetwork], Multiply] | None = None,
 ) -> Iterator[tuple[FlatNetwork, Calls]]:
-    """Run inputs one by one with the network's own weights, and yield the calls of the products of each.
+    """Run inputs one by one, and yield the calls of the products of each.
 
     Parameters
     ----------
@@ -504,6 +511,9 @@ def calls_by_input(
         Takes one bound input, and returns the network resolved for it.
     state : mapping of str to str, optional
         For each input that is the network's own earlier output, the name of that output.
+    multiplication : callable, optional
+        Takes the resolved network, and returns the multiplication of its products; by default `dense`, with the
+        network's own weights.
 
     Yields
     ------
@@ -517,22 +527,22 @@ def calls_by_input(
     current = first_state(network, feeds, state)
     others = {name: values for name, values in feeds.items() if name not in current}
     flat: FlatNetwork | None = None
+    multiply = multiplication or dense
     for place in range(network.num_inputs(feeds)):
         given = network.part({**others, **current}, place, place + 1) | current
         try:
             flat = flat or resolved(given)
-            outputs, calls = _called(flat, given)
+            outputs, calls = _called(flat, given, multiply(flat))
         except GuardError:  # another branch, or another number of iterations
             flat = resolved(given)
-            outputs, calls = _called(flat, given)
+            outputs, calls = _called(flat, given, multiply(flat))
         current = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
         yield flat, calls
 
 
-def _called(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[dict[str, Any], Calls]:
+def _called(flat: FlatNetwork, feeds: Mapping[str, Numbers], multiply: Multiply) -> tuple[dict[str, Any], Calls]:
     """Run a network, and return its outputs, and the calls of each layer that is called."""
     calls: Calls = {}
-    multiply = dense(flat)
 
     def recording(part: Part, vectors: Floats) -> Floats:
         products = multiply(part, vectors)

@@ -11,7 +11,7 @@ import numpy as np
 from traces.arrays import Integers64, Numbers
 from traces.errors import InputError
 from traces.graph.description import NetworkInput, NetworkLayer, OffArray, Recorded
-from traces.graph.runtime import check_packages
+from traces.graph.runtime import check_packages, matching
 
 if TYPE_CHECKING:
     import onnx
@@ -117,7 +117,8 @@ class Network:
         """Inputs of the network, in order."""
         from traces.graph.inputs import network_inputs
 
-        return network_inputs(self.graph)
+        with matching(self.name):
+            return network_inputs(self.graph)
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -81,7 +81,7 @@ class Program:
             If the inputs do not fit.
         """
         values: dict[str, Any] = {name: feeds[name] for name in self._inputs}
-        values |= {name: self.fixed.value(name) for name in self._constant_outputs}
+        values |= self.fixed.values(self._constant_outputs)
         last = len(self._segments) - 1
         for level, segment in enumerate(self._segments):
             if segment.outputs:
@@ -177,30 +177,36 @@ class Program:
 
     def _pruned(self, nodes_by_level: list[list[NodeProto]], wanted: set[str]) -> list[_Segment]:
         """Return the segments, without operations that nothing needs; constants are in each segment that uses them."""
-        producer = {name: node for of_level in nodes_by_level for node in of_level for name in node.output if name}
+        producer: dict[str, tuple[int, int]] = {}  # level of the operation that makes a value, and its place in all
+        nodes = [node for of_level in nodes_by_level for node in of_level]
+        place = 0
+        for level, of_level in enumerate(nodes_by_level):
+            for node in of_level:
+                producer |= {name: (level, place) for name in node.output if name}
+                place += 1
+        crossing: dict[int, set[str]] = {}  # values that leave each level
+        for name in wanted:
+            if name in producer and name not in self.fixed:
+                crossing.setdefault(producer[name][0], set()).add(name)
         segments = []
-        crossing = set(wanted)
         for level in reversed(range(len(nodes_by_level))):
-            own = {id(node) for node in nodes_by_level[level]}
             kept, inputs = set(), set()
-            outputs = {
-                name for name in crossing if name in producer and id(producer[name]) in own and name not in self.fixed
-            }
+            outputs = crossing.get(level, set())
             waiting, seen = list(outputs), set()
             while waiting:
                 name = waiting.pop()
                 if name in seen or not name:
                     continue
                 seen.add(name)
-                node = producer.get(name)
-                if node is not None and (id(node) in own or name in self.fixed):
-                    kept.add(id(node))
-                    waiting += list(node.input)
+                if name in producer and (producer[name][0] == level or name in self.fixed):
+                    kept.add(producer[name][1])
+                    waiting += list(nodes[producer[name][1]].input)
                 elif name not in self._initialisers:
                     inputs.add(name)
-            nodes = [node for of_level in nodes_by_level for node in of_level if id(node) in kept]
-            crossing |= inputs
-            segments.append(_Segment(nodes, sorted(inputs), sorted(outputs)))
+            for name in inputs:
+                if name in producer:
+                    crossing.setdefault(producer[name][0], set()).add(name)
+            segments.append(_Segment([nodes[each] for each in sorted(kept)], sorted(inputs), sorted(outputs)))
         return segments[::-1]
 
     def _last_uses(self, segments: Sequence[_Segment], by_level: Sequence[Sequence[Product]]) -> list[list[str]]:
@@ -219,7 +225,7 @@ class Program:
         outputs = [onnx.ValueInfoProto(name=name) for name in segment.outputs]
         graph = helper.make_graph(segment.nodes, "segment", inputs, outputs)
         used = {name for node in segment.nodes for name in node.input}
-        graph.initializer.extend(tensor for name, tensor in self._initialisers.items() if name in used)
+        graph.initializer.extend(self._initialisers[name] for name in sorted(used & self._initialisers.keys()))
         return Session(self._wrapped(graph))
 
 

@@ -66,11 +66,13 @@ class FixedValues:
         self._initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
         self._parameters = parameters & set(self._initialisers)
         self._producer: dict[str, NodeProto] = {}
+        self._places: dict[str, int] = {name: place for place, name in enumerate(self._initialisers)}
         self.names = set(self._initialisers)
-        for node in model.graph.node:
+        for place, node in enumerate(model.graph.node):
             if node.op_type not in DRAWN and all(name in self.names for name in node.input if name):
                 self.names |= {name for name in node.output if name}
                 self._producer |= {name: node for name in node.output if name}
+                self._places |= {name: place for name in node.output if name}
         self._values: dict[str, Numbers] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -128,9 +130,9 @@ class FixedValues:
                 reached.add(name)
                 if name in self._producer:
                     waiting += [each for each in self._producer[name].input if each]
-        nodes = [node for node in self._model.graph.node if any(name in reached for name in node.output if name)]
-        nodes = [node for node in nodes if all(name in self.names for name in node.input if name)]
-        return nodes, [name for name in self._initialisers if name in reached]
+        nodes = {self._places[name]: self._producer[name] for name in reached & self._producer.keys()}
+        initialisers = sorted(reached & self._initialisers.keys(), key=self._places.__getitem__)
+        return [nodes[place] for place in sorted(nodes)], initialisers
 
     def _evaluated(self, names: Sequence[str], replaced: Mapping[str, Numbers]) -> dict[str, Numbers]:
         nodes, initialisers = self._needed(names)

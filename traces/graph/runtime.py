@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,21 +43,24 @@ def check_packages() -> None:
     _packages()
 
 
-def read_graph(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """Read an ONNX file, with external data beside it. Raises InputError if it is missing or no ONNX model."""
-    package, _ = _packages()
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file")
+@contextmanager
+def matching(name: str) -> Iterator[None]:
+    """Raise InputError, with this name, in place of any error that a graph causes whose parts do not match.
+
+    ONNX Runtime refuses most of such graphs, but a graph is also looked at without being run.
+    """
     try:
-        model: onnx.ModelProto = package.load(path)
-        package.checker.check_model(model, full_check=False)
-    except MemoryError:
+        yield
+    except InputError:
         raise
-    except Exception as error:  # protobuf, the checker and the reader of external data raise their own
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{path}: must be an ONNX model: {reason}") from None
-    return model
+    except MemoryError:
+        raise InputError(f"{name}: its values must fit into memory; give smaller inputs, or convert the file") from None
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{name}: its operations must have the inputs, attributes, types and shapes that ONNX defines; found some "
+            f"that do not match ({type(error).__name__}: {reason})"
+        ) from error
 
 
 class Session:

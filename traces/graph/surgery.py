@@ -277,11 +277,42 @@ def _observed(model: ModelProto, feeds: Mapping[str, Numbers]) -> dict[str, Any]
             wanted += [name for name in [*node.input[:2], *node.output] if name]
         elif node.op_type == "Scan":
             wanted += list(node.input)
+    _bound_trips(watching)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     produced = {name for node in watching.graph.node for name in node.output}
     outputs = sorted({name for name in wanted if name in produced})
     observed = Session(watching, outputs).run(feeds) if outputs else {}
     return {**constants, **feeds, **observed}
+
+
+def _bound_trips(model: ModelProto) -> None:
+    """End each loop of a graph, in place, one iteration after the most that are handled."""
+    if opset(model) < 9:  # without Where
+        return
+    most = "#most iterations"
+
+    def visit(graph: GraphProto) -> bool:
+        found = False
+        nodes: list[NodeProto] = []
+        for node in graph.node:
+            inner = [visit(each) for each in subgraphs(node)]
+            found = found or any(inner)
+            if node.op_type == "Loop" and node.domain in ("", "ai.onnx"):
+                found = True
+                stated = node.input[0]
+                if stated:
+                    fewer, bounded = f"{_place(node)}#fewer", f"{_place(node)}#bounded"
+                    nodes.append(helper.make_node("Less", [stated, most], [fewer]))
+                    nodes.append(helper.make_node("Where", [fewer, stated, most], [bounded]))
+                node.input[0] = bounded if stated else most
+            nodes.append(node)
+        if found:
+            del graph.node[:]
+            graph.node.extend(nodes)
+        return found
+
+    if visit(model.graph):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(MOST_ITERATIONS + 1), most))
 
 
 def _place(node: NodeProto) -> str:
@@ -351,7 +382,7 @@ def _iterations(
         nodes += copied
         goes_on = outputs[0]
         if goes_on not in (always, ""):
-            full = node.input[0] and int(np.asarray(observed[node.input[0]])) == trips
+            full = node.input[0] and int(np.asarray(observed[node.input[0]]).ravel()[0]) == trips
             guards[goes_on] = np.array(trip + 1 < trips or bool(full))
             if trip + 1 == trips and full:  # its value decides nothing
                 del guards[goes_on]

@@ -10,9 +10,12 @@ from compress.container.model import CompressedModel
 from compress.planning.plan import Choice
 from designs.experiments.planning.measuring import Judge, compressed, planned, runs_over_pool, tolerance_of
 from designs.experiments.planning.networks import MeasuredNetwork
+from traces import InputError
+from traces.files.checksums import checked_values, with_checksum
 from traces.shell.progress import progress_bar
 
 Row = dict[str, Any]
+_RECORD = "record"  # of a trial, with its checksum
 
 
 def search(network: MeasuredNetwork, journal: Path, trials: int, seed: int = 0) -> list[Row]:
@@ -28,9 +31,15 @@ def search(network: MeasuredNetwork, journal: Path, trials: int, seed: int = 0) 
         Trials of the search.
     seed : int
         Seed of the plan and of the search.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a trial in it was changed.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+
+    from designs.codesigns.storage import open_storage
 
     plan = planned(network, tolerance_of(network, network.search), seed=seed)
     pool = Judge(plan, network.pool)
@@ -60,13 +69,13 @@ def search(network: MeasuredNetwork, journal: Path, trials: int, seed: int = 0) 
         tried = candidate(trial.params)
         loss = pool.loss(tried)
         trial.set_constraint("loss", loss - bound)
-        trial.set_user_attr("kept", loss <= bound)
+        trial.set_user_attr(_RECORD, with_checksum(_record(trial.params, tried.size_bytes, loss <= bound)))
         advance()
         return float(tried.size_bytes)
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
-        storage=optuna.storages.JournalStorage(JournalFileBackend(str(journal))),
+        storage=open_storage(journal.parent, str(journal)),
         sampler=optuna.samplers.TPESampler(seed=seed, multivariate=True),
         study_name=f"{network.name} {bound!r}",
         load_if_exists=True,
@@ -82,10 +91,19 @@ def search(network: MeasuredNetwork, journal: Path, trials: int, seed: int = 0) 
             study.optimize(objective, n_trials=left)
     best_size, best = -1, {}
     for number, trial in enumerate(study.get_trials(states=complete)):
-        size = int(trial.value or 0)
-        if trial.user_attrs["kept"] and (best_size < 0 or size < best_size):
+        record = checked_values(trial.user_attrs.get(_RECORD))
+        if record is None or record["params"] != trial.params or record["size_bytes"] != trial.value:
+            raise InputError(
+                f"{journal}: trial {trial.number} must be as it was written; remove the file to begin anew"
+            )
+        size = int(record["size_bytes"])
+        if record["kept"] and (best_size < 0 or size < best_size):
             best_size, best = size, trial.params
         rows.append(row("black box", number + 1.0, None) | {"size_bytes": best_size})
     if best:
         rows[-1] = row("black box", rows[-1]["evaluations"], candidate(best))
     return rows
+
+
+def _record(params: Mapping[str, Any], size_bytes: int, kept: bool) -> dict[str, Any]:
+    return {"params": dict(params), "size_bytes": size_bytes, "kept": bool(kept)}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,8 @@ from compress.planning import analysis as analysis_module
 from compress.planning import choices as choices_module
 from compress.planning import planner as planner_module
 from compress.planning.preparation import make_planner
-from traces import InputError
+from traces import CompressedLayer, InputError
+from traces.files.npz import read_npz, write_npz
 
 FEW: dict[str, Any] = {"densities": (1.0, 0.5, 0.2), "weight_bits": (2, 4)}
 
@@ -89,3 +94,61 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_analysis(tmp_path
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(InputError, match="the analysis cannot be kept here"):
         make_planner(network(), POOL, loss="kl", folder=tmp_path / "taken", **FEW)
+
+
+def edited(path: Path) -> None:
+    """Change a number, and mend what holds the file together."""
+    if path.suffix == ".json":
+        path.write_text(re.sub(r"\d\.\d", "7.7", path.read_text(), count=1))
+        return
+    arrays = read_npz(path)
+    name = next(name for name in arrays if arrays[name].dtype.kind == "f")
+    write_npz(path, arrays | {name: arrays[name] * 2})
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def of_another_place(path: Path) -> None:
+    others = sorted(other for other in path.parent.glob(f"*{path.suffix}") if other != path and other.name != ORIGIN)
+    shutil.copyfile(others[-1], path)
+
+
+ORIGIN = "origin.json"
+
+
+@pytest.mark.parametrize("damage", [edited, cut, of_another_place, Path.unlink])
+@pytest.mark.parametrize("kind", ["pass_0001.npz", "choices_*/0001.json", "runs/*.npz"])
+def test_a_file_that_was_changed_is_computed_again(
+    kind: str, damage: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysis_module, "_SECONDS_OF_A_PART", 0.0)
+
+    class Costs:
+        origin = "entries"
+
+        def __call__(self, layer: CompressedLayer, _: int) -> dict[str, float]:
+            return {"entries": float((layer.codes != 0).sum())}
+
+    def planned() -> Any:
+        planner = make_planner(network(), POOL, loss="kl", cost=Costs(), folder=tmp_path, **FEW)
+        return planner.plan(Tolerance(divergence=0.002))
+
+    whole = planned()
+    files = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.suffix in (".npz", ".json")}
+    path = sorted(tmp_path.glob(f"*/{kind}"))[0]
+    damage(path)
+    assert not path.exists() or path.read_bytes() != files[path]
+    again = planned()
+    assert (again.choices, again.measured) == (whole.choices, whole.measured)
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.suffix in (".npz", ".json")}
+    assert sorted(after) == sorted(files)
+    assert _contents(after[path], path) == _contents(files[path], path)
+
+
+def _contents(content: bytes, path: Path) -> Any:
+    path.write_bytes(content)
+    if path.suffix == ".json":
+        return json.loads(content)
+    return {name: values.tobytes() for name, values in read_npz(path).items()}

@@ -281,7 +281,7 @@ def test_a_budget_that_cannot_be_met_says_what_binds(planner: Planner) -> None:
 
 
 def test_what_is_no_budget_tolerance_or_network_is_refused(planner: Planner, network: torch.nn.Module) -> None:
-    with pytest.raises(InputError, match="a budget's file_bytes must be positive; found -1"):
+    with pytest.raises(InputError, match="a budget's file_bytes must be a finite number above 0; found -1"):
         Budget(file_bytes=-1)
     with pytest.raises(InputError, match="sram_bytes_per_pe is a bound for each PE; give num_pes, too"):
         Budget(sram_bytes_per_pe=1000)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
@@ -91,25 +91,27 @@ class StudyMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         shutil.rmtree(self.home)
 
-    @rule()
-    def run_to_the_end(self) -> None:
+    @initialize()
+    def begin(self) -> None:
+        self.run_to_the_end(fresh=False)
+
+    @rule(fresh=st.sampled_from([False, False, False, True]))
+    def run_to_the_end(self, fresh: bool) -> None:
         try:
-            tables = run(self.folder)
+            tables = run(self.folder, fresh)
         except InputError:
+            assert not fresh
             return
         assert tables == reference()
         assert not list((self.folder / PARTS_FOLDER).glob("*.parquet"))
 
-    @rule()
-    def begin_anew(self) -> None:
-        assert run(self.folder, fresh=True) == reference()
-
     @rule(
         place=st.sampled_from(sorted(PLACES)),
         after=st.integers(0, 3),
+        fresh=st.booleans(),
         kind=st.sampled_from([Stopped, KeyboardInterrupt]),
     )
-    def run_and_stop(self, place: str, after: int, kind: type[BaseException]) -> None:
+    def run_and_stop(self, place: str, after: int, fresh: bool, kind: type[BaseException]) -> None:
         with pytest.MonkeyPatch.context() as patch:
             calls: list[None] = []
             usual = _function(PLACES[place])
@@ -122,13 +124,12 @@ class StudyMachine(RuleBasedStateMachine):
 
             patch.setattr(PLACES[place], stopped)
             try:
-                tables = run(self.folder)
+                tables = run(self.folder, fresh)
             except (Stopped, KeyboardInterrupt, InputError):
+                self.read()
                 return
         assert tables == reference()
 
-    @precondition(lambda self: self.folder.exists())
-    @rule()
     def read(self) -> None:
         try:
             study = read_study(self.folder)
@@ -157,6 +158,7 @@ class StudyMachine(RuleBasedStateMachine):
             (path.parent / f".{path.name}.x.partial").write_bytes(content[: int(at * len(content))])
         else:
             path.write_bytes(_damaged(content, at, damage))
+        self.read()
 
     @precondition(lambda self: (self.folder / JOURNAL_FILE).exists())
     @rule(
@@ -177,6 +179,7 @@ class StudyMachine(RuleBasedStateMachine):
         usual: Callable[[bytes], list[bytes]] = lambda each: [_damaged(each, at, damage)]  # noqa: E731
         lines[place : place + 1] = changes.get(damage, usual)(lines[place])
         path.write_bytes(b"".join(lines))
+        self.read()
 
     def files(self) -> list[Path]:
         """Return the files of the study, but for its journal and its locks."""

@@ -72,6 +72,14 @@ def test_bad_input_gets_a_sentence_and_leaves_nothing_behind(
     check_refusal(sentence, "designs", *arguments, folder=tmp_path)
 
 
+def test_a_trained_network_that_was_changed_is_not_compressed(tmp_path: Path) -> None:
+    (tmp_path / "space.toml").write_text(SPACE)
+    (tmp_path / "results/digits").mkdir(parents=True)
+    (tmp_path / "results/digits/trained.npz").write_bytes(b"trained elsewhere")
+    sentence = "error: results/digits/trained.npz: must be as the main job wrote it; its checksum differs; run python"
+    check_refusal(sentence, "designs", "codesign", "space.toml", folder=tmp_path)
+
+
 def test_a_codesign_prints_its_verified_front_and_so_does_front(tmp_path: Path) -> None:
     (tmp_path / "space.toml").write_text(SPACE)
     arguments = ["--trials", "6", "--verify", "3", "--out", "out"]

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from designs import Space, Workload, sweep
 from designs.sweeps.batches import SweepInputs
 from designs.sweeps.dask_workers import Cluster, _shared_inputs
 from tests.bad_values import NO_TEXTS, NO_WHOLE_NUMBERS
-from tests.designs.sweeps.test_folder import SPACE, WORKLOAD
+from tests.designs.sweeps.test_folder import POINTS, SPACE, WORKLOAD
 from traces import InputError
 from traces.eie_benchmark import EIE_BENCHMARK
 
@@ -83,7 +84,7 @@ def test_a_worker_that_does_not_see_the_arrays_says_so(tmp_path: Path) -> None:
     from designs.sweeps.batches import Batches
     from designs.sweeps.sampling import sample
 
-    batch = Batches(sample(SPACE).designs, frozenset(), 1).next()
+    batch = Batches(sample(SPACE).designs, np.zeros(POINTS, dtype=np.bool_), 1).next()
     with pytest.raises(InputError, match=r"a worker has no access to the sweep's arrays: .* a complete workload"):
         SweepInputs(tmp_path, None, False, {}).run(batch)
 

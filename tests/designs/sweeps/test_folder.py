@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from designs import Constraints, Design, Space, Workload, network_totals, read_sweep, sweep
 from designs.design import Packing
 from designs.results import read_results, read_results_bytes, results_bytes, write_results
 from designs.sweeps.batches import Batch, Batches, Finished
+from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.packings import packed_images
 from designs.sweeps.workers import Crew, Here, finished_batches
@@ -232,17 +234,14 @@ def test_the_table_of_a_finished_sweep_that_lacks_points_is_made_whole(
     assert (tmp_path / "sweep.parquet").read_bytes() == undisturbed.read_bytes()
 
 
-def test_points_that_are_there_twice_or_not_of_the_sweep_are_not_in_its_table(
-    undisturbed: Path, tmp_path: Path
-) -> None:
+def test_points_that_are_there_twice_are_in_its_table_once(undisturbed: Path, tmp_path: Path) -> None:
     expected = read_results(undisturbed, SWEEP_COLUMNS)[0]
     sweep(TWO_LAYERS, SPACE, folder=tmp_path / "finished")
 
     def doubled(rows: pa.Table) -> pa.Table:
-        beyond = rows[:2].set_column(0, "point", pa.array([POINTS, -1]))
-        return pa.concat_tables([rows[4:6], rows, rows[:3], beyond])
+        return pa.concat_tables([rows[4:6], rows, rows[:3]])
 
-    assert rewrite(tmp_path / "finished/sweep.parquet", doubled).num_rows == 2 * POINTS + 7
+    assert rewrite(tmp_path / "finished/sweep.parquet", doubled).num_rows == 2 * POINTS + 5
     assert sweep(TWO_LAYERS, SPACE, folder=tmp_path / "finished").equals(expected)
     assert (tmp_path / "finished/sweep.parquet").read_bytes() == undisturbed.read_bytes()
 
@@ -251,6 +250,73 @@ def test_points_that_are_there_twice_or_not_of_the_sweep_are_not_in_its_table(
     assert partial.num_rows == 2 * len(points_of(partial))
     assert sweep(TWO_LAYERS, SPACE, folder=tmp_path / "begun").equals(expected)
     assert (tmp_path / "begun/sweep.parquet").read_bytes() == undisturbed.read_bytes()
+
+
+def test_different_rows_for_one_point_are_an_error_that_names_both_files(tmp_path: Path) -> None:
+    part = begun(tmp_path)
+    other = part.with_name("00000071.parquet")
+    shutil.copyfile(part, other)
+
+    def edited(rows: pa.Table) -> pa.Table:
+        cycles = rows["cycles"].to_numpy().copy()
+        cycles[3] += 1
+        return rows.set_column(rows.schema.get_field_index("cycles"), rows.schema.field("cycles"), pa.array(cycles))
+
+    rows = rewrite(other, edited)
+    point, layer = rows["point"][3], rows["layer"][3]
+    sentence = f"{part.name} and .*{other.name} must have the same rows for point {point}, layer {layer}; found differ"
+    for use in (lambda: sweep(TWO_LAYERS, SPACE, folder=tmp_path), lambda: read_sweep(tmp_path)):
+        with pytest.raises(InputError, match=sentence):
+            use()
+
+
+@pytest.mark.parametrize("changed", ["point", "layer"])
+def test_rows_that_are_not_of_the_sweep_are_an_error(changed: str, tmp_path: Path) -> None:
+    part = begun(tmp_path)
+    wrong = {"point": pa.array([POINTS, POINTS]), "layer": pa.array(["strange", "another"])}[changed]
+
+    def with_strange_rows(rows: pa.Table) -> pa.Table:
+        place = rows.schema.get_field_index(changed)
+        return pa.concat_tables([rows, rows[:2].set_column(place, rows.schema.field(changed), wrong)])
+
+    rewrite(part, with_strange_rows)
+    sentence = f"{part.name} holds rows of points or layers that are not of its sweep; remove that file"
+    with pytest.raises(InputError, match=sentence):
+        sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+
+
+def test_files_of_another_sweep_are_refused_by_name(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    begun(other)
+    sweep(WORKLOAD, SPACE, folder=tmp_path / "foreign")
+    shutil.copyfile(tmp_path / "foreign/sweep.parquet", other / "parts/00000071.parquet")
+    sentence = "00000071.parquet is of another sweep than its folder, of which settings differ; remove that file"
+    for use in (lambda: sweep(TWO_LAYERS, SPACE, folder=other), lambda: read_sweep(other)):
+        with pytest.raises(InputError, match=sentence):
+            use()
+    (other / "parts/00000071.parquet").unlink()
+    sweep(TWO_LAYERS, SPACE, folder=other)
+    shutil.copyfile(tmp_path / "foreign/sweep.parquet", other / "sweep.parquet")
+    for use in (lambda: sweep(TWO_LAYERS, SPACE, folder=other), lambda: read_sweep(other)):
+        with pytest.raises(InputError, match=r"sweep\.parquet is of another sweep than its folder"):
+            use()
+
+
+def test_rows_that_are_removed_from_the_table_of_a_finished_sweep_are_missed(tmp_path: Path) -> None:
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+    rewrite(tmp_path / "sweep.parquet", lambda rows: rows[4:])
+    for path in (tmp_path, tmp_path / "sweep.parquet"):
+        with pytest.raises(InputError, match="must have all of its 72 points; 2 are missing"):
+            read_sweep(path)
+
+
+def test_a_table_that_another_program_wrote_again_is_refused(tmp_path: Path) -> None:
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+    table = pq.read_table(tmp_path / "sweep.parquet")
+    pq.write_table(table, tmp_path / "sweep.parquet")
+    for use in (lambda: sweep(TWO_LAYERS, SPACE, folder=tmp_path), lambda: read_sweep(tmp_path)):
+        with pytest.raises(InputError, match="must have the checksum in its footer; this file was edited or damaged"):
+            use()
 
 
 def test_a_part_that_lacks_a_layer_of_its_first_point_costs_no_other_point(undisturbed: Path, tmp_path: Path) -> None:
@@ -449,7 +515,7 @@ class Fatal:
 
 def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_point() -> None:
     points = [Design(ArrayConfig(queue_slots=slots)) for slots in range(2, 102)]
-    batches = Batches(points, frozenset(), 2)
+    batches = Batches(DesignRows.of(points), np.zeros(len(points), dtype=np.bool_), 2)
     done: list[int] = []
     crew = Fatal(37)
     sentence = r"point 37 .*queue_slots=39.* killed its worker 3 times.*finished batches are kept"
@@ -467,7 +533,8 @@ def test_a_point_that_kills_its_worker_each_time_is_named_and_costs_no_other_poi
 
 def batches_of(chosen: list[Design], point_seconds: float, packing_seconds: float, workers: int = 2) -> list[Batch]:
     """Return all batches, handed out in turn, for these times per point and per packing."""
-    batches = Batches(chosen, frozenset({0, 4}), workers)
+    done = np.isin(np.arange(len(chosen)), [0, 4])
+    batches = Batches(DesignRows.of(chosen), done, workers)
     seen = []
     through: list[Packing] = []
     while batches:

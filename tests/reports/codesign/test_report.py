@@ -450,6 +450,8 @@ def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path, monkeypatch: py
     write_study(folder, 3, 1)
     with pytest.raises(InputError, match=r"must end in \.html, because its figures go into a folder without it; found"):
         write_codesign_report(folder, tmp_path / "page")
+    with pytest.raises(InputError, match=r"must end in \.html, because its figures go into a folder without it; found"):
+        write_codesign_report(folder, tmp_path / "..html")
     with pytest.raises(InputError, match="beginning of the digest of one design; found 'zz', with which none of 3"):
         write_codesign_report(folder, design="zz")
     (folder / TRIALS_FILE).write_bytes(b"no table")

@@ -51,7 +51,7 @@ def test_the_summary_is_what_the_tick_machine_shows_after_every_edge(case: Case)
         shown["blocked"].append(array.scan.blocked_cycles > blocked_before)
         blocked_before = array.scan.blocked_cycles
 
-    array = Array(packed, operands(layer, activations, config), config)
+    array = Array(packed, operands(packed, activations, config), config)
     look(array)
     result = array.run(observe=look)
     found = timeline_summary(packed, activations, config)

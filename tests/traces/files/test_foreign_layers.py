@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,54 @@ def test_entries_that_are_stored_twice_are_added_up_and_stored_zeros_pruned() ->
 def test_what_is_no_matrix_gets_a_sentence(weights: Any, bias: Any, sentence: str) -> None:
     with pytest.raises(InputError, match="layer 'odd': .*" + re.escape(sentence)):
         layer_from_matrix("odd", weights, bias)
+
+
+def test_a_zero_of_either_sign_is_a_pruned_weight() -> None:
+    layer = layer_from_matrix("signs", np.array([[0.0, -0.0, 1.0]]), bias=[-0.0])
+    assert layer.codes.tolist() == [[0, 0, 1]]
+    assert not np.signbit(layer.weights()).any()
+    assert not np.signbit(layer.bias_values()).any()
+    sparse = scipy.sparse.coo_array(([-0.0, 1.0], ([0, 0], [1, 2])), shape=(1, 3))
+    np.testing.assert_array_equal(layer_from_matrix("signs", sparse).codes, layer.codes)
+
+
+def test_entries_at_one_place_are_added_without_overflow() -> None:
+    matrix = scipy.sparse.coo_array((np.array([100, 100], dtype=np.int8), ([0, 0], [1, 1])), shape=(1, 2))
+    assert layer_from_matrix("sum", matrix).weights().tolist() == [[0, 200]]
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [("indptr", [0, 3, 1, 3]), ("indices", [0, -1, 2]), ("indices", [0, 1, 2**31 - 1]), ("indices", [0, 1, 3])],
+)
+def test_a_sparse_matrix_of_inconsistent_indices_gets_a_sentence(field: str, values: Any, tmp_path: Path) -> None:
+    whole = scipy.sparse.csr_array(np.eye(3))
+    parts: dict[str, Any] = {
+        "data": whole.data,
+        "indices": whole.indices,
+        "indptr": whole.indptr,
+        field: np.array(values, np.int64),
+    }
+    np.savez(tmp_path / "odd.npz", format=np.array(b"csr"), shape=np.array([3, 3]), **parts)
+    with pytest.raises(InputError, match="odd"):
+        open_layer(tmp_path / "odd.npz")
+    setattr(whole, field, np.array(values))
+    with pytest.raises(InputError, match="the indices of a sparse matrix must lie in its shape"):
+        layer_from_matrix("odd", whole)
+
+
+@pytest.mark.parametrize("shape", [(2**15, 2**14), (2**40, 2**40), (-1, 3), (0, 3)])
+def test_a_sparse_matrix_of_a_huge_or_negative_shape_gets_a_sentence(shape: Any, tmp_path: Path) -> None:
+    parts = {"data": np.ones(1), "row": np.zeros(1, int), "col": np.zeros(1, int)}
+    np.savez(tmp_path / "odd.npz", format=np.array(b"coo"), shape=np.array(shape), **parts)
+    with pytest.raises(InputError, match=r"at most|whole numbers above 0"):
+        open_layer(tmp_path / "odd.npz")
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr", "dia"])
+def test_sparse_matrices_of_every_format_are_read(form: str, tmp_path: Path) -> None:
+    scipy.sparse.save_npz(tmp_path / "sparse.npz", scipy.sparse.csr_array(WEIGHTS).asformat(form))
+    np.testing.assert_array_equal(open_layer(tmp_path / "sparse.npz")[0].weights(), WEIGHTS)
 
 
 def test_a_layer_is_opened_whatever_holds_it(tmp_path: Path) -> None:
@@ -189,6 +238,17 @@ def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="num_rows=3 must be at least 4: an entry is in row 3"):
         read_eie_directory(tmp_path / "whole", 3)
     assert read_eie_directory(tmp_path / "whole", 9)[0].rows == 9
+    for num_rows in (0, -1, True, 4.0, "4"):
+        with pytest.raises(InputError, match="num_rows must be a whole number above 0"):
+            read_eie_directory(tmp_path / "whole", num_rows)  # type: ignore[arg-type]
+    far = np.array([[1, 0], [1, 2**23]], dtype="<u4")
+    (tmp_path / "whole/spm/spm0.dat").write_bytes(far.tobytes())
+    np.array([0, 2, 2, 2, 2], dtype="<u4").tofile(tmp_path / "whole/ptr/ptr0.dat")
+    with pytest.raises(InputError, match="may take at most 67,108,864 bytes in memory"):
+        read_eie_directory(tmp_path / "whole")
+    (tmp_path / "whole/act.dat").write_bytes(np.array([1, np.nan, 1, 1], dtype=np.float32).tobytes())
+    with pytest.raises(InputError, match=r"may take at most|act\.dat must be finite"):
+        read_eie_directory(tmp_path / "whole")
 
 
 PROTOTXT = """
@@ -336,8 +396,8 @@ def replaced(old: str, new: str) -> str:
         (NET, replaced("num_output: 3", ""), "layer 'conv' of the description needs one num_output, a whole number"),
         (NET, replaced('type: "ReLU"', 'type: "LRN"'), "layer 'relu' of the description is of type 'LRN'"),
         (NET, replaced('bottom: "conv" top: "pool"', 'bottom: "pool"'), "takes 'pool', which no earlier layer"),
-        (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "layer 'pool' of the description: pool must be MAX or AVE; found ['STOCHASTIC']"),
-        (NET, replaced("input_dim: 4", "input_dim: -4"), "must state input_dim, the inputs and their shape, 2 to 8 whole"),
+        (NET, replaced("pool: AVE", "pool: STOCHASTIC"), "pool must be MAX or AVE; found ['STOCHASTIC']"),
+        (NET, replaced("input_dim: 4", "input_dim: -4"), "must state input_dim, the inputs and their shape"),
         (NET, replaced('name: "conv"', ""), "every layer of the description needs one name; found []"),
         (NET, replaced("convolution_param {", "convolution_param: 3 other {"), "convolution_param of the description"),
         (NET, replaced('bottom: "data"', "bottom: 3"), "bottom of a layer of the description must be a name"),
@@ -368,6 +428,45 @@ def test_files_that_are_missing_get_a_sentence(tmp_path: Path) -> None:
     assert len(read_net(path, tmp_path / "second.prototxt").layers) == 2
     with pytest.raises(InputError, match=r"absent.net: there is no such file"):
         read_net(tmp_path / "absent.net", tmp_path / "second.prototxt")
+
+
+@pytest.mark.parametrize(
+    "text", ["9" * 40_000 + "x", "a: " + "9" * 400_000, "a: '" + "x\\\\" * 100_000, "a: " + "." * 40_000]
+)
+def test_a_description_is_refused_in_time_linear_in_its_length(text: str) -> None:
+    begin = time.process_time()
+    with pytest.raises(InputError, match="line 1: "):
+        parse_prototxt(text)
+    assert time.process_time() - begin < 1
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "9" * 41, "1" * 5000])
+def test_a_number_beyond_its_range_gets_a_sentence(number: str) -> None:
+    with pytest.raises(InputError, match="line 1: a number must"):
+        parse_prototxt(f"a: {number}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("num_output: 3", "num_output: true", "needs one num_output, a whole number from 1"),
+        ("num_output: 3", "num_output: 3.0", "needs one num_output, a whole number from 1"),
+        ("stride: 2", "stride: 0", "stride must be one or two whole numbers from 1"),
+        ("stride: 2", "stride: true", "stride must be one or two whole numbers from 1"),
+        ("pad: 1", "pad: -1", "pad must be one or two whole numbers from 0"),
+        ("stride: 2", "group: 0", "needs one group, a whole number from 1"),
+        ("stride: 2", "dilation: 2", "dilation must be 1; found [2], which is not handled"),
+        ("stride: 2", "bias_term: false", "bias_term must be true; found [False], which is not handled"),
+        ("global_pooling: true", "global_pooling: 1", "global_pooling must be false or true; found [1]"),
+        ('top: "conv" }', 'top: "conv" relu_param { negative_slope: 0.1 } }', "negative_slope must be 0; found [0.1]"),
+        ("input_dim: 4", "input_dim: true", "must state input_dim"),
+        ("input_dim: 4", "input_dim: 9999999999999", "an input must have at most 1,073,741,824 values"),
+        ("num_output: 3 kernel_size: 3", "num_output: 9000000 kernel_size: 3", "bytes in memory; it takes 810,000,000"),
+    ],
+)  # fmt: skip
+def test_a_bad_value_of_a_description_gets_a_sentence(old: str, new: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        read_net(net_file(tmp_path, NET, replaced(old, new)))
 
 
 def test_text_form_messages_are_parsed() -> None:

@@ -7,6 +7,7 @@ import gzip
 import os
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import real_file
-from traces import CompressedLayer, InputError
+from tests.soak.zip_files import Member, archive_of, bomb, npy_begin
+from traces import CompressedLayer, InputError, reading_limit
 from traces.files.atomic_file import atomic_file, write_atomically
 from traces.files.idx import read_idx
 from traces.files.images import load_digits, load_images
@@ -106,6 +108,114 @@ def test_a_damaged_array_file_gets_a_sentence(tmp_path: Path) -> None:
     assert read_npy(tmp_path / "one.npy").tolist() == [1, 1, 1]
     with pytest.raises(InputError, match=r"must be an \.npz file of named arrays"):
         read_npz(tmp_path / "one.npy")
+
+
+def npy_file(header: str, content: bytes = b"") -> bytes:
+    text = header.encode("latin1")
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(text)) + text + content
+
+
+@pytest.mark.parametrize(
+    ("header", "sentence"),
+    [
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (3,", "must state descr (one type of numbers)"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-3,), }", "must state descr"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1.5,), }", "must state descr"),
+        ("{'descr': '<f4', 'fortran_order': 1, 'shape': (3,), }", "must state descr"),
+        ("{'descr': '<f4', 'fortran_order': False, 'fortran_order': True, 'shape': ()}", "must state descr"),
+        ("{'descr': '<f4', 'fortran_order': False}", "must state descr"),
+        ("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (3,), }", "must state descr"),
+        ("{'descr': '<f5', 'fortran_order': False, 'shape': (3,), }", "must state descr"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (3,), }", "found Python objects, which are not read"),
+        ("(" * 9000, "must state descr"),
+        ("(" * 20_000, "must have at most 10,000 bytes; found 20,000"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (" + "9" * 5000 + ",), }", "must state descr"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000,)}", "it takes 1,000,000,000,000"),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (0, 1000000000000)}", "it takes 1,000,000,000,000"),
+        ("{'descr': '|V0', 'fortran_order': False, 'shape': (1000000000000,)}", "it takes 1,000,000,000,000"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "must have 12 bytes after its header; found 8"),
+        ("{'descr': '|b1', 'fortran_order': False, 'shape': (8,), }", "booleans must be 0 or 1"),
+        ("{'descr': '<U2', 'fortran_order': False, 'shape': (1,), }", "text must be Unicode"),
+    ],
+)
+def test_a_header_of_an_array_is_no_python_and_states_what_follows(header: str, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    path.write_bytes(npy_file(header, b"\xff" * 8))
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        read_npy(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"shape": (2, 3L,), "fortran_order": False, "descr": "<i2"}',
+        "{'descr':'<i2','fortran_order':True,'shape':(2,3)}\n",
+    ],
+)
+def test_headers_of_other_writers_are_read(header: str, tmp_path: Path) -> None:
+    path = tmp_path / "array.npy"
+    path.write_bytes(npy_file(header, np.arange(6, dtype="<i2").tobytes()))
+    np.testing.assert_array_equal(read_npy(path), np.load(path))
+
+
+@pytest.mark.parametrize("array", [np.float32(2.5), np.zeros((0, 3)), np.eye(3)[:, ::2], np.array(["a", "bc"])])
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_arrays_of_every_version_come_back(array: Any, version: Any, tmp_path: Path) -> None:
+    with (tmp_path / "array.npy").open("wb") as stream:
+        np.lib.format.write_array(stream, np.asarray(array), version)
+    found = read_npy(tmp_path / "array.npy")
+    np.testing.assert_array_equal(found, array)
+    assert found.dtype == np.asarray(array).dtype
+
+
+def test_an_archive_takes_no_more_than_its_size_allows(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    honest = Member.of(b"honest.npy", npy_begin((4,)) + bytes(4))
+    large = bomb(npy_begin((2**28,)))
+    few = bomb(npy_begin((4,)))
+    cases = {
+        "may take at most 67,108,864 bytes in memory; it takes 268,435,": [large],
+        "its members must lie one behind the other; found some that overlap": [replace(honest, packed_bytes=10_000)],
+        "must have 4 bytes after its header; found 268,435,456": [replace(few, stated_bytes=few.stated_bytes)],
+        "its members must not be encrypted; found 'honest.npy'": [replace(honest, flags=1)],
+        "must be stored or deflated; found compression method 14": [replace(honest, method=14)],
+        "found compression method 12": [replace(honest, method=12)],
+        "every member must have a name of its own; found 'honest.npy' twice": [honest, honest],
+        "must be a whole .npy or .npz file": [replace(honest, checksum=1)],
+    }
+    for sentence, members in cases.items():
+        path.write_bytes(archive_of(members))
+        most = 2**29 if "after its header" in sentence else 2**26
+        with pytest.raises(InputError, match=re.escape(sentence)), reading_limit(most):
+            read_npz(path)
+    path.write_bytes(archive_of([large]))
+    with reading_limit(2**29):
+        assert read_npz(path)["bomb"].size == 2**28
+
+
+def test_an_input_in_a_layer_file_is_checked(tmp_path: Path) -> None:
+    arrays: dict[str, Any] = {"codes": np.ones((2, 3), dtype=np.uint8), "codebook": np.arange(2, dtype=np.float32)}
+    for act, sentence in (
+        (np.array([1, np.nan, 1]), "act must be finite as float32"),
+        (np.array([1, 1e39, 1]), "act must be finite as float32"),
+        (np.ones(2), "act must be real numbers [3], one for each column; found float64 [2]"),
+        (np.array([True, False, True]), "act must be real numbers [3], one for each column; found bool [3]"),
+    ):
+        write_npz(tmp_path / "layer.npz", {**arrays, "act": act})
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            read_layer(tmp_path / "layer.npz")
+
+
+def test_an_idx_file_takes_no_more_than_its_size_allows(tmp_path: Path) -> None:
+    path = tmp_path / "images.gz"
+    for lengths in ((2**28,), (0, 2**32 - 1, 2**32 - 1), (2**32 - 1,) * 8):
+        header = bytes([0, 0, 8, len(lengths)]) + struct.pack(f">{len(lengths)}I", *lengths)
+        path.write_bytes(gzip.compress(header + bytes(2**20)))
+        with pytest.raises(InputError, match="may take at most 67,108,864 bytes in memory"):
+            read_idx(path)
+    path.write_bytes(gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 4) + bytes(2**27)))
+    with pytest.raises(InputError, match=r"the header states shape \(4,\), so 12 bytes; found more"):
+        read_idx(path)
 
 
 def test_the_digits_are_split_the_same_way_every_time() -> None:

@@ -39,7 +39,7 @@ def test_a_file_is_opened_with_its_data_beside_it(external: bool, tmp_path: Path
     close(simulate_network(compressed(network), x, ARRAY).output, expected)
     if external:
         (tmp_path / "net.data").unlink()
-        with pytest.raises(InputError, match=r"net\.onnx: must be an ONNX model: "):
+        with pytest.raises(InputError, match=r"net\.onnx: the external data .net\.data. must be a file"):
             Network.open(path)
 
 
