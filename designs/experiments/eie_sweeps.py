@@ -158,7 +158,7 @@ def find_array(workload: Workload, folder: Path, workers: int | Workers = 1, fre
             elif design != before:
                 designs.append(design)
     searched = {**SEARCHED, "queue_slots": QUEUES, "line_bits": LINES, "entries_per_line": ENTRIES_PER_LINE}
-    chosen = Sample(tuple(designs), origin={"searched": searched})
+    chosen = Sample.of(designs, {"searched": searched})
     table = sweep(workload, chosen, folder=folder / "found", workers=workers, fresh=fresh)
     products = energy_delay_products(table)
     means = np.exp(np.log(products).mean(axis=1))

@@ -267,7 +267,7 @@ def _fit(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool) -> _Fi
                 lacking[number] = str(error)
                 break
         else:
-            residency = ["resident" if each else array.memory_mode for each in stay]
+            residency = [str("resident" if each else array.memory_mode) for each in stay]
             return _Fit(residency, lacking, runs=True, all_stay=all(stay))
     return _Fit([""] * len(layers), lacking, runs=False, all_stay=False)
 
@@ -508,7 +508,7 @@ class LayerRuns:
 
     def fit(self, arrays: ArrayTable) -> Booleans:
         """Mark the arrays that hold each group whole, bool [arrays]: those on which `lacking` finds nothing."""
-        return np.logical_and.reduce([arrays.filled(fits(group, arrays)) for group in self.groups])
+        return np.asarray(np.logical_and.reduce([arrays.filled(fits(group, arrays)) for group in self.groups]))
 
     def counts(self, key: Hashable | None, array: Callable[[], ArrayConfig]) -> Floats64:
         """Return COUNTS [counts] on an array that runs the layer, mean per input.

@@ -71,18 +71,13 @@ class Sample:
     Attributes
     ----------
     designs : DesignRows
-        The designs, each once; a sequence of `Design`, which may also be given as such.
+        The designs, each once, as a sequence of `Design`.
     left_out : dict of str to int
         Number of combinations that break a constraint, by the constraint.
     origin : dict
         Space and sampling as plain values.
     must_fit : bool
         A design on which a layer does not fit gets no figures.
-
-    Raises
-    ------
-    InputError
-        If a design is given twice, or there is none.
     """
 
     designs: DesignRows
@@ -90,13 +85,26 @@ class Sample:
     origin: dict[str, Any] = field(default_factory=dict)
     must_fit: bool = False
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.designs, DesignRows):
-            designs: Sequence[Design] = self.designs
-            if not designs or len(set(designs)) < len(designs):
-                fault = "a design twice" if designs else "none"
-                raise InputError(f"a sweep needs one or more designs, each once; found {fault}")
-            object.__setattr__(self, "designs", DesignRows.of(designs))
+    @classmethod
+    def of(cls, designs: Sequence[Design], origin: dict[str, Any]) -> Sample:
+        """Return the sample of these designs.
+
+        Parameters
+        ----------
+        designs : sequence of Design
+            The designs.
+        origin : dict
+            Their origin as plain values.
+
+        Raises
+        ------
+        InputError
+            If a design is given twice, or there is none.
+        """
+        if not designs or len(set(designs)) < len(designs):
+            fault = "a design twice" if designs else "none"
+            raise InputError(f"a sweep needs one or more designs, each once; found {fault}")
+        return cls(DesignRows.of(designs), origin=origin)
 
 
 def sample(space: Space, sampling: Sampling | None = None, layers: Sequence[str] = ()) -> Sample:
@@ -132,16 +140,15 @@ def sample(space: Space, sampling: Sampling | None = None, layers: Sequence[str]
         if wanted is not None:
             taken = taken[found.are_new(rows[taken])][: wanted - len(found)]
         found.add(rows[taken])
-        tried = (
-            places[: taken[-1] + 1] if len(found) == wanted else places
-        )  # the draws after the last design do not count
+        is_last = len(found) == wanted
+        tried = places[: taken[-1] + 1] if is_last else places  # no draws after the last design
         left_out.update({reason: int(np.count_nonzero(tried == place)) for place, reason in enumerate(reasons)})
-        if len(found) == wanted:
+        if is_last:
             break
     left_out = +left_out
     if not len(found):
-        reasons = "; ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
-        raise InputError(f"no combination of the space is feasible: {reasons}; widen a range or relax a constraint")
+        listed = "; ".join(f"{reason} ({count:,})" for reason, count in left_out.items())
+        raise InputError(f"no combination of the space is feasible: {listed}; widen a range or relax a constraint")
     if wanted is not None and len(found) < wanted:
         raise InputError(
             f"points={wanted:,}: the space gave only {len(found):,} different designs; ask for fewer, take the grid, "
@@ -335,15 +342,14 @@ def _units(dimensions: int, sampling: Sampling, most: int) -> Iterator[Numbers]:
         yield np.zeros((1, 0))
         return
     stream = np.random.default_rng(sampling.seed)
-    if sampling.method == "random":
-        draw = lambda number: stream.random((number, dimensions))  # noqa: E731
-    else:
+    sequence: Any = None
+    if sampling.method == "sobol":
         from scipy.stats import qmc
 
         sequence = qmc.Sobol(dimensions, scramble=True, rng=stream)
-        draw, most = sequence.random, min(most, int(sequence.maxn) // _FEWEST_DRAWS * _FEWEST_DRAWS)
+        most = min(most, int(sequence.maxn) // _FEWEST_DRAWS * _FEWEST_DRAWS)
     drawn = 0
     while drawn < most:
         number = min(max(drawn, _FEWEST_DRAWS), _MOST_DRAWS, most - drawn)
-        yield draw(number)
+        yield stream.random((number, dimensions)) if sequence is None else sequence.random(number)
         drawn += number

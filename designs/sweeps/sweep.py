@@ -185,7 +185,7 @@ def _sample(workload: Workload, space: Space | Sample | Sequence[Design], sampli
     elif sampling is not None:
         raise InputError("sampling has no effect on designs that are given one by one; leave it out")
     else:
-        chosen = space if isinstance(space, Sample) else Sample(space, origin={"designs": _listed(space)})  # type: ignore[arg-type]
+        chosen = space if isinstance(space, Sample) else Sample.of(space, {"designs": _listed(space)})
     narrowest = int(np.min(chosen.designs.column("weight_bits")))
     for each in workload.layers:
         if each.layer.weight_bits > narrowest:

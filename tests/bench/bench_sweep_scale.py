@@ -1,7 +1,8 @@
 """Growth of a sweep's time and memory with its points: `python -m tests.bench.bench_sweep_scale --points 100000`.
 
 Designs are drawn at random from a space of 46 million, run on one small layer in one process, and read again for their
-Pareto-optimal ones. Each number of points is a process of its own, so that its peak memory is its own.
+Pareto-optimal ones. Each number of points is a process of its own, so that its peak memory is its own. Times are of the
+processors, of all threads together, so that other programs on the machine hardly change them.
 """
 
 from __future__ import annotations
@@ -47,18 +48,18 @@ def peak_gb() -> float:
 
 
 def measured(points: int, folder: Path) -> dict[str, Any]:
-    """Return seconds of each step, bytes of the result and peak memory of a sweep of so many points."""
+    """Return processor seconds of each step, bytes of the result and peak memory of a sweep of so many points."""
     run_sweep(WORKLOAD, SPACE, Sampling("random", WARM_POINTS), folder / "warm")
     imported = peak_gb()
-    times = [time.perf_counter()]
+    times = [time.process_time()]
     chosen = sample(SPACE, Sampling("random", points, seed=1))
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     file = run_sweep(WORKLOAD, chosen, None, folder / "sweep")
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     totals = SweepTotals(("latency_us", "energy_nj", "area_mm2"))
     for table in SweepReader(file).tables():
         totals.add(table)
-    times.append(time.perf_counter())
+    times.append(time.process_time())
     assert totals.points == points
     return {
         "seconds": np.diff(times).tolist(),

@@ -35,9 +35,10 @@ from designs.sweeps.evaluation import COUNTS, LayerRuns
 from designs.sweeps.folder import SweepReader
 from designs.sweeps.packings import packed_images
 from designs.sweeps.rows import SortedRows, SweepExtent, finished_rows
-from designs.sweeps.totals import SweepTotals
+from designs.sweeps.totals import Objective, SweepTotals
 from sim import ArrayConfig, simulate
 from sim.cost.area import area_mm2
+from sim.row_assignment import RowAssignment
 from tests.bad_values import NO_WHOLE_NUMBERS
 from traces import InputError
 from traces.synthetic import draw_layer
@@ -112,14 +113,15 @@ def test_many_draws_at_once_are_those_that_are_drawn_one_by_one(space: Space, me
 
 
 def test_rows_of_designs_are_a_sequence_of_designs() -> None:
+    chosen: list[tuple[int, float, RowAssignment, float]] = [
+        (4, 300.5, "entries", 0.5),
+        (1, 800.0, "interleaved", 0.5),
+        (4, 800.0, "entries", 0.25),
+        (2, 800.0, "entries", 0.25),
+    ]
     listed = [
         Design(ArrayConfig(num_pes=pes, clock_mhz=clock), rows, layer_settings({"layer.density": density}))
-        for pes, clock, rows, density in [
-            (4, 300.5, "entries", 0.5),
-            (1, 800.0, "interleaved", 0.5),
-            (4, 800.0, "entries", 0.25),
-            (2, 800.0, "entries", 0.25),
-        ]
+        for pes, clock, rows, density in chosen
     ]
     rows = DesignRows.of(listed)
     assert list(rows) == listed
@@ -245,7 +247,7 @@ def test_the_front_of_pieces_is_the_front_of_the_whole(tmp_path: Path) -> None:
     workload = Workload.of_layers("one layer", [layer], {"large": activations[np.newaxis]})
     file = run_sweep(workload, space, None, tmp_path)
     (table,) = SweepReader(file).tables()
-    objectives = ("latency_us", "energy_nj", "area_mm2")
+    objectives: tuple[Objective, ...] = ("latency_us", "energy_nj", "area_mm2")
     for fitting in (False, True):
         points = network_totals(table)
         running = [point for point in points if point.runs and (point.fits or not fitting)]
