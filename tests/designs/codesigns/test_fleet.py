@@ -21,6 +21,7 @@ from designs.results import read_results
 from tests.designs.codesigns.test_studies import SPACE
 from tests.small_network import small_network
 from traces import InputError
+from traces.files.atomic_file import copy_atomically
 from traces.files.images import ImageSet
 
 
@@ -64,8 +65,6 @@ def test_a_target_out_of_reach_gets_what_comes_nearest_and_what_it_exceeds(
 def test_a_fleet_that_is_stopped_leaves_no_table_beside_other_containers(
     analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from designs.codesigns import fleet as fleets
-
     def sizes() -> list[int]:
         rows = read_results(tmp_path / "fleet.parquet", FLEET_COLUMNS)[0].to_pylist()
         assert [(tmp_path / row["container"]).stat().st_size for row in rows] == [
@@ -75,18 +74,18 @@ def test_a_fleet_that_is_stopped_leaves_no_table_beside_other_containers(
 
     names = ("a", "b")
     fleet(analysis, [Target(name, max_file_bytes=6000.0) for name in names], SPACE, Search(trials=3), tmp_path)
-    before, copied = sizes(), []
+    before = sizes()
+    copied: list[Path] = []
     smaller = [Target(name, max_file_bytes=2000.0, minimise="file_bytes") for name in names]
-    usual = fleets.copy_atomically
 
     def stopped(source: Path, path: Path) -> None:
         if copied:
             raise KeyboardInterrupt
         copied.append(path)
-        usual(source, path)
+        copy_atomically(source, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fleets, "copy_atomically", stopped)
+        patch.setattr("designs.codesigns.fleet.copy_atomically", stopped)
         with pytest.raises(KeyboardInterrupt):
             fleet(analysis, smaller, SPACE, Search(trials=3), tmp_path, fresh=True)
     assert len(copied) == 1
