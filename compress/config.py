@@ -75,14 +75,14 @@ class LayerSettings:
         true_or_false("share_bias", self.share_bias)
         check_density("density", self.density)
         if not 1 <= self.weight_bits <= 8:
-            raise InputError(f"weight_bits={self.weight_bits} must be 1 to 8")
+            raise InputError(f"weight_bits={shown(self.weight_bits)} must be 1 to 8")
         if self.initialisation not in get_args(Initialisation):
             known = ", ".join(get_args(Initialisation))
             raise InputError(f"initialisation must be one of {known}; found {shown(self.initialisation)}")
         if self.codebook_bits not in (16, 32):
-            raise InputError(f"codebook_bits={self.codebook_bits} must be 16 or 32")
+            raise InputError(f"codebook_bits={shown(self.codebook_bits)} must be 16 or 32")
         if not 0 <= self.balanced_over <= 65_536:
-            raise InputError(f"balanced_over={self.balanced_over} must be 0 to 65,536 PEs")
+            raise InputError(f"balanced_over={shown(self.balanced_over)} must be 0 to 65,536 PEs")
         _ = self.coding
 
     @property

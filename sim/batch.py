@@ -231,7 +231,7 @@ def _parts(
 
 def _joined(results: Sequence[_Joined], names: Sequence[str]) -> _Joined:
     """Return the results of several parts as one; `names` are the arrays [inputs, ...]."""
-    joined = {name: np.concatenate([getattr(result, name) for result in results]) for name in names}
+    joined: dict[str, Any] = {name: np.concatenate([getattr(result, name) for result in results]) for name in names}
     return replace(results[0], **joined)
 
 

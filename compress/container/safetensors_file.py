@@ -205,7 +205,7 @@ def _layer(arrays: Arrays, name: str, shape: tuple[int, int], has_bias: bool) ->
             f"layer {name!r}: pointers must be int32 [{columns + 1:,}], one for each column and the end; found "
             f"{pointers.dtype} {list(pointers.shape)}"
         )
-    lengths: Integers64 = np.diff(pointers.astype(np.int64))
+    lengths: Integers64 = pointers[1:].astype(np.int64) - pointers[:-1]
     if pointers[0] or (lengths < 0).any() or pointers[-1] != len(entry_codes):
         raise InputError(f"layer {name!r}: pointers must rise from 0 to {len(entry_codes):,}, one for each column")
     ends = np.cumsum(gaps.astype(np.int64) + 1)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -125,9 +126,9 @@ def _state_dict(path: str | os.PathLike[str], loaded: Any, key: str | None) -> t
 
 def _candidates(loaded: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the mappings of a checkpoint that hold a tensor of two dimensions or more, by their path."""
-    waiting, seen = [("", loaded, 0)], set()
+    waiting, seen = deque([("", loaded, 0)]), set()
     while waiting:
-        place, value, depth = waiting.pop(0)
+        place, value, depth = waiting.popleft()
         if not isinstance(value, Mapping) or id(value) in seen or not all(isinstance(name, str) for name in value):
             continue
         seen.add(id(value))

@@ -12,6 +12,7 @@ from traces.arrangement import Arrangement
 from traces.arrays import Numbers
 from traces.layer import MOST_WEIGHTS
 
+_MOST_WRAPPERS = 16  # around each other
 WRAPPERS = ("module.", "_orig_mod.", "state_dict.")  # of DataParallel, torch.compile and archives of state dicts
 
 
@@ -165,7 +166,7 @@ def plain_array(name: str, values: Numbers) -> Numbers | str:
 def _common_prefix(names: Sequence[str], parts: Sequence[str]) -> str:
     """Return the longest prefix of all names that consists of these parts."""
     prefix = ""
-    while names:
+    for _ in range(_MOST_WRAPPERS if names else 0):
         longer = [prefix + part for part in parts if all(name.startswith(prefix + part) for name in names)]
         if not longer or longer[0] in names:
             break

@@ -285,13 +285,16 @@ def fleet(
         problems.append(problem)
         best = [trials[at] for at in np.unique(Front.of(trials, objectives).trials)] or _nearest(trials)[:1]
         compressions |= {compression_key(trial.choices): trial.choices for trial in best}
-    rows = [_row(problem, compressions, folder, fine_tune) for problem in problems]
-    table = table_of(FLEET_COLUMNS, rows)
+    found = [_row(problem, compressions, folder, fine_tune) for problem in problems]
+    table = table_of(FLEET_COLUMNS, [row for row, _ in found])
     origin = {
         "targets": [dataclasses.asdict(target) for target in targets],
         "space": space.to_dict(),
         "network": network_origin(analysis),
     }
+    (folder / FLEET_FILE).unlink(missing_ok=True)  # it is there only beside its containers
+    for row, container in found:
+        copy_atomically(container, folder / row["container"])
     write_results(folder / FLEET_FILE, table, provenance(origin))
     return table
 
@@ -303,7 +306,8 @@ def _container(target: str) -> str:
 
 def _row(
     problem: _TargetProblem, compressions: Mapping[str, Compression], folder: Path, fine_tune: FineTune | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Path]:
+    """Return the row of a target, and the file of the compressed network that it is about."""
     target, objectives = problem.target, problem.search.objectives
     front, trials = Front(objectives), []
     for number, choices in enumerate(compressions.values()):
@@ -329,12 +333,10 @@ def _row(
         points = [trial.nearest for trial in nearest if trial.nearest is not None]
         verified = [_verified(verification, point) for point in points[:1]]
     point, measured, record = min(verified, key=lambda each: (_excess(each[1]), each[1].figures[target.minimise]))
-    container = _container(target.name)
-    copy_atomically(verification.container(point), folder / container)
     over = {name: excess for name, excess in measured.excesses.items() if excess > 0}
-    return {
+    row = {
         "target": target.name,
-        "container": container,
+        "container": _container(target.name),
         **verified_row(point, measured, record),
         "test_accuracy": record["test_accuracy"],
         "sram_bytes_per_pe": float(sram_bytes_per_pe(measured.design.array)),
@@ -342,6 +344,7 @@ def _row(
         "keeps_budget": not over,
         "exceeds": ", ".join(f"{name} by {excess:.1%}" for name, excess in over.items()),
     }
+    return row, verification.container(point)
 
 
 def _verified(verification: Verification, point: CodesignPoint) -> tuple[CodesignPoint, CodesignPoint, dict[str, Any]]:

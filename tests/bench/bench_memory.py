@@ -29,10 +29,9 @@ def batch(inputs: int, precision: str) -> None:
     simulate_batch(layers(1)[0], np.random.default_rng(0).random((inputs, SIZE), dtype=np.float32), array)
 
 
-def network(inputs: int, depth: int, precision: str) -> None:
+def network(inputs: int, depth: int) -> None:
     """Run a network of many layers."""
-    array = ArrayConfig(precision=precision)  # type: ignore[arg-type]
-    simulate_network(layers(depth), np.random.default_rng(0).random((inputs, SIZE), dtype=np.float32), array)
+    simulate_network(layers(depth), np.random.default_rng(0).random((inputs, SIZE), dtype=np.float32))
 
 
 def peak_of(run: Callable[..., None], *arguments: object) -> tuple[float, float]:
@@ -52,26 +51,23 @@ def _measured(run: Callable[..., None], arguments: tuple[object, ...]) -> tuple[
 def main() -> None:
     """Print the bytes that a further input, and a further input and layer, take."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--inputs", type=int, default=100_000, help="inputs of the batch")
+    parser.add_argument("--inputs", type=int, default=400_000, help="inputs of the batch")
     parser.add_argument("--layers", type=int, default=500, help="layers of the network")
+    parser.add_argument("--network-inputs", type=int, default=4000, help="inputs of the network")
     options = parser.parse_args()
-    few = max(1, options.inputs // 10)
-    deep_inputs = max(10, options.inputs // 100)
+    inputs = options.inputs
     for precision in ("float", "fixed-16"):
-        (small, _), (large, seconds) = peak_of(batch, few, precision), peak_of(batch, options.inputs, precision)
+        (half, _), (whole, seconds) = (peak_of(batch, number, precision) for number in (inputs // 2, inputs))
         print(
-            f"{precision}: a layer with {options.inputs:,} inputs {large / 2**20:,.0f} MiB, {seconds:.1f} s; "
-            f"{(large - small) / (options.inputs - few):,.0f} bytes for each further input"
+            f"{precision}: a layer of {SIZE} x {SIZE} with {inputs:,} inputs takes {whole / 2**20:,.0f} MiB and "
+            f"{seconds:.1f} s; {2 * (whole - half) / inputs:,.0f} bytes for each further input"
         )
-    for precision in ("float", "fixed-16"):
-        (small, _), (large, seconds) = (
-            peak_of(network, inputs, options.layers, precision) for inputs in (deep_inputs // 10, deep_inputs)
-        )
-        per_input = (large - small) / (deep_inputs - deep_inputs // 10)
-        print(
-            f"{precision}: {options.layers} layers with {deep_inputs:,} inputs {large / 2**20:,.0f} MiB, "
-            f"{seconds:.1f} s; {per_input / options.layers:,.0f} bytes for each further input and layer"
-        )
+    inputs = options.network_inputs
+    (half, _), (whole, seconds) = (peak_of(network, number, options.layers) for number in (inputs // 2, inputs))
+    print(
+        f"{options.layers} such layers with {inputs:,} inputs take {whole / 2**20:,.0f} MiB and {seconds:.1f} s; "
+        f"{2 * (whole - half) / inputs / options.layers:,.0f} bytes for each further input and layer"
+    )
 
 
 if __name__ == "__main__":

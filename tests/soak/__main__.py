@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.soak.jobs import record, soak
+from tests.soak.jobs import soak
 from tests.soak.mutants import MOST_MIB, MOST_SECONDS, run_mutants
 from tests.soak.readers import readers
 
@@ -36,8 +36,8 @@ def main() -> int:
     if given.part == "readers":
         return _readers(given)
     with tempfile.TemporaryDirectory() as scratch:
-        outcome = soak(given.part, given.rounds, given.seed, given.names, Path(scratch))
-    record(outcome, given.out / f"{'-'.join([given.part, *given.names])}.json")
+        kept = given.out / f"{'-'.join([given.part, *given.names])}.json"
+        outcome = soak(given.part, given.rounds, given.seed, given.names, Path(scratch), kept)
     print(f"{given.part}: {', '.join(f'{end} {number:,}' for end, number in sorted(outcome.counts.items()))}")
     for fault in outcome.faults:
         print(f"  {fault}")

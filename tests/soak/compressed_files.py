@@ -9,6 +9,7 @@ import pickletools
 import struct
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 from compress import CompressedModel, CompressionConfig
 from compress.container.bytes_io import varint
 from compress.container.layer_coding import CodingChoice
-from compress.container.model import ContainerReader
+from compress.container.reader import ContainerReader
 from compress.container.safetensors_file import export_safetensors, import_safetensors
 from compress.container.sections import Section, decode_directory, encode_header
 from compress.planning.confidence import Interval
@@ -31,7 +32,7 @@ from tests.soak.layer_files import changed_npy
 from tests.soak.mutants import HUGE_NUMBERS, Mutate, Reader, changed_bytes, changed_text
 from tests.soak.onnx_files import changed_onnx, onnx_files
 from tests.soak.zip_files import changed_zip
-from traces import CompressedLayer, Inputs
+from traces import CompressedLayer, Inputs, write_npz
 
 _BAD_VALUES: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2.5, 2.0, -0.0, 1e308, 10**20, 2**31, 2**53, 2**63, 10**400, float("nan"),
@@ -176,9 +177,8 @@ def _written(write: Callable[[Path], object], suffix: str) -> bytes:
 
 
 def _export_files() -> list[bytes]:
-    return [
-        _written(lambda path, model=model: export_safetensors(path, model), ".safetensors") for model in _models()[:3]
-    ]
+    models = _models()[:3]
+    return [_written(partial(export_safetensors, model=model), ".safetensors") for model in models]
 
 
 def changed_safetensors(content: bytes, stream: np.random.Generator) -> bytes:
@@ -275,7 +275,7 @@ def _hdf5_files() -> list[bytes]:
                 group.create_dataset(name.replace(".", "/"), data=values, **(packed or {}))
             group.create_dataset("text", data="text")
 
-    return [_written(lambda path, keras=keras: write(path, keras), ".h5") for keras in (False, True)]
+    return [_written(partial(write, keras=keras), ".h5") for keras in (False, True)]
 
 
 def _shard_files() -> list[bytes]:
@@ -286,7 +286,7 @@ def _shard_files() -> list[bytes]:
 def _read_shards(path: Path) -> None:
     for name in ("one.npz", "two.npz"):
         if not path.with_name(name).exists():
-            np.savez(path.with_name(name), **{name[:3]: np.ones((2, 3), np.float32)})
+            write_npz(path.with_name(name), {name[:3]: np.ones((2, 3), np.float32)})
     _read_weights(path)
 
 

@@ -384,10 +384,15 @@ def set_back(library: Path) -> Disturb:
     return disturb
 
 
+def record(outcome: Outcome, path: Path) -> None:
+    """Write an outcome as JSON."""
+    path.write_text(json.dumps({"counts": dict(outcome.counts), "faults": outcome.faults}, indent=1))
+
+
 _DISTURBANCES: dict[str, Disturb] = {"kills": kill, "two-runs": two_runs, "full-disk": full_disk}
 
 
-def soak(disturbance: str, rounds: int, seed: int, chosen: Sequence[str], scratch: Path) -> Outcome:
+def soak(disturbance: str, rounds: int, seed: int, chosen: Sequence[str], scratch: Path, kept: Path) -> Outcome:
     """Disturb jobs in turn.
 
     Parameters
@@ -402,6 +407,8 @@ def soak(disturbance: str, rounds: int, seed: int, chosen: Sequence[str], scratc
         Names of the jobs; all if empty.
     scratch : Path
         Folder for all runs.
+    kept : Path
+        File of what has happened so far, which grows.
     """
     inputs = scratch / "inputs"
     prepare(inputs)
@@ -417,9 +424,5 @@ def soak(disturbance: str, rounds: int, seed: int, chosen: Sequence[str], scratc
             disturb(job, folder, expected[job.name], stream, outcome, f"{job.name}, number {number} of seed {seed}")
             shutil.rmtree(folder)
             progress.advance()
+            record(outcome, kept)
     return outcome
-
-
-def record(outcome: Outcome, path: Path) -> None:
-    """Write an outcome as JSON."""
-    path.write_text(json.dumps({"counts": dict(outcome.counts), "faults": outcome.faults}, indent=1))

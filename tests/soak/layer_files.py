@@ -228,7 +228,7 @@ def _idx_files() -> list[bytes]:
 
 @cache
 def _gzip_bomb() -> bytes:
-    return gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**28) + bytes(2**28), mtime=0)
+    return gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**27) + bytes(2**27), mtime=0)
 
 
 def changed_idx(content: bytes, stream: np.random.Generator) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _MOST_AXES = 64
 _HALF_BYTE_TYPES = {
     getattr(TensorProto, name) for name in ("INT4", "UINT4", "FLOAT4E2M1") if hasattr(TensorProto, name)
 }
-_FIELDS = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+_EQUATION = re.compile(r"[A-Za-z,. ]*(?:->[A-Za-z. ]*)?")
 
 
 def read_graph(path: str | os.PathLike[str]) -> ModelProto:
@@ -55,6 +56,7 @@ def read_graph(path: str | os.PathLike[str]) -> ModelProto:
     try:
         model = onnx.load_model(path, format="protobuf", load_external_data=False)
         file_bytes = path.stat().st_size
+        _check_texts(path, model)
         _read_tensors(path, model, file_bytes)
         onnx.checker.check_model(model, full_check=False)
         _check_functions(path, model, file_bytes)
@@ -65,6 +67,32 @@ def read_graph(path: str | os.PathLike[str]) -> ModelProto:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InputError(f"{path}: must be an ONNX model: {reason}") from None
     return model
+
+
+# Attributes
+
+
+def _check_texts(path: Path, model: ModelProto) -> None:
+    """Raise InputError if a text is no UTF-8, or an equation has other characters than the libraries can parse."""
+    graphs = [*_graphs(model.graph), *(inner for each in model.functions for node in each.node
+                                       for graph in subgraphs(node) for inner in _graphs(graph))]  # fmt: skip
+    for nodes in (*(graph.node for graph in graphs), *(function.node for function in model.functions)):
+        for node in nodes:
+            if node.domain not in ("", "ai.onnx"):
+                continue
+            for attribute in node.attribute:
+                for content in (attribute.s, *attribute.strings):
+                    text = content.decode("utf-8", "replace")
+                    if text.encode() != content:
+                        raise InputError(
+                            f"{path}: attribute {attribute.name[:40]!r} of {node.op_type[:40]} must be UTF-8; found "
+                            f"{content[:40]!r}"
+                        )
+                    if node.op_type == "Einsum" and not _EQUATION.fullmatch(text):
+                        raise InputError(
+                            f"{path}: the equation of an Einsum must be letters, commas, dots, spaces and ->; found "
+                            f"{text[:40]!r}"
+                        )
 
 
 # Tensors
@@ -268,6 +296,9 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
         for attribute in node.attribute:
             if attribute.type == AttributeProto.GRAPH:
                 yield from _graphs(attribute.g)
+            elif attribute.type == AttributeProto.GRAPHS:
+                for inner in attribute.graphs:
+                    yield from _graphs(inner)
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[list[int], int]:

@@ -93,7 +93,7 @@ class Session:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads leave processors
         try:
             self._session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime has an exception class for each status
             raise InputError(f"ONNX Runtime cannot run the network: {_reason(error)}") from None

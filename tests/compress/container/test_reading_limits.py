@@ -12,12 +12,12 @@ import pytest
 
 from compress import CompressedModel
 from compress.container.bytes_io import text, varint
-from compress.container.layer_coding import CodingChoice
+from compress.container.layer_coding import Coder, CodingChoice
 from compress.container.range_coding import decode_range
 from compress.container.reader import ContainerReader
 from tests.compress.container.test_container import container
 from traces import CompressedLayer, InputError, reading_limit
-from traces.arrays import Integers
+from traces.arrays import Integers, Numbers
 from traces.reading_limit import FREE_BYTES
 
 REMEDY = "if you trust the file, allow more with traces.reading_limit or CODESIGN_MOST_DECODED_BYTES"
@@ -137,7 +137,7 @@ def sparse_matrices() -> dict[str, Integers]:
 
 @pytest.mark.parametrize("coder", ["huffman", "range"])
 @pytest.mark.parametrize("name", sparse_matrices())
-def test_what_is_written_is_read_with_the_limits_of_every_file(name: str, coder: str) -> None:
+def test_what_is_written_is_read_with_the_limits_of_every_file(name: str, coder: Coder) -> None:
     if coder == "range":
         pytest.importorskip("constriction", reason="needs the extra 'range'")
     codes = sparse_matrices()[name]
@@ -150,13 +150,19 @@ def test_what_is_written_is_read_with_the_limits_of_every_file(name: str, coder:
 def test_the_sign_of_a_zero_is_kept() -> None:
     zeros = np.array([0, -0.0, 0], dtype=np.float32)
     layer = CompressedLayer("fc", np.eye(3, dtype=np.uint8), np.array([0, 1, -0.0, 2], np.float32), free_bias=zeros)
-    tensors = {"single": zeros, "half": zeros.astype(np.float16), "double": zeros.astype(float), "minus": -np.zeros(4)}
+    tensors: dict[str, Numbers] = {
+        "single": zeros,
+        "half": zeros.astype(np.float16),
+        "double": zeros.astype(float),
+        "minus": -np.zeros(4),
+    }
     for model in (
         CompressedModel([layer], tensors=tensors),
         CompressedModel([layer], tensors={**tensors, "fc.bias": zeros}),
     ):
         again = CompressedModel.from_bytes(model.to_bytes())
-        for values in (*(again.tensors[name] for name in ("single", "half", "double")), again.layers[0].free_bias):
+        assert np.signbit(again.layers[0].bias_values()).tolist() == [False, True, False]
+        for values in (again.tensors[name] for name in ("single", "half", "double")):
             assert np.signbit(values).tolist() == [False, True, False]
         assert np.signbit(again.tensors["minus"]).all()
         assert np.signbit(again.layers[0].codebook).tolist() == [False, False, True, False]

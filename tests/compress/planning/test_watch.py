@@ -251,7 +251,7 @@ def test_a_report_is_the_same_after_a_file(
         assert getattr(loaded, name) == getattr(report, name)
     assert (loaded.verdict, loaded.inputs) == (report.verdict, 300)
     assert (tmp_path / "a.watch.json").stat().st_size < 30_000
-    with pytest.raises(InputError, match=r"none\.json: cannot be read: No such file"):
+    with pytest.raises(InputError, match=r"none\.json: there is no such file"):
         WatchReport.load(tmp_path / "none.json")
 
 
@@ -333,7 +333,7 @@ BOUND = ("pool.npy", "s.dc", "--divergence", "1")
             ("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json", "--divergence", "1"),
             "the tolerance comes from --plan, or from --bound, --loss, --accuracy-drop, --divergence",
         ),
-        (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json"), "p.json: cannot be read: No such file"),
+        (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json"), "p.json: there is no such file"),
         (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "mine.py"), "a plan must be JSON as Plan.to_json"),
     ],
 )  # fmt: skip

@@ -53,14 +53,14 @@ def test_an_archive_that_states_more_values_than_it_holds_is_refused(tmp_path: P
     header = "{'descr': '<f4', 'fortran_order': False, 'shape': (1000000, 1000000), }".ljust(117) + "\n"
     with zipfile.ZipFile(tmp_path / "huge.npz", "w") as archive:
         archive.writestr("w.npy", b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode() + bytes(100))
-    with pytest.raises(InputError, match=r"huge\.npz: must be a whole \.npz file; it is cut off or damaged"):
+    with pytest.raises(InputError, match=r"huge\.npz: w: the content of this file of \d+ bytes may take at most"):
         read_parameters(tmp_path / "huge.npz")
 
 
 def test_an_entry_that_is_no_array_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "net.npz", "w") as archive:
         archive.writestr("fc.weight.npy", "text")
-    with pytest.raises(InputError, match=r"it is cut off or damaged: fc\.weight is no array"):
+    with pytest.raises(InputError, match=r"fc\.weight: must be an \.npy array of version 1 to 3"):
         read_parameters(tmp_path / "net.npz")
 
 
@@ -107,7 +107,7 @@ def test_a_model_in_several_files_is_read_by_its_index(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must name files of its own folder; found '\.\./one\.npz'"):
         read_parameters(index)
     index.write_text('{"weight_map": [')
-    with pytest.raises(InputError, match="must be a whole index of weight files"):
+    with pytest.raises(InputError, match=r"index\.json: must be JSON"):
         read_parameters(index)
     (tmp_path / "two.npz").unlink()
     index.write_text(json.dumps({"weight_map": {"a.weight": "one.npz", "b.weight": "two.npz"}}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 from pathlib import Path
 
@@ -97,3 +98,12 @@ def test_bad_json_is_no_index(content: str, tmp_path: Path) -> None:
     index = tmp_path / "model.index.json"
     index.write_text('{"total_size": 1, "more": ' + content + "}")
     refused(index, str(index))
+
+
+def test_a_name_of_many_wrappers_is_read_at_once(tmp_path: Path) -> None:
+    name = "module." * 20_000 + "weight"
+    (tmp_path / "net.pt").write_bytes(saved({name: torch.ones(2, 3)}))
+    begin = time.process_time()
+    (found,) = read_parameters(tmp_path / "net.pt")
+    assert time.process_time() - begin < 1
+    assert name.endswith(found)

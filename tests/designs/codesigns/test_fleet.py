@@ -21,6 +21,7 @@ from designs.results import read_results
 from tests.designs.codesigns.test_studies import SPACE
 from tests.small_network import small_network
 from traces import InputError
+from traces.files.atomic_file import copy_atomically
 from traces.files.images import ImageSet
 
 
@@ -59,6 +60,38 @@ def test_a_target_out_of_reach_gets_what_comes_nearest_and_what_it_exceeds(
     assert not row["keeps_budget"]
     assert row["exceeds"].startswith("file_bytes by ")
     assert (tmp_path / row["container"]).exists()
+
+
+def test_a_fleet_that_is_stopped_leaves_no_table_beside_other_containers(
+    analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sizes() -> list[int]:
+        rows = read_results(tmp_path / "fleet.parquet", FLEET_COLUMNS)[0].to_pylist()
+        assert [(tmp_path / row["container"]).stat().st_size for row in rows] == [
+            row["measured_file_bytes"] for row in rows
+        ]
+        return [row["measured_file_bytes"] for row in rows]
+
+    names = ("a", "b")
+    fleet(analysis, [Target(name, max_file_bytes=6000.0) for name in names], SPACE, Search(trials=3), tmp_path)
+    before = sizes()
+    copied: list[Path] = []
+    smaller = [Target(name, max_file_bytes=2000.0, minimise="file_bytes") for name in names]
+
+    def stopped(source: Path, path: Path) -> None:
+        if copied:
+            raise KeyboardInterrupt
+        copied.append(path)
+        copy_atomically(source, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("designs.codesigns.fleet.copy_atomically", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fleet(analysis, smaller, SPACE, Search(trials=3), tmp_path, fresh=True)
+    assert len(copied) == 1
+    assert not (tmp_path / "fleet.parquet").exists()
+    fleet(analysis, smaller, SPACE, Search(trials=3), tmp_path)
+    assert max(sizes()) < min(before)
 
 
 def test_a_fleet_is_analysed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -577,7 +577,7 @@ def test_networks_that_do_not_fit_together_are_refused() -> None:
     table = torch.nn.Embedding(9, 4)
     with pytest.raises(InputError, match=r"table: a layer that can be compressed must be multiplied .*; found weight"):
         analyse_compression(TrainedNetwork("table", table, np.arange(8)[:, None]), loss="cosine")
-    with pytest.raises(InputError, match="epochs must be at least 1; found 0"):
+    with pytest.raises(InputError, match="epochs must be a whole number of at least 1; found 0"):
         Distillation(network, 0)
 
 

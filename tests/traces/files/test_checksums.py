@@ -70,7 +70,8 @@ def test_a_file_that_is_cut_missing_or_of_another_owner_is_not_used(tmp_path: Pa
     for end in range(len(whole)):
         path.write_bytes(whole[:end])
         assert read_checked(path, "ours") is None
-    for content in (None, [], "text", {}, {CHECKSUM: 3}):
+    others: list[Any] = [None, [], "text", {}, {CHECKSUM: 3}]
+    for content in others:
         assert checked_values(content) is None
     assert checked_values(with_checksum({})) == {}
 

@@ -21,7 +21,7 @@ from traces.files.deep_compression_net import read_net
 from traces.files.eie_directory import read_eie_directory
 from traces.files.layer_file import open_layer
 from traces.files.matrix import layer_from_matrix
-from traces.files.npz import write_layer, write_npy
+from traces.files.npz import write_layer, write_npy, write_npz
 from traces.files.prototxt import parse_prototxt
 
 WEIGHTS = np.array([[0, 1.5, 0], [-2, 0, 1.5]])
@@ -107,7 +107,7 @@ def test_a_sparse_matrix_of_inconsistent_indices_gets_a_sentence(field: str, val
         "indptr": whole.indptr,
         field: np.array(values, np.int64),
     }
-    np.savez(tmp_path / "odd.npz", format=np.array(b"csr"), shape=np.array([3, 3]), **parts)
+    write_npz(tmp_path / "odd.npz", {"format": np.array(b"csr"), "shape": np.array([3, 3]), **parts})
     with pytest.raises(InputError, match="odd"):
         open_layer(tmp_path / "odd.npz")
     setattr(whole, field, np.array(values))
@@ -118,7 +118,7 @@ def test_a_sparse_matrix_of_inconsistent_indices_gets_a_sentence(field: str, val
 @pytest.mark.parametrize("shape", [(2**15, 2**14), (2**40, 2**40), (-1, 3), (0, 3)])
 def test_a_sparse_matrix_of_a_huge_or_negative_shape_gets_a_sentence(shape: Any, tmp_path: Path) -> None:
     parts = {"data": np.ones(1), "row": np.zeros(1, int), "col": np.zeros(1, int)}
-    np.savez(tmp_path / "odd.npz", format=np.array(b"coo"), shape=np.array(shape), **parts)
+    write_npz(tmp_path / "odd.npz", {"format": np.array(b"coo"), "shape": np.array(shape), **parts})
     with pytest.raises(InputError, match=r"at most|whole numbers above 0"):
         open_layer(tmp_path / "odd.npz")
 

@@ -143,9 +143,16 @@ def test_a_loop_without_end_is_refused(trips: Any, tmp_path: Path) -> None:
 
 
 def test_parts_that_do_not_match_are_refused_with_a_sentence(tmp_path: Path) -> None:
-    made = model([node("Einsum", ["x", "w"], equation=b"\xff")], {"x": ["n", 3]}, parameters={"w": drawn(0, 3, 2)})
-    with pytest.raises(InputError):
-        opened(tmp_path, made).layers  # noqa: B018 (as above)
+    made = model([node("Einsum", ["x", "w"], equation="")], {"x": ["n", 3]}, parameters={"w": drawn(0, 3, 2)})
+    for equation, sentence in (
+        (b"bi,ij-\x80", "attribute 'equation' of Einsum must be UTF-8"),
+        ("bi,ij-\u00e9".encode(), "the equation of an Einsum must be letters, commas, dots, spaces and ->"),
+        (b"bi,ij-", "the equation of an Einsum must be letters"),
+        (b"b,jk->bk", "sums weights alone, which is not handled"),
+    ):
+        made.graph.node[0].attribute[0].s = equation
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            opened(tmp_path, made).layers  # noqa: B018 (as above)
 
 
 def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
