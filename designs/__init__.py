@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from designs.space import Constraints, Range, Space
     from designs.sweeps.advice import Advice, advise
     from designs.sweeps.dask_workers import Cluster
+    from designs.sweeps.folder import SweepReader
     from designs.sweeps.network_run import NetworkRun, run_container
     from designs.sweeps.sampling import Sample, Sampling, sample
     from designs.sweeps.sweep import read_sweep, run_sweep, sweep
@@ -46,6 +47,7 @@ __all__ = [
     "Sampling",
     "Search",
     "Space",
+    "SweepReader",
     "Target",
     "TrainedNetwork",
     "Workload",
@@ -82,6 +84,7 @@ _NAMES = {
     "designs.space": ("Constraints", "Range", "Space"),
     "designs.sweeps.advice": ("Advice", "advise"),
     "designs.sweeps.dask_workers": ("Cluster",),
+    "designs.sweeps.folder": ("SweepReader",),
     "designs.sweeps.network_run": ("NetworkRun", "run_container"),
     "designs.sweeps.sampling": ("Sample", "Sampling", "sample"),
     "designs.sweeps.sweep": ("read_sweep", "run_sweep", "sweep"),

@@ -13,6 +13,7 @@ Files of another origin than that in sweep.json, and different rows for one poin
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -204,7 +205,7 @@ class SweepReader:
 
     Parameters
     ----------
-    path : Path
+    path : path
         Folder of the sweep, which may be unfinished, or its file sweep.parquet.
 
     Attributes
@@ -218,8 +219,8 @@ class SweepReader:
         If there is no finished point, the origin of the results is unknown, or the file is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = path = Path(path)
         self._files = _files_in(path) if path.is_dir() else [path]
         record = path / ORIGIN_FILE
         if not self._files:

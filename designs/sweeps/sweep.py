@@ -99,7 +99,7 @@ def run_sweep(
     Returns
     -------
     Path
-        The file with the table that `sweep` would return. `designs.sweeps.folder.SweepReader` reads it piece by piece.
+        The file with the table that `sweep` would return. `SweepReader` reads it piece by piece.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def read_sweep(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:
         If there is no finished point, a file is damaged or of another sweep, points of a finished sweep are missing, or
         the rows would take more memory than their file may ask for (`traces.reading_limit`).
     """
-    reader = SweepReader(Path(path))
+    reader = SweepReader(path)
     return reader.table(), reader.origin
 
 
