@@ -295,7 +295,7 @@ def _read_npz(path: Path) -> None:
 
 def _read_npy(path: Path) -> None:
     array = read_npy(path)
-    array.tolist()
+    array.ravel().tolist()  # zero lengths would make millions of empty lists
     if array.dtype.kind in "biuf" and array.ndim == 2 and array.size:
         _use_layer(layer_from_matrix("layer", array))
 
@@ -363,7 +363,7 @@ READERS: list[Reader] = [
     Reader("inputs", ".npz", _input_files, _CHANGED_ARRAYS, _read_inputs),
     Reader("layer", ".npz", _layer_files, _CHANGED_ARRAYS, lambda path: _use_layer(open_layer(path)[0])),
     Reader("sparse", ".npz", _sparse_files, _CHANGED_ARRAYS, lambda path: _use_layer(read_matrix(path))),
-    Reader("idx", ".idx", _idx_files, [changed_idx, changed_bytes], lambda path: read_idx(path).tolist()),
+    Reader("idx", ".idx", _idx_files, [changed_idx, changed_bytes], lambda path: read_idx(path).ravel().tolist()),
     Reader(
         "images",
         ".json",

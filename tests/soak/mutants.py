@@ -33,6 +33,9 @@ MOST_SECONDS = 2.0
 MOST_MIB = 384
 """Memory that a mutant of at most 1 MB may take: several times `traces.reading_limit.FREE_BYTES`."""
 _HUNG_SECONDS = 120
+_UNSEEN_MIB = 16  # memory below the peak of an earlier mutant is not seen
+_STATUS = Path("/proc/self/status")
+_MEMORY = re.compile(rb"^(VmRSS|VmHWM):\s+(\d+)", re.MULTILINE)
 HUGE_NUMBERS = (
     0,
     1,
@@ -242,7 +245,10 @@ def _raise(*_: object) -> None:
 
 def _one(reader: Reader, path: Path, name: str) -> Ends:
     """Read one mutant."""
-    before = _reset_peak_mib()
+    before, peak = _memory_mib()
+    if peak - before > _UNSEEN_MIB:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak, which takes time where much memory is in use
+        before, peak = _memory_mib()
     signal.setitimer(signal.ITIMER_REAL, 20 * MOST_SECONDS)
     begin = time.process_time()
     faults = []
@@ -262,7 +268,8 @@ def _one(reader: Reader, path: Path, name: str) -> Ends:
         end = "foreign"
         where = traceback.extract_tb(error.__traceback__)[-1]
         faults.append(f"{name}: {type(error).__name__}: {str(error)[:200]} ({where.filename}:{where.lineno})")
-    seconds, mib = time.process_time() - begin, _peak_mib() - before
+    seconds, after = time.process_time() - begin, _memory_mib()[1]
+    mib = after - before if after > peak else 0.0
     if end != "foreign" and seconds > MOST_SECONDS:
         end = "slow"
     if end in ("read", "refused") and mib > MOST_MIB:
@@ -272,18 +279,7 @@ def _one(reader: Reader, path: Path, name: str) -> Ends:
     return Ends(Counter([end]), faults, seconds, mib)
 
 
-def _reset_peak_mib() -> float:
-    """Forget the largest memory of this process so far, and return the present one, MiB."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _status_mib("VmRSS")
-
-
-def _peak_mib() -> float:
-    return _status_mib("VmHWM")
-
-
-def _status_mib(key: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) / 1024
-    raise OSError(f"/proc/self/status must have {key}")
+def _memory_mib() -> tuple[float, float]:
+    """Return the memory that this process has in use, and the most that it had, MiB."""
+    found = dict(_MEMORY.findall(_STATUS.read_bytes()))
+    return int(found[b"VmRSS"]) / 1024, int(found[b"VmHWM"]) / 1024
