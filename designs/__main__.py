@@ -16,7 +16,7 @@ _RENAMED = {"--activations": "--inputs takes the file, and --most the largest nu
 
 def main() -> None:
     """Run the command that the arguments name."""
-    # imported here, so that an interrupt meanwhile ends as it does later
+    # imported here, so that `run` handles an interrupt during these slow imports, too
     from designs.commands.codesign import codesign, fleet
     from designs.commands.experiment import EXPERIMENTS
     from designs.commands.run import job, simulate

@@ -25,7 +25,7 @@ from traces.reading_limit import check_decoded_bytes
 
 RESULTS_FOLDER = Path("results")
 _PROVENANCE = b"eie-codesign"
-_CHECKSUM = b"eie-codesign crc32"  # of all bytes before the footer
+_CHECKSUM = b"eie-codesign crc32"  # of all bytes before the footer, and of the origin in it
 _TEXT_BYTES = 16  # of a text in memory, about
 _AT_ONCE = 2**24  # bytes whose checksum is computed at once
 
@@ -110,7 +110,7 @@ def _writer(stream: BinaryIO, schema: pa.Schema, origin: Mapping[str, Any]) -> I
         checked, schema.with_metadata(metadata), compression="zstd", write_page_checksum=True
     ) as writer:
         yield writer
-        writer.add_key_value_metadata({_CHECKSUM: f"{checked.crc32:08x}"})
+        writer.add_key_value_metadata({_CHECKSUM: f"{zlib.crc32(metadata[_PROVENANCE], checked.crc32):08x}"})
 
 
 class _Checksummed(io.RawIOBase):
@@ -175,7 +175,7 @@ class ResultFile:
             wrong = wrong or ["origin"]
         if wrong or not (self.num_rows or empty) or not isinstance(self.origin, dict):
             raise self._of_another_kind(wrong)
-        if footer.get(_CHECKSUM) != f"{self._crc32():08x}".encode():
+        if footer.get(_CHECKSUM) != f"{zlib.crc32(footer[_PROVENANCE], self._crc32()):08x}".encode():
             raise InputError(
                 f"{self.path}: the content of a result file must have the checksum in its footer; this file was edited "
                 f"or damaged; make it again with python -m designs"

@@ -123,6 +123,6 @@ def bit_length(values: Any) -> Any:
     return int(values).bit_length()
 
 
-def same_everywhere(value: float) -> float:
+def rounded_to_13_digits(value: float) -> float:
     """Round a power or an exponential to 13 digits, since the last of its 16 depend on the processor."""
     return float(f"{value:.13g}")

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from traces import InputError
+from traces.plain_values import bytes_of_variable
 
-VARIABLE = "CODESIGN_MOST_MEMORY_BYTES"
+MEMORY_BYTES_VARIABLE = "CODESIGN_MOST_MEMORY_BYTES"
 _LEAST_CHECKED_BYTES = 2**25  # less is not worth looking at the memory
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
 _MEMORY_FIGURES = Path("/proc/meminfo")
@@ -48,23 +49,21 @@ def check_memory(what: str, needed_bytes: int, remedy: str) -> None:
         If they are more than `CODESIGN_MOST_MEMORY_BYTES` states, or than the memory that is available if the variable
         is not set.
     """
-    if needed_bytes < _LEAST_CHECKED_BYTES and VARIABLE not in os.environ:
+    if needed_bytes < _LEAST_CHECKED_BYTES and not os.environ.get(MEMORY_BYTES_VARIABLE):
         return
     most = most_memory_bytes()
     if most is not None and needed_bytes > most:
         raise InputError(
             f"{what} must fit into the memory of this computer; found {needed_bytes:,} bytes needed and {most:,} "
-            f"available; {remedy}, or set {VARIABLE} to allow more"
+            f"available; {remedy}, or set {MEMORY_BYTES_VARIABLE} to allow more"
         )
 
 
 def most_memory_bytes() -> int | None:
     """Return the bytes that may be allocated: those of the variable, or those available; None if they are unknown."""
-    given = os.environ.get(VARIABLE)
+    given = bytes_of_variable(MEMORY_BYTES_VARIABLE)
     if given is not None:
-        if not given.isdecimal() or not given.isascii() or len(given) > 18 or int(given) < 1:
-            raise InputError(f"{VARIABLE} must be a whole number of bytes, 1 or more; found {given[:40]!r}")
-        return int(given)
+        return given
     known = [each for each in (_available_bytes(), _group_bytes()) if each is not None]
     return min(known) if known else None
 

@@ -616,21 +616,24 @@ class _Run:
         return ScheduledNetwork(self._network.name, layers, calls, live_words, names.index(fullest))
 
     def costs(self, network: ScheduledNetwork) -> list[LayerCosts]:
-        """Return the counts of each layer over all inputs."""
+        """Return the counts of each layer over all inputs, and free them; call it once."""
+        if not self._chunks:
+            raise RuntimeError("the counts of this run were taken before")
         config, names = self._config, list(self._layers)
         residency = residencies(network, config)
         total = sum(chunk.inputs for chunk in self._chunks)
         per_input = [{key: np.zeros(total, dtype=np.int64) for key in (*PER_INPUT, *SCHEDULED)} for _ in names]
         all_vectors = dict.fromkeys(names, 0)
         begin = 0
-        for chunk in self._chunks:
+        while self._chunks:
+            chunk = self._chunks.pop(0)  # many inputs and layers take much memory
             calls = tuple(Call(names.index(name), vectors) for name, vectors, _ in chunk.calls)
             cycles = [cycles for _, _, cycles in chunk.calls]
             times = schedule_network(replace(network, calls=calls), cycles, config, residency)
             of_layers = times.counts(network, config)
             end = begin + chunk.inputs
             for number, name in enumerate(names):
-                counted = chunk.counts.pop(name, {})  # many inputs and layers take much memory
+                counted = chunk.counts.get(name, {})
                 for key, values in per_input[number].items():
                     if key in of_layers:
                         values[begin:end] = of_layers[key][number] + counted.get(key, 0)

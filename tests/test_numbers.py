@@ -13,16 +13,23 @@ from designs import Constraints, Range, Search, Space, sweep
 from designs.codesigns.fleet import Target
 from designs.codesigns.loop import codesign
 from designs.codesigns.uncertainty import number_of_draws
+from designs.experiments.main_job import MainJobSettings
 from designs.sweeps.workers import Processes
 from sim import ArrayConfig, FixedPoint, drawn_constants, rows_balanced_by_entries, rows_found_by_search
 from tests.bad_values import NO_NUMBERS, NO_WHOLE_NUMBERS
 from tests.designs.sweeps.test_folder import SPACE, WORKLOAD
-from traces import InputError
+from traces import InputError, reading_limit
 from traces.synthetic import draw_layer
 
 LAYER, VALUES = draw_layer("small", 6, 5, 0.5, 0.5, 0)
 ARRAYS = dataclasses.fields(ArrayConfig)
 Door = Callable[[Any], object]
+
+
+def limited(value: Any) -> None:
+    with reading_limit(value):
+        pass
+
 
 WHOLE: dict[str, tuple[Door, int]] = {
     **{f"ArrayConfig.{each.name}": (lambda value, name=each.name: ArrayConfig(**{name: value}), each.default)  # type: ignore[misc]
@@ -35,6 +42,8 @@ WHOLE: dict[str, tuple[Door, int]] = {
     "Search.verify": (lambda value: Search(verify=value), 3),
     "Search.seed": (lambda value: Search(seed=value), 3),
     "Target.max_num_pes": (lambda value: Target("chip", max_num_pes=value), 3),
+    "reading_limit": (limited, 2**40),
+    "Job.seed": (lambda value: MainJobSettings(seed=value), 3),
     "Processes": (lambda value: Processes(value), 3),
     "sweep(workers=)": (lambda value: sweep(WORKLOAD, SPACE, workers=value), 1),
     "uncertain": (number_of_draws, 3),

@@ -1,6 +1,6 @@
 """Plain values of JSON and TOML files and of settings: parsed and checked in one way, with one sentence for each error.
 
-Every function raises InputError. Numbers that text, a bool or half a number stands for are refused, not converted.
+Every function raises InputError. Text, bools and fractions are refused, not converted.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def whole_number(name: str, value: object, least: int | None = None, most: int |
     Raises
     ------
     InputError
-        If it is none, or out of the bounds.
+        If it is no whole number, or out of the bounds.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         _refuse(name, "a whole number", least, most, value)
@@ -174,7 +174,7 @@ def number(
     Raises
     ------
     InputError
-        If it is none, not finite, or out of the bounds.
+        If it is no number, not finite, or out of the bounds.
     """
     what = "a number" if infinite else "a finite number"
     if above is not None:
@@ -204,7 +204,7 @@ def written_number(name: str, written: str) -> float:
     Raises
     ------
     InputError
-        If it is no number in decimal notation, or no number (NaN).
+        If it is not in decimal notation, or is NaN.
     """
     if not _WRITTEN.fullmatch(written):
         raise InputError(f"{name} must be numbers in decimal notation; found {shown(written)}")
@@ -233,6 +233,19 @@ def written_whole_number(name: str, written: str, least: int = -(2**63)) -> int:
     return whole_number(name, int(written), least, 2**63 - 1)
 
 
+def bytes_of_variable(variable: str) -> int | None:
+    """Return the number of bytes that an environment variable states; None if it is empty or not set.
+
+    Raises InputError if it states no whole number above 0.
+    """
+    written = os.environ.get(variable, "")
+    if not written:
+        return None
+    if not _WRITTEN_WHOLE.fullmatch(written) or int(written) < 1:
+        raise InputError(f"{variable} must be a whole number of bytes, 1 or more; found {shown(written)}")
+    return int(written)
+
+
 def number_as_given(
     name: str, value: object, least: float | None = None, most: float | None = None, *, above: float | None = None
 ) -> int | float:
@@ -242,7 +255,7 @@ def number_as_given(
 
 
 def true_or_false(name: str, value: object) -> bool:
-    """Return a bool. Raises InputError if the value, the parameter `name`, is none."""
+    """Return a bool. Raises InputError if the value, the parameter `name`, is no bool."""
     if not isinstance(value, bool | np.bool_):
         raise InputError(f"{name} must be true or false; found {shown(value)}")
     return bool(value)
@@ -263,7 +276,7 @@ def text(name: str, value: object, *, empty: bool = False) -> str:
     Raises
     ------
     InputError
-        If it is none.
+        If it is no text, or empty.
     """
     if not isinstance(value, str) or not (value or empty):
         raise InputError(f"{name} must be text{'' if empty else ', not empty'}; found {shown(value)}")
@@ -295,7 +308,7 @@ def sequence(name: str, value: object, length: int | None = None) -> Sequence[An
     Raises
     ------
     InputError
-        If it is none, or of another length.
+        If it is no list or tuple, or of another length.
     """
     if not isinstance(value, list | tuple) or (length is not None and len(value) != length):
         raise InputError(f"{name} must be a list{'' if length is None else f' of {length:,}'}; found {shown(value)}")
@@ -319,7 +332,7 @@ def mapping(
     Raises
     ------
     InputError
-        If it is none, or a name is missing or unknown.
+        If it is no mapping, or a name is missing or unknown.
     """
     if not isinstance(value, Mapping) or not all(isinstance(each, str) for each in value):
         raise InputError(f"{name} must be values by name; found {shown(value)}")

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from traces.errors import InputError
+from traces.plain_values import bytes_of_variable, whole_number
 
 FREE_BYTES = 2**26
 """Bytes that the content of any file may take."""
 MOST_EXPANSION = 100
 """Bytes that the content of a larger file may take for each byte of the file."""
-VARIABLE = "CODESIGN_MOST_DECODED_BYTES"
+DECODED_BYTES_VARIABLE = "CODESIGN_MOST_DECODED_BYTES"
 """Environment variable with another limit in bytes, for command lines."""
 
 
@@ -46,9 +47,7 @@ def reading_limit(most_decoded_bytes: int) -> Iterator[None]:
     InputError
         If the limit is no whole number above 0.
     """
-    if isinstance(most_decoded_bytes, bool) or not isinstance(most_decoded_bytes, int) or most_decoded_bytes < 1:
-        raise InputError(f"most_decoded_bytes must be a whole number above 0; found {most_decoded_bytes!r}")
-    token = _given.set(most_decoded_bytes)
+    token = _given.set(whole_number("most_decoded_bytes", most_decoded_bytes, 1, 2**63 - 1))
     try:
         yield
     finally:
@@ -63,12 +62,8 @@ def most_decoded_bytes(file_bytes: int) -> int:
     given = _given.get()
     if given is not None:
         return given
-    text = os.environ.get(VARIABLE, "")
-    if text:
-        if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text)):
-            raise InputError(f"{VARIABLE} must be a whole number of bytes above 0; found {text[:40]!r}")
-        return int(text)
-    return max(FREE_BYTES, MOST_EXPANSION * file_bytes)
+    stated = bytes_of_variable(DECODED_BYTES_VARIABLE)
+    return max(FREE_BYTES, MOST_EXPANSION * file_bytes) if stated is None else stated
 
 
 def check_decoded_bytes(source: str | os.PathLike[str], decoded_bytes: int, file_bytes: int) -> None:
@@ -88,7 +83,7 @@ def check_decoded_bytes(source: str | os.PathLike[str], decoded_bytes: int, file
         raise ReadingLimitError(
             f"{os.fspath(source)}: the content of this file of {file_bytes:,} bytes may take at most {most:,} bytes in "
             f"memory; it takes {decoded_bytes:,}; if you trust the file, allow more with traces.reading_limit or "
-            f"{VARIABLE}"
+            f"{DECODED_BYTES_VARIABLE}"
         )
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
-
-import numpy as np
 
 from compress.planning.drift import InputSummary
 from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_name
@@ -25,6 +22,7 @@ from traces.plain_values import (
     parsed_json,
     read_text,
     sequence,
+    shown,
     text,
     true_or_false,
     whole_number,
@@ -131,10 +129,8 @@ class Tolerance:
             "cosine": (cosine, "cosine"),
         }
         given = {name: value for name, (value, _) in {"bound": (bound, loss), **short}.items() if value is not None}
-        value = next(iter(given.values()), None)
-        number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-        if len(given) != 1 or not number or not 0 < float(value or 0) < math.inf:
-            found = " and ".join(f"{name}={value!r}" for name, value in given.items())
+        if len(given) != 1:
+            found = " and ".join(f"{name}={shown(value)}" for name, value in given.items())
             raise InputError(
                 f"a tolerance needs exactly one positive bound: bound, or {', '.join(list(short)[:-1])} or cosine; "
                 f"found {found or 'none'}"
@@ -145,13 +141,15 @@ class Tolerance:
                     f"{next(iter(given))} says the loss itself; found loss={loss_name(loss)!r}, too; give bound with it"
                 )
             loss = short[next(iter(given))][1]
-        confident = isinstance(confidence, int | float | np.floating) and not isinstance(confidence, bool)
-        if not confident or not 0.5 <= confidence < 1:
-            raise InputError(f"a tolerance's confidence must be 0.5 to below 1; found {confidence!r}")
+        ((which, value),) = given.items()
+        checked = number(f"a tolerance's {which}", value, above=0)
+        confidence = number("a tolerance's confidence", confidence)
+        if not 0.5 <= confidence < 1:
+            raise InputError(f"a tolerance's confidence must be 0.5 to below 1; found {confidence}")
         name = loss_name(loss)
-        object.__setattr__(self, "bound", float(value or 0))
+        object.__setattr__(self, "bound", checked)
         object.__setattr__(self, "loss", name if isinstance(loss, str) or _is_named(name, loss) else loss)
-        object.__setattr__(self, "confidence", float(confidence))
+        object.__setattr__(self, "confidence", confidence)
 
     @staticmethod
     def of(tolerance: Tolerance | float, loss: str | LossFunction = AUTO) -> Tolerance:
@@ -359,11 +357,15 @@ _NEEDED = ("layers", "tolerance", "budget", "predicted_change", "predicted", "co
 _POSSIBLE = tuple(each.name for each in dataclasses.fields(Plan))
 
 
+_OF_TOLERANCE = ("bound", "loss", "confidence", "accuracy_drop", "divergence", "relative_error", "cosine")
+"""Options of a tolerance; version 1.0 wrote the short forms of a bound."""
+
+
 def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a plan; raise InputError if one is of another kind or out of its range."""
     values = dict(plain)
     values["layers"] = {name: _candidate(name, each) for name, each in mapping("layers", plain["layers"]).items()}
-    values["tolerance"] = Tolerance(**mapping("tolerance", plain["tolerance"], ("bound",), ("loss", "confidence")))
+    values["tolerance"] = Tolerance(**mapping("tolerance", plain["tolerance"], (), _OF_TOLERANCE))
     values["budget"] = Budget(
         **mapping("budget", plain["budget"], (), [each.name for each in dataclasses.fields(Budget)])
     )

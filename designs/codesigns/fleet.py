@@ -257,7 +257,8 @@ def fleet(
     if search.bounds or search.objectives != Search().objectives:
         raise InputError("the targets of a fleet have their own bounds and objectives; leave both out of the search")
     check_links(
-        folder, [FLEET_FILE, ANALYSIS_FOLDER, *(f"{target.name}{end}" for target in targets for end in ("", ".dc"))]
+        folder,
+        [FLEET_FILE, ANALYSIS_FOLDER, *(name for target in targets for name in (target.name, _container(target.name)))],
     )
     losses = [bound for target in targets for name, bound in target.bounds.items() if name in LOSSES]
     if isinstance(network, CompressionAnalysis):

@@ -22,7 +22,6 @@ from designs.sweeps.sweep import sweep
 from designs.sweeps.totals import DesignPoint
 from designs.sweeps.workload import Workload
 from sim import ArrayConfig, simulate_network
-from traces import InputError
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npz, write_npz
 from traces.plain_values import whole_number
@@ -61,8 +60,7 @@ class MainJobSettings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "most", whole_number("most", self.most, 1))
-        if not 0 <= self.seed < 2**63:
-            raise InputError(f"seed={self.seed} must be 0 to 2**63 - 1")
+        object.__setattr__(self, "seed", whole_number("seed", self.seed, 0, 2**63 - 1))
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[st
         values = (network, layer.name, kind, layer.rows, layer.columns, f"{layer.density:.4f}")
         spreads = (f"{unevenness.row_spread:.4f}", f"{unevenness.column_spread:.4f}")
         rows.append(dict(zip(FIELDS, (*values, *spreads), strict=True)))
-    write_csv(path, FIELDS, [list(row.values()) for row in rows])
+    write_csv(path, FIELDS, [[row[name] for name in FIELDS] for row in rows])
     return rows
 
 

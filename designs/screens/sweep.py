@@ -36,8 +36,8 @@ def print_needs(points: int, layers: int) -> None:
     if rows >= _LARGE_ROWS:
         memory_gb = (_PROCESS_BYTES + _POINT_BYTES * points) / 1e9
         print(
-            f"{points:,} designs x {layers:,} layers need about {memory_gb:.1f} GB of memory for each sweep, and up to "
-            f"{rows * _ROW_DISK_BYTES / 1e9:.1f} GB on the disk while the rows are put in order."
+            f"{points:,} designs x {layers:,} layers need about {memory_gb:.1f} GB of memory in this process, and "
+            f"up to {rows * _ROW_DISK_BYTES / 1e9:.1f} GB on the disk while the rows are put in order."
         )
 
 

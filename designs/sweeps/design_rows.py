@@ -133,7 +133,7 @@ class DesignRows(Sequence[Design]):
         return [found[place] for place in order], rank[places]
 
     def kinds(self, names: Iterable[str], further: Integers | None = None) -> tuple[Integers64, Integers64]:
-        """Tell designs apart by some of their parameters.
+        """Group designs by some of their parameters.
 
         Parameters
         ----------

@@ -36,7 +36,7 @@ from traces.files.atomic_file import PARTIAL_SUFFIX, write_atomically
 
 SWEEP_FILE = "sweep.parquet"
 ORIGIN_FILE = "sweep.json"
-_PART = re.compile(r".*\.parquet")
+_PART = re.compile(r"\d{8,}(-\d+)?\.parquet")
 
 
 class SweepFolder:
@@ -69,7 +69,8 @@ class SweepFolder:
             check_links(self.folder, (SWEEP_FILE, ORIGIN_FILE, self.parts.name, self.arrays.name, self.merging.name))
             for left_behind in self.parts.glob(f".*{PARTIAL_SUFFIX}"):
                 left_behind.unlink(missing_ok=True)
-            self._remove_temporary()
+            if (self.folder / ORIGIN_FILE).exists():  # what a killed run left
+                self._remove_temporary()
             if self.fresh:
                 self._remove()
             self._begin()
@@ -115,6 +116,12 @@ class SweepFolder:
             raise InputError(
                 f"{self.folder} holds results without the sweep.json that states their origin; give another folder, or "
                 f"fresh=True to begin anew"
+            )
+        foreign = [each.name for each in (self.arrays, self.merging) if each.exists()]
+        if foreign:
+            raise InputError(
+                f"{self.folder} holds {' and '.join(foreign)}, which a sweep would replace, and no sweep; give another "
+                f"folder"
             )
         write_atomically(record, json.dumps(self.origin, indent=1).encode())
 
@@ -225,15 +232,15 @@ class SweepReader:
         record = path / ORIGIN_FILE
         if not self._files:
             raise InputError(f"{path}: holds no finished point of a sweep; make one with python -m designs sweep")
-        self.is_finished = self._files[0].parent == path or not path.is_dir()
+        self._is_finished = self._files[0].parent == path or not path.is_dir()
         if path.is_dir() and record.exists():
             origin = _origin_in(record)
-        elif self.is_finished:
+        elif self._is_finished:
             origin = ResultFile(self._files[0], SWEEP_COLUMNS).origin
         else:
             raise InputError(f"{path} holds results without the {ORIGIN_FILE} that states their origin; remove them")
         self._extent = _extent_of(origin)
-        if origin is None or (self._extent is None and not self.is_finished):
+        if origin is None or (self._extent is None and not self._is_finished):
             raise InputError(f"{record} must state the origin of a sweep; it is damaged; restore it, or sweep again")
         self.origin = origin
 
@@ -252,7 +259,7 @@ class SweepReader:
         for table in finished_rows(self._files, self.origin):
             points += table.num_rows // self._extent.num_layers
             yield table
-        if self.is_finished:
+        if self._is_finished:
             self._extent.check_whole(points, self.path)
 
     def table(self) -> pa.Table:

@@ -108,8 +108,8 @@ def run_sweep(
 
     Notes
     -----
-    The memory does not grow with the rows: it holds a few bytes of each design, one batch for each worker, and some
-    hundred thousand rows at the end.
+    The memory does not grow with the rows: it holds about 60 bytes for each design, one batch for each worker, and
+    some hundred thousand rows at the end.
     """
     chosen = _sample(workload, space, sampling)
     crew = chosen_workers(workers)
@@ -212,8 +212,7 @@ def _run(
     """Simulate all designs that are not finished; call `keep` with each batch before it counts as done."""
     done = int(np.count_nonzero(before.done))
     with workers.start(inputs) as crew, SweepProgress(len(designs), done, before.best) as progress:
-        layers = len(inputs.origin["settings"]["workload"]["layers"])
-        batches = Batches(designs, before.done, crew.workers, inputs.packed, layers)
+        batches = Batches(designs, before.done, crew.workers, inputs.packed, SweepExtent(inputs.origin).num_layers)
         for finished in finished_batches(batches, crew):
             keep(finished)
             progress.add(len(finished.batch), finished.best)

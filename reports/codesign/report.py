@@ -127,7 +127,7 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
     for name, rows in tables.items():
         if rows:
             written.append(beside / f"{name}.csv")
-            write_csv(written[-1], list(rows[0]), [list(row.values()) for row in rows])
+            write_csv(written[-1], list(rows[0]), [[row[name] for name in rows[0]] for row in rows])
     return written
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any, overload
 
 from sim.array_table import ArrayOrTable, ArrayTable
-from sim.columns import by_value, same_everywhere, where
+from sim.columns import by_value, rounded_to_13_digits, where
 from sim.config import ArrayConfig
 from sim.cost.blocks import (
     PAPER_BITS,
@@ -71,7 +71,7 @@ def _logic_area(node_nm: int) -> float:
 
 
 def _multiplier_growth(bits: int) -> float:
-    return same_everywhere((bits / PAPER_BITS) ** MULTIPLIER_GROWTH)
+    return rounded_to_13_digits((bits / PAPER_BITS) ** MULTIPLIER_GROWTH)
 
 
 def pe_area_um2(config: ArrayOrTable, constants: Constants = NOMINAL) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from sim.array_table import ArrayOrTable, ArrayTable
-from sim.columns import larger, same_everywhere, where
+from sim.columns import larger, rounded_to_13_digits, where
 from sim.cost.blocks import codebook_bits, codebook_is_sram
 from sim.cost.constants import NOMINAL, Constants
 from traces import InputError
@@ -96,7 +96,7 @@ def sram(capacity_bytes: int, port_bits: int, node_nm: int = 45) -> Sram:
     values = {}
     for quantity in QUANTITIES:
         by_width = [np.interp(log_width, log_widths, row) for row in tables[quantity][between]]
-        values[quantity] = same_everywhere(math.exp(np.interp(log_capacity, log_capacities, by_width)))
+        values[quantity] = rounded_to_13_digits(math.exp(np.interp(log_capacity, log_capacities, by_width)))
     if math.isnan(values["read_pj"]):
         raise InputError(
             f"an SRAM of {capacity_bytes:,} bytes is too small for a port of {port_bits} bits; narrow the port"

@@ -16,7 +16,7 @@ from typing import Any, overload
 import numpy as np
 
 from sim.array_table import ArrayOrTable, ArrayTable
-from sim.columns import by_value, larger, largest, rounded_up, same_everywhere, where
+from sim.columns import by_value, larger, largest, rounded_to_13_digits, rounded_up, where
 from sim.config import SHORTEST_PIPELINE_CYCLES, ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.blocks import PAPER_BITS, longest_path_mm, needs_divider, tree_levels
@@ -145,7 +145,7 @@ def _logic_delay(node_nm: int) -> float:
 
 
 def _delay_growth(bits: int) -> float:
-    return same_everywhere((bits / PAPER_BITS) ** DELAY_GROWTH)
+    return rounded_to_13_digits((bits / PAPER_BITS) ** DELAY_GROWTH)
 
 
 @overload

@@ -70,9 +70,7 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize(
-    "suffix", [".npy", ".npz", ".pt", ".pth", ".dc", ".onnx", ".json", ".toml", ".safetensors", ".h5"]
-)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("write", [npy, npz, pickled, checkpoint])
 def test_no_reader_runs_a_pickle(reader: str, suffix: str, write: Callable[[Path, Run], None], tmp_path: Path) -> None:
     write(tmp_path / "written", Run(tmp_path / "ran"))

@@ -269,11 +269,11 @@ def full_disk(
     if ended is None:
         outcome.counts["no file system could be mounted"] += 1
         return
-    code, errors, different = ended
+    code, errors, found = ended
     outcome.counts["ended well" if code == 0 else "refused"] += 1
     if code not in (0, 2) or "Traceback" in errors:
         outcome.faults.append(f"{name}: with {room:,} bytes of room it ended with {code}: {errors[-800:]}")
-    lost = differences(expected.digests, different)
+    lost = differences(expected.digests, found)
     outcome.counts["other results" if lost else "same results"] += 1
     if lost:
         outcome.faults.append(f"{name}: after {room:,} bytes of room these differ: {', '.join(lost)}")

@@ -98,7 +98,7 @@ class Ends:
     counts : Counter of str
         Mutants by their end: "read", "refused", "foreign", "slow", "large" or "hung".
     faults : list of str
-        What happened to the last three kinds, with the number that makes the mutant again.
+        What happened to the last four kinds, and to refusals without a sentence; the number makes the mutant again.
     most_seconds, most_mib : float
         Largest processor time and memory of a mutant.
     """

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from traces.arrays import Floats32, Integers64, Numbers
 from traces.errors import InputError
 from traces.layer import CompressedLayer, check_size, checked_activations
+from traces.plain_values import whole_number
 from traces.reading_limit import check_array_bytes
 
 
@@ -57,8 +58,7 @@ def read_eie_directory(folder: str | os.PathLike[str], num_rows: int | None = No
         If a file is missing or cut off, the files do not match, an activation is not finite, or the layer would take
         more than the size of the files allows (`traces.reading_limit`).
     """
-    if num_rows is not None and (isinstance(num_rows, bool) or not isinstance(num_rows, int) or num_rows < 1):
-        raise InputError(f"num_rows must be a whole number above 0; found {num_rows!r}")
+    num_rows = None if num_rows is None else whole_number("num_rows", num_rows, 1)
     folder = Path(folder)
     activations = _read(folder / "act.dat", "<f4").astype(np.float32)
     codebook = _read(folder / "arithm.dat", "<f4").astype(np.float32)

@@ -16,7 +16,7 @@ from traces.graph.description import COMPUTED
 from traces.graph.onnx_file import read_graph
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues, KnownOrigins
-from traces.graph.runtime import matching
+from traces.graph.runtime import graph_faults
 from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, without_functions
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _of_model(
             if kind not in (None, "tensor_type"):
                 raise InputError(f"output {output.name!r} must be a tensor; found {kind}")
         origins: KnownOrigins = {}
-        with matching(name):
+        with graph_faults(name):
             scopes = _scopes(model.graph)
             parameters = take_parameters(model, named)
             _replace_computed(model, parameters, scopes, named is not None, origins)

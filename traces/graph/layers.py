@@ -20,7 +20,7 @@ from traces.graph.inputs import first_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
-from traces.graph.runtime import Session, matching
+from traces.graph.runtime import Session, graph_faults
 from traces.graph.surgery import attributes, every_branch, flatten, restored, subgraphs, without_functions
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def resolve(
     on_array : callable, optional
         Takes a layer, and returns False if it is to run in ONNX Runtime.
     """
-    with matching(network.name):
+    with graph_faults(network.name):
         model, guards = flatten(restored(network.graph, network.parameters), feeds)
         fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
         products = find_products(model, fixed)
@@ -87,11 +87,11 @@ def resolve(
         origins = fixed.origins([*operands, *biases])
         layers, layer_of_part, bias_values, keys = _layers(products, fixed, origins)
         layers = _with_names_of_all_branches(network, layers, keys)
-        kept = {number for number, layer in enumerate(layers) if on_array(layer)}
-        # a recurrent node of which one matrix is not on the array runs off it whole
-        chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
-        program = Program(model, fixed, chosen, guards)
-        return FlatNetwork(program, layers, layer_of_part, _lookups(model, fixed), bias_values)
+        lookups = _lookups(model, fixed)
+    kept = {number for number, layer in enumerate(layers) if on_array(layer)}
+    # a recurrent node of which one matrix is not on the array runs off it whole
+    chosen = [product for product in products if all(layer_of_part[id(part)] in kept for part in product.parts)]
+    return FlatNetwork(Program(model, fixed, chosen, guards), layers, layer_of_part, lookups, bias_values)
 
 
 def _layers(
@@ -206,7 +206,7 @@ def _with_names_of_all_branches(network: Network, layers: list[NetworkLayer], ke
 
 def static_layers(network: Network) -> tuple[list[NetworkLayer], dict[str, int]]:
     """Return the layers and the look-ups of a network, in all branches, without running it."""
-    with matching(network.name):
+    with graph_faults(network.name):
         model = every_branch(without_functions(restored(network.graph, network.parameters)))
         fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
         products = find_products(model, fixed)
@@ -249,7 +249,7 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
 
 def traced(network: Network, feeds: Mapping[str, Numbers]) -> tuple[list[NetworkLayer], dict[str, OffArray]]:
     """Run one input, and return the layers with their vectors per input, and what is computed off the array."""
-    with matching(network.name):
+    with graph_faults(network.name):
         flat = network.flat(feeds)
         counts = [0.0] * len(flat.layers)
         multiply = dense(flat)

@@ -11,7 +11,7 @@ import numpy as np
 from traces.arrays import Integers64, Numbers
 from traces.errors import InputError
 from traces.graph.description import NetworkInput, NetworkLayer, OffArray, Recorded
-from traces.graph.runtime import check_packages, matching
+from traces.graph.runtime import check_packages, graph_faults
 
 if TYPE_CHECKING:
     import onnx
@@ -117,7 +117,7 @@ class Network:
         """Inputs of the network, in order."""
         from traces.graph.inputs import network_inputs
 
-        with matching(self.name):
+        with graph_faults(self.name):
             return network_inputs(self.graph)
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper
+from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, helper
 
 from traces.errors import InputError
 from traces.graph.surgery import subgraphs
@@ -24,6 +24,7 @@ _SMALL = 64  # values of a tensor that may be a shape
 _ORIGIN_BYTES = 32  # to follow a computed value back to parameters
 _NODE_BYTES = 100  # of a node that stands for the call of a function
 _MOST_AXES = 64
+_DEEPEST_CALLS = 64  # of functions by functions
 _HALF_BYTE_TYPES = {
     getattr(TensorProto, name) for name in ("INT4", "UINT4", "FLOAT4E2M1") if hasattr(TensorProto, name)
 }
@@ -55,9 +56,8 @@ def read_graph(path: str | os.PathLike[str]) -> ModelProto:
         raise InputError(f"{path}: there is no such file")
     try:
         model = onnx.load_model(path, format="protobuf", load_external_data=False)
-        file_bytes = path.stat().st_size
         _check_texts(path, model)
-        _read_tensors(path, model, file_bytes)
+        file_bytes = _read_tensors(path, model, path.stat().st_size)
         onnx.checker.check_model(model, full_check=False)
         _check_functions(path, model, file_bytes)
         _check_values(path, model, file_bytes)
@@ -98,8 +98,8 @@ def _check_texts(path: Path, model: ModelProto) -> None:
 # Tensors
 
 
-def _read_tensors(path: Path, model: ModelProto, file_bytes: int) -> None:
-    """Check all tensors, and read external data into them."""
+def _read_tensors(path: Path, model: ModelProto, file_bytes: int) -> int:
+    """Check all tensors, and read external data into them. Returns the bytes of all files."""
     tensors = list(_tensors(model))
     externals = {}
     decoded_bytes = 0
@@ -114,6 +114,7 @@ def _read_tensors(path: Path, model: ModelProto, file_bytes: int) -> None:
             tensor.raw_data = _external_data(path, tensor, externals[id(tensor)])
             tensor.data_location = TensorProto.DEFAULT
             del tensor.external_data[:]
+    return file_bytes
 
 
 def _tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -242,7 +243,7 @@ def _check_functions(path: Path, model: ModelProto, file_bytes: int) -> None:
         return total
 
     def of_function(key: tuple[str, str]) -> int:
-        if key in under_way or len(under_way) > _MOST_AXES:
+        if key in under_way or len(under_way) > _DEEPEST_CALLS:
             raise InputError(f"{path}: function {key[1][:80]!r} must not call itself, nor be called too deep")
         if key not in counts:
             under_way.add(key)
@@ -293,12 +294,8 @@ def _skeleton(model: ModelProto) -> ModelProto:
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from _graphs(attribute.g)
-            elif attribute.type == AttributeProto.GRAPHS:
-                for inner in attribute.graphs:
-                    yield from _graphs(inner)
+        for inner in subgraphs(node):
+            yield from _graphs(inner)
 
 
 def _shape(value: onnx.ValueInfoProto) -> tuple[list[int], int]:

@@ -44,7 +44,7 @@ def check_packages() -> None:
 
 
 @contextmanager
-def matching(name: str) -> Iterator[None]:
+def graph_faults(name: str) -> Iterator[None]:
     """Raise InputError, with this name, in place of any error that a graph causes whose parts do not match.
 
     ONNX Runtime refuses most of such graphs, but a graph is also looked at without being run.

@@ -286,9 +286,10 @@ def _observed(model: ModelProto, feeds: Mapping[str, Numbers]) -> dict[str, Any]
 
 
 def _bound_trips(model: ModelProto) -> None:
-    """End each loop of a graph, in place, one iteration after the most that are handled."""
-    if opset(model) < 9:  # without Where
-        return
+    """End each loop of a graph, in place, one iteration after the most that are handled.
+
+    Raises InputError if there is a loop in an operator set without Where.
+    """
     most = "#most iterations"
 
     def visit(graph: GraphProto) -> bool:
@@ -312,6 +313,8 @@ def _bound_trips(model: ModelProto) -> None:
         return found
 
     if visit(model.graph):
+        if opset(model) < 9:
+            raise InputError("a Loop needs operator set 9 or later; convert the file with onnx.version_converter")
         model.graph.initializer.append(numpy_helper.from_array(np.array(MOST_ITERATIONS + 1), most))
 
 

@@ -319,6 +319,27 @@ def test_a_table_that_another_program_wrote_again_is_refused(tmp_path: Path) -> 
             use()
 
 
+def test_a_table_whose_origin_was_edited_is_refused(tmp_path: Path) -> None:
+    sweep(TWO_LAYERS, SPACE, folder=tmp_path)
+    path = tmp_path / "sweep.parquet"
+    content = path.read_bytes()
+    place = content.rindex(b'"must_fit": false')
+    path.write_bytes(content[:place] + b'"must_fit": true ' + content[place + 17 :])
+    with pytest.raises(InputError, match="must have the checksum in its footer; this file was edited or damaged"):
+        read_sweep(path)
+
+
+@pytest.mark.parametrize("name", ["arrays", "merging"])
+def test_a_folder_of_something_else_is_left_as_it_is(name: str, tmp_path: Path) -> None:
+    kept = tmp_path / name / "mine"
+    kept.parent.mkdir()
+    kept.write_text("mine")
+    for fresh in (False, True):
+        with pytest.raises(InputError, match=f"holds {name}, which a sweep would replace, and no sweep"):
+            sweep(TWO_LAYERS, SPACE, folder=tmp_path, fresh=fresh)
+    assert kept.read_text() == "mine"
+
+
 def test_a_part_that_lacks_a_layer_of_its_first_point_costs_no_other_point(undisturbed: Path, tmp_path: Path) -> None:
     part = begun(tmp_path)
     lacking = int(part.stem)

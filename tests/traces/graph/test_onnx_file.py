@@ -84,6 +84,20 @@ def test_external_data_is_read_from_the_folder_of_the_model_alone(tmp_path: Path
         refused(folder, with_external_data("data", **numbers), sentence)
 
 
+def test_what_a_graph_computes_may_take_what_its_files_together_allow(tmp_path: Path) -> None:
+    weights = drawn(0, 1500, 1500)
+    made = model(
+        [node("Transpose", ["w"], ["t"]), node("MatMul", ["x", "t"])], {"x": ["n", 1500]}, parameters={"w": weights}
+    )
+    tensor = made.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="data")
+    (tmp_path / "data").write_bytes(weights.tobytes())
+    (layer,) = opened(tmp_path, made).layers
+    assert (layer.rows, layer.columns) == (1500, 1500)
+
+
 LONG = np.array([2**15, 2**15])
 
 
@@ -140,6 +154,22 @@ def test_a_loop_without_end_is_refused(trips: Any, tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"Loop \(y\) must have at most 10,000 iterations; found 10,001"):
         opened(tmp_path, made).layers  # noqa: B018 (as above)
+
+
+def test_a_loop_of_an_operator_set_without_bounds_is_refused(tmp_path: Path) -> None:
+    inner = body(
+        [node("Identity", ["state"], ["next"]), node("Identity", ["goes_on"], ["still"])],
+        [value("number", [], np.int64), value("goes_on", [], bool), value("state", [None, None])],
+        [value("still", [], bool), value("next", [None, None])],
+    )
+    made = model(
+        [node("MatMul", ["x", "w"], ["z"]), node("Loop", ["trips", "yes", "z"], body=inner)],
+        {"x": ["n", 3]},
+        parameters={"w": drawn(0, 3, 3), "trips": np.int64(2**62), "yes": np.array(True)},
+    )
+    made.opset_import[0].version = 8
+    with pytest.raises(InputError, match="a Loop needs operator set 9 or later"):
+        opened(tmp_path, made).flat({"x": drawn(1, 2, 3)})
 
 
 def test_parts_that_do_not_match_are_refused_with_a_sentence(tmp_path: Path) -> None:
