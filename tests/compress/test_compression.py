@@ -160,9 +160,9 @@ def test_a_weight_that_a_module_computes_is_compressed_as_computed() -> None:
     [
         ("absent.onnx", "there is no such file"),
         ("absent", "must be an ONNX file, package.module:function, or a torch.nn.Module"),
-        ("math:pi", "must be a function or a class"),
-        ("math:absent", "the module has no absent"),
-        ("builtins:dict", "must give a torch.nn.Module; found dict"),
+        ("math:pi", "must be a function of your own or of an installed package"),
+        ("tests.layers:absent", "the module has no absent"),
+        ("tests.conftest:Path", "must be a function of your own"),
         (3, "must be a torch.nn.Module; found int"),
     ],
 )

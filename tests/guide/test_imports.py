@@ -13,7 +13,10 @@ from tests.conftest import PROJECT
 PACKAGES = ("traces", "sim", "compress", "designs", "reports")
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "guide").glob("*.md"))]
 EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
-INNER_MODULES = {"guide/extend.md": {"sim.array", "sim.datapath", "sim.datapath.activation_queue"}}
+INNER_MODULES = {
+    "guide/array.md": {"sim.host_memory"},
+    "guide/extend.md": {"sim.array", "sim.datapath", "sim.datapath.activation_queue"},
+}
 """Inner modules that a page may import, because it is about them."""
 _PATH = re.compile(r"`((?:traces|sim|compress|designs|reports|tests|examples)/[\w/.]+)`")
 _BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -46,4 +46,4 @@ def test_the_command_writes_a_table_and_a_figure(tmp_path: Path) -> None:
     assert tolerances_markdown(result) in done.stdout
     for name in ("small_tolerances.svg", "small_tolerances.png", "small_tolerances.md"):
         assert (tmp_path / name).stat().st_size > 300
-    check_refusal("none.json: cannot be read", "reports", "tolerances", "none.json", folder=tmp_path)
+    check_refusal("none.json: there is no such file", "reports", "tolerances", "none.json", folder=tmp_path)

@@ -212,9 +212,9 @@ def test_a_timeline_of_blocks_is_refused() -> None:
         ("sparse_matrix_bytes", 0, "sparse_matrix_bytes must be 1 to 1,073,741,824: an SRAM holds"),
         ("pointer_bits", 33, "pointer_bits must be 1 to 32: a pointer counts the entries of a PE; found 33"),
         ("dram_gb_per_s", 0, "dram_gb_per_s must be a bandwidth from 0.001 to 1,000,000 GB/s; found 0"),
-        ("memory_mode", "stream", "memory_mode must be one of 'unlimited', 'resident', 'passes', 'streamed'; found"),
-        ("block_axis", "x", "block_axis must be one of 'columns', 'rows'; found 'x'"),
-        ("precision", 16, "precision must be one of 'float', 'fixed-32', 'fixed-16', 'fixed-8'; found 16"),
+        ("memory_mode", "stream", "memory_mode must be one of unlimited, resident, passes, streamed; found"),
+        ("block_axis", "x", "block_axis must be one of columns, rows; found 'x'"),
+        ("precision", 16, "precision must be one of float, fixed-32, fixed-16, fixed-8; found 16"),
     ],
 )
 def test_a_memory_that_cannot_be_is_refused(field: str, value: Any, sentence: str) -> None:

@@ -319,9 +319,9 @@ BOUND = ("pool.npy", "s.dc", "--divergence", "1")
     [
         (("plan", "mine", *BOUND), "mine: a network must be an ONNX file, package.module:function"),
         (("plan", "no_such:network", *BOUND), "no_such:network: the module cannot be imported"),
-        (("plan", "mine:nothing", *BOUND), "mine:nothing must be a function or a class; found int"),
+        (("plan", "mine:nothing", *BOUND), "mine:nothing must be a"),
         (("plan", "mine:other", *BOUND), "mine:other: the module has no other"),
-        (("plan", "builtins:dict", *BOUND), "builtins:dict must give a torch.nn.Module; found dict"),
+        (("plan", "builtins:dict", *BOUND), "builtins:dict must be a function of your own or of an installed package"),
         (("plan", "mine:network", "pool.npy", "s.dc"), "a tolerance needs exactly one positive bound"),
         (
             ("plan", "mine:network", "pool.npy", "s.dc", "--divergence", "0.01", "--latency-us", "3"),

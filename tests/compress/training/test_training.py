@@ -565,10 +565,10 @@ def test_a_name_stands_before_a_type_and_a_type_before_everything() -> None:
         ({"every": {"codebook_bits": 8}}, "every: codebook_bits=8 must be 16 or 32"),
         ({"every": {"balanced_over": -1}}, "every: balanced_over=-1 must be 0 to 65,536 PEs"),
         ({"every": {"initialisation": "best"}}, "initialisation must be one of optimal, linear, density, random"),
-        ({"every": {"sparsity": 0.9}}, "every: unknown option sparsity; known are density, weight_bits"),
-        ({"every": {"density": "much"}}, "every: density must be a number; found 'much'"),
-        ({"every": {"density": True}}, "every: density must be a number; found True"),
-        ({"every": {"density": float("nan")}}, "must be above 0 and at most 1; found nan"),
+        ({"every": {"sparsity": 0.9}}, "every: unknown option 'sparsity'; known are balanced_over, codebook_bits"),
+        ({"every": {"density": "much"}}, "every: density must be a finite number; found 'much'"),
+        ({"every": {"density": True}}, "every: density must be a finite number; found True"),
+        ({"every": {"density": float("nan")}}, "every: density must be a finite number; found nan"),
         ({"every": {"weight_bits": 3.5}}, "every: weight_bits must be a whole number; found 3.5"),
         ({"every": {"weight_bits": True}}, "every: weight_bits must be a whole number; found True"),
         ({"layers": {"fc": {"codebook_bits": "16"}}}, "layers.fc: codebook_bits must be a whole number; found '16'"),
@@ -576,12 +576,12 @@ def test_a_name_stands_before_a_type_and_a_type_before_everything() -> None:
         ({"every": {"num_pes": 2.5}}, "every: num_pes must be a whole number; found 2.5"),
         ({"every": {"index_bits": 4.0}}, "every: index_bits must be a whole number from 1 to 8; found 4.0"),
         ({"every": {"share_bias": "no"}}, "every: share_bias must be true or false; found 'no'"),
-        ({"every": 3}, "every must be the options of a layer by name; found 3"),
-        ({"layers": {"fc": 3}}, "layers.fc must be the options of a layer by name; found 3"),
-        ({"types": 3}, "types must be options by name; found 3"),
-        ({"layers": ["fc"]}, "layers must be options by name; found ['fc']"),
-        ({"layers": {"fc": {3: 4}}}, "layers.fc: unknown option 3; known are density"),
-        ({"steps": 3}, "the config: unknown option steps; known are every, types, layers"),
+        ({"every": 3}, "every must be values by name; found 3"),
+        ({"layers": {"fc": 3}}, "layers.fc must be values by name; found 3"),
+        ({"types": 3}, "types must be values by name; found 3"),
+        ({"layers": ["fc"]}, "layers must be values by name; found ['fc']"),
+        ({"layers": {"fc": {3: 4}}}, "layers.fc must be values by name; found {3: 4}"),
+        ({"steps": 3}, "the config: unknown option 'steps'; known are criterion, every, layers"),
         ({"criterion": "best"}, "criterion must be one of layer, global, lamp; found 'best'"),
         ({"sharing": "all"}, "sharing must be one of centroids, joint; found 'all'"),
         ({"pruning_steps": 0}, "pruning_steps=0 and reassign_every=4 must be at least 1"),
@@ -651,17 +651,17 @@ def test_a_config_is_the_same_after_json_toml_and_pickling() -> None:
 
 
 def test_a_config_of_another_form_gets_a_sentence() -> None:
-    with pytest.raises(InputError, match="the config must be JSON: "):
+    with pytest.raises(InputError, match="the config: must be JSON: "):
         CompressionConfig.from_json("[" * 100_000)
-    with pytest.raises(InputError, match="the config must give each option once; found density twice"):
+    with pytest.raises(InputError, match="the config: an object must have each name once; found 'density' twice"):
         CompressionConfig.from_json('{"every": {"density": 0.1, "density": 0.2}}')
     with pytest.raises(InputError, match="every must be LayerSettings; found"):
         CompressionConfig({"density": 0.1})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="the config must be JSON: "):
+    with pytest.raises(InputError, match="the config: must be JSON: "):
         CompressionConfig.from_json("{")
-    with pytest.raises(InputError, match="the config must be options by name; found 3"):
+    with pytest.raises(InputError, match="the config must be values by name; found 3"):
         CompressionConfig.from_json("3")
-    with pytest.raises(InputError, match="the config must be TOML: "):
+    with pytest.raises(InputError, match="the config: must be TOML: "):
         CompressionConfig.from_toml("= 3")
 
 
