@@ -336,10 +336,12 @@ def test_tolerances_are_data_of_one_form() -> None:
     local = Tolerance(0.1, lambda before, after: np.abs(before - after).sum(axis=1))
     assert callable(local.loss)
     assert "<lambda>" in local.name
-    for wrong in ({"bound": 0.1, "cosine": 0.1}, {}):
+    both: dict[str, Any] = {"bound": 0.1, "cosine": 0.1}
+    for wrong in (both, {}):
         with pytest.raises(InputError, match="a tolerance needs exactly one positive bound"):
             Tolerance(**wrong)
-    for value in (0, np.nan, math.inf, True, "x", 10**400):
+    numbers: tuple[Any, ...] = (0, np.nan, math.inf, True, "x", 10**400)
+    for value in numbers:
         with pytest.raises(InputError, match="a tolerance's cosine must be a finite number above 0; found"):
             Tolerance(cosine=value)
     with pytest.raises(InputError, match="cosine says the loss itself; found loss='kl', too; give bound with it"):
