@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import shutil
 import tempfile
@@ -11,26 +13,32 @@ from pathlib import Path
 
 from traces.errors import InputError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 PARTIAL_SUFFIX = ".partial"  # of a file that is being written; only a killed writer leaves one behind
+_RANDOM = "?" * 8  # characters that tell temporary files of one path apart
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, which is renamed to `path` if the block succeeds, and removed otherwise.
 
-    Missing folders are made and links are followed. Raises InputError if `path` cannot be written: it is a folder or a
-    device, a folder is read-only, or the disk is full.
+    Missing folders are made and links are followed. What killed writers of this path left is removed. Raises
+    InputError if `path` cannot be written: it is a folder or a device, a folder is read-only, or the disk is full.
     """
     try:
         target = Path(path).resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists() and not target.is_file():
             raise OSError("it is a folder or a device, not a file")
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:64]}.", suffix=PARTIAL_SUFFIX)
+        prefix = f".{target.name[:64]}."
+        _remove_left_behind(target.parent, prefix)
+        descriptor, temporary = _temporary_file(target.parent, prefix)
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle; ValueError: a null byte
         raise _unwritable(path, error) from error
-    os.close(descriptor)
-    temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as stream:
@@ -42,6 +50,33 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise _unwritable(path, error) from error
         raise
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _temporary_file(folder: Path, prefix: str) -> tuple[int | None, Path]:
+    """Make a temporary file; return its open descriptor, whose lock lasts as long as the writer lives, and its path."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=prefix, suffix=PARTIAL_SUFFIX)
+        if fcntl is None:  # where an open file cannot be renamed
+            os.close(descriptor)
+            return None, Path(name)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, Path(name)
+        os.close(descriptor)  # another writer removed it before it was locked
+
+
+def _remove_left_behind(folder: Path, prefix: str) -> None:
+    """Remove the temporary files of writers that were killed: nobody holds their locks."""
+    if fcntl is None:
+        return
+    for path in folder.glob(f"{glob.escape(prefix)}{_RANDOM}{PARTIAL_SUFFIX}"):
+        with contextlib.suppress(OSError), path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _unwritable(path: str | os.PathLike[str], error: Exception) -> InputError:
