@@ -249,13 +249,28 @@ def _run_study(problem: CodesignProblem, study: optuna.Study, given: Sequence[Co
             progress.advance_to(len(trials))
             if len(trials) >= most:
                 break
-            others = {key for name, key in study.user_attrs.items() if name.startswith(BEGUN) and name != worker}
-            compression = chooser.next(others) or chooser.next(set())  # a process may have been killed
+            marks = {name: key for name, key in study.user_attrs.items() if name.startswith(BEGUN) and name != worker}
+            others = {key for name, key in marks.items() if _may_be_running(name)}
+            compression = chooser.next(others) or chooser.next(set())  # a process elsewhere may have been killed
             if compression is None:
                 break
             study.set_user_attr(worker, compression_key(compression))
             study.add_trial(_tried(problem, compression, chooser.front, worker, origin))
     return trials
+
+
+def _may_be_running(worker: str) -> bool:
+    """Return False if a process that began a compression has ended on this machine; so the next one has its order."""
+    machine, _, number = worker.removeprefix(BEGUN).rpartition("-")
+    if machine != socket.gethostname() or not number.isdecimal() or os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True
 
 
 def _tried(

@@ -8,6 +8,7 @@ import math
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -32,6 +33,7 @@ from designs import (  # noqa: E402
 )
 from designs.codesigns.array_cost import ArrayCost  # noqa: E402
 from designs.codesigns.columns import FRONT_COLUMNS, TRIAL_COLUMNS  # noqa: E402
+from designs.codesigns.compression_search import compression_key  # noqa: E402
 from designs.codesigns.compressions import (  # noqa: E402
     LARGEST_LAYERS,
     LIMITS,
@@ -405,6 +407,24 @@ def test_a_study_killed_with_kill_9_loses_no_finished_trial_and_goes_on(
     after = [trial.params for trial in finished_trials(tmp_path)]
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes of Windows are not asked")
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_compression_that_an_ended_process_began_keeps_its_place(
+    ended: bool, analysis: CompressionAnalysis, tmp_path: Path
+) -> None:
+    problem = CodesignProblem(analysis, SPACE, Search(trials=6))
+    undisturbed = [trial.choices for trial in run_study(problem, tmp_path / "undisturbed")]
+    run_study(CodesignProblem(analysis, SPACE, Search(trials=6)), tmp_path / "marked", given=[undisturbed[0]])
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        if ended:
+            other.communicate()
+        study = optuna.load_study(study_name="codesign", storage=open_storage(tmp_path / "marked"))
+        study.set_user_attr(f"begun by {socket.gethostname()}-{other.pid}", compression_key(undisturbed[1]))
+        found = [trial.choices for trial in run_study(problem, tmp_path / "marked")]
+    assert (found == undisturbed) is ended
+    assert undisturbed[1] == found[1] if ended else undisturbed[1] not in found[:2]
 
 
 def test_two_processes_work_on_one_study(tmp_path: Path) -> None:
