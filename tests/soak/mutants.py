@@ -166,7 +166,7 @@ def mutant(reader: Reader, valid: Sequence[bytes], seed: int, number: int) -> by
     return content
 
 
-def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
+def run_mutants(reader: Reader, mutants: int, seed: int = 0, keep: Callable[[Ends], object] = lambda _: None) -> Ends:
     """Read mutants in a child process, which is replaced if one hangs or kills it, and return their ends.
 
     Parameters
@@ -177,6 +177,8 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
         Number of mutants.
     seed : int
         Seed of the mutations.
+    keep : callable
+        Is called with the ends so far, about once a second.
     """
     context = multiprocessing.get_context("fork")
     place: Any = context.Value("q", 0)
@@ -189,6 +191,7 @@ def run_mutants(reader: Reader, mutants: int, seed: int = 0) -> Ends:
             theirs.close()
             while (found := _received(ours, child)) is not None:
                 ends.add(found)
+                keep(ends)
                 progress.advance(found.counts.total())
             child.join()
             if place.value < mutants:
