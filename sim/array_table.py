@@ -14,7 +14,6 @@ from traces import InputError
 from traces.arrays import Booleans, Integers, Numbers
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(ArrayConfig)}
-_NAMES = frozenset(_DEFAULTS)
 _TYPES: dict[type, tuple[str, Any]] = {
     int: ("iu", np.int64),
     float: ("iuf", np.float64),
@@ -221,7 +220,7 @@ ArrayOrTable = ArrayConfig | ArrayTable
 
 def _column(name: str, values: Any) -> Any:
     """Return one value as plain Python has it, or a column in the type of its field."""
-    if name not in _NAMES:
+    if name not in _DEFAULTS:
         raise InputError(f"a column must be one of {', '.join(_DEFAULTS)}; found {name!r}")
     column = np.asarray(values)
     kinds, element = _TYPES[type(_DEFAULTS[name])]

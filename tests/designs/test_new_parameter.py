@@ -8,13 +8,14 @@ from pathlib import Path
 
 EXTENDED = """
 import dataclasses, sys
-import sim, sim.config
+import sim, sim.array_table, sim.config
 
 described = {"unit": "V", "description": "supply voltage", "details": ""}
 field = ("supply_v", float, dataclasses.field(default=1.0, metadata=described))
 mode = ("sleep_mode", bool, dataclasses.field(default=False, metadata=described))
 extended = dataclasses.make_dataclass("ArrayConfig", [field, mode], bases=(sim.ArrayConfig,), frozen=True)
 sim.ArrayConfig = sim.config.ArrayConfig = extended
+sim.array_table._DEFAULTS |= {"supply_v": 1.0, "sleep_mode": False}  # made from the fields
 """
 SWEPT = """
 import numpy as np

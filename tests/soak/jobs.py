@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.same_results import FLEET, NETWORK, SPACE, SWEPT
+from tests.traces.shell.test_signals import take_signals
 from traces.shell.progress import Progress
 
 HERE = Path(__file__).parents[2]
@@ -141,7 +142,7 @@ def start(job: Job, folder: Path, environment: Mapping[str, str] | None = None) 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+        preexec_fn=take_signals,
     )
 
 

@@ -14,6 +14,6 @@ def test_the_memory_and_disk_space_of_a_large_sweep_are_stated_before_it_runs(
     assert not capsys.readouterr().out
     print_needs(10_000_000, 2)
     assert capsys.readouterr().out == (
-        "10,000,000 designs x 2 layers need about 1.2 GB of memory for each sweep, and up to 10.0 GB on the disk while "
-        "the rows are put in order.\n"
+        "10,000,000 designs x 2 layers need about 1.2 GB of memory in this process, and up to 10.0 GB on the disk "
+        "while the rows are put in order.\n"
     )

@@ -239,7 +239,7 @@ def test_a_damaged_directory_gets_a_sentence(tmp_path: Path) -> None:
         read_eie_directory(tmp_path / "whole", 3)
     assert read_eie_directory(tmp_path / "whole", 9)[0].rows == 9
     for num_rows in (0, -1, True, 4.0, "4"):
-        with pytest.raises(InputError, match="num_rows must be a whole number above 0"):
+        with pytest.raises(InputError, match="num_rows must be a whole number of at least 1"):
             read_eie_directory(tmp_path / "whole", num_rows)  # type: ignore[arg-type]
     far = np.array([[1, 0], [1, 2**23]], dtype="<u4")
     (tmp_path / "whole/spm/spm0.dat").write_bytes(far.tobytes())

@@ -84,9 +84,15 @@ def start(script: str, folder: Path, seconds: float = 60.0, **options: Any) -> s
     return process
 
 
+def take_signals() -> None:
+    """Let a new process take the signals that one in the background, or under nohup, ignores."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_is_an_interrupt(number: signal.Signals, tmp_path: Path) -> None:
-    process = start(WAIT, tmp_path, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+    process = start(WAIT, tmp_path, preexec_fn=take_signals)
     process.send_signal(number)
     printed, errors = process.communicate(timeout=30)
     assert process.returncode == 130, errors
@@ -121,6 +127,7 @@ def test_a_command_whose_terminal_is_closed_ends(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
 
     def take_terminal() -> None:
+        take_signals()
         os.setsid()
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
 
@@ -144,7 +151,7 @@ def test_workers_end_with_the_command_and_print_nothing(number: signal.Signals, 
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=take_signals,
     )
     while len(_group(process.pid)) < 3:
         assert process.poll() is None, process.communicate()
