@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: codesign test test-all rtl rtl-programs bench check docs release browser clean
+.PHONY: codesign test test-all soak rtl rtl-programs bench check docs release browser clean
 
 # The main job: compress a trained network, simulate it over a grid of arrays, draw the result.
 codesign: $(INSTALLED)
@@ -17,6 +17,14 @@ test: $(INSTALLED) browser
 
 test-all: $(INSTALLED) browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
+
+# Damaged files, kills, full disks, clocks set back: hours. Results are in results/soak.
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak readers
+	$(BIN)/python -m tests.soak kills --rounds 110
+	$(BIN)/python -m tests.soak full-disk --rounds 20
+	$(BIN)/python -m tests.soak two-runs --rounds 16
+	$(BIN)/python -m tests.soak clock --rounds 16
 
 # The array in SystemVerilog: its tests, then lint, the bench in full, synthesis, cells and planted faults, as tables.
 rtl: rtl-programs $(INSTALLED)
