@@ -110,7 +110,7 @@ def import_safetensors(path: str | os.PathLike[str]) -> CompressedModel:
         with safetensors.safe_open(path, "numpy") as file:
             metadata = (file.metadata() or {}).get(_METADATA)
             arrays: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError) as error:  # ValueError: more axes than NumPy has
         raise InputError(f"{path}: must be a whole safetensors file: {error}") from error
     if metadata is None:
         raise InputError(f"{path}: holds no metadata {_METADATA!r}; only files that were exported here can be imported")

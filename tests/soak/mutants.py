@@ -29,9 +29,9 @@ from traces import InputError
 from traces.shell.progress import Progress
 
 MOST_SECONDS = 2.0
-"""Processor time that a mutant of at most 1 MB may take."""
+"""Processor time that a mutant of at most 1 MB may take; a larger one may take more in proportion."""
 MOST_MIB = 384
-"""Memory that a mutant of at most 1 MB may take: several times `traces.reading_limit.FREE_BYTES`."""
+"""Memory, likewise: several times `traces.reading_limit.FREE_BYTES`."""
 _HUNG_SECONDS = 120
 _UNSEEN_MIB = 16  # memory below the peak of an earlier mutant is not seen
 _STATUS = Path("/proc/self/status")
@@ -273,9 +273,10 @@ def _one(reader: Reader, path: Path, name: str) -> Ends:
         faults.append(f"{name}: {type(error).__name__}: {str(error)[:200]} ({where.filename}:{where.lineno})")
     seconds, after = time.process_time() - begin, _memory_mib()[1]
     mib = after - before if after > peak else 0.0
-    if end != "foreign" and seconds > MOST_SECONDS:
+    scale = max(1.0, path.stat().st_size / 1e6)
+    if end != "foreign" and seconds > MOST_SECONDS * scale:
         end = "slow"
-    if end in ("read", "refused") and mib > MOST_MIB:
+    if end in ("read", "refused") and mib > MOST_MIB * scale:
         end = "large"
     if end in ("slow", "large"):
         faults.append(f"{name}: {seconds:.1f} s, {mib:,.0f} MiB")

@@ -80,6 +80,10 @@ def test_what_is_no_export_gets_a_sentence(tmp_path: Path) -> None:
     path.write_bytes(b"text")
     with pytest.raises(InputError, match="must be a whole safetensors file"):
         import_safetensors(path)
+    header = json.dumps({"x": {"dtype": "F32", "shape": [1] * 80, "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(InputError, match="must be a whole safetensors file: maximum supported dimension"):
+        import_safetensors(path)
     numpy_files.save_file({"x": np.ones(3)}, path)
     with pytest.raises(InputError, match="holds no metadata 'eie-codesign'"):
         import_safetensors(path)
