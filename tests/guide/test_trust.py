@@ -1,4 +1,4 @@
-"""What the page about trust states: no file that is data runs code, and the tests that it names are there."""
+"""Statements of the page about trust: no file that is data runs code, and the tests that it names are there."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.same_results import FLEET, NETWORK, SPACE, SWEPT
+from tests.same_results import FLEET, MAKE_LAYER, NETWORK, SPACE, SWEPT
 from tests.traces.shell.test_signals import take_signals
 from traces.shell.progress import Progress
 
@@ -35,14 +35,6 @@ INTERRUPTED = 130
 RESULTS = "out"
 """Folder in which all jobs write."""
 
-_MAKE = """
-import numpy as np, torch
-torch.manual_seed(0)
-network = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.ReLU(), torch.nn.Linear(48, 10))
-torch.save(network.state_dict(), "weights.pt")
-inputs = np.abs(np.random.default_rng(0).normal(size=(80, 64))).astype(np.float32)
-np.save("inputs.npy", inputs)
-"""
 _GIVEN = "--network mine:network --weights weights.pt --inputs inputs.npy --loss kl"
 _SMALL_SPACE = SPACE.replace("line_bits = [32, 64, 128]", "line_bits = [64]").replace("[4, 16, 64]", "[4, 16]")
 
@@ -96,7 +88,7 @@ class Undisturbed:
 
 @dataclass
 class Outcome:
-    """What happened to many runs, and what must not happen."""
+    """Ends of many disturbed runs, and the faults among them."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -110,7 +102,7 @@ def prepare(folder: Path) -> None:
     """Write the inputs of all jobs to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     files = {"space.toml": SPACE, "small.toml": _SMALL_SPACE, "swept.toml": SWEPT, "fleet.toml": FLEET}
-    for name, text in (files | {"mine.py": NETWORK, "make.py": _MAKE}).items():
+    for name, text in (files | {"mine.py": NETWORK, "make.py": MAKE_LAYER}).items():
         (folder / name).write_text(text)
     for words in (("make.py",), ("-m", "compress", "pack", "weights.pt", "packed.dc")):
         ended = run(Job("make", words), folder)
@@ -130,14 +122,18 @@ def run(job: Job, folder: Path, environment: Mapping[str, str] | None = None) ->
     return subprocess.CompletedProcess(job.words, process.returncode, printed, errors)
 
 
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a job: this checkout, one thread, no data folder, and some more variables."""
+    inherited = {name: value for name, value in os.environ.items() if name != "CODESIGN_DATA"}
+    return inherited | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "COLUMNS": "120"} | dict(more)
+
+
 def start(job: Job, folder: Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a job in a group of processes of its own."""
-    inherited = {name: value for name, value in os.environ.items() if name != "CODESIGN_DATA"}
-    of_jobs = {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "COLUMNS": "120"}
     return subprocess.Popen(
         [sys.executable, *job.words],
         cwd=folder,
-        env=inherited | of_jobs | dict(environment or {}),
+        env=_environment(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -303,9 +299,7 @@ def _in_small_file_system(job: Job, folder: Path, num_bytes: int) -> tuple[int, 
         kept.mkdir()
         errors, code = Path(temporary) / "errors", Path(temporary) / "code"
         words = [str(num_bytes), str(place), str(folder), sys.executable, *job.words]
-        environment = os.environ | {"ERRORS": str(errors), "CODE": str(code), "KEPT": str(kept)}
-        environment |= {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1", "COLUMNS": "120", "TMPDIR": temporary}
-        environment.pop("CODESIGN_DATA", None)
+        environment = _environment({"ERRORS": str(errors), "CODE": str(code), "KEPT": str(kept), "TMPDIR": temporary})
         command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _SMALL, "sh", *words]
         subprocess.run(command, env=environment, check=False, capture_output=True, timeout=2 * _MOST_SECONDS)
         if not code.exists():
