@@ -69,8 +69,8 @@ class SweepFolder:
             check_links(self.folder, (SWEEP_FILE, ORIGIN_FILE, self.parts.name, self.arrays.name, self.merging.name))
             for left_behind in self.parts.glob(f".*{PARTIAL_SUFFIX}"):
                 left_behind.unlink(missing_ok=True)
-            if (self.folder / ORIGIN_FILE).exists():  # what a killed run left
-                self._remove_temporary()
+            if (self.folder / ORIGIN_FILE).exists() or (self.fresh and self._has_results()):
+                self._remove_temporary()  # what a killed run left
             if self.fresh:
                 self._remove()
             self._begin()
@@ -82,6 +82,9 @@ class SweepFolder:
     def __exit__(self, *_: object) -> None:
         self._remove_temporary()
         self._lock.release()
+
+    def _has_results(self) -> bool:
+        return any(path == self.result or _PART.fullmatch(path.name) for path in _files_in(self.folder))
 
     def _remove_temporary(self) -> None:
         for folder in (self.arrays, self.merging):

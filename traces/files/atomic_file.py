@@ -62,11 +62,16 @@ def _temporary_file(folder: Path, prefix: str) -> tuple[int | None, Path]:
         if fcntl is None:  # where an open file cannot be renamed
             os.close(descriptor)
             return None, Path(name)
-        with contextlib.suppress(OSError):
+        try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:
+            kept = os.fstat(descriptor).st_nlink > 0  # else another writer removed it before it was locked
+        except BlockingIOError:  # another writer has locked it, and is about to remove it
+            kept = False
+        except OSError:  # the file system has no locks, so nobody removes it
+            kept = True
+        if kept:
             return descriptor, Path(name)
-        os.close(descriptor)  # another writer removed it before it was locked
+        os.close(descriptor)
 
 
 def _remove_left_behind(folder: Path, prefix: str) -> None:
