@@ -42,6 +42,11 @@ def checked_activations(name: str, values: Numbers, columns: int) -> Floats32:
         raise InputError(
             f"{name} must be real numbers [{columns}], one for each column; found {values.dtype} {list(values.shape)}"
         )
+    return finite_as_float32(name, values)
+
+
+def finite_as_float32(name: str, values: Numbers) -> Floats32:
+    """Return real numbers as float32; raise InputError, which names them, if one is not finite then."""
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     if not np.isfinite(narrow).all():

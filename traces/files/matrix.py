@@ -12,7 +12,7 @@ import numpy.typing as npt
 from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
 from traces.files.npz import read_npy, read_npz
-from traces.layer import CompressedLayer, check_size
+from traces.layer import CompressedLayer, check_size, finite_as_float32
 from traces.reading_limit import check_array_bytes
 
 if TYPE_CHECKING:
@@ -129,11 +129,7 @@ def _entries(name: str, weights: Any) -> Any:
 def _as_float32(name: str, field: str, values: Numbers) -> Floats32:
     if values.dtype.kind not in "fiub":
         raise InputError(f"layer {name!r}: {field} must be real numbers; found {values.dtype}")
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    if not np.isfinite(narrow).all():
-        raise InputError(f"layer {name!r}: {field} must be finite as float32; found NaN, infinity or a larger number")
-    return narrow
+    return finite_as_float32(f"layer {name!r}: {field}", values)
 
 
 def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:

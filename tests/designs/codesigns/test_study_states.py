@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -29,6 +28,7 @@ from designs.codesigns.folder import read_study
 from designs.codesigns.storage import JOURNAL_FILE
 from designs.codesigns.verification import FRONT_FOLDER
 from designs.results import read_results
+from tests.designs.state_settings import state_settings
 from tests.small_network import small_network
 from traces import InputError
 
@@ -219,19 +219,9 @@ def _damaged(content: bytes, at: float, damage: str) -> bytes:
 
 def test_a_study_ends_in_its_tables_or_in_a_sentence() -> None:
     reference()
-    run_state_machine_as_test(StudyMachine, settings=_settings(examples=8, steps=6))
+    run_state_machine_as_test(StudyMachine, settings=state_settings(examples=8, steps=6))
 
 
 @pytest.mark.slow
 def test_a_study_ends_in_its_tables_or_in_a_sentence_in_many_orders() -> None:
-    run_state_machine_as_test(StudyMachine, settings=_settings(examples=300, steps=20))
-
-
-def _settings(examples: int, steps: int) -> settings:
-    return settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    run_state_machine_as_test(StudyMachine, settings=state_settings(examples=300, steps=20))

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from designs import Space, Workload, read_sweep, sweep
 from designs.results import results_file
 from designs.sweeps.workers import Here
+from tests.designs.state_settings import state_settings
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.synthetic import draw_layer
@@ -194,19 +194,9 @@ class SweepFolderStates(RuleBasedStateMachine):
 
 
 def test_a_sweep_ends_in_its_table_or_in_a_sentence() -> None:
-    run_state_machine_as_test(SweepFolderStates, settings=_settings(examples=25))
+    run_state_machine_as_test(SweepFolderStates, settings=state_settings(examples=25, steps=12))
 
 
 @pytest.mark.slow
 def test_a_sweep_ends_in_its_table_or_in_a_sentence_in_many_orders() -> None:
-    run_state_machine_as_test(SweepFolderStates, settings=_settings(examples=1000))
-
-
-def _settings(examples: int) -> settings:
-    return settings(
-        max_examples=examples,
-        stateful_step_count=12,
-        deadline=None,
-        derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow],
-    )
+    run_state_machine_as_test(SweepFolderStates, settings=state_settings(examples=1000, steps=12))
