@@ -1,0 +1,682 @@
+"""Loops of the closed form for many inputs, compiled with Numba.
+
+Inputs run one by one, where they are few or most activations are zero, or side by side: `LANES` inputs are the lanes of
+vectors, and every step is taken for all of them at once, whether their activation is zero or not. Then arrays are
+[columns, inputs] or [rows, inputs], and bytes or floats of neighbouring inputs lie side by side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sim.engine_kernels import accumulate, accumulate_codes, queue_recurrence, scan
+from traces.arrays import Booleans, Integers, Numbers
+from traces.kernel_cache import kernel
+
+INPUTS_AT_ONCE = 256  # whose scans are kept while their lines are counted
+LANES = 256  # inputs that are counted side by side
+SUM_LANES = 128  # inputs whose products are added side by side
+SUM_COLUMNS = 32  # whose activations stay in the first-level cache with the sums of a row; at most 256
+
+
+@kernel
+def number_lines(
+    pointers: Integers, entries_per_line: int, first_lines: Integers, last_lines: Integers, spans: Integers
+) -> None:
+    """Give the lines of each column in each PE a number, from 1 on, for inputs that share them.
+
+    Fills `first_lines`, the largest number of the type without entries, `last_lines`, 0 without entries, and the lines
+    of all PEs that each column spans, `spans` int64 [columns].
+    """
+    number = first_lines.dtype.type
+    no_line = np.int64(np.iinfo(first_lines.dtype).max)
+    lines_per_entry = 1.0 / entries_per_line  # exact as in `count_line_reads`
+    for column in range(first_lines.shape[0]):
+        span = np.int64(0)
+        for pe in range(first_lines.shape[1]):
+            begin, end = pointers[column, pe], pointers[column + 1, pe]
+            first = np.int32((begin + 0.5) * lines_per_entry) + np.int32(1)
+            last = np.int32((end - 0.5) * lines_per_entry) + np.int32(1)
+            first_lines[column, pe] = number(first if end > begin else no_line)
+            last_lines[column, pe] = number(last if end > begin else 0)
+            span += last - first + 1 if end > begin else 0
+        spans[column] = span
+
+
+@kernel
+def count_kept_lines(
+    first_lines: Integers, last_lines: Integers, columns: Integers, held: Integers, kept: Integers
+) -> np.int64:
+    """Count the columns of each PE whose first line is the line read last, which is not read again.
+
+    `first_lines` and `last_lines` are those of `number_lines`; `held` and `kept` have their type, [PEs]. Entries lie in
+    the order of the columns, so the line read last has the largest number so far.
+    """
+    number = held.dtype.type
+    zero, one = number(0), number(1)
+    held[:] = 0  # no line has this number
+    kept[:] = 0
+    for j in range(columns.shape[0]):
+        column = np.uint64(columns[j])
+        for pe in range(held.shape[0]):
+            kept[pe] = number(kept[pe] + (one if first_lines[column, pe] == held[pe] else zero))
+            held[pe] = max(held[pe], last_lines[column, pe])
+    total = np.int64(0)
+    for pe in range(kept.shape[0]):
+        total += kept[pe]
+    return total
+
+
+@kernel
+def count_inputs(
+    activations: Numbers,
+    num_pes: int,
+    has_bias: bool,
+    one: float,
+    entry_counts: Integers,
+    pointers: Integers,
+    padding: Integers,
+    timings: Integers,
+    lags: Integers,
+    entries_per_line: Integers,
+    first_lines: Integers,
+    last_lines: Integers,
+    counts: Integers,
+    edges: Integers,
+    line_reads: Integers,
+) -> None:
+    """Count many inputs for several queues and lines; each input is scanned once.
+
+    PEs without any entry may be left out of `entry_counts`, `pointers` and `lags`: they never wait, block or finish.
+
+    Parameters
+    ----------
+    activations, num_pes, has_bias, one
+        As in `scan`, of all inputs, [inputs, columns]; `num_pes` counts the PEs that are left out, too.
+    entry_counts, pointers, lags : numpy.ndarray
+        As in the kernels above.
+    padding : numpy.ndarray
+        Padding entries of each column in all PEs, [columns].
+    timings : numpy.ndarray
+        Queue depth and wire registers of each timing, int64 [timings, 2].
+    entries_per_line : numpy.ndarray
+        Entries of each line, int64 [lines].
+    first_lines, last_lines : numpy.ndarray
+        Room for the numbers of lines [columns, PEs], of an unsigned type that holds more than the entries of a PE.
+    counts : numpy.ndarray
+        Zeros, int64 [inputs, 4]. Result: broadcasts, bubble cycles, processed entries, padding among them.
+    edges : numpy.ndarray
+        int64 [timings, 2, inputs]. Result: last active edge, and blocked cycles.
+    line_reads : numpy.ndarray
+        int64 [lines, inputs]. Result: lines that all PEs read.
+    """
+    num_inputs, room = activations.shape[0], activations.shape[1] + 2
+    lanes = entry_counts.shape[1]
+    held, kept = np.empty(lanes, dtype=first_lines.dtype), np.empty(lanes, dtype=first_lines.dtype)
+    at_once = min(num_inputs, INPUTS_AT_ONCE)
+    columns, bubbles = np.empty((at_once, room), dtype=np.int32), np.empty(room, dtype=np.int32)
+    broadcasts = np.empty(at_once, dtype=np.int64)
+    values = np.empty(room, dtype=activations.dtype)
+    longest = 1
+    for timing in range(timings.shape[0]):
+        longest = max(longest, timings[timing, 0])
+    latest_pops = np.empty(longest + room, dtype=np.int32)
+    finish_edges = np.empty(lanes, dtype=np.int64)
+    spans = np.empty(entry_counts.shape[0], dtype=np.int64)
+    entries = np.zeros(entry_counts.shape[0], dtype=np.int64)
+    for column in range(entries.shape[0]):
+        for pe in range(lanes):
+            entries[column] += entry_counts[column, pe]
+    for begin in range(0, num_inputs, at_once):
+        end = min(begin + at_once, num_inputs)
+        for i in range(begin, end):
+            sent, trailing = scan(activations[i], num_pes, has_bias, one, columns[i - begin], values, bubbles)
+            broadcasts[i - begin] = sent
+            counts[i, 0] = sent
+            counts[i, 1] = trailing
+            for j in range(sent):
+                column = columns[i - begin, j]
+                counts[i, 1] += bubbles[j]
+                counts[i, 2] += entries[column]
+                counts[i, 3] += padding[column]
+            for timing in range(timings.shape[0]):
+                lags[:] = 0
+                finish_edges[:] = 0
+                edges[timing, 0, i], edges[timing, 1, i] = queue_recurrence(
+                    entry_counts,
+                    columns[i - begin, :sent],
+                    bubbles,
+                    trailing,
+                    min(timings[timing, 0], max(1, sent)),
+                    timings[timing, 1],
+                    pointers[-1],
+                    lags,
+                    finish_edges,
+                    latest_pops,
+                )
+        for line in range(entries_per_line.shape[0]):
+            number_lines(pointers, entries_per_line[line], first_lines, last_lines, spans)
+            for i in range(begin, end):
+                sent_columns = columns[i - begin, : broadcasts[i - begin]]
+                reads = -count_kept_lines(first_lines, last_lines, sent_columns, held, kept)
+                for j in range(sent_columns.shape[0]):
+                    reads += spans[np.uint64(sent_columns[j])]
+                line_reads[line, i] = reads
+
+
+@kernel
+def accumulate_inputs(
+    activations: Numbers,
+    has_bias: bool,
+    one: float,
+    codes: Integers,
+    output_rows: Integers,
+    column_begin: Integers,
+    codebook: Numbers,
+    outputs: Numbers,
+) -> None:
+    """Run `accumulate` for many inputs: `activations` [inputs, columns], `outputs` [inputs, rows]."""
+    room = activations.shape[1] + 2
+    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    values = np.empty(room, dtype=activations.dtype)
+    for i in range(activations.shape[0]):
+        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
+        accumulate(codes, output_rows, column_begin, codebook, columns[:broadcasts], values, outputs[i])
+
+
+@kernel
+def accumulate_codes_of_inputs(
+    activations: Integers,
+    has_bias: bool,
+    one: int,
+    codes: Integers,
+    output_rows: Integers,
+    column_begin: Integers,
+    codebook: Integers,
+    shift: int,
+    lowest: int,
+    highest: int,
+    outputs: Integers,
+    overflows: Integers,
+) -> None:
+    """Run `accumulate_codes` for many inputs; `overflows` is int64 [inputs]."""
+    room = activations.shape[1] + 2
+    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+    values = np.empty(room, dtype=activations.dtype)
+    for i in range(activations.shape[0]):
+        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
+        overflows[i] = accumulate_codes(
+            codes, output_rows, column_begin, codebook, columns[:broadcasts], values, shift, lowest, highest, outputs[i]
+        )
+
+
+@kernel
+def list_entries(
+    codes: Integers, bias: Integers, begins: Integers, entry_columns: Integers, entry_codes: Integers
+) -> None:
+    """List the entries of each row, `SUM_COLUMNS` columns after the other, without padding.
+
+    Parameters
+    ----------
+    codes : numpy.ndarray
+        Codes of the layer [rows, columns].
+    bias : numpy.ndarray
+        Codes of the bias [rows], one more column; empty if there is none.
+    begins : numpy.ndarray
+        [groups of columns * rows + 1]. Result: place of the first entry of each row in each group of columns.
+    entry_columns, entry_codes : numpy.ndarray
+        [entries + 1]. Result: column of each entry within its group, uint8, and its code.
+    """
+    rows, columns = codes.shape
+    has_bias = bias.shape[0] > 0
+    place, number = 0, 0
+    for first in range(0, columns + has_bias, SUM_COLUMNS):
+        for row in range(rows):
+            begins[number] = place
+            number += 1
+            for column in range(first, min(first + SUM_COLUMNS, columns)):
+                entry_columns[place] = column - first  # overwritten unless the code is an entry: no branch to predict
+                entry_codes[place] = codes[row, column]
+                place += codes[row, column] != 0
+            if has_bias and columns < first + SUM_COLUMNS:
+                entry_columns[place] = columns - first
+                entry_codes[place] = bias[row]
+                place += bias[row] != 0
+    begins[number] = place
+
+
+@kernel
+def accumulate_lanes(
+    activations: Numbers,
+    one: float,
+    begins: Integers,
+    entry_columns: Integers,
+    entry_codes: Integers,
+    codebook: Numbers,
+    sums: Numbers,
+) -> None:
+    """Multiply and add every entry for many inputs side by side, as `accumulate` does for one.
+
+    A zero activation adds a zero, which changes no sum but -0.0; so no initial value may be -0.0.
+
+    Parameters
+    ----------
+    activations : numpy.ndarray
+        float32 [columns, inputs].
+    one : float
+        Activation of the bias column, which comes after all others.
+    begins, entry_columns, entry_codes : numpy.ndarray
+        From `list_entries`.
+    codebook : numpy.ndarray
+        float64 [shared weights].
+    sums : numpy.ndarray
+        float64 [rows, inputs]. The products of a row are added in the order of its columns.
+    """
+    columns, num_inputs = activations.shape
+    rows = sums.shape[0]
+    block = np.empty((SUM_COLUMNS, SUM_LANES), dtype=np.float64)
+    for begin in range(0, num_inputs, SUM_LANES):
+        end = min(begin + SUM_LANES, num_inputs)
+        lanes = end - begin
+        number = 0
+        for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
+            for column in range(first, min(first + SUM_COLUMNS, columns)):
+                block[column - first, :lanes] = activations[column, begin:end]
+            if columns < first + SUM_COLUMNS:
+                block[columns - first, :] = one
+            for row in range(rows):
+                entry, last = begins[number], begins[number + 1]
+                number += 1
+                total = sums[row, begin:end]
+                while entry + 4 <= last:  # a sum is loaded and stored once for four products
+                    weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
+                    weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
+                    weight_2, values_2 = codebook[entry_codes[entry + 2]], block[entry_columns[entry + 2]]
+                    weight_3, values_3 = codebook[entry_codes[entry + 3]], block[entry_columns[entry + 3]]
+                    for i in range(lanes):
+                        total[i] = (
+                            ((total[i] + weight_0 * values_0[i]) + weight_1 * values_1[i]) + weight_2 * values_2[i]
+                        ) + weight_3 * values_3[i]
+                    entry += 4
+                while entry < last:
+                    weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
+                    for i in range(lanes):
+                        total[i] += weight_0 * values_0[i]
+                    entry += 1
+
+
+@kernel
+def accumulate_code_lanes(
+    activations: Integers,
+    one: int,
+    begins: Integers,
+    entry_columns: Integers,
+    entry_codes: Integers,
+    codebook: Integers,
+    shift: int,
+    lowest: int,
+    highest: int,
+    sums: Integers,
+    overflows: Integers,
+) -> None:
+    """Multiply and add every entry in fixed point for many inputs side by side, as `accumulate_codes` does for one.
+
+    A zero activation adds a zero, which neither rounds nor overflows. The parameters are those of `accumulate_lanes`, in
+    int64; `overflows` is int64 [inputs], zeros.
+    """
+    columns, num_inputs = activations.shape
+    rows = sums.shape[0]
+    places = np.int64(shift)
+    half = (np.int64(1) << places) >> np.int64(1)
+    least, most = np.int64(lowest), np.int64(highest)
+    for begin in range(0, num_inputs, SUM_LANES):
+        end = min(begin + SUM_LANES, num_inputs)
+        lost = overflows[begin:end]
+        ones = np.full(end - begin, one, dtype=np.int64)
+        number = 0
+        for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
+            for row in range(rows):
+                total = sums[row, begin:end]
+                for entry in range(begins[number], begins[number + 1]):
+                    weight, column = codebook[entry_codes[entry]], first + entry_columns[entry]
+                    values = activations[column, begin:end] if column < columns else ones
+                    for i in range(total.shape[0]):
+                        exact = total[i] + ((weight * values[i] + half) >> places)
+                        inside = min(max(exact, least), most)
+                        lost[i] += inside != exact
+                        total[i] = inside
+                number += 1
+
+
+@kernel
+def count_scans(
+    nonzero: Booleans, num_pes: int, has_bias: bool, entries: Integers, padding: Integers, counts: Integers
+) -> None:
+    """Count the broadcasts, bubble cycles, entries and padding of many inputs side by side, as `scan` finds them.
+
+    Parameters
+    ----------
+    nonzero : numpy.ndarray
+        True where an activation is not zero, bool [columns, inputs]; the bias is the last column, all True.
+    num_pes : int
+        PEs, those without entries included.
+    has_bias : bool
+        Whether there is a bias column.
+    entries, padding : numpy.ndarray
+        Entries of each column in all PEs, and padding among them, int32 [columns].
+    counts : numpy.ndarray
+        int64 [4, inputs]. Result: broadcasts, bubble cycles, processed entries, padding among them.
+    """
+    narrow = np.int32
+    zero, one = narrow(0), narrow(1)
+    columns, num_inputs = nonzero.shape
+    scanned = columns - has_bias
+    any_padding = np.any(padding != 0)
+    sent, passed, bubbles = np.empty(LANES, narrow), np.empty(LANES, narrow), np.empty(LANES, narrow)
+    of_entries, of_padding = np.empty(LANES, narrow), np.empty(LANES, narrow)
+    row_sends, leaving = np.empty(LANES, narrow), np.empty(LANES, narrow)
+    for begin in range(0, num_inputs, LANES):
+        end = min(begin + LANES, num_inputs)
+        lanes = end - begin
+        for state in (sent, passed, bubbles, of_entries, of_padding, row_sends, leaving):
+            state[:] = zero
+        for column in range(columns):
+            sends = nonzero[column, begin:end]
+            of_column = narrow(entries[column])
+            for i in range(lanes):
+                mask = narrow(-narrow(sends[i]))  # all bits, or none
+                sent[i] = narrow(sent[i] - mask)
+                of_entries[i] = narrow(of_entries[i] + (of_column & mask))
+                bubbles[i] = narrow(bubbles[i] + (passed[i] & mask))
+                passed[i] = narrow(passed[i] & ~mask)
+                row_sends[i] = narrow(row_sends[i] | mask)
+            if any_padding:
+                of_column = narrow(padding[column])
+                for i in range(lanes):
+                    of_padding[i] = narrow(of_padding[i] + (of_column & narrow(-narrow(sends[i]))))
+            if column < scanned and (column % num_pes == num_pes - 1 or column == scanned - 1):
+                leave_row(sends, column % num_pes == num_pes - 1, row_sends, passed, leaving)
+        for i in range(lanes):
+            trailing = passed[i] if passed[i] > leaving[i] and not has_bias else zero
+            counts[0, begin + i] = sent[i]
+            counts[1, begin + i] = bubbles[i] + trailing
+            counts[2, begin + i] = of_entries[i]
+            counts[3, begin + i] = of_padding[i]
+
+
+@kernel
+def leave_row(last_sends: Booleans, full: bool, row_sends: Integers, passed: Integers, leaving: Integers) -> None:
+    """Leave a row of activations in the scan of many inputs; all states are int32 [lanes].
+
+    Parameters
+    ----------
+    last_sends : numpy.ndarray
+        True for inputs whose activation in the last column of the row is not zero, bool [lanes].
+    full : bool
+        Whether the row has an activation for each PE. Only then does its last broadcast leave the row, too.
+    row_sends : numpy.ndarray
+        -1 for inputs with a broadcast in this row, 0 for others; set to 0 for the next row.
+    passed : numpy.ndarray
+        Bubble cycles since the last broadcast.
+    leaving : numpy.ndarray
+        1 if the bubble of leaving the last broadcast's row is among them.
+    """
+    narrow = np.int32
+    zero, one = narrow(0), narrow(1)
+    is_full = one if full else zero
+    for i in range(last_sends.shape[0]):
+        bubble = narrow(one - narrow(is_full * narrow(last_sends[i])))
+        passed[i] = bubble if row_sends[i] != zero else narrow(passed[i] + one)
+        leaving[i] = bubble if row_sends[i] != zero else leaving[i]
+        row_sends[i] = zero
+
+
+@kernel
+def count_edges(
+    nonzero: Booleans,
+    num_pes: int,
+    has_bias: bool,
+    entry_counts: Integers,
+    in_other_pes: Booleans,
+    queue_depth: int,
+    wire_registers: int,
+    lags: Integers,
+    edges: Integers,
+) -> None:
+    """Run the recurrence of `queue_recurrence` for many inputs side by side.
+
+    Parameters
+    ----------
+    nonzero, num_pes, has_bias
+        As in `count_scans`.
+    entry_counts : numpy.ndarray
+        [columns, PEs] of the PEs that have several entries in some column; their number is a multiple of 4. A PE that
+        has at most one entry in each column never makes a column wait, and its lag is 1 after each.
+    in_other_pes : numpy.ndarray
+        True for columns that have entries in one of the other PEs, bool [columns].
+    queue_depth, wire_registers : int
+        As in `queue_recurrence`.
+    lags : numpy.ndarray
+        Room for the lags of `LANES` inputs in each PE, [PEs * LANES], of the type of `queue_recurrence`.
+    edges : numpy.ndarray
+        int64 [2, inputs]. Result: last active edge, and blocked cycles.
+    """
+    wide, narrow = np.int32, lags.dtype.type
+    zero, one = wide(0), wide(1)
+    nothing, unit = narrow(0), narrow(1)
+    columns, num_inputs = nonzero.shape
+    scanned = columns - has_bias
+    pop_to_broadcast = wide(1 + 2 * wire_registers)
+    depth = wide(queue_depth)
+    # If no lag exceeds 1, a column leaves a queue of this length before it could block a broadcast.
+    can_block = entry_counts.shape[1] > 0 or depth <= pop_to_broadcast
+    broadcast, passed, blocked = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
+    row_sends, leaving, finish_edge = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
+    step, longest_wait, finish_lag = np.empty(LANES, narrow), np.empty(LANES, narrow), np.empty(LANES, narrow)
+    # Edges from which the latest pops allow a broadcast. The next place is written whether an input sends or not.
+    allowed, place, oldest = np.empty((depth + one) * LANES, wide), np.empty(LANES, wide), np.zeros(LANES, wide)
+    for begin in range(0, num_inputs, LANES):
+        end = min(begin + LANES, num_inputs)
+        lanes = end - begin
+        for state in (passed, blocked, row_sends, leaving, finish_edge, place):
+            state[:] = zero
+        broadcast[:] = wide(wire_registers)
+        allowed[:] = one  # blocks nothing
+        lags[:] = nothing
+        for column in range(columns):
+            sends = nonzero[column, begin:end]
+            if can_block:
+                oldest_allowed(allowed, place, depth, oldest[:lanes])
+            broadcast_lanes(sends, oldest, broadcast, passed, blocked, row_sends, step)
+            longest_wait[:] = nothing
+            finish_lag[:] = unit if in_other_pes[column] else nothing
+            for pe in range(0, entry_counts.shape[1], 4):
+                of_four = lags[pe * LANES : (pe + 4) * LANES]
+                take_column(entry_counts[column, pe : pe + 4], step[:lanes], of_four, longest_wait, finish_lag)
+            if can_block:
+                allow_broadcasts(sends, broadcast, longest_wait, pop_to_broadcast, depth, allowed, place)
+            for i in range(lanes):
+                finish = wide(broadcast[i] + wide(one + wide(finish_lag[i])))
+                finish = finish if finish_lag[i] != nothing else zero
+                finish_edge[i] = max(finish_edge[i], wide(finish & wide(-wide(sends[i]))))
+            if column < scanned and (column % num_pes == num_pes - 1 or column == scanned - 1):
+                leave_row(sends, column % num_pes == num_pes - 1, row_sends, passed, leaving)
+        for i in range(lanes):
+            trailing = passed[i] if passed[i] > leaving[i] and not has_bias else zero
+            edges[0, begin + i] = max(finish_edge[i], broadcast[i] - wire_registers + trailing)
+            edges[1, begin + i] = blocked[i]
+
+
+@kernel
+def oldest_allowed(allowed: Integers, place: Integers, depth: int, oldest: Integers) -> None:
+    """Look up the edge from which the oldest column in the queues allows a broadcast, int32 [lanes]."""
+    wide = np.int32
+    for i in range(oldest.shape[0]):
+        following = wide(place[i] + wide(1))
+        following = wide(0) if following > depth else following
+        oldest[i] = allowed[np.uint32(wide(following * wide(LANES)) + wide(i))]
+
+
+@kernel
+def allow_broadcasts(
+    sends: Booleans,
+    broadcast: Integers,
+    longest_wait: Integers,
+    pop_to_broadcast: int,
+    depth: int,
+    allowed: Integers,
+    place: Integers,
+) -> None:
+    """Note the edge from which the pops of the columns just sent allow a later broadcast."""
+    wide = np.int32
+    pop_and_back = wide(pop_to_broadcast + wide(1))
+    for i in range(sends.shape[0]):
+        latest_pop = wide(broadcast[i] + wide(longest_wait[i]))
+        allowed[np.uint32(wide(place[i] * wide(LANES)) + wide(i))] = wide(latest_pop + pop_and_back)
+        following = wide(place[i] + wide(sends[i]))
+        place[i] = wide(0) if following > depth else following
+
+
+@kernel
+def broadcast_lanes(
+    sends: Booleans,
+    oldest: Integers,
+    broadcast: Integers,
+    passed: Integers,
+    blocked: Integers,
+    row_sends: Integers,
+    step: Integers,
+) -> None:
+    """Move the inputs that send a column to its broadcast edge; `step` is 0 for the others."""
+    wide, narrow = np.int32, step.dtype.type
+    one = wide(1)
+    largest_step = wide(min(np.int64(np.iinfo(step.dtype).max), np.int64(2**31 - 1)))
+    for i in range(sends.shape[0]):
+        mask = wide(-wide(sends[i]))  # all bits, or none
+        bubbles = passed[i]
+        ready = wide(wide(broadcast[i] + one) + bubbles)
+        held = wide(max(ready, oldest[i]) - ready)
+        ahead = wide(wide(wide(one + bubbles) + held) & mask)
+        blocked[i] = wide(blocked[i] + wide(held & mask))
+        passed[i] = wide(bubbles & ~mask)
+        row_sends[i] = wide(row_sends[i] | mask)
+        step[i] = narrow(min(ahead, largest_step))
+        broadcast[i] = wide(broadcast[i] + ahead)
+
+
+@kernel
+def take_column(
+    entry_counts: Integers, step: Integers, lags: Integers, longest_wait: Integers, finish_lag: Integers
+) -> None:
+    """Let four PEs take a column, for inputs whose `step` is not 0.
+
+    `entry_counts` are the entries of the column in each PE [4], `lags` those of the first PE, the second, and so on,
+    [4 * LANES]. The longest wait, and the longest lag of a PE with entries, are raised, [lanes].
+    """
+    narrow = lags.dtype.type
+    nothing, unit, all_bits = narrow(0), narrow(1), narrow(np.iinfo(lags.dtype).max)
+    count_0, count_1 = narrow(entry_counts[0]), narrow(entry_counts[1])
+    count_2, count_3 = narrow(entry_counts[2]), narrow(entry_counts[3])
+    works_0, works_1 = all_bits if count_0 else nothing, all_bits if count_1 else nothing
+    works_2, works_3 = all_bits if count_2 else nothing, all_bits if count_3 else nothing
+    count_0, count_1 = max(count_0, unit), max(count_1, unit)
+    count_2, count_3 = max(count_2, unit), max(count_3, unit)
+    for i in range(step.shape[0]):
+        past = step[i]
+        takes = all_bits if past != nothing else nothing
+        wait_0 = narrow(max(lags[i], past) - past)
+        wait_1 = narrow(max(lags[i + LANES], past) - past)
+        wait_2 = narrow(max(lags[i + 2 * LANES], past) - past)
+        wait_3 = narrow(max(lags[i + 3 * LANES], past) - past)
+        lag_0, lag_1 = narrow(wait_0 + narrow(count_0 & takes)), narrow(wait_1 + narrow(count_1 & takes))
+        lag_2, lag_3 = narrow(wait_2 + narrow(count_2 & takes)), narrow(wait_3 + narrow(count_3 & takes))
+        longest_wait[i] = max(longest_wait[i], max(max(wait_0, wait_1), max(wait_2, wait_3)))
+        finish_0 = max(narrow(lag_0 & works_0), narrow(lag_1 & works_1))
+        finish_lag[i] = max(finish_lag[i], max(finish_0, max(narrow(lag_2 & works_2), narrow(lag_3 & works_3))))
+        lags[i], lags[i + LANES] = lag_0, lag_1
+        lags[i + 2 * LANES], lags[i + 3 * LANES] = lag_2, lag_3
+
+
+@kernel
+def list_lines(pointers: Integers, entries_per_line: int, begins: Integers, line_columns: Integers) -> None:
+    """List the columns that have entries in each line of each PE.
+
+    Parameters
+    ----------
+    pointers : numpy.ndarray
+        [columns + 1, PEs].
+    entries_per_line : int
+        Entries of a line.
+    begins : numpy.ndarray
+        [lines of all PEs + 1]. Result: place of the first column of each line.
+    line_columns : numpy.ndarray
+        [columns of all lines]. Result: the columns of each line; a column that goes on in the next line is in both.
+    """
+    place, line = 0, 0
+    for pe in range(pointers.shape[1]):
+        held = -1  # the PE's last line so far
+        for column in range(pointers.shape[0] - 1):
+            first, last = pointers[column, pe], pointers[column + 1, pe]
+            if last > first:
+                for number in range(first // entries_per_line, (last - 1) // entries_per_line + 1):
+                    if number > held:
+                        begins[line] = place
+                        line += 1
+                        held = number
+                    line_columns[place] = column
+                    place += 1
+    begins[line] = place
+
+
+@kernel
+def count_lines(nonzero: Booleans, begins: Integers, line_columns: Integers, line_reads: Integers) -> None:
+    """Count the lines that all PEs read, for many inputs side by side.
+
+    A line is read once if any of its columns is sent: all of them but the last end in it, so that it stays the line
+    that its PE read last until the last of them has been taken.
+
+    Parameters
+    ----------
+    nonzero : numpy.ndarray
+        As in `count_scans`.
+    begins, line_columns : numpy.ndarray
+        From `list_lines`.
+    line_reads : numpy.ndarray
+        int64 [inputs]. Result: lines that all PEs read.
+    """
+    columns, num_inputs = nonzero.shape
+    block = np.zeros((columns, LANES), dtype=np.uint8)
+    reads, some_reads, seen = np.empty(LANES, np.int32), np.empty(LANES, np.uint8), np.empty(LANES, np.uint8)
+    for begin in range(0, num_inputs, LANES):
+        lanes = min(LANES, num_inputs - begin)
+        for column in range(columns):
+            block[column, :lanes] = nonzero[column, begin : begin + lanes]
+        reads[:] = 0
+        for first in range(0, begins.shape[0] - 1, 255):  # lines that a byte can count
+            some_reads[:] = 0
+            for line in range(first, min(first + 255, begins.shape[0] - 1)):
+                place, last = begins[line], begins[line + 1] - 1
+                if last - place >= 8:
+                    seen[:] = 0
+                    for each in range(place, last + 1):
+                        sends = block[line_columns[each]]
+                        for i in range(LANES):
+                            seen[i] |= sends[i]
+                    for i in range(LANES):
+                        some_reads[i] += seen[i]
+                else:  # some of the eight are the last one
+                    sends_0, sends_1 = block[line_columns[place]], block[line_columns[min(place + 1, last)]]
+                    sends_2 = block[line_columns[min(place + 2, last)]]
+                    sends_3 = block[line_columns[min(place + 3, last)]]
+                    sends_4 = block[line_columns[min(place + 4, last)]]
+                    sends_5 = block[line_columns[min(place + 5, last)]]
+                    sends_6 = block[line_columns[min(place + 6, last)]]
+                    sends_7 = block[line_columns[last]]
+                    for i in range(LANES):
+                        first_four = (sends_0[i] | sends_1[i]) | (sends_2[i] | sends_3[i])
+                        last_four = (sends_4[i] | sends_5[i]) | (sends_6[i] | sends_7[i])
+                        some_reads[i] += first_four | last_four
+            for i in range(LANES):
+                reads[i] += some_reads[i]
+        for i in range(lanes):
+            line_reads[begin + i] = reads[i]
