@@ -190,7 +190,7 @@ class _SideBySide:
         """Entries in PEs that have several in a column, and whether a column has entries in others."""
         counts = self._packed.entry_counts
         several = counts.max(axis=0) > 1
-        in_others = (counts[:, ~several] > 0).any(axis=1)
+        in_others: npt.NDArray[np.bool_] = np.any(counts[:, ~several], axis=1)
         padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 4) * 4), dtype=counts.dtype)
         padded[:, : np.count_nonzero(several)] = counts[:, several]
         return padded, in_others

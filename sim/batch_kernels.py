@@ -321,8 +321,8 @@ def accumulate_code_lanes(
 ) -> None:
     """Multiply and add every entry in fixed point for many inputs side by side, as `accumulate_codes` does for one.
 
-    A zero activation adds a zero, which neither rounds nor overflows. The parameters are those of `accumulate_lanes`, in
-    int64; `overflows` is int64 [inputs], zeros.
+    A zero activation adds a zero, which neither rounds nor overflows. The parameters are those of `accumulate_lanes`,
+    in int64; `overflows` is int64 [inputs], zeros.
     """
     columns, num_inputs = activations.shape
     rows = sums.shape[0]
@@ -350,14 +350,14 @@ def accumulate_code_lanes(
 
 @kernel
 def count_scans(
-    nonzero: Booleans, num_pes: int, has_bias: bool, entries: Integers, padding: Integers, counts: Integers
+    nonzero: Integers, num_pes: int, has_bias: bool, entries: Integers, padding: Integers, counts: Integers
 ) -> None:
     """Count the broadcasts, bubble cycles, entries and padding of many inputs side by side, as `scan` finds them.
 
     Parameters
     ----------
     nonzero : numpy.ndarray
-        True where an activation is not zero, bool [columns, inputs]; the bias is the last column, all True.
+        1 where an activation is not zero and 0 elsewhere, uint8 [columns, inputs]; the bias is the last column, all 1.
     num_pes : int
         PEs, those without entries included.
     has_bias : bool
@@ -368,7 +368,7 @@ def count_scans(
         int64 [4, inputs]. Result: broadcasts, bubble cycles, processed entries, padding among them.
     """
     narrow = np.int32
-    zero, one = narrow(0), narrow(1)
+    zero = narrow(0)
     columns, num_inputs = nonzero.shape
     scanned = columns - has_bias
     any_padding = np.any(padding != 0)
@@ -405,13 +405,13 @@ def count_scans(
 
 
 @kernel
-def leave_row(last_sends: Booleans, full: bool, row_sends: Integers, passed: Integers, leaving: Integers) -> None:
+def leave_row(last_sends: Integers, full: bool, row_sends: Integers, passed: Integers, leaving: Integers) -> None:
     """Leave a row of activations in the scan of many inputs; all states are int32 [lanes].
 
     Parameters
     ----------
     last_sends : numpy.ndarray
-        True for inputs whose activation in the last column of the row is not zero, bool [lanes].
+        1 for inputs whose activation in the last column of the row is not zero, 0 for others, uint8 [lanes].
     full : bool
         Whether the row has an activation for each PE. Only then does its last broadcast leave the row, too.
     row_sends : numpy.ndarray
@@ -433,7 +433,7 @@ def leave_row(last_sends: Booleans, full: bool, row_sends: Integers, passed: Int
 
 @kernel
 def count_edges(
-    nonzero: Booleans,
+    nonzero: Integers,
     num_pes: int,
     has_bias: bool,
     entry_counts: Integers,
@@ -519,7 +519,7 @@ def oldest_allowed(allowed: Integers, place: Integers, depth: int, oldest: Integ
 
 @kernel
 def allow_broadcasts(
-    sends: Booleans,
+    sends: Integers,
     broadcast: Integers,
     longest_wait: Integers,
     pop_to_broadcast: int,
@@ -539,7 +539,7 @@ def allow_broadcasts(
 
 @kernel
 def broadcast_lanes(
-    sends: Booleans,
+    sends: Integers,
     oldest: Integers,
     broadcast: Integers,
     passed: Integers,
@@ -629,7 +629,7 @@ def list_lines(pointers: Integers, entries_per_line: int, begins: Integers, line
 
 
 @kernel
-def count_lines(nonzero: Booleans, begins: Integers, line_columns: Integers, line_reads: Integers) -> None:
+def count_lines(nonzero: Integers, begins: Integers, line_columns: Integers, line_reads: Integers) -> None:
     """Count the lines that all PEs read, for many inputs side by side.
 
     A line is read once if any of its columns is sent: all of them but the last end in it, so that it stays the line
@@ -680,3 +680,22 @@ def count_lines(nonzero: Booleans, begins: Integers, line_columns: Integers, lin
                 reads[i] += some_reads[i]
         for i in range(lanes):
             line_reads[begin + i] = reads[i]
+
+
+@kernel
+def compare(values: Numbers, expected: Numbers) -> tuple[float, float]:
+    """Return the largest difference of two float32 arrays of one axis, and the largest finite magnitude of the second.
+
+    Equal infinities do not differ; a difference that is not a number counts as infinite.
+    """
+    infinite = np.float64(np.inf)
+    differences, magnitudes = np.zeros(LANES), np.zeros(LANES, dtype=np.float32)
+    for begin in range(0, values.shape[0], LANES):
+        first, second = values[begin : begin + LANES], expected[begin : begin + LANES]
+        for i in range(first.shape[0]):
+            difference = np.float64(0) if first[i] == second[i] else abs(np.float64(first[i]) - np.float64(second[i]))
+            difference = difference if difference == difference else infinite
+            differences[i] = difference if difference > differences[i] else differences[i]
+            magnitude = abs(second[i]) if abs(second[i]) < infinite else np.float32(0)
+            magnitudes[i] = magnitude if magnitude > magnitudes[i] else magnitudes[i]
+    return differences.max(), np.float64(magnitudes.max())

@@ -19,6 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -266,9 +267,9 @@ class Operands:
         """Whether the products of many inputs are added side by side, zero activations included."""
         if self.activations.ndim == 1 or len(self.activations) < LEAST_SIDE_BY_SIDE:
             return False
-        if self.number_format is None and self.free_bias is not None:
-            if (np.signbit(self.free_bias) & (self.free_bias == 0)).any():  # adding 0 to it would change its sign
-                return False
+        initial = self.free_bias if self.number_format is None else None
+        if initial is not None and (np.signbit(initial) & (initial == 0)).any():  # adding 0 would change its sign
+            return False
         return self.density >= _LEAST_DENSITY
 
     def accumulate(self, packed: PackedLayer, columns: slice, accumulators: Numbers) -> Integers64:
@@ -292,22 +293,21 @@ class Operands:
 
         overflows = np.zeros(len(accumulators), dtype=np.int64)
         number, layer = self.number_format, packed.layer
-        limits = () if number is None else (number.shift, number.lowest, number.highest)
         one = self.one if number is None else int(self.one)
+        arguments: list[Any]
         if self._side_by_side:
-            activations, sums = np.ascontiguousarray(self.activations.T[columns]), accumulators.T
-            entries = (*_entries(layer), self.codebook)
-            if number is None:
-                kernels.accumulate_lanes(activations, one, *entries, sums)
-            else:
-                kernels.accumulate_code_lanes(activations, one, *entries, *limits, sums, overflows)
-            return overflows
-        inputs = (np.ascontiguousarray(self.activations[:, columns]), layer.bias is not None, one)
-        entries = (packed.codes, packed.output_rows, packed.column_begin, self.codebook)
-        if number is None:
-            kernels.accumulate_inputs(*inputs, *entries, accumulators)
+            arguments = [np.ascontiguousarray(self.activations.T[columns]), one, *_entries(layer), self.codebook]
+            in_floats, in_codes = kernels.accumulate_lanes, kernels.accumulate_code_lanes
+            sums = accumulators.T
         else:
-            kernels.accumulate_codes_of_inputs(*inputs, *entries, *limits, accumulators, overflows)
+            arguments = [np.ascontiguousarray(self.activations[:, columns]), layer.bias is not None, one]
+            arguments += [packed.codes, packed.output_rows, packed.column_begin, self.codebook]
+            in_floats, in_codes = kernels.accumulate_inputs, kernels.accumulate_codes_of_inputs
+            sums = accumulators
+        if number is None:
+            in_floats(*arguments, sums)
+        else:
+            in_codes(*arguments, number.shift, number.lowest, number.highest, sums, overflows)
         return overflows
 
 
