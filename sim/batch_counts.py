@@ -174,10 +174,15 @@ class _SideBySide:
             counts,
         )
         edges = np.empty((len(timings), 2, inputs), dtype=np.int64)
+        entry_counts, in_other_pes = self._entry_counts
         for (depth, cycles), of_timing in zip(timings, edges, strict=True):
-            entry_counts, in_other_pes = self._entry_counts
-            lags = np.empty(entry_counts.shape[1] * kernels.LANES, dtype=lag_type(depth, packed.most_entries))
-            kernels.count_edges(*shared, entry_counts, in_other_pes, depth, cycles - 1, lags, of_timing)
+            there_and_back = 2 * cycles  # edges from a broadcast to the one that its column allows if taken at once
+            full = self._most_waiting > depth - there_and_back
+            longest = self._most_waiting + packed.most_entries
+            longest = min(longest, (depth + 1) * max(1, packed.most_entries)) if full else longest
+            number = np.uint8 if (most := longest + there_and_back) < 2**8 else np.uint16 if most < 2**16 else np.uint32
+            lags = np.empty(entry_counts.shape[1] * kernels.LANES, dtype=number)
+            kernels.count_edges(*shared, entry_counts, in_other_pes, depth if full else 0, cycles - 1, lags, of_timing)
         line_reads = np.empty((len(lines), inputs), dtype=np.int64)
         for entries_per_line, of_line in zip(lines, line_reads, strict=True):
             kernels.count_lines(self._nonzero, *self._columns_of_lines(entries_per_line), of_line)
@@ -194,6 +199,12 @@ class _SideBySide:
         padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 4) * 4), dtype=counts.dtype)
         padded[:, : np.count_nonzero(several)] = counts[:, several]
         return padded, in_others
+
+    @cached_property
+    def _most_waiting(self) -> int:
+        """Bound of the cycles for which a column waits for a PE: a column adds to it all but one of its entries."""
+        added = np.maximum(self._entry_counts[0], 1).sum(axis=0, dtype=np.int64) - len(self._entry_counts[0])
+        return int(added.max(initial=0))
 
     def _columns_of_lines(self, entries_per_line: int) -> tuple[Integers32, Integers32]:
         from sim.batch_kernels import list_lines

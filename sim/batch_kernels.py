@@ -248,6 +248,7 @@ def list_entries(
 @kernel
 def accumulate_lanes(
     activations: Numbers,
+    first_input: int,
     one: float,
     begins: Integers,
     entry_columns: Integers,
@@ -262,7 +263,9 @@ def accumulate_lanes(
     Parameters
     ----------
     activations : numpy.ndarray
-        float32 [columns, inputs].
+        float32 [columns, all inputs].
+    first_input : int
+        Input that the first sums are those of.
     one : float
         Activation of the bias column, which comes after all others.
     begins, entry_columns, entry_codes : numpy.ndarray
@@ -272,8 +275,8 @@ def accumulate_lanes(
     sums : numpy.ndarray
         float64 [rows, inputs]. The products of a row are added in the order of its columns.
     """
-    columns, num_inputs = activations.shape
-    rows = sums.shape[0]
+    columns = activations.shape[0]
+    rows, num_inputs = sums.shape
     block = np.empty((SUM_COLUMNS, SUM_LANES), dtype=np.float64)
     for begin in range(0, num_inputs, SUM_LANES):
         end = min(begin + SUM_LANES, num_inputs)
@@ -281,7 +284,7 @@ def accumulate_lanes(
         number = 0
         for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
             for column in range(first, min(first + SUM_COLUMNS, columns)):
-                block[column - first, :lanes] = activations[column, begin:end]
+                block[column - first, :lanes] = activations[column, first_input + begin : first_input + end]
             if columns < first + SUM_COLUMNS:
                 block[columns - first, :] = one
             for row in range(rows):
@@ -308,6 +311,7 @@ def accumulate_lanes(
 @kernel
 def accumulate_code_lanes(
     activations: Integers,
+    first_input: int,
     one: int,
     begins: Integers,
     entry_columns: Integers,
@@ -324,8 +328,8 @@ def accumulate_code_lanes(
     A zero activation adds a zero, which neither rounds nor overflows. The parameters are those of `accumulate_lanes`,
     in int64; `overflows` is int64 [inputs], zeros.
     """
-    columns, num_inputs = activations.shape
-    rows = sums.shape[0]
+    columns = activations.shape[0]
+    rows, num_inputs = sums.shape
     places = np.int64(shift)
     half = (np.int64(1) << places) >> np.int64(1)
     least, most = np.int64(lowest), np.int64(highest)
@@ -339,7 +343,7 @@ def accumulate_code_lanes(
                 total = sums[row, begin:end]
                 for entry in range(begins[number], begins[number + 1]):
                     weight, column = codebook[entry_codes[entry]], first + entry_columns[entry]
-                    values = activations[column, begin:end] if column < columns else ones
+                    values = activations[column, first_input + begin :] if column < columns else ones
                     for i in range(total.shape[0]):
                         exact = total[i] + ((weight * values[i] + half) >> places)
                         inside = min(max(exact, least), most)
@@ -454,10 +458,13 @@ def count_edges(
         has at most one entry in each column never makes a column wait, and its lag is 1 after each.
     in_other_pes : numpy.ndarray
         True for columns that have entries in one of the other PEs, bool [columns].
-    queue_depth, wire_registers : int
+    queue_depth : int
+        As in `queue_recurrence`; 0 if the queues are never full.
+    wire_registers : int
         As in `queue_recurrence`.
     lags : numpy.ndarray
-        Room for the lags of `LANES` inputs in each PE, [PEs * LANES], of the type of `queue_recurrence`.
+        Room for the lags of `LANES` inputs in each PE, [PEs * LANES], of an unsigned type that holds any lag and
+        `2 + 2 * wire_registers` more.
     edges : numpy.ndarray
         int64 [2, inputs]. Result: last active edge, and blocked cycles.
     """
@@ -466,35 +473,34 @@ def count_edges(
     nothing, unit = narrow(0), narrow(1)
     columns, num_inputs = nonzero.shape
     scanned = columns - has_bias
-    pop_to_broadcast = wide(1 + 2 * wire_registers)
-    depth = wide(queue_depth)
-    # If no lag exceeds 1, a column leaves a queue of this length before it could block a broadcast.
-    can_block = entry_counts.shape[1] > 0 or depth <= pop_to_broadcast
+    pop_and_back = narrow(2 + 2 * wire_registers)  # edges from the broadcast of a column taken at once
     broadcast, passed, blocked = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
     row_sends, leaving, finish_edge = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
     step, longest_wait, finish_lag = np.empty(LANES, narrow), np.empty(LANES, narrow), np.empty(LANES, narrow)
-    # Edges from which the latest pops allow a broadcast. The next place is written whether an input sends or not.
-    allowed, place, oldest = np.empty((depth + one) * LANES, wide), np.empty(LANES, wide), np.zeros(LANES, wide)
+    # Edges from the last broadcast until the last columns, the newest first, allow the one `queue_depth` after them.
+    room = np.zeros(max(queue_depth, 1) * LANES, narrow)
+    oldest = room[room.shape[0] - LANES :]
     for begin in range(0, num_inputs, LANES):
         end = min(begin + LANES, num_inputs)
         lanes = end - begin
-        for state in (passed, blocked, row_sends, leaving, finish_edge, place):
+        for state in (passed, blocked, row_sends, leaving, finish_edge):
             state[:] = zero
         broadcast[:] = wide(wire_registers)
-        allowed[:] = one  # blocks nothing
+        room[:] = nothing
         lags[:] = nothing
         for column in range(columns):
             sends = nonzero[column, begin:end]
-            if can_block:
-                oldest_allowed(allowed, place, depth, oldest[:lanes])
             broadcast_lanes(sends, oldest, broadcast, passed, blocked, row_sends, step)
             longest_wait[:] = nothing
             finish_lag[:] = unit if in_other_pes[column] else nothing
             for pe in range(0, entry_counts.shape[1], 4):
                 of_four = lags[pe * LANES : (pe + 4) * LANES]
                 take_column(entry_counts[column, pe : pe + 4], step[:lanes], of_four, longest_wait, finish_lag)
-            if can_block:
-                allow_broadcasts(sends, broadcast, longest_wait, pop_to_broadcast, depth, allowed, place)
+            if queue_depth > 0:
+                for each in range(queue_depth - 2, -1, -1):
+                    pass_on(step[:lanes], room[each * LANES : (each + 2) * LANES])
+                for i in range(lanes):
+                    room[i] = narrow(longest_wait[i] + pop_and_back) if step[i] != nothing else room[i]
             for i in range(lanes):
                 finish = wide(broadcast[i] + wide(one + wide(finish_lag[i])))
                 finish = finish if finish_lag[i] != nothing else zero
@@ -508,33 +514,13 @@ def count_edges(
 
 
 @kernel
-def oldest_allowed(allowed: Integers, place: Integers, depth: int, oldest: Integers) -> None:
-    """Look up the edge from which the oldest column in the queues allows a broadcast, int32 [lanes]."""
-    wide = np.int32
-    for i in range(oldest.shape[0]):
-        following = wide(place[i] + wide(1))
-        following = wide(0) if following > depth else following
-        oldest[i] = allowed[np.uint32(wide(following * wide(LANES)) + wide(i))]
-
-
-@kernel
-def allow_broadcasts(
-    sends: Integers,
-    broadcast: Integers,
-    longest_wait: Integers,
-    pop_to_broadcast: int,
-    depth: int,
-    allowed: Integers,
-    place: Integers,
-) -> None:
-    """Note the edge from which the pops of the columns just sent allow a later broadcast."""
-    wide = np.int32
-    pop_and_back = wide(pop_to_broadcast + wide(1))
-    for i in range(sends.shape[0]):
-        latest_pop = wide(broadcast[i] + wide(longest_wait[i]))
-        allowed[np.uint32(wide(place[i] * wide(LANES)) + wide(i))] = wide(latest_pop + pop_and_back)
-        following = wide(place[i] + wide(sends[i]))
-        place[i] = wide(0) if following > depth else following
+def pass_on(step: Integers, room: Integers) -> None:
+    """Pass the first half of `room` on to the second, for inputs whose `step` is not 0, after so many edges."""
+    narrow = room.dtype.type
+    for i in range(step.shape[0]):
+        past = step[i]
+        left = narrow(max(room[i], past) - past)
+        room[i + LANES] = left if past != narrow(0) else room[i + LANES]
 
 
 @kernel
@@ -554,10 +540,9 @@ def broadcast_lanes(
     for i in range(sends.shape[0]):
         mask = wide(-wide(sends[i]))  # all bits, or none
         bubbles = passed[i]
-        ready = wide(wide(broadcast[i] + one) + bubbles)
-        held = wide(max(ready, oldest[i]) - ready)
-        ahead = wide(wide(wide(one + bubbles) + held) & mask)
-        blocked[i] = wide(blocked[i] + wide(held & mask))
+        ready = wide(one + bubbles)
+        ahead = wide(max(ready, wide(oldest[i])) & mask)
+        blocked[i] = wide(blocked[i] + wide(ahead - wide(ready & mask)))
         passed[i] = wide(bubbles & ~mask)
         row_sends[i] = wide(row_sends[i] | mask)
         step[i] = narrow(min(ahead, largest_step))
