@@ -16,7 +16,8 @@ from sim.packing import PackedLayer
 from traces.arrays import Integers, Integers32, Integers64
 
 CountsByName = dict[str, Integers64]
-_LEAST_DENSITY = 1 / 4  # of activations whose inputs are counted side by side, zeros included
+_LEAST_DENSITY = 0.1  # of activations whose inputs are counted side by side, zeros included
+_DENSITY_OF_WAITING = 0.25  # more if each PE can have several entries in a column
 _COLUMNS_AT_ONCE = 8  # that are compared with those of the input before
 _NAMES = ("broadcasts", "bubble_cycles", "processed_entries", "processed_padding")
 
@@ -52,10 +53,11 @@ class BlockCounts:
             counting_bytes(layer.rows, num_columns, packed.num_pes),
             "use fewer PEs or split the layer",
         )
-        inputs = len(numbers.activations)
+        several = np.count_nonzero(packed.entry_counts.max(axis=0) > 1)  # PEs that make columns wait
+        least = _LEAST_DENSITY + _DENSITY_OF_WAITING * several / packed.num_pes
         self._counted = (
             _SideBySide(packed, numbers.nonzero[columns])
-            if inputs >= LEAST_SIDE_BY_SIDE and numbers.density >= _LEAST_DENSITY
+            if len(numbers.activations) >= LEAST_SIDE_BY_SIDE and numbers.density >= least
             else _OneByOne(packed, numbers.activations[:, columns], numbers.one)
         )
 
@@ -181,7 +183,7 @@ class _SideBySide:
             longest = self._most_waiting + packed.most_entries
             longest = min(longest, (depth + 1) * max(1, packed.most_entries)) if full else longest
             number = np.uint8 if (most := longest + there_and_back) < 2**8 else np.uint16 if most < 2**16 else np.uint32
-            lags = np.empty(entry_counts.shape[1] * kernels.LANES, dtype=number)
+            lags = _aligned(entry_counts.shape[1] * kernels.LANES, number)
             kernels.count_edges(*shared, entry_counts, in_other_pes, depth if full else 0, cycles - 1, lags, of_timing)
         line_reads = np.empty((len(lines), inputs), dtype=np.int64)
         for entries_per_line, of_line in zip(lines, line_reads, strict=True):
@@ -196,7 +198,7 @@ class _SideBySide:
         counts = self._packed.entry_counts
         several = counts.max(axis=0) > 1
         in_others: npt.NDArray[np.bool_] = np.any(counts[:, ~several], axis=1)
-        padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 4) * 4), dtype=counts.dtype)
+        padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 8) * 8), dtype=counts.dtype)
         padded[:, : np.count_nonzero(several)] = counts[:, several]
         return padded, in_others
 
@@ -215,6 +217,13 @@ class _SideBySide:
         line_columns = np.empty(np.count_nonzero(packed.entry_counts) + lines, dtype=np.int32)
         list_lines(packed.pointers, entries_per_line, begins, line_columns)
         return begins, line_columns
+
+
+def _aligned(size: int, number: npt.DTypeLike) -> Integers:
+    """Return room for so many numbers, from a multiple of 64 bytes on: no vector lies in two cache lines."""
+    room = np.empty(size + 64, dtype=number)
+    begin = -room.ctypes.data % 64 // room.itemsize
+    return room[begin : begin + size]
 
 
 def _differs_from_previous(nonzero: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

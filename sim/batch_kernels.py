@@ -278,10 +278,13 @@ def accumulate_lanes(
     columns = activations.shape[0]
     rows, num_inputs = sums.shape
     block = np.empty((SUM_COLUMNS, SUM_LANES), dtype=np.float64)
+    totals = np.empty((rows, SUM_LANES), dtype=np.float64)  # a vector of `sums` would often lie in two cache lines
     for begin in range(0, num_inputs, SUM_LANES):
         end = min(begin + SUM_LANES, num_inputs)
         lanes = end - begin
         number = 0
+        for row in range(rows):
+            totals[row, :lanes] = sums[row, begin:end]
         for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
             for column in range(first, min(first + SUM_COLUMNS, columns)):
                 block[column - first, :lanes] = activations[column, first_input + begin : first_input + end]
@@ -290,7 +293,7 @@ def accumulate_lanes(
             for row in range(rows):
                 entry, last = begins[number], begins[number + 1]
                 number += 1
-                total = sums[row, begin:end]
+                total = totals[row]
                 while entry + 4 <= last:  # a sum is loaded and stored once for four products
                     weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
                     weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
@@ -306,6 +309,8 @@ def accumulate_lanes(
                     for i in range(lanes):
                         total[i] += weight_0 * values_0[i]
                     entry += 1
+        for row in range(rows):
+            sums[row, begin:end] = totals[row, :lanes]
 
 
 @kernel
@@ -454,7 +459,7 @@ def count_edges(
     nonzero, num_pes, has_bias
         As in `count_scans`.
     entry_counts : numpy.ndarray
-        [columns, PEs] of the PEs that have several entries in some column; their number is a multiple of 4. A PE that
+        [columns, PEs] of the PEs that have several entries in some column; their number is a multiple of 8. A PE that
         has at most one entry in each column never makes a column wait, and its lag is 1 after each.
     in_other_pes : numpy.ndarray
         True for columns that have entries in one of the other PEs, bool [columns].
@@ -493,9 +498,9 @@ def count_edges(
             broadcast_lanes(sends, oldest, broadcast, passed, blocked, row_sends, step)
             longest_wait[:] = nothing
             finish_lag[:] = unit if in_other_pes[column] else nothing
-            for pe in range(0, entry_counts.shape[1], 4):
-                of_four = lags[pe * LANES : (pe + 4) * LANES]
-                take_column(entry_counts[column, pe : pe + 4], step[:lanes], of_four, longest_wait, finish_lag)
+            for pe in range(0, entry_counts.shape[1], 8):
+                of_eight = lags[pe * LANES : (pe + 8) * LANES]
+                take_column(entry_counts[column, pe : pe + 8], step[:lanes], of_eight, longest_wait, finish_lag)
             if queue_depth > 0:
                 for each in range(queue_depth - 2, -1, -1):
                     pass_on(step[:lanes], room[each * LANES : (each + 2) * LANES])
@@ -553,19 +558,23 @@ def broadcast_lanes(
 def take_column(
     entry_counts: Integers, step: Integers, lags: Integers, longest_wait: Integers, finish_lag: Integers
 ) -> None:
-    """Let four PEs take a column, for inputs whose `step` is not 0.
+    """Let eight PEs take a column, for inputs whose `step` is not 0.
 
-    `entry_counts` are the entries of the column in each PE [4], `lags` those of the first PE, the second, and so on,
-    [4 * LANES]. The longest wait, and the longest lag of a PE with entries, are raised, [lanes].
+    `entry_counts` are the entries of the column in each PE [8], `lags` those of the first PE, the second, and so on,
+    [8 * LANES]. The longest wait, and the longest lag of a PE with entries, are raised, [lanes].
     """
     narrow = lags.dtype.type
     nothing, unit, all_bits = narrow(0), narrow(1), narrow(np.iinfo(lags.dtype).max)
     count_0, count_1 = narrow(entry_counts[0]), narrow(entry_counts[1])
     count_2, count_3 = narrow(entry_counts[2]), narrow(entry_counts[3])
+    count_4, count_5 = narrow(entry_counts[4]), narrow(entry_counts[5])
+    count_6, count_7 = narrow(entry_counts[6]), narrow(entry_counts[7])
     works_0, works_1 = all_bits if count_0 else nothing, all_bits if count_1 else nothing
     works_2, works_3 = all_bits if count_2 else nothing, all_bits if count_3 else nothing
-    count_0, count_1 = max(count_0, unit), max(count_1, unit)
-    count_2, count_3 = max(count_2, unit), max(count_3, unit)
+    works_4, works_5 = all_bits if count_4 else nothing, all_bits if count_5 else nothing
+    works_6, works_7 = all_bits if count_6 else nothing, all_bits if count_7 else nothing
+    count_0, count_1, count_2, count_3 = max(count_0, unit), max(count_1, unit), max(count_2, unit), max(count_3, unit)
+    count_4, count_5, count_6, count_7 = max(count_4, unit), max(count_5, unit), max(count_6, unit), max(count_7, unit)
     for i in range(step.shape[0]):
         past = step[i]
         takes = all_bits if past != nothing else nothing
@@ -573,13 +582,23 @@ def take_column(
         wait_1 = narrow(max(lags[i + LANES], past) - past)
         wait_2 = narrow(max(lags[i + 2 * LANES], past) - past)
         wait_3 = narrow(max(lags[i + 3 * LANES], past) - past)
+        wait_4 = narrow(max(lags[i + 4 * LANES], past) - past)
+        wait_5 = narrow(max(lags[i + 5 * LANES], past) - past)
+        wait_6 = narrow(max(lags[i + 6 * LANES], past) - past)
+        wait_7 = narrow(max(lags[i + 7 * LANES], past) - past)
         lag_0, lag_1 = narrow(wait_0 + narrow(count_0 & takes)), narrow(wait_1 + narrow(count_1 & takes))
         lag_2, lag_3 = narrow(wait_2 + narrow(count_2 & takes)), narrow(wait_3 + narrow(count_3 & takes))
-        longest_wait[i] = max(longest_wait[i], max(max(wait_0, wait_1), max(wait_2, wait_3)))
+        lag_4, lag_5 = narrow(wait_4 + narrow(count_4 & takes)), narrow(wait_5 + narrow(count_5 & takes))
+        lag_6, lag_7 = narrow(wait_6 + narrow(count_6 & takes)), narrow(wait_7 + narrow(count_7 & takes))
+        wait_0, wait_4 = max(max(wait_0, wait_1), max(wait_2, wait_3)), max(max(wait_4, wait_5), max(wait_6, wait_7))
+        longest_wait[i] = max(longest_wait[i], max(wait_0, wait_4))
         finish_0 = max(narrow(lag_0 & works_0), narrow(lag_1 & works_1))
-        finish_lag[i] = max(finish_lag[i], max(finish_0, max(narrow(lag_2 & works_2), narrow(lag_3 & works_3))))
-        lags[i], lags[i + LANES] = lag_0, lag_1
-        lags[i + 2 * LANES], lags[i + 3 * LANES] = lag_2, lag_3
+        finish_2 = max(narrow(lag_2 & works_2), narrow(lag_3 & works_3))
+        finish_4 = max(narrow(lag_4 & works_4), narrow(lag_5 & works_5))
+        finish_6 = max(narrow(lag_6 & works_6), narrow(lag_7 & works_7))
+        finish_lag[i] = max(finish_lag[i], max(max(finish_0, finish_2), max(finish_4, finish_6)))
+        lags[i], lags[i + LANES], lags[i + 2 * LANES], lags[i + 3 * LANES] = lag_0, lag_1, lag_2, lag_3
+        lags[i + 4 * LANES], lags[i + 5 * LANES], lags[i + 6 * LANES], lags[i + 7 * LANES] = lag_4, lag_5, lag_6, lag_7
 
 
 @kernel

@@ -360,7 +360,8 @@ def sums_of_products(
         for of_block, block_rows in products:
             sums = np.asarray(accumulators[:, block_rows], order=order)
             overflows[begin:end] += of_block.add(begin, sums)
-            accumulators[:, block_rows] = sums
+            if sums.base is None:  # a copy
+                accumulators[:, block_rows] = sums
         outputs[begin:end] = numbers.values(accumulators)
     return outputs, overflows
 
