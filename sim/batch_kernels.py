@@ -17,6 +17,7 @@ INPUTS_AT_ONCE = 256  # whose scans are kept while their lines are counted
 LANES = 256  # inputs that are counted side by side
 SUM_LANES = 128  # inputs whose products are added side by side
 SUM_COLUMNS = 32  # whose activations stay in the first-level cache with the sums of a row; at most 256
+SUM_ROWS = 512  # whose sums stay in the second-level cache
 
 
 @kernel
@@ -214,7 +215,7 @@ def accumulate_codes_of_inputs(
 def list_entries(
     codes: Integers, bias: Integers, begins: Integers, entry_columns: Integers, entry_codes: Integers
 ) -> None:
-    """List the entries of each row, `SUM_COLUMNS` columns after the other, without padding.
+    """List the entries of each row without padding, `SUM_ROWS` rows and in them `SUM_COLUMNS` columns at a time.
 
     Parameters
     ----------
@@ -230,18 +231,19 @@ def list_entries(
     rows, columns = codes.shape
     has_bias = bias.shape[0] > 0
     place, number = 0, 0
-    for first in range(0, columns + has_bias, SUM_COLUMNS):
-        for row in range(rows):
-            begins[number] = place
-            number += 1
-            for column in range(first, min(first + SUM_COLUMNS, columns)):
-                entry_columns[place] = column - first  # overwritten unless the code is an entry: no branch to predict
-                entry_codes[place] = codes[row, column]
-                place += codes[row, column] != 0
-            if has_bias and columns < first + SUM_COLUMNS:
-                entry_columns[place] = columns - first
-                entry_codes[place] = bias[row]
-                place += bias[row] != 0
+    for first_row in range(0, rows, SUM_ROWS):
+        for first in range(0, columns + has_bias, SUM_COLUMNS):
+            for row in range(first_row, min(first_row + SUM_ROWS, rows)):
+                begins[number] = place
+                number += 1
+                for column in range(first, min(first + SUM_COLUMNS, columns)):
+                    entry_columns[place] = column - first  # overwritten unless it is an entry: no branch to predict
+                    entry_codes[place] = codes[row, column]
+                    place += codes[row, column] != 0
+                if has_bias and columns < first + SUM_COLUMNS:
+                    entry_columns[place] = columns - first
+                    entry_codes[place] = bias[row]
+                    place += bias[row] != 0
     begins[number] = place
 
 
@@ -277,40 +279,42 @@ def accumulate_lanes(
     """
     columns = activations.shape[0]
     rows, num_inputs = sums.shape
+    all_columns = (begins.shape[0] - 1) // rows * SUM_COLUMNS  # rounded up
     block = np.empty((SUM_COLUMNS, SUM_LANES), dtype=np.float64)
-    totals = np.empty((rows, SUM_LANES), dtype=np.float64)  # a vector of `sums` would often lie in two cache lines
+    totals = np.empty((min(rows, SUM_ROWS), SUM_LANES), dtype=np.float64)  # lie better in cache lines than `sums`
     for begin in range(0, num_inputs, SUM_LANES):
         end = min(begin + SUM_LANES, num_inputs)
         lanes = end - begin
         number = 0
-        for row in range(rows):
-            totals[row, :lanes] = sums[row, begin:end]
-        for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
-            for column in range(first, min(first + SUM_COLUMNS, columns)):
-                block[column - first, :lanes] = activations[column, first_input + begin : first_input + end]
-            if columns < first + SUM_COLUMNS:
-                block[columns - first, :] = one
-            for row in range(rows):
-                entry, last = begins[number], begins[number + 1]
-                number += 1
-                total = totals[row]
-                while entry + 4 <= last:  # a sum is loaded and stored once for four products
-                    weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
-                    weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
-                    weight_2, values_2 = codebook[entry_codes[entry + 2]], block[entry_columns[entry + 2]]
-                    weight_3, values_3 = codebook[entry_codes[entry + 3]], block[entry_columns[entry + 3]]
-                    for i in range(lanes):
-                        total[i] = (
-                            ((total[i] + weight_0 * values_0[i]) + weight_1 * values_1[i]) + weight_2 * values_2[i]
-                        ) + weight_3 * values_3[i]
-                    entry += 4
-                while entry < last:
-                    weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
-                    for i in range(lanes):
-                        total[i] += weight_0 * values_0[i]
-                    entry += 1
-        for row in range(rows):
-            sums[row, begin:end] = totals[row, :lanes]
+        for first_row in range(0, rows, SUM_ROWS):
+            last_row = min(first_row + SUM_ROWS, rows)
+            for row in range(first_row, last_row):
+                totals[row - first_row, :lanes] = sums[row, begin:end]
+            for first in range(0, all_columns, SUM_COLUMNS):
+                for column in range(first, min(first + SUM_COLUMNS, columns)):
+                    block[column - first, :lanes] = activations[column, first_input + begin : first_input + end]
+                if columns < first + SUM_COLUMNS:
+                    block[columns - first, :] = one
+                for row in range(last_row - first_row):
+                    entry, last = begins[number], begins[number + 1]
+                    number += 1
+                    total = totals[row]
+                    while entry + 4 <= last:  # a sum is loaded and stored once for four products
+                        weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
+                        weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
+                        weight_2, values_2 = codebook[entry_codes[entry + 2]], block[entry_columns[entry + 2]]
+                        weight_3, values_3 = codebook[entry_codes[entry + 3]], block[entry_columns[entry + 3]]
+                        for i in range(lanes):
+                            first_two = (total[i] + weight_0 * values_0[i]) + weight_1 * values_1[i]
+                            total[i] = (first_two + weight_2 * values_2[i]) + weight_3 * values_3[i]
+                        entry += 4
+                    while entry < last:
+                        weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
+                        for i in range(lanes):
+                            total[i] += weight_0 * values_0[i]
+                        entry += 1
+            for row in range(first_row, last_row):
+                sums[row, begin:end] = totals[row - first_row, :lanes]
 
 
 @kernel
@@ -343,18 +347,19 @@ def accumulate_code_lanes(
         lost = overflows[begin:end]
         ones = np.full(end - begin, one, dtype=np.int64)
         number = 0
-        for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
-            for row in range(rows):
-                total = sums[row, begin:end]
-                for entry in range(begins[number], begins[number + 1]):
-                    weight, column = codebook[entry_codes[entry]], first + entry_columns[entry]
-                    values = activations[column, first_input + begin :] if column < columns else ones
-                    for i in range(total.shape[0]):
-                        exact = total[i] + ((weight * values[i] + half) >> places)
-                        inside = min(max(exact, least), most)
-                        lost[i] += inside != exact
-                        total[i] = inside
-                number += 1
+        for first_row in range(0, rows, SUM_ROWS):
+            for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
+                for row in range(first_row, min(first_row + SUM_ROWS, rows)):
+                    total = sums[row, begin:end]
+                    for entry in range(begins[number], begins[number + 1]):
+                        weight, column = codebook[entry_codes[entry]], first + entry_columns[entry]
+                        values = activations[column, first_input + begin :] if column < columns else ones
+                        for i in range(total.shape[0]):
+                            exact = total[i] + ((weight * values[i] + half) >> places)
+                            inside = min(max(exact, least), most)
+                            lost[i] += inside != exact
+                            total[i] = inside
+                    number += 1
 
 
 @kernel
@@ -614,21 +619,21 @@ def list_lines(pointers: Integers, entries_per_line: int, begins: Integers, line
     begins : numpy.ndarray
         [lines of all PEs + 1]. Result: place of the first column of each line.
     line_columns : numpy.ndarray
-        [columns of all lines]. Result: the columns of each line; a column that goes on in the next line is in both.
+        [columns of all lines + 1]. Result: the columns of each line; a column that goes on in the next line is in both.
     """
     place, line = 0, 0
     for pe in range(pointers.shape[1]):
-        held = -1  # the PE's last line so far
+        next_line = 0  # first entry of the PE's next line
         for column in range(pointers.shape[0] - 1):
             first, last = pointers[column, pe], pointers[column + 1, pe]
-            if last > first:
-                for number in range(first // entries_per_line, (last - 1) // entries_per_line + 1):
-                    if number > held:
-                        begins[line] = place
-                        line += 1
-                        held = number
-                    line_columns[place] = column
-                    place += 1
+            line_columns[place] = column  # overwritten unless the column goes on in the line: no branch to predict
+            place += first < last and first < next_line
+            while next_line < last:
+                begins[line] = place
+                line_columns[place] = column
+                place += 1
+                line += 1
+                next_line += entries_per_line
     begins[line] = place
 
 

@@ -30,9 +30,10 @@ from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Integers, Integers64, Numbers
 from traces.plain_values import whole_number
 
-LEAST_SIDE_BY_SIDE = 32  # inputs that run side by side (`sim.batch_kernels`); fewer leave most of a vector idle
 _SUM_BYTES = 2**20  # of the accumulators of the inputs that run at once
-_LEAST_DENSITY = 1 / 6  # of activations whose zeros are multiplied, too
+# Inputs whose products are added side by side, zero activations included (`sim.batch_kernels`): where it is faster.
+_LEAST_INPUTS = 64
+_LEAST_DENSITY, _DENSITY_OF_INPUTS = 0.18, 8  # of the activations: so much, and 8 / inputs more
 
 
 @dataclass(frozen=True)
@@ -264,12 +265,12 @@ class Operands:
     @cached_property
     def side_by_side(self) -> bool:
         """True if the products of many inputs are added side by side, zero activations included."""
-        if self.activations.ndim == 1 or len(self.activations) < LEAST_SIDE_BY_SIDE:
+        if self.activations.ndim == 1 or len(self.activations) < _LEAST_INPUTS:
             return False
         initial = self.free_bias if self.number_format is None else None
         if initial is not None and (np.signbit(initial) & (initial == 0)).any():  # adding 0 would change its sign
             return False
-        return self.density >= _LEAST_DENSITY
+        return self.density >= _LEAST_DENSITY + _DENSITY_OF_INPUTS / len(self.activations)
 
 
 class Products:
@@ -348,12 +349,14 @@ def sums_of_products(
     overflows : numpy.ndarray
         Additions that overflowed, int64 [inputs].
     """
+    from sim.batch_kernels import SUM_LANES  # compile on first use
+
     inputs = len(numbers.activations)
     order: Literal["C", "F"] = "F" if numbers.side_by_side else "C"
     outputs = np.empty((inputs, rows), dtype=np.float32, order=order)
     overflows = np.zeros(inputs, dtype=np.int64)
     products = [(Products(numbers, packed, columns), of_block) for packed, columns, of_block in blocks]
-    step = max(LEAST_SIDE_BY_SIDE, _SUM_BYTES // (8 * rows) // 128 * 128)
+    step = max(1, _SUM_BYTES // (8 * rows * SUM_LANES)) * SUM_LANES
     for begin in range(0, inputs, step):
         end = min(begin + step, inputs)
         accumulators = numbers.accumulators(end - begin, rows)
