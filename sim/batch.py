@@ -420,16 +420,13 @@ class _BlockCounts:
         self.line_reads: dict[int, Integers64] = {}
         self._by_timing: dict[tuple[int, int], _CountsByName] = {}
         self._padding = packed.padding_counts.sum(axis=1, dtype=np.int64)
-        layer, columns = packed.layer, len(packed.entry_counts)
+        layer, columns = packed.layer, packed.num_columns
         check_memory(
             f"layer {layer.name!r}: counters of num_pes={packed.num_pes:,} times {columns:,} columns",
             counting_bytes(layer.rows, columns, packed.num_pes),
             "use fewer PEs or split the layer",
         )
-        holding = packed.stored_per_pe != 0
-        self._images: tuple[Any, ...] = packed.entry_counts, packed.pointers
-        if not holding.all():  # PEs that hold no entry
-            self._images = tuple(np.ascontiguousarray(image[:, holding]) for image in self._images)
+        self._images: tuple[Any, ...] = packed.entry_lanes, packed.pointers
 
     def timing(self, queue_depth: int, broadcast_cycles: int) -> _CountsByName:
         """Return last_active_edge and blocked_cycles of a timing that was counted, int64 [inputs]."""
@@ -480,13 +477,13 @@ class _BlockCounts:
 
     def _line_numbers(self) -> tuple[Integers, Integers]:
         """Return room for the first and the last line of each column, of the narrowest type."""
-        shape, most = self._images[0].shape, int(self._packed.stored_per_pe.max())
+        shape, most = (self._images[0].shape[0], self._packed.num_pes), int(self._packed.stored_per_pe.max())
         number = np.uint16 if most + 1 < 2**16 else np.uint32
         return np.empty(shape, dtype=number), np.empty(shape, dtype=number)
 
     def _key(self, queue_depth: int, broadcast_cycles: int) -> tuple[int, int]:
         """Return the timing; a longer queue than there are columns is never full."""
-        return min(queue_depth, len(self._packed.entry_counts)), broadcast_cycles
+        return min(queue_depth, self._packed.num_columns), broadcast_cycles
 
 
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
@@ -516,13 +513,14 @@ def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: Numbers) -
     from sim import engine_kernels
 
     overflows = np.zeros(len(accumulators), dtype=np.int64)
-    inputs = (numbers.activations, packed.layer.bias is not None)
-    entries = (packed.codes, packed.output_rows, packed.column_begin, numbers.codebook)
     number = numbers.number_format
+    has_bias = packed.layer.bias is not None
+    entries = packed.entries, packed.code_bits, packed.column_begin
     if number is None:
-        engine_kernels.accumulate_inputs(*inputs, numbers.one, *entries, accumulators)
+        arguments: list[Any] = [numbers.activations, has_bias, numbers.one, *entries, numbers.codebook, accumulators]
+        engine_kernels.accumulate_inputs(*arguments)
     else:
-        limits = (number.shift, number.lowest, number.highest)
-        one = int(numbers.one)
-        engine_kernels.accumulate_codes_of_inputs(*inputs, one, *entries, *limits, accumulators, overflows)
+        arguments = [numbers.activations, has_bias, int(numbers.one), *entries, numbers.codebook]
+        arguments += [number.shift, number.lowest, number.highest, accumulators, overflows]
+        engine_kernels.accumulate_codes_of_inputs(*arguments)
     return overflows

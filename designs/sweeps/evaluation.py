@@ -474,7 +474,7 @@ class LayerRuns:
     @property
     def fullest_pe_entries(self) -> int:
         """Entries of the PE that holds most of a group, padding included."""
-        return max(int(group.stored_per_pe.max()) for group in self.groups)
+        return max(group.fullest_pe_entries for group in self.groups)
 
     @property
     def row_order_bits(self) -> int:
