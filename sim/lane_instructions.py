@@ -176,6 +176,12 @@ def lowest(_: Any, mask: Any) -> Any:
 
 
 @_instruction
+def count_ones(_: Any, mask: Any) -> Any:
+    """Return the number of bits that are set in a mask."""
+    return types.uint64(types.uint64), _emitted(lambda builder, mask: builder.ctpop(mask))
+
+
+@_instruction
 def interleave_low(_: Any, left: Any, right: Any) -> Any:
     """Return the lower halves of two vectors, lane by lane in turn."""
     return left(left, right), _emitted(lambda builder, left, right: _interleave(builder, left, right, 0))

@@ -246,10 +246,10 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     )
     kept = kept_weights(layer)
     rows_per_pe = -(-layer.rows // num_pes)  # the most entries that a column can have in a PE, padding included
-    shape = LANES * kept.shape[1], LANES * -(-num_pes // LANES)
+    shape = LANES * len(kept), LANES * -(-num_pes // LANES)
     entries = np.empty(shape, dtype=np.min_scalar_type(rows_per_pe))
     padding = np.empty(shape if rows_per_pe > 2**config.index_bits else (0, shape[1]), dtype=entries.dtype)
-    room = np.empty((3, packing_kernels.WORDS_AT_ONCE, LANES, LANES), dtype=entries.dtype)
+    room = np.empty((3, LANES, LANES), dtype=entries.dtype)
     packing_kernels.count_entries(kept, _places(layer, order), num_pes, config.index_bits, room, entries, padding)
     entries, padding = entries[:columns], padding[:columns]
     for images in (entries, padding):
@@ -275,7 +275,7 @@ def kept_weights(layer: CompressedLayer) -> Unsigned64:
     Returns
     -------
     numpy.ndarray
-        uint64 [rows, words]: bit c of word w is set if the code of column 64 w + c is not 0. The bias, if it is codes,
+        uint64 [words, rows]: bit c of word w is set if the code of column 64 w + c is not 0. The bias, if it is codes,
         is one more column. Bits of further columns are 0.
     """
     from sim import packing_kernels
@@ -283,7 +283,7 @@ def kept_weights(layer: CompressedLayer) -> Unsigned64:
     kept = _KEPT_WEIGHTS.get(layer)
     if kept is None:
         columns = layer.columns + (layer.bias is not None)
-        kept = np.empty((layer.rows, -(-columns // LANES)), dtype=np.uint64)
+        kept = np.empty((-(-columns // LANES), layer.rows), dtype=np.uint64)
         packing_kernels.mark_kept(layer.codes, _bias_codes(layer), kept)
         _KEPT_WEIGHTS[layer] = kept
     return kept

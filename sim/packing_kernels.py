@@ -8,13 +8,12 @@ from sim import lanes
 from traces.arrays import Integers
 from traces.kernel_cache import kernel
 
-WORDS_AT_ONCE = 32  # words of 64 columns whose counts, still PE by PE, lie in a buffer
 COLUMNS_AT_ONCE = 256  # of which entries are placed at once: what is written then stays in the nearest cache
 
 
 @kernel
 def mark_kept(codes: Integers, bias: Integers, kept: Integers) -> None:
-    """Set the bits of the weights that are kept, uint64 [rows, words]: bit c of word w is that of column 64 w + c.
+    """Set the bits of the weights that are kept, uint64 [words, rows]: bit c of word w is that of column 64 w + c.
 
     `bias`, [rows] or [0] if there is none, is one more column.
     """
@@ -22,35 +21,40 @@ def mark_kept(codes: Integers, bias: Integers, kept: Integers) -> None:
     size = np.uint64(lanes.LANES)
     whole, rest = columns // size, columns % size
     zeros = lanes.spread(codes.dtype.type(0))
-    for row in range(rows):
+    first = np.uint64(0)
+    while first < rows:  # eight words of a row of `kept` are a cache line
+        end = min(first + np.uint64(8), rows)
         for word in range(whole):
-            kept[row, word] = ~lanes.equal(lanes.load(codes, row * columns + word * size), zeros)
+            for row in range(first, end):
+                kept[word, row] = ~lanes.equal(lanes.load(codes, row * columns + word * size), zeros)
+        first = end
+    for row in range(rows if whole < np.uint64(kept.shape[0]) else np.uint64(0)):
         mask = np.uint64(0)
         for column in range(rest):
             mask |= np.uint64(codes[row, whole * size + column] != 0) << column
         if bias.shape[0] > 0:
             mask |= np.uint64(bias[row] != 0) << rest
-        if whole < np.uint64(kept.shape[1]):
-            kept[row, whole] = mask
+        kept[whole, row] = mask
 
 
 @kernel
-def weigh_rows(kept: Integers, weights: Integers, of_lanes: Integers, sums: Integers) -> None:
+def weigh_rows(kept: Integers, planes: Integers, sums: Integers) -> None:
     """Add up the weights of the columns that each row keeps.
 
-    `weights` is unsigned [64 words], of a type that holds all sums; `of_lanes` is room [64] of its type; `sums` is
-    int64 [rows].
+    Parameters
+    ----------
+    kept : numpy.ndarray
+        From `mark_kept`.
+    planes : numpy.ndarray
+        Bits of the weights, uint64 [bits, words]: bit c of word w of plane b is bit b of the weight of column 64 w + c.
+    sums : numpy.ndarray
+        Zeros, int64 [rows]. Result.
     """
-    zeros = lanes.spread(weights.dtype.type(0))
-    for row in range(np.uint64(kept.shape[0])):
-        total = zeros
-        for word in range(np.uint64(kept.shape[1])):
-            here = lanes.load(weights, word * np.uint64(lanes.LANES))
-            total = lanes.add(total, lanes.choose(kept[row, word], here, zeros))
-        lanes.store(of_lanes, np.uint64(0), total)
-        sums[row] = 0
-        for lane in range(lanes.LANES):
-            sums[row] += np.int64(of_lanes[lane])
+    for plane in range(np.uint64(planes.shape[0])):
+        for word in range(np.uint64(kept.shape[0])):
+            mask = planes[plane, word]
+            for row in range(np.uint64(kept.shape[1])):
+                sums[row] += np.int64(lanes.count_ones(kept[word, row] & mask)) << plane
 
 
 @kernel
@@ -68,55 +72,44 @@ def count_entries(
     Parameters
     ----------
     kept : numpy.ndarray
-        Bits of the weights that are kept, uint64 [rows, words].
+        From `mark_kept`.
     order : numpy.ndarray
         Row at each place, int64 [rows].
     num_pes, index_bits : int
         Parameters of the array.
     room : numpy.ndarray
-        Room for counts that are still PE by PE, of the type of the results, [3, WORDS_AT_ONCE, 64, 64].
+        Room for counts that are still PE by PE, of the type of the results, [3, 64, 64].
     entries, padding : numpy.ndarray
         Results [64 words, lanes], of a type that holds the number of a PE's rows; `lanes` are the PEs, rounded up to
         whole vectors. `padding` has no rows if no gap can be too long.
     """
-    rows, words, pes = np.uint64(kept.shape[0]), np.uint64(kept.shape[1]), np.uint64(num_pes)
+    words, rows, pes = np.uint64(kept.shape[0]), np.uint64(kept.shape[1]), np.uint64(num_pes)
     number = entries.dtype.type
     zeros, ones, bits = lanes.spread(number(0)), lanes.spread(number(1)), number(index_bits)
     pads = padding.shape[0] > 0
     size = np.uint64(lanes.LANES)
     tile = size * size  # counts of 64 columns in 64 PEs
-    at_once = np.uint64(WORDS_AT_ONCE)
-    padding_tiles = at_once * tile
-    first_pe = np.uint64(0)
-    while first_pe < np.uint64(entries.shape[1]):
-        first_word = np.uint64(0)
-        while first_word < words:
-            end_word = min(first_word + at_once, words)
+    for word in range(words):
+        first_pe = np.uint64(0)
+        while first_pe < np.uint64(entries.shape[1]):
             for lane in range(size):
-                first_place = first_pe + lane if first_pe + lane < pes else rows
-                for word in range(first_word, end_word):
-                    at = (word - first_word) * tile + lane * size
-                    stored, bridging, skipped = zeros, zeros, zeros
-                    place = first_place
-                    while place < rows:  # `range` would divide
-                        mask = kept[np.uint64(order[place]), word]
-                        place += pes
-                        stored = lanes.add(stored, lanes.choose(mask, ones, zeros))
-                        if pads:
-                            bridged = lanes.shift_right(skipped, bits)
-                            bridging = lanes.add(bridging, lanes.choose(mask, bridged, zeros))
-                            skipped = lanes.choose(mask, zeros, lanes.add(skipped, ones))
-                    lanes.store(room, at, lanes.add(stored, bridging))
+                stored, bridging, skipped = zeros, zeros, zeros
+                place = first_pe + lane if first_pe + lane < pes else rows
+                while place < rows:
+                    mask = kept[word, np.uint64(order[place])]
+                    place += pes
+                    stored = lanes.add(stored, lanes.choose(mask, ones, zeros))
                     if pads:
-                        lanes.store(room, padding_tiles + at, bridging)
-            for word in range(first_word, end_word):
-                at = (word - first_word) * tile
-                store_transposed(room, at, np.uint64(2) * padding_tiles, entries, word * size, first_pe)
+                        bridged = lanes.shift_right(skipped, bits)
+                        bridging = lanes.add(bridging, lanes.choose(mask, bridged, zeros))
+                        skipped = lanes.choose(mask, zeros, lanes.add(skipped, ones))
+                lanes.store(room, lane * size, lanes.add(stored, bridging))
                 if pads:
-                    at += padding_tiles
-                    store_transposed(room, at, np.uint64(2) * padding_tiles, padding, word * size, first_pe)
-            first_word = end_word
-        first_pe += size
+                    lanes.store(room, tile + lane * size, bridging)
+            store_transposed(room, np.uint64(0), np.uint64(2) * tile, entries, word * size, first_pe)
+            if pads:
+                store_transposed(room, tile, np.uint64(2) * tile, padding, word * size, first_pe)
+            first_pe += size
 
 
 @kernel
@@ -166,7 +159,7 @@ def place_entries(
     `entries` gets the code in its lowest bits, as many as the type of `codes` has, and the row above them. `room` is
     uint64 [2, COLUMNS_AT_ONCE].
     """
-    rows, pes, columns = np.uint64(kept.shape[0]), np.uint64(num_pes), np.uint64(codes.shape[1])
+    rows, pes, columns = np.uint64(kept.shape[1]), np.uint64(num_pes), np.uint64(codes.shape[1])
     number = entries.dtype.type
     code_bits, longest = number(8 * codes.itemsize), np.uint64(max_gap)
     all_columns, size = np.uint64(column_begin.shape[0] - 1), np.uint64(lanes.LANES)
@@ -186,7 +179,7 @@ def place_entries(
             while place < rows:
                 row = np.uint64(order[place])
                 for word in range(first // size, (end + size - np.uint64(1)) // size):
-                    mask = kept[row, word]
+                    mask = kept[word, row]
                     while mask != 0:
                         column = word * size + lanes.lowest(mask)
                         mask &= mask - np.uint64(1)

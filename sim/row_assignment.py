@@ -194,8 +194,11 @@ def exchanged_orders(
         2 * columns.size * layer.rows + 4 * columns.size * config.num_pes,
         "give fewer recorded inputs",
     )
-    bits = kept_weights(layer).view(np.uint8)
-    kept = np.ascontiguousarray(np.unpackbits(bits, axis=1, bitorder="little")[:, columns])
+    words = kept_weights(layer)
+    by_column = np.empty((columns.size, layer.rows), dtype=np.uint8)
+    for number, column in enumerate(columns.tolist()):
+        by_column[number] = (words[column // LANES] >> np.uint64(column % LANES)) & 1
+    kept = np.ascontiguousarray(by_column.T)
     counts = packed.entry_lanes[columns] - (packed.padding_lanes[columns] if packed.padding_entries else 0)
     stream = np.random.default_rng(seed)
     order = start.copy()
@@ -261,11 +264,12 @@ def _work(layer: CompressedLayer, broadcasts: Integers) -> Integers64:
     from sim import packing_kernels
 
     kept = kept_weights(layer)
-    most = len(broadcasts) * int(broadcasts.max())
-    weights = np.zeros(LANES * kept.shape[1], dtype=np.uint32 if most < 2**32 else np.uint64)
+    weights = np.zeros(LANES * len(kept), dtype=np.int64)
     weights[: len(broadcasts)] = broadcasts
-    work = np.empty(layer.rows, dtype=np.int64)
-    packing_kernels.weigh_rows(kept, weights, np.empty(LANES, dtype=weights.dtype), work)
+    bits = np.arange(max(1, int(broadcasts.max()).bit_length()))[:, np.newaxis]
+    planes = np.packbits((weights >> bits).astype(np.uint8) & 1, axis=1, bitorder="little").view(np.uint64)
+    work = np.zeros(layer.rows, dtype=np.int64)
+    packing_kernels.weigh_rows(kept, planes, work)
     return work
 
 
