@@ -518,7 +518,7 @@ class LayerRuns:
             queues, of_queue = _different(some, some.queue_slots, some.broadcast_cycles)
             lines, of_line = _different(some, some.entries_per_line)
             for run in self.batch_runs(arrays.array(place)):
-                whole = run.whole(queues, [line for (line,) in lines])
+                whole = run.whole([(slots, cycles) for slots, cycles in queues], [line for (line,) in lines])
                 inputs = len(whole.broadcasts)
                 cycles = whole.cycles_without_pipeline.sum(axis=-1)[of_queue] + inputs * some.pipeline_cycles
                 found = {
@@ -593,11 +593,11 @@ def call_cycles(
     return [cycles.mean(axis=-1, keepdims=True) * number for number in vectors]
 
 
-def _different(arrays: ArrayTable, *values: Any) -> tuple[list[tuple[int, ...]], Integers64]:
+def _different(arrays: ArrayTable, *values: Any) -> tuple[list[list[int]], Integers64]:
     """Return the different values of some parameters of a table, and the place of those of each array."""
     rows = np.stack([arrays.filled(each) for each in values], axis=1)
     different, places = np.unique(rows, axis=0, return_inverse=True)
-    return [tuple(row) for row in different.tolist()], places.reshape(-1)
+    return different.tolist(), places.reshape(-1)
 
 
 def per_input(total: Any, work: WorkloadLayer) -> Any:
