@@ -124,6 +124,11 @@ def large() -> Any:
     return draw_layer("large", 4096, 25_088, 0.04, 0.2, seed=0)[0]
 
 
+def kept_entries(layer: Any) -> Any:
+    """Return the entries of a layer without padding."""
+    return np.count_nonzero(layer.codes) + np.count_nonzero(layer.bias)
+
+
 @pytest.mark.benchmark(group=SQUARE)
 def test_one_pass_over_square_codes(benchmark: Benchmark, square: tuple[Any, Any]) -> None:
     layer = square[0]
