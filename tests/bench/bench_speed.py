@@ -85,7 +85,11 @@ def test_timing_in_plain_c(benchmark: Benchmark, alex8: tuple[Any, Any], tmp_pat
     run = Run(*prepare(*alex8, PAPER))
     packed, broadcasts, depth = run.packed, run.columns.size, PAPER.queue_depth
     assert packed.entry_lanes.shape[1] == packed.num_pes
-    arrays = [packed.stored_per_pe, np.empty(packed.num_pes, np.int64), np.empty(depth + broadcasts, np.int32)]
+    arrays: list[Any] = [
+        packed.stored_per_pe,
+        np.empty(packed.num_pes, np.int64),
+        np.empty(depth + broadcasts, np.int32),
+    ]
     blocked = ctypes.c_long()
     arguments = [
         *(ctypes.c_void_p(each.ctypes.data) for each in (packed.entry_lanes, run.columns, run.bubbles)),
