@@ -351,14 +351,15 @@ class BatchRun:
         block = self._block(Block(self.packed, slice(None), slice(None)))
         pairs = [(queue_slots - 1, broadcast_cycles) for queue_slots, broadcast_cycles in timings]
         block.count(pairs, lines)
-        edges = [block.timing(*pair)["last_active_edge"] for pair in pairs]
+        timed = [block.timing(*pair) for pair in pairs]
         reads = [block.line_reads[entries_per_line] for entries_per_line in lines]
         none = np.zeros((0, len(self.operands.activations)), dtype=np.int64)
         return WholeCounts(
             broadcasts=block.counts["broadcasts"],
             processed_entries=block.counts["processed_entries"],
             processed_padding=block.counts["processed_padding"],
-            cycles_without_pipeline=1 + np.stack(edges) if edges else none,
+            cycles_without_pipeline=1 + np.stack([each["last_active_edge"] for each in timed]) if timed else none,
+            blocked_cycles=np.stack([each["blocked_cycles"] for each in timed]) if timed else none,
             line_reads=np.stack(reads) if reads else none,
         )
 
@@ -387,6 +388,8 @@ class WholeCounts:
         As in `CountsPerInput`, the same on all these arrays, [inputs].
     cycles_without_pipeline : numpy.ndarray
         Cycles of each timing, without the `pipeline_cycles` that an array adds, [timings, inputs].
+    blocked_cycles : numpy.ndarray
+        Cycles in which a full queue held the broadcast up, [timings, inputs].
     line_reads : numpy.ndarray
         Lines read by arrays of each line, [lines, inputs].
     """
@@ -395,6 +398,7 @@ class WholeCounts:
     processed_entries: Integers64
     processed_padding: Integers64
     cycles_without_pipeline: Integers64
+    blocked_cycles: Integers64
     line_reads: Integers64
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.engine import lag_type
+from sim.engine import lag_type, line_division
 from sim.fixed_point import Operands
 from sim.host_memory import check_memory, counting_bytes
+from sim.lanes import LANES
 from sim.packing import PackedLayer
 from traces.arrays import Integers, Integers32, Integers64
 
@@ -46,7 +47,7 @@ class BlockCounts:
         self.counts: CountsByName = {}
         self.line_reads: dict[int, Integers64] = {}
         self._by_timing: dict[tuple[int, int], CountsByName] = {}
-        layer, num_columns = packed.layer, len(packed.entry_counts)
+        layer, num_columns = packed.layer, packed.num_columns
         check_memory(
             f"layer {layer.name!r}: counters of num_pes={packed.num_pes:,} times {num_columns:,} columns",
             counting_bytes(layer.rows, num_columns, packed.num_pes),
@@ -55,7 +56,7 @@ class BlockCounts:
         self._counted = (
             _SideBySide(packed, numbers.nonzero[columns])
             if len(numbers.activations) >= _LEAST_INPUTS and numbers.density >= _least_density(packed)
-            else _OneByOne(packed, numbers.activations[:, columns], numbers.one)
+            else _OneByOne(packed, numbers.activations[:, columns])
         )
 
     def timing(self, queue_depth: int, broadcast_cycles: int) -> CountsByName:
@@ -78,19 +79,14 @@ class BlockCounts:
 
     def _key(self, queue_depth: int, broadcast_cycles: int) -> tuple[int, int]:
         """Return the timing; a longer queue than there are columns is never full."""
-        return min(queue_depth, len(self._packed.entry_counts)), broadcast_cycles
+        return min(queue_depth, self._packed.num_columns), broadcast_cycles
 
 
 class _OneByOne:
     """Counting of inputs one after the other, by their broadcasts."""
 
-    def __init__(self, packed: PackedLayer, activations: npt.NDArray[Any], one: float) -> None:
-        self._packed, self._activations, self._one = packed, np.ascontiguousarray(activations), one
-        self._padding = packed.padding_counts.sum(axis=1, dtype=np.int64)
-        holding = packed.stored_per_pe != 0
-        self._images: tuple[Any, ...] = packed.entry_counts, packed.pointers
-        if not holding.all():  # PEs that hold no entry
-            self._images = tuple(np.ascontiguousarray(image[:, holding]) for image in self._images)
+    def __init__(self, packed: PackedLayer, activations: npt.NDArray[Any]) -> None:
+        self._packed, self._activations = packed, np.ascontiguousarray(activations)
 
     def count(
         self, timings: Sequence[tuple[int, int]], lines: Sequence[int]
@@ -101,26 +97,31 @@ class _OneByOne:
         by_type: dict[type[np.unsignedinteger[Any]], list[int]] = {}
         for place, (depth, _) in enumerate(timings):
             by_type.setdefault(lag_type(depth, self._packed.most_entries), []).append(place)
-        entry_counts, pointers = self._images
+        packed = self._packed
         inputs = len(self._activations)
+        divisions = [line_division(each, packed.fullest_pe_entries + each) for each in lines]
+        rows = [(each, *of_line[:2]) for each, of_line in zip(lines, divisions, strict=True)]
+        by_line = np.array(rows, dtype=np.int64).reshape(-1, 3)
+        wide = any(number == np.uint64 for _, _, number in divisions)
+        room = np.empty(LANES, dtype=np.uint64 if wide else np.uint32)
         all_edges = [np.zeros(0, dtype=np.int64)] * len(timings)
         all_reads = np.empty((len(lines), inputs), dtype=np.int64)
-        counts = np.zeros((inputs, 4), dtype=np.int64)
+        counts = np.empty((inputs, 4), dtype=np.int64)
         for lags, places in (by_type or {np.uint8: []}).items():
-            counts[:] = 0
             edges = np.empty((len(places), 2, inputs), dtype=np.int64)
             line_reads = np.empty((len(lines), inputs), dtype=np.int64)
             count_inputs(
                 self._activations,
-                self._packed.num_pes,
-                self._packed.layer.bias is not None,
-                self._one,
-                entry_counts,
-                pointers,
-                self._padding,
+                packed.num_pes,
+                packed.layer.bias is not None,
+                packed.entry_lanes,
+                packed.stored_per_pe,
+                packed.entries_per_column,
+                packed.padding_per_column,
                 np.array([(timings[each][0], timings[each][1] - 1) for each in places], dtype=np.int64).reshape(-1, 2),
-                np.empty(entry_counts.shape[1], dtype=lags),
-                np.array(lines, dtype=np.int64),
+                np.empty(packed.entry_lanes.shape[1], dtype=lags),
+                by_line,
+                room,
                 *self._line_numbers(),
                 counts,
                 edges,
@@ -129,13 +130,13 @@ class _OneByOne:
             for place, of_timing in zip(places, edges, strict=True):
                 all_edges[place] = of_timing
             if lines:
-                all_reads, lines = line_reads, []
+                all_reads, lines, by_line = line_reads, [], by_line[:0]
         return np.ascontiguousarray(counts.T), all_edges, all_reads
 
     def _line_numbers(self) -> tuple[Integers, Integers]:
         """Return room for the first and the last line of each column, of the narrowest type."""
-        shape, most = self._images[0].shape, int(self._packed.stored_per_pe.max())
-        number = np.uint16 if most + 1 < 2**16 else np.uint32
+        shape = self._packed.entry_lanes.shape
+        number = np.uint16 if self._packed.fullest_pe_entries + 1 < 2**16 else np.uint32
         return np.empty(shape, dtype=number), np.empty(shape, dtype=number)
 
 
@@ -168,8 +169,8 @@ class _SideBySide:
         counts = np.empty((4, inputs), dtype=np.int64)
         kernels.count_scans(
             *shared,
-            packed.entry_counts.sum(axis=1, dtype=np.int32),
-            packed.padding_counts.sum(axis=1, dtype=np.int32),
+            packed.entries_per_column.astype(np.int32),
+            packed.padding_per_column.astype(np.int32),
             counts,
         )
         edges = np.empty((len(timings), 2, inputs), dtype=np.int64)
@@ -209,7 +210,7 @@ class _SideBySide:
         from sim.batch_kernels import list_lines
 
         packed = self._packed
-        lines = int((-(-packed.stored_per_pe.astype(np.int64) // entries_per_line)).sum())
+        lines = int((-(-packed.stored_per_pe // entries_per_line)).sum())
         begins = np.empty(lines + 1, dtype=np.int32)
         line_columns = np.empty(np.count_nonzero(packed.entry_counts) + lines + 1, dtype=np.int32)
         list_lines(packed.pointers, entries_per_line, begins, line_columns)

@@ -1,6 +1,6 @@
 """Loops of the closed form for many inputs, compiled with Numba.
 
-Inputs run one by one, where they are few or most activations are zero, or side by side: `LANES` inputs are the lanes of
+Inputs run one by one, where they are few or most activations are zero, or side by side: inputs are the lanes of
 vectors, and every step is taken for all of them at once, whether their activation is zero or not. Then arrays are
 [columns, inputs] or [rows, inputs], and bytes or floats of neighbouring inputs lie side by side.
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from sim import lanes
 from sim.engine_kernels import accumulate, accumulate_codes, queue_recurrence, scan
 from traces.arrays import Booleans, Integers, Numbers
 from traces.kernel_cache import kernel
 
 INPUTS_AT_ONCE = 256  # whose scans are kept while their lines are counted
-LANES = 256  # inputs that are counted side by side
+LANES = 256  # inputs that are counted together
 SUM_LANES = 128  # inputs whose products are added side by side
 SUM_COLUMNS = 32  # whose activations stay in the first-level cache with the sums of a row; at most 256
 SUM_ROWS = 512  # whose sums stay in the second-level cache
@@ -22,50 +23,73 @@ SUM_ROWS = 512  # whose sums stay in the second-level cache
 
 @kernel
 def number_lines(
-    pointers: Integers, entries_per_line: int, first_lines: Integers, last_lines: Integers, spans: Integers
+    counts: Integers,
+    entries_per_line: int,
+    multiplier: int,
+    shift: int,
+    room: Integers,
+    first_lines: Integers,
+    last_lines: Integers,
+    spans: Integers,
 ) -> None:
     """Give the lines of each column in each PE a number, from 1 on, for inputs that share them.
 
-    Fills `first_lines`, the largest number of the type without entries, `last_lines`, 0 without entries, and the lines
-    of all PEs that each column spans, `spans` int64 [columns].
+    Parameters
+    ----------
+    counts : numpy.ndarray
+        Entries of each column in each PE, [columns, lanes].
+    entries_per_line, multiplier, shift, room
+        As in `count_line_reads`.
+    first_lines, last_lines : numpy.ndarray
+        Results [columns, lanes]: the largest number of the type, and 0, where a column has no entries.
+    spans : numpy.ndarray
+        Zeros, int64 [columns]. Result: lines of all PEs that each column spans.
     """
-    number = first_lines.dtype.type
-    no_line = np.int64(np.iinfo(first_lines.dtype).max)
-    lines_per_entry = 1.0 / entries_per_line  # exact as in `count_line_reads`
-    for column in range(first_lines.shape[0]):
-        span = np.int64(0)
-        for pe in range(first_lines.shape[1]):
-            begin, end = pointers[column, pe], pointers[column + 1, pe]
-            first = np.int32((begin + 0.5) * lines_per_entry) + np.int32(1)
-            last = np.int32((end - 0.5) * lines_per_entry) + np.int32(1)
-            first_lines[column, pe] = number(first if end > begin else no_line)
-            last_lines[column, pe] = number(last if end > begin else 0)
-            span += last - first + 1 if end > begin else 0
-        spans[column] = span
+    number, line = room.dtype.type, first_lines.dtype.type
+    factor, bits = number(multiplier), number(shift)
+    zeros, ones = lanes.spread(number(0)), lanes.spread(number(1))
+    before_next_line = lanes.spread(number(entries_per_line - 1))
+    no_first, no_last = lanes.spread(line(~line(0))), lanes.spread(line(0))
+    size = np.uint64(counts.shape[1])
+    first_lane = np.uint64(0)
+    while first_lane < size:
+        begin = zeros
+        for column in range(np.uint64(counts.shape[0])):
+            place = column * size + first_lane
+            entries = lanes.convert(lanes.load(counts, place), number(0))
+            without = lanes.equal(entries, zeros)
+            first = lanes.shift_right(lanes.multiply(begin, factor), bits)
+            begin = lanes.add(begin, entries)
+            end = lanes.shift_right(lanes.multiply(lanes.add(begin, before_next_line), factor), bits)
+            first_number = lanes.convert(lanes.add(first, ones), line(0))
+            lanes.store(first_lines, place, lanes.choose(without, no_first, first_number))
+            lanes.store(last_lines, place, lanes.choose(without, no_last, lanes.convert(end, line(0))))
+            spans[column] += np.int64(lanes.total(lanes.choose(without, zeros, lanes.subtract(end, first))))
+        first_lane += np.uint64(lanes.LANES)
 
 
 @kernel
-def count_kept_lines(
-    first_lines: Integers, last_lines: Integers, columns: Integers, held: Integers, kept: Integers
-) -> np.int64:
+def count_kept_lines(first_lines: Integers, last_lines: Integers, columns: Integers) -> np.int64:
     """Count the columns of each PE whose first line is the line read last, which is not read again.
 
-    `first_lines` and `last_lines` are those of `number_lines`; `held` and `kept` have their type, [PEs]. Entries lie in
-    the order of the columns, so the line read last has the largest number so far.
+    `first_lines` and `last_lines` are those of `number_lines`. Entries lie in the order of the columns, so the line
+    read last has the largest number so far.
     """
-    number = held.dtype.type
-    zero, one = number(0), number(1)
-    held[:] = 0  # no line has this number
-    kept[:] = 0
-    for j in range(columns.shape[0]):
-        column = np.uint64(columns[j])
-        for pe in range(held.shape[0]):
-            kept[pe] = number(kept[pe] + (one if first_lines[column, pe] == held[pe] else zero))
-            held[pe] = max(held[pe], last_lines[column, pe])
-    total = np.int64(0)
-    for pe in range(kept.shape[0]):
-        total += kept[pe]
-    return total
+    line = first_lines.dtype.type
+    zeros, ones = lanes.spread(line(0)), lanes.spread(line(1))
+    size = np.uint64(first_lines.shape[1])
+    kept_lines = np.int64(0)
+    first_lane = np.uint64(0)
+    while first_lane < size:
+        held, kept = zeros, zeros  # no line has the number 0
+        for j in range(np.uint64(columns.shape[0])):
+            place = np.uint64(columns[j]) * size + first_lane
+            same = lanes.equal(lanes.load(first_lines, place), held)
+            kept = lanes.add(kept, lanes.choose(same, ones, zeros))
+            held = lanes.larger(held, lanes.load(last_lines, place))
+        kept_lines += np.int64(lanes.total(lanes.convert(kept, np.uint64(0))))
+        first_lane += np.uint64(lanes.LANES)
+    return kept_lines
 
 
 @kernel
@@ -73,13 +97,14 @@ def count_inputs(
     activations: Numbers,
     num_pes: int,
     has_bias: bool,
-    one: float,
-    entry_counts: Integers,
-    pointers: Integers,
+    entry_lanes: Integers,
+    stored: Integers,
+    entries: Integers,
     padding: Integers,
     timings: Integers,
     lags: Integers,
-    entries_per_line: Integers,
+    lines: Integers,
+    room: Integers,
     first_lines: Integers,
     last_lines: Integers,
     counts: Integers,
@@ -88,78 +113,76 @@ def count_inputs(
 ) -> None:
     """Count many inputs for several queues and lines; each input is scanned once.
 
-    PEs without any entry may be left out of `entry_counts`, `pointers` and `lags`: they never wait, block or finish.
-
     Parameters
     ----------
-    activations, num_pes, has_bias, one
-        As in `scan`, of all inputs, [inputs, columns]; `num_pes` counts the PEs that are left out, too.
-    entry_counts, pointers, lags : numpy.ndarray
-        As in the kernels above.
-    padding : numpy.ndarray
-        Padding entries of each column in all PEs, [columns].
+    activations, num_pes, has_bias
+        As in `scan`, of all inputs, [inputs, columns].
+    entry_lanes : numpy.ndarray
+        Entries of each column in each PE, [columns, lanes].
+    stored : numpy.ndarray
+        Entries of all columns in each PE, [num_pes].
+    entries, padding : numpy.ndarray
+        Entries of each column in all PEs, and padding among them, [columns].
     timings : numpy.ndarray
         Queue depth and wire registers of each timing, int64 [timings, 2].
-    entries_per_line : numpy.ndarray
-        Entries of each line, int64 [lines].
+    lags : numpy.ndarray
+        As in `queue_recurrence`.
+    lines : numpy.ndarray
+        Entries of each line, and multiplier and shift of its division (`sim.engine.line_division`), int64 [lines, 3].
+    room : numpy.ndarray
+        As in `count_line_reads`.
     first_lines, last_lines : numpy.ndarray
-        Room for the numbers of lines [columns, PEs], of an unsigned type that holds more than the entries of a PE.
+        Room for the numbers of lines [columns, lanes], of an unsigned type that holds more than the entries of a PE.
     counts : numpy.ndarray
-        Zeros, int64 [inputs, 4]. Result: broadcasts, bubble cycles, processed entries, padding among them.
+        int64 [inputs, 4]. Result: broadcasts, bubble cycles, processed entries, padding among them.
     edges : numpy.ndarray
         int64 [timings, 2, inputs]. Result: last active edge, and blocked cycles.
     line_reads : numpy.ndarray
         int64 [lines, inputs]. Result: lines that all PEs read.
     """
-    num_inputs, room = activations.shape[0], activations.shape[1] + 2
-    lanes = entry_counts.shape[1]
-    held, kept = np.empty(lanes, dtype=first_lines.dtype), np.empty(lanes, dtype=first_lines.dtype)
+    num_inputs, most = activations.shape[0], activations.shape[1] + 2
     at_once = min(num_inputs, INPUTS_AT_ONCE)
-    columns, bubbles = np.empty((at_once, room), dtype=np.int32), np.empty(room, dtype=np.int32)
+    columns, bubbles = np.empty((at_once, most), dtype=np.int32), np.empty(most, dtype=np.int32)
     broadcasts = np.empty(at_once, dtype=np.int64)
-    values = np.empty(room, dtype=activations.dtype)
     longest = 1
     for timing in range(timings.shape[0]):
         longest = max(longest, timings[timing, 0])
-    latest_pops = np.empty(longest + room, dtype=np.int32)
-    finish_edges = np.empty(lanes, dtype=np.int64)
-    spans = np.empty(entry_counts.shape[0], dtype=np.int64)
-    entries = np.zeros(entry_counts.shape[0], dtype=np.int64)
-    for column in range(entries.shape[0]):
-        for pe in range(lanes):
-            entries[column] += entry_counts[column, pe]
-    for begin in range(0, num_inputs, at_once):
+    latest_pops = np.empty(longest + most, dtype=np.int32)
+    finish_edges = np.empty(entry_lanes.shape[1], dtype=np.int64)
+    spans = np.empty(entry_lanes.shape[0], dtype=np.int64)
+    for begin in range(0, num_inputs, INPUTS_AT_ONCE):
         end = min(begin + at_once, num_inputs)
         for i in range(begin, end):
-            sent, trailing = scan(activations[i], num_pes, has_bias, one, columns[i - begin], values, bubbles)
+            sent, trailing = scan(activations[i], num_pes, has_bias, columns[i - begin], bubbles)
             broadcasts[i - begin] = sent
-            counts[i, 0] = sent
-            counts[i, 1] = trailing
-            for j in range(sent):
-                column = columns[i - begin, j]
-                counts[i, 1] += bubbles[j]
-                counts[i, 2] += entries[column]
-                counts[i, 3] += padding[column]
+            bubble_cycles, processed, of_padding = trailing, 0, 0
+            for j in range(np.uint64(sent)):
+                column = np.uint64(columns[i - begin, j])
+                bubble_cycles += bubbles[j]
+                processed += entries[column]
+                of_padding += padding[column]
+            counts[i, 0], counts[i, 1], counts[i, 2], counts[i, 3] = sent, bubble_cycles, processed, of_padding
             for timing in range(timings.shape[0]):
-                lags[:] = 0
-                finish_edges[:] = 0
                 edges[timing, 0, i], edges[timing, 1, i] = queue_recurrence(
-                    entry_counts,
+                    entry_lanes,
                     columns[i - begin, :sent],
                     bubbles,
                     trailing,
                     min(timings[timing, 0], max(1, sent)),
                     timings[timing, 1],
-                    pointers[-1],
+                    stored,
                     lags,
                     finish_edges,
                     latest_pops,
                 )
-        for line in range(entries_per_line.shape[0]):
-            number_lines(pointers, entries_per_line[line], first_lines, last_lines, spans)
+        for line in range(lines.shape[0]):
+            spans[:] = 0
+            number_lines(
+                entry_lanes, lines[line, 0], lines[line, 1], lines[line, 2], room, first_lines, last_lines, spans
+            )
             for i in range(begin, end):
                 sent_columns = columns[i - begin, : broadcasts[i - begin]]
-                reads = -count_kept_lines(first_lines, last_lines, sent_columns, held, kept)
+                reads = -count_kept_lines(first_lines, last_lines, sent_columns)
                 for j in range(sent_columns.shape[0]):
                     reads += spans[np.uint64(sent_columns[j])]
                 line_reads[line, i] = reads
@@ -170,19 +193,21 @@ def accumulate_inputs(
     activations: Numbers,
     has_bias: bool,
     one: float,
-    codes: Integers,
-    output_rows: Integers,
+    entries: Integers,
+    code_bits: int,
     column_begin: Integers,
     codebook: Numbers,
     outputs: Numbers,
 ) -> None:
     """Run `accumulate` for many inputs: `activations` [inputs, columns], `outputs` [inputs, rows]."""
-    room = activations.shape[1] + 2
-    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    values = np.empty(room, dtype=activations.dtype)
+    most = activations.shape[1] + 2
+    columns, bubbles = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
+    values = np.empty(most, dtype=activations.dtype)
     for i in range(activations.shape[0]):
-        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
-        accumulate(codes, output_rows, column_begin, codebook, columns[:broadcasts], values, outputs[i])
+        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, columns, bubbles)
+        for j in range(broadcasts):
+            values[j] = activations[i, columns[j]] if columns[j] < activations.shape[1] else one
+        accumulate(entries, code_bits, column_begin, codebook, columns[:broadcasts], values, outputs[i])
 
 
 @kernel
@@ -190,8 +215,8 @@ def accumulate_codes_of_inputs(
     activations: Integers,
     has_bias: bool,
     one: int,
-    codes: Integers,
-    output_rows: Integers,
+    entries: Integers,
+    code_bits: int,
     column_begin: Integers,
     codebook: Integers,
     shift: int,
@@ -201,13 +226,15 @@ def accumulate_codes_of_inputs(
     overflows: Integers,
 ) -> None:
     """Run `accumulate_codes` for many inputs; `overflows` is int64 [inputs]."""
-    room = activations.shape[1] + 2
-    columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
-    values = np.empty(room, dtype=activations.dtype)
+    most = activations.shape[1] + 2
+    columns, bubbles = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
+    values = np.empty(most, dtype=activations.dtype)
     for i in range(activations.shape[0]):
-        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, one, columns, values, bubbles)
+        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, columns, bubbles)
+        for j in range(broadcasts):
+            values[j] = activations[i, columns[j]] if columns[j] < activations.shape[1] else one
         overflows[i] = accumulate_codes(
-            codes, output_rows, column_begin, codebook, columns[:broadcasts], values, shift, lowest, highest, outputs[i]
+            entries, code_bits, column_begin, codebook, columns[:broadcasts], values, shift, lowest, highest, outputs[i]
         )
 
 

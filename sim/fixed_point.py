@@ -294,7 +294,7 @@ class Products:
             self._entries: tuple[Any, ...] = one, *_entries(packed.layer), numbers.codebook
         else:
             self._activations = np.ascontiguousarray(numbers.activations[:, columns])
-            entries = packed.codes, packed.output_rows, packed.column_begin
+            entries = packed.entries, packed.code_bits, packed.column_begin
             self._entries = packed.layer.bias is not None, one, *entries, numbers.codebook
 
     def add(self, begin: int, accumulators: Numbers) -> Integers64:
