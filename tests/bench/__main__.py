@@ -1,6 +1,6 @@
 """Table of what users wait for, beside its limit and its goal: `python -m tests.bench`, after `make bench`.
 
-`make bench` keeps each run in results/bench, in the storage of pytest-benchmark. The table shows the newest run, and the
+`make bench` keeps each run in results/bench, in the storage of pytest-benchmark. The table shows the newest run and the
 median of the runs before it; a line that got slower by more than a quarter is marked.
 """
 
@@ -121,9 +121,7 @@ def main() -> None:
     files = sorted(STORAGE.rglob("*.json"), key=lambda path: path.name)
     if not files:
         raise SystemExit(f"{STORAGE} holds no run; `make bench` makes one")
-    runs = [
-        {test["name"].partition("[")[0]: test for test in json.loads(path.read_text())["benchmarks"]} for path in files
-    ]
+    runs = [{test["name"]: test for test in json.loads(path.read_text())["benchmarks"]} for path in files]
     rows = [("what", "now", "goal", "", "before"), *(line.row(runs) for line in LINES)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     print(f"{files[-1]}; before: {len(runs) - 1} runs")
