@@ -356,14 +356,15 @@ class BatchRun:
         block = self._block(Block(self.packed, slice(None), slice(None)))
         pairs = [(queue_slots - 1, broadcast_cycles) for queue_slots, broadcast_cycles in timings]
         block.count(pairs, lines)
-        edges = [block.timing(*pair)["last_active_edge"] for pair in pairs]
+        timed = [block.timing(*pair) for pair in pairs]
         reads = [block.line_reads[entries_per_line] for entries_per_line in lines]
         none = np.zeros((0, len(self.operands.activations)), dtype=np.int64)
         return WholeCounts(
             broadcasts=block.counts["broadcasts"],
             processed_entries=block.counts["processed_entries"],
             processed_padding=block.counts["processed_padding"],
-            cycles_without_pipeline=1 + np.stack(edges) if edges else none,
+            cycles_without_pipeline=1 + np.stack([each["last_active_edge"] for each in timed]) if timed else none,
+            blocked_cycles=np.stack([each["blocked_cycles"] for each in timed]) if timed else none,
             line_reads=np.stack(reads) if reads else none,
         )
 
@@ -392,6 +393,8 @@ class WholeCounts:
         As in `CountsPerInput`, the same on all these arrays, [inputs].
     cycles_without_pipeline : numpy.ndarray
         Cycles of each timing, without the `pipeline_cycles` that an array adds, [timings, inputs].
+    blocked_cycles : numpy.ndarray
+        Cycles in which a full queue held the broadcast up, [timings, inputs].
     line_reads : numpy.ndarray
         Lines read by arrays of each line, [lines, inputs].
     """
@@ -400,6 +403,7 @@ class WholeCounts:
     processed_entries: Integers64
     processed_padding: Integers64
     cycles_without_pipeline: Integers64
+    blocked_cycles: Integers64
     line_reads: Integers64
 
 
@@ -420,16 +424,13 @@ class _BlockCounts:
         self.line_reads: dict[int, Integers64] = {}
         self._by_timing: dict[tuple[int, int], _CountsByName] = {}
         self._padding = packed.padding_counts.sum(axis=1, dtype=np.int64)
-        layer, columns = packed.layer, len(packed.entry_counts)
+        layer, columns = packed.layer, packed.num_columns
         check_memory(
             f"layer {layer.name!r}: counters of num_pes={packed.num_pes:,} times {columns:,} columns",
             counting_bytes(layer.rows, columns, packed.num_pes),
             "use fewer PEs or split the layer",
         )
-        holding = packed.stored_per_pe != 0
-        self._images: tuple[Any, ...] = packed.entry_counts, packed.pointers
-        if not holding.all():  # PEs that hold no entry
-            self._images = tuple(np.ascontiguousarray(image[:, holding]) for image in self._images)
+        self._images: tuple[Any, ...] = packed.entry_lanes, packed.pointers
 
     def timing(self, queue_depth: int, broadcast_cycles: int) -> _CountsByName:
         """Return last_active_edge and blocked_cycles of a timing that was counted, int64 [inputs]."""
@@ -480,13 +481,13 @@ class _BlockCounts:
 
     def _line_numbers(self) -> tuple[Integers, Integers]:
         """Return room for the first and the last line of each column, of the narrowest type."""
-        shape, most = self._images[0].shape, int(self._packed.stored_per_pe.max())
+        shape, most = (self._images[0].shape[0], self._packed.num_pes), int(self._packed.stored_per_pe.max())
         number = np.uint16 if most + 1 < 2**16 else np.uint32
         return np.empty(shape, dtype=number), np.empty(shape, dtype=number)
 
     def _key(self, queue_depth: int, broadcast_cycles: int) -> tuple[int, int]:
         """Return the timing; a longer queue than there are columns is never full."""
-        return min(queue_depth, len(self._packed.entry_counts)), broadcast_cycles
+        return min(queue_depth, self._packed.num_columns), broadcast_cycles
 
 
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
@@ -516,13 +517,14 @@ def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: Numbers) -
     from sim import engine_kernels
 
     overflows = np.zeros(len(accumulators), dtype=np.int64)
-    inputs = (numbers.activations, packed.layer.bias is not None)
-    entries = (packed.codes, packed.output_rows, packed.column_begin, numbers.codebook)
     number = numbers.number_format
+    has_bias = packed.layer.bias is not None
+    entries = packed.entries, packed.code_bits, packed.column_begin
     if number is None:
-        engine_kernels.accumulate_inputs(*inputs, numbers.one, *entries, accumulators)
+        arguments: list[Any] = [numbers.activations, has_bias, numbers.one, *entries, numbers.codebook, accumulators]
+        engine_kernels.accumulate_inputs(*arguments)
     else:
-        limits = (number.shift, number.lowest, number.highest)
-        one = int(numbers.one)
-        engine_kernels.accumulate_codes_of_inputs(*inputs, one, *entries, *limits, accumulators, overflows)
+        arguments = [numbers.activations, has_bias, int(numbers.one), *entries, numbers.codebook]
+        arguments += [number.shift, number.lowest, number.highest, accumulators, overflows]
+        engine_kernels.accumulate_codes_of_inputs(*arguments)
     return overflows

@@ -154,7 +154,7 @@ def exact_outputs(packed: PackedLayer, activations: Floats32) -> Floats32:
     sums = np.zeros((len(activations), layer.rows))
     if layer.free_bias is not None:
         sums[:] = layer.free_bias
-    entries = (packed.codes, packed.output_rows, packed.column_begin, layer.codebook.astype(np.float64))
+    entries = (packed.entries, packed.code_bits, packed.column_begin, layer.codebook.astype(np.float64))
     accumulate_inputs(np.ascontiguousarray(activations), layer.bias is not None, 1.0, *entries, sums)
     with np.errstate(over="ignore"):
         return sums.astype(np.float32)

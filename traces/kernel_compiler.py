@@ -6,6 +6,7 @@ A process that finds its kernels compiled imports neither this module nor Numba.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 import numba.core.cgutils
@@ -37,6 +38,7 @@ _INT32, _INT64 = ir.IntType(32), ir.IntType(64)
 
 def callable_by_kernels(function: Callable[..., object]) -> Any:
     """Return the Numba function by which other kernels call this one."""
+    _load_lazy_names(function)
     return njit(**OPTIONS)(function)
 
 
@@ -57,6 +59,7 @@ def compile_kernel(function: Callable[..., object], arguments: Sequence[Argument
     needs_numba : bool
         Whether the code calls the runtime of Numba, since it allocates arrays.
     """
+    _load_lazy_names(function)
     with global_compiler_lock:
         return _compile_kernel(function, arguments)
 
@@ -85,6 +88,15 @@ def _compile_kernel(function: Callable[..., object], arguments: Sequence[Argumen
     final = library._final_module
     needed = {each.name for each in final.functions if each.is_declaration}
     return library._get_compiled_object(), any(name.startswith(_ALLOCATION) for name in needed)
+
+
+def _load_lazy_names(function: Callable[..., object]) -> None:
+    """Import what a kernel uses of modules with lazy names: Numba finds only what is there when it begins."""
+    used = function.__code__.co_names
+    for module in (function.__globals__.get(name) for name in used):
+        if isinstance(module, ModuleType):
+            for name in used:
+                getattr(module, name, None)
 
 
 def _numba_type(argument: ArgumentType) -> Any:
