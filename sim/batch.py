@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from sim.array import packed_for
 from sim.batch_counts import BlockCounts, CountsByName
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
-from sim.fixed_point import FixedPoint, Operands, fitted_format, operands
+from sim.fixed_point import FixedPoint, Operands, fitted_format, operands, sums_of_products
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
@@ -262,14 +262,9 @@ def compute_batch(
 
 def _computed(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> BatchOutputs:
     """Multiply and add all inputs, block by block."""
-    accumulators = numbers.accumulators(len(numbers.activations), packed.layer.rows)
-    overflows = np.zeros(len(accumulators), dtype=np.int64)
-    order: Literal["C", "F"] = "C" if accumulators.flags.c_contiguous else "F"
-    for block in blocks_of(packed, config):
-        sums = np.asarray(accumulators[:, block.rows], order=order)
-        overflows += numbers.accumulate(block.packed, block.columns, sums)
-        accumulators[:, block.rows] = sums
-    return BatchOutputs(numbers.values(accumulators), overflows, numbers.saturated_activations)
+    blocks = [(block.packed, block.columns, block.rows) for block in blocks_of(packed, config)]
+    outputs, overflows = sums_of_products(numbers, packed.layer.rows, blocks)
+    return BatchOutputs(outputs, overflows, numbers.saturated_activations)
 
 
 class BatchRun:

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.engine import lag_type, line_division
-from sim.fixed_point import LEAST_SIDE_BY_SIDE, Operands
+from sim.fixed_point import Operands
 from sim.host_memory import check_memory, counting_bytes
 from sim.lanes import LANES
 from sim.packing import PackedLayer
 from traces.arrays import Integers, Integers32, Integers64
 
 CountsByName = dict[str, Integers64]
-_LEAST_DENSITY = 1 / 4  # of activations whose inputs are counted side by side, zeros included
+_LEAST_INPUTS = 192  # that are counted side by side (`sim.batch_kernels`)
 _COLUMNS_AT_ONCE = 8  # that are compared with those of the input before
 _NAMES = ("broadcasts", "bubble_cycles", "processed_entries", "processed_padding")
 
@@ -53,10 +53,9 @@ class BlockCounts:
             counting_bytes(layer.rows, num_columns, packed.num_pes),
             "use fewer PEs or split the layer",
         )
-        inputs = len(numbers.activations)
         self._counted = (
             _SideBySide(packed, numbers.nonzero[columns])
-            if inputs >= LEAST_SIDE_BY_SIDE and numbers.density >= _LEAST_DENSITY
+            if len(numbers.activations) >= _LEAST_INPUTS and numbers.density >= _least_density(packed)
             else _OneByOne(packed, numbers.activations[:, columns])
         )
 
@@ -175,10 +174,15 @@ class _SideBySide:
             counts,
         )
         edges = np.empty((len(timings), 2, inputs), dtype=np.int64)
+        entry_counts, in_other_pes = self._entry_counts
         for (depth, cycles), of_timing in zip(timings, edges, strict=True):
-            entry_counts, in_other_pes = self._entry_counts
-            lags = np.empty(entry_counts.shape[1] * kernels.LANES, dtype=lag_type(depth, packed.most_entries))
-            kernels.count_edges(*shared, entry_counts, in_other_pes, depth, cycles - 1, lags, of_timing)
+            there_and_back = 2 * cycles  # edges from a broadcast to the one that its column allows if taken at once
+            full = self._most_waiting > depth - there_and_back
+            longest = self._most_waiting + packed.most_entries
+            longest = min(longest, (depth + 1) * max(1, packed.most_entries)) if full else longest
+            number = np.uint8 if (most := longest + there_and_back) < 2**8 else np.uint16 if most < 2**16 else np.uint32
+            lags = _aligned(entry_counts.shape[1] * kernels.LANES, number)
+            kernels.count_edges(*shared, entry_counts, in_other_pes, depth if full else 0, cycles - 1, lags, of_timing)
         line_reads = np.empty((len(lines), inputs), dtype=np.int64)
         for entries_per_line, of_line in zip(lines, line_reads, strict=True):
             kernels.count_lines(self._nonzero, *self._columns_of_lines(entries_per_line), of_line)
@@ -192,9 +196,15 @@ class _SideBySide:
         counts = self._packed.entry_counts
         several = counts.max(axis=0) > 1
         in_others: npt.NDArray[np.bool_] = np.any(counts[:, ~several], axis=1)
-        padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 4) * 4), dtype=counts.dtype)
+        padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 8) * 8), dtype=counts.dtype)
         padded[:, : np.count_nonzero(several)] = counts[:, several]
         return padded, in_others
+
+    @cached_property
+    def _most_waiting(self) -> int:
+        """Bound of the cycles for which a column waits for a PE: a column adds to it all but one of its entries."""
+        added = np.maximum(self._entry_counts[0], 1).sum(axis=0, dtype=np.int64) - len(self._entry_counts[0])
+        return int(added.max(initial=0))
 
     def _columns_of_lines(self, entries_per_line: int) -> tuple[Integers32, Integers32]:
         from sim.batch_kernels import list_lines
@@ -202,9 +212,26 @@ class _SideBySide:
         packed = self._packed
         lines = int((-(-packed.stored_per_pe // entries_per_line)).sum())
         begins = np.empty(lines + 1, dtype=np.int32)
-        line_columns = np.empty(np.count_nonzero(packed.entry_counts) + lines, dtype=np.int32)
+        line_columns = np.empty(np.count_nonzero(packed.entry_counts) + lines + 1, dtype=np.int32)
         list_lines(packed.pointers, entries_per_line, begins, line_columns)
         return begins, line_columns
+
+
+def _least_density(packed: PackedLayer) -> float:
+    """Return the density of activations from which counting side by side takes less time than one by one.
+
+    The times are nanoseconds measured for an input and a column. Side by side, it is counted whether it is sent or not.
+    """
+    waiting = np.count_nonzero(packed.entry_counts.max(axis=0) > 1)  # PEs that make columns wait
+    lines = packed.stored_entries / len(packed.entry_counts) / 8
+    return float((1.5 + 0.05 * waiting + 0.12 * lines) / (17 * max(1.0, packed.num_pes / 64)))
+
+
+def _aligned(size: int, number: npt.DTypeLike) -> Integers:
+    """Return room for so many numbers, from a multiple of 64 bytes on: no vector lies in two cache lines."""
+    room = np.empty(size + 64, dtype=number)
+    begin = -room.ctypes.data % 64 // room.itemsize
+    return room[begin : begin + size]
 
 
 def _differs_from_previous(nonzero: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

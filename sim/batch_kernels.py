@@ -18,6 +18,7 @@ INPUTS_AT_ONCE = 256  # whose scans are kept while their lines are counted
 LANES = 256  # inputs that are counted together
 SUM_LANES = 128  # inputs whose products are added side by side
 SUM_COLUMNS = 32  # whose activations stay in the first-level cache with the sums of a row; at most 256
+SUM_ROWS = 512  # whose sums stay in the second-level cache
 
 
 @kernel
@@ -241,7 +242,7 @@ def accumulate_codes_of_inputs(
 def list_entries(
     codes: Integers, bias: Integers, begins: Integers, entry_columns: Integers, entry_codes: Integers
 ) -> None:
-    """List the entries of each row, `SUM_COLUMNS` columns after the other, without padding.
+    """List the entries of each row without padding, `SUM_ROWS` rows and in them `SUM_COLUMNS` columns at a time.
 
     Parameters
     ----------
@@ -257,24 +258,26 @@ def list_entries(
     rows, columns = codes.shape
     has_bias = bias.shape[0] > 0
     place, number = 0, 0
-    for first in range(0, columns + has_bias, SUM_COLUMNS):
-        for row in range(rows):
-            begins[number] = place
-            number += 1
-            for column in range(first, min(first + SUM_COLUMNS, columns)):
-                entry_columns[place] = column - first  # overwritten unless the code is an entry: no branch to predict
-                entry_codes[place] = codes[row, column]
-                place += codes[row, column] != 0
-            if has_bias and columns < first + SUM_COLUMNS:
-                entry_columns[place] = columns - first
-                entry_codes[place] = bias[row]
-                place += bias[row] != 0
+    for first_row in range(0, rows, SUM_ROWS):
+        for first in range(0, columns + has_bias, SUM_COLUMNS):
+            for row in range(first_row, min(first_row + SUM_ROWS, rows)):
+                begins[number] = place
+                number += 1
+                for column in range(first, min(first + SUM_COLUMNS, columns)):
+                    entry_columns[place] = column - first  # overwritten unless it is an entry: no branch to predict
+                    entry_codes[place] = codes[row, column]
+                    place += codes[row, column] != 0
+                if has_bias and columns < first + SUM_COLUMNS:
+                    entry_columns[place] = columns - first
+                    entry_codes[place] = bias[row]
+                    place += bias[row] != 0
     begins[number] = place
 
 
 @kernel
 def accumulate_lanes(
     activations: Numbers,
+    first_input: int,
     one: float,
     begins: Integers,
     entry_columns: Integers,
@@ -289,7 +292,9 @@ def accumulate_lanes(
     Parameters
     ----------
     activations : numpy.ndarray
-        float32 [columns, inputs].
+        float32 [columns, all inputs].
+    first_input : int
+        Input that the first sums are those of.
     one : float
         Activation of the bias column, which comes after all others.
     begins, entry_columns, entry_codes : numpy.ndarray
@@ -299,42 +304,50 @@ def accumulate_lanes(
     sums : numpy.ndarray
         float64 [rows, inputs]. The products of a row are added in the order of its columns.
     """
-    columns, num_inputs = activations.shape
-    rows = sums.shape[0]
+    columns = activations.shape[0]
+    rows, num_inputs = sums.shape
+    all_columns = (begins.shape[0] - 1) // rows * SUM_COLUMNS  # rounded up
     block = np.empty((SUM_COLUMNS, SUM_LANES), dtype=np.float64)
+    totals = np.empty((min(rows, SUM_ROWS), SUM_LANES), dtype=np.float64)  # lie better in cache lines than `sums`
     for begin in range(0, num_inputs, SUM_LANES):
         end = min(begin + SUM_LANES, num_inputs)
         lanes = end - begin
         number = 0
-        for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
-            for column in range(first, min(first + SUM_COLUMNS, columns)):
-                block[column - first, :lanes] = activations[column, begin:end]
-            if columns < first + SUM_COLUMNS:
-                block[columns - first, :] = one
-            for row in range(rows):
-                entry, last = begins[number], begins[number + 1]
-                number += 1
-                total = sums[row, begin:end]
-                while entry + 4 <= last:  # a sum is loaded and stored once for four products
-                    weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
-                    weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
-                    weight_2, values_2 = codebook[entry_codes[entry + 2]], block[entry_columns[entry + 2]]
-                    weight_3, values_3 = codebook[entry_codes[entry + 3]], block[entry_columns[entry + 3]]
-                    for i in range(lanes):
-                        total[i] = (
-                            ((total[i] + weight_0 * values_0[i]) + weight_1 * values_1[i]) + weight_2 * values_2[i]
-                        ) + weight_3 * values_3[i]
-                    entry += 4
-                while entry < last:
-                    weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
-                    for i in range(lanes):
-                        total[i] += weight_0 * values_0[i]
-                    entry += 1
+        for first_row in range(0, rows, SUM_ROWS):
+            last_row = min(first_row + SUM_ROWS, rows)
+            for row in range(first_row, last_row):
+                totals[row - first_row, :lanes] = sums[row, begin:end]
+            for first in range(0, all_columns, SUM_COLUMNS):
+                for column in range(first, min(first + SUM_COLUMNS, columns)):
+                    block[column - first, :lanes] = activations[column, first_input + begin : first_input + end]
+                if columns < first + SUM_COLUMNS:
+                    block[columns - first, :] = one
+                for row in range(last_row - first_row):
+                    entry, last = begins[number], begins[number + 1]
+                    number += 1
+                    total = totals[row]
+                    while entry + 4 <= last:  # a sum is loaded and stored once for four products
+                        weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
+                        weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
+                        weight_2, values_2 = codebook[entry_codes[entry + 2]], block[entry_columns[entry + 2]]
+                        weight_3, values_3 = codebook[entry_codes[entry + 3]], block[entry_columns[entry + 3]]
+                        for i in range(lanes):
+                            first_two = (total[i] + weight_0 * values_0[i]) + weight_1 * values_1[i]
+                            total[i] = (first_two + weight_2 * values_2[i]) + weight_3 * values_3[i]
+                        entry += 4
+                    while entry < last:
+                        weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
+                        for i in range(lanes):
+                            total[i] += weight_0 * values_0[i]
+                        entry += 1
+            for row in range(first_row, last_row):
+                sums[row, begin:end] = totals[row - first_row, :lanes]
 
 
 @kernel
 def accumulate_code_lanes(
     activations: Integers,
+    first_input: int,
     one: int,
     begins: Integers,
     entry_columns: Integers,
@@ -351,8 +364,8 @@ def accumulate_code_lanes(
     A zero activation adds a zero, which neither rounds nor overflows. The parameters are those of `accumulate_lanes`,
     in int64; `overflows` is int64 [inputs], zeros.
     """
-    columns, num_inputs = activations.shape
-    rows = sums.shape[0]
+    columns = activations.shape[0]
+    rows, num_inputs = sums.shape
     places = np.int64(shift)
     half = (np.int64(1) << places) >> np.int64(1)
     least, most = np.int64(lowest), np.int64(highest)
@@ -361,18 +374,19 @@ def accumulate_code_lanes(
         lost = overflows[begin:end]
         ones = np.full(end - begin, one, dtype=np.int64)
         number = 0
-        for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
-            for row in range(rows):
-                total = sums[row, begin:end]
-                for entry in range(begins[number], begins[number + 1]):
-                    weight, column = codebook[entry_codes[entry]], first + entry_columns[entry]
-                    values = activations[column, begin:end] if column < columns else ones
-                    for i in range(total.shape[0]):
-                        exact = total[i] + ((weight * values[i] + half) >> places)
-                        inside = min(max(exact, least), most)
-                        lost[i] += inside != exact
-                        total[i] = inside
-                number += 1
+        for first_row in range(0, rows, SUM_ROWS):
+            for first in range(0, (begins.shape[0] - 1) // rows * SUM_COLUMNS, SUM_COLUMNS):
+                for row in range(first_row, min(first_row + SUM_ROWS, rows)):
+                    total = sums[row, begin:end]
+                    for entry in range(begins[number], begins[number + 1]):
+                        weight, column = codebook[entry_codes[entry]], first + entry_columns[entry]
+                        values = activations[column, first_input + begin :] if column < columns else ones
+                        for i in range(total.shape[0]):
+                            exact = total[i] + ((weight * values[i] + half) >> places)
+                            inside = min(max(exact, least), most)
+                            lost[i] += inside != exact
+                            total[i] = inside
+                    number += 1
 
 
 @kernel
@@ -477,14 +491,17 @@ def count_edges(
     nonzero, num_pes, has_bias
         As in `count_scans`.
     entry_counts : numpy.ndarray
-        [columns, PEs] of the PEs that have several entries in some column; their number is a multiple of 4. A PE that
+        [columns, PEs] of the PEs that have several entries in some column; their number is a multiple of 8. A PE that
         has at most one entry in each column never makes a column wait, and its lag is 1 after each.
     in_other_pes : numpy.ndarray
         True for columns that have entries in one of the other PEs, bool [columns].
-    queue_depth, wire_registers : int
+    queue_depth : int
+        As in `queue_recurrence`; 0 if the queues are never full.
+    wire_registers : int
         As in `queue_recurrence`.
     lags : numpy.ndarray
-        Room for the lags of `LANES` inputs in each PE, [PEs * LANES], of the type of `queue_recurrence`.
+        Room for the lags of `LANES` inputs in each PE, [PEs * LANES], of an unsigned type that holds any lag and
+        `2 + 2 * wire_registers` more.
     edges : numpy.ndarray
         int64 [2, inputs]. Result: last active edge, and blocked cycles.
     """
@@ -493,35 +510,34 @@ def count_edges(
     nothing, unit = narrow(0), narrow(1)
     columns, num_inputs = nonzero.shape
     scanned = columns - has_bias
-    pop_to_broadcast = wide(1 + 2 * wire_registers)
-    depth = wide(queue_depth)
-    # If no lag exceeds 1, a column leaves a queue of this length before it could block a broadcast.
-    can_block = entry_counts.shape[1] > 0 or depth <= pop_to_broadcast
+    pop_and_back = narrow(2 + 2 * wire_registers)  # edges from the broadcast of a column taken at once
     broadcast, passed, blocked = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
     row_sends, leaving, finish_edge = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
     step, longest_wait, finish_lag = np.empty(LANES, narrow), np.empty(LANES, narrow), np.empty(LANES, narrow)
-    # Edges from which the latest pops allow a broadcast. The next place is written whether an input sends or not.
-    allowed, place, oldest = np.empty((depth + one) * LANES, wide), np.empty(LANES, wide), np.zeros(LANES, wide)
+    # Edges from the last broadcast until the last columns, the newest first, allow the one `queue_depth` after them.
+    room = np.zeros(max(queue_depth, 1) * LANES, narrow)
+    oldest = room[room.shape[0] - LANES :]
     for begin in range(0, num_inputs, LANES):
         end = min(begin + LANES, num_inputs)
         lanes = end - begin
-        for state in (passed, blocked, row_sends, leaving, finish_edge, place):
+        for state in (passed, blocked, row_sends, leaving, finish_edge):
             state[:] = zero
         broadcast[:] = wide(wire_registers)
-        allowed[:] = one  # blocks nothing
+        room[:] = nothing
         lags[:] = nothing
         for column in range(columns):
             sends = nonzero[column, begin:end]
-            if can_block:
-                oldest_allowed(allowed, place, depth, oldest[:lanes])
             broadcast_lanes(sends, oldest, broadcast, passed, blocked, row_sends, step)
             longest_wait[:] = nothing
             finish_lag[:] = unit if in_other_pes[column] else nothing
-            for pe in range(0, entry_counts.shape[1], 4):
-                of_four = lags[pe * LANES : (pe + 4) * LANES]
-                take_column(entry_counts[column, pe : pe + 4], step[:lanes], of_four, longest_wait, finish_lag)
-            if can_block:
-                allow_broadcasts(sends, broadcast, longest_wait, pop_to_broadcast, depth, allowed, place)
+            for pe in range(0, entry_counts.shape[1], 8):
+                of_eight = lags[pe * LANES : (pe + 8) * LANES]
+                take_column(entry_counts[column, pe : pe + 8], step[:lanes], of_eight, longest_wait, finish_lag)
+            if queue_depth > 0:
+                for each in range(queue_depth - 2, -1, -1):
+                    pass_on(step[:lanes], room[each * LANES : (each + 2) * LANES])
+                for i in range(lanes):
+                    room[i] = narrow(longest_wait[i] + pop_and_back) if step[i] != nothing else room[i]
             for i in range(lanes):
                 finish = wide(broadcast[i] + wide(one + wide(finish_lag[i])))
                 finish = finish if finish_lag[i] != nothing else zero
@@ -535,33 +551,13 @@ def count_edges(
 
 
 @kernel
-def oldest_allowed(allowed: Integers, place: Integers, depth: int, oldest: Integers) -> None:
-    """Look up the edge from which the oldest column in the queues allows a broadcast, int32 [lanes]."""
-    wide = np.int32
-    for i in range(oldest.shape[0]):
-        following = wide(place[i] + wide(1))
-        following = wide(0) if following > depth else following
-        oldest[i] = allowed[np.uint32(wide(following * wide(LANES)) + wide(i))]
-
-
-@kernel
-def allow_broadcasts(
-    sends: Integers,
-    broadcast: Integers,
-    longest_wait: Integers,
-    pop_to_broadcast: int,
-    depth: int,
-    allowed: Integers,
-    place: Integers,
-) -> None:
-    """Note the edge from which the pops of the columns just sent allow a later broadcast."""
-    wide = np.int32
-    pop_and_back = wide(pop_to_broadcast + wide(1))
-    for i in range(sends.shape[0]):
-        latest_pop = wide(broadcast[i] + wide(longest_wait[i]))
-        allowed[np.uint32(wide(place[i] * wide(LANES)) + wide(i))] = wide(latest_pop + pop_and_back)
-        following = wide(place[i] + wide(sends[i]))
-        place[i] = wide(0) if following > depth else following
+def pass_on(step: Integers, room: Integers) -> None:
+    """Pass the first half of `room` on to the second, for inputs whose `step` is not 0, after so many edges."""
+    narrow = room.dtype.type
+    for i in range(step.shape[0]):
+        past = step[i]
+        left = narrow(max(room[i], past) - past)
+        room[i + LANES] = left if past != narrow(0) else room[i + LANES]
 
 
 @kernel
@@ -581,10 +577,9 @@ def broadcast_lanes(
     for i in range(sends.shape[0]):
         mask = wide(-wide(sends[i]))  # all bits, or none
         bubbles = passed[i]
-        ready = wide(wide(broadcast[i] + one) + bubbles)
-        held = wide(max(ready, oldest[i]) - ready)
-        ahead = wide(wide(wide(one + bubbles) + held) & mask)
-        blocked[i] = wide(blocked[i] + wide(held & mask))
+        ready = wide(one + bubbles)
+        ahead = wide(max(ready, wide(oldest[i])) & mask)
+        blocked[i] = wide(blocked[i] + wide(ahead - wide(ready & mask)))
         passed[i] = wide(bubbles & ~mask)
         row_sends[i] = wide(row_sends[i] | mask)
         step[i] = narrow(min(ahead, largest_step))
@@ -595,19 +590,23 @@ def broadcast_lanes(
 def take_column(
     entry_counts: Integers, step: Integers, lags: Integers, longest_wait: Integers, finish_lag: Integers
 ) -> None:
-    """Let four PEs take a column, for inputs whose `step` is not 0.
+    """Let eight PEs take a column, for inputs whose `step` is not 0.
 
-    `entry_counts` are the entries of the column in each PE [4], `lags` those of the first PE, the second, and so on,
-    [4 * LANES]. The longest wait, and the longest lag of a PE with entries, are raised, [lanes].
+    `entry_counts` are the entries of the column in each PE [8], `lags` those of the first PE, the second, and so on,
+    [8 * LANES]. The longest wait, and the longest lag of a PE with entries, are raised, [lanes].
     """
     narrow = lags.dtype.type
     nothing, unit, all_bits = narrow(0), narrow(1), narrow(np.iinfo(lags.dtype).max)
     count_0, count_1 = narrow(entry_counts[0]), narrow(entry_counts[1])
     count_2, count_3 = narrow(entry_counts[2]), narrow(entry_counts[3])
+    count_4, count_5 = narrow(entry_counts[4]), narrow(entry_counts[5])
+    count_6, count_7 = narrow(entry_counts[6]), narrow(entry_counts[7])
     works_0, works_1 = all_bits if count_0 else nothing, all_bits if count_1 else nothing
     works_2, works_3 = all_bits if count_2 else nothing, all_bits if count_3 else nothing
-    count_0, count_1 = max(count_0, unit), max(count_1, unit)
-    count_2, count_3 = max(count_2, unit), max(count_3, unit)
+    works_4, works_5 = all_bits if count_4 else nothing, all_bits if count_5 else nothing
+    works_6, works_7 = all_bits if count_6 else nothing, all_bits if count_7 else nothing
+    count_0, count_1, count_2, count_3 = max(count_0, unit), max(count_1, unit), max(count_2, unit), max(count_3, unit)
+    count_4, count_5, count_6, count_7 = max(count_4, unit), max(count_5, unit), max(count_6, unit), max(count_7, unit)
     for i in range(step.shape[0]):
         past = step[i]
         takes = all_bits if past != nothing else nothing
@@ -615,13 +614,23 @@ def take_column(
         wait_1 = narrow(max(lags[i + LANES], past) - past)
         wait_2 = narrow(max(lags[i + 2 * LANES], past) - past)
         wait_3 = narrow(max(lags[i + 3 * LANES], past) - past)
+        wait_4 = narrow(max(lags[i + 4 * LANES], past) - past)
+        wait_5 = narrow(max(lags[i + 5 * LANES], past) - past)
+        wait_6 = narrow(max(lags[i + 6 * LANES], past) - past)
+        wait_7 = narrow(max(lags[i + 7 * LANES], past) - past)
         lag_0, lag_1 = narrow(wait_0 + narrow(count_0 & takes)), narrow(wait_1 + narrow(count_1 & takes))
         lag_2, lag_3 = narrow(wait_2 + narrow(count_2 & takes)), narrow(wait_3 + narrow(count_3 & takes))
-        longest_wait[i] = max(longest_wait[i], max(max(wait_0, wait_1), max(wait_2, wait_3)))
+        lag_4, lag_5 = narrow(wait_4 + narrow(count_4 & takes)), narrow(wait_5 + narrow(count_5 & takes))
+        lag_6, lag_7 = narrow(wait_6 + narrow(count_6 & takes)), narrow(wait_7 + narrow(count_7 & takes))
+        wait_0, wait_4 = max(max(wait_0, wait_1), max(wait_2, wait_3)), max(max(wait_4, wait_5), max(wait_6, wait_7))
+        longest_wait[i] = max(longest_wait[i], max(wait_0, wait_4))
         finish_0 = max(narrow(lag_0 & works_0), narrow(lag_1 & works_1))
-        finish_lag[i] = max(finish_lag[i], max(finish_0, max(narrow(lag_2 & works_2), narrow(lag_3 & works_3))))
-        lags[i], lags[i + LANES] = lag_0, lag_1
-        lags[i + 2 * LANES], lags[i + 3 * LANES] = lag_2, lag_3
+        finish_2 = max(narrow(lag_2 & works_2), narrow(lag_3 & works_3))
+        finish_4 = max(narrow(lag_4 & works_4), narrow(lag_5 & works_5))
+        finish_6 = max(narrow(lag_6 & works_6), narrow(lag_7 & works_7))
+        finish_lag[i] = max(finish_lag[i], max(max(finish_0, finish_2), max(finish_4, finish_6)))
+        lags[i], lags[i + LANES], lags[i + 2 * LANES], lags[i + 3 * LANES] = lag_0, lag_1, lag_2, lag_3
+        lags[i + 4 * LANES], lags[i + 5 * LANES], lags[i + 6 * LANES], lags[i + 7 * LANES] = lag_4, lag_5, lag_6, lag_7
 
 
 @kernel
@@ -637,21 +646,21 @@ def list_lines(pointers: Integers, entries_per_line: int, begins: Integers, line
     begins : numpy.ndarray
         [lines of all PEs + 1]. Result: place of the first column of each line.
     line_columns : numpy.ndarray
-        [columns of all lines]. Result: the columns of each line; a column that goes on in the next line is in both.
+        [columns of all lines + 1]. Result: the columns of each line; a column that goes on in the next line is in both.
     """
     place, line = 0, 0
     for pe in range(pointers.shape[1]):
-        held = -1  # the PE's last line so far
+        next_line = 0  # first entry of the PE's next line
         for column in range(pointers.shape[0] - 1):
             first, last = pointers[column, pe], pointers[column + 1, pe]
-            if last > first:
-                for number in range(first // entries_per_line, (last - 1) // entries_per_line + 1):
-                    if number > held:
-                        begins[line] = place
-                        line += 1
-                        held = number
-                    line_columns[place] = column
-                    place += 1
+            line_columns[place] = column  # overwritten unless the column goes on in the line: no branch to predict
+            place += first < last and first < next_line
+            while next_line < last:
+                begins[line] = place
+                line_columns[place] = column
+                place += 1
+                line += 1
+                next_line += entries_per_line
     begins[line] = place
 
 

@@ -241,54 +241,6 @@ def count_line_reads(
 
 
 @kernel
-def number_lines(
-    pointers: Integers, entries_per_line: int, first_lines: Integers, last_lines: Integers, spans: Integers
-) -> None:
-    """Give the lines of each column in each PE a number, from 1 on, for inputs that share them.
-
-    Fills `first_lines`, the largest number of the type without entries, `last_lines`, 0 without entries, and the lines
-    of all PEs that each column spans, `spans` int64 [columns].
-    """
-    number = first_lines.dtype.type
-    no_line = np.int64(np.iinfo(first_lines.dtype).max)
-    lines_per_entry = 1.0 / entries_per_line  # exact as in `count_line_reads`
-    for column in range(first_lines.shape[0]):
-        span = np.int64(0)
-        for pe in range(first_lines.shape[1]):
-            begin, end = pointers[column, pe], pointers[column + 1, pe]
-            first = np.int32((begin + 0.5) * lines_per_entry) + np.int32(1)
-            last = np.int32((end - 0.5) * lines_per_entry) + np.int32(1)
-            first_lines[column, pe] = number(first if end > begin else no_line)
-            last_lines[column, pe] = number(last if end > begin else 0)
-            span += last - first + 1 if end > begin else 0
-        spans[column] = span
-
-
-@kernel
-def count_kept_lines(
-    first_lines: Integers, last_lines: Integers, columns: Integers, held: Integers, kept: Integers
-) -> np.int64:
-    """Count the columns of each PE whose first line is the line read last, which is not read again.
-
-    `first_lines` and `last_lines` are those of `number_lines`; `held` and `kept` have their type, [PEs]. Entries lie in
-    the order of the columns, so the line read last has the largest number so far.
-    """
-    number = held.dtype.type
-    zero, one = number(0), number(1)
-    held[:] = 0  # no line has this number
-    kept[:] = 0
-    for j in range(columns.shape[0]):
-        column = np.uint64(columns[j])
-        for pe in range(held.shape[0]):
-            kept[pe] = number(kept[pe] + (one if first_lines[column, pe] == held[pe] else zero))
-            held[pe] = max(held[pe], last_lines[column, pe])
-    total = np.int64(0)
-    for pe in range(kept.shape[0]):
-        total += kept[pe]
-    return total
-
-
-@kernel
 def accumulate(
     entries: Integers,
     code_bits: int,

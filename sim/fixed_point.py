@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +30,10 @@ from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Integers, Integers64, Numbers
 from traces.plain_values import whole_number
 
-LEAST_SIDE_BY_SIDE = 32  # inputs that run side by side (`sim.batch_kernels`); fewer leave most of a vector idle
-_LEAST_DENSITY = 1 / 6  # of activations whose zeros are multiplied, too
+_SUM_BYTES = 2**20  # of the accumulators of the inputs that run at once
+# Inputs whose products are added side by side, zero activations included (`sim.batch_kernels`): where it is faster.
+_LEAST_INPUTS = 64
+_LEAST_DENSITY, _DENSITY_OF_INPUTS = 0.18, 8  # of the activations: so much, and 8 / inputs more
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,7 @@ def exact_outputs(packed: PackedLayer, activations: Floats32) -> Floats32:
         additions have the order of the array's.
     """
     numbers = _in_floating_point(packed.layer, activations)
-    sums = numbers.accumulators(len(activations), packed.layer.rows)
-    numbers.accumulate(packed, slice(None), sums)
-    return numbers.values(sums)
+    return sums_of_products(numbers, packed.layer.rows, [(packed, slice(None), slice(None))])[0]
 
 
 def fitted_format(packed: PackedLayer, activations: Floats32, bits: int) -> FixedPoint:
@@ -245,7 +245,7 @@ class Operands:
 
     def accumulators(self, *shape: int) -> Numbers:
         """Return the accumulators of a layer before the first product, of shape [rows] or [inputs, rows]."""
-        accumulators = np.zeros(shape, dtype=self.codebook.dtype, order="F" if self._side_by_side else "C")
+        accumulators = np.zeros(shape, dtype=self.codebook.dtype, order="F" if self.side_by_side else "C")
         if self.free_bias is not None:
             accumulators[:] = self.free_bias
         return accumulators
@@ -263,26 +263,49 @@ class Operands:
         return np.count_nonzero(self.nonzero.view(np.bool_)) / max(1, self.nonzero.size)
 
     @cached_property
-    def _side_by_side(self) -> bool:
-        """Whether the products of many inputs are added side by side, zero activations included."""
-        if self.activations.ndim == 1 or len(self.activations) < LEAST_SIDE_BY_SIDE:
+    def side_by_side(self) -> bool:
+        """True if the products of many inputs are added side by side, zero activations included."""
+        if self.activations.ndim == 1 or len(self.activations) < _LEAST_INPUTS:
             return False
         initial = self.free_bias if self.number_format is None else None
         if initial is not None and (np.signbit(initial) & (initial == 0)).any():  # adding 0 would change its sign
             return False
-        return self.density >= _LEAST_DENSITY
+        return self.density >= _LEAST_DENSITY + _DENSITY_OF_INPUTS / len(self.activations)
 
-    def accumulate(self, packed: PackedLayer, columns: slice, accumulators: Numbers) -> Integers64:
-        """Add the products of many inputs to their accumulators.
+
+class Products:
+    """Products of one block of a layer with many inputs, which are added to accumulators.
+
+    Parameters
+    ----------
+    numbers : Operands
+        Operands of the whole layer.
+    packed : PackedLayer
+        The block.
+    columns : slice
+        Activations that enter the block.
+    """
+
+    def __init__(self, numbers: Operands, packed: PackedLayer, columns: slice) -> None:
+        self._numbers = numbers
+        one = numbers.one if numbers.number_format is None else int(numbers.one)
+        if numbers.side_by_side:
+            self._activations = np.ascontiguousarray(numbers.activations.T[columns])
+            self._entries: tuple[Any, ...] = one, *_entries(packed.layer), numbers.codebook
+        else:
+            self._activations = np.ascontiguousarray(numbers.activations[:, columns])
+            entries = packed.entries, packed.code_bits, packed.column_begin
+            self._entries = packed.layer.bias is not None, one, *entries, numbers.codebook
+
+    def add(self, begin: int, accumulators: Numbers) -> Integers64:
+        """Add the products of the inputs from `begin` on to their accumulators.
 
         Parameters
         ----------
-        packed : PackedLayer
-            Layer, or a block of it.
-        columns : slice
-            Activations that enter the block.
+        begin : int
+            First input.
         accumulators : numpy.ndarray
-            Accumulators [inputs, rows of the block], in the memory order of `accumulators`.
+            [inputs, rows of the block], in the memory order of `Operands.accumulators`.
 
         Returns
         -------
@@ -292,23 +315,58 @@ class Operands:
         from sim import batch_kernels as kernels  # compile on first use
 
         overflows = np.zeros(len(accumulators), dtype=np.int64)
-        number, layer = self.number_format, packed.layer
-        one = self.one if number is None else int(self.one)
-        arguments: list[Any]
-        if self._side_by_side:
-            arguments = [np.ascontiguousarray(self.activations.T[columns]), one, *_entries(layer), self.codebook]
-            in_floats, in_codes = kernels.accumulate_lanes, kernels.accumulate_code_lanes
-            sums = accumulators.T
+        number = self._numbers.number_format
+        results: tuple[Any, ...] = (accumulators.T if self._numbers.side_by_side else accumulators,)
+        if number is not None:
+            results = number.shift, number.lowest, number.highest, *results, overflows
+        if self._numbers.side_by_side:
+            add: Any = kernels.accumulate_lanes if number is None else kernels.accumulate_code_lanes
+            add(self._activations, begin, *self._entries, *results)
         else:
-            arguments = [np.ascontiguousarray(self.activations[:, columns]), layer.bias is not None, one]
-            arguments += [packed.entries, packed.code_bits, packed.column_begin, self.codebook]
-            in_floats, in_codes = kernels.accumulate_inputs, kernels.accumulate_codes_of_inputs
-            sums = accumulators
-        if number is None:
-            in_floats(*arguments, sums)
-        else:
-            in_codes(*arguments, number.shift, number.lowest, number.highest, sums, overflows)
+            add = kernels.accumulate_inputs if number is None else kernels.accumulate_codes_of_inputs
+            add(self._activations[begin : begin + len(accumulators)], *self._entries, *results)
         return overflows
+
+
+def sums_of_products(
+    numbers: Operands, rows: int, blocks: Sequence[tuple[PackedLayer, slice, Any]]
+) -> tuple[Floats32, Integers64]:
+    """Multiply and add all inputs, block by block.
+
+    Parameters
+    ----------
+    numbers : Operands
+        Operands of the layer.
+    rows : int
+        Rows of the layer.
+    blocks : sequence of (PackedLayer, slice, slice or array)
+        Blocks in their order, with the activations that enter each, and the rows that it adds to.
+
+    Returns
+    -------
+    outputs : numpy.ndarray
+        float32 [inputs, rows]; infinite beyond float32.
+    overflows : numpy.ndarray
+        Additions that overflowed, int64 [inputs].
+    """
+    from sim.batch_kernels import SUM_LANES  # compile on first use
+
+    inputs = len(numbers.activations)
+    order: Literal["C", "F"] = "F" if numbers.side_by_side else "C"
+    outputs = np.empty((inputs, rows), dtype=np.float32, order=order)
+    overflows = np.zeros(inputs, dtype=np.int64)
+    products = [(Products(numbers, packed, columns), of_block) for packed, columns, of_block in blocks]
+    step = max(1, _SUM_BYTES // (8 * rows * SUM_LANES)) * SUM_LANES
+    for begin in range(0, inputs, step):
+        end = min(begin + step, inputs)
+        accumulators = numbers.accumulators(end - begin, rows)
+        for of_block, block_rows in products:
+            sums = np.asarray(accumulators[:, block_rows], order=order)
+            overflows[begin:end] += of_block.add(begin, sums)
+            if sums.base is None:  # a copy
+                accumulators[:, block_rows] = sums
+        outputs[begin:end] = numbers.values(accumulators)
+    return outputs, overflows
 
 
 def _entries(layer: CompressedLayer) -> tuple[Integers, Integers, Integers]:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from traces.graph.products import Part, Product
     from traces.graph.stored import StoredLayer
 
-CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+CHUNK_BYTES = 2**26  # of one layer's vectors and outputs at a time
 _SCHEDULE_BYTES = 256  # of an input and layer, while a chunk is scheduled
 _OUTPUT_COUNTS = ("overflows", "saturated_activations")
 _LEAST_SHARED = 2**16  # values of a batch that is worth several threads
@@ -458,25 +458,24 @@ class _Run:
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
-        from traces.graph.layers import check_independent, chunked, dense
+        from traces.graph.layers import check_independent, chunked
 
         check_independent(self._network, feeds)
         self._first = self._network.part(feeds, 0, 1)
         flat = self._resolved(self._first)
-        largest_of_two = 1
-        multiply = dense(flat)
+        largest = _SCHEDULE_BYTES * len(self._layers)
 
         def measuring(part: Part, vectors: Floats) -> Floats:
-            nonlocal largest_of_two
-            products = multiply(part, vectors)
+            nonlocal largest
+            groups = self._packed[flat.layers[flat.layer_of_part[id(part)]].name]
+            products = np.zeros((*vectors.shape[:2], groups[0].layer.rows), dtype=vectors.dtype)
             # float32 vectors; accumulators of 8 bytes, products and outputs of 4
-            largest_of_two = max(largest_of_two, 4 * vectors.size + 16 * products.size)
+            largest = max(largest, 4 * vectors.size + 16 * products.size)
             return products
 
         if total == 1 or not chunked(self._network, feeds, flat, measuring):
             return 1
-        largest_of_two = max(largest_of_two, 2 * _SCHEDULE_BYTES * len(self._layers))
-        return int(max(1, min(total, 2 * CHUNK_BYTES // largest_of_two)))
+        return int(max(1, min(total, CHUNK_BYTES // largest)))
 
     def chunk(self, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
         """Run a chunk of inputs and return the outputs by name; their counts are kept."""
@@ -536,10 +535,9 @@ class _Run:
             return _stacked([output for _, output in batches]).astype(vectors.dtype, copy=False)
 
         def compare(product: Product, entering: Sequence[Any], leaving: Sequence[Any]) -> None:
-            computed = [value for value, name in zip(leaving, product.outputs, strict=True) if name]
             expected = flat.program.framework_outputs(product, entering)
             difference = Difference()
-            for value, wanted in zip(computed, expected, strict=True):
+            for value, wanted in zip(leaving, expected, strict=True):
                 difference.add(value, wanted)
             for name in {flat.layers[flat.layer_of_part[id(part)]].name for part in product.parts}:
                 self._differences.setdefault(name, Difference()).join(difference)
