@@ -312,9 +312,7 @@ class Planner:
         def lost(loss: Loss) -> Floats64:
             return loss.by_input(self.outputs, after(), self.labels)
 
-        return [
-            self.kept_run({"loss": each.name, "plan": of_layers}, functools.partial(lost, each)) for each in losses
-        ]
+        return [self.kept_run({"loss": each.name, "plan": of_layers}, functools.partial(lost, each)) for each in losses]
 
     def _outputs_of(self, model: CompressedModel) -> dict[str, Floats]:
         with self._scratch() as changed:

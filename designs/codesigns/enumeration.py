@@ -300,7 +300,10 @@ class Enumeration:
             return 0.0
         array, packing = design.array, design.packing
         key = name, choice, array.precision
-        counts = self._kept.get(key) or self._counted(*key, (packing,), (1,))
+        counts = self._kept.get(key)
+        if counts is None:  # lines cost no cycles
+            grid = CountsGrid((packing,), (array.queue_slots,), (1,), (), array.precision)
+            counts = self.problem.layer_counts(name, choice, grid)
         place = counts.grid.packings.index(packing)
         queue = counts.grid.queue_slots.index(array.queue_slots)
         cycles = counts.base_cycles[place, queue, 0] + SHORTEST_PIPELINE_CYCLES * counts.pipelined[:, np.newaxis]
@@ -321,7 +324,7 @@ class Enumeration:
         """Return the counts of a compressed layer on all packings of the grid; broadcasts are 1, 2, ... cycles."""
         key = name, choice, precision
         if key not in self._kept:
-            self._kept[key] = self._counted(name, choice, precision, self.grid.packings, (1,))
+            self._kept[key] = self.problem.layer_counts(name, choice, self._grid(self.grid.packings, (1,), precision))
         return self._kept[key]
 
     def _count_broadcasts(
@@ -343,22 +346,15 @@ class Enumeration:
                 if length <= most and not np.isnan(known.base_cycles[places, 0, length - 1]).any():
                     continue
                 some = tuple(self.grid.packings[place] for place in places)
-                part = self._counted(name, choices[name], precision, some, (length,))
+                part = self.problem.layer_counts(name, choices[name], self._grid(some, (length,), precision))
                 cycles, more = known.base_cycles, max(0, length - most)
                 cycles = np.pad(cycles, [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)], constant_values=np.nan)
                 cycles[places, :, length - 1] = part.base_cycles[:, :, 0]
                 self._kept[key] = replace(known, base_cycles=cycles)
 
-    def _counted(
-        self,
-        name: str,
-        choice: Choice,
-        precision: Precision,
-        packings: tuple[Packing, ...],
-        broadcasts: tuple[int, ...],
-    ) -> LayerCounts:
-        queues, lines = self.grid.values["queue_slots"], self.grid.entries_per_line
-        return self.problem.layer_counts(name, choice, CountsGrid(packings, queues, broadcasts, lines, precision))
+    def _grid(self, packings: tuple[Packing, ...], broadcasts: tuple[int, ...], precision: Precision) -> CountsGrid:
+        """Return the arrays of some packings and lengths of a broadcast, with all queues and lines of the space."""
+        return CountsGrid(packings, self.grid.values["queue_slots"], broadcasts, self.grid.entries_per_line, precision)
 
 
 def _nearest(

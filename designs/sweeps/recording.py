@@ -129,7 +129,7 @@ def _taken(
         return np.stack(found, axis=1)
 
     work = np.count_nonzero(vectors, axis=(0, 2))
-    sample = sampled(work, costs, sampling_error, total=inputs * per_input)
+    sample = sampled(VectorsByWork(work), costs, sampling_error, total=inputs * per_input)
     return dataclasses.replace(
         every, activations=_flat(vectors[:, np.sort(sample.places)]), sampling_error=sample.error
     )
