@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.networks import given_inputs
 from designs.sweeps.evaluation import LayerRuns
-from designs.sweeps.recorded import LARGEST_ERROR, sampled
+from designs.sweeps.recorded import LARGEST_ERROR, VectorsByWork, sampled
 from designs.sweeps.workload import WorkloadLayer
 from sim import ArrayConfig, pack
 from sim.network_source import compressed_network
