@@ -28,9 +28,9 @@ _NORMALISATIONS: dict[type[torch.nn.Module], type[torch.nn.Module]] = {
 def freeze(module: torch.nn.Module, run_few: RunFew, few: int, batch: int) -> tuple[torch.nn.Module, int]:
     """Return a copy of a convolutional module that runs faster, and the inputs that it is to run at once.
 
-    Channels of images come last in memory, and windows of a maximum that do not overlap are compared side by side. Batch
-    normalisation is folded into the convolution before it, where nothing else uses the convolution's output. The copy
-    shares all other parameters with the module.
+    Channels of images come last in memory, and windows of a maximum are compared side by side if they do not overlap.
+    Batch normalisation is folded into the convolution before it, where nothing else uses the convolution's output. The
+    copy shares all other parameters with the module.
 
     Parameters
     ----------
