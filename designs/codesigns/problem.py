@@ -197,9 +197,9 @@ class CodesignProblem(ArrayProblem):
         predicted = self.analysis.predict(choices, precision)
         return predicted.loss, predicted.file_bytes
 
-    def layer_counts(self, name: str, choice: Choice, grid: CountsGrid) -> LayerCounts:
-        """Return the counts of a layer, compressed by a choice, on the arrays of a grid."""
-        return self.analysis.array_cost.layer_counts(name, self.analysis.layers({name: choice})[name], grid)
+    def layer_counts(self, name: str, choice: Choice, *grids: CountsGrid) -> LayerCounts:
+        """Return the counts of a layer, compressed by a choice, on the arrays of some grids (`ArrayCost`)."""
+        return self.analysis.array_cost.layer_counts(name, self.analysis.layers({name: choice})[name], *grids)
 
     def origin(self) -> dict[str, Any]:
         """Return the origin of the study as plain values, without the settings that may change from run to run."""

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -129,6 +129,8 @@ class ProductCounts:
         Mean per input for each line, float64 [lines].
     error : float
         Bound on the relative error of the means.
+    sampled : int
+        Vectors of the sample.
     """
 
     call_cycles: list[Floats64]
@@ -136,6 +138,22 @@ class ProductCounts:
     processed_entries: float
     useful_macs: float
     line_reads: Floats64
+    error: float
+    sampled: int
+
+
+class KnownSample(NamedTuple):
+    """Size of the sample of a product's vectors, as an earlier run with the same packing found it.
+
+    Attributes
+    ----------
+    size : int
+        Vectors.
+    error : float
+        Bound on the relative error of the means.
+    """
+
+    size: int
     error: float
 
 
@@ -155,12 +173,17 @@ class ProductRuns:
         PE count, gap width and row assignment.
     largest_error : float
         Bound on the error of means over a sample of the vectors (`designs.sweeps.recorded.sampled`).
+    known : KnownSample, optional
+        The sample, if it is known for the precision in which the product is run.
     """
 
-    def __init__(self, matrices: ProductMatrices, packing: Packing, largest_error: float) -> None:
+    def __init__(
+        self, matrices: ProductMatrices, packing: Packing, largest_error: float, known: KnownSample | None = None
+    ) -> None:
         self._matrices, self._recorded, self._largest_error = matrices, matrices.recorded, largest_error
         self.groups = matrices.packed(packing)
         self._samples: dict[Precision, tuple[LayerRuns, VectorSample]] = {}
+        self._known = known
         self._scheduled: dict[tuple[str, int], ScheduledLayer] = {}
 
     @property
@@ -234,6 +257,7 @@ class ProductRuns:
             useful_macs=per_input(entries - padding, work),
             line_reads=np.array([per_input(int(each), work) for each in reads]),
             error=sample.error,
+            sampled=len(sample.places),
         )
 
     def _sampled(self, precision: Precision) -> tuple[LayerRuns, VectorSample]:
@@ -245,9 +269,15 @@ class ProductRuns:
                 groups = self._whole(last[0], precision, _SAMPLED_TIMINGS, _SAMPLED_LINES)
                 return np.asarray(np.sum([_costs(group) for group in groups], axis=0, dtype=np.float64).T)
 
-            total = self._recorded.per_input * self._recorded.inputs
-            sample = sampled(self._recorded.by_work, costs, self._largest_error, total)
-            self._samples[precision] = last[0], sample
+            vectors, known = self._recorded.by_work, self._known
+            if known is None:
+                total = self._recorded.per_input * self._recorded.inputs
+                sample = sampled(vectors, costs, self._largest_error, total)
+                runs = last[0]
+            else:
+                sample = VectorSample(vectors.places(known.size), known.error)
+                runs = LayerRuns(self.groups, self._matrices.sample(sample.places))
+            self._samples[precision] = runs, sample
         return self._samples[precision]
 
     def _whole(
