@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +27,11 @@ import numpy.typing as npt
 from sim.config import ArrayConfig
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
+from traces.arrays import Floats, Floats32, Floats64, Integers, Integers64, Numbers
 from traces.plain_values import whole_number
+
+LEAST_SIDE_BY_SIDE = 32  # inputs that run side by side (`sim.batch_kernels`); fewer leave most of a vector idle
+_LEAST_DENSITY = 1 / 6  # of activations whose zeros are multiplied, too
 
 
 @dataclass(frozen=True)
@@ -148,16 +153,10 @@ def exact_outputs(packed: PackedLayer, activations: Floats32) -> Floats32:
         Outputs, float32 [inputs, rows]; infinite beyond float32. They are the same on every processor, because the
         additions have the order of the array's.
     """
-    from sim.engine_kernels import accumulate_inputs  # compiles on first use
-
-    layer = packed.layer
-    sums = np.zeros((len(activations), layer.rows))
-    if layer.free_bias is not None:
-        sums[:] = layer.free_bias
-    entries = (packed.codes, packed.output_rows, packed.column_begin, layer.codebook.astype(np.float64))
-    accumulate_inputs(np.ascontiguousarray(activations), layer.bias is not None, 1.0, *entries, sums)
-    with np.errstate(over="ignore"):
-        return sums.astype(np.float32)
+    numbers = _in_floating_point(packed.layer, activations)
+    sums = numbers.accumulators(len(activations), packed.layer.rows)
+    numbers.accumulate(packed, slice(None), sums)
+    return numbers.values(sums)
 
 
 def fitted_format(packed: PackedLayer, activations: Floats32, bits: int) -> FixedPoint:
@@ -246,10 +245,83 @@ class Operands:
 
     def accumulators(self, *shape: int) -> Numbers:
         """Return the accumulators of a layer before the first product, of shape [rows] or [inputs, rows]."""
-        accumulators = np.zeros(shape, dtype=self.codebook.dtype)
+        accumulators = np.zeros(shape, dtype=self.codebook.dtype, order="F" if self._side_by_side else "C")
         if self.free_bias is not None:
             accumulators[:] = self.free_bias
         return accumulators
+
+    @cached_property
+    def nonzero(self) -> npt.NDArray[np.uint8]:
+        """1 where an activation of many inputs is not zero, and 0 elsewhere, uint8 [columns, inputs]."""
+        result = np.empty(self.activations.shape[::-1], dtype=np.bool_)
+        np.not_equal(self.activations.T, 0, out=result)
+        return result.view(np.uint8)
+
+    @cached_property
+    def density(self) -> float:
+        """Share of the activations that are not zero."""
+        return np.count_nonzero(self.nonzero.view(np.bool_)) / max(1, self.nonzero.size)
+
+    @cached_property
+    def _side_by_side(self) -> bool:
+        """Whether the products of many inputs are added side by side, zero activations included."""
+        if self.activations.ndim == 1 or len(self.activations) < LEAST_SIDE_BY_SIDE:
+            return False
+        initial = self.free_bias if self.number_format is None else None
+        if initial is not None and (np.signbit(initial) & (initial == 0)).any():  # adding 0 would change its sign
+            return False
+        return self.density >= _LEAST_DENSITY
+
+    def accumulate(self, packed: PackedLayer, columns: slice, accumulators: Numbers) -> Integers64:
+        """Add the products of many inputs to their accumulators.
+
+        Parameters
+        ----------
+        packed : PackedLayer
+            Layer, or a block of it.
+        columns : slice
+            Activations that enter the block.
+        accumulators : numpy.ndarray
+            Accumulators [inputs, rows of the block], in the memory order of `accumulators`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Additions that overflowed, int64 [inputs].
+        """
+        from sim import batch_kernels as kernels  # compile on first use
+
+        overflows = np.zeros(len(accumulators), dtype=np.int64)
+        number, layer = self.number_format, packed.layer
+        one = self.one if number is None else int(self.one)
+        arguments: list[Any]
+        if self._side_by_side:
+            arguments = [np.ascontiguousarray(self.activations.T[columns]), one, *_entries(layer), self.codebook]
+            in_floats, in_codes = kernels.accumulate_lanes, kernels.accumulate_code_lanes
+            sums = accumulators.T
+        else:
+            arguments = [np.ascontiguousarray(self.activations[:, columns]), layer.bias is not None, one]
+            arguments += [packed.entries, packed.code_bits, packed.column_begin, self.codebook]
+            in_floats, in_codes = kernels.accumulate_inputs, kernels.accumulate_codes_of_inputs
+            sums = accumulators
+        if number is None:
+            in_floats(*arguments, sums)
+        else:
+            in_codes(*arguments, number.shift, number.lowest, number.highest, sums, overflows)
+        return overflows
+
+
+def _entries(layer: CompressedLayer) -> tuple[Integers, Integers, Integers]:
+    """Return the entries of a layer as `sim.batch_kernels.list_entries` lists them."""
+    from sim.batch_kernels import SUM_COLUMNS, list_entries
+
+    bias = np.zeros(0, dtype=layer.codes.dtype) if layer.bias is None else layer.bias
+    groups = -(-(layer.columns + (bias.size > 0)) // SUM_COLUMNS)
+    number = int(np.count_nonzero(layer.codes)) + int(np.count_nonzero(bias)) + 1
+    begins = np.empty(groups * layer.rows + 1, dtype=np.int32)
+    entry_columns, entry_codes = np.empty(number, dtype=np.uint8), np.empty(number, dtype=layer.codes.dtype)
+    list_entries(layer.codes, bias, begins, entry_columns, entry_codes)
+    return begins, entry_columns, entry_codes
 
 
 def operands(
@@ -285,14 +357,7 @@ def operands(
     if config.precision == "float":
         if number_format is not None:
             raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
-        return Operands(
-            codebook=layer.codebook.astype(np.float64),
-            activations=activations,
-            one=1.0,
-            number_format=None,
-            saturated_activations=np.zeros(activations.shape[:-1], dtype=np.int64),
-            free_bias=None if layer.free_bias is None else layer.free_bias.astype(np.float64),
-        )
+        return _in_floating_point(layer, activations)
     bits = config.activation_bits
     if number_format is None:
         number_format = fitted_format(packed, np.atleast_2d(activations), bits)
@@ -314,4 +379,15 @@ def operands(
             if layer.free_bias is None
             else number_format.codes(layer.free_bias, number_format.accumulator_fraction_bits)
         ),
+    )
+
+
+def _in_floating_point(layer: CompressedLayer, activations: Floats32) -> Operands:
+    return Operands(
+        codebook=layer.codebook.astype(np.float64),
+        activations=activations,
+        one=1.0,
+        number_format=None,
+        saturated_activations=np.zeros(activations.shape[:-1], dtype=np.int64),
+        free_bias=None if layer.free_bias is None else layer.free_bias.astype(np.float64),
     )

@@ -533,7 +533,7 @@ class _Run:
             sums["vectors"] = vectors.shape[0] * vectors.shape[1]
             before = counts.get(layer.name)
             counts[layer.name] = sums if before is None else {name: before[name] + sums[name] for name in sums}
-            return np.stack([output for _, output in batches]).astype(vectors.dtype, copy=False)
+            return _stacked([output for _, output in batches]).astype(vectors.dtype, copy=False)
 
         def compare(product: Product, entering: Sequence[Any], leaving: Sequence[Any]) -> None:
             computed = [value for value, name in zip(leaving, product.outputs, strict=True) if name]
@@ -577,8 +577,8 @@ class _Run:
         batches = [of_group(number) for number in range(len(groups))]
         return [
             (
-                {name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
-                np.concatenate([part.output for part in parts]),
+                {name: _of_all([getattr(part, name) for part in parts]) for name in names},
+                _of_all([part.output for part in parts]),
             )
             for parts in batches
         ]
@@ -683,6 +683,12 @@ class Difference:
         if np.shape(values) != np.shape(expected):
             self.largest = math.inf
             return
+        if np.asarray(values).dtype == np.asarray(expected).dtype == np.float32:
+            from sim.batch_kernels import compare
+
+            first, second = np.ascontiguousarray(values).reshape(-1), np.ascontiguousarray(expected).reshape(-1)
+            self.join(Difference(*compare(first, second)))
+            return
         first, second = np.asarray(values, dtype=np.float64), np.asarray(expected, dtype=np.float64)
         with np.errstate(invalid="ignore"):
             difference = np.where(first == second, 0.0, np.abs(first - second))  # infinities may be equal
@@ -693,6 +699,20 @@ class Difference:
         """Take account of what another one has seen."""
         self.largest = max(self.largest, math.inf if math.isnan(other.largest) else other.largest)
         self.scale = max(self.scale, other.scale)
+
+
+def _of_all(parts: Sequence[Numbers]) -> Numbers:
+    """Return the arrays of all parts of the inputs as one."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _stacked(outputs: Sequence[Floats]) -> Floats:
+    """Return the outputs of all groups [groups, vectors, rows]; outputs of one row may lie side by side in memory."""
+    if len(outputs) == 1:
+        return outputs[0][np.newaxis]
+    if all(output.T.flags.c_contiguous for output in outputs):
+        return np.stack([output.T for output in outputs]).transpose(0, 2, 1)
+    return np.stack(outputs)
 
 
 def _joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar, cast
 
 import platformdirs
@@ -40,12 +41,22 @@ def kernel(function: Function) -> Function:
     """
     import numba
 
+    _load_lazy_names(function)
     njit: Any = numba.njit
     compiled = njit(nogil=True)(function)
     folder = _cache_folder(Path(sys.modules[function.__module__].__file__ or "").parent)
     if folder is not None and compiled is not function:  # Numba returns the function itself if compiling is disabled
         compiled._cache = _KernelFiles(function, folder)
     return cast(Function, compiled)
+
+
+def _load_lazy_names(function: Callable[..., object]) -> None:
+    """Import what a kernel uses of modules with lazy names: Numba finds only what is there when it begins."""
+    used = function.__code__.co_names
+    for module in (function.__globals__.get(name) for name in used):
+        if isinstance(module, ModuleType):
+            for name in used:
+                getattr(module, name, None)
 
 
 class _KernelFiles:

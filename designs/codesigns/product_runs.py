@@ -189,14 +189,12 @@ class ProductRuns:
     @property
     def fullest_pe_entries(self) -> int:
         """Entries of the PE that holds most, of the largest matrix."""
-        return max(int(group.stored_per_pe.max()) for group in self.groups)
+        return max(group.fullest_pe_entries for group in self.groups)
 
     @property
     def num_bytes(self) -> int:
         """Bytes of matrices, packed images and sampled vectors."""
-        images = sum(
-            each.nbytes for group in self.groups for each in (group.pointers, group.entry_counts, group.padding_counts)
-        )
+        images = sum(each.nbytes for group in self.groups for each in (group.entry_lanes, group.padding_lanes))
         vectors = sum(runs.work.activations.nbytes for runs, _ in self._samples.values())
         few = self._matrices.few
         return images + vectors + few.layer.codes.nbytes + few.activations.nbytes
