@@ -61,6 +61,11 @@ class PackedLayer:
         """Blocks that `sim.memory` has cut the layer into, by the parameters they depend on."""
         return {}
 
+    @cached_property
+    def images(self) -> dict[int, Any]:
+        """Room in the SRAMs that `sim.memory` has found the layer to take, by the entries of a line."""
+        return {}
+
     @property
     def row_order_bits(self) -> int:
         """Bits of the table that restores the order of the outputs; 0 if the rows are interleaved."""
