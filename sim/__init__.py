@@ -4,35 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sim.array import count, count_all, simulate
-from sim.array_table import ArrayTable
-from sim.batch import BatchResult, BatchRun, CountsPerInput, simulate_batch
-from sim.config import ArrayConfig
-from sim.cost.area import area_mm2
-from sim.cost.constants import CONSTANTS, Constant, Constants, drawn_constants
-from sim.cost.energy import ENERGY_PRESETS, Energy
-from sim.cost.timing import ClockWarning, Timing, timed, timing
-from sim.fixed_point import FixedPoint
-from sim.memory import DoesNotFitWarning
-from sim.network import LayerCosts, NetworkOutputs, NetworkResult, compute_network, simulate_network
-from sim.number_formats import fit_formats
-from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown, cycle_breakdown
-from sim.observe.timeline import Timeline, timeline
-from sim.observe.timeline_summary import TimelineSummary, read_timeline, timeline_summary, write_timeline
-from sim.packing import PackedLayer, pack
-from sim.result import Counts, SimulationResult
-from sim.row_assignment import (
-    RowAssignment,
-    assign_rows,
-    rows_balanced_by_activity,
-    rows_balanced_by_entries,
-    rows_found_by_search,
-)
 from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from sim.array import count, count_all, simulate
+    from sim.array_table import ArrayTable
+    from sim.batch import BatchResult, BatchRun, CountsPerInput, simulate_batch
+    from sim.config import ArrayConfig
+    from sim.cost.area import area_mm2
+    from sim.cost.constants import CONSTANTS, Constant, Constants, drawn_constants
+    from sim.cost.energy import ENERGY_PRESETS, Energy
+    from sim.cost.timing import ClockWarning, Timing, timed, timing
+    from sim.fixed_point import FixedPoint
+    from sim.memory import DoesNotFitWarning
+    from sim.network import LayerCosts, NetworkOutputs, NetworkResult, compute_network, simulate_network
+    from sim.number_formats import fit_formats
+    from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown, cycle_breakdown
+    from sim.observe.timeline import Timeline, timeline
+    from sim.observe.timeline_summary import TimelineSummary, read_timeline, timeline_summary, write_timeline
     from sim.observe.waveform import write_waveform
+    from sim.packing import PackedLayer, pack
     from sim.recurrent import RecurrentResult, simulate_gru, simulate_lstm
+    from sim.result import Counts, SimulationResult
+    from sim.row_assignment import (
+        RowAssignment,
+        assign_rows,
+        rows_balanced_by_activity,
+        rows_balanced_by_entries,
+        rows_found_by_search,
+    )
     from sim.rtl.bench import simulate_rtl
 
 __all__ = [
@@ -89,9 +89,33 @@ __all__ = [
     "write_waveform",
 ]
 
-_NAMES = {  # SciPy, pyvcd and the tools of the SystemVerilog array are behind them
-    "sim.recurrent": ("RecurrentResult", "simulate_gru", "simulate_lstm"),
-    "sim.rtl.bench": ("simulate_rtl",),
+_NAMES = {
+    "sim.array": ("count", "count_all", "simulate"),
+    "sim.array_table": ("ArrayTable",),
+    "sim.batch": ("BatchResult", "BatchRun", "CountsPerInput", "simulate_batch"),
+    "sim.config": ("ArrayConfig",),
+    "sim.cost.area": ("area_mm2",),
+    "sim.cost.constants": ("CONSTANTS", "Constant", "Constants", "drawn_constants"),
+    "sim.cost.energy": ("ENERGY_PRESETS", "Energy"),
+    "sim.cost.timing": ("ClockWarning", "Timing", "timed", "timing"),
+    "sim.fixed_point": ("FixedPoint",),
+    "sim.memory": ("DoesNotFitWarning",),
+    "sim.network": ("LayerCosts", "NetworkOutputs", "NetworkResult", "compute_network", "simulate_network"),
+    "sim.number_formats": ("fit_formats",),
+    "sim.observe.cycles": ("CYCLE_CLASSES", "CycleBreakdown", "cycle_breakdown"),
+    "sim.observe.timeline": ("Timeline", "timeline"),
+    "sim.observe.timeline_summary": ("TimelineSummary", "read_timeline", "timeline_summary", "write_timeline"),
     "sim.observe.waveform": ("write_waveform",),
+    "sim.packing": ("PackedLayer", "pack"),
+    "sim.recurrent": ("RecurrentResult", "simulate_gru", "simulate_lstm"),
+    "sim.result": ("Counts", "SimulationResult"),
+    "sim.row_assignment": (
+        "RowAssignment",
+        "assign_rows",
+        "rows_balanced_by_activity",
+        "rows_balanced_by_entries",
+        "rows_found_by_search",
+    ),
+    "sim.rtl.bench": ("simulate_rtl",),
 }
 __getattr__, __dir__ = lazy_names(__name__, _NAMES)

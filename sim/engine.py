@@ -31,13 +31,13 @@ from sim.engine_kernels import (
     queue_recurrence,
     record_edges,
     scan,
-    sum_counts,
 )
 from sim.fixed_point import Operands
 from sim.host_memory import check_memory
+from sim.lanes import LANES
 from sim.packing import PackedLayer
 from sim.result import Counts
-from traces.arrays import Integers, Integers32, Integers64, Numbers
+from traces.arrays import Integers32, Integers64, Numbers
 
 EDGE_BYTES = 32  # of a broadcast in a PE: its edge, and what observers make of it, in 64 bits
 
@@ -52,8 +52,6 @@ class Run:
     ----------
     columns : numpy.ndarray
         Columns in broadcast order, int32 [broadcasts]; the bias is column `layer.columns`.
-    values : numpy.ndarray
-        Activation of each, or its fixed-point code, float32 or int64 [broadcasts].
     bubbles : numpy.ndarray
         Bubble cycles before each broadcast, int32 [broadcasts].
     """
@@ -65,12 +63,19 @@ class Run:
         num_pes = packed.num_pes
         has_bias = packed.layer.bias is not None
         room = activations.size + 2  # one for the bias, one that `scan` may write to and not use
-        columns, bubbles = np.empty((2, room), dtype=np.int32)
-        values = np.empty(room, dtype=activations.dtype)
-        broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, operands.one, columns, values, bubbles)
-        self.columns, self.values, self.bubbles = columns[:broadcasts], values[:broadcasts], bubbles[:broadcasts]
+        columns, bubbles = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+        broadcasts, self.trailing_bubbles = scan(activations, num_pes, has_bias, columns, bubbles)
+        self.columns, self.bubbles = columns[:broadcasts], bubbles[:broadcasts]
         self._timings: dict[tuple[int, int], Timing] = {}
         self._line_reads: dict[int, Integers64] = {}
+
+    @property
+    def values(self) -> Numbers:
+        """Activation of each broadcast, or its fixed-point code, float32 or int64 [broadcasts]."""
+        activations = self.operands.activations
+        if self.packed.layer.bias is None:
+            return activations[self.columns]
+        return np.append(activations[self.columns[:-1]], activations.dtype.type(self.operands.one))
 
     @cached_property
     def bubble_cycles(self) -> int:
@@ -80,39 +85,36 @@ class Run:
     @cached_property
     def entries(self) -> Integers64:
         """Entries that each PE goes through, padding included, int64 [num_pes]."""
-        return self._sum(self.packed.entry_counts)
+        return self.packed.summed(self.packed.entry_lanes, self.columns)
 
     @cached_property
     def padding(self) -> Integers64:
         """Padding entries among them, int64 [num_pes]."""
-        return self._sum(self.packed.padding_counts) if self.packed.padding_entries else np.zeros_like(self.entries)
-
-    def _sum(self, counts: Integers) -> Integers64:
-        totals = np.zeros(self.packed.num_pes, dtype=np.int64)
-        sum_counts(counts, self.columns, totals)
-        return totals
+        return self.packed.summed(self.packed.padding_lanes, self.columns)
 
     def timing(self, config: ArrayConfig) -> Timing:
         """Compute the clock edges for the queues and the broadcast of one array."""
         packed = self.packed
-        broadcasts, num_pes = self.columns.size, packed.num_pes
+        broadcasts, lanes = self.columns.size, packed.entry_lanes.shape[1]
         wire_registers = config.broadcast_cycles - 1
         depth = min(config.queue_depth, max(1, broadcasts))  # a longer queue than there are columns is never full
-        finish_edges = np.zeros(num_pes, dtype=np.int64)
+        finish_edges = np.empty(lanes, dtype=np.int64)
         latest_pops = np.empty(depth + broadcasts, dtype=np.int32)
         last_active_edge, blocked_cycles = queue_recurrence(
-            packed.entry_counts,
+            packed.entry_lanes,
             self.columns,
             self.bubbles,
             self.trailing_bubbles,
             depth,
             wire_registers,
             packed.stored_per_pe,
-            np.zeros(num_pes, dtype=lag_type(depth, packed.most_entries)),
+            np.empty(lanes, dtype=lag_type(depth, packed.most_entries)),
             finish_edges,
             latest_pops,
         )
-        return Timing(int(last_active_edge), int(blocked_cycles), wire_registers, finish_edges, latest_pops)
+        return Timing(
+            int(last_active_edge), int(blocked_cycles), wire_registers, finish_edges[: packed.num_pes], latest_pops
+        )
 
     def edges(self, timing: Timing) -> tuple[Integers32, Integers32]:
         """Return the edges b[j] and s[k, j] of every column, int32 [broadcasts] and [broadcasts, num_pes]."""
@@ -125,7 +127,7 @@ class Run:
         broadcast_edges = np.empty(broadcasts, dtype=np.int32)
         pop_edges = np.empty((broadcasts, packed.num_pes), dtype=np.int32)
         record_edges(
-            packed.entry_counts,
+            packed.entry_lanes,
             self.columns,
             self.bubbles,
             timing.wire_registers,
@@ -138,9 +140,12 @@ class Run:
     def line_reads(self, entries_per_line: int) -> Integers64:
         """Count the lines that each PE reads, int64 [num_pes]."""
         if entries_per_line not in self._line_reads:
-            reads = np.zeros(self.packed.num_pes, dtype=np.int64)
-            count_line_reads(self.packed.pointers, self.columns, entries_per_line, reads)
-            self._line_reads[entries_per_line] = reads
+            packed = self.packed
+            reads = np.empty(packed.entry_lanes.shape[1], dtype=np.int64)
+            multiplier, shift, number = line_division(entries_per_line, packed.fullest_pe_entries + entries_per_line)
+            room = np.empty(LANES, dtype=number)
+            count_line_reads(packed.entry_lanes, self.columns, entries_per_line, multiplier, shift, room, reads)
+            self._line_reads[entries_per_line] = reads[: packed.num_pes]
         return self._line_reads[entries_per_line]
 
     def counts(self, config: ArrayConfig) -> Counts:
@@ -166,13 +171,27 @@ class Run:
     def accumulate(self, accumulators: Numbers) -> int:
         """Add every product to its row's accumulator, float64 or int64 [rows]; return the number of overflows."""
         packed, operands = self.packed, self.operands
-        entries = (packed.codes, packed.output_rows, packed.column_begin)
+        entries = (packed.entries, packed.code_bits, packed.column_begin)
         number = operands.number_format
         if number is None:
             accumulate(*entries, operands.codebook, self.columns, self.values, accumulators)
             return 0
         limits = (number.shift, number.lowest, number.highest)
         return int(accumulate_codes(*entries, operands.codebook, self.columns, self.values, *limits, accumulators))
+
+
+def line_division(entries_per_line: int, most_entries: int) -> tuple[int, int, type[np.unsignedinteger[Any]]]:
+    """Return how a kernel divides the place of an entry by the entries of a line: multiplier, shift and type.
+
+    The quotient of e < `most_entries` is (e * multiplier) >> shift, in that type. Source: Granlund and Montgomery,
+    "Division by invariant integers using multiplication", 1994.
+    """
+    bits = max(1, most_entries).bit_length()
+    shift = bits + (entries_per_line - 1).bit_length()
+    multiplier = -(-(2**shift) // entries_per_line)
+    while multiplier % 2 == 0:
+        multiplier, shift = multiplier // 2, shift - 1
+    return multiplier, shift, np.uint32 if multiplier << bits <= 2**32 else np.uint64
 
 
 def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any]]:

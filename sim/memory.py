@@ -111,18 +111,23 @@ class Image(NamedTuple):
 
 def image_of(packed: PackedLayer, config: ArrayConfig) -> Image:
     """Return the room that one packed matrix takes."""
-    return images_of(packed, [config.entries_per_line])[0]
+    return _image(packed, config.entries_per_line)
 
 
 def images_of(packed: PackedLayer, entries_per_line: Sequence[int]) -> list[Image]:
     """Return the room that one packed matrix takes with lines of so many entries."""
-    entries = packed.stored_per_pe.astype(np.int64)
-    lines = -(-entries // np.array(entries_per_line)[:, np.newaxis])
-    pointers, fullest = len(packed.pointers), int(entries.max())
-    return [
-        Image(int(most), pointers, fullest, int(total), pointers * packed.num_pes)
-        for most, total in zip(lines.max(axis=1), lines.sum(axis=1), strict=True)
-    ]
+    return [_image(packed, entries) for entries in entries_per_line]
+
+
+def _image(packed: PackedLayer, entries_per_line: int) -> Image:
+    images: dict[int, Image] = packed.images
+    if entries_per_line not in images:
+        lines = -(-packed.stored_per_pe // entries_per_line)
+        pointers, fullest = packed.num_columns + 1, packed.fullest_pe_entries
+        images[entries_per_line] = Image(
+            int(lines.max()), pointers, fullest, int(lines.sum()), pointers * packed.num_pes
+        )
+    return images[entries_per_line]
 
 
 def weight_capacity(config: ArrayOrTable) -> Image:
@@ -275,14 +280,13 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
 
     def part(begin: int, end: int) -> Block:
         last = end == layer.columns
-        stop = len(packed.entry_counts) if last else end
+        stop = packed.num_columns if last else end
         sub_layer = CompressedLayer(layer.name, layer.codes[:, begin:end], layer.codebook, layer.bias if last else None)
         images = dataclasses.replace(
             packed,
             layer=sub_layer,
-            pointers=packed.pointers[begin : stop + 1] - packed.pointers[begin],
-            entry_counts=packed.entry_counts[begin:stop],
-            padding_counts=packed.padding_counts[begin:stop],
+            entry_lanes=packed.entry_lanes[begin:stop],
+            padding_lanes=packed.padding_lanes[begin:stop],
         )
         input_words = end - begin if streams_inputs else 0
         return _loaded_block(images, slice(begin, end), slice(None), input_words, 0, config)
@@ -296,7 +300,7 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     begin = 0
     while begin < layer.columns:
         ends = np.append(np.arange(begin + num_pes, layer.columns, num_pes), layer.columns)
-        stops = np.where(ends == layer.columns, len(packed.entry_counts), ends)  # the last block has the bias
+        stops = np.where(ends == layer.columns, packed.num_columns, ends)  # the last block has the bias
         entries = (packed.pointers[stops] - packed.pointers[begin]).max(axis=1)
         # The bias takes a pointer, but no place among the inputs.
         fits = (entries <= most_entries) & (stops - begin <= _pointers(config, buffers) - 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +12,13 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.host_memory import check_memory, image_bytes
+from sim.lanes import LANES
 from traces import CompressedLayer, InputError
-from traces.arrays import Integers, Integers32, Integers64
+from traces.arrays import Integers, Integers32, Integers64, Unsigned64
 
 MAX_ENTRIES = 2**30  # keeps every clock edge of a layer within 32 bits
+
+_KEPT_WEIGHTS: weakref.WeakKeyDictionary[CompressedLayer, Unsigned64] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +33,11 @@ class PackedLayer:
         PEs of the array.
     index_bits : int
         Bits of a gap.
-    pointers : numpy.ndarray
-        Place of each column's first entry within each PE, int32 [columns + 1, num_pes]. The bias column, if there is
-        one, counts as a column here and below.
-    entry_counts : numpy.ndarray
-        Entries of each column in each PE, padding included, [columns, num_pes].
-    padding_counts : numpy.ndarray
-        Padding entries among them, [columns, num_pes].
+    entry_lanes : numpy.ndarray
+        Entries of each column in each PE, padding included, [columns, lanes]; the lanes are the PEs, and PEs without
+        entries up to whole vectors (`sim.lanes`). The bias column, if there is one, counts as a column here and below.
+    padding_lanes : numpy.ndarray
+        Padding entries among them, [columns, lanes]; [0, lanes] if no gap can be too long.
     row_order : numpy.ndarray or None
         The layer's row at each place of the packed matrix, int64 [rows]; None if the rows are interleaved.
 
@@ -50,9 +52,8 @@ class PackedLayer:
     layer: CompressedLayer
     num_pes: int
     index_bits: int
-    pointers: Integers32
-    entry_counts: Integers
-    padding_counts: Integers
+    entry_lanes: Integers
+    padding_lanes: Integers
     row_order: Integers64 | None = None
 
     @cached_property
@@ -60,66 +61,149 @@ class PackedLayer:
         """Blocks that `sim.memory` has cut the layer into, by the parameters they depend on."""
         return {}
 
+    @cached_property
+    def images(self) -> dict[int, Any]:
+        """Room in the SRAMs that `sim.memory` has found the layer to take, by the entries of a line."""
+        return {}
+
     @property
     def row_order_bits(self) -> int:
         """Bits of the table that restores the order of the outputs; 0 if the rows are interleaved."""
         return 0 if self.row_order is None else self.layer.rows * (self.layer.rows - 1).bit_length()
 
+    @property
+    def entry_counts(self) -> Integers:
+        """Entries of each column in each PE, padding included, [columns, num_pes]."""
+        return self.entry_lanes[:, : self.num_pes]
+
+    @property
+    def padding_counts(self) -> Integers:
+        """Padding entries among them, [columns, num_pes]."""
+        if len(self.padding_lanes):
+            return self.padding_lanes[:, : self.num_pes]
+        return np.broadcast_to(np.zeros(1, dtype=self.entry_lanes.dtype), (self.num_columns, self.num_pes))
+
+    @property
+    def num_columns(self) -> int:
+        """Columns, with that of the bias if there is one."""
+        return len(self.entry_lanes)
+
     @cached_property
-    def stored_per_pe(self) -> Integers32:
-        """Entries in each PE, padding included, int32 [num_pes]."""
-        stored: Integers32 = self.pointers[-1]
-        return stored
+    def pointers(self) -> Integers32:
+        """Place of each column's first entry within each PE, int32 [columns + 1, num_pes]."""
+        pointers = np.zeros((self.num_columns + 1, self.num_pes), dtype=np.int32)
+        np.cumsum(self.entry_counts, axis=0, dtype=np.int32, out=pointers[1:])
+        return pointers
+
+    @cached_property
+    def stored_per_pe(self) -> Integers64:
+        """Entries in each PE, padding included, int64 [num_pes]."""
+        return self.summed(self.entry_lanes, np.arange(self.num_columns, dtype=np.int32))
+
+    def summed(self, counts: Integers, columns: Integers32) -> Integers64:
+        """Add up `entry_lanes` or `padding_lanes` over some columns, int32; return the sums, int64 [num_pes]."""
+        from sim import packing_kernels
+
+        sums = np.zeros(counts.shape[1], dtype=np.int64)
+        if len(counts):
+            packing_kernels.sum_counts(counts, columns, np.empty(LANES, dtype=np.uint32), sums)
+        return sums[: self.num_pes]
 
     @cached_property
     def stored_entries(self) -> int:
         """Entries in all PEs, padding included."""
-        return int(self.stored_per_pe.sum(dtype=np.int64))
+        return int(self.stored_per_pe.sum())
+
+    @cached_property
+    def fullest_pe_entries(self) -> int:
+        """Entries of the PE that holds most, padding included."""
+        return int(self.stored_per_pe.max())
 
     @cached_property
     def most_entries(self) -> int:
         """Largest number of entries of a column in a PE, padding included."""
-        return int(self.entry_counts.max())
+        return int(self.entry_lanes.max())
 
     @cached_property
     def padding_entries(self) -> int:
         """Padding entries in all PEs."""
-        return int(self.padding_counts.sum(dtype=np.int64))
+        return int(self.padding_per_column.sum())
 
     @property
     def codes(self) -> Integers:
         """Codes of all entries [stored entries], column by column, within a column PE by PE."""
-        return self._entries[0]
+        return self.entries.astype(self.layer.codes.dtype)
+
+    @property
+    def output_rows(self) -> Integers:
+        """Output row of each entry, [stored entries] in the order of `codes`."""
+        rows: Integers = self.entries >> self.entries.dtype.type(self.code_bits)
+        return rows
 
     @property
     def gaps(self) -> npt.NDArray[np.uint8]:
         """Gaps of all entries in the order of `codes`, uint8 [stored entries]."""
-        return self._entries[1]
+        return self._placed[1]
 
     @property
-    def output_rows(self) -> Integers:
-        """Output row of each entry, uint16 or uint32 [stored entries]."""
-        return self._entries[2]
+    def entries(self) -> Integers:
+        """Entries in the order of `codes`: the code in the lowest `code_bits`, the output row above, uint32 or uint64.
+
+        A kernel loads both with one instruction.
+        """
+        return self._placed[0]
+
+    @property
+    def code_bits(self) -> int:
+        """Bits of a code in `entries`."""
+        return 8 * self.layer.codes.itemsize
 
     @cached_property
     def column_begin(self) -> Integers64:
-        """Place of each column's first entry in `codes`, `gaps` and `output_rows`, int64 [columns + 1]."""
-        begin: Integers64 = self.pointers.sum(axis=1, dtype=np.int64)
+        """Place of each column's first entry in `entries`, int64 [columns + 1]."""
+        begin = np.zeros(self.num_columns + 1, dtype=np.int64)
+        np.cumsum(self.entries_per_column, out=begin[1:])
         return begin
 
     @cached_property
-    def _entries(self) -> tuple[Integers, npt.NDArray[np.uint8], Integers]:
+    def entries_per_column(self) -> Integers64:
+        """Entries of each column in all PEs, padding included, int64 [columns]."""
+        return self._per_column(self.entry_lanes)
+
+    @cached_property
+    def padding_per_column(self) -> Integers64:
+        """Padding entries among them, int64 [columns]."""
+        return self._per_column(self.padding_lanes)
+
+    def _per_column(self, counts: Integers) -> Integers64:
         from sim import packing_kernels
 
-        layer, order = self.layer, self.row_order
-        codes, bias = _in_places(layer, order)
-        stored_codes = np.empty(self.stored_entries, dtype=codes.dtype)
+        sums = np.zeros(self.num_columns, dtype=np.int64)
+        if len(counts):
+            packing_kernels.sum_columns(counts, sums)
+        return sums
+
+    @cached_property
+    def _placed(self) -> tuple[Integers, npt.NDArray[np.uint8]]:
+        from sim import packing_kernels
+
+        layer = self.layer
+        wide = (layer.rows - 1).bit_length() + self.code_bits > 32
+        entries = np.empty(self.stored_entries, dtype=np.uint64 if wide else np.uint32)
         gaps = np.empty(self.stored_entries, dtype=np.uint8)
-        output_rows = np.empty(self.stored_entries, dtype=np.uint16 if layer.rows <= 2**16 else np.uint32)
-        packing_kernels.fill_entries(
-            codes, bias, 2**self.index_bits, self.num_pes, self.column_begin, stored_codes, gaps, output_rows
+        packing_kernels.place_entries(
+            layer.codes,
+            _bias_codes(layer),
+            kept_weights(layer),
+            _places(layer, self.row_order),
+            self.num_pes,
+            2**self.index_bits,
+            self.column_begin,
+            np.empty((2, packing_kernels.COLUMNS_AT_ONCE), dtype=np.uint64),
+            entries,
+            gaps,
         )
-        return stored_codes, gaps, output_rows if order is None else order.astype(output_rows.dtype)[output_rows]
+        return entries, gaps
 
     def sparse_matrix_image(self, pe: int) -> tuple[Integers, npt.NDArray[np.uint8]]:
         """Return codes and gaps as the sparse-matrix SRAM of one PE holds them, column after column."""
@@ -177,37 +261,65 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
 
     check_codes_fit(layer, config)
     order = None if row_order is None else _checked_order(layer, row_order)
-    codes, bias = _in_places(layer, order)
-    columns = layer.columns + (1 if bias.size else 0)
+    columns, num_pes = layer.columns + (layer.bias is not None), config.num_pes
     check_memory(
-        f"layer {layer.name!r}: pointers and counters of num_pes={config.num_pes:,} times {columns:,} columns",
-        image_bytes(layer.rows, columns, config.num_pes),
+        f"layer {layer.name!r}: pointers and counters of num_pes={num_pes:,} times {columns:,} columns",
+        image_bytes(layer.rows, columns, num_pes),
         "use fewer PEs or split the layer",
     )
-    # The most entries that a column can have in a PE, padding included, is the number of the PE's rows.
-    counter = np.min_scalar_type(-(-layer.rows // config.num_pes))
-    entry_counts = np.empty((columns, config.num_pes), dtype=counter)
-    padding_counts = np.empty((columns, config.num_pes), dtype=counter)
-    packing_kernels.count_entries(codes, bias, config.index_bits, entry_counts, padding_counts)
-
-    num_entries = int(entry_counts.sum(dtype=np.int64))
-    if num_entries + columns > MAX_ENTRIES:
-        raise InputError(
-            f"layer {layer.name!r} packs into {num_entries:,} entries, padding included, in {columns:,} columns; at "
-            f"most {MAX_ENTRIES:,} of both can be simulated; widen index_bits={config.index_bits} or split the layer"
-        )
-    pointers = np.zeros((columns + 1, config.num_pes), dtype=np.int32)
-    packing_kernels.add_up(entry_counts, pointers)
-    for images in (pointers, entry_counts, padding_counts):
+    kept = kept_weights(layer)
+    rows_per_pe = -(-layer.rows // num_pes)  # the most entries that a column can have in a PE, padding included
+    shape = LANES * len(kept), LANES * -(-num_pes // LANES)
+    entries = np.empty(shape, dtype=np.min_scalar_type(rows_per_pe))
+    padding = np.empty(shape if rows_per_pe > 2**config.index_bits else (0, shape[1]), dtype=entries.dtype)
+    room = np.empty((3, LANES, LANES), dtype=entries.dtype)
+    packing_kernels.count_entries(kept, _places(layer, order), num_pes, config.index_bits, room, entries, padding)
+    entries, padding = entries[:columns], padding[:columns]
+    for images in (entries, padding):
         images.flags.writeable = False  # as if mapped from a file: kernels are compiled for one of the two
-    return PackedLayer(layer, config.num_pes, config.index_bits, pointers, entry_counts, padding_counts, order)
+    packed = PackedLayer(layer, num_pes, config.index_bits, entries, padding, order)
+    if packed.stored_entries + columns > MAX_ENTRIES:
+        raise InputError(
+            f"layer {layer.name!r} packs into {packed.stored_entries:,} entries, padding included, in {columns:,} "
+            f"columns; at most {MAX_ENTRIES:,} of both can be simulated; widen index_bits={config.index_bits} or split "
+            f"the layer"
+        )
+    return packed
 
 
-def _in_places(layer: CompressedLayer, order: Integers64 | None) -> tuple[Integers, Integers]:
-    """Return codes and bias as they are dealt to the PEs; the bias is empty if the layer has none."""
-    codes = layer.codes
-    bias = np.zeros(0, dtype=codes.dtype) if layer.bias is None else layer.bias
-    return (codes, bias) if order is None else (codes[order], bias[order] if bias.size else bias)
+def kept_weights(layer: CompressedLayer) -> Unsigned64:
+    """Return the bits that tell which weights a layer keeps; they are found once.
+
+    Parameters
+    ----------
+    layer : CompressedLayer
+        The layer.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint64 [words, rows]: bit c of word w is set if the code of column 64 w + c is not 0. The bias, if it is codes,
+        is one more column. Bits of further columns are 0.
+    """
+    from sim import packing_kernels
+
+    kept = _KEPT_WEIGHTS.get(layer)
+    if kept is None:
+        columns = layer.columns + (layer.bias is not None)
+        kept = np.empty((-(-columns // LANES), layer.rows), dtype=np.uint64)
+        packing_kernels.mark_kept(layer.codes, _bias_codes(layer), kept)
+        _KEPT_WEIGHTS[layer] = kept
+    return kept
+
+
+def _bias_codes(layer: CompressedLayer) -> Integers:
+    """Return the codes of the bias; an empty array if there are none."""
+    return layer.codes[0, :0] if layer.bias is None else layer.bias
+
+
+def _places(layer: CompressedLayer, order: Integers64 | None) -> Integers64:
+    """Return the row at each place, int64 [rows]."""
+    return np.arange(layer.rows) if order is None else order
 
 
 def _checked_order(layer: CompressedLayer, row_order: npt.ArrayLike) -> Integers64:

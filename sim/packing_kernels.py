@@ -1,119 +1,234 @@
-"""Loops of packing: one over the dense codes counts the entries, another one places them."""
+"""Loops of packing, on the bits that tell which weights are kept: one counts the entries, another one places them."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from sim import lanes
 from traces.arrays import Integers
 from traces.kernel_cache import kernel
 
-PES_BESIDE = 16  # PEs whose counts are written side by side: several of them share a cache line
+COLUMNS_AT_ONCE = 256  # of which entries are placed at once: what is written then stays in the nearest cache
 
 
 @kernel
-def count_entries_of_pe(
-    codes: Integers, index_bits: int, skipped: Integers, entries: Integers, padding: Integers
-) -> None:
-    """Count entries and padding of one PE with the rows `codes` [rows, columns]; all other arrays are [columns].
+def mark_kept(codes: Integers, bias: Integers, kept: Integers) -> None:
+    """Set the bits of the weights that are kept, uint64 [words, rows]: bit c of word w is that of column 64 w + c.
 
-    The inner loop runs over the columns and has no branch, so that one vector instruction serves several columns.
+    `bias`, [rows] or [0] if there is none, is one more column.
     """
-    narrow = entries.dtype.type
-    zero, one, shift = narrow(0), narrow(1), narrow(index_bits)
-    skipped[:] = 0
-    entries[:] = 0
-    padding[:] = 0
-    for row in range(codes.shape[0]):
-        row_codes = codes[row]
-        for column in range(entries.shape[0]):
-            kept = row_codes[column] != 0
-            bridged = narrow(skipped[column] >> shift) if kept else zero
-            padding[column] = narrow(padding[column] + bridged)
-            entries[column] = narrow(entries[column] + (narrow(bridged + one) if kept else zero))
-            skipped[column] = zero if kept else narrow(skipped[column] + one)
+    rows, columns = np.uint64(codes.shape[0]), np.uint64(codes.shape[1])
+    size = np.uint64(lanes.LANES)
+    whole, rest = columns // size, columns % size
+    zeros = lanes.spread(codes.dtype.type(0))
+    first = np.uint64(0)
+    while first < rows:  # eight words of a row of `kept` are a cache line
+        end = min(first + np.uint64(8), rows)
+        for word in range(whole):
+            for row in range(first, end):
+                kept[word, row] = ~lanes.equal(lanes.load(codes, row * columns + word * size), zeros)
+        first = end
+    for row in range(rows if whole < np.uint64(kept.shape[0]) else np.uint64(0)):
+        mask = np.uint64(0)
+        for column in range(rest):
+            mask |= np.uint64(codes[row, whole * size + column] != 0) << column
+        if bias.shape[0] > 0:
+            mask |= np.uint64(bias[row] != 0) << rest
+        kept[whole, row] = mask
+
+
+@kernel
+def weigh_rows(kept: Integers, planes: Integers, sums: Integers) -> None:
+    """Add up the weights of the columns that each row keeps.
+
+    Parameters
+    ----------
+    kept : numpy.ndarray
+        From `mark_kept`.
+    planes : numpy.ndarray
+        Bits of the weights, uint64 [bits, words]: bit c of word w of plane b is bit b of the weight of column 64 w + c.
+    sums : numpy.ndarray
+        Zeros, int64 [rows]. Result.
+    """
+    for plane in range(np.uint64(planes.shape[0])):
+        for word in range(np.uint64(kept.shape[0])):
+            mask = planes[plane, word]
+            for row in range(np.uint64(kept.shape[1])):
+                sums[row] += np.int64(lanes.count_ones(kept[word, row] & mask)) << plane
 
 
 @kernel
 def count_entries(
-    codes: Integers, bias: Integers, index_bits: int, entry_counts: Integers, padding_counts: Integers
+    kept: Integers,
+    order: Integers,
+    num_pes: int,
+    index_bits: int,
+    room: Integers,
+    entries: Integers,
+    padding: Integers,
 ) -> None:
     """Count entries and padding of each column in each PE.
 
     Parameters
     ----------
-    codes : numpy.ndarray
-        [rows, columns].
-    bias : numpy.ndarray
-        [rows], or [0] if there is none.
-    index_bits : int
-        Bits of a gap.
-    entry_counts, padding_counts : numpy.ndarray
-        Results [columns and bias, num_pes], of a type that holds the number of a PE's rows.
+    kept : numpy.ndarray
+        From `mark_kept`.
+    order : numpy.ndarray
+        Row at each place, int64 [rows].
+    num_pes, index_bits : int
+        Parameters of the array.
+    room : numpy.ndarray
+        Room for counts that are still PE by PE, of the type of the results, [3, 64, 64].
+    entries, padding : numpy.ndarray
+        Results [64 words, lanes], of a type that holds the number of a PE's rows; `lanes` are the PEs, rounded up to
+        whole vectors. `padding` has no rows if no gap can be too long.
     """
-    columns, num_pes = codes.shape[1], entry_counts.shape[1]
-    skipped = np.empty(columns, dtype=entry_counts.dtype)  # rows of the PE since each column's last entry
-    entries = np.empty((PES_BESIDE, columns), dtype=entry_counts.dtype)
-    padding = np.empty((PES_BESIDE, columns), dtype=entry_counts.dtype)
-    for first in range(0, num_pes, PES_BESIDE):
-        pes = min(PES_BESIDE, num_pes - first)
-        for pe in range(pes):
-            count_entries_of_pe(codes[first + pe :: num_pes], index_bits, skipped, entries[pe], padding[pe])
-        for column in range(columns):
-            for pe in range(pes):
-                entry_counts[column, first + pe] = entries[pe, column]
-                padding_counts[column, first + pe] = padding[pe, column]
-    if bias.size > 0:
-        for pe in range(num_pes):
-            pe_bias = bias[pe::num_pes].copy().reshape(-1, 1)
-            one_entry, one_padding = entry_counts[columns, pe : pe + 1], padding_counts[columns, pe : pe + 1]
-            count_entries_of_pe(pe_bias, index_bits, skipped[:1], one_entry, one_padding)
+    words, rows, pes = np.uint64(kept.shape[0]), np.uint64(kept.shape[1]), np.uint64(num_pes)
+    number = entries.dtype.type
+    zeros, ones, bits = lanes.spread(number(0)), lanes.spread(number(1)), number(index_bits)
+    pads = padding.shape[0] > 0
+    size = np.uint64(lanes.LANES)
+    tile = size * size  # counts of 64 columns in 64 PEs
+    for word in range(words):
+        first_pe = np.uint64(0)
+        while first_pe < np.uint64(entries.shape[1]):
+            for lane in range(size):
+                stored, bridging, skipped = zeros, zeros, zeros
+                place = first_pe + lane if first_pe + lane < pes else rows
+                while place < rows:
+                    mask = kept[word, np.uint64(order[place])]
+                    place += pes
+                    stored = lanes.add(stored, lanes.choose(mask, ones, zeros))
+                    if pads:
+                        bridged = lanes.shift_right(skipped, bits)
+                        bridging = lanes.add(bridging, lanes.choose(mask, bridged, zeros))
+                        skipped = lanes.choose(mask, zeros, lanes.add(skipped, ones))
+                lanes.store(room, lane * size, lanes.add(stored, bridging))
+                if pads:
+                    lanes.store(room, tile + lane * size, bridging)
+            store_transposed(room, np.uint64(0), np.uint64(2) * tile, entries, word * size, first_pe)
+            if pads:
+                store_transposed(room, tile, np.uint64(2) * tile, padding, word * size, first_pe)
+            first_pe += size
 
 
 @kernel
-def add_up(entry_counts: Integers, pointers: Integers) -> None:
-    """Add up `entry_counts` [columns, num_pes] to `pointers` [columns + 1, num_pes], whose first row is zeros."""
-    for column in range(entry_counts.shape[0]):
-        for pe in range(entry_counts.shape[1]):
-            pointers[column + 1, pe] = pointers[column, pe] + np.int32(entry_counts[column, pe])
+def store_transposed(
+    room: Integers,
+    tile: np.uint64,
+    spare: np.uint64,
+    result: Integers,
+    first_row: np.uint64,
+    first_lane: np.uint64,
+) -> None:
+    """Store a tile of 64 x 64 numbers, transposed, into `result` [rows, lanes] from a row and a lane on.
+
+    The tile begins at a place of `room`, and from `spare` on there is room for another one. Each of six steps
+    interleaves rows i and i + 32 to rows 2 i and 2 i + 1: a perfect shuffle.
+    """
+    size, two = np.uint64(lanes.LANES), np.uint64(2)
+    half, stride = size // two, np.uint64(result.shape[1])
+    for _ in range(5):
+        for row in range(half):
+            upper, lower = lanes.load(room, tile + row * size), lanes.load(room, tile + (row + half) * size)
+            lanes.store(room, spare + two * row * size, lanes.interleave_low(upper, lower))
+            lanes.store(room, spare + (two * row + np.uint64(1)) * size, lanes.interleave_high(upper, lower))
+        tile, spare = spare, tile
+    for row in range(half):
+        upper, lower = lanes.load(room, tile + row * size), lanes.load(room, tile + (row + half) * size)
+        place = (first_row + two * row) * stride + first_lane
+        lanes.store(result, place, lanes.interleave_low(upper, lower))
+        lanes.store(result, place + stride, lanes.interleave_high(upper, lower))
 
 
 @kernel
-def fill_entries(
+def place_entries(
     codes: Integers,
     bias: Integers,
-    max_gap: int,
+    kept: Integers,
+    order: Integers,
     num_pes: int,
+    max_gap: int,
     column_begin: Integers,
-    stored_codes: Integers,
-    stored_gaps: Integers,
-    stored_rows: Integers,
+    room: Integers,
+    entries: Integers,
+    gaps: Integers,
 ) -> None:
-    """Place every entry column by column from `column_begin` on, within a column PE by PE."""
-    rows, columns = codes.shape
-    previous = np.empty(columns + 1, dtype=np.int64)
-    place = np.empty(columns + 1, dtype=np.int64)
-    place[: column_begin.shape[0] - 1] = column_begin[:-1]
-    for pe in range(num_pes):
-        previous[:] = 0
-        for local_row, row in enumerate(range(pe, rows, num_pes)):
-            for column in range(columns + 1):
-                if column < columns:
-                    code = codes[row, column]
-                elif bias.size > 0:
-                    code = bias[row]
-                else:
-                    continue
-                if code != 0:
-                    gap = local_row - previous[column]
-                    at = place[column]
-                    while gap >= max_gap:
-                        stored_codes[at] = 0
-                        stored_gaps[at] = max_gap - 1
-                        stored_rows[at] = row - (gap - max_gap + 1) * num_pes  # last row that the padding skips
-                        at += 1
-                        gap -= max_gap
-                    stored_codes[at] = code
-                    stored_gaps[at] = gap
-                    stored_rows[at] = row
-                    place[column] = at + 1
-                    previous[column] = local_row + 1
+    """Place every entry column by column from `column_begin` on, within a column PE by PE.
+
+    `entries` gets the code in its lowest bits, as many as the type of `codes` has, and the row above them. `room` is
+    uint64 [2, COLUMNS_AT_ONCE].
+    """
+    rows, pes, columns = np.uint64(kept.shape[1]), np.uint64(num_pes), np.uint64(codes.shape[1])
+    number = entries.dtype.type
+    code_bits, longest = number(8 * codes.itemsize), np.uint64(max_gap)
+    all_columns, size = np.uint64(column_begin.shape[0] - 1), np.uint64(lanes.LANES)
+    per_pe = (rows + pes - np.uint64(1)) // pes
+    places = room[0]  # of the next entry of each column
+    free = room[1]  # row after that of its last entry; PE k counts from k per_pe on
+    first = np.uint64(0)
+    while first < all_columns:
+        end = min(first + np.uint64(COLUMNS_AT_ONCE), all_columns)
+        for column in range(first, end):
+            places[column - first] = column_begin[column]
+            free[column - first] = 0
+        for pe in range(pes):
+            first_row = np.uint64(pe) * per_pe
+            counted_row = first_row
+            place = np.uint64(pe)
+            while place < rows:
+                row = np.uint64(order[place])
+                for word in range(first // size, (end + size - np.uint64(1)) // size):
+                    mask = kept[word, row]
+                    while mask != 0:
+                        column = word * size + lanes.lowest(mask)
+                        mask &= mask - np.uint64(1)
+                        code = codes[row, column] if column < columns else bias[row]
+                        at = places[column - first]
+                        gap = counted_row - max(free[column - first], first_row)
+                        while gap >= longest:
+                            gap -= longest  # rows that are left after those that the padding skips
+                            skipped = order[place - (gap + np.uint64(1)) * pes]
+                            entries[at] = number(skipped) << code_bits
+                            gaps[at] = longest - np.uint64(1)
+                            at += np.uint64(1)
+                        entries[at] = (number(row) << code_bits) | number(code)
+                        gaps[at] = gap
+                        places[column - first] = at + np.uint64(1)
+                        free[column - first] = counted_row + np.uint64(1)
+                place += pes
+                counted_row += np.uint64(1)
+        first = end
+
+
+@kernel
+def sum_counts(counts: Integers, columns: Integers, of_lanes: Integers, sums: Integers) -> None:
+    """Add up counts [all columns, lanes] over some columns, int32; `sums` is int64 [lanes].
+
+    `of_lanes` is room, uint32 [64]. A sum must be less than 2**32.
+    """
+    zero, size = np.uint32(0), np.uint64(lanes.LANES)
+    first = np.uint64(0)
+    while first < np.uint64(counts.shape[1]):
+        total = lanes.spread(zero)
+        for j in range(np.uint64(columns.shape[0])):
+            here = lanes.load(counts, np.uint64(columns[j]) * np.uint64(counts.shape[1]) + first)
+            total = lanes.add(total, lanes.convert(here, zero))
+        lanes.store(of_lanes, np.uint64(0), total)
+        for lane in range(size):
+            sums[first + lane] = np.int64(of_lanes[lane])
+        first += size
+
+
+@kernel
+def sum_columns(counts: Integers, sums: Integers) -> None:
+    """Add up the counts of all PEs, [columns, lanes], into `sums`, int64 [columns]; a sum must be less than 2**32."""
+    zero = np.uint32(0)
+    for column in range(np.uint64(counts.shape[0])):
+        total = lanes.spread(zero)
+        place = column * np.uint64(counts.shape[1])
+        end = place + np.uint64(counts.shape[1])
+        while place < end:
+            total = lanes.add(total, lanes.convert(lanes.load(counts, place), zero))
+            place += np.uint64(lanes.LANES)
+        sums[column] = np.int64(lanes.total(total))

@@ -8,7 +8,6 @@ are the same bit for bit. The cost is a table of `PackedLayer.row_order_bits`.
 from __future__ import annotations
 
 import contextlib
-import heapq
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -20,9 +19,10 @@ from sim.batch import checked_inputs
 from sim.config import ArrayConfig
 from sim.fixed_point import operands
 from sim.host_memory import check_memory
-from sim.packing import pack
+from sim.lanes import LANES
+from sim.packing import kept_weights, pack
 from traces import CompressedLayer, InputError
-from traces.arrays import Booleans, Floats32, Integers64
+from traces.arrays import Floats32, Integers, Integers64
 from traces.plain_values import whole_number
 
 RowAssignment = Literal["interleaved", "entries", "activity", "search"]
@@ -87,7 +87,7 @@ def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> Integers64
     numpy.ndarray
         The layer's row at each place of the packed matrix, int64 [rows].
     """
-    return _balanced(_kept_weights(layer).sum(axis=1), num_pes)
+    return _balanced(_work(layer, np.ones(layer.columns + (layer.bias is not None), dtype=np.int64)), num_pes)
 
 
 def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike, num_pes: int) -> Integers64:
@@ -113,11 +113,10 @@ def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike
         If the activations do not fit the layer.
     """
     inputs = _checked_inputs(layer, activations)
-    kept = _kept_weights(layer)
-    broadcasts = (inputs != 0).sum(axis=0)
+    broadcasts = np.count_nonzero(inputs, axis=0)
     if layer.bias is not None:
         broadcasts = np.append(broadcasts, len(inputs))
-    return _balanced(np.array([broadcasts[row].sum() for row in kept]), num_pes)
+    return _balanced(_work(layer, broadcasts), num_pes)
 
 
 def rows_found_by_search(
@@ -180,8 +179,8 @@ def exchanged_orders(
     InputError
         If the activations do not fit the layer, or a number is negative.
     """
-    from sim import row_search_kernels
-    from sim.engine import Run
+    from sim import row_assignment_kernels
+    from sim.engine import Run, lag_type
 
     num_trials, seed = whole_number("num_trials", num_trials, 0, 10**9), whole_number("seed", seed, 0)
     inputs = _checked_inputs(layer, activations)
@@ -192,14 +191,18 @@ def exchanged_orders(
     check_memory(
         f"layer {layer.name!r}: a search over {columns.size:,} broadcasts, {layer.rows:,} rows and "
         f"num_pes={config.num_pes:,}",
-        5 * columns.size * layer.rows + 12 * columns.size * config.num_pes,
+        2 * columns.size * layer.rows + 4 * columns.size * config.num_pes,
         "give fewer recorded inputs",
     )
-    kept = np.ascontiguousarray(_kept_weights(layer)[:, columns].astype(np.int32))
-    counts = packed.entry_counts[columns].astype(np.int32) - packed.padding_counts[columns]
+    words = kept_weights(layer)
+    by_column = np.empty((columns.size, layer.rows), dtype=np.uint8)
+    for number, column in enumerate(columns.tolist()):
+        by_column[number] = (words[column // LANES] >> np.uint64(column % LANES)) & 1
+    kept = np.ascontiguousarray(by_column.T)
+    counts = packed.entry_lanes[columns] - (packed.padding_lanes[columns] if packed.padding_entries else 0)
     stream = np.random.default_rng(seed)
     order = start.copy()
-    row_search_kernels.exchange_rows(
+    row_assignment_kernels.exchange_rows(
         kept,
         np.concatenate([run.bubbles for run in runs]),
         np.cumsum([0, *(run.columns.size for run in runs)]),
@@ -207,6 +210,8 @@ def exchanged_orders(
         config.queue_depth,
         config.broadcast_cycles - 1,
         stream.integers(0, layer.rows, (num_trials, 2)),
+        config.num_pes,
+        np.empty(counts.shape[1], dtype=lag_type(config.queue_depth, -(-layer.rows // config.num_pes))),
         order,
         counts,
     )
@@ -254,10 +259,18 @@ def _checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Float
     return checked_inputs(layer, activations)
 
 
-def _kept_weights(layer: CompressedLayer) -> Booleans:
-    """Return True for each weight that is stored, [rows, columns], with the bias as the last column."""
-    kept = layer.codes != 0
-    return kept if layer.bias is None else np.column_stack([kept, layer.bias != 0])
+def _work(layer: CompressedLayer, broadcasts: Integers) -> Integers64:
+    """Return the useful multiply-accumulates of each row, int64 [rows], from the broadcasts of each column."""
+    from sim import packing_kernels
+
+    kept = kept_weights(layer)
+    weights = np.zeros(LANES * len(kept), dtype=np.int64)
+    weights[: len(broadcasts)] = broadcasts
+    bits = np.arange(max(1, int(broadcasts.max()).bit_length()))[:, np.newaxis]
+    planes = np.packbits((weights >> bits).astype(np.uint8) & 1, axis=1, bitorder="little").view(np.uint64)
+    work = np.zeros(layer.rows, dtype=np.int64)
+    packing_kernels.weigh_rows(kept, planes, work)
+    return work
 
 
 def _balanced(work: Integers64, num_pes: int) -> Integers64:
@@ -266,16 +279,9 @@ def _balanced(work: Integers64, num_pes: int) -> Integers64:
     Source: longest processing time first, Graham, "Bounds on multiprocessing timing anomalies", 1969. Every PE gets as
     many rows as if they were interleaved.
     """
+    from sim import row_assignment_kernels
+
     num_pes = ArrayConfig(num_pes=num_pes).num_pes  # checks it
-    places = [len(range(pe, work.size, num_pes)) for pe in range(num_pes)]
-    least_loaded = [(0, pe) for pe in range(num_pes) if places[pe]]
-    owned: list[list[int]] = [[] for _ in range(num_pes)]
-    for row in np.argsort(-work, kind="stable"):
-        load, pe = heapq.heappop(least_loaded)
-        owned[pe].append(int(row))
-        if len(owned[pe]) < places[pe]:
-            heapq.heappush(least_loaded, (load + int(work[row]), pe))
-    order = np.empty(work.size, dtype=np.int64)
-    for pe, rows in enumerate(owned):
-        order[pe::num_pes] = sorted(rows)
+    order = np.empty_like(work)
+    row_assignment_kernels.deal(work, np.argsort(-work, kind="stable"), num_pes, order)
     return order

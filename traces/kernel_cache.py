@@ -1,16 +1,16 @@
 """Cache of compiled kernels between processes: never stale, and read only if this user wrote it.
 
-A compiled kernel is machine code in a pickle, so whoever can write a file of the cache can run code. Each file begins
-with a checksum of what follows. A damaged file is removed, and its kernel is compiled again.
+A compiled kernel is machine code, so whoever can write a file of the cache can run code. Each file begins with a
+checksum of what follows. A damaged file is removed, and its kernel is compiled again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
-import importlib.metadata
+import importlib.util
 import os
-import pickle
 import stat
 import sys
 import tempfile
@@ -21,6 +21,8 @@ from typing import Any, TypeVar, cast
 
 import platformdirs
 
+from traces.kernel_arguments import ArgumentType, plain_arguments
+from traces.kernel_loader import load_kernel, processor
 from traces.provenance import source_digest
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -31,92 +33,120 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def kernel(function: Function) -> Function:
-    """Compile an arithmetic-only function with Numba (`nogil`, no `fastmath`) and cache the machine code.
+    """Compile an arithmetic-only function with Numba when it is first called, and keep the machine code in a file.
 
-    Numba's own cache compares only the time stamp of the kernel's file, and trusts what it reads. Here the name of the
-    cache folder is a hash of all source files of the kernel's package, Numba's version and the `NUMBA_*` environment.
-    So kernels are compiled again after an edit anywhere in the package, with another Numba or with another flag. A
-    kernel may call only kernels of its own package. If no folder can be used, kernels are compiled in every process.
+    The arguments of a kernel are arrays, whole numbers, floats and bools, by position; it returns numbers, a tuple of
+    numbers or None. It runs without the interpreter's lock and without `fastmath`; a division by zero gives infinity
+    or nan. A kernel may write to any array, so a caller passes no read-only array to be filled.
+
+    The name of the folder of the files is a hash of all source files of the kernel's package, of what compiles them, of
+    the versions of Numba and llvmlite and of the `NUMBA_*` environment. So kernels are compiled again after an edit
+    anywhere in the package, with another Numba or with another flag. A kernel may call only kernels of its own package.
+    If no folder can be used, kernels are compiled in every process.
+
+    A process that finds a compiled kernel imports llvmlite alone and not Numba, unless the kernel allocates arrays: so
+    kernels that run in every simulation get their scratch memory as arguments.
     """
-    import numba
-
-    njit: Any = numba.njit
-    compiled = njit(nogil=True)(function)
-    folder = _cache_folder(Path(sys.modules[function.__module__].__file__ or "").parent)
-    if folder is not None and compiled is not function:  # Numba returns the function itself if compiling is disabled
-        compiled._cache = _KernelFiles(function, folder)
-    return cast(Function, compiled)
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+        return function
+    return cast(Function, Kernel(function))
 
 
-class _KernelFiles:
-    """Compiled versions of one function, a file for each signature and processor; the cache of Numba's dispatcher."""
+class Kernel:
+    """Function that is compiled once for each combination of the types of its arguments."""
 
-    def __init__(self, function: Callable[..., object], folder: Path) -> None:
+    def __init__(self, function: Callable[..., object]) -> None:
+        functools.update_wrapper(self, function)
         self._function = function
-        self.cache_path = str(folder)
+        self._versions: list[Callable[..., object]] = []
 
-    def load_overload(self, signature: Any, target: Any) -> Any:
-        """Return the compiled version for a signature, or None if there is none that can be used."""
-        from numba.core import compiler
+    def __call__(self, *arguments: Any) -> Any:
+        """Run the version for these arguments; make it first if there is none."""
+        for version in self._versions:
+            result = version(*arguments)
+            if result is not NotImplemented:
+                return result
+        plain, types = plain_arguments(arguments)
+        for version in self._versions:
+            result = version(*plain)
+            if result is not NotImplemented:
+                return result
+        version = self._make(types)
+        result = version(*plain)
+        if result is NotImplemented:
+            raise TypeError(f"kernel {self._function.__name__} does not take the arguments {types} it was compiled for")
+        self._versions.append(version)
+        return result
 
-        result: Any = compiler.CompileResult
-        target.refresh()
-        key, path = self._place(signature, target.codegen())
-        content = _trusted_content(path)
-        if content is None:
-            return None
-        checksum, payload = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
-        with contextlib.suppress(Exception):  # what Numba cannot load is as good as damaged
-            if checksum == hashlib.sha256(key + payload).digest():
-                return result._rebuild(target, *pickle.loads(payload))
-        with contextlib.suppress(OSError):
-            path.unlink()
-        return None
+    @property
+    def _numba_type_(self) -> Any:
+        """Type by which Numba knows this kernel when it compiles another one that calls it."""
+        return self._callee._numba_type_
 
-    def save_overload(self, signature: Any, result: Any) -> None:
-        """Keep a compiled version; a disk that is full or read-only costs a compilation in each process, no more."""
-        from numba.core import serialize
+    @functools.cached_property
+    def _callee(self) -> Any:
+        from traces.kernel_compiler import callable_by_kernels
 
-        if result.lifted or result.library.has_dynamic_globals:
-            return
-        dumps: Any = serialize.dumps
-        payload = dumps(result._reduce())
-        key, path = self._place(signature, result.codegen)
-        temporary = None
-        try:
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
-            with open(descriptor, "wb") as stream:
-                stream.write(hashlib.sha256(key + payload).digest() + payload)
-            os.replace(temporary, path)
-        except OSError:
-            if temporary is not None:
-                with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+        return callable_by_kernels(self._function)
 
-    def flush(self) -> None:
-        """Remove the files of this function."""
-        for path in Path(self.cache_path).glob(f"{self._function.__name__}-*{SUFFIX}"):
-            path.unlink(missing_ok=True)
+    def _make(self, types: tuple[ArgumentType, ...]) -> Callable[..., object]:
+        """Return the version for arguments of these types: from its file, or compiled."""
+        key, path = self._place(types)
+        if path is not None:
+            version = _version_of_file(key, path)
+            if version is not None:
+                return version
+        from traces.kernel_compiler import compile_kernel
 
-    def _place(self, signature: Any, codegen: Any) -> tuple[bytes, Path]:
-        """Return what a compiled version depends on beside the folder's name, and its file."""
+        content, needs_numba = compile_kernel(self._function, types)
+        payload = bytes([needs_numba]) + content
+        if path is not None:
+            _keep(key, path, payload)
+        return load_kernel(payload)
+
+    def _place(self, types: tuple[ArgumentType, ...]) -> tuple[bytes, Path | None]:
+        """Return what a version depends on beside the folder's name, and its file, if there is a folder."""
         function = self._function
-        parts = (
-            function.__module__,
-            function.__qualname__,
-            str(signature),
-            str(codegen.magic_tuple()),
-            sys.implementation.cache_tag,
-            importlib.metadata.version("llvmlite"),
-        )
+        parts = (function.__module__, function.__qualname__, types, *processor(), sys.implementation.cache_tag)
         key = "\0".join(map(str, parts)).encode()
+        folder = _cache_folder(Path(sys.modules[function.__module__].__file__ or "").parent)
         name = f"{function.__name__}-{hashlib.sha256(key).hexdigest()[:32]}{SUFFIX}"
-        return key, Path(self.cache_path) / name
+        return key, folder and folder / name
+
+
+def _version_of_file(key: bytes, path: Path) -> Callable[..., object] | None:
+    """Return the version in a file, or None if there is none that can be used; remove a damaged file."""
+    content = _trusted_content(path)
+    if content is None:
+        return None
+    checksum, payload = content[:_CHECKSUM_BYTES], content[_CHECKSUM_BYTES:]
+    with contextlib.suppress(Exception):  # what LLVM cannot load is as good as damaged
+        if checksum == hashlib.sha256(key + payload).digest():
+            return load_kernel(payload)
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return None
+
+
+def _keep(key: bytes, path: Path, payload: bytes) -> None:
+    """Write the file of a version; a disk that is full or read-only costs a compilation in each process, no more."""
+    temporary = None
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".partial")
+        with open(descriptor, "wb") as stream:
+            stream.write(hashlib.sha256(key + payload).digest() + payload)
+        os.replace(temporary, path)
+    except OSError:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
 
 
 @cache
 def _cache_folder(package: Path) -> Path | None:
-    digest = hashlib.sha256((source_digest(package) + importlib.metadata.version("numba")).encode())
+    digest = hashlib.sha256(source_digest(package).encode())
+    for source in (*sorted(Path(__file__).parent.glob("kernel_*.py")), *map(_version_file, ("numba", "llvmlite"))):
+        digest.update(source.read_bytes())
     for name in sorted(os.environ):
         if name.startswith("NUMBA_") and name != "NUMBA_CACHE_DIR":
             digest.update(f"{name}={os.environ[name]}\0".encode())
@@ -137,6 +167,14 @@ def _cache_folder(package: Path) -> Path | None:
     if first_time and sys.stderr.isatty():
         print(f"compiling the kernels of {package.name}: once, a few seconds", file=sys.stderr)
     return folder
+
+
+def _version_file(package: str) -> Path:
+    """Return the file of an installed package that states its version; reading it is faster than its metadata."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ImportError(f"{package} must be installed")
+    return Path(spec.origin).with_name("_version.py")
 
 
 def _trusted_content(path: Path) -> bytes | None:

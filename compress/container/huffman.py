@@ -68,7 +68,7 @@ def encode(symbols: Symbols, lengths: Lengths) -> bytes:
         return b""
     from compress.container import huffman_kernels
 
-    words = huffman_kernels.reversed_words(lengths, MAX_LENGTH)
+    words = _reversed_words(lengths)
     begins = stream_begins(symbols.size)
     streams = []
     for begin, end in itertools.pairwise(begins):
@@ -104,7 +104,7 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
         raise ValueError(f"{len(content):,} bytes do not hold {num_symbols:,} symbols in {len(sizes)} streams")
     first_bytes = reader.position + np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
     single, table = np.empty((2, 2**huffman_kernels.TABLE_BITS), dtype=np.uint64)
-    huffman_kernels.fill_table(lengths, huffman_kernels.reversed_words(lengths, MAX_LENGTH), single)
+    huffman_kernels.fill_table(lengths, _reversed_words(lengths), single)
     huffman_kernels.fill_table_of_several(single, table)
     symbols = np.empty(num_symbols, dtype=np.uint8)
     bits_read = np.zeros(len(sizes), dtype=np.int64)
@@ -114,6 +114,15 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
     if ((bits_read + 7) // 8 != sizes).any():
         raise ValueError(f"{num_symbols:,} symbols do not end where the {len(content):,} stored bytes do")
     return symbols
+
+
+def _reversed_words(lengths: Lengths) -> Integers:
+    """Return the code word of each symbol, uint32, its first bit lowest."""
+    from compress.container import huffman_kernels
+
+    words = np.empty(len(lengths), dtype=np.uint32)
+    huffman_kernels.fill_reversed_words(lengths, MAX_LENGTH, words)
+    return words
 
 
 def stream_begins(num_symbols: int) -> Integers64:

@@ -109,12 +109,13 @@ def symbols_bits(counts: Integers, max_length: int) -> int:
 
 
 @kernel
-def reversed_words(lengths: Integers, max_length: int) -> Integers:
-    """Return the code word of each symbol, uint32, its first bit lowest; 0 if a symbol has none.
+def fill_reversed_words(lengths: Integers, max_length: int, words: Integers) -> None:
+    """Fill in the code word of each symbol, uint32, its first bit lowest; 0 if a symbol has none.
 
     `lengths` are uint8 [symbols], at most `max_length`. Words count up in the order of (length, symbol).
     """
-    words = np.zeros(lengths.shape[0], dtype=np.uint32)
+    for symbol in range(words.shape[0]):
+        words[symbol] = 0
     word = 0
     for length in range(1, max_length + 1):
         for symbol in range(lengths.shape[0]):
@@ -123,7 +124,6 @@ def reversed_words(lengths: Integers, max_length: int) -> Integers:
                     words[symbol] |= np.uint32(((word >> bit) & 1) << (length - 1 - bit))
                 word += 1
         word <<= 1
-    return words
 
 
 @kernel

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -237,22 +236,22 @@ def _independent(layers: Sequence[LayerRuns], designs: DesignRows, must_fit: boo
         runs[others] = np.array([each.runs for each in found_fits])[kinds]
         stays[others] = np.array([each.all_stay for each in found_fits])[kinds]
     counts = np.full((len(COUNTS), *shape), np.nan)
-    for places, names in ((np.flatnonzero(stays), _OF_COUNT), (np.flatnonzero(runs & ~stays), ARRAY_FIELDS)):
-        if not places.size:
-            continue
+    places = np.flatnonzero(stays)
+    if places.size:
         some = designs.take(places)
-        first, kinds = some.kinds(names, lines[places])
-        keys = zip(lines[places][first].tolist(), some.take(first).values(names), strict=True)
-        found = [
-            [layer.counts(key if names is _OF_COUNT else None, partial(_array_of, some, place)) for layer in layers]
-            for key, place in zip(keys, first.tolist(), strict=True)
-        ]
+        first, kinds = some.kinds(_OF_COUNT, lines[places])
+        arrays = some.take(first).arrays
+        counts[:, :, places] = np.stack([layer.whole_counts(arrays) for layer in layers], axis=1)[..., kinds]
+    places = np.flatnonzero(runs & ~stays)
+    if places.size:
+        some = designs.take(places)
+        first, kinds = some.kinds(ARRAY_FIELDS, lines[places])
+        found = []
+        for place in first.tolist():
+            array = some[place].array
+            found.append([_all_per_input(layer.runs(array), layer.work) for layer in layers])
         counts[:, :, places] = np.array(found).transpose(2, 1, 0)[..., kinds]
     return Evaluated(counts, residency, lacking, _entries(layers))
-
-
-def _array_of(designs: DesignRows, number: int) -> ArrayConfig:
-    return designs[number].array
 
 
 def _fit(layers: Sequence[LayerRuns], array: ArrayConfig, must_fit: bool) -> _Fit:
@@ -456,7 +455,6 @@ class LayerRuns:
         self.groups = list(groups)
         self.work = work
         self._runs: dict[str, list[BatchRun]] = {}
-        self._counts: dict[Any, npt.NDArray[np.float64]] = {}
         self._counted: dict[Any, Counted] = {}
         self._lacking: dict[Any, str] = {}
         self._scheduled: dict[int, ScheduledLayer] = {}
@@ -474,7 +472,7 @@ class LayerRuns:
     @property
     def fullest_pe_entries(self) -> int:
         """Entries of the PE that holds most of a group, padding included."""
-        return max(int(group.stored_per_pe.max()) for group in self.groups)
+        return max(group.fullest_pe_entries for group in self.groups)
 
     @property
     def row_order_bits(self) -> int:
@@ -510,16 +508,31 @@ class LayerRuns:
         """Mark the arrays that hold each group whole, bool [arrays]: those on which `lacking` finds nothing."""
         return np.asarray(np.logical_and.reduce([arrays.filled(fits(group, arrays)) for group in self.groups]))
 
-    def counts(self, key: Hashable | None, array: Callable[[], ArrayConfig]) -> Floats64:
-        """Return COUNTS [counts] on an array that runs the layer, mean per input.
-
-        Arrays of one key have the same counts, which are kept; those without a key are not kept.
-        """
-        if key is None:
-            return _all_per_input(self.runs(array()), self.work)
-        if key not in self._counts:
-            self._counts[key] = _all_per_input(self.runs(array()), self.work)
-        return self._counts[key]
+    def whole_counts(self, arrays: ArrayTable) -> Floats64:
+        """Return COUNTS [counts, arrays] on arrays that run each group from SRAMs in one block, mean per input."""
+        precisions = arrays.filled(arrays.precision)
+        sums = np.zeros((len(COUNTS), len(arrays)))
+        for place in np.unique(precisions, return_index=True)[1].tolist():
+            places = np.flatnonzero(precisions == precisions[place])
+            some = arrays.take(places)
+            queues, of_queue = _different(some, some.queue_slots, some.broadcast_cycles)
+            lines, of_line = _different(some, some.entries_per_line)
+            for run in self.batch_runs(arrays.array(place)):
+                whole = run.whole([(slots, cycles) for slots, cycles in queues], [line for (line,) in lines])
+                inputs = len(whole.broadcasts)
+                cycles = whole.cycles_without_pipeline.sum(axis=-1)[of_queue] + inputs * some.pipeline_cycles
+                found = {
+                    "broadcasts": whole.broadcasts.sum(),
+                    "cycles": cycles,
+                    "blocked_cycles": whole.blocked_cycles.sum(axis=-1)[of_queue],
+                    "processed_entries": whole.processed_entries.sum(),
+                    "useful_macs": (whole.processed_entries - whole.processed_padding).sum(),
+                    "pointer_reads": whole.broadcasts.sum() * run.packed.num_pes,
+                    "line_reads": whole.line_reads.sum(axis=-1)[of_line],
+                }
+                for name, total in found.items():
+                    sums[_PLACE[name], places] += total
+        return np.asarray(per_input(sums, self.work))
 
     def scheduled(self, name: str, array: ArrayConfig) -> ScheduledLayer:
         """Return the layer as the schedule of a network needs it."""
@@ -580,8 +593,15 @@ def call_cycles(
     return [cycles.mean(axis=-1, keepdims=True) * number for number in vectors]
 
 
-def per_input(total: int, work: WorkloadLayer) -> float:
-    """Return the mean per input of a count whose sum over all recorded vectors is `total`."""
+def _different(arrays: ArrayTable, *values: Any) -> tuple[list[list[int]], Integers64]:
+    """Return the different values of some parameters of a table, and the place of those of each array."""
+    rows = np.stack([arrays.filled(each) for each in values], axis=1)
+    different, places = np.unique(rows, axis=0, return_inverse=True)
+    return different.tolist(), places.reshape(-1)
+
+
+def per_input(total: Any, work: WorkloadLayer) -> Any:
+    """Return the mean per input of a count, or of counts, whose sum over all recorded vectors is `total`."""
     if work.vectors == work.inputs * work.vectors_per_input:
         return total / work.inputs
     return total / work.vectors * work.vectors_per_input

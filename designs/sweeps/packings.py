@@ -98,7 +98,7 @@ def _mapped(work: WorkloadLayer, packing: Packing, set_folder: Path, number: int
 
 def _arrays(groups: list[PackedLayer]) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of all groups, [groups, ...] each."""
-    names = ["pointers", "entry_counts", "padding_counts"]
+    names = ["entry_lanes", "padding_lanes"]
     if groups[0].row_order is not None:
         names.append("row_order")
     return {name: np.stack([getattr(packed, name) for packed in groups]) for name in names}

@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,13 +230,13 @@ def _tables(
     node_nm: int,
 ) -> tuple[Integers64, Integers64, dict[str, Floats64]]:
     """Return capacities, widths and each quantity's logarithm [capacities, widths]; nan stands for no SRAM."""
-    with resources.files("sim.cost").joinpath("sram_lstp_lop.csv").open() as stream:
+    with Path(__file__).with_name("sram_lstp_lop.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     nodes = sorted({int(row["node_nm"]) for row in rows})
     if node_nm not in nodes:
         raise InputError(f"node_nm must be one of {', '.join(map(str, nodes))}; found {node_nm}")
-    capacities = np.unique([int(row["capacity_bytes"]) for row in rows])
-    widths = np.unique([int(row["port_bits"]) for row in rows])
+    capacities = np.array(sorted({int(row["capacity_bytes"]) for row in rows}))
+    widths = np.array(sorted({int(row["port_bits"]) for row in rows}))
     tables = {quantity: np.full((capacities.size, widths.size), np.nan) for quantity in QUANTITIES}
     for row in rows:
         if int(row["node_nm"]) == node_nm:

@@ -6,7 +6,9 @@ row. Every row is checked before it is timed. Alex-8 is the real one where CODES
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from sim import ArrayConfig, ArrayTable, area_mm2, count, count_all, pack, simul
 from sim.array import prepare
 from sim.cost.energy import event_energies
 from sim.engine import Run
+from sim.row_assignment import rows_balanced_by_activity, rows_balanced_by_entries
+from tests.bench.plain_c import timing_in_plain_c
 from tests.sim.test_machine import assert_same
 from traces.shell.command_line import data_folder
 from traces.synthetic import draw_layer
@@ -63,18 +67,91 @@ def test_count_without_the_output(benchmark: Benchmark, alex8: tuple[Any, Any]) 
 
 
 SILICON_US = CYCLES / 800  # at 800 MHz
+TIMING = f"{ALEX8}: timing alone; the chip takes {SILICON_US:.1f} us for this layer"
 
 
-@pytest.mark.benchmark(group=f"{ALEX8}: timing alone; the chip takes {SILICON_US:.1f} us for this layer")
+@pytest.mark.benchmark(group=TIMING)
+def test_timing_in_plain_c(benchmark: Benchmark, alex8: tuple[Any, Any], tmp_path: Path) -> None:
+    in_plain_c = timing_in_plain_c(Run(*prepare(*alex8, PAPER)), PAPER, tmp_path)
+    assert benchmark(in_plain_c) + 1 + PAPER.pipeline_cycles == CYCLES
+
+
+@pytest.mark.benchmark(group=TIMING)
 def test_timing_of_given_broadcasts(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
     run = Run(*prepare(*alex8, PAPER))
     assert benchmark(lambda: run.timing(PAPER)).cycles(PAPER) == CYCLES
 
 
-@pytest.mark.benchmark(group=f"{ALEX8}: timing alone; the chip takes {SILICON_US:.1f} us for this layer")
+@pytest.mark.benchmark(group=TIMING)
 def test_scan_and_timing(benchmark: Benchmark, alex8: tuple[Any, Any]) -> None:
     packed, numbers = prepare(*alex8, PAPER)
     assert benchmark(lambda: Run(packed, numbers).timing(PAPER)).cycles(PAPER) == CYCLES
+
+
+SQUARE = "4,096 x 4,096 codes on 64 PEs"
+LARGE = "4,096 x 25,088 codes on 1,024 PEs"
+
+
+@pytest.fixture(scope="module")
+def square() -> tuple[Any, Any]:
+    """Return a layer of the size of Alex-7, and its input."""
+    return draw_layer("square", 4096, 4096, 0.1, 0.3, seed=0)
+
+
+@pytest.fixture(scope="module")
+def large() -> Any:
+    """Return a layer of the size of VGG-6."""
+    return draw_layer("large", 4096, 25_088, 0.04, 0.2, seed=0)[0]
+
+
+def kept_entries(layer: Any) -> Any:
+    """Return the entries of a layer without padding."""
+    return np.count_nonzero(layer.codes) + np.count_nonzero(layer.bias)
+
+
+@pytest.mark.benchmark(group=SQUARE)
+def test_one_pass_over_square_codes(benchmark: Benchmark, square: tuple[Any, Any]) -> None:
+    layer = square[0]
+    assert benchmark(lambda: np.count_nonzero(layer.codes)) / layer.codes.size == layer.density
+
+
+@pytest.mark.benchmark(group=SQUARE)
+def test_packing_square_codes(benchmark: Benchmark, square: tuple[Any, Any]) -> None:
+    def again() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (copy.copy(square[0]), PAPER), {}  # of which nothing is kept
+
+    packed = benchmark.pedantic(pack, setup=again, rounds=30, warmup_rounds=2)
+    assert packed.stored_entries - packed.padding_entries == np.count_nonzero(square[0].codes) + np.count_nonzero(
+        square[0].bias
+    )
+
+
+@pytest.mark.benchmark(group=SQUARE)
+def test_assigning_square_rows_by_entries(benchmark: Benchmark, square: tuple[Any, Any]) -> None:
+    order = benchmark(lambda: rows_balanced_by_entries(square[0], 64))
+    assert np.array_equal(np.sort(order), np.arange(4096))
+
+
+@pytest.mark.benchmark(group=SQUARE)
+def test_assigning_square_rows_by_activity(benchmark: Benchmark, square: tuple[Any, Any]) -> None:
+    order = benchmark(lambda: rows_balanced_by_activity(*square, 64))
+    assert np.array_equal(np.sort(order), np.arange(4096))
+
+
+@pytest.mark.benchmark(group=LARGE)
+def test_one_pass_over_large_codes(benchmark: Benchmark, large: Any) -> None:
+    benchmark(lambda: np.count_nonzero(large.codes))
+
+
+@pytest.mark.benchmark(group=LARGE)
+def test_packing_large_codes(benchmark: Benchmark, large: Any) -> None:
+    def again() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (copy.copy(large), ArrayConfig(num_pes=1024)), {}
+
+    packed = benchmark.pedantic(pack, setup=again, rounds=10, warmup_rounds=1)
+    assert packed.stored_entries - packed.padding_entries == np.count_nonzero(large.codes) + np.count_nonzero(
+        large.bias
+    )
 
 
 DESIGN_POINTS = [

@@ -6,19 +6,19 @@ import errno
 import hashlib
 import importlib.util
 import os
-import pickle
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from tests.conftest import PROJECT
 from tests.made_once import made_once
-from traces import kernel_cache
+from traces import kernel_cache, kernel_compiler
 
 SMALL_RUN = """
 import numpy
@@ -133,10 +133,13 @@ class SmallKernel:
         sys.modules["small"] = module
         try:
             spec.loader.exec_module(module)
-            assert module.add(2, 3) == 5
+            with patch.object(
+                kernel_compiler, "compile_kernel", side_effect=kernel_compiler.compile_kernel
+            ) as compiled:
+                assert module.add(2, 3) == 5
         finally:
             del sys.modules["small"]
-        return bool(module.add._cache_hits)
+        return not compiled.called
 
     @property
     def file(self) -> Path:
@@ -193,10 +196,11 @@ def test_a_file_that_cannot_be_read_or_loaded_costs_a_compilation(small: SmallKe
     assert not small.run()
 
 
-def test_a_pickle_with_a_right_checksum_that_numba_cannot_load_is_compiled_again(
-    small: SmallKernel, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("payload", [b"", b"\0", b"\0no object file", b"\1no object file"])
+def test_a_file_with_a_right_checksum_that_llvm_cannot_load_is_compiled_again(
+    small: SmallKernel, payload: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _forge(small, b"no pickle", monkeypatch)
+    _forge(small, payload, monkeypatch)
     assert not small.run()
     assert small.run()
 
@@ -204,27 +208,16 @@ def test_a_pickle_with_a_right_checksum_that_numba_cannot_load_is_compiled_again
 def _forge(small: SmallKernel, payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write a payload with its right checksum to the file of the kernel."""
     path, keys = small.file, []
-    place = kernel_cache._KernelFiles._place
+    read = kernel_cache._version_of_file
 
-    def noted(*arguments: Any) -> tuple[bytes, Path]:
-        key, path = place(*arguments)
+    def noted(key: bytes, path: Path) -> Any:
         keys.append(key)
-        return key, path
+        return read(key, path)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(kernel_cache._KernelFiles, "_place", noted)
+    with monkeypatch.context() as patched:
+        patched.setattr(kernel_cache, "_version_of_file", noted)
         assert small.run()
     path.write_bytes(hashlib.sha256(keys[0] + payload).digest() + payload)
-
-
-class Touch:
-    """An object whose pickle makes a file when it is read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.path),)
 
 
 def open_to_all(path: Path) -> None:
@@ -242,16 +235,10 @@ def a_link(path: Path) -> None:
 
 @pytest.mark.parametrize("opened", [open_to_all, open_to_the_group, a_link])
 def test_a_file_that_others_can_write_is_not_read_but_replaced(
-    small: SmallKernel,
-    opened: Callable[[Path], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    small: SmallKernel, opened: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _forge(small, pickle.dumps(Touch(tmp_path / "ran")), monkeypatch)
     opened(small.file)
     assert not small.run()
-    assert not (tmp_path / "ran").exists()
     warning = capsys.readouterr().err
     assert warning.count("\n") == 1
     assert "a file of compiled kernels must belong to this user and be writable by nobody else; it" in warning
@@ -289,8 +276,8 @@ def test_a_full_disk_costs_a_compilation_and_leaves_no_part_of_a_file(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     for function in ("os.replace", "tempfile.mkstemp"):
-        with monkeypatch.context() as patch:
-            patch.setattr(function, full)
+        with monkeypatch.context() as patched:
+            patched.setattr(function, full)
             assert not small.run()
         assert not [path for path in small.cache.rglob("*") if path.is_file()]
     assert not small.run()

@@ -606,7 +606,7 @@ def test_workers_map_arrays_and_copy_none_of_them(tmp_path: Path) -> None:
     ((again,),) = packed_images(opened, design.packing, tmp_path / "packed")
     ((own,),) = packed_images(WORKLOAD, design.packing)
     codes = opened.layers[0].layer.codes
-    for array in (codes, opened.layers[0].activations, packed.pointers, packed.entry_counts, again.padding_counts):
+    for array in (codes, opened.layers[0].activations, packed.entry_lanes, again.entry_lanes, again.padding_lanes):
         assert any(isinstance(owner, np.memmap) for owner in owners_of(array))
         assert not array.flags.writeable
     for name in ("pointers", "entry_counts", "padding_counts", "row_order"):

@@ -31,7 +31,7 @@ from designs.design import Packing
 from designs.results import ResultFile, write_results
 from designs.space import layer_settings
 from designs.sweeps.design_rows import DesignRows
-from designs.sweeps.evaluation import COUNTS, LayerRuns
+from designs.sweeps.evaluation import COUNTS, LayerRuns, counted
 from designs.sweeps.folder import SweepReader
 from designs.sweeps.packings import packed_images
 from designs.sweeps.rows import SortedRows, SweepExtent, finished_rows
@@ -176,7 +176,8 @@ def test_designs_evaluated_at_once_have_the_costs_of_each_alone() -> None:
             assert np.isnan(row["cycles"])
             assert row["residency"] == ""
             continue
-        counts = dict(zip(COUNTS, alone.counts(None, lambda array=array: array), strict=True))  # type: ignore[misc]
+        found = counted(alone.runs(array), alone.work, [1], slice(None)).counts
+        counts = dict(zip(COUNTS, found, strict=True))
         assert {name: row[name] for name in COUNTS} == counts
         expected = simulate(LAYER, INPUT, array)
         assert (row["cycles"], row["energy_pj"]) == (expected.cycles, pytest.approx(expected.energy.total_pj))
