@@ -309,8 +309,18 @@ def read_streams(
         p0, p1, p2, p3 = places[0], places[1], places[2], places[3]
         p4, p5, p6, p7 = places[4], places[5], places[6], places[7]
         for _ in range(rounds):
-            b0, b1, b2, b3 = bits_from(content, a0), bits_from(content, a1), bits_from(content, a2), bits_from(content, a3)
-            b4, b5, b6, b7 = bits_from(content, a4), bits_from(content, a5), bits_from(content, a6), bits_from(content, a7)
+            b0, b1, b2, b3 = (
+                bits_from(content, a0),
+                bits_from(content, a1),
+                bits_from(content, a2),
+                bits_from(content, a3),
+            )
+            b4, b5, b6, b7 = (
+                bits_from(content, a4),
+                bits_from(content, a5),
+                bits_from(content, a6),
+                bits_from(content, a7),
+            )
             for _lookup in range(LOOKUPS):
                 b0, p0 = look_up(b0, p0, table, symbols)
                 b1, p1 = look_up(b1, p1, table, symbols)

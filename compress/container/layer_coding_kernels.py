@@ -102,7 +102,13 @@ def fold_gaps(modulo_256: Integers, skipped: int, width: int, counts: Integers) 
 
 @kernel
 def measure_gaps(
-    codes: Integers, num_pes: int, widths: Integers, max_length: int, counts: Integers, bits: Integers, fillers: Integers
+    codes: Integers,
+    num_pes: int,
+    widths: Integers,
+    max_length: int,
+    counts: Integers,
+    bits: Integers,
+    fillers: Integers,
 ) -> None:
     """Count the gaps of a matrix's non-zeros in one scan order for several widths, and the bits that they take.
 
