@@ -224,7 +224,7 @@ def _least_density(packed: PackedLayer) -> float:
     """
     waiting = np.count_nonzero(packed.entry_counts.max(axis=0) > 1)  # PEs that make columns wait
     lines = packed.stored_entries / len(packed.entry_counts) / 8
-    return float((1.5 + 0.05 * waiting + 0.12 * lines) / (17 * max(1.0, packed.num_pes / 64)))
+    return float((1.5 + 0.05 * waiting + 0.12 * lines) / (9 * max(1.0, packed.num_pes / 64)))
 
 
 def _aligned(size: int, number: npt.DTypeLike) -> Integers:
