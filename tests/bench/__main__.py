@@ -113,6 +113,28 @@ LINES = (
         5,
         "test_squeezenet_in_pytorch",
     ),
+    Line(
+        "Huffman decoding, 10 million symbols of 4 bits: of the time of zstd level 1",
+        "test_huffman_decoding",
+        1 / 1.5,
+        "test_zstandard_decoding[1]",
+    ),
+    Line("AlexNet's shapes to a container, s", "test_packing_alexnet", 4),
+    Line("the same: peak memory, MiB", "test_packing_alexnet", 600, figure="peak_mib"),
+    Line(
+        "weighted k-means of a layer, million weights/s",
+        "test_optimal_weighted_shared_values",
+        40,
+        figure="million_weights_per_second",
+        more=True,
+    ),
+    Line("first simulation after installation, s", "test_first_simulation", 3),
+    Line("simulation in a later process, s", "test_later_simulation", 0.25),
+    Line("simulation of 4,096 x 4,096: peak memory, MiB", "test_memory_of_a_simulation", 120, figure="peak_mib"),
+    Line(
+        "co-design of LeNet-5, 40 verified: of its dense passes", "test_codesign[lenet_5]", 1.75, figure="dense_passes"
+    ),
+    Line("co-design of ResNet-20, 30 verified: the same", "test_codesign[resnet_20]", 0.95, figure="dense_passes"),
 )
 
 

@@ -1,16 +1,12 @@
 """Processor time of co-designs from the trained network to verified designs, by stage, beside dense forward passes.
 
-    python -m tests.bench.bench_codesign --data DIR --networks lenet_5 resnet_20
-
-The bound is what verification and analysis must run at the least: each verified compression on all evaluation and test
-inputs, the network itself on the evaluation, and each measured plan on the pool, as dense passes of the frozen copy on
-one thread in the same run. The first run compiles kernels, too; the second does not. PyTorch needed.
+The trained networks and their inputs are those of CODESIGN_DATA: `make bench`. The bound is what verification and
+analysis must run at the least: each verified compression on all evaluation and test inputs, the network itself on the
+evaluation, and each measured plan on the pool, as dense passes of the frozen copy on one thread in the same run.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,10 +14,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-os.environ["OMP_NUM_THREADS"] = "1"
-
+import pyarrow as pa
+import pytest
 import torch
-import tyro
 
 from compress.planning.outputs import run_outputs
 from designs.codesigns import loop
@@ -32,7 +27,9 @@ from designs.codesigns.trained_network import TrainedNetwork
 from designs.codesigns.verification import Verification
 from designs.commands.networks import open_network
 from designs.space import Space
-from traces.shell.command_line import data_folder, run
+from traces.shell.command_line import data_folder
+
+Benchmark = Any  # pytest-benchmark's fixture: call it with what is to be timed
 
 SPACE = Space(
     {
@@ -99,38 +96,33 @@ def dense_seconds(network: TrainedNetwork, compressions: int) -> float:
     return of_input * (compressions * (len(evaluation) + len(test)) + len(evaluation) + PLANS * len(pool))
 
 
-def show(name: str, network: TrainedNetwork, search: Search) -> None:
-    """Print the processor seconds of one co-design, and those of its dense passes."""
-    with tempfile.TemporaryDirectory() as folder:
-        begin = time.process_time()
-        with stage_seconds() as seconds:
-            analysis = loop.analysed(network, search, SPACE, Path(folder) / "analysis")
-            table = codesign(analysis, SPACE, search, folder)
-        whole = time.process_time() - begin
+@pytest.mark.benchmark(group="co-design, from the trained network to verified designs")
+@pytest.mark.parametrize("name", SEARCHES)
+def test_codesign(benchmark: Benchmark, name: str, tmp_path: Path) -> None:
+    folder = data_folder(None)
+    if folder is None:
+        pytest.skip("CODESIGN_DATA is not set")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    weights = folder / "models" / "resnet20_cifar10.npz" if name == "resnet_20" else None
+    network, search = open_network(name, folder / FOLDERS[name], weights), SEARCHES[name]
+
+    def whole() -> pa.Table:
+        analysis = loop.analysed(network, search, SPACE, tmp_path / "analysis")
+        return codesign(analysis, SPACE, search, tmp_path)
+
+    begin = time.process_time()
+    with stage_seconds() as seconds:
+        table = benchmark.pedantic(whole, rounds=1)
+    processor_s = time.process_time() - begin
     compressions = len(set(table["trial"].to_pylist()))
-    dense = dense_seconds(network, compressions)
+    dense_s = dense_seconds(network, compressions)
+    torch.set_num_threads(threads)
+    assert table.num_rows == search.verify
+    benchmark.extra_info["dense_passes"] = processor_s / dense_s
     print(
-        f"{name}, {table.num_rows} verified designs of {compressions} compressions: {whole:.1f} s of a processor, "
-        f"{whole / dense:.2f} times its dense passes ({dense:.1f} s)"
+        f"\n{name}, {table.num_rows} verified designs of {compressions} compressions: {processor_s:.1f} s of a "
+        f"processor, {processor_s / dense_s:.2f} times its dense passes ({dense_s:.1f} s)"
     )
     for stage in STAGES:
         print(f"    {seconds[stage]:7.1f} s {stage}")
-
-
-def main(data: Path | None = None, networks: tuple[str, ...] = ("lenet_5",)) -> None:
-    """Measure the co-designs of LeNet-5 (MNIST) and ResNet-20 (CIFAR-10).
-
-    Args:
-        data: folder that holds mnist, cifar10 and models; default: $CODESIGN_DATA
-        networks: lenet_5, resnet_20
-    """
-    torch.set_num_threads(1)
-    folder = data_folder(data) or Path("absent")
-    for name in networks:
-        weights = folder / "models" / "resnet20_cifar10.npz" if name == "resnet_20" else None
-        network = open_network(name, folder / FOLDERS[name], weights)
-        show(name, network, SEARCHES[name])
-
-
-if __name__ == "__main__":
-    run(lambda: tyro.cli(main))

@@ -15,12 +15,16 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from designs import sample, sweep
 from designs.experiments.benchmark import benchmark_sources
+from designs.sweeps.workers import Processes
+from designs.sweeps.workload_source import EIE, open_workload
 from sim import ArrayConfig, ArrayTable, area_mm2, count, count_all, pack, simulate, simulate_batch, timed
 from sim.array import prepare
 from sim.cost.energy import event_energies
 from sim.engine import Run
 from sim.row_assignment import rows_balanced_by_activity, rows_balanced_by_entries
+from tests.bench.bench_sweep import SPACE
 from tests.bench.plain_c import timing_in_plain_c
 from tests.sim.test_machine import assert_same
 from traces.shell.command_line import data_folder
@@ -152,6 +156,20 @@ def test_packing_large_codes(benchmark: Benchmark, large: Any) -> None:
     assert packed.stored_entries - packed.padding_entries == np.count_nonzero(large.codes) + np.count_nonzero(
         large.bias
     )
+
+
+@pytest.mark.benchmark(
+    group="sweep over the nine layers of the EIE benchmark, in one process, from nothing to the table"
+)
+def test_sweep(benchmark: Benchmark, tmp_path: Path) -> None:
+    workload, chosen = open_workload([EIE]), sample(SPACE)
+    table = benchmark.pedantic(
+        lambda: sweep(workload, chosen, folder=tmp_path / "sweep", workers=Processes(1), fresh=True),
+        rounds=2,
+        warmup_rounds=1,
+    )
+    assert table.num_rows == 9 * len(chosen.designs)
+    benchmark.extra_info["rate"] = len(chosen.designs) / benchmark.stats["min"]
 
 
 DESIGN_POINTS = [
