@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,16 +21,15 @@ def pruning_masks(
     config: CompressionConfig,
     step: int = 1,
     steps: int = 1,
-) -> list[Booleans]:
-    """Return the mask of the weights that each layer keeps after a step of gradual pruning."""
+) -> Iterator[Booleans]:
+    """Yield the mask of the weights that each layer keeps after a step of gradual pruning."""
     if config.criterion != "layer":
-        return global_masks(weights, cubic_schedule(config.every.density, steps)[step - 1], config.criterion)
-    masks = []
+        yield from global_masks(weights, cubic_schedule(config.every.density, steps)[step - 1], config.criterion)
+        return
     for values, of_layer in zip(weights, settings, strict=True):
         density = cubic_schedule(of_layer.density, steps)[step - 1]
         balanced = of_layer.balanced_over
-        masks.append(balanced_mask(values, density, balanced) if balanced else magnitude_mask(values, density))
-    return masks
+        yield balanced_mask(values, density, balanced) if balanced else magnitude_mask(values, density)
 
 
 def share_layer(

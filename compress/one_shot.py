@@ -99,7 +99,9 @@ def compress_parameters(
     masks = pruning_masks(matrices, settings, config)
     for unit, matrix, mask, of_layer in zip(units, matrices, masks, settings, strict=True):
         bias = None if unit.bias is None else given[unit.bias]
-        layers.append(CompressedLayer(unit.layer, *share_layer(matrix, mask, bias, of_layer, config.seed)))
+        codes, codebook, bias_codes = share_layer(matrix, mask, bias, of_layer, config.seed)
+        codes.flags.writeable = False  # so that the layer takes them without a copy
+        layers.append(CompressedLayer(unit.layer, codes, codebook, bias_codes))
     shapes = [given[unit.names[0]].shape for unit in units]
     model = CompressedModel(
         layers,
@@ -246,7 +248,8 @@ def _units(
             reasons |= dict.fromkeys([*unit.names, *([unit.bias] if unit.bias else [])], _ASKED)
             continue
         for name in (unit.names[0], *([unit.bias] if unit.bias else [])):
-            if not np.isfinite(given[name]).all():
+            values = given[name]
+            if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
                 raise InputError(
                     f"parameter {name!r} must be finite; found NaN or infinity (has the training diverged?)"
                 )

@@ -41,18 +41,39 @@ class MagnitudeThreshold:
 
 
 def magnitude_thresholds(weights: Numbers, densities: Sequence[float]) -> list[MagnitudeThreshold]:
-    """Return the thresholds of `magnitude_mask` for several densities, from one partial sort."""
+    """Return the thresholds of `magnitude_mask` for several densities.
+
+    One pass counts the magnitudes by their highest 16 bits, another gathers those that share them with a threshold, and
+    only these are sorted.
+    """
+    from compress import pruning_kernels
+
     for density in densities:
         check_density("density", density)
-    magnitudes = np.abs(weights).ravel()
-    if not np.isfinite(magnitudes).all():
+    flat = weights.ravel(order="K")
+    if flat.dtype not in (np.float32, np.float64):
+        flat = flat.astype(np.float32 if flat.dtype == np.float16 else np.float64)
+    bits = flat.view(np.uint32 if flat.dtype == np.float32 else np.uint64)
+    shift = 8 * bits.itemsize - 17
+    counts = np.zeros(2**16, dtype=np.int64)
+    pruning_kernels.count_magnitudes(bits, shift, counts)
+    infinity = int(flat.dtype.type(np.inf).view(bits.dtype)) >> shift  # NaN have the same bits, or higher ones
+    if counts[infinity:].any():
         raise InputError("weights to prune must be finite; found NaN or infinity (has the training diverged?)")
-    keeps = [max(1, round(density * magnitudes.size)) for density in densities]
-    magnitudes.partition(sorted({magnitudes.size - keep for keep in keeps}))
+    keeps = [max(1, round(density * flat.size)) for density in densities]
+    bins = np.searchsorted(np.cumsum(counts), [flat.size - keep for keep in keeps], side="right")
+    chosen = np.zeros(counts.size, dtype=np.bool_)
+    chosen[bins] = True
+    gathered = np.empty(int(counts[chosen].sum()), dtype=bits.dtype)
+    pruning_kernels.gather_magnitudes(bits, shift, chosen, gathered)
+    magnitudes = np.abs(gathered.view(flat.dtype))
+    magnitudes.sort()
+    left_out = np.cumsum(np.where(chosen, 0, counts))
     thresholds = []
-    for keep in keeps:
-        threshold = magnitudes[magnitudes.size - keep]
-        larger = int(np.count_nonzero(magnitudes[magnitudes.size - keep :] > threshold))
+    for keep, place in zip(keeps, bins, strict=True):
+        below = int(left_out[place])
+        threshold = magnitudes[flat.size - keep - below]
+        larger = flat.size - below - int(np.searchsorted(magnitudes, threshold, side="right"))
         thresholds.append(MagnitudeThreshold(threshold.item(), keep - larger))
     return thresholds
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -64,8 +64,7 @@ def share_weights(
     """
     if not 1 <= weight_bits <= 8:
         raise InputError(f"weight_bits={weight_bits} must be 1 to 8")
-    flat, flat_kept = weights.ravel(), kept.ravel()
-    weight_of = _NO_FLOATS
+    layer = _Values(weights.ravel(), kept.ravel())
     if importances is not None:
         if importances.shape != weights.shape:
             raise InputError(
@@ -74,17 +73,19 @@ def share_weights(
         weight_of = importances.ravel().astype(np.float64)
         if not np.isfinite(weight_of).all() or not (weight_of > 0).all():
             raise InputError("every importance must be positive and finite")
+        layer = replace(layer, importances=weight_of)
+    parts = [layer]
     if bias is not None:
-        extra = np.ones(bias.size, dtype=np.bool_)
-        flat, flat_kept = np.concatenate([flat, bias]), np.concatenate([flat_kept, extra])
-        if weight_of.size:
-            weight_of = np.concatenate(
-                [weight_of, np.full(bias.size, weight_of[kept.ravel()].mean() if kept.any() else 1)]
-            )
-    centroids, flat_codes = shared_values(flat, 2**weight_bits - 1, flat_kept, weight_of, initialisation, seed)
+        of_bias = _Values(np.ascontiguousarray(bias, dtype=np.result_type(weights, bias)))
+        if importances is not None:
+            mean = layer.importances[layer.kept].mean() if kept.any() else 1.0
+            of_bias = replace(of_bias, importances=np.full(bias.size, mean))
+        parts.append(of_bias)
+    codes = [np.empty(part.values.shape, dtype=np.uint8) for part in parts]
+    codes[0] = np.empty(weights.shape, dtype=np.uint8)
+    centroids = _share(parts, 2**weight_bits - 1, [of_part.reshape(-1) for of_part in codes], initialisation, seed)
     codebook = np.concatenate([[0.0], centroids]).astype(np.float32)
-    codes = flat_codes[: weights.size].reshape(weights.shape)
-    return codes, codebook, None if bias is None else nearest_codes(bias, codebook)
+    return codes[0], codebook, None if bias is None else nearest_codes(bias, codebook)
 
 
 def nearest_codes(values: Numbers, codebook: Floats32) -> Integers:
@@ -126,46 +127,9 @@ def shared_values(
     -----
     Source: Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3.2.
     """
-    from compress import kmeans_kernels
-
-    if initialisation not in get_args(Initialisation):
-        raise InputError(
-            f"initialisation must be one of {', '.join(get_args(Initialisation))}; found {initialisation!r}"
-        )
-    values = np.ascontiguousarray(values)
-    used = values if not kept.size else values[kept]
-    codes = np.zeros(values.size, dtype=np.uint8)
-    if not used.size:
-        return np.zeros(num_centroids), codes
-    lowest, highest = float(used.min()), float(used.max())
-    _check_finite(lowest, highest)
-    span = highest - lowest
-    bins_per_unit = HISTOGRAM_BINS / span if span > 0 else 0.0
-    if initialisation == "optimal":
-        points = _Points.of(values, kept, importances, 0.0, used.size, lowest, highest)
-        (centroids,) = points.centroids([num_centroids])
-    elif initialisation == "linear":
-        centroids = np.linspace(lowest, highest, num_centroids)
-    elif initialisation == "density":
-        centroids = np.quantile(used, (np.arange(num_centroids) + 0.5) / num_centroids)
-    else:
-        centroids = np.sort(np.random.default_rng(seed).choice(used, num_centroids)).astype(np.float64)
-    before = -np.ones(num_centroids)
-    for _ in range(_MOST_ITERATIONS):
-        midpoints = _midpoints(centroids)
-        bins = np.clip(((midpoints - lowest) * bins_per_unit).astype(np.int64), 0, HISTOGRAM_BINS - 1)
-        code_of_bin = np.searchsorted(bins, np.arange(HISTOGRAM_BINS)).astype(np.uint8)  # midpoints in lower bins
-        mass, sums = np.zeros((2, num_centroids))
-        kmeans_kernels.nearest_codes(
-            values, importances, kept, midpoints, lowest, bins_per_unit, code_of_bin, codes, mass, sums
-        )
-        if initialisation == "optimal" or np.array_equal(mass, before):
-            break
-        before = mass
-        filled = mass > 0
-        centroids[filled] = sums[filled] / mass[filled]
-        centroids.sort()
-    return centroids, codes
+    codes = np.empty(values.size, dtype=np.uint8)
+    part = _Values(np.ascontiguousarray(values), kept, importances)
+    return _share([part], num_centroids, [codes], initialisation, seed), codes
 
 
 def optimal_centroids(
@@ -196,16 +160,114 @@ def optimal_centroids(
     InputError
         If a value is not finite.
     """
-    size, lowest, highest = 0, np.inf, -np.inf
-    for block in _blocks(values):
-        used = values[block][kept[block]]
-        if used.size:
-            size += used.size
-            lowest, highest = np.minimum(lowest, used.min()), np.maximum(highest, used.max())
+    part = _Values(values, kept, importances)
+    size, lowest, highest = _range([part])
     if not size:
         return [np.zeros(number) for number in numbers]
-    _check_finite(float(lowest), float(highest))
-    return _Points.of(values, kept, importances, added, size, float(lowest), float(highest)).centroids(numbers)
+    return _Points.of([part], added, size, lowest, highest).centroids(numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Values:
+    """Values to cluster.
+
+    Attributes
+    ----------
+    values : float array
+        Of one or two axes.
+    kept : bool, shape of `values`
+        False where a value does not count; empty to keep all.
+    importances : float, shape of `values`
+        Weight of each squared error; empty for 1 each.
+    """
+
+    values: Floats
+    kept: Booleans = field(default_factory=_NOTHING.view)
+    importances: Floats = field(default_factory=_NO_FLOATS.view)
+
+    def used(self) -> Floats:
+        """Return the values that count, flat."""
+        return self.values[self.kept] if self.kept.size else self.values.ravel()
+
+    def blocks(self) -> Iterator[_Values]:
+        """Yield parts along the first axis, of about `_WEIGHTS_AT_ONCE` values each."""
+        step = max(1, _WEIGHTS_AT_ONCE // max(1, self.values[:1].size))
+        for begin in range(0, len(self.values), step):
+            block = slice(begin, begin + step)
+            yield _Values(self.values[block], self.kept[block], self.importances[block])
+
+
+def _range(parts: Sequence[_Values]) -> tuple[int, float, float]:
+    """Return the number of values that count, the lowest and the highest. Raises InputError if one is not finite."""
+    size, lowest, highest = 0, np.inf, -np.inf
+    for part in parts:
+        for block in part.blocks():
+            used = block.used()
+            if used.size:
+                size += used.size
+                lowest, highest = np.minimum(lowest, used.min()), np.maximum(highest, used.max())
+    if size and not (np.isfinite(lowest) and np.isfinite(highest)):
+        raise InputError("weights to share must be finite; found NaN or infinity (has the training diverged?)")
+    return size, float(lowest), float(highest)
+
+
+def _share(
+    parts: Sequence[_Values],
+    num_centroids: int,
+    codes: Sequence[Integers],
+    initialisation: Initialisation,
+    seed: int,
+) -> Floats64:
+    """Cluster values as `shared_values` does; return the centroids, and fill in the codes of each part, uint8, flat."""
+    from compress import kmeans_kernels
+
+    if initialisation not in get_args(Initialisation):
+        raise InputError(
+            f"initialisation must be one of {', '.join(get_args(Initialisation))}; found {initialisation!r}"
+        )
+    size, lowest, highest = _range(parts)
+    if not size:
+        for of_part in codes:
+            of_part[:] = 0
+        return np.zeros(num_centroids)
+    span = highest - lowest
+    bins_per_unit = HISTOGRAM_BINS / span if span > 0 else 0.0
+    if initialisation == "optimal":
+        (centroids,) = _Points.of(parts, 0.0, size, lowest, highest).centroids([num_centroids])
+    elif initialisation == "linear":
+        centroids = np.linspace(lowest, highest, num_centroids)
+    else:
+        used = np.concatenate([part.used() for part in parts])
+        if initialisation == "density":
+            centroids = np.quantile(used, (np.arange(num_centroids) + 0.5) / num_centroids)
+        else:
+            centroids = np.sort(np.random.default_rng(seed).choice(used, num_centroids)).astype(np.float64)
+    before = -np.ones(num_centroids)
+    for _ in range(_MOST_ITERATIONS):
+        midpoints = _midpoints(centroids)
+        bins = np.clip(((midpoints - lowest) * bins_per_unit).astype(np.int64), 0, HISTOGRAM_BINS - 1)
+        code_of_bin = np.searchsorted(bins, np.arange(HISTOGRAM_BINS)).astype(np.uint8)  # midpoints in lower bins
+        mass, sums = np.zeros((2, num_centroids))
+        for part, of_part in zip(parts, codes, strict=True):
+            kmeans_kernels.nearest_codes(
+                part.values,
+                part.importances,
+                part.kept,
+                midpoints,
+                lowest,
+                bins_per_unit,
+                code_of_bin,
+                of_part,
+                mass,
+                sums,
+            )
+        if initialisation == "optimal" or np.array_equal(mass, before):
+            break
+        before = mass
+        filled = mass > 0
+        centroids[filled] = sums[filled] / mass[filled]
+        centroids.sort()
+    return centroids
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,39 +284,32 @@ class _Points:
     sums: Floats64
 
     @classmethod
-    def of(
-        cls,
-        values: Floats,
-        kept: Booleans,
-        importances: Floats,
-        added: float,
-        size: int,
-        lowest: float,
-        highest: float,
-    ) -> _Points:
+    def of(cls, parts: Sequence[_Values], added: float, size: int, lowest: float, highest: float) -> _Points:
         """Return the points of `size` kept values between `lowest` and `highest`.
 
-        Without importances each is 1; without a mask all values are kept.
+        `added` is added to each importance.
         """
         from compress import kmeans_kernels
 
         if size <= 4 * MOST_POINTS:
-            used = values[kept] if kept.size else values.ravel()
-            distinct, place = np.unique(used, return_inverse=True)
+            distinct, place = np.unique(np.concatenate([part.used() for part in parts]), return_inverse=True)
             if distinct.size <= MOST_POINTS:
                 weight_of = None
-                if importances.size:
-                    weight_of = (importances[kept] if kept.size else importances.ravel()).astype(np.float64) + added
+                if parts[0].importances.size:
+                    used = [replace(part, values=part.importances).used() for part in parts]
+                    weight_of = np.concatenate(used).astype(np.float64) + added
                 mass = np.bincount(place, weight_of, distinct.size).astype(np.float64)
                 return cls(mass, mass * distinct.astype(np.float64))
         span = highest - lowest
         mass, sums = np.zeros((2, HISTOGRAM_BINS))
         bins_per_unit = HISTOGRAM_BINS / span if span > 0 else 0.0
-        for block in _blocks(values):
-            weights = importances[block].ravel() if importances.size else importances
-            weights = weights.astype(np.float64) + added if weights.size and added else weights
-            flat_kept = kept[block].ravel() if kept.size else kept
-            kmeans_kernels.fill_histogram(values[block].ravel(), weights, flat_kept, lowest, bins_per_unit, mass, sums)
+        for part in parts:
+            for block in part.blocks():
+                weights = block.importances.ravel()
+                weights = weights.astype(np.float64) + added if weights.size and added else weights
+                kmeans_kernels.fill_histogram(
+                    block.values.ravel(), weights, block.kept.ravel(), lowest, bins_per_unit, mass, sums
+                )
         return cls(mass[mass > 0], sums[mass > 0])
 
     def centroids(self, numbers: Sequence[int]) -> list[Floats64]:
@@ -280,18 +335,6 @@ class _Points:
             # with fewer points than centroids, the rest repeat the largest
             found.append(np.concatenate([means, np.full(number - means.size, means[-1])]))
         return found
-
-
-def _blocks(values: Floats) -> Iterator[slice]:
-    """Yield slices of the first axis of about `_WEIGHTS_AT_ONCE` values."""
-    step = max(1, _WEIGHTS_AT_ONCE // max(1, values[:1].size))
-    for begin in range(0, len(values), step):
-        yield slice(begin, begin + step)
-
-
-def _check_finite(lowest: float, highest: float) -> None:
-    if not (np.isfinite(lowest) and np.isfinite(highest)):
-        raise InputError("weights to share must be finite; found NaN or infinity (has the training diverged?)")
 
 
 def _midpoints(ascending: Floats64) -> Floats64:

@@ -10,17 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.array import packed_for
+from sim.batch_counts import BlockCounts, CountsByName
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
-from sim.fixed_point import FixedPoint, Operands, fitted_format, operands
-from sim.host_memory import check_memory, counting_bytes
+from sim.fixed_point import FixedPoint, Operands, fitted_format, operands, sums_of_products
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats32, Floats64, Integers, Integers64, Numbers
+from traces.arrays import Floats32, Floats64, Integers64
 
 PART_BYTES = 2**27  # of the operands and sums of inputs that run together
-_CountsByName = dict[str, Integers64]
 _OF_BLOCKS = (  # the same for each input
     *("dram_read_bytes", "dram_write_bytes", "line_writes", "pointer_writes"),
     *("activation_reads", "activation_writes"),
@@ -263,13 +262,9 @@ def compute_batch(
 
 def _computed(packed: PackedLayer, numbers: Operands, config: ArrayConfig) -> BatchOutputs:
     """Multiply and add all inputs, block by block."""
-    accumulators = numbers.accumulators(len(numbers.activations), packed.layer.rows)
-    overflows = np.zeros(len(accumulators), dtype=np.int64)
-    for block in blocks_of(packed, config):
-        sums = np.ascontiguousarray(accumulators[:, block.rows])
-        overflows += _accumulate(block.packed, block.operands(numbers), sums)
-        accumulators[:, block.rows] = sums
-    return BatchOutputs(numbers.values(accumulators), overflows, numbers.saturated_activations)
+    blocks = [(block.packed, block.columns, block.rows) for block in blocks_of(packed, config)]
+    outputs, overflows = sums_of_products(numbers, packed.layer.rows, blocks)
+    return BatchOutputs(outputs, overflows, numbers.saturated_activations)
 
 
 class BatchRun:
@@ -308,7 +303,7 @@ class BatchRun:
         self.precision = config.precision
         inputs = checked_inputs(packed.layer, activations)
         self.operands = operands(packed, inputs, config, number_format)
-        self._blocks: dict[int, _BlockCounts] = {}
+        self._blocks: dict[int, BlockCounts] = {}
 
     def counts(self, config: ArrayConfig) -> CountsPerInput:
         """Count every input on one array, in blocks if its memories are too small.
@@ -368,7 +363,7 @@ class BatchRun:
             line_reads=np.stack(reads) if reads else none,
         )
 
-    def _of_block(self, block: Block, config: ArrayConfig) -> _CountsByName:
+    def _of_block(self, block: Block, config: ArrayConfig) -> CountsByName:
         """Return cycles and counters of one block, int64 [inputs] each."""
         counted, pair = self._block(block), (config.queue_depth, config.broadcast_cycles)
         counted.count([pair], [config.entries_per_line])
@@ -376,10 +371,10 @@ class BatchRun:
         counts["cycles"] = 1 + counts.pop("last_active_edge") + config.pipeline_cycles
         return counts
 
-    def _block(self, block: Block) -> _BlockCounts:
+    def _block(self, block: Block) -> BlockCounts:
         key = id(block.packed)  # `packed` keeps it alive
         if key not in self._blocks:
-            self._blocks[key] = _BlockCounts(block.packed, block.operands(self.operands))
+            self._blocks[key] = BlockCounts(block.packed, block.columns, self.operands)
         return self._blocks[key]
 
 
@@ -407,89 +402,6 @@ class WholeCounts:
     line_reads: Integers64
 
 
-class _BlockCounts:
-    """Counts of one block with many inputs; each timing and each line is counted once.
-
-    Attributes
-    ----------
-    counts : dict
-        Counts that depend on neither, int64 [inputs]; empty before the first `count`.
-    line_reads : dict
-        Line reads by the entries of a line, int64 [inputs].
-    """
-
-    def __init__(self, packed: PackedLayer, numbers: Operands) -> None:
-        self._packed, self._operands = packed, numbers
-        self.counts: _CountsByName = {}
-        self.line_reads: dict[int, Integers64] = {}
-        self._by_timing: dict[tuple[int, int], _CountsByName] = {}
-        self._padding = packed.padding_counts.sum(axis=1, dtype=np.int64)
-        layer, columns = packed.layer, packed.num_columns
-        check_memory(
-            f"layer {layer.name!r}: counters of num_pes={packed.num_pes:,} times {columns:,} columns",
-            counting_bytes(layer.rows, columns, packed.num_pes),
-            "use fewer PEs or split the layer",
-        )
-        self._images: tuple[Any, ...] = packed.entry_lanes, packed.pointers
-
-    def timing(self, queue_depth: int, broadcast_cycles: int) -> _CountsByName:
-        """Return last_active_edge and blocked_cycles of a timing that was counted, int64 [inputs]."""
-        return self._by_timing[self._key(queue_depth, broadcast_cycles)]
-
-    def count(self, timings: Sequence[tuple[int, int]], lines: Sequence[int]) -> None:
-        """Count what was not counted yet; `timings` are queue depth and broadcast cycles, `lines` entries of a line."""
-        from sim.engine import lag_type
-        from sim.engine_kernels import count_inputs
-
-        timings = [key for key in dict.fromkeys(self._key(*each) for each in timings) if key not in self._by_timing]
-        lines = [each for each in dict.fromkeys(lines) if each not in self.line_reads]
-        by_type: dict[type[np.unsignedinteger[Any]], list[tuple[int, int]]] = {}
-        for key in timings:
-            by_type.setdefault(lag_type(key[0], self._packed.most_entries), []).append(key)
-        if not by_type and (lines or not self.counts):
-            by_type[np.uint8] = []
-        entry_counts, pointers = self._images
-        inputs = len(self._operands.activations)
-        for lags, of_type in by_type.items():
-            counts = np.zeros((inputs, 4), dtype=np.int64)
-            edges = np.empty((len(of_type), 2, inputs), dtype=np.int64)
-            line_reads = np.empty((len(lines), inputs), dtype=np.int64)
-            count_inputs(
-                self._operands.activations,
-                self._packed.num_pes,
-                self._packed.layer.bias is not None,
-                self._operands.one,
-                entry_counts,
-                pointers,
-                self._padding,
-                np.array([(depth, cycles - 1) for depth, cycles in of_type], dtype=np.int64).reshape(-1, 2),
-                np.empty(entry_counts.shape[1], dtype=lags),
-                np.array(lines, dtype=np.int64),
-                *self._line_numbers(),
-                counts,
-                edges,
-                line_reads,
-            )
-            names = ["broadcasts", "bubble_cycles", "processed_entries", "processed_padding"]
-            self.counts = dict(zip(names, np.ascontiguousarray(counts.T), strict=True))
-            self._by_timing |= {
-                key: dict(zip(("last_active_edge", "blocked_cycles"), of_key, strict=True))
-                for key, of_key in zip(of_type, edges, strict=True)
-            }
-            self.line_reads |= dict(zip(lines, line_reads, strict=True))
-            lines = []
-
-    def _line_numbers(self) -> tuple[Integers, Integers]:
-        """Return room for the first and the last line of each column, of the narrowest type."""
-        shape, most = (self._images[0].shape[0], self._packed.num_pes), int(self._packed.stored_per_pe.max())
-        number = np.uint16 if most + 1 < 2**16 else np.uint32
-        return np.empty(shape, dtype=number), np.empty(shape, dtype=number)
-
-    def _key(self, queue_depth: int, broadcast_cycles: int) -> tuple[int, int]:
-        """Return the timing; a longer queue than there are columns is never full."""
-        return min(queue_depth, self._packed.num_columns), broadcast_cycles
-
-
 def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats32:
     """Return inputs of a layer as finite float32 [inputs, columns], or raise InputError."""
     try:
@@ -502,7 +414,9 @@ def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats
             f"found {array.dtype} {list(array.shape)}"
         )
     with np.errstate(over="ignore"):
-        values = np.ascontiguousarray(array, dtype=np.float32)
+        values = np.asarray(array, dtype=np.float32)
+    if not values.T.flags.c_contiguous:  # inputs may lie side by side
+        values = np.ascontiguousarray(values)
     if not np.isfinite(values).all():
         number, column = np.argwhere(~np.isfinite(values))[0]
         raise InputError(
@@ -510,21 +424,3 @@ def checked_inputs(layer: CompressedLayer, activations: npt.ArrayLike) -> Floats
             f"{column} of input {number}"
         )
     return values
-
-
-def _accumulate(packed: PackedLayer, numbers: Operands, accumulators: Numbers) -> Integers64:
-    """Add all products to the accumulators [inputs, rows of the block]; return the overflows, int64 [inputs]."""
-    from sim import engine_kernels
-
-    overflows = np.zeros(len(accumulators), dtype=np.int64)
-    number = numbers.number_format
-    has_bias = packed.layer.bias is not None
-    entries = packed.entries, packed.code_bits, packed.column_begin
-    if number is None:
-        arguments: list[Any] = [numbers.activations, has_bias, numbers.one, *entries, numbers.codebook, accumulators]
-        engine_kernels.accumulate_inputs(*arguments)
-    else:
-        arguments = [numbers.activations, has_bias, int(numbers.one), *entries, numbers.codebook]
-        arguments += [number.shift, number.lowest, number.highest, accumulators, overflows]
-        engine_kernels.accumulate_codes_of_inputs(*arguments)
-    return overflows

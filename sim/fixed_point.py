@@ -18,6 +18,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +27,13 @@ import numpy.typing as npt
 from sim.config import ArrayConfig
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
-from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
+from traces.arrays import Floats, Floats32, Floats64, Integers, Integers64, Numbers
 from traces.plain_values import whole_number
+
+_SUM_BYTES = 2**20  # of the accumulators of the inputs that run at once
+# Inputs whose products are added side by side, zero activations included (`sim.batch_kernels`): where it is faster.
+_LEAST_INPUTS = 64
+_LEAST_DENSITY, _DENSITY_OF_INPUTS = 0.18, 8  # of the activations: so much, and 8 / inputs more
 
 
 @dataclass(frozen=True)
@@ -148,16 +155,8 @@ def exact_outputs(packed: PackedLayer, activations: Floats32) -> Floats32:
         Outputs, float32 [inputs, rows]; infinite beyond float32. They are the same on every processor, because the
         additions have the order of the array's.
     """
-    from sim.engine_kernels import accumulate_inputs  # compiles on first use
-
-    layer = packed.layer
-    sums = np.zeros((len(activations), layer.rows))
-    if layer.free_bias is not None:
-        sums[:] = layer.free_bias
-    entries = (packed.entries, packed.code_bits, packed.column_begin, layer.codebook.astype(np.float64))
-    accumulate_inputs(np.ascontiguousarray(activations), layer.bias is not None, 1.0, *entries, sums)
-    with np.errstate(over="ignore"):
-        return sums.astype(np.float32)
+    numbers = _in_floating_point(packed.layer, activations)
+    return sums_of_products(numbers, packed.layer.rows, [(packed, slice(None), slice(None))])[0]
 
 
 def fitted_format(packed: PackedLayer, activations: Floats32, bits: int) -> FixedPoint:
@@ -246,10 +245,141 @@ class Operands:
 
     def accumulators(self, *shape: int) -> Numbers:
         """Return the accumulators of a layer before the first product, of shape [rows] or [inputs, rows]."""
-        accumulators = np.zeros(shape, dtype=self.codebook.dtype)
+        accumulators = np.zeros(shape, dtype=self.codebook.dtype, order="F" if self.side_by_side else "C")
         if self.free_bias is not None:
             accumulators[:] = self.free_bias
         return accumulators
+
+    @cached_property
+    def nonzero(self) -> npt.NDArray[np.uint8]:
+        """1 where an activation of many inputs is not zero, and 0 elsewhere, uint8 [columns, inputs]."""
+        result = np.empty(self.activations.shape[::-1], dtype=np.bool_)
+        np.not_equal(self.activations.T, 0, out=result)
+        return result.view(np.uint8)
+
+    @cached_property
+    def density(self) -> float:
+        """Share of the activations that are not zero."""
+        return np.count_nonzero(self.nonzero.view(np.bool_)) / max(1, self.nonzero.size)
+
+    @cached_property
+    def side_by_side(self) -> bool:
+        """True if the products of many inputs are added side by side, zero activations included."""
+        if self.activations.ndim == 1 or len(self.activations) < _LEAST_INPUTS:
+            return False
+        initial = self.free_bias if self.number_format is None else None
+        if initial is not None and (np.signbit(initial) & (initial == 0)).any():  # adding 0 would change its sign
+            return False
+        return self.density >= _LEAST_DENSITY + _DENSITY_OF_INPUTS / len(self.activations)
+
+
+class Products:
+    """Products of one block of a layer with many inputs, which are added to accumulators.
+
+    Parameters
+    ----------
+    numbers : Operands
+        Operands of the whole layer.
+    packed : PackedLayer
+        The block.
+    columns : slice
+        Activations that enter the block.
+    """
+
+    def __init__(self, numbers: Operands, packed: PackedLayer, columns: slice) -> None:
+        self._numbers = numbers
+        one = numbers.one if numbers.number_format is None else int(numbers.one)
+        if numbers.side_by_side:
+            self._activations = np.ascontiguousarray(numbers.activations.T[columns])
+            self._entries: tuple[Any, ...] = one, *_entries(packed.layer), numbers.codebook
+        else:
+            self._activations = np.ascontiguousarray(numbers.activations[:, columns])
+            entries = packed.entries, packed.code_bits, packed.column_begin
+            self._entries = packed.layer.bias is not None, one, *entries, numbers.codebook
+
+    def add(self, begin: int, accumulators: Numbers) -> Integers64:
+        """Add the products of the inputs from `begin` on to their accumulators.
+
+        Parameters
+        ----------
+        begin : int
+            First input.
+        accumulators : numpy.ndarray
+            [inputs, rows of the block], in the memory order of `Operands.accumulators`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Additions that overflowed, int64 [inputs].
+        """
+        from sim import batch_kernels as kernels  # compile on first use
+
+        overflows = np.zeros(len(accumulators), dtype=np.int64)
+        number = self._numbers.number_format
+        results: tuple[Any, ...] = (accumulators.T if self._numbers.side_by_side else accumulators,)
+        if number is not None:
+            results = number.shift, number.lowest, number.highest, *results, overflows
+        if self._numbers.side_by_side:
+            add: Any = kernels.accumulate_lanes if number is None else kernels.accumulate_code_lanes
+            add(self._activations, begin, *self._entries, *results)
+        else:
+            add = kernels.accumulate_inputs if number is None else kernels.accumulate_codes_of_inputs
+            add(self._activations[begin : begin + len(accumulators)], *self._entries, *results)
+        return overflows
+
+
+def sums_of_products(
+    numbers: Operands, rows: int, blocks: Sequence[tuple[PackedLayer, slice, Any]]
+) -> tuple[Floats32, Integers64]:
+    """Multiply and add all inputs, block by block.
+
+    Parameters
+    ----------
+    numbers : Operands
+        Operands of the layer.
+    rows : int
+        Rows of the layer.
+    blocks : sequence of (PackedLayer, slice, slice or array)
+        Blocks in their order, with the activations that enter each, and the rows that it adds to.
+
+    Returns
+    -------
+    outputs : numpy.ndarray
+        float32 [inputs, rows]; infinite beyond float32.
+    overflows : numpy.ndarray
+        Additions that overflowed, int64 [inputs].
+    """
+    from sim.batch_kernels import SUM_LANES  # compile on first use
+
+    inputs = len(numbers.activations)
+    order: Literal["C", "F"] = "F" if numbers.side_by_side else "C"
+    outputs = np.empty((inputs, rows), dtype=np.float32, order=order)
+    overflows = np.zeros(inputs, dtype=np.int64)
+    products = [(Products(numbers, packed, columns), of_block) for packed, columns, of_block in blocks]
+    step = max(1, _SUM_BYTES // (8 * rows * SUM_LANES)) * SUM_LANES
+    for begin in range(0, inputs, step):
+        end = min(begin + step, inputs)
+        accumulators = numbers.accumulators(end - begin, rows)
+        for of_block, block_rows in products:
+            sums = np.asarray(accumulators[:, block_rows], order=order)
+            overflows[begin:end] += of_block.add(begin, sums)
+            if sums.base is None:  # a copy
+                accumulators[:, block_rows] = sums
+        outputs[begin:end] = numbers.values(accumulators)
+    return outputs, overflows
+
+
+def _entries(layer: CompressedLayer) -> tuple[Integers, Integers, Integers]:
+    """Return the entries of a layer as `sim.batch_kernels.list_entries` lists them."""
+    from sim.batch_kernels import SUM_COLUMNS, list_entries
+
+    bias = np.zeros(0, dtype=layer.codes.dtype) if layer.bias is None else layer.bias
+    groups = -(-(layer.columns + (bias.size > 0)) // SUM_COLUMNS)
+    number = int(np.count_nonzero(layer.codes)) + int(np.count_nonzero(bias)) + 1
+    begins = np.empty(groups * layer.rows + 1, dtype=np.int32)
+    entry_columns, entry_codes = np.empty(number, dtype=np.uint8), np.empty(number, dtype=layer.codes.dtype)
+    list_entries(layer.codes, bias, begins, entry_columns, entry_codes)
+    return begins, entry_columns, entry_codes
 
 
 def operands(
@@ -285,14 +415,7 @@ def operands(
     if config.precision == "float":
         if number_format is not None:
             raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
-        return Operands(
-            codebook=layer.codebook.astype(np.float64),
-            activations=activations,
-            one=1.0,
-            number_format=None,
-            saturated_activations=np.zeros(activations.shape[:-1], dtype=np.int64),
-            free_bias=None if layer.free_bias is None else layer.free_bias.astype(np.float64),
-        )
+        return _in_floating_point(layer, activations)
     bits = config.activation_bits
     if number_format is None:
         number_format = fitted_format(packed, np.atleast_2d(activations), bits)
@@ -314,4 +437,15 @@ def operands(
             if layer.free_bias is None
             else number_format.codes(layer.free_bias, number_format.accumulator_fraction_bits)
         ),
+    )
+
+
+def _in_floating_point(layer: CompressedLayer, activations: Floats32) -> Operands:
+    return Operands(
+        codebook=layer.codebook.astype(np.float64),
+        activations=activations,
+        one=1.0,
+        number_format=None,
+        saturated_activations=np.zeros(activations.shape[:-1], dtype=np.int64),
+        free_bias=None if layer.free_bias is None else layer.free_bias.astype(np.float64),
     )

@@ -148,6 +148,14 @@ def largest(_: Any, vector: Any) -> Any:
 
 
 @_instruction
+def total(_: Any, vector: Any) -> Any:
+    """Return the sum of all lanes; one that does not fit their type wraps around."""
+    return vector.number(vector), _emitted(
+        lambda builder, lanes: _call(builder, "vector.reduce.add", lanes.type.element, lanes)
+    )
+
+
+@_instruction
 def equal(_: Any, left: Any, right: Any) -> Any:
     """Return the mask of the lanes in which two vectors are equal."""
     return types.uint64(left, right), _emitted(

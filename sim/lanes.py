@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         store,
         subtract,
         subtract_to_zero,
+        total,
     )
 
 LANES = 64
@@ -54,6 +55,7 @@ __all__ = [
     "store",
     "subtract",
     "subtract_to_zero",
+    "total",
 ]
 
 # Numba is imported when a kernel is compiled, which a process seldom has to do.

@@ -111,18 +111,23 @@ class Image(NamedTuple):
 
 def image_of(packed: PackedLayer, config: ArrayConfig) -> Image:
     """Return the room that one packed matrix takes."""
-    return images_of(packed, [config.entries_per_line])[0]
+    return _image(packed, config.entries_per_line)
 
 
 def images_of(packed: PackedLayer, entries_per_line: Sequence[int]) -> list[Image]:
     """Return the room that one packed matrix takes with lines of so many entries."""
-    entries = packed.stored_per_pe
-    lines = -(-entries // np.array(entries_per_line)[:, np.newaxis])
-    pointers, fullest = packed.num_columns + 1, int(entries.max())
-    return [
-        Image(int(most), pointers, fullest, int(total), pointers * packed.num_pes)
-        for most, total in zip(lines.max(axis=1), lines.sum(axis=1), strict=True)
-    ]
+    return [_image(packed, entries) for entries in entries_per_line]
+
+
+def _image(packed: PackedLayer, entries_per_line: int) -> Image:
+    images: dict[int, Image] = packed.images
+    if entries_per_line not in images:
+        lines = -(-packed.stored_per_pe // entries_per_line)
+        pointers, fullest = packed.num_columns + 1, packed.fullest_pe_entries
+        images[entries_per_line] = Image(
+            int(lines.max()), pointers, fullest, int(lines.sum()), pointers * packed.num_pes
+        )
+    return images[entries_per_line]
 
 
 def weight_capacity(config: ArrayOrTable) -> Image:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from traces.graph.products import Part, Product
     from traces.graph.stored import StoredLayer
 
-CHUNK_BYTES = 2**27  # of one layer's vectors and outputs at a time
+CHUNK_BYTES = 2**26  # of one layer's vectors and outputs at a time
 _SCHEDULE_BYTES = 256  # of an input and layer, while a chunk is scheduled
 _OUTPUT_COUNTS = ("overflows", "saturated_activations")
 _LEAST_SHARED = 2**16  # values of a batch that is worth several threads
@@ -458,25 +458,24 @@ class _Run:
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
-        from traces.graph.layers import check_independent, chunked, dense
+        from traces.graph.layers import check_independent, chunked
 
         check_independent(self._network, feeds)
         self._first = self._network.part(feeds, 0, 1)
         flat = self._resolved(self._first)
-        largest_of_two = 1
-        multiply = dense(flat)
+        largest = _SCHEDULE_BYTES * len(self._layers)
 
         def measuring(part: Part, vectors: Floats) -> Floats:
-            nonlocal largest_of_two
-            products = multiply(part, vectors)
+            nonlocal largest
+            groups = self._packed[flat.layers[flat.layer_of_part[id(part)]].name]
+            products = np.zeros((*vectors.shape[:2], groups[0].layer.rows), dtype=vectors.dtype)
             # float32 vectors; accumulators of 8 bytes, products and outputs of 4
-            largest_of_two = max(largest_of_two, 4 * vectors.size + 16 * products.size)
+            largest = max(largest, 4 * vectors.size + 16 * products.size)
             return products
 
         if total == 1 or not chunked(self._network, feeds, flat, measuring):
             return 1
-        largest_of_two = max(largest_of_two, 2 * _SCHEDULE_BYTES * len(self._layers))
-        return int(max(1, min(total, 2 * CHUNK_BYTES // largest_of_two)))
+        return int(max(1, min(total, CHUNK_BYTES // largest)))
 
     def chunk(self, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
         """Run a chunk of inputs and return the outputs by name; their counts are kept."""
@@ -533,13 +532,12 @@ class _Run:
             sums["vectors"] = vectors.shape[0] * vectors.shape[1]
             before = counts.get(layer.name)
             counts[layer.name] = sums if before is None else {name: before[name] + sums[name] for name in sums}
-            return np.stack([output for _, output in batches]).astype(vectors.dtype, copy=False)
+            return _stacked([output for _, output in batches]).astype(vectors.dtype, copy=False)
 
         def compare(product: Product, entering: Sequence[Any], leaving: Sequence[Any]) -> None:
-            computed = [value for value, name in zip(leaving, product.outputs, strict=True) if name]
             expected = flat.program.framework_outputs(product, entering)
             difference = Difference()
-            for value, wanted in zip(computed, expected, strict=True):
+            for value, wanted in zip(leaving, expected, strict=True):
                 difference.add(value, wanted)
             for name in {flat.layers[flat.layer_of_part[id(part)]].name for part in product.parts}:
                 self._differences.setdefault(name, Difference()).join(difference)
@@ -577,8 +575,8 @@ class _Run:
         batches = [of_group(number) for number in range(len(groups))]
         return [
             (
-                {name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
-                np.concatenate([part.output for part in parts]),
+                {name: _of_all([getattr(part, name) for part in parts]) for name in names},
+                _of_all([part.output for part in parts]),
             )
             for parts in batches
         ]
@@ -683,6 +681,12 @@ class Difference:
         if np.shape(values) != np.shape(expected):
             self.largest = math.inf
             return
+        if np.asarray(values).dtype == np.asarray(expected).dtype == np.float32:
+            from sim.batch_kernels import compare
+
+            first, second = np.ascontiguousarray(values).reshape(-1), np.ascontiguousarray(expected).reshape(-1)
+            self.join(Difference(*compare(first, second)))
+            return
         first, second = np.asarray(values, dtype=np.float64), np.asarray(expected, dtype=np.float64)
         with np.errstate(invalid="ignore"):
             difference = np.where(first == second, 0.0, np.abs(first - second))  # infinities may be equal
@@ -693,6 +697,20 @@ class Difference:
         """Take account of what another one has seen."""
         self.largest = max(self.largest, math.inf if math.isnan(other.largest) else other.largest)
         self.scale = max(self.scale, other.scale)
+
+
+def _of_all(parts: Sequence[Numbers]) -> Numbers:
+    """Return the arrays of all parts of the inputs as one."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _stacked(outputs: Sequence[Floats]) -> Floats:
+    """Return the outputs of all groups [groups, vectors, rows]; outputs of one row may lie side by side in memory."""
+    if len(outputs) == 1:
+        return outputs[0][np.newaxis]
+    if all(output.T.flags.c_contiguous for output in outputs):
+        return np.stack([output.T for output in outputs]).transpose(0, 2, 1)
+    return np.stack(outputs)
 
 
 def _joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:

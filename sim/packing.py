@@ -61,6 +61,11 @@ class PackedLayer:
         """Blocks that `sim.memory` has cut the layer into, by the parameters they depend on."""
         return {}
 
+    @cached_property
+    def images(self) -> dict[int, Any]:
+        """Room in the SRAMs that `sim.memory` has found the layer to take, by the entries of a line."""
+        return {}
+
     @property
     def row_order_bits(self) -> int:
         """Bits of the table that restores the order of the outputs; 0 if the rows are interleaved."""
@@ -122,7 +127,7 @@ class PackedLayer:
     @cached_property
     def padding_entries(self) -> int:
         """Padding entries in all PEs."""
-        return int(self.summed(self.padding_lanes, np.arange(self.num_columns, dtype=np.int32)).sum())
+        return int(self.padding_per_column.sum())
 
     @property
     def codes(self) -> Integers:
@@ -157,8 +162,26 @@ class PackedLayer:
     def column_begin(self) -> Integers64:
         """Place of each column's first entry in `entries`, int64 [columns + 1]."""
         begin = np.zeros(self.num_columns + 1, dtype=np.int64)
-        np.cumsum(self.entry_lanes.sum(axis=1, dtype=np.uint32), out=begin[1:])
+        np.cumsum(self.entries_per_column, out=begin[1:])
         return begin
+
+    @cached_property
+    def entries_per_column(self) -> Integers64:
+        """Entries of each column in all PEs, padding included, int64 [columns]."""
+        return self._per_column(self.entry_lanes)
+
+    @cached_property
+    def padding_per_column(self) -> Integers64:
+        """Padding entries among them, int64 [columns]."""
+        return self._per_column(self.padding_lanes)
+
+    def _per_column(self, counts: Integers) -> Integers64:
+        from sim import packing_kernels
+
+        sums = np.zeros(self.num_columns, dtype=np.int64)
+        if len(counts):
+            packing_kernels.sum_columns(counts, sums)
+        return sums
 
     @cached_property
     def _placed(self) -> tuple[Integers, npt.NDArray[np.uint8]]:

@@ -218,3 +218,17 @@ def sum_counts(counts: Integers, columns: Integers, of_lanes: Integers, sums: In
         for lane in range(size):
             sums[first + lane] = np.int64(of_lanes[lane])
         first += size
+
+
+@kernel
+def sum_columns(counts: Integers, sums: Integers) -> None:
+    """Add up the counts of all PEs, [columns, lanes], into `sums`, int64 [columns]; a sum must be less than 2**32."""
+    zero = np.uint32(0)
+    for column in range(np.uint64(counts.shape[0])):
+        total = lanes.spread(zero)
+        place = column * np.uint64(counts.shape[1])
+        end = place + np.uint64(counts.shape[1])
+        while place < end:
+            total = lanes.add(total, lanes.convert(lanes.load(counts, place), zero))
+            place += np.uint64(lanes.LANES)
+        sums[column] = np.int64(lanes.total(total))

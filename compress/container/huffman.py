@@ -103,14 +103,14 @@ def decode(content: bytes, num_symbols: int, lengths: Lengths) -> Symbols:
     if sizes[-1] < 0 or num_symbols > 8 * len(content):
         raise ValueError(f"{len(content):,} bytes do not hold {num_symbols:,} symbols in {len(sizes)} streams")
     first_bytes = reader.position + np.concatenate([[0], np.cumsum(sizes[:-1])]).astype(np.int64)
-    padded = np.frombuffer(content + bytes(8), dtype=np.uint8)
-    bits = max(longest, 11)  # so that a look-up finds several symbols
-    single, table = np.empty((2, 2**bits), dtype=np.uint64)
+    single, table = np.empty((2, 2**huffman_kernels.TABLE_BITS), dtype=np.uint64)
     huffman_kernels.fill_table(lengths, _reversed_words(lengths), single)
-    huffman_kernels.fill_table_of_several(single, bits, table)
+    huffman_kernels.fill_table_of_several(single, table)
     symbols = np.empty(num_symbols, dtype=np.uint8)
     bits_read = np.zeros(len(sizes), dtype=np.int64)
-    huffman_kernels.read_streams(padded, first_bytes, single, table, bits, begins, symbols, bits_read)
+    huffman_kernels.read_streams(
+        np.frombuffer(content, dtype=np.uint8), first_bytes, single, table, begins, symbols, bits_read
+    )
     if ((bits_read + 7) // 8 != sizes).any():
         raise ValueError(f"{num_symbols:,} symbols do not end where the {len(content):,} stored bytes do")
     return symbols

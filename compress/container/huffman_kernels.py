@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
+import numba.extending
 import numpy as np
 
 from traces.arrays import Integers
 from traces.kernel_cache import kernel
 
 SYMBOLS_A_LOOKUP = 6  # most symbols of a table entry
+
+_extending: Any = numba.extending
 
 
 @kernel
@@ -167,39 +173,90 @@ def write_stream(symbols: Integers, lengths: Integers, reversed_words: Integers,
     stream[place] = np.uint32(waiting)
 
 
-# Entry of a table, uint64: the bits of its symbols, in 6 bits; their number, in 10 bits; from bit 16 on the symbols, a
-# byte each.
-ONE = np.uint64(1 << 6)
+# Entry of a table, uint64: the bits of its symbols, in 8 bits; the symbols, a byte each; their number, in 8 bits.
+NUMBER = np.uint64(56)  # first bit of the number of symbols
+SYMBOLS = np.uint64(8)  # first bit of the symbols
+ONE = np.uint64(1)
+TABLE_BITS = 12  # bits of a look-up; 32 KiB of entries, of which the nearest cache holds most
+MASK = np.uint64(2**TABLE_BITS - 1)
+LOOKUPS = 4  # of TABLE_BITS each, from one load of 8 bytes, which has at least 57 bits after the first
+TOP = np.uint64(2**63)
 
 
 @kernel
 def fill_table(lengths: Integers, reversed_words: Integers, single: Integers) -> None:
-    """Fill in, for every run of bits, the one symbol that it begins with: uint64 [2**bits]."""
+    """Fill in, for every run of bits, the one symbol that it begins with: uint64 [2**TABLE_BITS]."""
     size = single.shape[0]
     for symbol in range(lengths.shape[0]):
         if lengths[symbol]:
-            entry = np.uint64(lengths[symbol]) | ONE | np.uint64(symbol) << np.uint64(16)
+            entry = np.uint64(lengths[symbol]) | ONE << NUMBER | np.uint64(symbol) << SYMBOLS
             for place in range(np.int64(reversed_words[symbol]), size, 1 << np.int64(lengths[symbol])):
                 single[place] = entry
 
 
 @kernel
-def fill_table_of_several(single: Integers, bits: int, table: Integers) -> None:
+def fill_table_of_several(single: Integers, table: Integers) -> None:
     """Fill in, for every run of bits, all symbols that end in it, up to SYMBOLS_A_LOOKUP."""
     for place in range(table.shape[0]):
-        entry = single[place]
-        used = np.int64(entry & np.uint64(63))
-        symbols = entry >> np.uint64(16)
+        used = np.int64(single[place] & np.uint64(255))
+        symbols = (single[place] >> SYMBOLS) & np.uint64(255)
         number = 1
         while number < SYMBOLS_A_LOOKUP:
             following = single[place >> used]
-            length = np.int64(following & np.uint64(63))
-            if used + length > bits:
+            length = np.int64(following & np.uint64(255))
+            if used + length > TABLE_BITS:
                 break
-            symbols |= (following >> np.uint64(16)) << np.uint64(8 * number)
+            symbols |= ((following >> SYMBOLS) & np.uint64(255)) << np.uint64(8 * number)
             used += length
             number += 1
-        table[place] = np.uint64(used) | np.uint64(number) * ONE | symbols << np.uint64(16)
+        table[place] = np.uint64(used) | symbols << SYMBOLS | np.uint64(number) << NUMBER
+
+
+def leading_zeros(value: Any) -> Any:
+    """Return the number of zeros before the highest bit of a uint64 that is not 0; compiled to one instruction."""
+    return np.uint64(64 - int(value).bit_length())
+
+
+@_extending.intrinsic
+def _leading_zeros(_: Any, value: Any) -> Any:
+    return value(value), lambda context, builder, signature, arguments: builder.ctlz(
+        arguments[0], context.get_constant(numba.types.boolean, True)
+    )
+
+
+@_extending.overload(leading_zeros)
+def _compiled_leading_zeros(value: Any) -> Any:
+    def compiled(value: Any) -> Any:
+        return _leading_zeros(value)
+
+    return compiled
+
+
+@kernel
+def bits_from(content: Integers, at: np.uint64) -> np.uint64:
+    """Return the bits of `content` from bit `at` on, 56 or more, with the highest of the result set."""
+    return load_uint64(content, at >> np.uint64(3)) >> (at & np.uint64(7)) | TOP
+
+
+@kernel
+def look_up(buffer: np.uint64, place: np.uint64, table: Integers, symbols: Integers) -> tuple[np.uint64, np.uint64]:
+    """Write the symbols that `buffer` begins with; return what follows them, and the place after them.
+
+    Eight bytes are written, whatever the number of symbols.
+    """
+    entry = table[buffer & MASK]
+    store_uint64(symbols, place, entry >> SYMBOLS)
+    return buffer >> (entry & np.uint64(63)), place + (entry >> NUMBER)
+
+
+@kernel
+def safe_rounds(content: Integers, bit: int, room: int) -> int:
+    """Return how many rounds of LOOKUPS from `bit` on neither read past the content nor write more than `room` bytes.
+
+    A round takes up to LOOKUPS * TABLE_BITS bits and SYMBOLS_A_LOOKUP symbols a look-up; the last look-up writes 8.
+    """
+    of_symbols = (room - 8 + SYMBOLS_A_LOOKUP) // (LOOKUPS * SYMBOLS_A_LOOKUP)
+    return min(of_symbols, (8 * (content.shape[0] - 8) - bit) // (LOOKUPS * TABLE_BITS))
 
 
 @kernel
@@ -208,64 +265,104 @@ def read_streams(
     first_bytes: Integers,
     single: Integers,
     table: Integers,
-    bits: int,
     begins: Integers,
     symbols: Integers,
     bits_read: Integers,
 ) -> None:
-    """Read all streams at the same time, so that a look-up in one does not wait for that in another.
+    """Read up to 8 streams at the same time, so that a look-up in one does not wait for that in another.
 
     Parameters
     ----------
     content : uint8
-        All streams, and 8 more bytes after the last.
+        All streams.
     first_bytes : int64 [streams]
         Place of each stream's first byte.
-    single, table : uint64 [2**bits]
+    single, table : uint64 [2**TABLE_BITS]
         Entries of one symbol, and of several.
-    bits : int
-        Bits of a look-up, up to 12.
     begins : int64 [streams + 1]
         Place of each stream's first symbol in `symbols`.
     symbols : uint8
         Filled.
     bits_read : int64 [streams]
         Filled; a damaged stream may seem to end anywhere.
+
+    Notes
+    -----
+    The state of the streams is in local variables: a processor would wait for a state in an array until it knows that
+    no symbol is written there. For the same reason look-up k of all streams stands before look-up k + 1 of any: what
+    does not depend on each other is then close enough to be computed at once.
     """
     num_streams = first_bytes.shape[0]
-    mask = np.uint64((1 << bits) - 1)
-    last = np.int64(content.shape[0] - 8)
-    at = first_bytes * 8
-    places = begins[:num_streams].copy()
-    while True:
+    last = num_streams - 1
+    at = np.empty(8, dtype=np.uint64)
+    places = np.empty(8, dtype=np.uint64)
+    for i in range(8):  # the last stream stands for those that are missing, and is read several times
+        at[i] = 8 * first_bytes[min(i, last)]
+        places[i] = begins[min(i, last)]
+    while num_streams > 2:
         rounds = np.int64(2**62)
-        for stream in range(num_streams):
-            rounds = min(rounds, (begins[stream + 1] - places[stream] - 2) // (4 * SYMBOLS_A_LOOKUP))
+        for i in range(num_streams):
+            rounds = min(rounds, safe_rounds(content, np.int64(at[i]), begins[i + 1] - np.int64(places[i])))
         if rounds <= 0:
             break
+        a0, a1, a2, a3, a4, a5, a6, a7 = at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7]
+        p0, p1, p2, p3 = places[0], places[1], places[2], places[3]
+        p4, p5, p6, p7 = places[4], places[5], places[6], places[7]
         for _ in range(rounds):
-            for stream in range(num_streams):
-                bit, place = at[stream], places[stream]
-                buffer = load_uint64(content, min(bit >> 3, last)) >> np.uint64(bit & 7)
-                taken = np.uint64(0)
-                for _lookup in range(4):  # of up to 12 bits each; the buffer has at least 57
-                    entry = table[buffer & mask]
-                    store_uint64(symbols, place, entry >> np.uint64(16))
-                    place += np.int64((entry >> np.uint64(6)) & np.uint64(7))
-                    buffer >>= entry & np.uint64(63)
-                    taken += entry
-                at[stream] = bit + np.int64(taken & np.uint64(63))
-                places[stream] = place
+            b0, b1, b2, b3 = (
+                bits_from(content, a0),
+                bits_from(content, a1),
+                bits_from(content, a2),
+                bits_from(content, a3),
+            )
+            b4, b5, b6, b7 = (
+                bits_from(content, a4),
+                bits_from(content, a5),
+                bits_from(content, a6),
+                bits_from(content, a7),
+            )
+            for _lookup in range(LOOKUPS):
+                b0, p0 = look_up(b0, p0, table, symbols)
+                b1, p1 = look_up(b1, p1, table, symbols)
+                b2, p2 = look_up(b2, p2, table, symbols)
+                b3, p3 = look_up(b3, p3, table, symbols)
+                b4, p4 = look_up(b4, p4, table, symbols)
+                b5, p5 = look_up(b5, p5, table, symbols)
+                b6, p6 = look_up(b6, p6, table, symbols)
+                b7, p7 = look_up(b7, p7, table, symbols)
+            a0, a1, a2, a3 = (
+                a0 + leading_zeros(b0), a1 + leading_zeros(b1), a2 + leading_zeros(b2), a3 + leading_zeros(b3)
+            )  # fmt: skip
+            a4, a5, a6, a7 = (
+                a4 + leading_zeros(b4), a5 + leading_zeros(b5), a6 + leading_zeros(b6), a7 + leading_zeros(b7)
+            )  # fmt: skip
+        at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7] = a0, a1, a2, a3, a4, a5, a6, a7
+        places[0], places[1], places[2], places[3] = p0, p1, p2, p3
+        places[4], places[5], places[6], places[7] = p4, p5, p6, p7
     for stream in range(num_streams):
-        bit, place, end = at[stream], places[stream], begins[stream + 1]
+        bit, place, end = at[stream], places[stream], np.uint64(begins[stream + 1])
+        while True:
+            rounds = safe_rounds(content, np.int64(bit), np.int64(end - place))
+            if rounds <= 0:
+                break
+            for _ in range(rounds):
+                buffer = bits_from(content, bit)
+                for _lookup in range(LOOKUPS):
+                    buffer, place = look_up(buffer, place, table, symbols)
+                bit += leading_zeros(buffer)
         while place < end:
-            buffer = load_uint64(content, min(bit >> 3, last)) >> np.uint64(bit & 7)
-            entry = table[buffer & mask]
-            if end - place < 8:
-                entry = single[buffer & mask]
-                symbols[place] = entry >> np.uint64(16)
-            else:
-                store_uint64(symbols, place, entry >> np.uint64(16))
-            place += np.int64((entry >> np.uint64(6)) & np.uint64(7))
-            bit += np.int64(entry & np.uint64(63))
-        bits_read[stream] = bit - first_bytes[stream] * 8
+            entry = single[bits_near_end(content, bit) & MASK]
+            symbols[place] = (entry >> SYMBOLS) & np.uint64(255)
+            place += ONE
+            bit += entry & np.uint64(63)
+        bits_read[stream] = np.int64(bit) - 8 * first_bytes[stream]
+
+
+@kernel
+def bits_near_end(content: Integers, at: np.uint64) -> np.uint64:
+    """Return 16 bits of `content` or more from bit `at` on; after its end there are zeros."""
+    value = np.uint64(0)
+    first = np.int64(at >> np.uint64(3))
+    for byte in range(max(0, min(3, content.shape[0] - first))):
+        value |= np.uint64(content[first + byte]) << np.uint64(8 * byte)
+    return value >> (at & np.uint64(7))

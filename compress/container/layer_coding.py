@@ -149,10 +149,12 @@ class ScannedGaps:
         ways = tuple((order, width) for order in orders for width in widths)
         bits, fillers = np.empty((2, len(ways)), dtype=np.int64)
         counts = np.zeros((len(ways), 256), dtype=np.int64)
+        codes = np.ascontiguousarray(codes)
         for number, order in enumerate(orders):
             of_order = slice(number * len(widths), (number + 1) * len(widths))
             layer_coding_kernels.measure_gaps(
-                scanned(codes, order, choice.num_pes),
+                codes,
+                {"rows": 0, "columns": 1, "interleaved": min(choice.num_pes, len(codes))}[order],
                 np.array(widths),
                 huffman.MAX_LENGTH,
                 counts[of_order],

@@ -32,6 +32,54 @@ def count_gaps(codes: Integers, counts: Integers) -> int:
 
 
 @kernel
+def count_gaps_of_columns(codes: Integers, num_pes: int, counts: Integers) -> int:
+    """Count gaps as `count_gaps` does, in the order of `num_pes` PEs: of one, column after column.
+
+    Rows are read as they lie in memory. A gap inside a column counts when its row is read; those from column to column
+    need only the first and the last non-zero of each.
+
+    Parameters
+    ----------
+    codes : bool or unsigned integer [rows, columns]
+        Contiguous rows.
+    num_pes : int
+        PEs, at most as many as rows; PE k holds the rows k, k + num_pes, and so on.
+    counts : int64 [256]
+        Raised.
+    """
+    rows, columns = codes.shape
+    first, last = np.empty(columns, dtype=np.int32), np.empty(columns, dtype=np.int32)
+    used = np.empty(columns, dtype=np.int32)
+    fillers = 0
+    begin, end_before = 0, -1  # of a PE's vector in that of all, and of the last non-zero
+    for pe in range(num_pes):
+        last[:] = -1
+        own_rows = (rows - pe + num_pes - 1) // num_pes
+        for row in range(own_rows):
+            number = 0
+            for column in range(columns):  # a loop without choices, as most codes are 0
+                used[number] = column
+                number += codes[pe + row * num_pes, column] != 0
+            for place in range(number):
+                column = used[place]
+                if last[column] < 0:
+                    first[column] = row
+                else:
+                    gap = row - last[column] - 1
+                    counts[gap & 255] += 1
+                    fillers += gap >> 8
+                last[column] = row
+        for column in range(columns):
+            if last[column] >= 0:
+                gap = begin + first[column] - end_before - 1
+                counts[gap & 255] += 1
+                fillers += gap >> 8
+                end_before = begin + last[column]
+            begin += own_rows
+    return fillers
+
+
+@kernel
 def fold_gaps(modulo_256: Integers, skipped: int, width: int, counts: Integers) -> int:
     """Count the gaps of entries for one width of a gap; return the number of padding entries.
 
@@ -54,13 +102,22 @@ def fold_gaps(modulo_256: Integers, skipped: int, width: int, counts: Integers) 
 
 @kernel
 def measure_gaps(
-    codes: Integers, widths: Integers, max_length: int, counts: Integers, bits: Integers, fillers: Integers
+    codes: Integers,
+    num_pes: int,
+    widths: Integers,
+    max_length: int,
+    counts: Integers,
+    bits: Integers,
+    fillers: Integers,
 ) -> None:
-    """Count the gaps of a flat vector's non-zeros for several widths, and the bits that they take.
+    """Count the gaps of a matrix's non-zeros in one scan order for several widths, and the bits that they take.
 
     Parameters
     ----------
-    codes : bool or unsigned integer [n]
+    codes : bool or unsigned integer [rows, columns]
+        Contiguous rows.
+    num_pes : int
+        0 for row after row; otherwise as `count_gaps_of_columns` takes it.
     widths : int64 [widths]
         Bits of a gap, 1 to 8 each.
     max_length : int
@@ -71,7 +128,10 @@ def measure_gaps(
         Results: bits of the gaps and of their code table, and padding entries.
     """
     modulo_256 = np.zeros(256, dtype=np.int64)
-    skipped = count_gaps(codes, modulo_256)
+    if num_pes:
+        skipped = count_gaps_of_columns(codes, num_pes, modulo_256)
+    else:
+        skipped = count_gaps(codes.reshape(-1), modulo_256)
     for number in range(widths.shape[0]):
         width = widths[number]
         fillers[number] = fold_gaps(modulo_256, skipped, width, counts[number])

@@ -85,16 +85,18 @@ class LayerCompressor:
     def compress(self, number: int, choice: Choice) -> CompressedLayer:
         """Return the layer of this number, compressed by the choice.
 
-        Besides the weights, it takes about six bytes for each of them. The latest layers are kept: most plans have some
-        in common.
+        Besides the weights, it takes about six bytes for each of them. The latest layers are kept, those of `tried`
+        among them: most plans have some in common.
         """
-        key = (number, choice.density, choice.weight_bits)
-        layer = self._latest.pop(key, None)
-        if layer is None:
-            layer = self._compressed(number, choice)
-        self._latest[key] = layer
-        while sum(each.codes.nbytes for each in self._latest.values()) > _KEPT_CODES_BYTES and len(self._latest) > 1:
-            del self._latest[next(iter(self._latest))]
+        layer = self._latest.pop((number, choice.density, choice.weight_bits), None)
+        return self._kept(number, choice, self._compressed(number, choice) if layer is None else layer)
+
+    def _kept(self, number: int, choice: Choice, layer: CompressedLayer) -> CompressedLayer:
+        """Return a layer that is kept as the latest one."""
+        self._latest[number, choice.density, choice.weight_bits] = layer
+        kept_bytes = sum(each.codes.nbytes for each in self._latest.values())
+        while kept_bytes > _KEPT_CODES_BYTES and len(self._latest) > 1:
+            kept_bytes -= self._latest.pop(next(iter(self._latest))).codes.nbytes
         return layer
 
     def _compressed(self, number: int, choice: Choice) -> CompressedLayer:
@@ -157,6 +159,8 @@ class LayerCompressor:
             for begin in range(0, len(densities), threads):  # a few at once, so that few layers wait to be taken
                 at_once = slice(begin, begin + threads)
                 for layers in over(of_density, densities[at_once], thresholds[at_once]):
+                    for each in layers if whole else ():
+                        self._kept(number, Choice(each.density, each.weight_bits), each.layer)
                     yield from layers
 
     def _groups(self, number: int) -> Integers64 | None:

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -240,7 +240,7 @@ class Planner:
         """
         model = self._model(plan.choices)
         loss, tolerance = self.loss_of(plan.tolerance), plan.tolerance
-        losses = self.losses(loss, plan.choices, model)
+        (losses,) = self.losses([loss], plan.choices, model)
         chance = 1 + _CHANCE * before if tolerance.confidence > 0.5 else 1.0
         level = 1 - (1 - tolerance.confidence) / chance
         reached = level_of(losses, tolerance.bound, self._weights, shares=loss.of_answers)
@@ -289,29 +289,35 @@ class Planner:
         model.load_into(changed)
         return changed
 
-    def losses(self, loss: Loss, choices: Mapping[str, Choice], model: CompressedModel | None = None) -> Floats64:
-        """Run the network over the pool, compressed by these choices, and return the loss of each input.
+    def losses(
+        self, losses: Sequence[Loss], choices: Mapping[str, Choice], model: CompressedModel | None = None
+    ) -> list[Floats64]:
+        """Run the network over the pool, compressed by these choices, and return each loss of each input.
 
         Parameters
         ----------
-        loss : Loss
-            Loss that compares the outputs that were analysed.
+        losses : sequence of Loss
+            Losses that compare the outputs that were analysed; one run serves them all.
         choices : Mapping[str, Choice]
             The choice for each layer, by name.
         model : CompressedModel or None
             The compressed model, if it is known.
         """
         of_layers = {name: dataclasses.astuple(each)[:2] for name, each in choices.items()}
-        return self.kept_run(
-            {"loss": loss.name, "plan": of_layers},
-            lambda: self._losses_of(loss, self._model(choices) if model is None else model),
-        )
 
-    def _losses_of(self, loss: Loss, model: CompressedModel) -> Floats64:
+        @functools.cache
+        def after() -> dict[str, Floats]:
+            return self._outputs_of(self._model(choices) if model is None else model)
+
+        def lost(loss: Loss) -> Floats64:
+            return loss.by_input(self.outputs, after(), self.labels)
+
+        return [self.kept_run({"loss": each.name, "plan": of_layers}, functools.partial(lost, each)) for each in losses]
+
+    def _outputs_of(self, model: CompressedModel) -> dict[str, Floats]:
         with self._scratch() as changed:
             model.load_into(changed)
-            after = self.run(changed)
-        return loss.by_input(self.outputs, after, self.labels)
+            return self.run(changed)
 
     def run(self, module: torch.nn.Module) -> dict[str, Floats]:
         """Run a changed network over the pool and return its outputs, to be compared with `outputs`."""
@@ -393,7 +399,8 @@ class Planner:
                 codes = codes.astype(np.uint8 if len(codebook) <= 256 else np.uint16)
                 layers.append(CompressedLayer(unit.name, codes, codebook))
             model = assemble(self.module, self.units, self.left_alone, layers, _TENSOR_BITS)
-            if np.mean(self.counts * self._losses_of(loss, model)) <= tolerance.bound:
+            losses = loss.by_input(self.outputs, self._outputs_of(model), self.labels)
+            if np.mean(self.counts * losses) <= tolerance.bound:
                 break
         return model
 
@@ -433,11 +440,11 @@ class Planner:
             self._curves[loss.name] = np.log(_CURVE), np.log(losses) + np.arange(len(losses)) * 1e-12
         return self._curves[loss.name]
 
-    @cached_property
+    @functools.cached_property
     def _curves(self) -> dict[str, tuple[Floats64, Floats64]]:
         return {}
 
-    @cached_property
+    @functools.cached_property
     def _changed_module(self) -> torch.nn.Module:
         return copy.deepcopy(self.module)
 
@@ -474,7 +481,7 @@ class Planner:
         """Weights of the pool's inputs; None if all are 1, so that losses of 0 and 1 are known as such."""
         return None if (self.counts == 1).all() else self.counts
 
-    @cached_property
+    @functools.cached_property
     def _measured_on(self) -> str:
         """Digits that stand for the pool and its labels."""
         labels = "" if self.labels is None else digest_of_arrays({"labels": self.labels})

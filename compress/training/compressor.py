@@ -186,7 +186,7 @@ class Compressor:
 
     def _prune(self, number: int) -> None:
         weights = [unit.matrix for unit in self.units]
-        masks = pruning_masks(weights, self.settings, self.config, number, self.config.pruning_steps)
+        masks = list(pruning_masks(weights, self.settings, self.config, number, self.config.pruning_steps))
         for unit, mask in zip(self.units, masks, strict=True):
             mask_weight(unit.owners, unit.in_shape(mask))
 

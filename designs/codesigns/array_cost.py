@@ -360,7 +360,7 @@ class ArrayCost:
         energy_nj = float(energies.sum()) / 1e3
         return ArrayFigures(design, latency_us, energy_nj, area_mm2(array), exceeded, runs, counts, errors, energies)
 
-    def layer_counts(self, name: str, chosen: ChosenLayer, grid: CountsGrid) -> LayerCounts:
+    def layer_counts(self, name: str, chosen: ChosenLayer, *grids: CountsGrid) -> LayerCounts:
         """Return the counts of a compressed layer on all arrays of a grid, on which it stays in the SRAMs.
 
         Counts are kept in the store that was given, by the digest of what they depend on: which weights are zero, and
@@ -373,8 +373,9 @@ class ArrayCost:
             Name of the layer.
         chosen : ChosenLayer
             The compressed layer.
-        grid : CountsGrid
-            Packings, queues, broadcasts and lines.
+        *grids : CountsGrid
+            Packings, queues, broadcasts and lines, of one precision; of several grids, the counts are those on the grid
+            that holds all of them, where cycles and line reads of other arrays may be nan.
 
         Raises
         ------
@@ -392,7 +393,7 @@ class ArrayCost:
             [(call.place, numbers[call.product], call.vectors) for call in self.calls if call.layer == name],
             self._largest_error,
         )
-        return self._store.counts(counted, grid)
+        return self._store.counts(counted, *grids)
 
     def _by_product(self, runs: Mapping[str, Sequence[ProductRuns]]) -> dict[str, ProductRuns]:
         """Return the runs of each product of some layers, by the product's name."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -44,8 +46,8 @@ class ArrayProblem(Protocol):
     calls: tuple[ProductCall, ...]
     live_words: int
 
-    def layer_counts(self, name: str, choice: Choice, grid: CountsGrid) -> LayerCounts:
-        """Return the counts of a layer, compressed by a choice, on the arrays of a grid."""
+    def layer_counts(self, name: str, choice: Choice, *grids: CountsGrid) -> LayerCounts:
+        """Return the counts of a layer, compressed by a choice, on the arrays of some grids (`ArrayCost`)."""
 
     def compressed(self, choices: Mapping[str, Choice], precision: Precision) -> tuple[float, float]:
         """Return the predicted loss of a compression in the arithmetic of a precision, and the bytes of its file."""
@@ -109,7 +111,7 @@ class PortableProblem(ArrayProblem):
         for name, of_layer in zip(space.names, space.candidates, strict=True):
             self._candidates.update({(name, each.choice): each for each in of_layer})
 
-    def layer_counts(self, name: str, choice: Choice, grid: CountsGrid) -> LayerCounts:
+    def layer_counts(self, name: str, choice: Choice, *grids: CountsGrid) -> LayerCounts:
         """Return the counts of a layer on a part of what was counted.
 
         Raises
@@ -117,8 +119,8 @@ class PortableProblem(ArrayProblem):
         InputError
             If some of it was not counted.
         """
-        counts = self.counts[name, choice, grid.precision]
-        if not counts.knows(grid):
+        counts, grid = self.counts[name, choice, grids[0].precision], functools.reduce(operator.or_, grids)
+        if not all(map(counts.knows, grids)):
             raise InputError(
                 f"{name}: every broadcast that an array of the space can have must be counted before arrays are "
                 f"enumerated elsewhere; found one of {max(grid.broadcast_cycles)} cycles with {choice}, which was not; "

@@ -423,7 +423,7 @@ def _measured_losses(
             for plan in plans:
                 choices = {name: each.choice for name, each in plan.items()}
                 if precision == "float":
-                    of_inputs = [planner.losses(each, choices) for each in (loss, change_loss)]
+                    of_inputs = planner.losses((loss, change_loss), choices)
                 else:
                     run = _FixedPointRun(planner, arithmetic, choices, precision, measured_on)
                     of_inputs = [run.losses(each) for each in (loss, change_loss)]

@@ -123,7 +123,7 @@ class Enumeration:
             np.array([[call.columns for call in calls], [call.rows for call in calls]]),
             np.array([0 if call.product == last else call.groups for call, last in zip(calls, before, strict=True)]),
         )
-        self._kept: dict[tuple[str, Choice, Precision], LayerCounts] = {}
+        self._kept: dict[tuple[str, Choice, int, Precision], LayerCounts] = {}
         self._wanted: dict[int, set[int]] = {}  # packings of arrays with broadcasts of several cycles, by the cycles
 
     @property
@@ -206,7 +206,7 @@ class Enumeration:
         problem = self.problem
         fields = {name: block.columns[name] for name in ARRAY_FIELDS if name in block.columns}
         arrays = ArrayTable(**fields | {"weight_bits": width, "precision": precision})
-        counts = [self._counts(name, choices[name], precision) for name in self._layers]
+        counts = [self._counts(name, choices[name], width, precision) for name in self._layers]
         image = _whole_image(counts, block.packings, self._lines(arrays))
         activations = -(-problem.live_words // arrays.num_pes)
         if problem.search.fit_srams:
@@ -240,8 +240,8 @@ class Enumeration:
         precision: Precision,
     ) -> dict[str, Floats64]:
         """Return the figures of arrays whose packings are at these places."""
-        self._count_broadcasts(arrays, packings, choices, precision)
-        counts = [self._counts(name, choices[name], precision) for name in self._layers]
+        self._count_broadcasts(arrays, packings, choices, width, precision)
+        counts = [self._counts(name, choices[name], width, precision) for name in self._layers]
         cycles = self._cycles(counts, arrays, packings, width)
         energies = block_energies(
             arrays,
@@ -299,8 +299,10 @@ class Enumeration:
         if name not in self._layers:
             return 0.0
         array, packing = design.array, design.packing
-        key = name, choice, array.precision
-        counts = self._kept.get(key) or self._counted(*key, (packing,), (1,))
+        counts = self._kept.get((name, choice, array.weight_bits, array.precision))
+        if counts is None:
+            grid = self._grid((packing,), (1,), (), array.precision)
+            counts = self.problem.layer_counts(name, choice, replace(grid, queue_slots=(array.queue_slots,)))
         place = counts.grid.packings.index(packing)
         queue = counts.grid.queue_slots.index(array.queue_slots)
         cycles = counts.base_cycles[place, queue, 0] + SHORTEST_PIPELINE_CYCLES * counts.pipelined[:, np.newaxis]
@@ -317,17 +319,27 @@ class Enumeration:
         codebook = math.ceil(2**array.weight_bits * array.activation_bits / array.port_bits)
         return float(edges + self._calls.switches.sum() * (codebook + LAYER_REGISTERS))
 
-    def _counts(self, name: str, choice: Choice, precision: Precision) -> LayerCounts:
-        """Return the counts of a compressed layer on all packings of the grid; broadcasts are 1, 2, ... cycles."""
-        key = name, choice, precision
+    def _counts(self, name: str, choice: Choice, width: int, precision: Precision) -> LayerCounts:
+        """Return the counts of a compressed layer on all packings of the grid, of arrays of this width of the codes.
+
+        Broadcasts are 1, 2, ... cycles. Line reads are nan for lines that no such array has.
+        """
+        key = name, choice, width, precision
         if key not in self._kept:
-            self._kept[key] = self._counted(name, choice, precision, self.grid.packings, (1,))
+            whole = self._grid(self.grid.packings, (1,), self.grid.entries_per_line, precision)
+            parts = []
+            for gap in self.grid.values["index_bits"]:
+                packings = tuple(each for each in whole.packings if each.index_bits == gap)
+                entries = sorted({line // (width + gap) for line in self.grid.values["line_bits"]} - {0})
+                parts.append(self._grid(packings, (1,), tuple(entries), precision))
+            counts = self.problem.layer_counts(name, choice, *parts)
+            self._kept[key] = counts.joined(whole).part(whole)
         return self._kept[key]
 
     def _count_broadcasts(
-        self, arrays: ArrayTable, packings: Integers64, choices: Mapping[str, Choice], precision: Precision
+        self, arrays: ArrayTable, packings: Integers64, choices: Mapping[str, Choice], width: int, precision: Precision
     ) -> None:
-        """Count the lengths of broadcasts that these arrays have."""
+        """Count the lengths of broadcasts that these arrays have; the lines that are read do not depend on them."""
         lengths = arrays.filled(arrays.broadcast_cycles)
         longer = np.flatnonzero(lengths > 1)
         size = len(self.grid.packings)
@@ -337,28 +349,27 @@ class Enumeration:
         for length, wanted in sorted(self._wanted.items()):
             places = sorted(wanted)
             for name in self._layers:
-                key = name, choices[name], precision
+                key = name, choices[name], width, precision
                 known = self._kept[key]
                 most = known.base_cycles.shape[2]
                 if length <= most and not np.isnan(known.base_cycles[places, 0, length - 1]).any():
                     continue
                 some = tuple(self.grid.packings[place] for place in places)
-                part = self._counted(name, choices[name], precision, some, (length,))
+                part = self.problem.layer_counts(name, choices[name], self._grid(some, (length,), (), precision))
                 cycles, more = known.base_cycles, max(0, length - most)
                 cycles = np.pad(cycles, [(0, 0), (0, 0), (0, more), (0, 0), (0, 0)], constant_values=np.nan)
                 cycles[places, :, length - 1] = part.base_cycles[:, :, 0]
                 self._kept[key] = replace(known, base_cycles=cycles)
 
-    def _counted(
+    def _grid(
         self,
-        name: str,
-        choice: Choice,
-        precision: Precision,
         packings: tuple[Packing, ...],
         broadcasts: tuple[int, ...],
-    ) -> LayerCounts:
-        queues, lines = self.grid.values["queue_slots"], self.grid.entries_per_line
-        return self.problem.layer_counts(name, choice, CountsGrid(packings, queues, broadcasts, lines, precision))
+        entries_per_line: tuple[int, ...],
+        precision: Precision,
+    ) -> CountsGrid:
+        """Return the arrays of some packings, lengths of a broadcast and lines, with all queues of the space."""
+        return CountsGrid(packings, self.grid.values["queue_slots"], broadcasts, entries_per_line, precision)
 
 
 def _nearest(

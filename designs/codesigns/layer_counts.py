@@ -8,7 +8,9 @@ closed form.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import operator
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ import numpy as np
 import designs
 import sim
 import traces
-from designs.codesigns.product_runs import ProductMatrices, ProductRuns, RecordedVectors
+from designs.codesigns.product_runs import KnownSample, ProductMatrices, ProductRuns, RecordedVectors
 from designs.design import Packing
 from sim import ArrayConfig
 from sim.config import Precision
@@ -125,6 +127,8 @@ class LayerCounts:
     errors : array of float64 [packings]
         Bound on the relative error of cycles and energy, since vectors are sampled (`ProductRuns`), at a confidence
         level of 95 %.
+    sampled : array of int64 [packings, products]
+        Vectors of the samples.
     """
 
     grid: CountsGrid
@@ -141,6 +145,7 @@ class LayerCounts:
     pointers: Integers64
     all_pointers: Integers64
     errors: Floats64
+    sampled: Integers64
 
     @property
     def num_bytes(self) -> int:
@@ -205,7 +210,7 @@ _AXES = MappingProxyType(  # first axes of each array that depends on the grid
         "base_cycles": ("packings", "queue_slots", "broadcast_cycles"),
         **dict.fromkeys(("pointer_reads", "processed_entries", "useful_macs"), _OF_PACKING),
         **dict.fromkeys(("line_reads", "lines", "all_lines"), _OF_LINE),
-        **dict.fromkeys(("entries", "pointers", "all_pointers", "errors"), _OF_PACKING),
+        **dict.fromkeys(("entries", "pointers", "all_pointers", "errors", "sampled"), _OF_PACKING),
     }
 )
 _ARRAYS = tuple(field.name for field in dataclasses.fields(LayerCounts) if field.name != "grid")
@@ -261,15 +266,20 @@ class CountedLayer:
                     digest.update(b"" if codes is None else np.packbits(codes).tobytes())
         return digest.hexdigest()
 
-    def counts(self, grid: CountsGrid, known: LayerCounts | None = None) -> LayerCounts:
-        """Return the counts on a grid joined with those that are known; only what is unknown is counted."""
-        counts = (known or self._none(grid.precision)).joined(grid)
+    def counts(self, grids: Sequence[CountsGrid], known: LayerCounts | None = None) -> LayerCounts:
+        """Return the counts on some grids joined with those that are known; only what is unknown is counted."""
+        counts = (known or self._none(grids[0].precision)).joined(functools.reduce(operator.or_, grids))
         matrices = [ProductMatrices(*each) for each in self._products]
         arrays = {name: getattr(counts, name) for name in _AXES}
-        for packing, timings, lines in counts.unknown(grid):
-            runs = [ProductRuns(each, packing, self._largest_error) for each in matrices]
-            place = counts.grid.packings.index(packing)
-            self._fill(arrays, counts.grid, place, runs, timings, lines)
+        for grid in grids:
+            for packing, timings, lines in replace(counts, **arrays).unknown(grid):
+                place = counts.grid.packings.index(packing)
+                sizes, error = arrays["sampled"][place].tolist(), float(arrays["errors"][place])
+                runs = [
+                    ProductRuns(each, packing, self._largest_error, KnownSample(size, error) if size else None)
+                    for each, size in zip(matrices, sizes, strict=True)
+                ]
+                self._fill(arrays, counts.grid, place, runs, timings, lines)
         return replace(counts, **arrays)
 
     def _fill(
@@ -299,6 +309,7 @@ class CountedLayer:
             means = {name: mean + getattr(found, name) for name, mean in means.items()}
             reads += found.line_reads
             error = max(error, found.error)
+            arrays["sampled"][place, number] = found.sampled
             images = zip(*(images_of(group, lines) for group in run.groups), strict=True)
             for line, image in zip(of_lines, map(sum_of_images, images), strict=True):
                 arrays["lines"][place, line, number] = image.lines
@@ -315,10 +326,10 @@ class CountedLayer:
         """Return the counts of no array."""
         calls, products = len(self._calls), len(self._products)
         rest = {"base_cycles": (calls, 1)} | dict.fromkeys(("lines", "all_lines"), (products,))
-        rest |= dict.fromkeys(("entries", "pointers", "all_pointers"), (products,))
-        of_images = ("lines", "all_lines", "entries", "pointers", "all_pointers")
+        rest |= dict.fromkeys(("entries", "pointers", "all_pointers", "sampled"), (products,))
+        whole = ("lines", "all_lines", "entries", "pointers", "all_pointers", "sampled")
         arrays: dict[str, Any] = {
-            name: np.zeros((0,) * len(axes) + rest.get(name, ()), dtype=np.int64 if name in of_images else np.float64)
+            name: np.zeros((0,) * len(axes) + rest.get(name, ()), dtype=np.int64 if name in whole else np.float64)
             for name, axes in _AXES.items()
         }
         return LayerCounts(
@@ -362,32 +373,33 @@ class LayerCountsStore:
         self._kept: OrderedDict[str, LayerCounts] = OrderedDict()
         self._num_bytes = 0
 
-    def counts(self, layer: CountedLayer, grid: CountsGrid) -> LayerCounts:
+    def counts(self, layer: CountedLayer, *grids: CountsGrid) -> LayerCounts:
         """Return the counts of a layer on a grid; what neither memory nor folder has is counted.
 
         Parameters
         ----------
         layer : CountedLayer
             The layer.
-        grid : CountsGrid
-            The arrays.
+        *grids : CountsGrid
+            The arrays, of one precision. The counts are those on the grid that holds all of them, where cycles and line
+            reads of other arrays may be nan.
 
         Raises
         ------
         InputError
             If the file cannot be written.
         """
-        digest = layer.digest(grid.precision)
+        digest = layer.digest(grids[0].precision)
         known = self._kept.get(digest)
-        if known is None or not known.knows(grid):
+        if known is None or not all(map(known.knows, grids)):
             filed = self._read(digest)
             if filed is not None:
                 known = filed if known is None else known.joined(filed)
-            if known is None or not known.knows(grid):
-                known = layer.counts(grid, known)
+            if known is None or not all(map(known.knows, grids)):
+                known = layer.counts(grids, known)
                 self._write(digest, known)
         self._keep(digest, known)
-        return known.part(grid)
+        return known.part(functools.reduce(operator.or_, grids))
 
     def _keep(self, digest: str, counts: LayerCounts) -> None:
         before = self._kept.pop(digest, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import itertools
 import json
 import math
@@ -197,9 +196,9 @@ class CodesignProblem(ArrayProblem):
         predicted = self.analysis.predict(choices, precision)
         return predicted.loss, predicted.file_bytes
 
-    def layer_counts(self, name: str, choice: Choice, grid: CountsGrid) -> LayerCounts:
-        """Return the counts of a layer, compressed by a choice, on the arrays of a grid."""
-        return self.analysis.array_cost.layer_counts(name, self.analysis.layers({name: choice})[name], grid)
+    def layer_counts(self, name: str, choice: Choice, *grids: CountsGrid) -> LayerCounts:
+        """Return the counts of a layer, compressed by a choice, on the arrays of some grids (`ArrayCost`)."""
+        return self.analysis.array_cost.layer_counts(name, self.analysis.layers({name: choice})[name], *grids)
 
     def origin(self) -> dict[str, Any]:
         """Return the origin of the study as plain values, without the settings that may change from run to run."""
@@ -250,17 +249,9 @@ def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
     """
     network, cost = analysis.network, analysis.array_cost
     left_alone = [name for name, reason in analysis.planner.left_alone.items() if reason == ASKED]
-    digest = hashlib.sha256()
-    for name, values in network.module.state_dict().items():
-        digest.update(f"{name}\0".encode() + values.numpy().tobytes())
-    for inputs in (network.pool, network.evaluation, network.test):
-        for values in () if inputs is None else network.inputs(inputs).arrays.values():
-            digest.update(values.tobytes())
-    for labels in (network.labels, network.evaluation_labels, network.test_labels):
-        digest.update(b"none" if labels is None else labels.tobytes())
     return {
         "name": network.name,
-        "digest": digest.hexdigest()[:16],
+        "digest": network.digest,
         "densities": list(network.densities),
         "weight_bits": list(network.weight_bits),
         **({"left_alone": left_alone} if left_alone else {}),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from designs.design import Packing
 from designs.sweeps.evaluation import Counted, LayerRuns, call_cycles, counted, per_input
-from designs.sweeps.recorded import FEWEST_VECTORS, VectorSample, sampled
+from designs.sweeps.recorded import FEWEST_VECTORS, VectorSample, VectorsByWork, sampled
 from designs.sweeps.recording import joined_groups
 from designs.sweeps.workload import WorkloadLayer
 from sim import ArrayConfig, BatchRun, PackedLayer, pack
@@ -46,9 +46,9 @@ class RecordedVectors:
     inputs: int
 
     @cached_property
-    def work(self) -> Integers64:
-        """Values that are not zero, of all groups of a vector together, [vectors]."""
-        return np.asarray(np.count_nonzero(self.vectors, axis=(0, 2)))
+    def by_work(self) -> VectorsByWork:
+        """Vectors by their values that are not zero, of all groups together."""
+        return VectorsByWork(np.asarray(np.count_nonzero(self.vectors, axis=(0, 2))))
 
     @cached_property
     def activity(self) -> Floats64:
@@ -84,11 +84,19 @@ class ProductMatrices:
         layer, groups = joined_groups(matrices)
         self.few = WorkloadLayer(layer, recorded.at(few), recorded.per_input, groups, recorded.inputs)
         self._orders: dict[tuple[int, str], list[Any]] = {}
+        self._samples: dict[int, WorkloadLayer] = {}
+
+    def sample(self, places: Integers64) -> WorkloadLayer:
+        """Return the product with a sample of its vectors (`RecordedVectors.by_work`), at these places."""
+        size = len(places)
+        if size not in self._samples:
+            self._samples[size] = replace(self.few, activations=self.recorded.at(places))
+        return self._samples[size]
 
     def packed(self, packing: Packing) -> list[PackedLayer]:
         """Return the packed matrix of each group."""
         work, searched = self.few, packing.row_assignment == "search"
-        array = ArrayConfig(num_pes=packing.num_pes, index_bits=packing.index_bits, weight_bits=work.layer.weight_bits)
+        array = _array(packing.num_pes, packing.index_bits, work.layer.weight_bits)
         key = packing.num_pes, packing.row_assignment
         if key not in self._orders:  # the width of a gap matters to the last step of a search alone
             self._orders[key] = [
@@ -121,6 +129,8 @@ class ProductCounts:
         Mean per input for each line, float64 [lines].
     error : float
         Bound on the relative error of the means.
+    sampled : int
+        Vectors of the sample.
     """
 
     call_cycles: list[Floats64]
@@ -128,6 +138,22 @@ class ProductCounts:
     processed_entries: float
     useful_macs: float
     line_reads: Floats64
+    error: float
+    sampled: int
+
+
+class KnownSample(NamedTuple):
+    """Size of the sample of a product's vectors, as an earlier run with the same packing found it.
+
+    Attributes
+    ----------
+    size : int
+        Vectors.
+    error : float
+        Bound on the relative error of the means.
+    """
+
+    size: int
     error: float
 
 
@@ -147,12 +173,17 @@ class ProductRuns:
         PE count, gap width and row assignment.
     largest_error : float
         Bound on the error of means over a sample of the vectors (`designs.sweeps.recorded.sampled`).
+    known : KnownSample, optional
+        The sample, if it is known for the precision in which the product is run.
     """
 
-    def __init__(self, matrices: ProductMatrices, packing: Packing, largest_error: float) -> None:
-        self._recorded, self._work, self._largest_error = matrices.recorded, matrices.few, largest_error
+    def __init__(
+        self, matrices: ProductMatrices, packing: Packing, largest_error: float, known: KnownSample | None = None
+    ) -> None:
+        self._matrices, self._recorded, self._largest_error = matrices, matrices.recorded, largest_error
         self.groups = matrices.packed(packing)
         self._samples: dict[Precision, tuple[LayerRuns, VectorSample]] = {}
+        self._known = known
         self._scheduled: dict[tuple[str, int], ScheduledLayer] = {}
 
     @property
@@ -165,7 +196,8 @@ class ProductRuns:
         """Bytes of matrices, packed images and sampled vectors."""
         images = sum(each.nbytes for group in self.groups for each in (group.entry_lanes, group.padding_lanes))
         vectors = sum(runs.work.activations.nbytes for runs, _ in self._samples.values())
-        return images + vectors + self._work.layer.codes.nbytes + self._work.activations.nbytes
+        few = self._matrices.few
+        return images + vectors + few.layer.codes.nbytes + few.activations.nbytes
 
     def on(self, array: ArrayConfig) -> tuple[LayerRuns, float]:
         """Return runs of a sample of the vectors in the array's precision, and the bound on the error of means."""
@@ -223,6 +255,7 @@ class ProductRuns:
             useful_macs=per_input(entries - padding, work),
             line_reads=np.array([per_input(int(each), work) for each in reads]),
             error=sample.error,
+            sampled=len(sample.places),
         )
 
     def _sampled(self, precision: Precision) -> tuple[LayerRuns, VectorSample]:
@@ -230,23 +263,34 @@ class ProductRuns:
             last: list[LayerRuns] = []
 
             def costs(places: Integers64) -> Floats64:
-                last[:] = [LayerRuns(self.groups, replace(self._work, activations=self._recorded.at(places)))]
+                last[:] = [LayerRuns(self.groups, self._matrices.sample(places))]
                 groups = self._whole(last[0], precision, _SAMPLED_TIMINGS, _SAMPLED_LINES)
                 return np.asarray(np.sum([_costs(group) for group in groups], axis=0, dtype=np.float64).T)
 
-            total = self._recorded.per_input * self._recorded.inputs
-            sample = sampled(self._recorded.work, costs, self._largest_error, total)
-            self._samples[precision] = last[0], sample
+            vectors, known = self._recorded.by_work, self._known
+            if known is None:
+                total = self._recorded.per_input * self._recorded.inputs
+                sample = sampled(vectors, costs, self._largest_error, total)
+                runs = last[0]
+            else:
+                sample = VectorSample(vectors.places(known.size), known.error)
+                runs = LayerRuns(self.groups, self._matrices.sample(sample.places))
+            self._samples[precision] = runs, sample
         return self._samples[precision]
 
     def _whole(
         self, runs: LayerRuns, precision: Precision, timings: Sequence[tuple[int, int]], lines: Sequence[int]
     ) -> list[WholeCounts]:
         packed = self.groups[0]
-        bits = packed.layer.weight_bits
-        array = ArrayConfig(num_pes=packed.num_pes, index_bits=packed.index_bits, weight_bits=bits, precision=precision)
+        array = _array(packed.num_pes, packed.index_bits, packed.layer.weight_bits, precision)
         of_groups: list[BatchRun] = runs.batch_runs(array)
         return [run.whole(timings, lines) for run in of_groups]
+
+
+@cache
+def _array(num_pes: int, index_bits: int, weight_bits: int, precision: Precision = "float") -> ArrayConfig:
+    """Return an array of this packing and precision."""
+    return ArrayConfig(num_pes=num_pes, index_bits=index_bits, weight_bits=weight_bits, precision=precision)
 
 
 def _costs(counts: WholeCounts) -> Integers64:

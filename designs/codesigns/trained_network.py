@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,6 +95,19 @@ class TrainedNetwork:
     def module(self) -> torch.nn.Module:
         """Module that is analysed and compressed."""
         return self.planned.module
+
+    @cached_property
+    def digest(self) -> str:
+        """Digits that stand for weights, inputs and labels."""
+        digest = hashlib.sha256()
+        for name, values in self.module.state_dict().items():
+            digest.update(f"{name}\0".encode() + values.numpy().tobytes())
+        for inputs in (self.pool, self.evaluation, self.test):
+            for values in () if inputs is None else self.inputs(inputs).arrays.values():
+                digest.update(values.tobytes())
+        for labels in (self.labels, self.evaluation_labels, self.test_labels):
+            digest.update(b"none" if labels is None else labels.tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def products(self) -> Products | None:

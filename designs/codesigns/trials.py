@@ -181,8 +181,14 @@ class Front:
     def of(cls, trials: Sequence[StudyTrial], objectives: Sequence[str]) -> Front:
         """Return the front of some trials."""
         front = cls(objectives)
-        for trial in trials:
-            front.add(trial.designs)
+        front._added = len(trials)
+        held = [(number, trial.designs) for number, trial in enumerate(trials) if len(trial.designs)]
+        if held:
+            costs = np.concatenate([designs.costs(objectives) for _, designs in held])
+            kept = non_dominated(costs, keep_equal=False)
+            front.costs = costs[kept]
+            front.trials = np.concatenate([np.full(len(designs), number) for number, designs in held])[kept]
+            front.places = np.concatenate([np.arange(len(designs)) for _, designs in held])[kept]
         return front
 
     def add(self, designs: DesignTable) -> Integers64:

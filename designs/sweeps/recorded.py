@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -30,8 +31,37 @@ class VectorSample:
     error: float
 
 
+@dataclass(frozen=True, eq=False)
+class VectorsByWork:
+    """Vectors in the order of their work, of which samples are taken at equal distances.
+
+    Attributes
+    ----------
+    work : array [vectors]
+        Number of values of each vector that an array works on: those that are not zero.
+    """
+
+    work: Floats
+
+    def __len__(self) -> int:
+        return len(self.work)
+
+    @cached_property
+    def mean(self) -> float:
+        """Mean work of all vectors."""
+        return float(self.work.mean())
+
+    @cached_property
+    def _order(self) -> Integers64:
+        return np.argsort(self.work, kind="stable")
+
+    def places(self, size: int) -> Integers64:
+        """Return the places of the vectors of a sample of this size."""
+        return self._order[((np.arange(size) + 0.5) * len(self) / size).astype(np.int64)]
+
+
 def sampled(
-    work: Floats,
+    vectors: VectorsByWork,
     costs: Callable[[Integers64], Floats64],
     largest_error: float = LARGEST_ERROR,
     total: float | None = None,
@@ -40,8 +70,8 @@ def sampled(
 
     Parameters
     ----------
-    work : array [vectors]
-        Number of values of each vector that an array works on: those that are not zero.
+    vectors : VectorsByWork
+        The vectors.
     costs : callable
         Returns the costs of the vectors at some places, float64 [places, costs].
     largest_error : float
@@ -55,18 +85,17 @@ def sampled(
     differences of neighbours (Wolter, "Introduction to Variance Estimation", chapter 8). Since the work of all vectors
     is known, a sample is also too small while the mean work of its vectors is further than the error from that of all.
     """
-    order = np.argsort(work, kind="stable")
-    total = max(len(work), total or 0)
-    size = min(FEWEST_VECTORS, len(work))
+    total = max(len(vectors), total or 0)
+    size = min(FEWEST_VECTORS, len(vectors))
     while True:
-        places = order[((np.arange(size) + 0.5) * len(work) / size).astype(np.int64)]
+        places = vectors.places(size)
         error = _relative_error(costs(places), total)
-        if size == len(work):
+        if size == len(vectors):
             return VectorSample(places, error)
-        error = max(error, _distance(float(work[places].mean()), float(work.mean())))
+        error = max(error, _distance(float(vectors.work[places].mean()), vectors.mean))
         if error <= largest_error:
             return VectorSample(places, error)
-        size = min(2 * size, len(work))
+        size = min(2 * size, len(vectors))
 
 
 def _relative_error(costs: Floats64, total: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from compress.networks import given_inputs
 from designs.sweeps.evaluation import LayerRuns
-from designs.sweeps.recorded import LARGEST_ERROR, sampled
+from designs.sweeps.recorded import LARGEST_ERROR, VectorsByWork, sampled
 from designs.sweeps.workload import WorkloadLayer
 from sim import ArrayConfig, pack
 from sim.network_source import compressed_network
@@ -129,7 +129,7 @@ def _taken(
         return np.stack(found, axis=1)
 
     work = np.count_nonzero(vectors, axis=(0, 2))
-    sample = sampled(work, costs, sampling_error, total=inputs * per_input)
+    sample = sampled(VectorsByWork(work), costs, sampling_error, total=inputs * per_input)
     return dataclasses.replace(
         every, activations=_flat(vectors[:, np.sort(sample.places)]), sampling_error=sample.error
     )

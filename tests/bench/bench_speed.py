@@ -7,10 +7,7 @@ row. Every row is checked before it is timed. Alex-8 is the real one where CODES
 from __future__ import annotations
 
 import copy
-import ctypes
 import dataclasses
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ from sim.array import prepare
 from sim.cost.energy import event_energies
 from sim.engine import Run
 from sim.row_assignment import rows_balanced_by_activity, rows_balanced_by_entries
+from tests.bench.plain_c import timing_in_plain_c
 from tests.sim.test_machine import assert_same
 from traces.shell.command_line import data_folder
 from traces.synthetic import draw_layer
@@ -74,26 +72,8 @@ TIMING = f"{ALEX8}: timing alone; the chip takes {SILICON_US:.1f} us for this la
 
 @pytest.mark.benchmark(group=TIMING)
 def test_timing_in_plain_c(benchmark: Benchmark, alex8: tuple[Any, Any], tmp_path: Path) -> None:
-    compiler = shutil.which("cc")
-    if compiler is None:
-        pytest.skip("a C compiler is not here")
-    library = tmp_path / "recurrence.so"
-    source = Path(__file__).with_name("recurrence.c")
-    subprocess.run([compiler, "-O3", "-march=native", "-shared", "-fPIC", "-o", library, source], check=True)
-    last_active_edge = ctypes.CDLL(str(library)).last_active_edge
-    last_active_edge.restype = ctypes.c_long
-    run = Run(*prepare(*alex8, PAPER))
-    packed, broadcasts, depth = run.packed, run.columns.size, PAPER.queue_depth
-    assert packed.entry_lanes.shape[1] == packed.num_pes
-    arrays = [packed.stored_per_pe, np.empty(packed.num_pes, np.int64), np.empty(depth + broadcasts, np.int32)]
-    blocked = ctypes.c_long()
-    arguments = [
-        *(ctypes.c_void_p(each.ctypes.data) for each in (packed.entry_lanes, run.columns, run.bubbles)),
-        *map(ctypes.c_long, (run.trailing_bubbles, broadcasts, packed.num_pes, depth)),
-        *(ctypes.c_void_p(each.ctypes.data) for each in arrays),
-        ctypes.byref(blocked),
-    ]
-    assert benchmark(lambda: last_active_edge(*arguments)) + 1 + PAPER.pipeline_cycles == CYCLES
+    in_plain_c = timing_in_plain_c(Run(*prepare(*alex8, PAPER)), PAPER, tmp_path)
+    assert benchmark(in_plain_c) + 1 + PAPER.pipeline_cycles == CYCLES
 
 
 @pytest.mark.benchmark(group=TIMING)

@@ -427,11 +427,12 @@ def _in_front(alone: Any, together: Any, axis: int) -> bool:
     return bool(np.isclose(front, one, rtol=0, atol=1e-3 * scale, equal_nan=True).all())
 
 
-def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork, multiply: Multiply) -> bool:
+def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork, measure: Multiply) -> bool:
     """Return True if several inputs can run at once, and each vector's input is known.
 
     One input and two inputs are run. Several can run at once if every value that enters a product has the inputs on
-    the axis from which its vectors come input by input, with the first input's values in front.
+    the axis from which its vectors come input by input, with the first input's values in front. `measure` takes the
+    vectors of the first input and returns anything of the shape of their products, which is not used.
     """
     total = network.num_inputs(feeds)
     if total < 2 or any(entry.fixed_batch or entry.batch_axis is None for entry in network.inputs):
@@ -439,12 +440,14 @@ def chunked(network: Network, feeds: Mapping[str, Numbers], flat: FlatNetwork, m
     seen: list[list[tuple[Product, Any]]] = []
     for count in (1, 2):
         entered: list[tuple[Product, Any]] = []
+
+        def enter(product: Product, entering: Any, _: Any, entered: Any = entered, first: bool = count == 1) -> None:
+            entered.append((product, entering[0]))
+            if first:
+                product.run(entering, measure)
+
         try:
-            flat.program.run(
-                network.part(feeds, 0, count),
-                multiply,
-                lambda product, entering, _, entered=entered: entered.append((product, entering[0])),
-            )
+            flat.program.run(network.part(feeds, 0, count), None, enter)
         except (InputError, GuardError):
             return False
         seen.append(entered)

@@ -203,7 +203,8 @@ def unrolled(
     Returns
     -------
     vectors : numpy.ndarray
-        [groups, inputs * positions, channels / groups * kernel sizes], in the order of an unrolled weight.
+        [groups, inputs * positions, channels / groups * kernel sizes], in the order of an unrolled weight. The values
+        of neighbouring positions lie side by side in memory, as in the images.
     sizes : tuple of int
         Output positions by axis.
     """
@@ -219,9 +220,9 @@ def unrolled(
     sizes = windows.shape[2 : 2 + axes]
     inputs, channels = images.shape[:2]
     by_group = windows.reshape(inputs, groups, channels // groups, *sizes, *kernel)
-    order = (1, 0, *range(3, 3 + axes), 2, *range(3 + axes, 3 + 2 * axes))
-    vectors = by_group.transpose(order).reshape(groups, inputs * math.prod(sizes), -1)
-    return np.ascontiguousarray(vectors), sizes
+    order = (1, 2, *range(3 + axes, 3 + 2 * axes), 0, *range(3, 3 + axes))
+    columns = by_group.transpose(order).reshape(groups, -1, inputs * math.prod(sizes))
+    return np.ascontiguousarray(columns).transpose(0, 2, 1), sizes
 
 
 def _fixed_bias(node: NodeProto, fixed: FixedValues, place: str) -> str:

@@ -61,17 +61,17 @@ class Program:
         self._checks: dict[int, Session] = {}
         self._segments, self._by_level = self._cut()
 
-    def run(self, feeds: Mapping[str, Numbers], multiply: Multiply, observer: Any = None) -> dict[str, Any]:
+    def run(self, feeds: Mapping[str, Numbers], multiply: Multiply | None, observer: Any = None) -> dict[str, Any]:
         """Run the network and return its outputs by name.
 
         Parameters
         ----------
         feeds : mapping of str to array
             Inputs by name.
-        multiply : callable
-            Multiplies a part of a product with vectors.
+        multiply : callable or None
+            Multiplies a part of a product with vectors. None has ONNX Runtime compute the products, too.
         observer : callable, optional
-            Takes each product, the values that entered and the values that left.
+            Takes each product, the values that entered and the values that left and are used.
 
         Raises
         ------
@@ -95,10 +95,15 @@ class Program:
                     )
             for product in self._by_level[level]:
                 entering = [values[name] for name in product.entering]
-                leaving = product.run(entering, multiply)
+                named = [name for name in product.outputs if name]
+                if multiply is None:
+                    leaving = self.framework_outputs(product, entering)
+                else:
+                    products = product.run(entering, multiply)
+                    leaving = [value for value, name in zip(products, product.outputs, strict=True) if name]
                 if observer is not None:
                     observer(product, entering, leaving)
-                values |= {name: value for name, value in zip(product.outputs, leaving, strict=True) if name}
+                values |= dict(zip(named, leaving, strict=True))
             if level < last:
                 for name in self._dead_after[level]:
                     values.pop(name, None)

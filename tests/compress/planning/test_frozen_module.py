@@ -214,6 +214,31 @@ def test_outputs_are_the_same_up_to_rounding(kind: Any, inputs: Any, left: int) 
         np.testing.assert_allclose(found[name], values, rtol=0, atol=2e-6 * np.abs(values).max())
 
 
+@pytest.mark.parametrize(
+    ("pool", "side_by_side"),
+    [
+        (torch.nn.MaxPool2d(2), True),
+        (torch.nn.MaxPool2d((3, 2)), True),
+        (torch.nn.MaxPool2d((1, 5), (1, 5)), True),
+        (torch.nn.MaxPool2d(3, 2), False),
+        (torch.nn.MaxPool2d(2, 3), False),
+        (torch.nn.MaxPool2d(2, padding=1), False),
+        (torch.nn.MaxPool2d(2, dilation=2), False),
+        (torch.nn.MaxPool2d(2, ceil_mode=True), False),
+    ],
+)
+def test_maxima_of_windows_are_equal_bit_for_bit(pool: torch.nn.MaxPool2d, side_by_side: bool) -> None:
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 2), pool).eval()
+    inputs = Inputs.of(IMAGES)
+    faster, _ = frozen(module, inputs)
+    assert (type(faster.get_submodule("1")) is not torch.nn.MaxPool2d) == side_by_side
+    hidden = torch.from_numpy(IMAGES[:4]).to(memory_format=torch.channels_last)
+    hidden[0, 0, 3, 4] = torch.nan
+    for size in (12, 11):
+        part = hidden[:, :, :size, :size]
+        np.testing.assert_array_equal(faster.get_submodule("1")(part), pool(part))
+
+
 def test_losses_of_outputs_are_the_same_to_a_millionth() -> None:
     module, inputs = made(Residual), Inputs.of(IMAGES)
     other = copy.deepcopy(module)

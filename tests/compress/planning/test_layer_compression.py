@@ -77,6 +77,7 @@ def test_a_sweep_moves_weight_after_weight(
 
 def test_all_choices_at_once_are_those_made_one_by_one() -> None:
     compressor = LayerCompressor.of(analysed())
+    alone = LayerCompressor.of(compressor.analysis)  # which keeps none of the other's layers
     assert [unit.moment is None for unit in compressor.analysis.units] == [False, True, False]
     for number, unit in enumerate(compressor.analysis.units):
         tried = list(compressor.tried(number, DENSITIES, WEIGHT_BITS))
@@ -84,7 +85,8 @@ def test_all_choices_at_once_are_those_made_one_by_one() -> None:
             (density, bits) for density in DENSITIES for bits in WEIGHT_BITS
         ]
         for each in tried:
-            layer = compressor.compress(number, Choice(each.density, each.weight_bits))
+            layer = alone.compress(number, Choice(each.density, each.weight_bits))
+            assert compressor.compress(number, Choice(each.density, each.weight_bits)) is each.layer
             assert each.whole
             assert np.array_equal(each.layer.codes, layer.codes)
             assert np.array_equal(each.layer.codebook, layer.codebook)
@@ -114,7 +116,7 @@ def test_a_large_layer_is_tried_on_a_sample_of_its_rows(monkeypatch: pytest.Monk
 
 def test_the_rows_of_a_layer_in_threads_are_those_without(monkeypatch: pytest.MonkeyPatch) -> None:
     compressor = LayerCompressor.of(analysed())
-    alone = [compressor.compress(number, Choice(0.3, 4)) for number in range(3)]
+    alone = [LayerCompressor.of(compressor.analysis).compress(number, Choice(0.3, 4)) for number in range(3)]
     monkeypatch.setattr("compress.planning.layer_compression._WEIGHTS_IN_THREADS", 1)
     monkeypatch.setattr("compress.planning.layer_compression.processors", lambda: 3)
     monkeypatch.setattr(compensation, "_WEIGHTS_AT_ONCE", 100)

@@ -21,7 +21,7 @@ from designs import ArrayCost, Design, Workload, sweep
 from designs.codesigns import array_cost
 from designs.codesigns.array_cost import ChosenLayer
 from designs.sweeps.evaluation import COUNTS
-from sim import ArrayConfig, engine_kernels, simulate, simulate_network
+from sim import ArrayConfig, batch_counts, simulate, simulate_network
 from sim.cost.constants import CONSTANTS
 from sim.cost.sram import activation_sram
 from sim.network_schedule import LAYER_REGISTERS
@@ -177,14 +177,20 @@ def test_a_sample_serves_all_arrays_of_a_packing_and_a_clock_repeats_no_work(mon
     model = compress(module, HALF, inputs=images)
     layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
     cost = ArrayCost(module, images, largest_error=0.05)
-    count_inputs, calls = engine_kernels.count_inputs, 0
+    calls = 0
 
-    def counting(*arguments: Any) -> None:
-        nonlocal calls
-        calls += 1
-        count_inputs(*arguments)
+    def counting(kind: Any) -> None:
+        count = kind.count
 
-    monkeypatch.setattr(engine_kernels, "count_inputs", counting)
+        def counted(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            return count(*arguments)
+
+        monkeypatch.setattr(kind, "count", counted)
+
+    for kind in (batch_counts._OneByOne, batch_counts._SideBySide):
+        counting(kind)
     samples = [
         cost.figures(layers, Design(replace(ARRAY, queue_slots=slots)), fit_srams=False).runs["0"][0].on(ARRAY)[0]
         for slots in (2, 4, 64)
@@ -192,6 +198,7 @@ def test_a_sample_serves_all_arrays_of_a_packing_and_a_clock_repeats_no_work(mon
     assert samples[0] is samples[1] is samples[2]
     assert 24 <= samples[0].work.vectors < 2 * 22 * 22
     before = calls
+    assert before
     cost.figures(layers, Design(replace(ARRAY, queue_slots=4, clock_mhz=400.0, port_bits=32)), fit_srams=False)
     assert calls == before
 

@@ -18,7 +18,7 @@ import torch
 
 from compress import CompressedModel, CompressionConfig, LayerSettings, compress
 from designs import ArrayCost, Design
-from designs.codesigns import layer_counts
+from designs.codesigns import layer_counts, product_runs
 from designs.codesigns.array_cost import ArrayFigures, ChosenLayer
 from designs.codesigns.layer_counts import CountsGrid, LayerCounts, LayerCountsStore
 from designs.codesigns.product_runs import ProductRuns
@@ -225,6 +225,37 @@ def test_a_larger_grid_counts_only_what_is_new(counted: list[Any]) -> None:
         found.part(replace(found.grid, precision="fixed-8"))
     with pytest.raises(InputError, match=r"queue_slots of the grid must be counted, \(2, 8, 64\); found \(2, 5\)"):
         found.part(replace(GRID, queue_slots=(2, 5)))
+
+
+def test_of_several_grids_only_their_arrays_are_counted(counted: list[Any]) -> None:
+    cost, chosen = linear(None)
+    grids = replace(GRID, packings=PACKINGS[:3], entries_per_line=(4,)), replace(GRID, packings=PACKINGS[3:4])
+    found = cost.layer_counts("0", chosen, *grids)
+    assert [lines for _, lines in counted] == [[4]] * 3 + [[1, 4, 7]]
+    assert found.grid == replace(GRID, packings=PACKINGS[:4], entries_per_line=(4, 1, 7))
+    assert [found.knows(grid) for grid in (*grids, found.grid)] == [True, True, False]
+    alone, _ = linear(None)
+    whole = alone.layer_counts("0", chosen, GRID)
+    for grid in grids:
+        assert equal(found.part(grid), whole.part(grid))
+
+
+def test_vectors_are_sampled_once_for_each_packing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    cost, chosen = linear(tmp_path)
+    first = replace(GRID, queue_slots=(8,), entries_per_line=())
+    few = cost.layer_counts("0", chosen, first)
+    assert few.sampled.min() >= 1
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("the sample is known")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(product_runs, "sampled", fail)
+        again, _ = linear(tmp_path)
+        found = [each.layer_counts("0", chosen, GRID) for each in (cost, again)]
+    alone, _ = linear(None)
+    for each in found:
+        assert equal(each, alone.layer_counts("0", chosen, GRID))
 
 
 def test_counts_are_found_in_the_folder_by_another_process(tmp_path: Path, counted: list[Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from designs.sweeps.recorded import FEWEST_VECTORS, sampled
+from designs.sweeps.recorded import FEWEST_VECTORS, VectorsByWork, sampled
 from traces.arrays import Floats64, Integers64
 
 
@@ -15,7 +15,7 @@ def relative_errors(work: Floats64, costs: Floats64, largest_error: float) -> tu
     def of_places(places: Integers64) -> Floats64:
         return costs[places]
 
-    sample = sampled(work, of_places, largest_error)
+    sample = sampled(VectorsByWork(work), of_places, largest_error)
     found = np.abs(costs[sample.places].mean(axis=0) / costs.mean(axis=0) - 1).max()
     return float(found), sample.error, len(sample.places)
 
@@ -60,6 +60,6 @@ def test_a_sample_of_all_vectors_has_no_error_and_one_of_equal_vectors_is_small(
 
 def test_vectors_that_stand_for_more_ones_have_an_error_even_if_all_are_taken() -> None:
     work = np.random.default_rng(0).integers(1, 100, 60).astype(np.float64)
-    sample = sampled(work, lambda places: work[places, None], 0.001, total=6000)
+    sample = sampled(VectorsByWork(work), lambda places: work[places, None], 0.001, total=6000)
     assert len(sample.places) == 60
     assert sample.error > 0.001
