@@ -60,7 +60,6 @@ def fill_cuts(mass: Floats, sums: Floats, squares: Floats, cut: Integers) -> Non
     for j in range(num_points + 1):
         before[j] = squares[j] - (sums[j] * sums[j] / mass[j] if mass[j] > 0 else 0.0)
     after = np.empty(num_points + 1)
-    errors = np.empty(num_points + 1)
     stack = np.empty((64, 4), dtype=np.int64)
     for c in range(2, cut.shape[0]):
         depth = 1
@@ -74,13 +73,12 @@ def fill_cuts(mass: Floats, sums: Floats, squares: Floats, cut: Integers) -> Non
             least = np.inf
             best = begin
             mass_j, sum_j, square_j = mass[j], sums[j], squares[j]
-            for i in range(begin, end):  # a loop without choices takes several points at once
-                total = sum_j - sums[i]
-                error = square_j - squares[i] - np.true_divide(total * total, mass_j - mass[i])
-                errors[i] = before[i] + error
             for i in range(begin, end):
-                if errors[i] < least:
-                    least, best = errors[i], i
+                total = sum_j - sums[i]
+                error = before[i] + (square_j - squares[i] - np.true_divide(total * total, mass_j - mass[i]))
+                better = error < least  # two choices of values, no jump to predict
+                best = i if better else best
+                least = error if better else least
             if last >= j and before[j] < least:  # the last run is empty
                 least, best = before[j], j
             after[j] = least

@@ -127,7 +127,7 @@ def fill_reversed_words(lengths: Integers, max_length: int, words: Integers) -> 
 
 
 @kernel
-def load_uint64(content: Integers, place: int) -> np.uint64:
+def load_uint64(content: Integers, place: Any) -> np.uint64:
     """Return eight bytes of a uint8 array from `place` on as a number, lowest byte first; compiled to one load."""
     at = np.uint64(place)
     value = np.uint64(content[at])
@@ -142,7 +142,7 @@ def load_uint64(content: Integers, place: int) -> np.uint64:
 
 
 @kernel
-def store_uint64(content: Integers, place: int, value: np.uint64) -> None:
+def store_uint64(content: Integers, place: Any, value: np.uint64) -> None:
     """Write a number as eight bytes of a uint8 array from `place` on, lowest first; compiled to one store."""
     at = np.uint64(place)
     content[at] = value & np.uint64(255)
@@ -217,14 +217,14 @@ def leading_zeros(value: Any) -> Any:
     return np.uint64(64 - int(value).bit_length())
 
 
-@_extending.intrinsic
+@_extending.intrinsic  # type: ignore[untyped-decorator]
 def _leading_zeros(_: Any, value: Any) -> Any:
     return value(value), lambda context, builder, signature, arguments: builder.ctlz(
         arguments[0], context.get_constant(numba.types.boolean, True)
     )
 
 
-@_extending.overload(leading_zeros)
+@_extending.overload(leading_zeros)  # type: ignore[untyped-decorator]
 def _compiled_leading_zeros(value: Any) -> Any:
     def compiled(value: Any) -> Any:
         return _leading_zeros(value)
@@ -250,7 +250,7 @@ def look_up(buffer: np.uint64, place: np.uint64, table: Integers, symbols: Integ
 
 
 @kernel
-def safe_rounds(content: Integers, bit: int, room: int) -> int:
+def safe_rounds(content: Integers, bit: Any, room: Any) -> Any:
     """Return how many rounds of LOOKUPS from `bit` on neither read past the content nor write more than `room` bytes.
 
     A round takes up to LOOKUPS * TABLE_BITS bits and SYMBOLS_A_LOOKUP symbols a look-up; the last look-up writes 8.
@@ -300,7 +300,7 @@ def read_streams(
         at[i] = 8 * first_bytes[min(i, last)]
         places[i] = begins[min(i, last)]
     while num_streams > 2:
-        rounds = np.int64(2**62)
+        rounds: Any = np.int64(2**62)
         for i in range(num_streams):
             rounds = min(rounds, safe_rounds(content, np.int64(at[i]), begins[i + 1] - np.int64(places[i])))
         if rounds <= 0:

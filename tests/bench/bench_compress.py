@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
-from sklearn.cluster import KMeans
 
 from compress.container import huffman
 from compress.weight_sharing import shared_values
@@ -34,6 +33,8 @@ def errors() -> dict[str, float]:
 
 @pytest.mark.benchmark(group=KMEANS)
 def test_scikit_learn_s_kmeans(benchmark: Benchmark, weights: Any, errors: dict[str, float]) -> None:
+    from sklearn.cluster import KMeans  # not for the process that packs
+
     fit = benchmark.pedantic(lambda: KMeans(CENTROIDS, n_init=1, random_state=0).fit(weights[:, np.newaxis]), rounds=1)
     centroids = fit.cluster_centers_[:, 0].astype(np.float64)  # `inertia_` is a sum of 17 million in float32
     errors["theirs"] = float(((weights - centroids[fit.labels_]) ** 2).sum())
@@ -44,6 +45,35 @@ def test_optimal_shared_values(benchmark: Benchmark, weights: Any, errors: dict[
     centroids, codes = benchmark(lambda: shared_values(weights, CENTROIDS))
     error = float(((weights - centroids[codes - 1]) ** 2).sum())
     assert error <= errors["theirs"]
+
+
+WEIGHTED = f"weighted {KMEANS}"
+
+
+@pytest.fixture(scope="module")
+def importances() -> Any:
+    return np.random.default_rng(1).random(4096 * 4096, dtype=np.float32) + np.float32(0.1)
+
+
+@pytest.mark.benchmark(group=WEIGHTED)
+def test_scikit_learn_s_weighted_kmeans(
+    benchmark: Benchmark, weights: Any, importances: Any, errors: dict[str, float]
+) -> None:
+    from sklearn.cluster import KMeans
+
+    fit = KMeans(CENTROIDS, n_init=1, random_state=0).fit
+    found = benchmark.pedantic(lambda: fit(weights[:, np.newaxis], sample_weight=importances), rounds=1)
+    errors["their weighted"] = float(found.inertia_)
+
+
+@pytest.mark.benchmark(group=WEIGHTED)
+def test_optimal_weighted_shared_values(
+    benchmark: Benchmark, weights: Any, importances: Any, errors: dict[str, float]
+) -> None:
+    centroids, codes = benchmark(lambda: shared_values(weights, CENTROIDS, importances=importances))
+    error = float((importances * (weights - centroids[codes - 1]) ** 2).sum())
+    assert error <= errors["their weighted"]
+    benchmark.extra_info["million weights a second"] = weights.size / benchmark.stats["min"] / 1e6
 
 
 DECODING = "decoding 10 million symbols of 4 bits"

@@ -256,7 +256,7 @@ def test_centroids_of_several_numbers_come_from_one_table() -> None:
         assert np.array_equal(centroids, alone)
 
 
-def test_thresholds_of_several_densities_come_from_one_sort() -> None:
+def test_thresholds_of_several_densities_are_those_of_a_sort() -> None:
     weights = np.round(np.random.default_rng(0).normal(size=(50, 40)), 1)  # with ties and zeros
     densities = (1.0, 0.5, 0.11, 1e-9)
     for density, threshold in zip(densities, magnitude_thresholds(weights, densities), strict=True):
@@ -264,3 +264,21 @@ def test_thresholds_of_several_densities_come_from_one_sort() -> None:
         expected = np.zeros(2000, bool)
         expected[order] = True
         assert np.array_equal(mask_above(weights, threshold), expected.reshape(50, 40) & (weights != 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64])
+def test_thresholds_are_those_of_a_partial_sort_in_every_type(dtype: Any) -> None:
+    weights = np.asfortranarray(1000 * np.random.default_rng(0).normal(size=(60, 70))).astype(dtype)
+    magnitudes = np.sort(np.abs(weights).ravel())
+    for density in (1.0, 0.3, 0.001):
+        (found,) = magnitude_thresholds(weights, [density])
+        keep = max(1, round(density * weights.size))
+        assert found.magnitude == magnitudes[-keep]
+        assert found.ties == keep - int((magnitudes > magnitudes[-keep]).sum())
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("wrong", [np.nan, -np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_not_pruned(dtype: Any, wrong: float) -> None:
+    with pytest.raises(InputError, match="weights to prune must be finite"):
+        magnitude_mask(np.array([[1, wrong, 2]], dtype=dtype), 0.5)

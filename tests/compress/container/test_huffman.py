@@ -186,3 +186,23 @@ def test_limited_lengths_are_as_good_as_exhaustive_search(counts: list[int], lim
     lengths = huffman.code_lengths(np.array(counts), limit)
     assert lengths.max() <= limit
     assert int((lengths * np.array(counts)).sum()) == best_limited_cost(tuple(sorted(counts)), limit)
+
+
+@pytest.mark.parametrize("num_symbols", [16_383, 32_768, 49_152, 65_000, 114_700, 131_072, 200_003])
+@pytest.mark.parametrize("skew", [0.02, 0.5, 3, 300])
+def test_any_number_of_streams_is_read_back(num_symbols: int, skew: float) -> None:
+    drawn = np.random.default_rng(0).exponential(skew, num_symbols).astype(np.int64)
+    symbols = np.minimum(drawn, 255).astype(np.uint8)
+    symbols[-1] = 3  # so that there are two symbols or more
+    lengths = huffman.code_lengths(np.bincount(symbols, minlength=256))
+    content = huffman.encode(symbols, lengths)
+    assert np.array_equal(huffman.decode(content, num_symbols, lengths), symbols)
+
+
+@pytest.mark.parametrize("value", [1, 2, 2**40 + 5, 2**63, 2**64 - 1])
+def test_leading_zeros_are_counted_compiled_and_interpreted(value: int) -> None:
+    from compress.container.huffman_kernels import bits_from, leading_zeros
+
+    assert leading_zeros(np.uint64(value)) == 64 - value.bit_length()
+    content = np.frombuffer(value.to_bytes(8, "little") + bytes(8), dtype=np.uint8)
+    assert int(bits_from(content, np.uint64(0))) == value | 2**63

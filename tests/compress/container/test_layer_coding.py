@@ -17,7 +17,7 @@ from compress.container.layer_coding import (
     encode_matrix,
     matrix_bytes,
 )
-from compress.relative_index import SCAN_ORDERS, scanned, unscanned
+from compress.relative_index import SCAN_ORDERS, encode_relative, scanned, unscanned
 from traces import CompressedLayer
 from traces.arrays import Integers
 
@@ -65,6 +65,17 @@ def test_the_bytes_of_a_matrix_are_known_before_it_is_written(drawn: tuple[Integ
     assert matrix_bytes(codes, weight_bits) == written
     of_mask = ScannedGaps.of(codes != 0, CodingChoice())
     assert matrix_bytes(codes, weight_bits, of_mask) == written
+
+
+@settings(deadline=None, max_examples=200)
+@given(matrices(), st.integers(1, 60))
+def test_gaps_are_counted_as_in_the_scanned_vector(drawn: tuple[Integers, int], num_pes: int) -> None:
+    codes, _ = drawn
+    found = ScannedGaps.of(codes, CodingChoice(num_pes=num_pes))
+    for way, (order, width) in enumerate(found.ways):
+        entry_codes, gaps = encode_relative(scanned(codes, order, num_pes), width)
+        assert np.array_equal(found.counts[way], np.bincount(gaps, minlength=256))
+        assert found.fillers[way] == np.count_nonzero(entry_codes == 0)
 
 
 @pytest.mark.parametrize(("density", "weight_bits"), [(0.9, 4), (0.4, 2), (0.03, 5), (0.5, 12), (0.001, 9)])
