@@ -32,7 +32,7 @@ for row in codes:
     row[draw.integers(0, size, size // 10)] = 3
 activations = draw.random(size, dtype=np.float32)
 layer = CompressedLayer("layer", codes, np.linspace(0, 1, 16, dtype=np.float32))
-del codes
+del codes, row
 sim.simulate(layer, activations)
 print(before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
