@@ -12,9 +12,9 @@ import numpy.typing as npt
 from sim.engine import lag_type, line_division
 from sim.fixed_point import Operands
 from sim.host_memory import check_memory, counting_bytes
-from sim.lanes import LANES
 from sim.packing import PackedLayer
 from traces.arrays import Integers, Integers32, Integers64
+from traces.kernel_lanes import LANES
 
 CountsByName = dict[str, Integers64]
 _LEAST_INPUTS = 192  # that are counted side by side (`sim.batch_kernels`)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim import lanes
 from sim.engine_kernels import accumulate, accumulate_codes, queue_recurrence, scan
+from traces import kernel_lanes as lanes
 from traces.arrays import Booleans, Integers, Numbers
 from traces.kernel_cache import kernel
 

@@ -34,10 +34,10 @@ from sim.engine_kernels import (
 )
 from sim.fixed_point import Operands
 from sim.host_memory import check_memory
-from sim.lanes import LANES
 from sim.packing import PackedLayer
 from sim.result import Counts
 from traces.arrays import Integers32, Integers64, Numbers
+from traces.kernel_lanes import LANES
 
 EDGE_BYTES = 32  # of a broadcast in a PE: its edge, and what observers make of it, in 64 bits
 

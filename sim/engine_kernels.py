@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim import lanes
+from traces import kernel_lanes as lanes
 from traces.arrays import Integers, Numbers
 from traces.kernel_cache import kernel
 

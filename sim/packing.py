@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from sim.config import ArrayConfig
 from sim.host_memory import check_memory, image_bytes
-from sim.lanes import LANES
 from traces import CompressedLayer, InputError
 from traces.arrays import Integers, Integers32, Integers64, Unsigned64
+from traces.kernel_lanes import LANES
 
 MAX_ENTRIES = 2**30  # keeps every clock edge of a layer within 32 bits
 
@@ -35,7 +35,8 @@ class PackedLayer:
         Bits of a gap.
     entry_lanes : numpy.ndarray
         Entries of each column in each PE, padding included, [columns, lanes]; the lanes are the PEs, and PEs without
-        entries up to whole vectors (`sim.lanes`). The bias column, if there is one, counts as a column here and below.
+        entries up to whole vectors (`traces.kernel_lanes`). The bias column, if there is one, counts as a column here
+        and below.
     padding_lanes : numpy.ndarray
         Padding entries among them, [columns, lanes]; [0, lanes] if no gap can be too long.
     row_order : numpy.ndarray or None

@@ -19,10 +19,10 @@ from sim.batch import checked_inputs
 from sim.config import ArrayConfig
 from sim.fixed_point import operands
 from sim.host_memory import check_memory
-from sim.lanes import LANES
 from sim.packing import kept_weights, pack
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats32, Integers, Integers64
+from traces.kernel_lanes import LANES
 from traces.plain_values import whole_number
 
 RowAssignment = Literal["interleaved", "entries", "activity", "search"]

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
-import numba.extending
 import numpy as np
 
+from traces import kernel_lanes as lanes
 from traces.arrays import Integers
 from traces.kernel_cache import kernel
 
 SYMBOLS_A_LOOKUP = 6  # most symbols of a table entry
-
-_extending: Any = numba.extending
 
 
 @kernel
@@ -212,26 +209,6 @@ def fill_table_of_several(single: Integers, table: Integers) -> None:
         table[place] = np.uint64(used) | symbols << SYMBOLS | np.uint64(number) << NUMBER
 
 
-def leading_zeros(value: Any) -> Any:
-    """Return the number of zeros before the highest bit of a uint64 that is not 0; compiled to one instruction."""
-    return np.uint64(64 - int(value).bit_length())
-
-
-@_extending.intrinsic  # type: ignore[untyped-decorator]
-def _leading_zeros(_: Any, value: Any) -> Any:
-    return value(value), lambda context, builder, signature, arguments: builder.ctlz(
-        arguments[0], context.get_constant(numba.types.boolean, True)
-    )
-
-
-@_extending.overload(leading_zeros)  # type: ignore[untyped-decorator]
-def _compiled_leading_zeros(value: Any) -> Any:
-    def compiled(value: Any) -> Any:
-        return _leading_zeros(value)
-
-    return compiled
-
-
 @kernel
 def bits_from(content: Integers, at: np.uint64) -> np.uint64:
     """Return the bits of `content` from bit `at` on, 56 or more, with the highest of the result set."""
@@ -330,12 +307,10 @@ def read_streams(
                 b5, p5 = look_up(b5, p5, table, symbols)
                 b6, p6 = look_up(b6, p6, table, symbols)
                 b7, p7 = look_up(b7, p7, table, symbols)
-            a0, a1, a2, a3 = (
-                a0 + leading_zeros(b0), a1 + leading_zeros(b1), a2 + leading_zeros(b2), a3 + leading_zeros(b3)
-            )  # fmt: skip
-            a4, a5, a6, a7 = (
-                a4 + leading_zeros(b4), a5 + leading_zeros(b5), a6 + leading_zeros(b6), a7 + leading_zeros(b7)
-            )  # fmt: skip
+            a0, a1 = a0 + lanes.leading_zeros(b0), a1 + lanes.leading_zeros(b1)
+            a2, a3 = a2 + lanes.leading_zeros(b2), a3 + lanes.leading_zeros(b3)
+            a4, a5 = a4 + lanes.leading_zeros(b4), a5 + lanes.leading_zeros(b5)
+            a6, a7 = a6 + lanes.leading_zeros(b6), a7 + lanes.leading_zeros(b7)
         at[0], at[1], at[2], at[3], at[4], at[5], at[6], at[7] = a0, a1, a2, a3, a4, a5, a6, a7
         places[0], places[1], places[2], places[3] = p0, p1, p2, p3
         places[4], places[5], places[6], places[7] = p4, p5, p6, p7
@@ -349,7 +324,7 @@ def read_streams(
                 buffer = bits_from(content, bit)
                 for _lookup in range(LOOKUPS):
                     buffer, place = look_up(buffer, place, table, symbols)
-                bit += leading_zeros(buffer)
+                bit += lanes.leading_zeros(buffer)
         while place < end:
             entry = single[bits_near_end(content, bit) & MASK]
             symbols[place] = (entry >> SYMBOLS) & np.uint64(255)

@@ -197,12 +197,3 @@ def test_any_number_of_streams_is_read_back(num_symbols: int, skew: float) -> No
     lengths = huffman.code_lengths(np.bincount(symbols, minlength=256))
     content = huffman.encode(symbols, lengths)
     assert np.array_equal(huffman.decode(content, num_symbols, lengths), symbols)
-
-
-@pytest.mark.parametrize("value", [1, 2, 2**40 + 5, 2**63, 2**64 - 1])
-def test_leading_zeros_are_counted_compiled_and_interpreted(value: int) -> None:
-    from compress.container.huffman_kernels import bits_from, leading_zeros
-
-    assert leading_zeros(np.uint64(value)) == 64 - value.bit_length()
-    content = np.frombuffer(value.to_bytes(8, "little") + bytes(8), dtype=np.uint8)
-    assert int(bits_from(content, np.uint64(0))) == value | 2**63

@@ -1,18 +1,19 @@
 """Vectors of 64 unsigned integers, for loops of kernels that a compiler does not turn into vector instructions itself.
 
-The functions can be called only in kernels (`traces.kernel_cache`). LLVM maps a vector to the registers that a
-processor has. All operations are on integers, so the results are the same on every processor. A mask has a bit for each
-lane, the lowest one for the first lane, uint64.
+The functions are for kernels alone (`traces.kernel_cache`). LLVM maps a vector to the registers that a processor has.
+All operations are on integers, so the results are the same on every processor. A mask has a bit for each lane, the
+lowest one for the first lane, uint64.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
-    from sim.lane_instructions import (
+    from traces.kernel_instructions import (
         add,
         choose,
         convert,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         interleave_low,
         larger,
         largest,
+        leading_zeros,
         load,
         lowest,
         multiply,
@@ -47,6 +49,7 @@ __all__ = [
     "interleave_low",
     "larger",
     "largest",
+    "leading_zeros",
     "load",
     "lowest",
     "multiply",
@@ -58,5 +61,8 @@ __all__ = [
     "total",
 ]
 
+_COMPILES = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
 # Numba is imported when a kernel is compiled, which a process seldom has to do.
-__getattr__, __dir__ = lazy_names(__name__, {"sim.lane_instructions": __all__[1:]})
+__getattr__, __dir__ = lazy_names(
+    __name__, {"traces.kernel_instructions" if _COMPILES else "traces.kernel_model": __all__[1:]}
+)

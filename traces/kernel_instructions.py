@@ -1,4 +1,4 @@
-"""Instructions of LLVM behind `sim.lanes`, as functions that Numba compiles into kernels."""
+"""Instructions of LLVM behind `traces.kernel_lanes`, as functions that Numba compiles into kernels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.core.extending import intrinsic, models, register_model
 
-from sim.lanes import LANES
+from traces.kernel_lanes import LANES
 
 
 class _Vector(types.Type):
@@ -187,6 +187,16 @@ def lowest(_: Any, mask: Any) -> Any:
 def count_ones(_: Any, mask: Any) -> Any:
     """Return the number of bits that are set in a mask."""
     return types.uint64(types.uint64), _emitted(lambda builder, mask: builder.ctpop(mask))
+
+
+@_instruction
+def leading_zeros(_: Any, mask: Any) -> Any:
+    """Return the number of zeros above the highest bit that is set in a mask; one must be."""
+
+    def emit(builder: Any, mask: Any) -> Any:
+        return builder.ctlz(mask, ir.IntType(1)(1))
+
+    return types.uint64(types.uint64), _emitted(emit)
 
 
 @_instruction
