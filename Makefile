@@ -54,6 +54,7 @@ bench: $(ALL_INSTALLED)
 	$(BIN)/python -m tests.bench.bench_sweep
 	$(BIN)/python -m tests.bench.bench_exhaustive
 	$(BIN)/python -m tests.bench.bench_networks
+	$(BIN)/python -m tests.bench.bench_start
 
 check: $(ALL_INSTALLED)
 	$(BIN)/ruff format --check .
