@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+ALL_INSTALLED := $(VENV)/.all-installed
 
 .PHONY: codesign test test-all soak rtl rtl-programs bench check docs release browser clean
 
@@ -12,14 +13,14 @@ codesign: $(INSTALLED)
 	$(BIN)/python -m designs experiment benchmark
 	$(BIN)/python -m reports
 
-test: $(INSTALLED) browser
+test: $(ALL_INSTALLED) browser
 	$(BIN)/python -m pytest -n auto --dist loadfile
 
-test-all: $(INSTALLED) browser
+test-all: $(ALL_INSTALLED) browser
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "slow or not slow"
 
 # Damaged files, kills, full disks, clocks set back: hours. Results are in results/soak.
-soak: $(INSTALLED)
+soak: $(ALL_INSTALLED)
 	$(BIN)/python -m tests.soak readers
 	$(BIN)/python -m tests.soak kills --rounds 110
 	$(BIN)/python -m tests.soak full-disk --rounds 20
@@ -27,7 +28,7 @@ soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak clock --rounds 16
 
 # The array in SystemVerilog: its tests, then lint, the bench in full, synthesis, cells and planted faults, as tables.
-rtl: rtl-programs $(INSTALLED)
+rtl: rtl-programs $(ALL_INSTALLED)
 	$(BIN)/python -m pytest tests/sim/rtl
 	$(BIN)/python -m designs experiment rtl
 	$(BIN)/python -m reports rtl
@@ -47,14 +48,15 @@ rtl-programs:
 	  echo "OpenSTA (sta) was not found: paths will be those of ABC alone" >&2
 
 # How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
-bench: $(INSTALLED)
+bench: $(ALL_INSTALLED)
 	$(BIN)/python -m pytest tests/bench/bench_speed.py tests/bench/bench_compress.py tests/bench/bench_planning.py -s --benchmark-only --benchmark-columns=median,min,rounds
 	$(BIN)/python -m tests.bench.bench_scaling
 	$(BIN)/python -m tests.bench.bench_sweep
 	$(BIN)/python -m tests.bench.bench_exhaustive
 	$(BIN)/python -m tests.bench.bench_networks
+	$(BIN)/python -m tests.bench.bench_start
 
-check: $(INSTALLED)
+check: $(ALL_INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -62,16 +64,22 @@ check: $(INSTALLED)
 	$(MAKE) docs
 
 # The guide, and the reference of all public names, in build/guide; a warning is an error.
-docs: $(INSTALLED)
+docs: $(ALL_INSTALLED)
 	$(BIN)/python -m sphinx --builder html --quiet --fail-on-warning --keep-going --jobs auto guide build/guide
 
 # The wheel, in a fresh environment of each Python found: its tests are `tests/release.py`.
-release: $(INSTALLED)
+release: $(ALL_INSTALLED)
 	$(BIN)/python -m tests.release
 
+# What the main job needs.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,onnx]'
+	touch $@
+
+# What tests, checks, benchmarks and the guide need, and all features: more than twice as many packages.
+$(ALL_INSTALLED): $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,onnx,dev]'
 	touch $@
 

@@ -76,6 +76,13 @@ def test_packages_of_another_distribution_are_noticed(tmp_path: Path, monkeypatc
         check_packages_belong_together()
 
 
+def test_the_main_job_installs_no_tool_of_the_tests() -> None:
+    rules = (PROJECT / "Makefile").read_text()
+    assert re.search(r"^codesign: \$\(INSTALLED\)$", rules, re.MULTILINE)
+    installs = re.findall(r"^\$\((\w+)\): .*\n(?:\t.*\n)*?\t.*pip install .*'\.\[(.*)\]'$", rules, re.MULTILINE)
+    assert dict(installs) == {"INSTALLED": "train,onnx", "ALL_INSTALLED": "train,onnx,dev"}
+
+
 def test_the_constraints_pin_every_dependency() -> None:
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + [name for extra in project["optional-dependencies"].values() for name in extra]

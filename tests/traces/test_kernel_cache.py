@@ -105,6 +105,26 @@ def test_no_import_loads_torch_or_compiles(package: str) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_simulation_with_compiled_kernels_imports_no_library_but_numpy_and_llvmlite(cache: Path) -> None:
+    script = f"{ONE_SIMULATION}\nimport sys; print(*sys.modules)"
+    _, *modules = run_small(cache, script=script).split()
+    assert "llvmlite" in modules
+    heavy = {
+        "numba",
+        "scipy",
+        "pyarrow",
+        "matplotlib",
+        "torch",
+        "optuna",
+        "sklearn",
+        "rich",
+        "tyro",
+        "onnx",
+        "compress",
+    }
+    assert not heavy & set(modules)
+
+
 SMALL_PACKAGE = """
 from traces.kernel_cache import kernel
 @kernel

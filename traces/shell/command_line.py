@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PACKAGES = ("traces", "compress", "sim", "designs", "reports")
-_NO_TORCH = (
-    "error: this command trains or loads a network and needs PyTorch, which is not installed; install the extra: "
-    "pip install 'eie-codesign[train]'"
-)
+_MISSING = {  # packages of extras, by the name that Python finds missing
+    "torch": "trains or loads a network and needs PyTorch, which is not installed; install the extra: "
+    "pip install 'eie-codesign[train]'",
+    "onnx": "runs a network and needs onnx, which is not installed; install the extra: "
+    "pip install 'eie-codesign[onnx]'",
+}
 _INTERRUPTED = "no file is half-written"
 
 
@@ -46,8 +48,8 @@ def _status(error: Exception) -> int:
     """Say what ended a command and return its exit status; raise the error again if it is a fault of the project."""
     if isinstance(error, InputError):
         return _say(f"error: {in_options(str(error))}", status=2)
-    if isinstance(error, ModuleNotFoundError) and error.name == "torch":
-        return _say(_NO_TORCH, status=2)
+    if isinstance(error, ModuleNotFoundError) and error.name in _MISSING:
+        return _say(f"error: this command {_MISSING[error.name]}", status=2)
     if isinstance(error, BrokenPipeError):
         # The reader of the output (a pager, head) has ended. Redirect stdout, so that the exit is silent.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -22,7 +22,7 @@ from designs.results import read_results
 from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.totals import network_totals
 from tests.commands import check_refusal, environment_with, run_command, start_command, words_of
-from tests.conftest import real_file
+from tests.conftest import PROJECT, real_file
 from traces.files.images import load_digits
 from traces.files.npz import read_npy, read_npz, write_npy, write_npz
 from traces.shell.completion import PROGRAMS
@@ -465,14 +465,23 @@ def test_every_program_is_a_process_that_ends_with_a_status_and_a_sentence(progr
     assert f"python -m {program}" in words_of(done)
 
 
-def test_a_command_that_trains_says_when_pytorch_is_missing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "arguments", "sentence"),
+    [
+        ("torch", [], "needs PyTorch, which is not installed; install the extra: pip install 'eie-codesign[train]'"),
+        ("onnx", ["simulate", str(PROJECT / "tests/containers/lenet_300_100.dc")], "pip install 'eie-codesign[onnx]'"),
+    ],
+)
+def test_a_command_says_which_extra_is_missing(
+    package: str, arguments: list[str], sentence: str, tmp_path: Path
+) -> None:
     script = (
-        "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['designs']\n"
+        f"import sys, runpy; sys.modules[{package!r}] = None; sys.argv = {['designs', *arguments]!r}\n"
         "runpy.run_module('designs', run_name='__main__')"
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "needs PyTorch, which is not installed; install the extra: pip install 'eie-codesign[train]'" in done.stderr
+    assert sentence in done.stderr
 
 
 @pytest.mark.slow
