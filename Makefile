@@ -47,14 +47,14 @@ rtl-programs:
 	@command -v sta >/dev/null || { test "$$(id -u)" = 0 && apt-get install --yes opensta; } || \
 	  echo "OpenSTA (sta) was not found: paths will be those of ABC alone" >&2
 
-# How fast the simulator is: ratios, taken in one run; then how its cost grows, and its memory.
+# What users wait for, as ratios taken in one run, beside the runs before (in results/bench); then how costs grow.
 bench: $(ALL_INSTALLED)
-	$(BIN)/python -m pytest tests/bench/bench_speed.py tests/bench/bench_compress.py tests/bench/bench_planning.py -s --benchmark-only --benchmark-columns=median,min,rounds
+	$(BIN)/python -m pytest tests/bench/bench_*.py -s --benchmark-only --benchmark-columns=median,min,rounds \
+	  --benchmark-storage=results/bench --benchmark-autosave
+	$(BIN)/python -m tests.bench
 	$(BIN)/python -m tests.bench.bench_scaling
 	$(BIN)/python -m tests.bench.bench_sweep
 	$(BIN)/python -m tests.bench.bench_exhaustive
-	$(BIN)/python -m tests.bench.bench_networks
-	$(BIN)/python -m tests.bench.bench_start
 
 check: $(ALL_INSTALLED)
 	$(BIN)/ruff format --check .

@@ -1,24 +1,23 @@
-"""Time and memory of a process that simulates one layer: first after installation, and later.
+"""Time and memory of a process that simulates one layer, the first after installation and a later one: `make bench`.
 
-    python -m tests.bench.bench_start
-
-The limit of a later process is one that imports NumPy and llvmlite and does nothing.
+A later process cannot be faster than one that imports NumPy and llvmlite and does nothing.
 """
 
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.conftest import PROJECT
 
-REPEATS = 7
-LIMIT = "import numpy, llvmlite.binding"
+Benchmark = Any  # pytest-benchmark's fixture: call it with what is to be timed
+START = "a process that simulates one layer of 256 x 256"
 SIMULATE = """
 import resource
 import numpy as np
@@ -38,32 +37,44 @@ print(before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 """
 
 
-def run(script: str, environment: Mapping[str, str]) -> tuple[float, float, Sequence[str]]:
-    """Run a script in a process; return its seconds, those of the processor, and what it printed."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    begin = time.perf_counter()
+SMALL, LARGE = SIMULATE.format(size=256), SIMULATE.format(size=4096)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment whose folder of compiled kernels is empty at first."""
+    return {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path_factory.mktemp("kernels"))}
+
+
+def run(script: str, environment: Mapping[str, str]) -> list[int]:
+    """Run a script in a process; return the numbers that it prints."""
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
-    wall_s = time.perf_counter() - begin
-    now = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall_s, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime, done.stdout.split()
+    return list(map(int, done.stdout.split()))
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as kernels:
-        environment = {**os.environ, "NUMBA_CACHE_DIR": kernels}
-        small, large = SIMULATE.format(size=256), SIMULATE.format(size=4096)
-        first_wall_s, first_s, _ = run(small, environment)
-        run(large, environment)  # its numbers have other types
-        later = [run(small, environment) for _ in range(REPEATS)]
-        limits = [run(LIMIT, environment) for _ in range(REPEATS)]
-        before_mib, peak_mib = run(large, environment)[2]
-    later_s, limit_s = (min(row[1] for row in rows) for rows in (later, limits))
-    print("| what | measured | limit |\n| ---- | -------- | ----- |")
-    print(f"| first simulation, all kernels compiled | {first_s:.2f} s ({first_wall_s:.2f} s of wall time) | |")
-    print(f"| simulation in a later process | {later_s:.2f} s | {limit_s:.2f} s: NumPy and llvmlite are imported |")
-    print(f"| peak memory, layer of 4,096 x 4,096 | {peak_mib} MiB, {before_mib} MiB before | |")
+@pytest.mark.benchmark(group=START)
+def test_first_simulation(benchmark: Benchmark, tmp_path: Path) -> None:
+    folders = iter([tmp_path / "first", tmp_path / "second", tmp_path / "third"])
+
+    def fresh() -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return (SMALL, {**os.environ, "NUMBA_CACHE_DIR": str(next(folders))}), {}
+
+    benchmark.pedantic(run, setup=fresh, rounds=3)
 
 
-if __name__ == "__main__":
-    main()
+@pytest.mark.benchmark(group=START)
+def test_later_simulation(benchmark: Benchmark, environment: dict[str, str]) -> None:
+    benchmark.pedantic(run, args=(SMALL, environment), rounds=15, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group=START)
+def test_imports_alone(benchmark: Benchmark, environment: dict[str, str]) -> None:
+    benchmark.pedantic(run, args=("import numpy, llvmlite.binding", environment), rounds=15, warmup_rounds=1)
+
+
+@pytest.mark.benchmark(group="a process that simulates one layer of 4,096 x 4,096")
+def test_memory_of_a_simulation(benchmark: Benchmark, environment: dict[str, str]) -> None:
+    run(LARGE, environment)  # kernels for its types are compiled
+    before_mib, peak_mib = benchmark.pedantic(run, args=(LARGE, environment), rounds=3)
+    benchmark.extra_info |= {"before_mib": before_mib, "peak_mib": peak_mib}
