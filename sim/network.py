@@ -475,7 +475,7 @@ class _Run:
 
         if total == 1 or not chunked(self._network, feeds, flat, measuring):
             return 1
-        return int(max(1, min(total, CHUNK_BYTES // largest)))
+        return int(max(1, min(total, CHUNK_BYTES // max(1, largest))))  # no layers take nothing
 
     def chunk(self, feeds: Mapping[str, Numbers], count: int) -> dict[str, Any]:
         """Run a chunk of inputs and return the outputs by name; their counts are kept."""
