@@ -24,7 +24,7 @@ def fill_histogram(
     lowest, bins_per_unit : float
         Lower end of the first bin, and the reciprocal of a bin's width.
     mass, sums : float64 [bins]
-        Filled.
+        Raised by what falls into each bin; a histogram of several parts begins with zeros.
     """
     last = mass.shape[0] - 1
     for i in range(values.shape[0]):

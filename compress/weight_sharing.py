@@ -64,7 +64,8 @@ def share_weights(
     """
     if not 1 <= weight_bits <= 8:
         raise InputError(f"weight_bits={weight_bits} must be 1 to 8")
-    layer = _Values(weights.ravel(), kept.ravel())
+    type_of_all = weights.dtype if bias is None else np.result_type(weights, bias)
+    layer = _Values(weights.ravel().astype(type_of_all, copy=False), kept.ravel())
     if importances is not None:
         if importances.shape != weights.shape:
             raise InputError(
@@ -76,7 +77,7 @@ def share_weights(
         layer = replace(layer, importances=weight_of)
     parts = [layer]
     if bias is not None:
-        of_bias = _Values(np.ascontiguousarray(bias, dtype=np.result_type(weights, bias)))
+        of_bias = _Values(np.ascontiguousarray(bias, dtype=type_of_all))
         if importances is not None:
             mean = layer.importances[layer.kept].mean() if kept.any() else 1.0
             of_bias = replace(of_bias, importances=np.full(bias.size, mean))

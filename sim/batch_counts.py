@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sim.engine import lag_type, line_division
 from sim.fixed_point import Operands
-from sim.host_memory import check_memory, counting_bytes
+from sim.host_memory import check_memory, counting_bytes, whole_vectors
 from sim.packing import PackedLayer
 from traces.arrays import Integers, Integers32, Integers64
 from traces.kernel_lanes import LANES
@@ -87,6 +87,8 @@ class _OneByOne:
 
     def __init__(self, packed: PackedLayer, activations: npt.NDArray[Any]) -> None:
         self._packed, self._activations = packed, np.ascontiguousarray(activations)
+        lanes = whole_vectors(min(packed.num_pes, packed.layer.rows))  # other PEs hold no entries
+        self._entry_lanes = np.ascontiguousarray(packed.entry_lanes[:, :lanes])
 
     def count(
         self, timings: Sequence[tuple[int, int]], lines: Sequence[int]
@@ -114,12 +116,12 @@ class _OneByOne:
                 self._activations,
                 packed.num_pes,
                 packed.layer.bias is not None,
-                packed.entry_lanes,
+                self._entry_lanes,
                 packed.stored_per_pe,
                 packed.entries_per_column,
                 packed.padding_per_column,
                 np.array([(timings[each][0], timings[each][1] - 1) for each in places], dtype=np.int64).reshape(-1, 2),
-                np.empty(packed.entry_lanes.shape[1], dtype=lags),
+                np.empty(self._entry_lanes.shape[1], dtype=lags),
                 by_line,
                 room,
                 *self._line_numbers(),
@@ -135,7 +137,7 @@ class _OneByOne:
 
     def _line_numbers(self) -> tuple[Integers, Integers]:
         """Return room for the first and the last line of each column, of the narrowest type."""
-        shape = self._packed.entry_lanes.shape
+        shape = self._entry_lanes.shape
         number = np.uint16 if self._packed.fullest_pe_entries + 1 < 2**16 else np.uint32
         return np.empty(shape, dtype=number), np.empty(shape, dtype=number)
 
@@ -181,7 +183,7 @@ class _SideBySide:
             longest = self._most_waiting + packed.most_entries
             longest = min(longest, (depth + 1) * max(1, packed.most_entries)) if full else longest
             number = np.uint8 if (most := longest + there_and_back) < 2**8 else np.uint16 if most < 2**16 else np.uint32
-            lags = _aligned(entry_counts.shape[1] * kernels.LANES, number)
+            lags = _aligned(entry_counts.shape[1] * kernels.GROUP, number)
             kernels.count_edges(*shared, entry_counts, in_other_pes, depth if full else 0, cycles - 1, lags, of_timing)
         line_reads = np.empty((len(lines), inputs), dtype=np.int64)
         for entries_per_line, of_line in zip(lines, line_reads, strict=True):

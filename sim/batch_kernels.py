@@ -15,7 +15,7 @@ from traces.arrays import Booleans, Integers, Numbers
 from traces.kernel_cache import kernel
 
 INPUTS_AT_ONCE = 256  # whose scans are kept while their lines are counted
-LANES = 256  # inputs that are counted together
+GROUP = 256  # inputs that are counted together
 SUM_LANES = 128  # inputs whose products are added side by side
 SUM_COLUMNS = 32  # whose activations stay in the first-level cache with the sums of a row; at most 256
 SUM_ROWS = 512  # whose sums stay in the second-level cache
@@ -311,15 +311,15 @@ def accumulate_lanes(
     totals = np.empty((min(rows, SUM_ROWS), SUM_LANES), dtype=np.float64)  # lie better in cache lines than `sums`
     for begin in range(0, num_inputs, SUM_LANES):
         end = min(begin + SUM_LANES, num_inputs)
-        lanes = end - begin
+        width = end - begin
         number = 0
         for first_row in range(0, rows, SUM_ROWS):
             last_row = min(first_row + SUM_ROWS, rows)
             for row in range(first_row, last_row):
-                totals[row - first_row, :lanes] = sums[row, begin:end]
+                totals[row - first_row, :width] = sums[row, begin:end]
             for first in range(0, all_columns, SUM_COLUMNS):
                 for column in range(first, min(first + SUM_COLUMNS, columns)):
-                    block[column - first, :lanes] = activations[column, first_input + begin : first_input + end]
+                    block[column - first, :width] = activations[column, first_input + begin : first_input + end]
                 if columns < first + SUM_COLUMNS:
                     block[columns - first, :] = one
                 for row in range(last_row - first_row):
@@ -331,17 +331,17 @@ def accumulate_lanes(
                         weight_1, values_1 = codebook[entry_codes[entry + 1]], block[entry_columns[entry + 1]]
                         weight_2, values_2 = codebook[entry_codes[entry + 2]], block[entry_columns[entry + 2]]
                         weight_3, values_3 = codebook[entry_codes[entry + 3]], block[entry_columns[entry + 3]]
-                        for i in range(lanes):
+                        for i in range(width):
                             first_two = (total[i] + weight_0 * values_0[i]) + weight_1 * values_1[i]
                             total[i] = (first_two + weight_2 * values_2[i]) + weight_3 * values_3[i]
                         entry += 4
                     while entry < last:
                         weight_0, values_0 = codebook[entry_codes[entry]], block[entry_columns[entry]]
-                        for i in range(lanes):
+                        for i in range(width):
                             total[i] += weight_0 * values_0[i]
                         entry += 1
             for row in range(first_row, last_row):
-                sums[row, begin:end] = totals[row - first_row, :lanes]
+                sums[row, begin:end] = totals[row - first_row, :width]
 
 
 @kernel
@@ -413,18 +413,18 @@ def count_scans(
     columns, num_inputs = nonzero.shape
     scanned = columns - has_bias
     any_padding = np.any(padding != 0)
-    sent, passed, bubbles = np.empty(LANES, narrow), np.empty(LANES, narrow), np.empty(LANES, narrow)
-    of_entries, of_padding = np.empty(LANES, narrow), np.empty(LANES, narrow)
-    row_sends, leaving = np.empty(LANES, narrow), np.empty(LANES, narrow)
-    for begin in range(0, num_inputs, LANES):
-        end = min(begin + LANES, num_inputs)
-        lanes = end - begin
+    sent, passed, bubbles = np.empty(GROUP, narrow), np.empty(GROUP, narrow), np.empty(GROUP, narrow)
+    of_entries, of_padding = np.empty(GROUP, narrow), np.empty(GROUP, narrow)
+    row_sends, leaving = np.empty(GROUP, narrow), np.empty(GROUP, narrow)
+    for begin in range(0, num_inputs, GROUP):
+        end = min(begin + GROUP, num_inputs)
+        width = end - begin
         for state in (sent, passed, bubbles, of_entries, of_padding, row_sends, leaving):
             state[:] = zero
         for column in range(columns):
             sends = nonzero[column, begin:end]
             of_column = narrow(entries[column])
-            for i in range(lanes):
+            for i in range(width):
                 mask = narrow(-narrow(sends[i]))  # all bits, or none
                 sent[i] = narrow(sent[i] - mask)
                 of_entries[i] = narrow(of_entries[i] + (of_column & mask))
@@ -433,11 +433,11 @@ def count_scans(
                 row_sends[i] = narrow(row_sends[i] | mask)
             if any_padding:
                 of_column = narrow(padding[column])
-                for i in range(lanes):
+                for i in range(width):
                     of_padding[i] = narrow(of_padding[i] + (of_column & narrow(-narrow(sends[i]))))
             if column < scanned and (column % num_pes == num_pes - 1 or column == scanned - 1):
                 leave_row(sends, column % num_pes == num_pes - 1, row_sends, passed, leaving)
-        for i in range(lanes):
+        for i in range(width):
             trailing = passed[i] if passed[i] > leaving[i] and not has_bias else zero
             counts[0, begin + i] = sent[i]
             counts[1, begin + i] = bubbles[i] + trailing
@@ -447,12 +447,12 @@ def count_scans(
 
 @kernel
 def leave_row(last_sends: Integers, full: bool, row_sends: Integers, passed: Integers, leaving: Integers) -> None:
-    """Leave a row of activations in the scan of many inputs; all states are int32 [lanes].
+    """Leave a row of activations in the scan of many inputs; all states are int32 [inputs].
 
     Parameters
     ----------
     last_sends : numpy.ndarray
-        1 for inputs whose activation in the last column of the row is not zero, 0 for others, uint8 [lanes].
+        1 for inputs whose activation in the last column of the row is not zero, 0 for others, uint8 [inputs].
     full : bool
         Whether the row has an activation for each PE. Only then does its last broadcast leave the row, too.
     row_sends : numpy.ndarray
@@ -500,7 +500,7 @@ def count_edges(
     wire_registers : int
         As in `queue_recurrence`.
     lags : numpy.ndarray
-        Room for the lags of `LANES` inputs in each PE, [PEs * LANES], of an unsigned type that holds any lag and
+        Room for the lags of `GROUP` inputs in each PE, [PEs * GROUP], of an unsigned type that holds any lag and
         `2 + 2 * wire_registers` more.
     edges : numpy.ndarray
         int64 [2, inputs]. Result: last active edge, and blocked cycles.
@@ -511,15 +511,15 @@ def count_edges(
     columns, num_inputs = nonzero.shape
     scanned = columns - has_bias
     pop_and_back = narrow(2 + 2 * wire_registers)  # edges from the broadcast of a column taken at once
-    broadcast, passed, blocked = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
-    row_sends, leaving, finish_edge = np.empty(LANES, wide), np.empty(LANES, wide), np.empty(LANES, wide)
-    step, longest_wait, finish_lag = np.empty(LANES, narrow), np.empty(LANES, narrow), np.empty(LANES, narrow)
+    broadcast, passed, blocked = np.empty(GROUP, wide), np.empty(GROUP, wide), np.empty(GROUP, wide)
+    row_sends, leaving, finish_edge = np.empty(GROUP, wide), np.empty(GROUP, wide), np.empty(GROUP, wide)
+    step, longest_wait, finish_lag = np.empty(GROUP, narrow), np.empty(GROUP, narrow), np.empty(GROUP, narrow)
     # Edges from the last broadcast until the last columns, the newest first, allow the one `queue_depth` after them.
-    room = np.zeros(max(queue_depth, 1) * LANES, narrow)
-    oldest = room[room.shape[0] - LANES :]
-    for begin in range(0, num_inputs, LANES):
-        end = min(begin + LANES, num_inputs)
-        lanes = end - begin
+    room = np.zeros(max(queue_depth, 1) * GROUP, narrow)
+    oldest = room[room.shape[0] - GROUP :]
+    for begin in range(0, num_inputs, GROUP):
+        end = min(begin + GROUP, num_inputs)
+        width = end - begin
         for state in (passed, blocked, row_sends, leaving, finish_edge):
             state[:] = zero
         broadcast[:] = wide(wire_registers)
@@ -531,20 +531,20 @@ def count_edges(
             longest_wait[:] = nothing
             finish_lag[:] = unit if in_other_pes[column] else nothing
             for pe in range(0, entry_counts.shape[1], 8):
-                of_eight = lags[pe * LANES : (pe + 8) * LANES]
-                take_column(entry_counts[column, pe : pe + 8], step[:lanes], of_eight, longest_wait, finish_lag)
+                of_eight = lags[pe * GROUP : (pe + 8) * GROUP]
+                take_column(entry_counts[column, pe : pe + 8], step[:width], of_eight, longest_wait, finish_lag)
             if queue_depth > 0:
                 for each in range(queue_depth - 2, -1, -1):
-                    pass_on(step[:lanes], room[each * LANES : (each + 2) * LANES])
-                for i in range(lanes):
+                    pass_on(step[:width], room[each * GROUP : (each + 2) * GROUP])
+                for i in range(width):
                     room[i] = narrow(longest_wait[i] + pop_and_back) if step[i] != nothing else room[i]
-            for i in range(lanes):
+            for i in range(width):
                 finish = wide(broadcast[i] + wide(one + wide(finish_lag[i])))
                 finish = finish if finish_lag[i] != nothing else zero
                 finish_edge[i] = max(finish_edge[i], wide(finish & wide(-wide(sends[i]))))
             if column < scanned and (column % num_pes == num_pes - 1 or column == scanned - 1):
                 leave_row(sends, column % num_pes == num_pes - 1, row_sends, passed, leaving)
-        for i in range(lanes):
+        for i in range(width):
             trailing = passed[i] if passed[i] > leaving[i] and not has_bias else zero
             edges[0, begin + i] = max(finish_edge[i], broadcast[i] - wire_registers + trailing)
             edges[1, begin + i] = blocked[i]
@@ -557,7 +557,7 @@ def pass_on(step: Integers, room: Integers) -> None:
     for i in range(step.shape[0]):
         past = step[i]
         left = narrow(max(room[i], past) - past)
-        room[i + LANES] = left if past != narrow(0) else room[i + LANES]
+        room[i + GROUP] = left if past != narrow(0) else room[i + GROUP]
 
 
 @kernel
@@ -593,7 +593,7 @@ def take_column(
     """Let eight PEs take a column, for inputs whose `step` is not 0.
 
     `entry_counts` are the entries of the column in each PE [8], `lags` those of the first PE, the second, and so on,
-    [8 * LANES]. The longest wait, and the longest lag of a PE with entries, are raised, [lanes].
+    [8 * GROUP]. The longest wait, and the longest lag of a PE with entries, are raised, [inputs].
     """
     narrow = lags.dtype.type
     nothing, unit, all_bits = narrow(0), narrow(1), narrow(np.iinfo(lags.dtype).max)
@@ -611,13 +611,13 @@ def take_column(
         past = step[i]
         takes = all_bits if past != nothing else nothing
         wait_0 = narrow(max(lags[i], past) - past)
-        wait_1 = narrow(max(lags[i + LANES], past) - past)
-        wait_2 = narrow(max(lags[i + 2 * LANES], past) - past)
-        wait_3 = narrow(max(lags[i + 3 * LANES], past) - past)
-        wait_4 = narrow(max(lags[i + 4 * LANES], past) - past)
-        wait_5 = narrow(max(lags[i + 5 * LANES], past) - past)
-        wait_6 = narrow(max(lags[i + 6 * LANES], past) - past)
-        wait_7 = narrow(max(lags[i + 7 * LANES], past) - past)
+        wait_1 = narrow(max(lags[i + GROUP], past) - past)
+        wait_2 = narrow(max(lags[i + 2 * GROUP], past) - past)
+        wait_3 = narrow(max(lags[i + 3 * GROUP], past) - past)
+        wait_4 = narrow(max(lags[i + 4 * GROUP], past) - past)
+        wait_5 = narrow(max(lags[i + 5 * GROUP], past) - past)
+        wait_6 = narrow(max(lags[i + 6 * GROUP], past) - past)
+        wait_7 = narrow(max(lags[i + 7 * GROUP], past) - past)
         lag_0, lag_1 = narrow(wait_0 + narrow(count_0 & takes)), narrow(wait_1 + narrow(count_1 & takes))
         lag_2, lag_3 = narrow(wait_2 + narrow(count_2 & takes)), narrow(wait_3 + narrow(count_3 & takes))
         lag_4, lag_5 = narrow(wait_4 + narrow(count_4 & takes)), narrow(wait_5 + narrow(count_5 & takes))
@@ -629,8 +629,8 @@ def take_column(
         finish_4 = max(narrow(lag_4 & works_4), narrow(lag_5 & works_5))
         finish_6 = max(narrow(lag_6 & works_6), narrow(lag_7 & works_7))
         finish_lag[i] = max(finish_lag[i], max(max(finish_0, finish_2), max(finish_4, finish_6)))
-        lags[i], lags[i + LANES], lags[i + 2 * LANES], lags[i + 3 * LANES] = lag_0, lag_1, lag_2, lag_3
-        lags[i + 4 * LANES], lags[i + 5 * LANES], lags[i + 6 * LANES], lags[i + 7 * LANES] = lag_4, lag_5, lag_6, lag_7
+        lags[i], lags[i + GROUP], lags[i + 2 * GROUP], lags[i + 3 * GROUP] = lag_0, lag_1, lag_2, lag_3
+        lags[i + 4 * GROUP], lags[i + 5 * GROUP], lags[i + 6 * GROUP], lags[i + 7 * GROUP] = lag_4, lag_5, lag_6, lag_7
 
 
 @kernel
@@ -681,12 +681,12 @@ def count_lines(nonzero: Integers, begins: Integers, line_columns: Integers, lin
         int64 [inputs]. Result: lines that all PEs read.
     """
     columns, num_inputs = nonzero.shape
-    block = np.zeros((columns, LANES), dtype=np.uint8)
-    reads, some_reads, seen = np.empty(LANES, np.int32), np.empty(LANES, np.uint8), np.empty(LANES, np.uint8)
-    for begin in range(0, num_inputs, LANES):
-        lanes = min(LANES, num_inputs - begin)
+    block = np.zeros((columns, GROUP), dtype=np.uint8)
+    reads, some_reads, seen = np.empty(GROUP, np.int32), np.empty(GROUP, np.uint8), np.empty(GROUP, np.uint8)
+    for begin in range(0, num_inputs, GROUP):
+        width = min(GROUP, num_inputs - begin)
         for column in range(columns):
-            block[column, :lanes] = nonzero[column, begin : begin + lanes]
+            block[column, :width] = nonzero[column, begin : begin + width]
         reads[:] = 0
         for first in range(0, begins.shape[0] - 1, 255):  # lines that a byte can count
             some_reads[:] = 0
@@ -696,9 +696,9 @@ def count_lines(nonzero: Integers, begins: Integers, line_columns: Integers, lin
                     seen[:] = 0
                     for each in range(place, last + 1):
                         sends = block[line_columns[each]]
-                        for i in range(LANES):
+                        for i in range(GROUP):
                             seen[i] |= sends[i]
-                    for i in range(LANES):
+                    for i in range(GROUP):
                         some_reads[i] += seen[i]
                 else:  # some of the eight are the last one
                     sends_0, sends_1 = block[line_columns[place]], block[line_columns[min(place + 1, last)]]
@@ -708,13 +708,13 @@ def count_lines(nonzero: Integers, begins: Integers, line_columns: Integers, lin
                     sends_5 = block[line_columns[min(place + 5, last)]]
                     sends_6 = block[line_columns[min(place + 6, last)]]
                     sends_7 = block[line_columns[last]]
-                    for i in range(LANES):
+                    for i in range(GROUP):
                         first_four = (sends_0[i] | sends_1[i]) | (sends_2[i] | sends_3[i])
                         last_four = (sends_4[i] | sends_5[i]) | (sends_6[i] | sends_7[i])
                         some_reads[i] += first_four | last_four
-            for i in range(LANES):
+            for i in range(GROUP):
                 reads[i] += some_reads[i]
-        for i in range(lanes):
+        for i in range(width):
             line_reads[begin + i] = reads[i]
 
 
@@ -725,9 +725,9 @@ def compare(values: Numbers, expected: Numbers) -> tuple[float, float]:
     Equal infinities do not differ; a difference that is not a number counts as infinite.
     """
     infinite = np.float64(np.inf)
-    differences, magnitudes = np.zeros(LANES), np.zeros(LANES, dtype=np.float32)
-    for begin in range(0, values.shape[0], LANES):
-        first, second = values[begin : begin + LANES], expected[begin : begin + LANES]
+    differences, magnitudes = np.zeros(GROUP), np.zeros(GROUP, dtype=np.float32)
+    for begin in range(0, values.shape[0], GROUP):
+        first, second = values[begin : begin + GROUP], expected[begin : begin + GROUP]
         for i in range(first.shape[0]):
             difference = np.float64(0) if first[i] == second[i] else abs(np.float64(first[i]) - np.float64(second[i]))
             difference = difference if difference == difference else infinite

@@ -88,12 +88,8 @@ class FixedPoint:
         """Return values as codes, int64 of the same shape."""
         return self._clipped(self._scaled(values, fraction_bits))
 
-    def saturated(self, values: npt.ArrayLike, fraction_bits: int) -> Integers64:
-        """Count the values that are too large for a code along the last axis, int64."""
-        return self._beyond(self._scaled(values, fraction_bits))
-
     def codes_and_saturated(self, values: npt.ArrayLike, fraction_bits: int) -> tuple[Integers64, Integers64]:
-        """Return what `codes` and `saturated` return."""
+        """Return what `codes` returns, and the number of values too large for a code along the last axis, int64."""
         scaled = self._scaled(values, fraction_bits)
         saturated = self._beyond(scaled)
         return self._clipped(scaled), saturated
@@ -363,7 +359,7 @@ def sums_of_products(
         for of_block, block_rows in products:
             sums = np.asarray(accumulators[:, block_rows], order=order)
             overflows[begin:end] += of_block.add(begin, sums)
-            if sums.base is None:  # a copy
+            if not np.shares_memory(sums, accumulators):  # a copy
                 accumulators[:, block_rows] = sums
         outputs[begin:end] = numbers.values(accumulators)
     return outputs, overflows

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from traces import InputError
+from traces.kernel_lanes import LANES
 from traces.plain_values import bytes_of_variable
 
 MEMORY_BYTES_VARIABLE = "CODESIGN_MOST_MEMORY_BYTES"
@@ -22,13 +23,19 @@ def counter_bytes(rows: int, num_pes: int) -> int:
 
 
 def image_bytes(rows: int, columns: int, num_pes: int) -> int:
-    """Return the bytes that pointers and counters of packed weights take, the bias counting as a column."""
-    return num_pes * (4 * (columns + 1) + 2 * counter_bytes(rows, num_pes) * columns)
+    """Return the bytes that pointers, counters and bits of packed weights take, the bias counting as a column."""
+    counters = 2 * counter_bytes(rows, num_pes) * whole_vectors(columns) * whole_vectors(num_pes)
+    return 4 * (columns + 1) * num_pes + counters + rows * whole_vectors(columns) // 8
 
 
 def counting_bytes(rows: int, columns: int, num_pes: int) -> int:
-    """Return the most bytes that counting many inputs takes beside the images: images of filled PEs, and lines."""
-    return min(num_pes, rows) * columns * (4 + counter_bytes(rows, num_pes) + 8)
+    """Return the most bytes that counting many inputs takes beside the images: counters and lines of filled PEs."""
+    return whole_vectors(min(num_pes, rows)) * columns * (counter_bytes(rows, num_pes) + 8)
+
+
+def whole_vectors(number: int) -> int:
+    """Return a number of PEs or columns, rounded up to whole vectors (`traces.kernel_lanes`)."""
+    return LANES * -(-number // LANES)
 
 
 def check_memory(what: str, needed_bytes: int, remedy: str) -> None:

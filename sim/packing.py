@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.config import ArrayConfig
-from sim.host_memory import check_memory, image_bytes
+from sim.host_memory import check_memory, image_bytes, whole_vectors
 from traces import CompressedLayer, InputError
 from traces.arrays import Integers, Integers32, Integers64, Unsigned64
 from traces.kernel_lanes import LANES
@@ -211,7 +211,7 @@ class PackedLayer:
         begin = self.column_begin[:-1] + self.entry_counts[:, :pe].sum(axis=1, dtype=np.int64)
         lengths = self.entry_counts[:, pe].astype(np.int64)
         places = np.repeat(begin - self.pointers[:-1, pe], lengths) + np.arange(lengths.sum())
-        return self.codes[places], self.gaps[places]
+        return self.entries[places].astype(self.layer.codes.dtype), self.gaps[places]
 
     def check_fits(self, config: ArrayConfig) -> None:
         """Raise InputError if these images are not those of `config`'s array."""
@@ -270,20 +270,20 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     )
     kept = kept_weights(layer)
     rows_per_pe = -(-layer.rows // num_pes)  # the most entries that a column can have in a PE, padding included
-    shape = LANES * len(kept), LANES * -(-num_pes // LANES)
+    shape = LANES * len(kept), whole_vectors(num_pes)
     entries = np.empty(shape, dtype=np.min_scalar_type(rows_per_pe))
     padding = np.empty(shape if rows_per_pe > 2**config.index_bits else (0, shape[1]), dtype=entries.dtype)
     room = np.empty((3, LANES, LANES), dtype=entries.dtype)
     packing_kernels.count_entries(kept, _places(layer, order), num_pes, config.index_bits, room, entries, padding)
     entries, padding = entries[:columns], padding[:columns]
     for images in (entries, padding):
-        images.flags.writeable = False  # as if mapped from a file: kernels are compiled for one of the two
+        images.flags.writeable = False  # as if mapped from a file
     packed = PackedLayer(layer, num_pes, config.index_bits, entries, padding, order)
-    if packed.stored_entries + columns > MAX_ENTRIES:
+    num_entries = int(packed.entries_per_column.sum())
+    if num_entries + columns > MAX_ENTRIES:
         raise InputError(
-            f"layer {layer.name!r} packs into {packed.stored_entries:,} entries, padding included, in {columns:,} "
-            f"columns; at most {MAX_ENTRIES:,} of both can be simulated; widen index_bits={config.index_bits} or split "
-            f"the layer"
+            f"layer {layer.name!r} packs into {num_entries:,} entries, padding included, in {columns:,} columns; at "
+            f"most {MAX_ENTRIES:,} of both can be simulated; widen index_bits={config.index_bits} or split the layer"
         )
     return packed
 

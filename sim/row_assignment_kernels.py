@@ -97,8 +97,10 @@ def total_cycles(
 def exchange(kept: Integers, row: int, other_row: int, pe: int, other_pe: int, counts: Integers) -> None:
     """Update `counts` when `pe` gives `row` to `other_pe` and gets `other_row`."""
     for j in range(counts.shape[0]):
-        counts[j, pe] += kept[other_row, j] - kept[row, j]
-        counts[j, other_pe] += kept[row, j] - kept[other_row, j]
+        if kept[other_row, j] != kept[row, j]:
+            gains, loses = (pe, other_pe) if kept[other_row, j] else (other_pe, pe)
+            counts[j, gains] += 1
+            counts[j, loses] -= 1
 
 
 @kernel

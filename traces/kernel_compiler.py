@@ -18,12 +18,12 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from traces.kernel_arguments import ArgumentType, ArrayType
-from traces.kernel_loader import ARRAY_CLASS, ENTRY, prepare_llvm
+from traces.kernel_loader import ARRAY_CLASS, ENTRY, FREE_ARRAY, prepare_llvm
 
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
 
-_ALLOCATION = ("NRT_Allocate", "NRT_MemInfo_alloc")  # how the names of Numba's functions begin that allocate arrays
+_RUNTIME = ("NRT_", "numba")  # how the names of functions begin that only Numba provides: those that allocate arrays
 
 _HEAD = object.__basicsize__  # bytes of PyObject_HEAD
 _POINTER = np.dtype(np.intp).itemsize
@@ -87,7 +87,7 @@ def _compile_kernel(function: Callable[..., object], arguments: Sequence[Argumen
     library.finalize()
     final = library._final_module
     needed = {each.name for each in final.functions if each.is_declaration}
-    return library._get_compiled_object(), any(name.startswith(_ALLOCATION) for name in needed)
+    return library._get_compiled_object(), any(name.startswith(_RUNTIME) for name in needed - {FREE_ARRAY})
 
 
 def _load_lazy_names(function: Callable[..., object]) -> None:

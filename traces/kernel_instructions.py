@@ -8,6 +8,7 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import TypingError
 from numba.core.extending import intrinsic, models, register_model
 
 from traces.kernel_lanes import LANES
@@ -63,9 +64,15 @@ def _address(context: Any, builder: Any, array: Any, arguments: Any, bits: int) 
     return builder.bitcast(builder.gep(data, [arguments[1]]), _vector_of(bits).as_pointer())
 
 
+def _check_contiguous(array: Any) -> None:
+    if array.layout != "C":
+        raise TypingError(f"vectors are loaded from and stored into contiguous arrays; found {array}")
+
+
 @_instruction
 def load(_: Any, array: Any, place: Any) -> Any:
     """Load 64 numbers of a contiguous array, from a place on that counts all of its numbers, uint64."""
+    _check_contiguous(array)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.load(_address(context, builder, array, arguments, array.dtype.bitwidth), align=1)
@@ -76,6 +83,7 @@ def load(_: Any, array: Any, place: Any) -> Any:
 @_instruction
 def store(_: Any, array: Any, place: Any, vector: Any) -> Any:
     """Store a vector into a contiguous array, from a place on that counts all of its numbers, uint64."""
+    _check_contiguous(array)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         builder.store(arguments[2], _address(context, builder, array, arguments, array.dtype.bitwidth), align=1)

@@ -11,7 +11,7 @@ import numpy as np
 
 ENTRY = "kernel_entry"  # symbol of the function that Python calls
 ARRAY_CLASS = "kernel_array_class"  # symbol of the class numpy.ndarray
-_FREE_ARRAY = "NRT_MemInfo_call_dtor"  # symbol of the function that frees an array allocated by a kernel
+FREE_ARRAY = "NRT_MemInfo_call_dtor"  # symbol of the function that frees an array allocated by a kernel
 _METH_FASTCALL = 0x0080  # of Python's C interface: arguments in a C array
 
 _loaded: list[object] = []  # machine code, and what Python needs to call it, live as long as the process
@@ -62,8 +62,8 @@ def load_kernel(payload: bytes) -> Callable[..., object]:
         raise ValueError("a compiled kernel has no entry")
     definition = _MethodDefinition(b"kernel", address, _METH_FASTCALL, None)
     _loaded.append((engine, definition))
-    make: Any = ctypes.pythonapi.PyCFunction_NewEx
-    make.restype, make.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    prototype = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    make: Any = prototype(("PyCFunction_NewEx", ctypes.pythonapi))
     function: Callable[..., object] = make(ctypes.addressof(definition), None, None)
     return function
 
@@ -85,7 +85,7 @@ def prepare_llvm() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.add_symbol(ARRAY_CLASS, id(np.ndarray))
-    if llvm.address_of_symbol(_FREE_ARRAY) is None:  # Numba is not loaded, nor needed: nothing is allocated
+    if llvm.address_of_symbol(FREE_ARRAY) is None:  # Numba is not loaded, nor needed: nothing is allocated
         stop = ctypes.cast(ctypes.pythonapi.Py_FatalError, ctypes.c_void_p).value
-        llvm.add_symbol(_FREE_ARRAY, stop)
+        llvm.add_symbol(FREE_ARRAY, stop)
     return llvm.Target.from_default_triple().create_target_machine(jit=True)

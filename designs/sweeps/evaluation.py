@@ -240,8 +240,8 @@ def _independent(layers: Sequence[LayerRuns], designs: DesignRows, must_fit: boo
     if places.size:
         some = designs.take(places)
         first, kinds = some.kinds(_OF_COUNT, lines[places])
-        arrays = some.take(first).arrays
-        counts[:, :, places] = np.stack([layer.whole_counts(arrays) for layer in layers], axis=1)[..., kinds]
+        different = some.take(first)
+        counts[:, :, places] = np.stack([layer.whole_counts(different) for layer in layers], axis=1)[..., kinds]
     places = np.flatnonzero(runs & ~stays)
     if places.size:
         some = designs.take(places)
@@ -508,8 +508,9 @@ class LayerRuns:
         """Mark the arrays that hold each group whole, bool [arrays]: those on which `lacking` finds nothing."""
         return np.asarray(np.logical_and.reduce([arrays.filled(fits(group, arrays)) for group in self.groups]))
 
-    def whole_counts(self, arrays: ArrayTable) -> Floats64:
-        """Return COUNTS [counts, arrays] on arrays that run each group from SRAMs in one block, mean per input."""
+    def whole_counts(self, designs: DesignRows) -> Floats64:
+        """Return COUNTS [counts, designs] on arrays that run each group from SRAMs in one block, mean per input."""
+        arrays = designs.arrays
         precisions = arrays.filled(arrays.precision)
         sums = np.zeros((len(COUNTS), len(arrays)))
         for place in np.unique(precisions, return_index=True)[1].tolist():
@@ -517,7 +518,7 @@ class LayerRuns:
             some = arrays.take(places)
             queues, of_queue = _different(some, some.queue_slots, some.broadcast_cycles)
             lines, of_line = _different(some, some.entries_per_line)
-            for run in self.batch_runs(arrays.array(place)):
+            for run in self.batch_runs(designs[place].array):
                 whole = run.whole([(slots, cycles) for slots, cycles in queues], [line for (line,) in lines])
                 inputs = len(whole.broadcasts)
                 cycles = whole.cycles_without_pipeline.sum(axis=-1)[of_queue] + inputs * some.pipeline_cycles

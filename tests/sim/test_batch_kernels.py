@@ -118,6 +118,17 @@ def test_blocks_of_a_layer_add_up_side_by_side(axis: Any, precision: Precision) 
     assert_equal(*results)
 
 
+@pytest.mark.parametrize("inputs", [1, 2, 64, 200])
+def test_blocks_of_rows_in_another_order_add_up(inputs: int) -> None:
+    layer, values = drawn(9, 64, 40, inputs, "codes", 0.9)
+    array = ArrayConfig(num_pes=4, memory_mode="passes", block_axis="rows", sparse_matrix_bytes=256)
+    packed = pack(layer, array, np.random.default_rng(0).permutation(64))
+    found = simulate_batch(packed, values, array)
+    assert found.blocks > 1
+    assert found.output.any()
+    assert found.output.tobytes() == simulate_batch(layer, values, ArrayConfig(num_pes=4)).output.tobytes()
+
+
 def test_inputs_in_any_order_of_memory_are_the_same() -> None:
     layer, values = drawn(7, 20, 30, 100, "none", 0.5)
     array = ArrayConfig(num_pes=4)

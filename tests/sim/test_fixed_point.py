@@ -76,7 +76,7 @@ def test_a_fitted_format_holds_weights_and_inputs_at_half_a_step(case: Case, pre
         (layer.codebook, number.weight_fraction_bits),
         (activations, number.activation_fraction_bits),
     ):
-        assert number.saturated(values, fraction_bits) == 0
+        assert number.codes_and_saturated(values, fraction_bits)[1] == 0
         error = np.abs(np.ldexp(number.codes(values, fraction_bits).astype(float), -fraction_bits) - values)
         assert error.max() <= 2.0 ** (-fraction_bits - 1)
         finer = np.abs(values).max() * 2.0 ** (fraction_bits + 1)

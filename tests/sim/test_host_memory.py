@@ -9,6 +9,7 @@ from sim import ArrayConfig, pack, simulate, simulate_batch
 from sim.batch import compute_batch
 from sim.host_memory import MEMORY_BYTES_VARIABLE, image_bytes, most_memory_bytes
 from sim.observe.cycles import cycle_breakdown
+from sim.packing import kept_weights
 from sim.row_assignment import rows_found_by_search
 from traces import InputError, draw_layer
 
@@ -20,9 +21,15 @@ BROADCASTS = np.count_nonzero(VECTOR) + 1  # and the bias
 @pytest.mark.parametrize("rows", [5, 300])
 def test_the_estimate_is_what_the_images_take(num_pes: int, rows: int) -> None:
     layer = draw_layer("drawn", rows, 40, 0.3, 0.5, 2)[0]
-    packed = pack(layer, ArrayConfig(num_pes=num_pes))
-    images = (packed.pointers, packed.entry_counts, packed.padding_counts)
-    assert image_bytes(rows, len(packed.entry_counts), num_pes) == sum(image.nbytes for image in images)
+    packed = pack(layer, ArrayConfig(num_pes=num_pes, index_bits=1))
+    kept = kept_weights(layer)
+    allocated = [
+        each for each in (packed.entry_lanes.base, packed.padding_lanes.base) if each is not None and each.size
+    ]
+    needed = packed.pointers.nbytes + kept.nbytes + sum(each.nbytes for each in allocated)
+    if len(allocated) < 2:  # no gap can be too long for the few rows of a PE
+        needed += allocated[0].nbytes
+    assert image_bytes(rows, packed.num_columns, num_pes) == needed
 
 
 def test_images_beyond_the_memory_are_refused_before_they_are_allocated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,3 +92,10 @@ def test_each_instruction_has_a_twin() -> None:
     assert set(lanes.__all__) - {"LANES"} == {
         name for name, each in vars(kernel_model).items() if getattr(each, "__module__", "") == kernel_model.__name__
     }
+
+
+def test_a_vector_of_an_array_in_pieces_is_refused() -> None:
+    from numba.core.errors import TypingError
+
+    with pytest.raises(TypingError, match="stored into contiguous arrays"):
+        converted(np.zeros(2 * lanes.LANES, dtype=np.uint8)[::2], np.empty(lanes.LANES, dtype=np.uint8))

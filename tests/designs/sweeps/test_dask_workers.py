@@ -9,6 +9,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,10 @@ def test_arrays_are_sent_once_where_workers_do_not_see_the_folder(cluster: Any, 
         sent = _shared_inputs(client, inputs)
         client.run = client_run
         assert isinstance(sent, distributed.Future)
-        places = client.who_has([sent])
-        assert all(len(workers) == 2 for workers in places.values())
+        until = time.monotonic() + 20  # a busy machine may take a moment to copy them to the second worker
+        while any(len(workers) < 2 for workers in client.who_has([sent]).values()) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert all(len(workers) == 2 for workers in client.who_has([sent]).values())
         found = client.submit(lambda inputs: (inputs.workload.digest, inputs.packed), sent).result()
         assert found == (WORKLOAD.digest, None)
 
