@@ -27,7 +27,7 @@ BATCH_SECONDS = 0.5
 _BATCHES_PER_BATCH_SECONDS = 50  # one process hands out and keeps so many with ease; more workers: longer batches
 _FIRST_POINTS = 16  # of a batch, before the time per point is known
 _MOST_GROWTH = 8  # from one batch to the next
-_MOST_ROWS = 2**16  # of a batch, so that its table takes little memory
+MOST_ROWS = 2**16  # of a batch, so that its table takes little memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,7 +200,7 @@ class Batches:
         self._point_seconds = BATCH_SECONDS / _FIRST_POINTS
         self._packing_seconds = BATCH_SECONDS
         self._most_points = _FIRST_POINTS
-        self._most_of_any = max(1, _MOST_ROWS // layers)
+        self._most_of_any = max(1, MOST_ROWS // layers)
 
     def __bool__(self) -> bool:
         return bool(self._waiting or self._begun)

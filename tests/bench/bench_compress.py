@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +12,7 @@ import zstandard
 
 from compress.container import huffman
 from compress.weight_sharing import shared_values
+from tests.bench.memory import peak_mib
 
 Benchmark = Any  # pytest-benchmark's fixture: call it with what is to be timed
 SYMBOLS = 10_000_000
@@ -134,7 +134,7 @@ def pack_alexnet() -> None:
         parameters[f"layer{number}.weight"] = stream.standard_normal(shape, dtype=np.float32)
         parameters[f"layer{number}.bias"] = stream.standard_normal(shape[0], dtype=np.float32)
     model, _ = compress_parameters(parameters, CompressionConfig(LayerSettings(density=0.11)))
-    print(model.parameter_bytes, model.size_bytes, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    print(model.parameter_bytes, model.size_bytes, peak_mib())
 
 
 @pytest.mark.benchmark(group="packing AlexNet's shapes: a process of its own, drawing the weights included")

@@ -19,12 +19,12 @@ from tests.conftest import PROJECT
 Benchmark = Any  # pytest-benchmark's fixture: call it with what is to be timed
 START = "a process that simulates one layer of 256 x 256"
 SIMULATE = """
-import resource
 import numpy as np
 import sim
+from tests.bench.memory import peak_mib
 from traces import CompressedLayer
 size = {size}
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mib()
 draw = np.random.default_rng(0)
 codes = np.zeros((size, size), np.uint8)
 for row in codes:
@@ -33,7 +33,7 @@ activations = draw.random(size, dtype=np.float32)
 layer = CompressedLayer("layer", codes, np.linspace(0, 1, 16, dtype=np.float32))
 del codes, row
 sim.simulate(layer, activations)
-print(before // 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(before, peak_mib())
 """
 
 

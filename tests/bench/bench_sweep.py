@@ -26,7 +26,7 @@ import pyarrow as pa
 
 from designs import Design, Space, Workload, sample, sweep
 from designs.results import ResultFile, provenance, read_results_bytes, results_bytes
-from designs.sweeps.batches import Batch, SweepInputs, batch_seconds
+from designs.sweeps.batches import MOST_ROWS, Batch, SweepInputs, batch_seconds
 from designs.sweeps.dask_workers import Cluster
 from designs.sweeps.design_rows import DesignRows
 from designs.sweeps.evaluation import SWEEP_COLUMNS
@@ -186,9 +186,8 @@ def _costs(workload: Workload, batches: Sequence[Sequence[Design]], folder: Path
     inputs.forget()
     points = sum(map(len, batches))
     point_seconds = sum(each.seconds + each.preparing_seconds for each in finished) / points
-    longer = max(
-        1, round(batch_seconds(CORES) / point_seconds / len(batches[0]))
-    )  # a thousand cores get longer batches
+    longer = round(batch_seconds(CORES) / point_seconds / len(batches[0]))  # a thousand cores get longer batches
+    longer = max(1, min(longer, MOST_ROWS // (len(workload.layers) * len(batches[0]))))
     part = results_bytes(pa.concat_tables([read_results_bytes(finished[0].part)] * longer), origin)
     as_long = dataclasses.replace(finished[0], part=part)
     points_per_batch = longer * len(batches[0])
