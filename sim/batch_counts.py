@@ -43,7 +43,7 @@ class BlockCounts:
     """
 
     def __init__(self, packed: PackedLayer, columns: slice, numbers: Operands) -> None:
-        self._packed, self._columns, self._operands = packed, columns, numbers
+        self._packed = packed
         self.counts: CountsByName = {}
         self.line_reads: dict[int, Integers64] = {}
         self._by_timing: dict[tuple[int, int], CountsByName] = {}
@@ -182,7 +182,7 @@ class _SideBySide:
             full = self._most_waiting > depth - there_and_back
             longest = self._most_waiting + packed.most_entries
             longest = min(longest, (depth + 1) * max(1, packed.most_entries)) if full else longest
-            number = np.uint8 if (most := longest + there_and_back) < 2**8 else np.uint16 if most < 2**16 else np.uint32
+            number = np.min_scalar_type(longest + there_and_back)
             lags = _aligned(entry_counts.shape[1] * kernels.GROUP, number)
             kernels.count_edges(*shared, entry_counts, in_other_pes, depth if full else 0, cycles - 1, lags, of_timing)
         line_reads = np.empty((len(lines), inputs), dtype=np.int64)
@@ -225,7 +225,7 @@ def _least_density(packed: PackedLayer) -> float:
     The times are nanoseconds measured for an input and a column. Side by side, it is counted whether it is sent or not.
     """
     waiting = np.count_nonzero(packed.entry_counts.max(axis=0) > 1)  # PEs that make columns wait
-    lines = packed.stored_entries / len(packed.entry_counts) / 8
+    lines = packed.stored_entries / packed.num_columns / 8
     return float((1.5 + 0.05 * waiting + 0.12 * lines) / (9 * max(1.0, packed.num_pes / 64)))
 
 

@@ -189,6 +189,17 @@ def count_inputs(
 
 
 @kernel
+def find_values(
+    activations: Numbers, has_bias: bool, one: float, columns: Integers, bubbles: Integers, values: Numbers
+) -> np.int64:
+    """Fill in the columns and values of the broadcasts of one input; return their number. `bubbles` is room."""
+    broadcasts, _ = scan(activations, activations.shape[0], has_bias, columns, bubbles)
+    for j in range(broadcasts):
+        values[j] = activations[columns[j]] if columns[j] < activations.shape[0] else one
+    return broadcasts
+
+
+@kernel
 def accumulate_inputs(
     activations: Numbers,
     has_bias: bool,
@@ -204,9 +215,7 @@ def accumulate_inputs(
     columns, bubbles = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
     values = np.empty(most, dtype=activations.dtype)
     for i in range(activations.shape[0]):
-        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, columns, bubbles)
-        for j in range(broadcasts):
-            values[j] = activations[i, columns[j]] if columns[j] < activations.shape[1] else one
+        broadcasts = find_values(activations[i], has_bias, one, columns, bubbles, values)
         accumulate(entries, code_bits, column_begin, codebook, columns[:broadcasts], values, outputs[i])
 
 
@@ -230,9 +239,7 @@ def accumulate_codes_of_inputs(
     columns, bubbles = np.empty(most, dtype=np.int32), np.empty(most, dtype=np.int32)
     values = np.empty(most, dtype=activations.dtype)
     for i in range(activations.shape[0]):
-        broadcasts, _ = scan(activations[i], activations.shape[1], has_bias, columns, bubbles)
-        for j in range(broadcasts):
-            values[j] = activations[i, columns[j]] if columns[j] < activations.shape[1] else one
+        broadcasts = find_values(activations[i], has_bias, one, columns, bubbles, values)
         overflows[i] = accumulate_codes(
             entries, code_bits, column_begin, codebook, columns[:broadcasts], values, shift, lowest, highest, outputs[i]
         )

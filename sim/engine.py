@@ -200,8 +200,7 @@ def lag_type(queue_depth: int, most_entries: int) -> type[np.unsignedinteger[Any
     When a column is broadcast, all PEs have taken out the one `queue_depth` before it. So a PE is behind by at most
     `queue_depth` columns and the new one, of at most `most_entries` cycles each. A longer broadcast does not add to it.
     """
-    longest = (queue_depth + 1) * max(1, most_entries)
-    return np.uint8 if longest < 2**8 else np.uint16 if longest < 2**16 else np.uint32
+    return np.min_scalar_type((queue_depth + 1) * max(1, most_entries)).type
 
 
 class Timing(NamedTuple):

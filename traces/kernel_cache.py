@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 import platformdirs
 
 from traces.kernel_arguments import ArgumentType, plain_arguments
+from traces.kernel_lanes import COMPILES
 from traces.kernel_loader import load_kernel, processor
 from traces.provenance import source_digest
 
@@ -47,7 +48,7 @@ def kernel(function: Function) -> Function:
     A process that finds a compiled kernel imports llvmlite alone and not Numba, unless the kernel allocates arrays: so
     kernels that run in every simulation get their scratch memory as arguments.
     """
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+    if not COMPILES:
         return function
     return cast(Function, Kernel(function))
 

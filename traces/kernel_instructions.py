@@ -13,6 +13,8 @@ from numba.core.extending import intrinsic, models, register_model
 
 from traces.kernel_lanes import LANES
 
+_NEVER_ZERO = ir.IntType(1)(1)  # tells LLVM that a mask has a bit
+
 
 class _Vector(types.Type):
     """Type of a vector in Numba."""
@@ -184,11 +186,7 @@ def choose(_: Any, mask: Any, chosen: Any, other: Any) -> Any:
 @_instruction
 def lowest(_: Any, mask: Any) -> Any:
     """Return the place of the lowest bit that is set in a mask; one must be."""
-
-    def emit(builder: Any, mask: Any) -> Any:
-        return builder.cttz(mask, ir.IntType(1)(1))
-
-    return types.uint64(types.uint64), _emitted(emit)
+    return types.uint64(types.uint64), _emitted(lambda builder, mask: builder.cttz(mask, _NEVER_ZERO))
 
 
 @_instruction
@@ -200,11 +198,7 @@ def count_ones(_: Any, mask: Any) -> Any:
 @_instruction
 def leading_zeros(_: Any, mask: Any) -> Any:
     """Return the number of zeros above the highest bit that is set in a mask; one must be."""
-
-    def emit(builder: Any, mask: Any) -> Any:
-        return builder.ctlz(mask, ir.IntType(1)(1))
-
-    return types.uint64(types.uint64), _emitted(emit)
+    return types.uint64(types.uint64), _emitted(lambda builder, mask: builder.ctlz(mask, _NEVER_ZERO))
 
 
 @_instruction

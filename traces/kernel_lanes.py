@@ -61,8 +61,10 @@ __all__ = [
     "total",
 ]
 
-_COMPILES = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+COMPILES = os.environ.get("NUMBA_DISABLE_JIT", "0") in ("", "0")
+"""False if kernels run as they are written, by the variable of Numba."""
+
 # Numba is imported when a kernel is compiled, which a process seldom has to do.
 __getattr__, __dir__ = lazy_names(
-    __name__, {"traces.kernel_instructions" if _COMPILES else "traces.kernel_model": __all__[1:]}
+    __name__, {"traces.kernel_instructions" if COMPILES else "traces.kernel_model": __all__[1:]}
 )
