@@ -149,16 +149,13 @@ class _SideBySide:
         self._packed = packed
         self._has_bias = packed.layer.bias is not None
         differs = _differs_from_previous(nonzero)
-        if self._places_needed(differs):
+        repeats = np.count_nonzero(differs) < 0.9 * differs.size  # else copying costs more than it saves
+        self._places = np.cumsum(differs) - 1 if repeats else None
+        if repeats:
             nonzero = nonzero[:, differs]
         if self._has_bias:
             nonzero = np.concatenate([nonzero, np.ones((1, nonzero.shape[1]), dtype=np.uint8)])
         self._nonzero = np.ascontiguousarray(nonzero)
-        self._places = np.cumsum(differs) - 1 if self._places_needed(differs) else None
-
-    @staticmethod
-    def _places_needed(differs: npt.NDArray[np.bool_]) -> bool:
-        return bool(np.count_nonzero(differs) < 0.9 * differs.size)  # else copying costs more than it saves
 
     def count(
         self, timings: Sequence[tuple[int, int]], lines: Sequence[int]
