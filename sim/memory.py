@@ -281,7 +281,9 @@ def _column_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
     def part(begin: int, end: int) -> Block:
         last = end == layer.columns
         stop = packed.num_columns if last else end
-        sub_layer = CompressedLayer(layer.name, layer.codes[:, begin:end], layer.codebook, layer.bias if last else None)
+        sub_layer = dataclasses.replace(
+            layer, codes=layer.codes[:, begin:end], bias=layer.bias if last else None, free_bias=None
+        )
         images = dataclasses.replace(
             packed,
             layer=sub_layer,

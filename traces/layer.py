@@ -1,7 +1,9 @@
-"""Hardware-neutral form of one compressed layer: codes, a codebook and a bias."""
+"""Hardware-neutral form of one compressed layer: codes, codebooks, a bias and an activation threshold."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,33 +70,40 @@ def _read_only(array: Numbers) -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class CompressedLayer:
-    """Weight matrix whose entries are indices into a codebook of shared weights.
+    """Weight matrix whose entries are indices into a codebook of shared weights, or into several, by row.
 
     Attributes
     ----------
     name : str
         Name of the layer in reports and in a container.
     codes : numpy.ndarray
-        Indices into `codebook`, uint8 or uint16 [rows, columns]; 0 is a pruned weight.
+        Indices into the codebook of the row, uint8 or uint16 [rows, columns]; 0 is a pruned weight.
     codebook : numpy.ndarray
-        Shared weights, float32 [2**weight_bits]; entry 0 is 0.0, the value of a pruned weight.
+        Shared weights, float32 [2**weight_bits], or [codebooks, 2**weight_bits] with `row_codebooks`; entry 0 of each
+        is 0.0, the value of a pruned weight.
     bias : numpy.ndarray, optional
-        Indices into `codebook`, of the type of `codes`, [rows].
+        Indices into the codebook of the row, of the type of `codes`, [rows].
     free_bias : numpy.ndarray, optional
         Bias outside of the codebook, float32 [rows]. A layer has at most one of the two biases.
+    row_codebooks : numpy.ndarray, optional
+        Number of each row's codebook, uint16 [rows], if there are several.
+    activation_threshold : float
+        Activations whose magnitude is at most this count as zero, as in ONNX's Shrink; finite as float32, at least 0.
 
     Raises
     ------
     InputError
-        If a type or shape is wrong, a value of the codebook or of a free bias is not finite, a code has no entry in the
-        codebook, or there are two biases.
+        If a type or shape is wrong, a value of the codebook or of a free bias is not finite, a code or a row has no
+        entry in its codebook, there are two biases, or the threshold is out of its range.
 
     Notes
     -----
-    The layer computes `weights() @ activations + bias_values()`. A convolution is stored unrolled, as
-    [out, in * kernel_height * kernel_width]. The layer owns its arrays, which are read-only. Source: weight sharing of
-    Han, Mao, Dally, "Deep Compression", ICLR 2016, section 3; encoded weight matrix of Han et al., "EIE", ISCA 2016,
-    section III-B.
+    The layer computes `weights() @ thresholded(activations) + bias_values()`. A convolution is stored unrolled, as
+    [out, in * kernel_height * kernel_width]. The layer owns its arrays, which are read-only. A codebook that is given
+    as [1, 2**weight_bits] is kept as [2**weight_bits], without `row_codebooks`. Sources: weight sharing of Han, Mao,
+    Dally, "Deep Compression", ICLR 2016, section 3; encoded weight matrix, and a codebook in each PE, of Han et al.,
+    "EIE", ISCA 2016, sections III-B and IV; thresholds of activations as in Liu et al., "Training-Free Activation
+    Sparsity in Large Language Models" (TEAL), ICLR 2025.
     """
 
     name: str
@@ -102,6 +111,8 @@ class CompressedLayer:
     codebook: Floats32
     bias: Integers | None = None
     free_bias: Floats32 | None = None
+    row_codebooks: Integers | None = None
+    activation_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
@@ -111,26 +122,11 @@ class CompressedLayer:
             raise InputError(
                 f"layer {self.name!r}: codes must have at least one row and one column; found shape {codes.shape}"
             )
-        array = np.asarray(self.codebook)
-        if array.dtype.kind not in "fiu":
-            raise InputError(f"layer {self.name!r}: codebook must be real numbers; found {array.dtype}")
-        codebook = array.astype(np.float32)
-        length = codebook.size
-        if codebook.ndim != 1 or length < 2 or length & (length - 1):
-            raise InputError(
-                f"layer {self.name!r}: codebook must be one row of 2**weight_bits shared weights "
-                f"(2, 4, 8, ...); found shape {codebook.shape}; fill it up with zeros"
-            )
-        if length > 2**16:
-            raise InputError(f"layer {self.name!r}: codebook may hold at most 65,536 shared weights; found {length:,}")
-        if not np.isfinite(codebook).all():
-            raise InputError(f"layer {self.name!r}: every codebook value must be finite; found NaN or infinity")
-        if codebook[0] != 0.0:
-            raise InputError(
-                f"layer {self.name!r}: codebook entry 0 is the value of a pruned weight and must be 0.0; "
-                f"found {codebook[0]}"
-            )
-        codebook[0] = 0.0  # not -0.0
+        codebook = self._checked_codebook()
+        length = codebook.shape[-1]
+        row_codebooks = self._checked_row_codebooks(codes.shape[0], codebook)
+        if codebook.ndim == 2 and len(codebook) == 1:
+            codebook, row_codebooks = codebook[0], None
         self._check_codes_in_codebook("codes", codes, length)
         bias = self.bias
         if bias is not None:
@@ -146,6 +142,78 @@ class CompressedLayer:
             object.__setattr__(self, "free_bias", _read_only(self._checked_free_bias(codes.shape[0])))
         object.__setattr__(self, "codes", _read_only(codes))
         object.__setattr__(self, "codebook", _read_only(codebook))
+        object.__setattr__(self, "row_codebooks", None if row_codebooks is None else _read_only(row_codebooks))
+        object.__setattr__(self, "activation_threshold", self._checked_threshold())
+
+    def _checked_codebook(self) -> Floats32:
+        array = np.asarray(self.codebook)
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"layer {self.name!r}: codebook must be real numbers; found {array.dtype}")
+        with np.errstate(over="ignore"):
+            codebook = array.astype(np.float32)
+        length = codebook.shape[-1] if codebook.ndim else 0
+        if codebook.ndim not in (1, 2) or codebook.size == 0 or length < 2 or length & (length - 1):
+            raise InputError(
+                f"layer {self.name!r}: codebook must be one row of 2**weight_bits shared weights "
+                f"(2, 4, 8, ...), or several such rows; found shape {codebook.shape}; fill it up with zeros"
+            )
+        if length > 2**16:
+            raise InputError(f"layer {self.name!r}: codebook may hold at most 65,536 shared weights; found {length:,}")
+        if not np.isfinite(codebook).all():
+            raise InputError(f"layer {self.name!r}: every codebook value must be finite; found NaN or infinity")
+        pruned = codebook[..., 0]
+        if pruned.any():
+            raise InputError(
+                f"layer {self.name!r}: codebook entry 0 is the value of a pruned weight and must be 0.0; "
+                f"found {pruned.ravel()[np.flatnonzero(pruned)[0]]}"
+            )
+        codebook[..., 0] = 0.0  # not -0.0
+        return codebook
+
+    def _checked_row_codebooks(self, rows: int, codebook: Floats32) -> Integers | None:
+        if codebook.ndim == 1:
+            if self.row_codebooks is not None:
+                raise InputError(
+                    f"layer {self.name!r}: row_codebooks needs a codebook [codebooks, 2**weight_bits]; found the shape "
+                    f"{codebook.shape}; leave row_codebooks out"
+                )
+            return None
+        if self.row_codebooks is None:
+            raise InputError(
+                f"layer {self.name!r}: {len(codebook):,} codebooks need row_codebooks, the number of each row's; found "
+                f"none"
+            )
+        numbers = np.asarray(self.row_codebooks)
+        if numbers.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or numbers.shape != (rows,):
+            raise InputError(
+                f"layer {self.name!r}: row_codebooks must be uint16 [{rows}]; found {numbers.dtype} "
+                f"{list(numbers.shape)}"
+            )
+        if int(numbers.max()) >= len(codebook):
+            raise InputError(
+                f"layer {self.name!r}: every value of row_codebooks must be below {len(codebook):,}, the number of "
+                f"codebooks; found {numbers.max()}"
+            )
+        used = np.unique(numbers).size
+        if used < len(codebook):
+            raise InputError(
+                f"layer {self.name!r}: each codebook must be that of a row; found {len(codebook):,}, of which "
+                f"rows have {used:,}; leave the others out"
+            )
+        return numbers.astype(np.uint16)
+
+    def _checked_threshold(self) -> float:
+        try:
+            with np.errstate(over="ignore"):
+                threshold = float(np.float32(self.activation_threshold))
+        except (TypeError, ValueError):
+            threshold = np.nan
+        if isinstance(self.activation_threshold, bool) or not 0 <= threshold < np.inf:
+            raise InputError(
+                f"layer {self.name!r}: activation_threshold must be a number of at least 0, finite as float32; found "
+                f"{self.activation_threshold!r}"
+            )
+        return threshold + 0.0  # not -0.0
 
     def _index_array(self, field: str, value: object, dimensions: int) -> Integers:
         """Return codebook indices in native byte order, or raise InputError."""
@@ -195,8 +263,18 @@ class CompressedLayer:
 
     @property
     def weight_bits(self) -> int:
-        """Bits of one code, log2 of the codebook's length."""
-        return int(self.codebook.size).bit_length() - 1
+        """Bits of one code, log2 of the length of a codebook."""
+        return int(self.codebook.shape[-1]).bit_length() - 1
+
+    @property
+    def codebooks(self) -> Floats32:
+        """All codebooks, float32 [codebooks, 2**weight_bits]; one if `codebook` has one axis."""
+        return np.atleast_2d(self.codebook)
+
+    @property
+    def num_codebooks(self) -> int:
+        """Number of codebooks."""
+        return len(self.codebooks)
 
     @property
     def density(self) -> float:
@@ -210,7 +288,9 @@ class CompressedLayer:
 
     def weights(self) -> Floats32:
         """Return the decoded weight matrix, float32 [rows, columns]."""
-        return self.codebook[self.codes]
+        if self.row_codebooks is None:
+            return self.codebook[self.codes]
+        return self.codebook[self.row_codebooks[:, np.newaxis], self.codes]
 
     def bias_values(self) -> Floats32:
         """Return the bias as values, float32 [rows]; zeros if the layer has none."""
@@ -218,9 +298,45 @@ class CompressedLayer:
             return self.free_bias.copy()
         if self.bias is None:
             return np.zeros(self.rows, dtype=np.float32)
-        return self.codebook[self.bias]
+        return self.codebook[self.bias] if self.row_codebooks is None else self.codebook[self.row_codebooks, self.bias]
+
+    def thresholded(self, activations: Numbers) -> Numbers:
+        """Return activations with zeros where the magnitude is not above the layer's threshold."""
+        if not self.activation_threshold:
+            return activations
+        kept = np.abs(activations) > np.float32(self.activation_threshold)
+        return np.where(kept, activations, np.zeros((), dtype=activations.dtype))
 
     def part(self, rows: Integers64 | slice) -> CompressedLayer:
-        """Return a layer of some rows, each with its bias."""
-        bias, free_bias = (None if values is None else values[rows] for values in (self.bias, self.free_bias))
-        return CompressedLayer(self.name, self.codes[rows], self.codebook, bias, free_bias)
+        """Return a layer of some rows, each with its bias and its codebook."""
+        bias, free_bias, numbers = (
+            None if values is None else values[rows] for values in (self.bias, self.free_bias, self.row_codebooks)
+        )
+        codebook = self.codebook
+        if numbers is not None:
+            used, numbers = np.unique(numbers, return_inverse=True)
+            codebook, numbers = codebook[used], numbers.astype(np.uint16)
+        return dataclasses.replace(
+            self, codes=self.codes[rows], codebook=codebook, bias=bias, free_bias=free_bias, row_codebooks=numbers
+        )
+
+    def arrays(self) -> dict[str, Numbers]:
+        """Return the layer but its name as arrays by attribute, without those that have their default."""
+        present = {name: getattr(self, name) for name in LAYER_ARRAYS if getattr(self, name) is not None}
+        if self.activation_threshold:
+            present[_THRESHOLD] = np.array(self.activation_threshold, dtype=np.float32)
+        return present
+
+    @classmethod
+    def of_arrays(cls, name: str, arrays: Mapping[str, Numbers]) -> CompressedLayer:
+        """Return the layer of arrays that `arrays` gave; others are ignored. Raises InputError if one is invalid."""
+        threshold = arrays.get(_THRESHOLD, np.float32(0.0))
+        if np.ndim(threshold) != 0 or np.asarray(threshold).dtype.kind not in "fiu":
+            raise InputError(f"layer {name!r}: {_THRESHOLD} must be a number; found an array {np.shape(threshold)}")
+        values = {key: arrays[key] for key in LAYER_ARRAYS if key in arrays}
+        return cls(name, **values, activation_threshold=float(threshold))
+
+
+#: Arrays that make a layer, by attribute; the first two are always there.
+LAYER_ARRAYS = ("codes", "codebook", "bias", "free_bias", "row_codebooks")
+_THRESHOLD = "activation_threshold"

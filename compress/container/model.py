@@ -26,7 +26,6 @@ from compress.container.sections import (
     LAYER,
     MOST_GRAPH_BYTES,
     TENSORS,
-    VERSIONS,
     LayerParts,
     Section,
     Shape,
@@ -286,8 +285,10 @@ class CompressedModel:
     @property
     def _version(self) -> int:
         """The lowest version of the format that can hold the model."""
+        if any(layer.row_codebooks is not None or layer.activation_threshold for layer in self._layers):
+            return 4
         fits = self.graph is None and not any(self.arrangements) and fit_version_2(self._tensors)
-        return VERSIONS[0] if fits else VERSIONS[1]
+        return 2 if fits else 3
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the container, whole or not at all. Raises InputError if `path` cannot be written."""

@@ -175,7 +175,7 @@ class ContainerReader:
         _, self._version, directory_bytes = HEADER.unpack(header[: HEADER.size])
         if self._version not in VERSIONS:
             raise InputError(
-                f"{self.source}: this release reads versions {' and '.join(map(str, VERSIONS))} of the container; "
+                f"{self.source}: this release reads versions {', '.join(map(str, VERSIONS))} of the container; "
                 f"found version {self._version}; use the release that wrote it"
             )
         begin = len(header) + directory_bytes

@@ -5,8 +5,9 @@ Each layer, named NAME, has the arrays
     NAME.codes      uint8 or uint16 [entries], codes of the entries, column by column, padding entries (code 0) included
     NAME.gaps       uint8 [entries], zeros before each, within its column
     NAME.pointers   int32 [columns + 1], where each column's entries begin: compressed sparse columns, as EIE has them
-    NAME.codebook   float32 [2**weight_bits]
+    NAME.codebook   float32 [2**weight_bits], or [codebooks, 2**weight_bits]
     NAME.bias       as codes [rows], where the layer has one
+    NAME.row_codebooks  uint16 [rows], number of each row's codebook, where there are several
 
 Other tensors have their own names, and the network's graph is the array `eie-codesign.graph`, uint8 [bytes]. The
 metadata `eie-codesign` is JSON with shapes, names, arrangements and each layer's coding choice, so that the container
@@ -15,6 +16,7 @@ is the same, byte for byte, after an import.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -32,7 +34,7 @@ from traces.arrangement import Arrangement
 from traces.arrays import Integers, Integers64, Numbers
 from traces.files.atomic_file import write_atomically
 from traces.layer import check_size
-from traces.plain_values import mapping, parsed_json, sequence, text, true_or_false, whole_number
+from traces.plain_values import mapping, number, parsed_json, sequence, text, true_or_false, whole_number
 from traces.reading_limit import ReadingLimitError, check_decoded_bytes
 
 GAP_BITS = 8
@@ -58,21 +60,21 @@ def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> 
     """
     arrays: Arrays = {}
     described = []
-    for number, layer in enumerate(model.layers):
+    for place, layer in enumerate(model.layers):
         parts = {**_columns(layer.codes), "codebook": layer.codebook}
-        if layer.bias is not None:
-            parts["bias"] = layer.bias
+        parts |= {key: values for key in _PRESENT if (values := getattr(layer, key)) is not None}
         arrays |= {f"{layer.name}.{part}": values for part, values in parts.items()}
-        arrangement = model.arrangements[number]
+        arrangement = model.arrangements[place]
         described.append(
             {
                 "name": layer.name,
-                "shape": [int(length) for length in model.shapes[number]],
-                "weight_names": model.weight_names[number],
-                "bias_name": model.bias_names[number],
+                "shape": [int(length) for length in model.shapes[place]],
+                "weight_names": model.weight_names[place],
+                "bias_name": model.bias_names[place],
                 "has_bias": layer.bias is not None,
-                "coding": vars(model.coding[number]),
+                "coding": vars(model.coding[place]),
                 **({} if arrangement is None else {"arrangement": vars(arrangement)}),
+                **({"activation_threshold": layer.activation_threshold} if layer.activation_threshold else {}),
             }
         )
     if model.graph is not None:
@@ -127,7 +129,8 @@ def _model(metadata: Any, arrays: Arrays, path: str | os.PathLike[str]) -> Compr
     """Return the model of metadata and arrays."""
     described = mapping("the metadata", metadata, ("layers", "tensors", "buffers"), ("has_graph",))
     entries = [
-        mapping("a layer", each, _LAYER_VALUES, ("arrangement",)) for each in sequence("layers", described["layers"])
+        mapping("a layer", each, _LAYER_VALUES, ("arrangement", "activation_threshold"))
+        for each in sequence("layers", described["layers"])
     ]
     names = [text("name", each["name"]) for each in entries]
     if len(set(names)) < len(names):
@@ -149,7 +152,9 @@ def _model(metadata: Any, arrays: Arrays, path: str | os.PathLike[str]) -> Compr
         check_size(name, rows, columns)
         decoded_bytes += rows * columns * arrays[f"{name}.codes"].dtype.itemsize
         check_decoded_bytes(path, decoded_bytes, file_bytes)
-        layers.append(_layer(arrays, name, (rows, columns), true_or_false("has_bias", each["has_bias"])))
+        layer = _layer(arrays, name, (rows, columns), true_or_false("has_bias", each["has_bias"]))
+        threshold = number("activation_threshold", each.get("activation_threshold", 0.0), 0)
+        layers.append(dataclasses.replace(layer, activation_threshold=threshold))
     others = [text("a tensor's name", name) for name in sequence("tensors", described["tensors"])]
     has_graph = true_or_false("has_graph", described.get("has_graph", False))
     return CompressedModel(
@@ -215,9 +220,10 @@ def _layer(arrays: Arrays, name: str, shape: tuple[int, int], has_bias: bool) ->
         raise InputError(f"layer {name!r}: an entry lies in row {row_of.max():,} of {rows:,}")
     codes = np.zeros((rows, columns), dtype=entry_codes.dtype)
     codes[row_of, column_of] = entry_codes
-    return CompressedLayer(name, codes, codebook, bias)
+    return CompressedLayer(name, codes, codebook, bias, row_codebooks=arrays.get(f"{name}.row_codebooks"))
 
 
+_PRESENT = ("bias", "row_codebooks")
 _PARTS = ("codes", "gaps", "pointers", "codebook")
 
 

@@ -31,9 +31,12 @@ from traces.arrays import Integers
 from traces.layer import MOST_WEIGHTS
 
 MAGIC = b"\x89EIEDC\r\n"
-VERSIONS = 2, 3
+VERSIONS = 2, 3, 4
+_FLAG_BITS = {2: 4, 3: 5, 4: 7}  # of a layer, by version
 HEADER = struct.Struct("<8sHI")
 CRC = struct.Struct("<I")
+_THRESHOLD = struct.Struct("<f")
+_MOST_CODEBOOKS = 2**16
 LAYER, TENSORS, GRAPH = 1, 2, 3  # kinds of sections; a graph from version 3 on
 MOST_GRAPH_BYTES = 2**28
 _LAYER_BYTES = 2048  # of a decoded layer beside its codes
@@ -113,7 +116,7 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
     """Return a layer's section, and the bytes of its parts."""
     layer = parts.layer
     own_weight, own_bias = f"{layer.name}.weight", f"{layer.name}.bias"
-    shared = layer.codebook[1:]
+    shared = layer.codebook[..., 1:].ravel()
     narrow = fits_float16(shared)
     codebook = shared.astype("<f2" if narrow else "<f4").tobytes()
     bias, bias_is_coded = b"", False
@@ -128,6 +131,7 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
             bias, bias_is_coded = coded, True
     flags = wide | (layer.bias is not None) << 1 | narrow << 2 | bias_is_coded << 3
     flags |= (parts.arrangement is not None) << 4
+    flags |= (layer.row_codebooks is not None) << 5 | (layer.activation_threshold > 0) << 6
     head = bytes([layer.weight_bits, flags])
     head += varint(len(parts.weight_names))
     head += b"".join(text("" if name == own_weight else name) for name in parts.weight_names)
@@ -136,6 +140,10 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
     head += shape_bytes(parts.shape)
     if parts.arrangement is not None:
         head += _encode_arrangement(parts.arrangement)
+    if layer.activation_threshold:
+        head += _THRESHOLD.pack(layer.activation_threshold)
+    if layer.row_codebooks is not None:
+        codebook = _encode_row_codebooks(layer.row_codebooks, layer.num_codebooks) + codebook
     matrix = encode_matrix(layer.codes, layer.weight_bits, parts.coding)
     size = LayerSize(
         name=layer.name,
@@ -161,9 +169,11 @@ def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -
     """Read a layer's section. Raises ValueError if it is invalid, and what `make_room` raises."""
     reader = ByteReader(content)
     weight_bits, flags = reader.take(2)
-    wide, has_bias, narrow, bias_is_coded, arranged = (bool(flags >> bit & 1) for bit in range(5))
-    most_flags = 15 if version == 2 else 31
-    if not 1 <= weight_bits <= (16 if wide else 8) or flags > most_flags or bias_is_coded > (has_bias and not wide):
+    wide, has_bias, narrow, bias_is_coded, arranged, several, has_threshold = (
+        bool(flags >> bit & 1) for bit in range(7)
+    )
+    unknown = flags >> _FLAG_BITS[version]
+    if not 1 <= weight_bits <= (16 if wide else 8) or unknown or bias_is_coded > (has_bias and not wide):
         raise ValueError(f"{weight_bits=}, {flags=}")
     num_names = reader.varint()
     if not 1 <= num_names <= reader.left:
@@ -183,18 +193,48 @@ def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -
         raise ValueError(f"weights of shape {list(shape)}; up to {MOST_WEIGHTS:,} are possible")
     dtype = np.dtype(np.uint16 if wide else np.uint8)
     make_room(_LAYER_BYTES + dtype.itemsize * (rows * columns + has_bias * rows))
-    codebook = np.zeros(2**weight_bits, dtype=np.float32)
-    shared = "<f2" if narrow else "<f4"
-    codebook[1:] = np.frombuffer(reader.take((codebook.size - 1) * np.dtype(shared).itemsize), dtype=shared)
+    (threshold,) = reader.unpack(_THRESHOLD.format) if has_threshold else (0.0,)
+    if has_threshold and not threshold > 0:
+        raise ValueError(f"an activation threshold of {threshold}")
+    row_codebooks = _read_row_codebooks(reader, rows, make_room) if several else None
+    number = 1 if row_codebooks is None else int(row_codebooks.max()) + 1
+    shared = np.dtype("<f2" if narrow else "<f4")
+    values = reader.take(number * (2**weight_bits - 1) * shared.itemsize)
+    make_room(4 * number * 2**weight_bits)
+    codebooks = np.zeros((number, 2**weight_bits), dtype=np.float32)
+    codebooks[:, 1:] = np.frombuffer(values, dtype=shared).reshape(number, -1)
+    codebook = codebooks if several else codebooks[0]
     bias = None
     if bias_is_coded:
-        words = read_code_table(reader, codebook.size)
+        words = read_code_table(reader, 2**weight_bits)
         bias = huffman.decode(reader.take(reader.varint()), rows, words)
     elif has_bias:
         bias = _unpack_bits(reader.take((rows * weight_bits + 7) // 8), rows, weight_bits, dtype)
     codes, coding = decode_matrix(reader.take(reader.left), rows, columns, weight_bits, dtype)
-    layer = CompressedLayer(name, codes, codebook, bias)
+    layer = CompressedLayer(name, codes, codebook, bias, row_codebooks=row_codebooks, activation_threshold=threshold)
     return LayerParts(layer, shape, weight_names, bias_name, coding, arrangement)
+
+
+def _encode_row_codebooks(numbers: Integers, number: int) -> bytes:
+    """Return the number of codebooks, and the number of each row's unless rows take codebooks in turn."""
+    in_turn = np.array_equal(numbers, np.arange(numbers.size) % number)
+    listed = b"" if in_turn else _pack_bits(numbers, (number - 1).bit_length())
+    return varint(number) + bytes([not in_turn]) + listed
+
+
+def _read_row_codebooks(reader: ByteReader, rows: int, make_room: MakeRoom) -> Integers:
+    number = reader.varint()
+    (listed,) = reader.take(1)
+    if not 2 <= number <= rows or number > _MOST_CODEBOOKS or listed > 1:
+        raise ValueError(f"{number:,} codebooks of {rows:,} rows, in form {listed}")
+    make_room(2 * rows)
+    if not listed:
+        return (np.arange(rows) % number).astype(np.uint16)
+    bits = (number - 1).bit_length()
+    numbers = _unpack_bits(reader.take((rows * bits + 7) // 8), rows, bits, np.uint16)
+    if np.unique(numbers).size != number or numbers.max() != number - 1:
+        raise ValueError(f"rows of other codebooks than the {number:,} that are stated")
+    return numbers
 
 
 def encode_graph(graph: bytes | None) -> bytes:

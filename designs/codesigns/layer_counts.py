@@ -346,7 +346,8 @@ def _mask(matrix: CompressedLayer) -> CompressedLayer:
     """Return a matrix with 1 for each weight and coded bias that is not zero, and without a bias of its own."""
     kept = (matrix.codes != 0).astype(np.uint8)
     bias = None if matrix.bias is None else (matrix.bias != 0).astype(np.uint8)
-    return CompressedLayer(matrix.name, kept, np.array([0, 1], dtype=np.float32), bias)
+    ones = np.array([0, 1], dtype=np.float32)
+    return dataclasses.replace(matrix, codes=kept, codebook=ones, bias=bias, free_bias=None, row_codebooks=None)
 
 
 def _sources() -> str:

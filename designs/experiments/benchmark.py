@@ -130,6 +130,6 @@ def _cycles_in_batches(layer: CompressedLayer, activations: Floats32, config: Ar
     for begin in range(0, layer.columns, BATCH_INPUTS):
         part = slice(begin, begin + BATCH_INPUTS)
         bias = layer.bias if part.stop >= layer.columns else None
-        batch = pack(CompressedLayer(layer.name, layer.codes[:, part], layer.codebook, bias), config)
+        batch = pack(dataclasses.replace(layer, codes=layer.codes[:, part], bias=bias, free_bias=None), config)
         total += count_all(batch, activations[part], [config])[0].cycles
     return total

@@ -7,6 +7,7 @@ solved for, so that they cause these variances at the layer's density.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,7 +191,7 @@ def check_unevenness(data: Path, containers: Path, draws: int = 3) -> list[MaskC
                     shape = (layer.rows, layer.columns, layer.density, CHECKED_ACTIVE)
                     drawn, activations = draw_uneven_layer(layer.name, *shape, draw, unevenness)
                     masks.append(drawn)
-                unbiased = [CompressedLayer(mask.name, mask.codes, mask.codebook) for mask in masks]
+                unbiased = [dataclasses.replace(mask, bias=None, free_bias=None) for mask in masks]
                 cycles += [count(mask, activations, array).cycles for mask in unbiased]
             real, even, uneven = cycles / draws
             checks.append(MaskCheck(network, layer.name, pes, real, even / real - 1, uneven / real - 1))

@@ -92,8 +92,21 @@ def joined_groups(matrices: Sequence[CompressedLayer]) -> tuple[CompressedLayer,
     def joined(name: str) -> Any:
         return None if getattr(first, name) is None else np.concatenate([getattr(each, name) for each in matrices])
 
-    layer = CompressedLayer(first.name, joined("codes"), first.codebook, joined("bias"), joined("free_bias"))
-    return layer, len(matrices)
+    numbers, codebook = None, first.codebook
+    if any(each.row_codebooks is not None for each in matrices):
+        begins = np.cumsum([0, *(each.num_codebooks for each in matrices)])
+        numbers = np.concatenate(
+            [
+                begin + (0 if each.row_codebooks is None else each.row_codebooks) + np.zeros(each.rows, dtype=np.int64)
+                for begin, each in zip(begins, matrices, strict=False)
+            ]
+        ).astype(np.uint16)
+        codebook = np.concatenate([each.codebooks for each in matrices])
+    biases = {"bias": joined("bias"), "free_bias": joined("free_bias")}
+    return (
+        dataclasses.replace(first, codes=joined("codes"), codebook=codebook, row_codebooks=numbers, **biases),
+        len(matrices),
+    )
 
 
 def _num_bytes(layers: Mapping[str, _Layer], sizes: Mapping[str, tuple[int, float]], most: int | None) -> float:

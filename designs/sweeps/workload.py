@@ -267,8 +267,7 @@ class Workload:
                 for file in files.values():
                     file_name("an array's name", file, "write the workload again")
                 arrays = {name: mapped(path / file) for name, file in files.items()}
-                biases = arrays.get("bias"), arrays.get("free_bias")
-                layer = CompressedLayer(entry["name"], arrays["codes"], arrays["codebook"], *biases)
+                layer = CompressedLayer.of_arrays(entry["name"], arrays)
                 layers.append(WorkloadLayer(layer, arrays["activations"], **{key: entry[key] for key in _COUNTS}))
             execution = _execution(index["execution"])
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -300,7 +299,4 @@ def mapped(path: Path) -> Floats:
 
 
 def _arrays(each: WorkloadLayer) -> dict[str, Floats]:
-    layer = each.layer
-    arrays = {"codes": layer.codes, "codebook": layer.codebook, "activations": each.activations}
-    biases = {"bias": layer.bias, "free_bias": layer.free_bias}
-    return arrays | {name: values for name, values in biases.items() if values is not None}
+    return each.layer.arrays() | {"activations": each.activations}

@@ -1,7 +1,9 @@
 """Layer files in NumPy's `.npz` format: one compressed layer, and optionally one recorded input.
 
-The arrays are `codes`, uint8 or uint16 [rows, columns]; `codebook`, float32 [2**weight_bits]; optionally `bias`, of the
-type of `codes` [rows], or `free_bias`, float32 [rows]; and optionally `act`, float32 [columns].
+The arrays are those of `CompressedLayer` by attribute: `codes`, uint8 or uint16 [rows, columns]; `codebook`, float32
+[2**weight_bits], or [codebooks, 2**weight_bits] with `row_codebooks`, uint16 [rows]; optionally `bias`, of the type of
+`codes` [rows], or `free_bias`, float32 [rows], and `activation_threshold`, float32; and optionally `act`, float32
+[columns].
 """
 
 from __future__ import annotations
@@ -178,8 +180,7 @@ def read_layer(path: str | os.PathLike[str]) -> tuple[CompressedLayer, Floats32 
             f"{path}: a layer file must hold the arrays codes and codebook; {' and '.join(missing)} missing; "
             f"found {', '.join(arrays) or 'none'}"
         )
-    biases = arrays.get("bias"), arrays.get("free_bias")
-    layer = CompressedLayer(Path(path).stem, arrays["codes"], arrays["codebook"], *biases)
+    layer = CompressedLayer.of_arrays(Path(path).stem, arrays)
     activations = arrays.get("act")
     return layer, None if activations is None else checked_activations(f"{path}: act", activations, layer.columns)
 
@@ -224,9 +225,7 @@ def write_layer(path: str | os.PathLike[str], layer: CompressedLayer, activation
     activations : numpy.ndarray, optional
         Input to record with it, float32 [columns].
     """
-    arrays: dict[str, Numbers] = {"codes": layer.codes, "codebook": layer.codebook}
-    biases = {"bias": layer.bias, "free_bias": layer.free_bias}
-    arrays |= {name: values for name, values in biases.items() if values is not None}
+    arrays = layer.arrays()
     if activations is not None:
         arrays["act"] = activations
     write_npz(path, arrays)

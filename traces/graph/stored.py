@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from traces.arrangement import Arrangement
 from traces.arrays import Numbers
+from traces.errors import InputError
 from traces.graph.description import NetworkLayer
 from traces.layer import CompressedLayer
 
@@ -56,6 +58,7 @@ def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | Non
     """
     compressed = stored.layer
     codes = stored.arrangement.parameter(compressed.codes, stored.shape).ravel()[layer.places]
+    numbers = _row_codebooks(layer, stored)
     coded = compressed.bias is not None and layer.bias == stored.bias_name and layer.bias_places is not None
     matrices = []
     for group in range(layer.groups):
@@ -67,8 +70,32 @@ def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | Non
             bias_codes = compressed.bias[layer.bias_places[group]]
         elif bias is not None:
             free = np.asarray(bias[group], dtype=np.float32)
-        matrices.append(CompressedLayer(layer.name, codes[group], compressed.codebook, bias_codes, free))
+        matrix = dataclasses.replace(
+            compressed,
+            name=layer.name,
+            codes=codes[group],
+            bias=bias_codes,
+            free_bias=free,
+            row_codebooks=None if numbers is None else numbers[group],
+        )
+        matrices.append(matrix if numbers is None else matrix.part(slice(None)))  # codebooks that the group uses
     return matrices
+
+
+def _row_codebooks(layer: NetworkLayer, stored: StoredLayer) -> Numbers | None:
+    """Return the number of each array row's codebook, [groups, rows / groups]; None if there is one codebook."""
+    compressed = stored.layer
+    if compressed.row_codebooks is None:
+        return None
+    spread = np.broadcast_to(compressed.row_codebooks[:, np.newaxis], compressed.codes.shape)
+    numbers = stored.arrangement.parameter(spread, stored.shape).ravel()[layer.places]
+    of_rows = numbers[..., 0]
+    if (numbers != of_rows[..., np.newaxis]).any():
+        raise InputError(
+            f"layer {layer.name!r}: a row on the array must have one codebook, since a PE has one; rows of its stored "
+            f"matrix are no rows on the array; compress it with codebooks='layer'"
+        )
+    return of_rows
 
 
 def arrangements(layers: Sequence[NetworkLayer], shapes: Mapping[str, Sequence[int]]) -> dict[str, Arrangement]:

@@ -83,6 +83,26 @@ def network_model() -> CompressedModel:
     )
 
 
+def several_codebooks_model() -> CompressedModel:
+    """Return a model of layers that only version 4 can hold."""
+    stream = np.random.default_rng(1)
+
+    def layer(name: str, rows: int, numbers: Any, **given: Any) -> CompressedLayer:
+        codebooks = stream.normal(size=(int(numbers.max()) + 1, 8)).astype(np.float16).astype(np.float32)
+        codebooks[:, 0] = 0
+        codes = (stream.integers(1, 8, (rows, 6)) * (stream.random((rows, 6)) < 0.5)).astype(np.uint8)
+        return CompressedLayer(name, codes, codebooks, row_codebooks=numbers.astype(np.uint16), **given)
+
+    return CompressedModel(
+        [
+            layer("in_turn", 11, np.arange(11) % 4, bias=np.arange(11, dtype=np.uint8) % 8),
+            layer("listed", 9, np.array([2, 0, 0, 1, 2, 2, 4, 3, 3]), activation_threshold=0.1),
+            replace(drawn_model().layers[0], activation_threshold=2.5),
+        ],
+        graph=b"a graph",
+    )
+
+
 def assert_same(first: CompressedModel, second: CompressedModel) -> None:
     assert [layer.name for layer in first.layers] == [layer.name for layer in second.layers]
     for what in ("shapes", "weight_names", "bias_names", "buffers", "arrangements", "graph"):
@@ -96,6 +116,10 @@ def assert_same(first: CompressedModel, second: CompressedModel) -> None:
         assert ours.codes.dtype == theirs.codes.dtype
         assert np.array_equal(ours.codes, theirs.codes)
         assert ours.codebook.tobytes() == theirs.codebook.tobytes()
+        assert ours.codebook.shape == theirs.codebook.shape
+        numbers = [None if layer.row_codebooks is None else layer.row_codebooks.tolist() for layer in (ours, theirs)]
+        assert numbers[0] == numbers[1]
+        assert ours.activation_threshold == theirs.activation_threshold
         biases = [None if layer.bias is None else layer.bias.tolist() for layer in (ours, theirs)]
         assert biases[0] == biases[1]
 

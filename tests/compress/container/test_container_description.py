@@ -11,7 +11,7 @@ import pytest
 
 from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
-from tests.compress.container.test_container import drawn_model, network_model
+from tests.compress.container.test_container import drawn_model, network_model, several_codebooks_model
 from traces import CompressedLayer
 
 
@@ -43,7 +43,7 @@ def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes | N
     start = file.take(14)
     assert start[:8] == bytes.fromhex("89 45 49 45 44 43 0D 0A")
     version, directory_bytes = struct.unpack("<HI", start[8:])
-    assert version in (2, 3)
+    assert version in (2, 3, 4)
     (checksum,) = struct.unpack("<I", file.take(4))
     directory = Bytes(file.take(directory_bytes))
     assert zlib.crc32(start + directory.content) == checksum
@@ -60,7 +60,8 @@ def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes | N
             assert name == ""
             tensors = other_tensors(section)
         else:
-            assert (kind, name, version) == (3, "", 3)
+            assert (kind, name) == (3, "")
+            assert version in (3, 4)
             num_bytes = section.varint()
             graph = zlib.decompress(section.take(len(section.content)))
             assert len(graph) == num_bytes
@@ -72,7 +73,7 @@ def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes | N
 
 def layer(section: Bytes, name: str) -> dict[str, Any]:
     weight_bits, flags = section.u8(), section.u8()
-    wide, has_bias, narrow, coded, arranged = (bool(flags & 1 << bit) for bit in range(5))
+    wide, has_bias, narrow, coded, arranged, several, has_threshold = (bool(flags & 1 << bit) for bit in range(7))
     names = [section.text() or f"{name}.weight" for _ in range(section.varint())]
     bias_name = (section.text() or f"{name}.bias") if has_bias else None
     shape = [section.varint() for _ in range(section.u8())]
@@ -85,9 +86,21 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
     else:
         rows, columns = shape[0], int(np.prod(shape[1:]))
     form = "e" if narrow else "f"
-    codebook = [0.0]
-    for _ in range(2**weight_bits - 1):
-        codebook += struct.unpack(f"<{form}", section.take(struct.calcsize(form)))
+    (threshold,) = struct.unpack("<f", section.take(4)) if has_threshold else (0.0,)
+    number, numbers = 1, None
+    if several:
+        number = section.varint()
+        bits = len(bin(number - 1)) - 2
+        numbers = [row % number for row in range(rows)]
+        if section.u8():
+            listed = int.from_bytes(section.take(-(-rows * bits // 8)), "little")
+            numbers = [listed >> row * bits & 2**bits - 1 for row in range(rows)]
+    codebooks = []
+    for _ in range(number):
+        codebooks.append([0.0])
+        for _ in range(2**weight_bits - 1):
+            codebooks[-1] += struct.unpack(f"<{form}", section.take(struct.calcsize(form)))
+    codebook = codebooks if several else codebooks[0]
     bias = None
     if coded:
         table = code_table(section, 2**weight_bits)
@@ -97,7 +110,7 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
         bias = [number >> place * weight_bits & 2**weight_bits - 1 for place in range(rows)]
     codes = matrix(section, rows, columns, weight_bits, wide)
     read = {"names": names, "bias_name": bias_name, "shape": shape, "codebook": codebook, "bias": bias, "codes": codes}
-    return read | {"arrangement": arrangement}
+    return read | {"arrangement": arrangement, "row_codebooks": numbers, "threshold": threshold}
 
 
 def matrix(section: Bytes, rows: int, columns: int, weight_bits: int, wide: bool) -> list[list[int]]:
@@ -212,7 +225,7 @@ def large_model() -> CompressedModel:
     return CompressedModel(layers, tensors={"x": np.zeros((0, 2)), "xy": np.array(1.5)})
 
 
-@pytest.mark.parametrize("make", [drawn_model, wide_model, large_model, network_model])
+@pytest.mark.parametrize("make", [drawn_model, wide_model, large_model, network_model, several_codebooks_model])
 @pytest.mark.parametrize("scan_order", [None, "rows", "columns", "interleaved"])
 def test_a_reader_written_from_the_description_reads_the_same(make: Any, scan_order: Any) -> None:
     model = make().coded(CodingChoice(scan_order=scan_order, num_pes=3))
@@ -223,6 +236,8 @@ def test_a_reader_written_from_the_description_reads_the_same(make: Any, scan_or
         assert theirs["codes"] == ours.codes.tolist()
         assert theirs["codebook"] == ours.codebook.tolist()
         assert theirs["bias"] == (None if ours.bias is None else ours.bias.tolist())
+        assert theirs["row_codebooks"] == (None if ours.row_codebooks is None else ours.row_codebooks.tolist())
+        assert theirs["threshold"] == ours.activation_threshold
         assert theirs["names"] == list(model.weight_names[number])
         assert theirs["bias_name"] in (None, model.bias_names[number])
         assert theirs["shape"] == list(model.shapes[number])

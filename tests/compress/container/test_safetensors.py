@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
-from tests.compress.container.test_container import assert_same, drawn_model, network_model
+from tests.compress.container.test_container import assert_same, drawn_model, network_model, several_codebooks_model
 from tests.layers import Case, cases
 from traces import CompressedLayer, InputError
 
@@ -67,7 +67,7 @@ def test_a_free_bias_of_the_name_of_a_shared_one_stays_free(tmp_path: Path) -> N
 def test_what_is_exported_and_imported_makes_the_same_container_byte_for_byte(
     coding: CodingChoice, tmp_path: Path
 ) -> None:
-    for model in (drawn_model(), free_and_shared_biases(), network_model()):
+    for model in (drawn_model(), free_and_shared_biases(), network_model(), several_codebooks_model()):
         content = model.coded(coding).to_bytes()
         export_safetensors(tmp_path / "model.safetensors", CompressedModel.from_bytes(content))
         assert import_safetensors(tmp_path / "model.safetensors").to_bytes() == content

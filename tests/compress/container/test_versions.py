@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
-from tests.compress.container.test_container import assert_same, container, network_model
+from tests.compress.container.test_container import assert_same, container, network_model, several_codebooks_model
 from tests.conftest import PROJECT
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
@@ -64,6 +66,29 @@ def test_a_file_of_version_3_is_read() -> None:
     model = CompressedModel.from_bytes(content)
     assert_same(model, network_model())
     assert model.size_report.graph > 0
+
+
+def test_a_file_of_version_4_is_read() -> None:
+    content = (CONTAINERS / "version_4.dc").read_bytes()
+    assert version_of(content) == 4
+    assert_same(CompressedModel.from_bytes(content), several_codebooks_model())
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_version_4_is_written_only_for_what_version_3_cannot_hold(number: int) -> None:
+    layer = several_codebooks_model().layers[number]
+    model = CompressedModel([layer])
+    assert version_of(model.to_bytes()) == 4
+    assert_same(CompressedModel.from_bytes(model.to_bytes()), model)
+    plain = replace(layer, codebook=layer.codebooks[0], row_codebooks=None, activation_threshold=0.0)
+    assert version_of(CompressedModel([plain]).to_bytes()) == 2
+    older = bytearray(model.to_bytes())
+    older[8] = 3
+    older[14:18] = zlib.crc32(bytes(older[:14] + older[18 : 18 + int.from_bytes(older[10:14], "little")])).to_bytes(
+        4, "little"
+    )
+    with pytest.raises(InputError, match=r"the container is invalid: layer '.*': weight_bits=\d, flags=\d+"):
+        CompressedModel.from_bytes(bytes(older))
 
 
 @pytest.mark.parametrize(
