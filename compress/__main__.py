@@ -209,6 +209,8 @@ def unpack(container: tyro.conf.Positional[Path], file: tyro.conf.Positional[Pat
         raise InputError(f"{file}: the weights would replace the container; choose another file")
     if file.suffix.lower() != ".onnx":
         write_parameters(file, model.state())
+        if any(layer.activation_threshold for layer in model.layers):
+            print(f"{file} has no activation thresholds; an .onnx file, or one that export writes, has them.")
     elif model.graph is None:
         raise InputError(
             f"{container}: holds no graph, so that no ONNX file can be made of it; write .npz, .safetensors or .pt"

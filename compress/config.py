@@ -21,6 +21,7 @@ from traces.plain_values import mapping, number, parsed_json, parsed_toml, read_
 Criterion = Literal["layer", "global", "lamp"]
 Sharing = Literal["centroids", "joint"]
 Overrides = Mapping[str, Mapping[str, Any]]
+_MOST_THRESHOLD = 3.4028235e38  # of float32
 _NO_INTERLEAVING = "num_pes has no effect unless the scan order can be interleaved; leave it out"
 
 
@@ -50,6 +51,8 @@ class LayerSettings:
         PEs of the interleaved order.
     coder : str
         Entropy coder of the file: "huffman", or "range", which needs the package constriction for writing.
+    activation_threshold : float
+        Activations whose magnitude is at most this count as zero in products of the weights; 0 for none.
 
     Raises
     ------
@@ -67,9 +70,12 @@ class LayerSettings:
     scan_order: ScanOrder | None = None
     num_pes: int = 64
     coder: Coder = "huffman"
+    activation_threshold: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "density", number("density", self.density))
+        threshold = number("activation_threshold", self.activation_threshold, 0, _MOST_THRESHOLD)
+        object.__setattr__(self, "activation_threshold", threshold)
         for name in ("weight_bits", "codebook_bits", "balanced_over"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         true_or_false("share_bias", self.share_bias)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from compress.weight_sharing import nearest_codes, share_weights
 from traces import InputError
 from traces.arrays import Booleans, Floats32, Integers, Numbers
 
+RECURRENT = ("LSTM", "GRU", "RNN")
+TABLE = "Embedding"
+_RECURRENT_NAME = re.compile(r"(^|[./])weight_(ih|hh|hr)_l\d")
 FREE_BIAS = "a bias that is not shared"
 
 
@@ -47,6 +51,38 @@ def share_layer(
         codebook = in_bits(codebook, 16)
         bias_codes = None if bias is None else nearest_codes(bias, codebook)
     return codes, codebook, bias_codes
+
+
+def thresholds_of(config: CompressionConfig, kinds: Mapping[str, str], tables: Set[str]) -> dict[str, float]:
+    """Return the activation threshold to store with each layer; a table of look-ups has none.
+
+    Parameters
+    ----------
+    config : CompressionConfig
+        Settings of the layers.
+    kinds : Mapping[str, str]
+        Type of each layer, by its name; empty if it is unknown.
+    tables : set of str
+        Layers that are looked up and never multiplied.
+
+    Raises
+    ------
+    InputError
+        If a recurrent layer is given a threshold, or a table by its type or name.
+    """
+    thresholds = {}
+    for name, kind in kinds.items():
+        threshold = config.settings_of(name, kind).activation_threshold
+        if threshold and (kind in RECURRENT or _RECURRENT_NAME.search(name)):
+            raise InputError(
+                f"layer {name!r}: activation_threshold must be 0 for a recurrent layer, which has two inputs, a "
+                f"sequence and a state; found {threshold:g}; set it to 0 in layers"
+            )
+        given = {**config.types.get(kind, {}), **config.layers.get(name, {})}
+        if name in tables and given.get("activation_threshold"):
+            raise InputError(f"layer {name!r}: activation_threshold has no effect on a table of look-ups; leave it out")
+        thresholds[name] = 0.0 if name in tables else threshold
+    return thresholds
 
 
 def in_bits(values: Numbers, bits: int) -> Numbers:

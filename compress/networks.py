@@ -213,11 +213,29 @@ def given_inputs(values: AnyInputs) -> Any:
 
 
 def with_graph(model: CompressedModel, network: Network) -> CompressedModel:
-    """Return a model with the graph of its network. Raises InputError if it lacks a parameter of the graph."""
+    """Return a model with the graph of its network, and with the activation thresholds that the graph has.
+
+    Raises InputError if the model lacks a parameter of the graph, or the graph a product that takes a threshold.
+    """
     held = {*model.decoded_parameters(), *model.tensors}
     missing = [name for name in network.parameters if name not in held]
     if missing:
         raise InputError(
             f"{network.name}: the model must hold the parameters of the graph; it lacks {', '.join(missing)}"
         )
-    return model.with_graph(network.graph_bytes())
+    model = model.with_graph(network.graph_bytes())
+    own = _own_thresholds(model, network)
+    model = model.with_thresholds(own) if own else model
+    if any(layer.activation_threshold for layer in model.layers):
+        _ = model.network  # which refuses a threshold that no product takes
+    return model
+
+
+def _own_thresholds(model: CompressedModel, network: Network) -> dict[str, float]:
+    """Return the activation thresholds that the graph has before all products of a layer, where they are larger."""
+    own = {}
+    for layer, names in zip(model.layers, model.weight_names, strict=True):
+        found = {network.thresholds.get(name, 0.0) for name in names if network.weights.get(name) is not None}
+        if len(found) == 1 and max(found) > layer.activation_threshold:
+            own[layer.name] = max(found)
+    return own

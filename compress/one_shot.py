@@ -14,7 +14,7 @@ from compress.config import CompressionConfig
 from compress.container.bytes_io import MOST_DIMENSIONS
 from compress.container.model import CompressedModel
 from compress.container.tensor_coding import checked_tensor
-from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
+from compress.layer_stages import FREE_BIAS, TABLE, in_bits, pruning_masks, share_layer, thresholds_of
 from compress.weight_files.parameters import NamedParameters, Role, is_matrix, plain_array, transposed_convolution
 from traces import CompressedLayer, InputError
 from traces.arrangement import Arrangement
@@ -91,7 +91,10 @@ def compress_parameters(
     taken = {name for unit in units for name in (*unit.names, unit.bias)}
     tensors = _tensors(given, [name for name in given if name not in taken], reasons, config)
     has_tensors = any(values.dtype.kind == "f" for values in tensors.values())
-    config.check_effect({unit.layer: unit.kind for unit in units}, biased, has_tensors)
+    kinds = {unit.layer: unit.kind for unit in units}
+    config.check_effect(kinds, biased, has_tensors)
+    tables = {unit.layer for unit in units if all(roles[name].kind == TABLE for name in unit.names if name in roles)}
+    thresholds = thresholds_of(config, kinds, tables)
     if config.seed and all(of_layer.initialisation != "random" for of_layer in settings):
         raise InputError("seed has no effect unless the initialisation of a layer is random; leave it out")
     layers = []
@@ -101,7 +104,8 @@ def compress_parameters(
         bias = None if unit.bias is None else given[unit.bias]
         codes, codebook, bias_codes = share_layer(matrix, mask, bias, of_layer, config.seed)
         codes.flags.writeable = False  # so that the layer takes them without a copy
-        layers.append(CompressedLayer(unit.layer, codes, codebook, bias_codes))
+        threshold = thresholds[unit.layer]
+        layers.append(CompressedLayer(unit.layer, codes, codebook, bias_codes, activation_threshold=threshold))
     shapes = [given[unit.names[0]].shape for unit in units]
     model = CompressedModel(
         layers,

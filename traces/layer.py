@@ -56,6 +56,15 @@ def finite_as_float32(name: str, values: Numbers) -> Floats32:
     return narrow
 
 
+def thresholded(activations: Numbers, threshold: float) -> Numbers:
+    """Return activations with zeros where the magnitude is not above a threshold; as they are if it is 0."""
+    if not threshold:
+        return activations
+    limit = np.float32(threshold)
+    kept = (activations > limit) | (activations < -limit)
+    return np.where(kept, activations, np.zeros((), dtype=activations.dtype))
+
+
 def _read_only(array: Numbers) -> Numbers:
     """Return the values in read-only memory; a file mapped for reading is shared, not copied."""
     owner = array
@@ -302,10 +311,7 @@ class CompressedLayer:
 
     def thresholded(self, activations: Numbers) -> Numbers:
         """Return activations with zeros where the magnitude is not above the layer's threshold."""
-        if not self.activation_threshold:
-            return activations
-        kept = np.abs(activations) > np.float32(self.activation_threshold)
-        return np.where(kept, activations, np.zeros((), dtype=activations.dtype))
+        return thresholded(activations, self.activation_threshold)
 
     def part(self, rows: Integers64 | slice) -> CompressedLayer:
         """Return a layer of some rows, each with its bias and its codebook."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,6 +71,88 @@ def copy_into(module: torch.nn.Module, state: Mapping[str, Numbers], without_bia
     with torch.no_grad():
         for place, given in values:
             place.copy_(given)
+
+
+def threshold_places(module: torch.nn.Module, thresholds: Mapping[str, float]) -> dict[str, float]:
+    """Return the thresholds by the name of the submodule that multiplies the weight.
+
+    A module that executes a graph, which has the attribute `activation_thresholds`, takes them by weight. Raises
+    InputError if a weight belongs to no plain linear or convolutional layer.
+    """
+    import torch
+    from torch import nn
+
+    from traces.torch_modules import named_parts, unwrapped
+
+    inner: Any = unwrapped(module)
+    if hasattr(inner, "activation_thresholds"):
+        inner.check_thresholds(thresholds)
+        return dict(thresholds)
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    forwards = {kind.forward for kind in kinds}
+    parts = dict(named_parts(module, every_name=True)) if thresholds else {}
+    inside = {id(part.out_proj) for part in parts.values() if isinstance(part, nn.MultiheadAttention)}
+    places: dict[str, float] = {}
+    for stated, threshold in thresholds.items():
+        path, _, attribute = _plain(stated).rpartition(".")
+        part = parts.get(path)
+        if isinstance(part, torch.nn.Embedding):  # a tied weight, which is looked up here
+            continue
+        plain = part is not None and type(part).forward in forwards and "forward" not in vars(part)
+        if not plain or attribute != "weight" or id(part) in inside:
+            found = "no layer" if part is None else type(part).__name__
+            raise InputError(
+                f"the module's {stated!r}: an activation threshold must be that of a linear or convolutional layer of "
+                f"torch.nn that is called; found {found}; run the container's own graph instead"
+            )
+        places[path] = threshold
+    return places
+
+
+def set_thresholds(module: torch.nn.Module, places: Mapping[str, float]) -> None:
+    """Have submodules set activations up to a threshold to zero, and no others."""
+    from traces.torch_modules import named_parts, unwrapped
+
+    inner: Any = unwrapped(module)
+    if hasattr(inner, "activation_thresholds"):
+        inner.activation_thresholds = dict(places)
+        return
+    for _, part in named_parts(module):
+        for number, hook in list(part._forward_pre_hooks.items()):
+            if isinstance(hook, _Threshold):
+                del part._forward_pre_hooks[number]
+                part._forward_pre_hooks_with_kwargs.pop(number, None)
+    for name, part in named_parts(module, every_name=True):
+        hooked = any(isinstance(hook, _Threshold) for hook in part._forward_pre_hooks.values())
+        if name in places and not hooked:
+            part.register_forward_pre_hook(_Threshold(places[name]), with_kwargs=True)
+
+
+class _Threshold:
+    """Hook that sets activations to zero before they enter a layer.
+
+    Parameters
+    ----------
+    threshold : float
+        Largest magnitude that is set to zero.
+    """
+
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+
+    def __call__(
+        self, part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if arguments:
+            return (self._kept(arguments[0]), *arguments[1:]), keywords
+        return arguments, {**keywords, "input": self._kept(keywords["input"])}
+
+    def _kept(self, activations: torch.Tensor) -> torch.Tensor:
+        from torch.nn.functional import hardshrink
+
+        if activations.dtype.itemsize >= 4:
+            return hardshrink(activations, self._threshold)
+        return hardshrink(activations.float(), self._threshold).to(activations.dtype)  # compared in float32
 
 
 def _refuse_computed(module: torch.nn.Module, name: str) -> None:

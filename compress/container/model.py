@@ -10,6 +10,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ import numpy as np
 from compress.container.bytes_io import MOST_DIMENSIONS, MOST_NAME_BYTES
 from compress.container.free_bias import names_of_biases, with_free_bias
 from compress.container.layer_coding import CodingChoice
-from compress.container.loading import copy_into
+from compress.container.loading import copy_into, set_thresholds, threshold_places
 from compress.container.reader import ContainerReader
 from compress.container.sections import (
     GRAPH,
@@ -239,17 +240,29 @@ class CompressedModel:
 
     @cached_property
     def network(self) -> Network:
-        """Network of the model's graph, with the decoded parameters. Raises InputError if there is no graph."""
+        """Network of the model's graph, with the decoded parameters, and a Shrink for each activation threshold.
+
+        Raises InputError if there is no graph, or a product takes no threshold.
+        """
         if self.graph is None:
             raise InputError(
                 "the container must hold the network's graph; it holds none; compress the network with its inputs, or "
                 "an ONNX file"
             )
-        return Network.from_bytes("container", self.graph, {**self.decoded_parameters(), **self._tensors})
+        network = Network.from_bytes("container", self.graph, {**self.decoded_parameters(), **self._tensors})
+        return network.with_thresholds(self._thresholds)
 
     def with_graph(self, graph: bytes) -> CompressedModel:
         """Return the same model with a graph."""
         return self._changed(graph=graph)
+
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> CompressedModel:
+        """Return the same model with other activation thresholds, by the name of the layer."""
+        layers = [
+            replace(layer, activation_threshold=thresholds.get(layer.name, layer.activation_threshold))
+            for layer in self._layers
+        ]
+        return self._changed(layers=layers)
 
     def without_graph(self) -> CompressedModel:
         """Return the same model without its graph."""
@@ -346,10 +359,13 @@ class CompressedModel:
         ------
         InputError
             Before anything is changed, if a parameter is missing or of another shape, a buffer cannot hold its values,
-            or the container has nothing for one of the module's parameters.
+            or the container has nothing for one of the module's parameters; or a weight with an activation threshold
+            is not that of a plain linear or convolutional layer.
 
         Notes
         -----
+        Activation thresholds become hooks of their layers, which set activations to zero; those of an earlier container
+        are removed.
         Integer buffers that the container lacks, and extra state of modules, are left as they are.
         """
         without_bias = {
@@ -357,7 +373,19 @@ class CompressedModel:
             for layer, bias_name in zip(self._layers, self.bias_names, strict=True)
             if layer.bias is None
         }
+        places = threshold_places(module, self._thresholds)
         copy_into(module, self.state(), without_bias)
+        set_thresholds(module, places)
+
+    @property
+    def _thresholds(self) -> dict[str, float]:
+        """Activation thresholds above 0, by weight."""
+        return {
+            name: layer.activation_threshold
+            for layer, names in zip(self._layers, self.weight_names, strict=True)
+            for name in names
+            if layer.activation_threshold
+        }
 
     def _parameter_names(self) -> list[str]:
         names = [name for of_layer in self.weight_names for name in of_layer]

@@ -141,6 +141,13 @@ def _thresholded_relu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     return torch.where(x > alpha, x, torch.zeros_like(x))
 
 
+@operator("Shrink")
+def shrink(x: Tensor, *, lambd: float = 0.5, bias: float = 0.0) -> Tensor:
+    """Return values beyond `lambd`, moved towards zero by `bias`, and zero for the others."""
+    wide = x if x.dtype.itemsize >= 4 else x.float()  # compared in float32
+    return torch.where(wide > lambd, x - bias, torch.where(wide < -lambd, x + bias, torch.zeros_like(x))).to(x.dtype)
+
+
 @operator("Elu")
 def _elu(x: Tensor, *, alpha: float = 1.0) -> Tensor:
     return functional.elu(x, alpha)

@@ -54,9 +54,12 @@ class _Call:
     weights: tuple[tuple[int, str | None], ...]  # positions of inputs that are weights, and the parameters behind them
     finished: tuple[str, ...] = ()  # values that no later node reads
 
-    def run(self, values: Mapping[str, Any]) -> list[Any]:
+    def entering(self, values: Mapping[str, Any]) -> list[Any]:
+        """Return the inputs of the node; None for one that it leaves out."""
+        return [values[name] if name else None for name in self.inputs]
+
+    def run(self, inputs: list[Any]) -> list[Any]:
         """Return the outputs of the node."""
-        inputs = [values[name] if name else None for name in self.inputs]
         try:
             results = self.operator.function(*inputs, **self.arguments)
         except (InputError, RuntimeError, IndexError, ValueError, TypeError) as error:
@@ -92,6 +95,9 @@ class GraphModule(torch.nn.Module):
     ----------
     input_names, output_names : tuple of str
         Names, in the graph's order.
+    activation_thresholds : dict of str to float
+        For parameters that are weights of products, the magnitude up to which activations are zero there; at first
+        none.
 
     Raises
     ------
@@ -125,6 +131,7 @@ class GraphModule(torch.nn.Module):
             self._add_parameter(name, values)
         self._guards = {name: torch.tensor(values) for name, values in (guards or {}).items()}
         self._observers: list[Observer] = []
+        self.activation_thresholds: dict[str, float] = {}
         self._calls = self._prepared(
             graph.graph.node, opset, {name: np.size(values) for name, values in parameters.items()}
         )
@@ -156,9 +163,12 @@ class GraphModule(torch.nn.Module):
             value = owner._parameters.get(attribute)
             values[name] = getattr(owner, attribute) if value is None else value  # it may have a parametrization
         for call in self._calls:
-            results = call.run(values)
+            inputs = call.entering(values)
+            if self.activation_thresholds:
+                self._apply_thresholds(call, inputs)
+            results = call.run(inputs)
             if self._observers and call.weights:
-                self._report(call, values, results)
+                self._report(call, inputs, results)
             named_results = {name: result for name, result in zip(call.outputs, results, strict=False) if name}
             self._check_guards(named_results)
             values.update(named_results)
@@ -242,7 +252,7 @@ class GraphModule(torch.nn.Module):
             if parameters:
                 calls.append(call)
             else:
-                results = call.run(self._constants)
+                results = call.run(call.entering(self._constants))
                 self._constants.update((name, each) for name, each in zip(call.outputs, results, strict=False) if name)
         missing = [name for name in self.output_names if name not in known]
         if missing:
@@ -287,17 +297,35 @@ class GraphModule(torch.nn.Module):
                     f"make the graph flat for these inputs"
                 )
 
-    def _report(self, call: _Call, values: Mapping[str, Any], results: list[Any]) -> None:
+    def check_thresholds(self, thresholds: Mapping[str, float]) -> None:
+        """Raise InputError unless these parameters take activation thresholds, or are tables of look-ups."""
+        tables = {call.inputs[0] for call in self._calls if call.node.op_type == "Gather"}
+        for name in thresholds:
+            kinds = {call.node.op_type for call in self._calls for _, weight in call.weights if weight == name}
+            if kinds & set(_RECURRENT) or not (kinds or name in tables):
+                found = ", ".join(sorted(kinds)) or "no product"
+                raise InputError(
+                    f"the activation threshold of {name!r} must be that of products other than recurrent ones; found "
+                    f"{found}; leave it out"
+                )
+
+    def _apply_thresholds(self, call: _Call, inputs: list[Any]) -> None:
+        """Set activations that enter a product to zero where its weight has a threshold that they do not exceed."""
         for position, parameter in call.weights:
-            weight = values[call.inputs[position]]
+            threshold = self.activation_thresholds.get(parameter or "", 0.0)
+            if threshold:
+                inputs[1 - position] = elementwise.shrink(inputs[1 - position], lambd=threshold)
+
+    def _report(self, call: _Call, inputs: list[Any], results: list[Any]) -> None:
+        for position, parameter in call.weights:
+            weight = inputs[position]
             if call.node.op_type not in _RECURRENT:
-                entering = next(values[name] for other, name in enumerate(call.inputs[:2]) if other != position)
+                entering = inputs[1 - position]
             elif position == 1:
-                entering = values[call.inputs[0]]
+                entering = inputs[0]
             else:
                 outputs = results[0].permute(1, 2, 0, 3) if call.arguments.get("layout") else results[0]
-                name = call.inputs[5] if len(call.inputs) > 5 else ""
-                initial = values[name] if name else None
+                initial = inputs[5] if len(inputs) > 5 else None
                 if initial is not None and call.arguments.get("layout"):
                     initial = initial.transpose(0, 1)
                 entering = previous_states(outputs, initial, call.arguments.get("direction", "forward"))

@@ -20,7 +20,7 @@ import torch
 from compress.config import CompressionConfig
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
-from compress.layer_stages import FREE_BIAS, in_bits, pruning_masks, share_layer
+from compress.layer_stages import FREE_BIAS, TABLE, in_bits, pruning_masks, share_layer, thresholds_of
 from compress.modules import (
     BUFFER,
     EXTRA_STATE,
@@ -132,7 +132,10 @@ class Compressor:
             if not settings.share_bias:
                 self.units[number] = free_bias(unit, self.left_alone)
         has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone if name in tensors)
-        self.config.check_effect({unit.name: unit.kind for unit in self.units}, biased, has_tensors)
+        kinds = {unit.name: unit.kind for unit in self.units}
+        self.config.check_effect(kinds, biased, has_tensors)
+        tables = {unit.name for unit in self.units if _is_table(unit, products or {})}
+        self._thresholds = thresholds_of(self.config, kinds, tables)
         self._stages_done = 0
         self._digest = f"{_digest(module):08x}"
         self._shared: list[StraightThrough | list[SharedWeight]] | None = None
@@ -144,7 +147,23 @@ class Compressor:
         return self.config.pruning_steps + 1
 
     def step(self) -> Stage | None:
-        """Go on to the next stage, prune further or share, and return it; None after the last."""
+        """Go on to the next stage, prune further or share, and return it; None after the last.
+
+        Raises
+        ------
+        InputError
+            If a layer has an activation threshold, which training would not see.
+        """
+        thresholds = [name for name, threshold in self._thresholds.items() if threshold]
+        if thresholds:
+            raise InputError(
+                f"activation_threshold must be 0 where a network is trained, since its forward pass does not apply it; "
+                f"found one of layer {thresholds[0]!r}; leave it out, or compress without training"
+            )
+        return self._next_stage()
+
+    def _next_stage(self) -> Stage | None:
+        """Go on to the next stage and return it."""
         number, steps = self._stages_done + 1, self.config.pruning_steps
         if number > self.stages:
             return None
@@ -160,14 +179,16 @@ class Compressor:
 
     def finalize(self) -> CompressedModel:
         """Do the remaining stages and return the compressed model. The module keeps its last form."""
-        while self.step() is not None:
+        while self._next_stage() is not None:
             pass
         assert self._shared is not None
         layers = []
         for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
             codes, codebook, bias_codes = _assignment(shared)
             codebook = in_bits(codebook, settings.codebook_bits)
-            layers.append(CompressedLayer(unit.name, unit.arrangement.matrix(codes), codebook, bias_codes))
+            matrix = unit.arrangement.matrix(codes)
+            threshold = self._thresholds[unit.name]
+            layers.append(CompressedLayer(unit.name, matrix, codebook, bias_codes, activation_threshold=threshold))
         coding = [settings.coding for settings in self.settings]
         return assemble(self.module, self.units, self.left_alone, layers, self.config.tensor_bits, coding)
 
@@ -224,7 +245,7 @@ class Compressor:
                 raise InputError(f"the state must be of the same {what}; found another {what}; begin anew")
         stage = None
         for _ in range(int(state["stages"])):
-            stage = self.step()
+            stage = self._next_stage()
         with torch.no_grad():
             for name, values in named_tensors(self.module).items():
                 values.copy_(torch.from_numpy(state[f"module.{name}"]))
@@ -239,6 +260,13 @@ class Compressor:
         layers = "\n".join(unit.name for unit in self.units)
         origin = {"config": self.config.to_json(), "network": self._digest, "layers": layers}
         return {name: np.array(text) for name, text in origin.items()}
+
+
+def _is_table(unit: WeightUnit, products: Mapping[str, str | tuple[str, Arrangement]]) -> bool:
+    """Return True if a weight is looked up and never multiplied."""
+    kinds = [products.get(name, TABLE) for name in unit.names]
+    looked_up = all(isinstance(owner, torch.nn.Embedding | torch.nn.EmbeddingBag) for owner, _ in unit.owners)
+    return looked_up and all((kind if isinstance(kind, str) else kind[0]) == TABLE for kind in kinds)
 
 
 def free_bias(unit: WeightUnit, left_alone: dict[str, str]) -> WeightUnit:
@@ -308,8 +336,8 @@ def compress_module(
     Raises
     ------
     InputError
-        If the module has nothing to compress, the config or `leave` names a layer that it does not have, or the state
-        is of another config or module, or was changed.
+        If the module has nothing to compress, the config or `leave` names a layer that it does not have, the state is
+        of another config or module or was changed, or there are both a training function and activation thresholds.
     """
     check_parameters(module)  # before it is copied
     compressor = Compressor(plain_module(module), config, leave=leave, products=products)
@@ -322,7 +350,8 @@ def compress_module(
             compressor.restore(state)
         except InputError as error:
             raise InputError(f"{state_file}: {str(error).removeprefix(f'{state_file}: ')}") from error
-    while (stage := compressor.step()) is not None:
+    step = compressor._next_stage if train is None else compressor.step
+    while (stage := step()) is not None:
         if train is not None:
             train(compressor.module, stage)
         if state_file is not None:

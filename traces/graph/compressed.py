@@ -60,7 +60,8 @@ class CompressedNetwork:
             )
             for layer in layers
         }
-        return cls(Network(name, graph, parameters), stored)
+        thresholds = {weight: entry.layer.activation_threshold for weight, entry in stored.items()}
+        return cls(Network(name, graph, parameters).with_thresholds(thresholds), stored)
 
     @property
     def layers(self) -> list[CompressedLayer]:

@@ -82,6 +82,8 @@ class NetworkLayer:
         Places in the graph where the weights are multiplied.
     vectors_per_input : float
         Vectors that are multiplied for one input, in all calls and groups; nan if no inputs are known.
+    activation_threshold : float
+        Activations whose magnitude is at most this count as zero, by a Shrink in the graph.
     """
 
     name: str
@@ -95,6 +97,7 @@ class NetworkLayer:
     bias_places: Integers64 | None
     calls: int
     vectors_per_input: float
+    activation_threshold: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)

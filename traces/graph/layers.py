@@ -115,6 +115,7 @@ def _layers(
                 _digest(places),
                 None if bias is None else _digest(bias),
                 bias_name,
+                product.activation_threshold,
             )
             if key not in keys:
                 keys[key] = len(layers)
@@ -132,6 +133,7 @@ def _layers(
                         bias_places,
                         0,
                         math.nan,
+                        product.activation_threshold,
                     )
                 )
                 biases.append(None if bias is None else bias.astype(np.float32))

@@ -110,6 +110,24 @@ class Network:
 
         return restored(self.graph, self.parameters)
 
+    def with_thresholds(self, thresholds: Mapping[str, float]) -> Network:
+        """Return the same network, in which products of some weights take only activations above a threshold.
+
+        Parameters
+        ----------
+        thresholds : mapping of str to float
+            Threshold by the name of the weight. Activations whose magnitude is at most this are zero in its products.
+
+        Raises
+        ------
+        InputError
+            If a weight has no product, or one that takes no threshold, or the graph is of an opset before 9.
+        """
+        from traces.graph.thresholds import with_thresholds
+
+        with graph_faults(self.name):
+            return with_thresholds(self, thresholds)
+
     # Inputs
 
     @cached_property
@@ -192,11 +210,23 @@ class Network:
         return dict(self._traced[1])
 
     @cached_property
-    def weights(self) -> dict[str, NetworkLayer | None]:
-        """Parameters that are multiplied or looked up in any branch, each with its first layer; None for a table."""
+    def _static(self) -> tuple[list[NetworkLayer], dict[str, int]]:
         from traces.graph.layers import static_layers
 
-        layers, lookups = static_layers(self)
+        return static_layers(self)
+
+    @cached_property
+    def thresholds(self) -> dict[str, float]:
+        """Thresholds in the graph by weight, of those whose products all have the same one, above 0."""
+        found: dict[str, set[float]] = {}
+        for layer in self._static[0]:
+            found.setdefault(layer.weight, set()).add(layer.activation_threshold)
+        return {name: max(values) for name, values in found.items() if len(values) == 1 and max(values) > 0}
+
+    @cached_property
+    def weights(self) -> dict[str, NetworkLayer | None]:
+        """Parameters that are multiplied or looked up in any branch, each with its first layer; None for a table."""
+        layers, lookups = self._static
         weights: dict[str, NetworkLayer | None] = {}
         for layer in layers:
             weights.setdefault(layer.weight, layer)

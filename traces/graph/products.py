@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from traces.arrays import Floats, Numbers
 from traces.errors import InputError
 from traces.graph.resolve import DRAWN, FixedValues
 from traces.graph.surgery import attributes
+from traces.layer import thresholded
 
 #: Multiplies the matrices of a part of a product with vectors [groups, vectors, columns]; the bias is added.
 Multiply = Callable[["Part", Floats], Floats]
@@ -51,12 +52,12 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """One node that multiplies weights with activations, with the addition of its bias.
+    """One node that multiplies weights with activations, with the threshold of these and the addition of its bias.
 
     Attributes
     ----------
     nodes : tuple of NodeProto
-        The node, and the addition that follows it, if any.
+        The thresholds (Shrink) before the node, if any, the node, and the addition that follows it, if any.
     parts : tuple of Part
         Matrices, one but for recurrent nodes.
     entering : tuple of str
@@ -67,6 +68,8 @@ class Product:
         Axis of the first entering value that must hold the inputs, so that vectors come input by input.
     run : callable
         Takes the entering values and a `Multiply`, and returns the outputs.
+    activation_threshold : float
+        Activations whose magnitude is at most this count as zero; `run` sets them to zero.
     """
 
     nodes: tuple[NodeProto, ...]
@@ -75,13 +78,21 @@ class Product:
     outputs: tuple[str, ...]
     batch_axis: int | None
     run: Callable[[Sequence[Any], Multiply], tuple[Any, ...]] = field(repr=False)
+    activation_threshold: float = 0.0
+
+    @property
+    def node(self) -> NodeProto:
+        """The node that multiplies."""
+        return next(node for node in self.nodes if node.op_type != "Shrink")
 
     @property
     def name(self) -> str:
         """Name of the node in the graph."""
-        return self.nodes[0].name or self.outputs[0]
+        return self.node.name or self.outputs[0]
 
 
+#: Operators of recurrent layers.
+RECURRENT = ("LSTM", "GRU", "RNN")
 _QUANTISED = ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DeformConv")
 
 
@@ -94,6 +105,7 @@ def find_products(model: ModelProto, fixed: FixedValues) -> list[Product]:
     for node in model.graph.node:
         for name in node.input:
             users.setdefault(name, []).append(node)
+    producers = {name: node for node in model.graph.node if node.op_type == "Shrink" for name in node.output}
     outputs = {value.name for value in model.graph.output}
     products = []
     for node in model.graph.node:
@@ -115,7 +127,8 @@ def find_products(model: ModelProto, fixed: FixedValues) -> list[Product]:
         maker = _MAKERS.get(node.op_type)
         product = maker(node, fixed, place) if maker else None
         if product is not None:
-            products.append(_with_addition(product, fixed, users, outputs))
+            product = _with_addition(product, fixed, users, outputs)
+            products.append(_with_thresholds(product, producers, users, outputs))
     return products
 
 
@@ -603,6 +616,45 @@ def _with_addition(
         return product.run(entering, lambda _, vectors: multiply(new_part, vectors))
 
     return Product((node, addition), (new_part,), product.entering, (addition.output[0],), product.batch_axis, run)
+
+
+def threshold_of(node: NodeProto) -> float | None:
+    """Return the threshold of a Shrink that leaves what it keeps as it is; None if it is another operation."""
+    values = attributes(node)
+    lambd = float(values.get("lambd", 0.5))
+    return lambd if lambd >= 0 and values.get("bias", 0.0) == 0.0 else None
+
+
+def _with_thresholds(
+    product: Product, shrinks: Mapping[str, NodeProto], users: Mapping[str, Sequence[NodeProto]], outputs: set[str]
+) -> Product:
+    """Return the product together with the thresholds of the activations that enter it alone."""
+    if product.node.op_type in RECURRENT:  # its states are not what the threshold is for
+        return product
+    entering = product.entering[0]
+    nodes: list[NodeProto] = []
+    threshold = 0.0
+    while entering in shrinks and len(users[entering]) == 1 and entering not in outputs:
+        node = shrinks[entering]
+        found = threshold_of(node)
+        if found is None:
+            break
+        nodes.insert(0, node)
+        threshold, entering = max(threshold, found), node.input[0]
+    if not nodes:
+        return product
+    first = product.run
+
+    def run(values: Sequence[Any], multiply: Multiply) -> tuple[Any, ...]:
+        return first([thresholded(values[0], threshold), *values[1:]], multiply)
+
+    return replace(
+        product,
+        nodes=(*nodes, *product.nodes),
+        entering=(entering, *product.entering[1:]),
+        run=run,
+        activation_threshold=threshold,
+    )
 
 
 # Recurrent layers

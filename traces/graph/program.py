@@ -148,7 +148,6 @@ class Program:
         of_node = {id(node): product for product in self.products for node in product.nodes}
         levels: dict[str, int] = dict.fromkeys(self._inputs, 0)
         levels |= dict.fromkeys(self.fixed.names, 0)
-        product_levels: dict[int, int] = {}
         by_level: list[list[Product]] = [[]]
         nodes_by_level: list[list[NodeProto]] = [[]]
 
@@ -158,12 +157,11 @@ class Program:
         for node in self.model.graph.node:
             product = of_node.get(id(node))
             if product is not None:
-                if id(product) in product_levels:
+                if node is not product.node:
                     continue
                 if not all(name in levels for name in product.entering if name):
                     raise InputError(f"{product.name}: the graph must be in the order of its execution")
                 level = level_of(product.entering)
-                product_levels[id(product)] = level
                 while len(by_level) <= level + 1:
                     by_level.append([])
                     nodes_by_level.append([])

@@ -54,9 +54,19 @@ def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | Non
     Returns
     -------
     list of CompressedLayer
-        One matrix [rows / groups, columns] for each group.
+        One matrix [rows / groups, columns] for each group, with the threshold of the product.
+
+    Raises
+    ------
+    InputError
+        If the graph does not apply the stored threshold, or a row on the array has several codebooks.
     """
     compressed = stored.layer
+    if layer.activation_threshold < compressed.activation_threshold:
+        raise InputError(
+            f"layer {layer.name!r}: activation_threshold={compressed.activation_threshold:g} must be that of its "
+            f"product in the graph; found {layer.activation_threshold:g} there; store the layer without a threshold"
+        )
     codes = stored.arrangement.parameter(compressed.codes, stored.shape).ravel()[layer.places]
     numbers = _row_codebooks(layer, stored)
     coded = compressed.bias is not None and layer.bias == stored.bias_name and layer.bias_places is not None
@@ -77,6 +87,7 @@ def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | Non
             bias=bias_codes,
             free_bias=free,
             row_codebooks=None if numbers is None else numbers[group],
+            activation_threshold=layer.activation_threshold,
         )
         matrices.append(matrix if numbers is None else matrix.part(slice(None)))  # codebooks that the group uses
     return matrices

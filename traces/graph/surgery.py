@@ -80,7 +80,7 @@ def take_parameters(model: ModelProto, named: frozenset[str] | None = None) -> d
         renamed: dict[str, str] = {}
 
         def keep(name: str, tensor: TensorProto) -> None:
-            unique = name if top or counts[name] == 1 else _unique(name, taken)
+            unique = name if top or counts[name] == 1 else unique_name(name, taken)
             taken.add(unique)
             if unique != name:
                 renamed[name] = unique
@@ -342,7 +342,7 @@ def _copied(graph: GraphProto, prefix: str, bound: Mapping[str, str]) -> tuple[l
     for node in inner.node:
         for deeper in subgraphs(node):
             defined: set[str] = set()
-            _collect_names(deeper, defined)
+            collect_names(deeper, defined)
             names |= {name: f"{prefix}{name}" for name in defined if name and name not in bound}
     names |= bound
     for node in inner.node:
@@ -490,12 +490,13 @@ def _count_names(graph: GraphProto, counts: Counter[str]) -> None:
             _count_names(inner, counts)
 
 
-def _collect_names(graph: GraphProto, names: set[str]) -> None:
+def collect_names(graph: GraphProto, names: set[str]) -> None:
+    """Add the names that a graph and the graphs inside it define."""
     names |= {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
     for node in graph.node:
         names |= set(node.output)
         for inner in subgraphs(node):
-            _collect_names(inner, names)
+            collect_names(inner, names)
 
 
 def _collect_uses(graph: GraphProto, names: dict[str, None]) -> None:
@@ -506,7 +507,8 @@ def _collect_uses(graph: GraphProto, names: dict[str, None]) -> None:
             _collect_uses(inner, names)
 
 
-def _unique(name: str, taken: set[str]) -> str:
+def unique_name(name: str, taken: set[str]) -> str:
+    """Return a name, numbered if it is taken."""
     number, unique = 1, name
     while unique in taken:
         number += 1

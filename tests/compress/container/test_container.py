@@ -267,7 +267,7 @@ def container(*sections: tuple[int, bytes, bytes], version: int = 2) -> bytes:
 
 
 def test_another_version_is_refused() -> None:
-    with pytest.raises(InputError, match="reads versions 2 and 3 of the container; found version 9"):
+    with pytest.raises(InputError, match="reads versions 2, 3, 4 of the container; found version 9"):
         CompressedModel.from_bytes(container((1, b"fc", LAYER), version=9))
 
 
