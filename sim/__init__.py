@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from sim.cost.constants import CONSTANTS, Constant, Constants, drawn_constants
     from sim.cost.energy import ENERGY_PRESETS, Energy
     from sim.cost.timing import ClockWarning, Timing, timed, timing
+    from sim.decoding import Decoding, SequenceCosts
     from sim.fixed_point import FixedPoint
     from sim.memory import DoesNotFitWarning
-    from sim.network import LayerCosts, NetworkOutputs, NetworkResult, compute_network, simulate_network
+    from sim.network import LayerCosts, NetworkOutputs, NetworkResult, StateCosts, compute_network, simulate_network
+    from sim.network_session import NetworkSession
     from sim.number_formats import fit_formats
     from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown, cycle_breakdown
     from sim.observe.timeline import Timeline, timeline
@@ -49,16 +51,20 @@ __all__ = [
     "Counts",
     "CountsPerInput",
     "CycleBreakdown",
+    "Decoding",
     "DoesNotFitWarning",
     "Energy",
     "FixedPoint",
     "LayerCosts",
     "NetworkOutputs",
     "NetworkResult",
+    "NetworkSession",
     "PackedLayer",
     "RecurrentResult",
     "RowAssignment",
+    "SequenceCosts",
     "SimulationResult",
+    "StateCosts",
     "Timeline",
     "TimelineSummary",
     "Timing",
@@ -98,9 +104,18 @@ _NAMES = {
     "sim.cost.constants": ("CONSTANTS", "Constant", "Constants", "drawn_constants"),
     "sim.cost.energy": ("ENERGY_PRESETS", "Energy"),
     "sim.cost.timing": ("ClockWarning", "Timing", "timed", "timing"),
+    "sim.decoding": ("Decoding", "SequenceCosts"),
     "sim.fixed_point": ("FixedPoint",),
     "sim.memory": ("DoesNotFitWarning",),
-    "sim.network": ("LayerCosts", "NetworkOutputs", "NetworkResult", "compute_network", "simulate_network"),
+    "sim.network": (
+        "LayerCosts",
+        "NetworkOutputs",
+        "NetworkResult",
+        "StateCosts",
+        "compute_network",
+        "simulate_network",
+    ),
+    "sim.network_session": ("NetworkSession",),
     "sim.number_formats": ("fit_formats",),
     "sim.observe.cycles": ("CYCLE_CLASSES", "CycleBreakdown", "cycle_breakdown"),
     "sim.observe.timeline": ("Timeline", "timeline"),

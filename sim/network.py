@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -15,6 +15,7 @@ import numpy as np
 
 from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, compute_batch, simulate_batch
 from sim.config import ArrayConfig
+from sim.cost.constants import NOMINAL
 from sim.cost.timing import warn_of_clock
 from sim.fixed_point import FixedPoint
 from sim.memory import DoesNotFitWarning, Shortfall, weight_shortfalls
@@ -150,6 +151,34 @@ class HostCosts:
 
 
 @dataclass(frozen=True, eq=False)
+class StateCosts:
+    """Costs of a state that is kept in DRAM between steps, such as keys and values of earlier tokens.
+
+    Attributes
+    ----------
+    read_bytes : numpy.ndarray
+        Bytes of the state that enters each step, each read once, int64 [steps].
+    write_bytes : numpy.ndarray
+        Bytes of the state that the step appends or changes, int64 [steps].
+    energy_pj : numpy.ndarray
+        Energy of these transfers, float64 [steps].
+    """
+
+    read_bytes: Integers64
+    write_bytes: Integers64
+    energy_pj: Floats64
+
+    @classmethod
+    def of_words(cls, read: Sequence[int], written: Sequence[int], config: ArrayConfig) -> StateCosts:
+        """Return the costs of so many values of each step, as wide as the array's activations."""
+        read_bytes, write_bytes = (
+            np.array(words, dtype=np.int64) * config.activation_bits // 8 for words in (read, written)
+        )
+        energy_pj: Floats64 = (read_bytes + write_bytes) * np.float64(NOMINAL.dram_pj_per_byte)
+        return cls(read_bytes, write_bytes, energy_pj)
+
+
+@dataclass(frozen=True, eq=False)
 class NetworkResult:
     """Counts and outputs of a network with many inputs.
 
@@ -160,12 +189,14 @@ class NetworkResult:
     layers : list of LayerCosts
         Counts of each layer, in the order of their first call.
     output : numpy.ndarray or dict of str to numpy.ndarray
-        Output [inputs, ...]; by name if there are several.
+        Output [inputs, ...]; by name if there are several. Of an output whose shape changes from step to step, that of
+        the last step.
     output_difference : float
         Largest difference of an output of the network from that of ONNX Runtime on the decoded weights, relative to the
         largest value of that output.
     off_array : dict of str to OffArray
-        What is computed off the array for one input, by operator: operations, values, multiply-accumulates.
+        What is computed off the array for one input, by operator: operations, values, multiply-accumulates. With a
+        state, the mean of all steps.
     host : HostCosts or None
         Costs of what is computed off the array, if lanes were given.
     live_words : int
@@ -174,6 +205,8 @@ class NetworkResult:
         Activations among them that are written to DRAM and read again.
     shortfalls : tuple of Shortfall
         Capacities of a PE that the whole network exceeds, if it was simulated as if it fitted.
+    state_costs : StateCosts or None
+        Costs of the state that is fed on, if there is one.
     """
 
     config: ArrayConfig
@@ -185,6 +218,7 @@ class NetworkResult:
     live_words: int = 0
     spilled_words: int = 0
     shortfalls: tuple[Shortfall, ...] = ()
+    state_costs: StateCosts | None = None
 
     @property
     def largest_difference(self) -> float:
@@ -278,7 +312,7 @@ def simulate_network(
         Array. The default is the EIE paper's design point, with codes as wide as the network's.
     state : mapping of str to str, optional
         For each input of the network that is its own earlier output, the name of that output. The inputs are then steps
-        that follow one another; the given value enters the first step.
+        that follow one another; the given value enters the first step. It may be empty, and grow with each step.
     host_lanes : int, optional
         Lanes of a vector unit on which the operations off the array are costed; not costed by default.
     packed : mapping of str to sequence of PackedLayer, optional
@@ -324,32 +358,22 @@ def simulate_network(
     config = config or wide_enough(ArrayConfig(), compressed)
     warn_of_clock(config, stacklevel=3)
     opened = compressed.network
-    feeds = opened.bind(inputs)
+    feeds = opened.bind(inputs, state or ())
     run = _Run(opened, compressed.stored_layers, {**given, **(packed or {})}, config, number_formats)
-    output = run.all_inputs(feeds, state, after_input)
-    off_array = run.off_array()
-    host = None if host_lanes is None else _host_costs(off_array, host_lanes)
-    difference = max((each.relative for each in run.of_outputs.values()), default=0.0)
-    scheduled = run.scheduled()
-    lacking = network_shortfalls(scheduled, config) if config.memory_mode == "unlimited" else ()
+    result = run.result(run.all_inputs(feeds, state, after_input), host_lanes)
+    warn_of_shortfalls(opened.name, result.shortfalls, stacklevel=3)
+    return result
+
+
+def warn_of_shortfalls(name: str, lacking: Sequence[Shortfall], stacklevel: int) -> None:
+    """Warn that a network was simulated as if it fitted, if there are capacities that it exceeds."""
     if lacking:
         warnings.warn(
-            f"network {opened.name!r} was simulated as if it fitted, but exceeds {'; '.join(map(str, lacking))}; "
+            f"network {name!r} was simulated as if it fitted, but exceeds {'; '.join(map(str, lacking))}; "
             f"memory_mode='resident' refuses such a network, 'passes' and 'streamed' load what does not stay",
             DoesNotFitWarning,
-            stacklevel=2,
+            stacklevel=stacklevel,
         )
-    return NetworkResult(
-        config=config,
-        layers=run.costs(scheduled),
-        output=output,
-        output_difference=difference,
-        off_array=off_array,
-        host=host,
-        live_words=scheduled.live_words,
-        spilled_words=spilled_words(scheduled, config),
-        shortfalls=lacking,
-    )
 
 
 def compute_network(
@@ -398,6 +422,16 @@ class _Chunk(NamedTuple):
     calls: list[tuple[str, int, Integers64]]
 
 
+class _Step(NamedTuple):
+    """What a step takes besides its products: values of the state, feature maps, and what is off the array."""
+
+    read_words: int
+    written_words: int
+    live_words: int
+    fullest: str
+    off_array: Mapping[str, OffArray]
+
+
 class _Run:
     """Simulation in progress: packed layers, and the counts of all inputs so far."""
 
@@ -419,6 +453,7 @@ class _Run:
         self._layers: dict[str, NetworkLayer] = {}
         self._scheduled: dict[str, ScheduledLayer] = {}
         self._chunks: list[_Chunk] = []
+        self._steps: list[_Step] = []  # one for each chunk, if there is a state
         self._differences: dict[str, Difference] = {}
         self.of_outputs: dict[str, Difference] = {}
         self._first: Mapping[str, Numbers] | None = None
@@ -435,6 +470,7 @@ class _Run:
             self._formats = formats_of_packed(compressed, feeds, self._config, self._packed, state)
         total = opened.num_inputs(feeds)
         parts: list[dict[str, Any]] = []
+        last: set[str] = set()  # outputs that are no arrays of steps: scalars, and those whose shapes change
         if state:
             from traces.graph.inputs import first_state
 
@@ -442,9 +478,15 @@ class _Run:
             feeds = {name: values for name, values in feeds.items() if name not in state}
             for place in range(total):
                 one = opened.part({**feeds, **current}, place, place + 1)
-                one |= current
-                parts.append(self.chunk(one, 1))
-                current = {name: np.asarray(parts[-1][output]) for name, output in state.items()}
+                outputs, current = self.step(one | current, state)
+                if parts:
+                    last |= {
+                        name
+                        for name, value in outputs.items()
+                        if np.ndim(value) == 0 or name not in parts[-1] or parts[-1][name].shape != value.shape
+                    }
+                    parts[-1] = {name: value for name, value in parts[-1].items() if name not in last}
+                parts.append(outputs)
                 after_input()
         else:
             size = self.inputs_at_once(feeds, total)
@@ -453,8 +495,24 @@ class _Run:
                 parts.append(self.chunk(opened.part(feeds, begin, begin + count), count))
                 for _ in range(count):
                     after_input()
-        outputs = _joined(opened, parts)
+        outputs = _joined(opened, parts, last)
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def step(self, feeds: Mapping[str, Numbers], state: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, Numbers]]:
+        """Run one step, and return its outputs and the state that enters the next one; its counts are kept."""
+        from traces.graph.execution import feature_maps
+        from traces.graph.inputs import next_state
+        from traces.graph.layers import off_array
+
+        outputs = self.chunk(feeds, 1)
+        following = next_state(self._network, outputs, state)
+        if self._counted:
+            assert self._flat is not None
+            words = [(feeds[name].size, _written_words(feeds[name], value)) for name, value in following.items()]
+            read, written = (sum(each) for each in zip(*words, strict=True))
+            maps = feature_maps(self._flat, feeds, state)
+            self._steps.append(_Step(read, written, *maps, off_array(self._flat, feeds, 1)))
+        return outputs, following
 
     def inputs_at_once(self, feeds: Mapping[str, Numbers], total: int) -> int:
         """Return how many inputs run at once: 1 unless each vector's input is known, and few enough for memory."""
@@ -582,9 +640,11 @@ class _Run:
         ]
 
     def off_array(self) -> Mapping[str, OffArray]:
-        """Return what was computed off the array for one input of the first chunk."""
+        """Return what was computed off the array for one input of the first chunk, or the mean of all steps."""
         from traces.graph.layers import off_array
 
+        if self._steps:
+            return _mean([step.off_array for step in self._steps])
         assert self._flat is not None
         assert self._first is not None
         return off_array(self._flat, self._first, 1)
@@ -606,12 +666,43 @@ class _Run:
         assert self._flat is not None
         assert self._first is not None
         names = list(self._layers)
-        live_words, fullest = feature_maps(self._flat, self._first)
+        live_words, fullest = (
+            max((step[2:4] for step in self._steps), key=lambda each: each[0])
+            if self._steps
+            else feature_maps(self._flat, self._first)
+        )
         layers = tuple(self._scheduled[name] for name in names)
         calls = tuple(
             Call(names.index(name), vectors) for chunk in self._chunks[:1] for name, vectors, _ in chunk.calls
         )
         return ScheduledNetwork(self._network.name, layers, calls, live_words, names.index(fullest))
+
+    def result(self, output: Any, host_lanes: int | None) -> NetworkResult:
+        """Return the counts of all inputs so far, with their output, and free them."""
+        config = self._config
+        off_array = self.off_array()
+        scheduled = self.scheduled()
+        read, written = ([getattr(step, name) for step in self._steps] for name in ("read_words", "written_words"))
+        result = NetworkResult(
+            config=config,
+            layers=self.costs(scheduled),
+            output=output,
+            output_difference=max((each.relative for each in self.of_outputs.values()), default=0.0),
+            off_array=off_array,
+            host=None if host_lanes is None else _host_costs(off_array, host_lanes),
+            live_words=scheduled.live_words,
+            spilled_words=spilled_words(scheduled, config),
+            shortfalls=network_shortfalls(scheduled, config) if config.memory_mode == "unlimited" else (),
+            state_costs=StateCosts.of_words(read, written, config) if self._steps else None,
+        )
+        self.clear()
+        return result
+
+    def clear(self) -> None:
+        """Free the counts of all inputs so far."""
+        for kept in (self._chunks, self._steps, self._differences, self.of_outputs):
+            kept.clear()
+        self._first = None
 
     def costs(self, network: ScheduledNetwork) -> list[LayerCosts]:
         """Return the counts of each layer over all inputs, and free them; call it once."""
@@ -623,11 +714,15 @@ class _Run:
         per_input = [{key: np.zeros(total, dtype=np.int64) for key in (*PER_INPUT, *SCHEDULED)} for _ in names]
         all_vectors = dict.fromkeys(names, 0)
         begin = 0
-        while self._chunks:
+        for place in range(len(self._chunks)):
             chunk = self._chunks.pop(0)  # many inputs and layers take much memory
             calls = tuple(Call(names.index(name), vectors) for name, vectors, _ in chunk.calls)
             cycles = [cycles for _, _, cycles in chunk.calls]
-            times = schedule_network(replace(network, calls=calls), cycles, config, residency)
+            of_chunk = replace(network, calls=calls)
+            if self._steps:
+                step = self._steps[place]
+                of_chunk = replace(of_chunk, live_words=step.live_words, fullest_layer=names.index(step.fullest))
+            times = schedule_network(of_chunk, cycles, config, residency)
             of_layers = times.counts(network, config)
             end = begin + chunk.inputs
             for number, name in enumerate(names):
@@ -713,10 +808,32 @@ def _stacked(outputs: Sequence[Floats]) -> Floats:
     return np.stack(outputs)
 
 
-def _joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:
+def _written_words(before: Numbers, after: Numbers) -> int:
+    """Return the values of a state that a step appends or changes; all of them if one of its lengths shrinks."""
+    if any(now < then for now, then in zip(after.shape, before.shape, strict=True)):
+        return after.size
+    front = after[tuple(slice(length) for length in before.shape)]
+    changed = np.ascontiguousarray(front).view(np.uint8) != np.ascontiguousarray(before).view(np.uint8)
+    bytes_each = before.dtype.itemsize
+    return after.size - before.size + int(changed.reshape(-1, bytes_each).any(axis=1).sum())
+
+
+def _mean(steps: Sequence[Mapping[str, OffArray]]) -> dict[str, OffArray]:
+    """Return the mean of what steps compute off the array, by operator."""
+    from traces import OffArray
+
+    names = sorted({name for step in steps for name in step})
+    return {
+        name: OffArray(*(round(sum(each) / len(steps)) for each in zip(*of_name, strict=True)))
+        for name in names
+        for of_name in [[step.get(name, OffArray(0, 0, 0)) for step in steps]]
+    }
+
+
+def _joined(network: Network, parts: list[dict[str, Any]], last: Collection[str]) -> dict[str, Any]:
     from traces.graph.layers import joined
 
-    return joined(network, parts)
+    return joined(network, parts, last)
 
 
 def _host_costs(off_array: Mapping[str, OffArray], lanes: int) -> HostCosts:

@@ -77,7 +77,7 @@ def fit_formats(
     if config.precision == "float":
         raise InputError("number formats are those of fixed point, but the array has precision='float'; give none")
     compressed, _ = compressed_network(network)
-    feeds = compressed.network.bind(calibration_inputs)
+    feeds = compressed.network.bind(calibration_inputs, state or ())
     any_array = ArrayConfig(num_pes=1, weight_bits=16, index_bits=8, precision=config.precision)
     return formats_of_packed(compressed, feeds, any_array, {}, state, after_input)
 

@@ -6,6 +6,7 @@ Each function without arguments gives a module, as package.module:function names
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from designs.experiments.resnet import ResNet20
-from traces import InputError
+from traces import InputError, Network
 from traces.arrays import Integers64
 from traces.files.images import load_digits
 
@@ -50,20 +51,27 @@ class _LlamaLayer(torch.nn.Module):
         self.w2 = torch.nn.Linear(shape.hidden, shape.dim, bias=False)
         self.w3 = torch.nn.Linear(shape.dim, shape.hidden, bias=False)
 
-    def forward(self, x: torch.Tensor, turn: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        turn: torch.Tensor,
+        mask: torch.Tensor,
+        past: Sequence[torch.Tensor] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         normal = self.attention_norm(x)
         steps, shape = x.shape[1], self.shape
         queries = _turned(self.wq(normal).reshape(-1, steps, shape.heads, self.size), turn)
         keys = _turned(self.wk(normal).reshape(-1, steps, shape.kv_heads, self.size), turn)
         values = self.wv(normal).reshape(-1, steps, shape.kv_heads, self.size)
+        if past is not None:
+            keys, values = (torch.cat(pair, dim=1) for pair in zip(past, (keys, values), strict=True))
         times = shape.heads // shape.kv_heads
-        keys, values = (each.repeat_interleave(times, dim=2).transpose(1, 2) for each in (keys, values))
-        scores = queries.transpose(1, 2) @ keys.transpose(2, 3) / self.size**0.5 + mask
-        mixed = (scores.softmax(dim=-1) @ values).transpose(1, 2).reshape(-1, steps, shape.dim)
+        every_key, every_value = (each.repeat_interleave(times, dim=2).transpose(1, 2) for each in (keys, values))
+        scores = queries.transpose(1, 2) @ every_key.transpose(2, 3) / self.size**0.5 + mask
+        mixed = (scores.softmax(dim=-1) @ every_value).transpose(1, 2).reshape(-1, steps, shape.dim)
         x = x + self.wo(mixed)
         normal = self.ffn_norm(x)
-        output: torch.Tensor = x + self.w2(functional.silu(self.w1(normal)) * self.w3(normal))
-        return output
+        return x + self.w2(functional.silu(self.w1(normal)) * self.w3(normal)), keys, values
 
 
 class Llama(torch.nn.Module):
@@ -83,16 +91,59 @@ class Llama(torch.nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the logits of the next token after each token."""
-        steps, size = tokens.shape[1], self.shape.dim // self.shape.heads
-        frequencies = 10_000 ** (-torch.arange(0, size, 2) / size)
-        angles = torch.arange(steps)[:, None] * frequencies
-        turn = torch.stack([angles.cos(), angles.sin()])
+        steps = tokens.shape[1]
+        turn = self._turn(torch.arange(steps))
         mask = torch.full((steps, steps), float("-inf")).triu(1)
         x = self.embedding(tokens)
         for layer in self.layers:
-            x = layer(x, turn, mask)
+            x, _, _ = layer(x, turn, mask)
         logits: torch.Tensor = self.output(self.norm(x))
         return logits
+
+    def _turn(self, places: torch.Tensor) -> torch.Tensor:
+        """Return cosine and sine of the angle of each pair of values, [2, places, size / 2]."""
+        size = self.shape.dim // self.shape.heads
+        frequencies = 10_000 ** (-torch.arange(0, size, 2) / size)
+        angles = places[:, None] * frequencies
+        return torch.stack([angles.cos(), angles.sin()])
+
+
+class LlamaStep(Llama):
+    """Llama language model that continues a sequence: it takes keys and values of the tokens before, and returns all.
+
+    Token ids [1, steps] follow keys and values [layers, 1, past, kv_heads, size]. It has the parameters of a `Llama`.
+    """
+
+    def forward(  # type: ignore[override]
+        self, tokens: torch.Tensor, keys: torch.Tensor, values: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Return the logits of the next token after each token, and the keys and values of all tokens."""
+        steps, past = tokens.shape[1], keys.shape[2]
+        turn = self._turn(torch.arange(past, past + steps))
+        mask = torch.full((steps, past + steps), float("-inf")).triu(1 + past)
+        x = self.embedding(tokens)
+        every_key, every_value = [], []
+        for layer, *of_layer in zip(self.layers, keys, values, strict=True):
+            x, new_keys, new_values = layer(x, turn, mask, of_layer)
+            every_key.append(new_keys)
+            every_value.append(new_values)
+        logits = self.output(self.norm(x))
+        return {"logits": logits, "new_keys": torch.stack(every_key), "new_values": torch.stack(every_value)}
+
+
+#: State of a `LlamaStep`, as sessions take it: each input that is an earlier output.
+LLAMA_STATE = {"keys": "new_keys", "values": "new_values"}
+
+
+def step_network(network: Llama) -> Network:
+    """Open the network of a Llama that continues a sequence of any length; it has the Llama's parameters."""
+    shape = network.shape
+    step = LlamaStep(shape)
+    step.load_state_dict(network.state_dict())
+    past = torch.randn(shape.layers, 1, 5, shape.kv_heads, shape.dim // shape.heads)
+    inputs = {"tokens": torch.ones(1, 3, dtype=torch.int64), "keys": past, "values": past.clone()}
+    lengths = {"tokens": {1: "steps"}, "keys": {2: "past"}, "values": {2: "past"}}
+    return Network.open(step.eval(), inputs, lengths)
 
 
 def _turned(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:

@@ -192,7 +192,7 @@ def _formats(
     if calibration is not None:
         given, origin = read_inputs(calibration, network, state or {})
         try:
-            feeds = network.bind(given)
+            feeds = network.bind(given, state or ())
         except InputError as error:
             raise InputError(f"calibration: {error}") from None
     count = network.num_inputs(feeds)

@@ -38,7 +38,7 @@ def record_layers(
         raise InputError(f"sampling_error must be a share, 0 to below 1; found {sampling_error}")
     compressed, _ = compressed_network(network)
     opened = compressed.network
-    feeds = opened.bind(given_inputs(inputs))
+    feeds = opened.bind(given_inputs(inputs), state or ())
     total = opened.num_inputs(feeds)
     first = _first_step(opened, feeds, state)
     layers = {layer.name: joined_groups(matrices) for layer, matrices in compressed.array_layers(first)}
@@ -74,7 +74,7 @@ def record_layers(
             for name, (layer, groups) in layers.items()
         )
         if most is None or all(work.sampling_error <= sampling_error for work in taken):
-            return opened.name, taken, compressed.execution(first)
+            return opened.name, taken, compressed.execution(first, state or ())
         most *= 2
 
 

@@ -205,7 +205,7 @@ def container_inputs(
     else:
         given, origin = read_inputs(inputs, network, state or {})
     try:
-        feeds = network.bind(given)
+        feeds = network.bind(given, state or ())
     except InputError as error:
         remedy = "" if inputs is not None else "; give the network's own inputs as inputs"
         raise InputError(f"{error} from {origin}{remedy}") from None
@@ -239,21 +239,8 @@ def read_inputs(inputs: AnyInputs, network: Network, state: Mapping[str, str]) -
     elif len(network.inputs) == 1 and np.ndim(read) == len(network.inputs[0].shape) - 1:  # one input alone
         read = np.asarray(read)[np.newaxis]
     if state:
-        read = {**{name: _zeros(network, name) for name in state if name not in read}, **read}
+        from traces.graph.inputs import state_before
+
+        given = {name: values for name, values in read.items() if name in state}
+        read = {**read, **state_before(network, state, given)}
     return read, str(inputs) if is_file else "given inputs"
-
-
-def _zeros(network: Network, name: str) -> Numbers:
-    """Return zeros as the first value of an input that is an earlier output."""
-    entries = [entry for entry in network.inputs if entry.name == name]
-    if not entries:
-        names = ", ".join(entry.name for entry in network.inputs)
-        raise InputError(f"state must name an input of the network, {names}; found {name}")
-    (entry,) = entries
-    unknown = [axis for axis, length in enumerate(entry.shape) if length is None and axis != entry.batch_axis]
-    if unknown:
-        raise InputError(
-            f"the length of axis {unknown[0]} of input {name!r} is not known; give its first value among the inputs"
-        )
-    shape = [1 if length is None else length for length in entry.shape]
-    return np.zeros(shape, dtype=entry.dtype)

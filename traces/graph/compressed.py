@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -82,18 +82,21 @@ class CompressedNetwork:
         layers = [(flat.layers[number], flat.biases[number]) for number in flat.on_array]
         return [(layer, array_matrices(layer, self.stored_layers[layer.weight], bias)) for layer, bias in layers]
 
-    def execution(self, feeds: Mapping[str, Numbers]) -> Execution:
+    def execution(self, feeds: Mapping[str, Numbers], state: Collection[str] = ()) -> Execution:
         """Return the order in which the layers on an array are called for one input, and the feature maps.
 
         Parameters
         ----------
         feeds : mapping of str to numpy.ndarray
             One input, bound.
+        state : collection of str, optional
+            Inputs that are earlier outputs, which are no feature maps.
         """
         from traces.graph.execution import execution
         from traces.graph.layers import resolve
 
-        return execution(resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers), feeds)
+        flat = resolve(self.network, feeds, lambda layer: layer.weight in self.stored_layers)
+        return execution(flat, feeds, state)
 
 
 def _sequential(layers: Sequence[CompressedLayer]) -> tuple[Any, dict[str, Numbers]]:

@@ -2,13 +2,14 @@
 
 A product needs its inputs until its last vector, so its inputs and outputs are alive together. An operation off the
 array writes its outputs over those of its inputs that nothing needs any more, as an addition, a rectifier or pooling in
-order can. Reshaping moves nothing. The vectors that a convolution is unrolled into are not stored.
+order can. Reshaping moves nothing. The vectors that a convolution is unrolled into are not stored. A state, such as
+keys and values of earlier tokens, and what operations only move from it, is in DRAM and no feature map.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from onnx import NodeProto
 
@@ -19,9 +20,14 @@ from traces.graph.products import Part, Product
 
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 _SHAPE_ONLY = ("Shape", "Size")
+_MOVES = (
+    *_VIEWS,
+    *("Slice", "Split", "Gather", "GatherElements", "GatherND", "Concat", "Transpose", "Expand", "Tile", "Pad"),
+    *("Cast", "Where", "Scatter", "ScatterElements", "ScatterND"),
+)
 
 
-def execution(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> Execution:
+def execution(flat: FlatNetwork, feeds: Mapping[str, Numbers], state: Collection[str] = ()) -> Execution:
     """Run one input, and return the order of its products and its feature maps.
 
     Parameters
@@ -30,6 +36,8 @@ def execution(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> Execution:
         The network, resolved for this input.
     feeds : mapping of str to numpy.ndarray
         One input, bound.
+    state : collection of str, optional
+        Inputs that are earlier outputs.
 
     Returns
     -------
@@ -44,10 +52,10 @@ def execution(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> Execution:
         return multiply(part, vectors)
 
     flat.program.run(feeds, noting)
-    return Execution(tuple(calls), *feature_maps(flat, feeds))
+    return Execution(tuple(calls), *feature_maps(flat, feeds, state))
 
 
-def feature_maps(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[int, str]:
+def feature_maps(flat: FlatNetwork, feeds: Mapping[str, Numbers], state: Collection[str] = ()) -> tuple[int, str]:
     """Return the largest number of values of one input that are alive at once, and the layer that is called then.
 
     Parameters
@@ -56,9 +64,13 @@ def feature_maps(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[int, 
         The network, resolved for this input.
     feeds : mapping of str to numpy.ndarray
         One input, bound.
+    state : collection of str, optional
+        Inputs that are earlier outputs.
     """
     fixed, steps = flat.program.fixed, flat.program.steps
+    in_dram = _moved(flat, state)
     words = {name: math.prod(shape) for name, shape in shapes_of(flat, feeds).items() if name not in fixed}
+    words = {name: count for name, count in words.items() if name not in in_dram}
     stored_as = {name: name for name in words}  # a view is stored as what it is a view of
     last_use: dict[str, int] = {}
     leaving: list[list[str]] = []
@@ -85,6 +97,15 @@ def feature_maps(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> tuple[int, 
         largest = max(largest, (sum(words[name] for name in after_or_during), layer), key=lambda each: each[0])
         alive = after
     return largest
+
+
+def _moved(flat: FlatNetwork, state: Collection[str]) -> set[str]:
+    """Return the state, and the values that operations only move from it."""
+    moved = set(state)
+    for step in flat.program.steps if state else ():
+        if not isinstance(step, Product) and step.op_type in _MOVES and moved & set(step.input):
+            moved |= {name for name in step.output if name}
+    return moved
 
 
 def _inputs_and_outputs(step: NodeProto | Product, words: Mapping[str, int]) -> tuple[list[str], list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +54,10 @@ def _lengths(value: ValueInfoProto) -> list[int | str]:
     ]
 
 
-def bound(network: str, entries: Sequence[NetworkInput], inputs: Any) -> dict[str, Numbers]:
-    """Return inputs as arrays by name. Raises InputError if they do not fit."""
+def bound(
+    network: str, entries: Sequence[NetworkInput], inputs: Any, state: Collection[str] = ()
+) -> dict[str, Numbers]:
+    """Return inputs as arrays by name; those of the state may be empty. Raises InputError if they do not fit."""
     names = [entry.name for entry in entries]
     inputs = getattr(inputs, "given", inputs)  # those of traces.inputs.Inputs
     if isinstance(inputs, Mapping):
@@ -76,7 +78,7 @@ def bound(network: str, entries: Sequence[NetworkInput], inputs: Any) -> dict[st
             f"{network}: inputs must be {', '.join(names)}; "
             f"{'missing ' + ', '.join(missing) if missing else 'unknown ' + ', '.join(unknown)}"
         )
-    feeds = {entry.name: _cast(network, entry, given[entry.name]) for entry in entries}
+    feeds = {entry.name: _cast(network, entry, given[entry.name], entry.name in state) for entry in entries}
     total = count_inputs(entries, feeds)
     for entry in entries:
         if entry.batch_axis is not None and feeds[entry.name].shape[entry.batch_axis] not in (1, total):
@@ -87,7 +89,7 @@ def bound(network: str, entries: Sequence[NetworkInput], inputs: Any) -> dict[st
     return feeds
 
 
-def _cast(network: str, entry: NetworkInput, values: Any) -> Numbers:
+def _cast(network: str, entry: NetworkInput, values: Any, may_be_empty: bool) -> Numbers:
     try:
         array = np.asarray(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
     except (ValueError, TypeError) as error:
@@ -102,9 +104,10 @@ def _cast(network: str, entry: NetworkInput, values: Any) -> Numbers:
         )
     kind, target = array.dtype.kind, entry.dtype.kind
     fits = kind in "fiub" if target in "fV" else kind in "iub" if target in "iu" else kind == target
-    if not fits or 0 in array.shape:
+    if not fits or (0 in array.shape and not may_be_empty):
+        least = "" if may_be_empty else ", at least one value"
         raise InputError(
-            f"{network}: input {entry.name!r} must be {entry.dtype} [{wanted}], at least one value; found "
+            f"{network}: input {entry.name!r} must be {entry.dtype} [{wanted}]{least}; found "
             f"{array.dtype} {list(array.shape)}"
         )
     with np.errstate(over="ignore"):
@@ -122,18 +125,25 @@ def count_inputs(entries: Sequence[NetworkInput], feeds: Mapping[str, Numbers]) 
     return int(max(sizes, default=1))
 
 
+def check_state(network: Network, state: Mapping[str, str]) -> None:
+    """Raise InputError if a state names no input or no output."""
+    names = [entry.name for entry in network.inputs]
+    for name, output in state.items():
+        if name not in names or output not in network.outputs:
+            raise InputError(
+                f"state must name an input and the output that it is, of {', '.join(names)} and "
+                f"{', '.join(network.outputs)}; found {name}: {output}"
+            )
+
+
 def first_state(network: Network, feeds: Mapping[str, Numbers], state: Mapping[str, str] | None) -> dict[str, Numbers]:
     """Return the values of the state that enter the first step.
 
     Raises InputError if the state names no input or output, or there are values of several inputs.
     """
+    check_state(network, state or {})
     entries = {entry.name: entry for entry in network.inputs}
-    for name, output in (state or {}).items():
-        if name not in entries or output not in network.outputs:
-            raise InputError(
-                f"state must name an input and the output that it is, of {', '.join(entries)} and "
-                f"{', '.join(network.outputs)}; found {name}: {output}"
-            )
+    for name in state or {}:
         axis, shape = entries[name].batch_axis, feeds[name].shape
         if axis is not None and shape[axis] > 1:
             raise InputError(
@@ -141,6 +151,52 @@ def first_state(network: Network, feeds: Mapping[str, Numbers], state: Mapping[s
                 f"{list(shape)}"
             )
     return {name: feeds[name] for name in state or {}}
+
+
+def next_state(network: Network, outputs: Mapping[str, Any], state: Mapping[str, str] | None) -> dict[str, Numbers]:
+    """Return the values of the state that enter the next step.
+
+    Raises InputError if an output is no array that its input takes.
+    """
+    entries = {entry.name: entry for entry in network.inputs}
+    values = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
+    for name, value in values.items():
+        entry = entries[name]
+        lengths = [1 if axis == entry.batch_axis else length for axis, length in enumerate(entry.shape)]
+        if (
+            value.dtype != entry.dtype
+            or value.ndim != len(lengths)
+            or any(length not in (None, found) for length, found in zip(lengths, value.shape, strict=True))
+        ):
+            wanted = ", ".join("any" if length is None else str(length) for length in lengths)
+            raise InputError(
+                f"state {name!r} must be {entry.dtype} [{wanted}], as the input takes it; found {value.dtype} "
+                f"{list(value.shape)} of output {(state or {})[name]!r}; name the output that it is"
+            )
+    return values
+
+
+def state_before(network: Network, state: Mapping[str, str], given: Mapping[str, Any]) -> dict[str, Numbers]:
+    """Return the values of the state that enter the first step: those that are given, and zeros for the others.
+
+    A length that is not known is 0 in these. Raises InputError if the state names no input or output, or a given value
+    does not fit or is none of the state.
+    """
+    check_state(network, state)
+    unknown = sorted(set(given) - set(state))
+    if unknown:
+        raise InputError(
+            f"first values must be those of the state, {', '.join(state) or 'of which there is none'}; found "
+            f"{', '.join(unknown)}"
+        )
+    values: dict[str, Numbers] = {}
+    for entry in network.inputs:
+        if entry.name in given:
+            values[entry.name] = _cast(network.name, entry, given[entry.name], True)
+        elif entry.name in state:
+            lengths = [1 if axis == entry.batch_axis else length or 0 for axis, length in enumerate(entry.shape)]
+            values[entry.name] = np.zeros(lengths, dtype=entry.dtype)
+    return first_state(network, values, state)
 
 
 def drawn_feeds(entries: Sequence[NetworkInput]) -> dict[str, Numbers]:

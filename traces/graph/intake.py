@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
     from traces.graph.network import Network
 
 
-def open_network(cls: type[Network], source: Any, inputs: Any) -> Network:
+def open_network(
+    cls: type[Network], source: Any, inputs: Any, lengths: Mapping[str, Mapping[int, str]] | None = None
+) -> Network:
     """Open a network: see `Network.open`."""
     if isinstance(source, cls):
+        _check_no_lengths(source.name, lengths)
         return source
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.suffix.lower() == ".onnx" or path.is_file():
+            _check_no_lengths(str(path), lengths)
             return _of_model(cls, str(path), read_graph(path), inputs)
         if ":" not in str(source):
             raise InputError(
@@ -37,18 +42,26 @@ def open_network(cls: type[Network], source: Any, inputs: Any) -> Network:
                 f"such file"
             )
         module, given = network_and_inputs(named_function(str(source))())
-        return _of_module(cls, str(source), module, given if inputs is None else inputs)
+        return _of_module(cls, str(source), module, given if inputs is None else inputs, lengths)
     if isinstance(source, ModelProto):
+        _check_no_lengths(source.graph.name or "network", lengths)
         copy = ModelProto()
         copy.CopyFrom(source)
         return _of_model(cls, source.graph.name or "network", copy, inputs)
-    return _of_module(cls, type(source).__name__, source, inputs)
+    return _of_module(cls, type(source).__name__, source, inputs, lengths)
 
 
-def _of_module(cls: type[Network], name: str, module: Any, inputs: Any) -> Network:
+def _check_no_lengths(name: str, lengths: object) -> None:
+    if lengths is not None:
+        raise InputError(f"{name}: lengths are those of a module, which is traced; a graph has its own; leave them out")
+
+
+def _of_module(
+    cls: type[Network], name: str, module: Any, inputs: Any, lengths: Mapping[str, Mapping[int, str]] | None
+) -> Network:
     from traces.graph.module_intake import exported
 
-    model, named, example = exported(name, module, inputs)
+    model, named, example = exported(name, module, inputs, lengths)
     network = _of_model(cls, name, model, example, named)
     network.module = module
     return network

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
 from traces.graph.description import NetworkLayer, OffArray, Recorded
-from traces.graph.inputs import first_state
+from traces.graph.inputs import first_state, next_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
@@ -45,7 +45,7 @@ class FlatNetwork:
         Tables of weights, and the look-ups in each.
     biases : list of numpy.ndarray or None
         Values that the array adds, float32 [groups, rows / groups], of each layer.
-    shapes : dict of str to tuple of int
+    shapes : ShapesOfValues
         Shapes of the values of one input, once `shapes_of` has found them.
     """
 
@@ -54,7 +54,7 @@ class FlatNetwork:
     layer_of_part: dict[int, int]
     lookups: dict[str, int]
     biases: list[Numbers | None]
-    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    shapes: ShapesOfValues = field(default_factory=lambda: ShapesOfValues())
 
     @property
     def on_array(self) -> list[int]:
@@ -294,20 +294,44 @@ def _nodes_off_array(program: Program) -> list[NodeProto]:
     ]
 
 
+@dataclass(eq=False)
+class ShapesOfValues:
+    """Shapes of the values of a flat network, for inputs of the shapes that it was asked for last.
+
+    Attributes
+    ----------
+    of_inputs : dict of str to tuple of int
+        Shapes of the inputs.
+    of_values : dict of str to tuple of int
+        Shapes of the inputs and of the values of each operation.
+    session : Session or None
+        Session that gives the values, once shapes have changed.
+    """
+
+    of_inputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    of_values: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    session: Session | None = None
+
+
 def shapes_of(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all values that enter or leave a product or an operation off the array, by name.
 
-    They are found once, with the first inputs that are given. A value that is no array, such as a sequence, has none.
+    They are found anew for inputs of other shapes. A value that is no array, such as a sequence, has none.
     """
-    if not flat.shapes:
+    known, of_inputs = flat.shapes, {name: values.shape for name, values in feeds.items()}
+    if known.of_inputs != of_inputs:
         program = flat.program
         names = {name for node in _nodes_off_array(program) for name in [*node.output, *node.input]}
         names |= {name for product in program.products for name in [*product.entering, *product.outputs]}
         produced = {name for node in program.model.graph.node for name in node.output if name}
         wanted = sorted(name for name in names & produced if name not in program.fixed)
-        values = dict(feeds) | (Session(program.model, wanted).run(feeds) if wanted else {})
-        flat.shapes = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
-    return flat.shapes
+        session = known.session or (Session(program.model, wanted) if wanted else None)
+        if known.of_inputs:  # shapes that change once change again
+            known.session = session
+        values = dict(feeds) | (session.run(feeds) if session is not None else {})
+        known.of_values = {name: value.shape for name, value in values.items() if isinstance(value, np.ndarray)}
+        known.of_inputs = of_inputs
+    return known.of_values
 
 
 def _macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], program: Program) -> float:
@@ -369,12 +393,12 @@ def whole_session(network: Network) -> Session:
     return session
 
 
-def joined(network: Network, parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the outputs of several runs as one, along the axis that holds the inputs."""
+def joined(network: Network, parts: list[dict[str, Any]], last: Collection[str] = ()) -> dict[str, Any]:
+    """Return the outputs of several runs as one, along the axis that holds the inputs; of those in `last`, the last."""
     axes = output_axes(network)
     return {
-        name: parts[0][name]
-        if len(parts) == 1 or np.ndim(parts[0][name]) == 0
+        name: parts[-1][name]
+        if len(parts) == 1 or name in last or np.ndim(parts[0][name]) == 0
         else np.concatenate([part[name] for part in parts], axis=axes[name])
         for name in network.outputs
     }
@@ -541,7 +565,7 @@ def calls_by_input(
         except GuardError:  # another branch, or another number of iterations
             flat = resolved(given)
             outputs, calls = _called(flat, given, multiply(flat))
-        current = {name: np.asarray(outputs[output]) for name, output in (state or {}).items()}
+        current = next_state(network, outputs, state)
         yield flat, calls
 
 

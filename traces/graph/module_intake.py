@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -23,7 +24,13 @@ _BATCH = "inputs"  # name of the axis that holds the inputs
 _CLOSE = 1e-3  # of the largest output, between a module and its graph
 
 
-def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset[str], dict[str, Numbers]]:
+Lengths = Mapping[str, Mapping[int, str]]
+"""Names of the lengths that may change, by input and axis."""
+
+
+def exported(
+    name: str, module: Any, inputs: Any, lengths: Lengths | None = None
+) -> tuple[ModelProto, frozenset[str], dict[str, Numbers]]:
     """Export a module, in evaluation mode; the module is left as it is.
 
     Parameters
@@ -34,6 +41,8 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
         The network.
     inputs : array, tuple of arrays, or dict of arrays
         Example inputs; the first axis of each array holds the inputs.
+    lengths : mapping of str to mapping of int to str, optional
+        Names of the lengths that may change, by input and axis; by default that of the first axes.
 
     Returns
     -------
@@ -67,18 +76,26 @@ def exported(name: str, module: Any, inputs: Any) -> tuple[ModelProto, frozenset
     example_outputs = _run(name, module, arguments, keywords)
     if not flat_outputs(example_outputs):
         raise InputError(f"{name}: a module's outputs must be tensors; found {type(example_outputs).__name__}")
+    outputs = _output_names(example_outputs)
     models = []
-    if batch and _independent(module, arguments, keywords, batch, example_outputs):
+    if lengths is not None:
+        shapes = _shapes(name, module, arguments, keywords, lengths)
+        model = _export(name, module, arguments, keywords, outputs, shapes)
+        _check_lengths(name, model, lengths)
+        models.append((model, "lengths"))
+    elif batch and _independent(module, arguments, keywords, batch, example_outputs):
         twice = [_doubled(value) if batch == 1 else value for value in arguments]
         twice_named = {key: _doubled(value) if batch == 1 else value for key, value in keywords.items()}
+        every: Any = {0: _BATCH}
+        every = dict.fromkeys(keywords, every) if keywords else tuple(every for _ in arguments)
         with contextlib.suppress(InputError):
-            models.append((_export(name, module, twice, twice_named, dynamic=True), "each"))
+            models.append((_export(name, module, twice, twice_named, outputs, every), "each"))
         if not models:
             first = [value[:1] for value in arguments]
             first_named = {key: value[:1] for key, value in keywords.items()}
-            models.append((_export(name, module, first, first_named, dynamic=False), "single"))
+            models.append((_export(name, module, first, first_named, outputs), "single"))
     else:
-        models.append((_export(name, module, arguments, keywords, dynamic=False), "whole"))
+        models.append((_export(name, module, arguments, keywords, outputs), "whole"))
     model, mode = models[0]
     if mode == "whole":
         model.metadata_props.add(key=WHOLE, value="1")
@@ -249,6 +266,13 @@ def flat_outputs(outputs: Any) -> list[torch.Tensor]:
     return []
 
 
+def _output_names(outputs: Any) -> list[str] | None:
+    """Return the names of outputs that a module gives by name, or None."""
+    if not isinstance(outputs, Mapping) or not all(isinstance(value, torch.Tensor) for value in outputs.values()):
+        return None
+    return [str(name) for name in outputs]
+
+
 def _close(first: torch.Tensor, second: torch.Tensor) -> bool:
     if first.shape != second.shape:
         return False
@@ -258,6 +282,37 @@ def _close(first: torch.Tensor, second: torch.Tensor) -> bool:
         return False
     wanted, given = wanted[finite], given[finite]
     return not wanted.numel() or bool((given - wanted).abs().max() <= _CLOSE * max(float(wanted.abs().max()), 1e-12))
+
+
+def _shapes(
+    name: str,
+    module: torch.nn.Module,
+    arguments: list[torch.Tensor],
+    keywords: Mapping[str, torch.Tensor],
+    lengths: Lengths,
+) -> Any:
+    """Return the lengths that may change as the exporter takes them, in the order of the inputs or by name."""
+    names = list(keywords) or list(inspect.signature(module.forward).parameters)[: len(arguments)]
+    tensors = dict(zip(names, [*arguments, *keywords.values()], strict=False))
+    for key, axes in lengths.items():
+        if key not in tensors or not all(0 <= axis < tensors[key].ndim for axis in axes):
+            raise InputError(
+                f"{name}: lengths must name inputs, {', '.join(names)}, and axes of them; found {key}: {dict(axes)}"
+            )
+    shapes = {key: dict(lengths.get(key, {})) for key in names}
+    return shapes if keywords else tuple(shapes.values())
+
+
+def _check_lengths(name: str, model: ModelProto, lengths: Lengths) -> None:
+    """Raise InputError if the graph holds for one length only that may change."""
+    for value in model.graph.input:
+        for axis in lengths.get(value.name, {}):
+            length = value.type.tensor_type.shape.dim[axis]
+            if not length.dim_param:
+                raise InputError(
+                    f"{name}: axis {axis} of input {value.name!r} must be of any length, as lengths says; the traced "
+                    f"graph takes {length.dim_value} only; trace it with another length, or leave it out of lengths"
+                )
 
 
 @contextlib.contextmanager
@@ -281,14 +336,9 @@ def _export(
     module: torch.nn.Module,
     arguments: list[torch.Tensor],
     keywords: Mapping[str, torch.Tensor],
-    dynamic: bool,
+    outputs: list[str] | None,
+    shapes: Any = None,
 ) -> ModelProto:
-    shapes: Any = None
-    if dynamic:
-        axes = {0: _BATCH}
-        shapes = tuple(axes for _ in arguments) if not keywords else dict.fromkeys(keywords, axes)
-        if arguments and keywords:
-            raise InputError(f"{name}: inputs must be given all by position or all by name")
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -299,6 +349,7 @@ def _export(
                 optimize=False,
                 verbose=False,
                 dynamic_shapes=shapes,
+                output_names=outputs,
             )
             return _simplified(program)
     except Exception as error:  # the exporter, and all that it calls

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ class Network:
         self._example = None if example is None else self.part(self.bind(example), 0, 1)
 
     @classmethod
-    def open(cls, source: Any, inputs: Any = None) -> Network:
+    def open(cls, source: Any, inputs: Any = None, lengths: Mapping[str, Mapping[int, str]] | None = None) -> Network:
         """Open a network.
 
         Parameters
@@ -73,6 +73,10 @@ class Network:
         inputs : array, tuple of arrays, or dict of arrays, optional
             Example inputs; the first axis of each array holds the inputs. A module needs them; an ONNX file needs them
             only if they decide what is computed.
+        lengths : mapping of str to mapping of int to str, optional
+            For a module, the axes whose length may change from call to call, each with a name, by input, such as
+            `{"tokens": {1: "steps"}, "keys": {3: "past"}}`; by default the first axis of all inputs. Axes of one name
+            have one length.
 
         Raises
         ------
@@ -81,7 +85,7 @@ class Network:
         """
         from traces.graph.intake import open_network
 
-        return open_network(cls, source, inputs)
+        return open_network(cls, source, inputs, lengths)
 
     @classmethod
     def from_bytes(cls, name: str, graph: bytes, parameters: Mapping[str, Numbers]) -> Network:
@@ -143,8 +147,15 @@ class Network:
         """Names of the outputs, in order."""
         return tuple(value.name for value in self.graph.graph.output)
 
-    def bind(self, inputs: Any) -> dict[str, Numbers]:
+    def bind(self, inputs: Any, state: Collection[str] = ()) -> dict[str, Numbers]:
         """Return inputs as arrays by name, of the types that the network takes.
+
+        Parameters
+        ----------
+        inputs : array, tuple of arrays, or dict of arrays
+            Inputs, in order or by name.
+        state : collection of str, optional
+            Names of inputs that are earlier outputs; they may be empty, as keys and values are before the first token.
 
         Raises
         ------
@@ -153,7 +164,7 @@ class Network:
         """
         from traces.graph.inputs import bound
 
-        return bound(self.name, self.inputs, inputs)
+        return bound(self.name, self.inputs, inputs, state)
 
     def num_inputs(self, feeds: Mapping[str, Numbers]) -> int:
         """Return the number of inputs in bound arrays."""
@@ -271,4 +282,4 @@ class Network:
         """
         from traces.graph.layers import record
 
-        return record(self, self.bind(inputs), most, after_input, state)
+        return record(self, self.bind(inputs, state or ()), most, after_input, state)

@@ -1,0 +1,223 @@
+"""Decoding of a sequence on the array: a prompt, and then token after token, each costed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import astuple, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from sim.network import NetworkResult
+from sim.network_session import NetworkSession
+from traces import InputError
+from traces.arrays import Floats64, Integers64, Numbers
+from traces.plain_values import whole_number
+
+
+@dataclass(frozen=True)
+class SequenceCosts:
+    """Costs of some tokens of a sequence, all of them together; `per_token` has the means.
+
+    Attributes
+    ----------
+    tokens : int
+        Tokens that the network took.
+    steps : int
+        Steps in which it took them.
+    cycles, latency_us : float
+        Cycles of the array, with loads of weights, port and switches, and their time.
+    energy_nj : float
+        Energy of the array, with loads of weights.
+    broadcasts : float
+        Activations that are broadcast.
+    weight_read_bytes : float
+        Bytes of weights that are read from the sparse-matrix SRAMs.
+    weight_load_bytes : float
+        Bytes of weights that are loaded from DRAM because they do not stay in the SRAMs.
+    state_read_bytes, state_write_bytes : float
+        Bytes of the state that are read from and written to DRAM: keys and values.
+    state_energy_nj : float
+        Energy of these transfers.
+    off_array_macs : float
+        Multiply-accumulates off the array: those of attention.
+    """
+
+    tokens: float = 0
+    steps: float = 0
+    cycles: float = 0
+    latency_us: float = 0
+    energy_nj: float = 0
+    broadcasts: float = 0
+    weight_read_bytes: float = 0
+    weight_load_bytes: float = 0
+    state_read_bytes: float = 0
+    state_write_bytes: float = 0
+    state_energy_nj: float = 0
+    off_array_macs: float = 0
+
+    @classmethod
+    def of_step(cls, result: NetworkResult, tokens: int) -> Self:
+        """Return the costs of one step of a session in which the network takes so many tokens."""
+        line_bytes = result.config.line_bits / 8
+        state = result.state_costs
+        return cls(
+            tokens=tokens,
+            steps=1,
+            cycles=int(result.cycles.sum()),
+            latency_us=float(result.latency_us.sum()),
+            energy_nj=float(result.energy_nj.sum()),
+            broadcasts=sum(int(layer.broadcasts.sum()) for layer in result.layers),
+            weight_read_bytes=sum(int(layer.line_reads.sum()) for layer in result.layers) * line_bytes,
+            weight_load_bytes=sum(int(layer.load_bytes.sum()) for layer in result.layers),
+            state_read_bytes=0 if state is None else int(state.read_bytes.sum()),
+            state_write_bytes=0 if state is None else int(state.write_bytes.sum()),
+            state_energy_nj=0 if state is None else float(state.energy_pj.sum()) / 1e3,
+            off_array_macs=sum(each.macs for each in result.off_array.values()),
+        )
+
+    def __add__(self, other: SequenceCosts) -> SequenceCosts:
+        return SequenceCosts(*(one + two for one, two in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def per_token(self) -> SequenceCosts:
+        """Mean costs of a token. Raises InputError if there are no tokens."""
+        if not self.tokens:
+            raise InputError("costs per token need at least one token that the network took; found none")
+        return SequenceCosts(*(value / self.tokens for value in astuple(self)))
+
+
+def most_likely(scores: Floats64) -> int:
+    """Return the token of the largest score, the first one of several.
+
+    Parameters
+    ----------
+    scores : numpy.ndarray
+        Scores of the tokens, float64 [tokens].
+    """
+    return int(scores.argmax())
+
+
+class Decoding(Iterator[int]):
+    """Sequence that a language model continues on the array; an iterator over the tokens that it writes.
+
+    The first token that is asked for runs the prompt; each further one runs the token before. It has no end of its own.
+
+    Parameters
+    ----------
+    session : NetworkSession
+        The network, with the state before the prompt.
+    prompt : array of int [tokens]
+        Tokens to begin with, at least one.
+    inputs : callable, optional
+        Takes tokens, int64 [1, steps], and the number of tokens before them, and returns the inputs of the step as
+        `NetworkSession.step` takes them. By default the tokens are the only input.
+    scores : str, optional
+        Output that holds the scores of the next token, [..., steps, vocabulary], or [..., vocabulary] after the last
+        step; by default the only one that is no state.
+    choose : callable, optional
+        Takes the scores, float64 [vocabulary], and returns the token; by default the most likely one.
+    longest : int, optional
+        Most tokens that the network takes, such as the places of a cache of fixed size.
+    tokens_per_step : int, optional
+        Most tokens of the prompt in one step; by default all of them.
+
+    Attributes
+    ----------
+    tokens : list of int
+        The prompt, and the tokens that were written.
+    prompt, written : SequenceCosts
+        Costs so far of the tokens of the prompt, and of written tokens that the network took. The last token that was
+        written is not among them, since no further one was asked for.
+
+    Raises
+    ------
+    InputError
+        If the prompt is empty or longer than `longest`, or the network has no such output. Iterating raises it if the
+        sequence reaches `longest`, the largest score is not finite, or a step is refused.
+    """
+
+    def __init__(
+        self,
+        session: NetworkSession,
+        prompt: Any,
+        *,
+        inputs: Callable[[Integers64, int], Any] = lambda tokens, _: tokens,
+        scores: str | None = None,
+        choose: Callable[[Floats64], int] = most_likely,
+        longest: int | None = None,
+        tokens_per_step: int | None = None,
+    ) -> None:
+        given = np.asarray(prompt)
+        if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
+            raise InputError(
+                f"prompt must be whole numbers [tokens], at least one token, such as that of the beginning; found "
+                f"{given.dtype} {list(given.shape)}"
+            )
+        self._session, self._inputs, self._choose = session, inputs, choose
+        self._scores = _scores_output(session, scores)
+        self._longest = None if longest is None else whole_number("longest", longest, 1)
+        self._per_step = given.size if tokens_per_step is None else whole_number("tokens_per_step", tokens_per_step, 1)
+        self.tokens: list[int] = [int(token) for token in given]
+        self._prompt_tokens, self._taken = len(self.tokens), 0
+        self.prompt, self.written = SequenceCosts(), SequenceCosts()
+        self._check_longest()
+
+    def __next__(self) -> int:
+        self._check_longest()
+        scores: Numbers = np.zeros(0)
+        while self._taken < len(self.tokens):
+            end = min(self._taken + self._per_step, self._prompt_tokens) if self._in_prompt else len(self.tokens)
+            scores = self._step(end)
+        token = int(self._choose(self._checked(scores)))
+        self.tokens.append(token)
+        return token
+
+    @property
+    def _in_prompt(self) -> bool:
+        return self._taken < self._prompt_tokens
+
+    def _check_longest(self) -> None:
+        if self._longest is not None and len(self.tokens) > self._longest:
+            raise InputError(
+                f"the sequence must have at most longest={self._longest:,} tokens, which the network takes; found "
+                f"{len(self.tokens):,}; write fewer tokens, or shorten the prompt"
+            )
+
+    def _step(self, end: int) -> Numbers:
+        """Run the tokens up to one place, and return the output that has the scores."""
+        begin = self._taken
+        tokens = np.array([self.tokens[begin:end]], dtype=np.int64)
+        result = self._session.step(self._inputs(tokens, begin))
+        costs = SequenceCosts.of_step(result, end - begin)
+        if self._in_prompt:
+            self.prompt += costs
+        else:
+            self.written += costs
+        self._taken = end
+        outputs = result.output if isinstance(result.output, Mapping) else {self._scores: result.output}
+        return np.asarray(outputs[self._scores])
+
+    def _checked(self, scores: Numbers) -> Floats64:
+        """Return the scores of the next token, float64 [vocabulary]."""
+        if scores.ndim < 1 or scores.shape[-1] < 2:
+            raise InputError(
+                f"output {self._scores!r} must hold scores of tokens on its last axis; found {list(scores.shape)}"
+            )
+        last: Floats64 = scores.reshape(-1, scores.shape[-1])[-1].astype(np.float64)
+        if not np.isfinite(last.max()):  # NaN, too
+            raise InputError(
+                f"the largest score of the next token, output {self._scores!r}, must be finite; found {last.max()} "
+                f"after {self._taken:,} tokens; check the weights and the first state"
+            )
+        return last
+
+
+def _scores_output(session: NetworkSession, scores: str | None) -> str:
+    names = session.outputs
+    if scores is None and len(names) == 1:
+        return names[0]
+    if scores not in names:
+        found = "none" if scores is None else repr(scores)
+        raise InputError(f"scores must name the output with the scores of tokens, of {', '.join(names)}; found {found}")
+    return scores

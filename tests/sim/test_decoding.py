@@ -1,0 +1,139 @@
+"""Decoding: tokens that are read back, the costs of prompt and written tokens, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sim import ArrayConfig, Decoding, NetworkSession, SequenceCosts
+from tests.sim.decoders import PLACES, STATE, VOCABULARY, WIDTH, expected_logits, fixed_decoder, growing_decoder
+from tests.traces.graph.graphs import compressed, drawn, model, node
+from traces import InputError, Network
+
+ARRAY = ArrayConfig(num_pes=4, weight_bits=8)
+PROMPT = [3, 1]
+
+
+def session(network: Network) -> NetworkSession:
+    return NetworkSession(compressed(network), ARRAY, state=STATE)
+
+
+def greedy(prompt: list[int], written: int) -> list[int]:
+    tokens = list(prompt)
+    for _ in range(written):
+        tokens.append(int(expected_logits(tokens)[-1].argmax()))
+    return tokens
+
+
+def test_a_sequence_reads_the_tokens_that_it_writes() -> None:
+    decoding = Decoding(session(growing_decoder()), PROMPT, tokens_per_step=1)
+    assert list(itertools.islice(decoding, 4)) == greedy(PROMPT, 4)[2:]
+    assert decoding.tokens == greedy(PROMPT, 4)
+
+
+def test_prompt_and_written_tokens_are_costed_apart() -> None:
+    run = session(growing_decoder())
+    decoding = Decoding(run, PROMPT, tokens_per_step=1)
+    written = list(itertools.islice(decoding, 4))
+    other = session(growing_decoder())
+    steps = [other.step([[token]]) for token in [*PROMPT, *written[:3]]]
+    for costs, part in ((decoding.prompt, steps[:2]), (decoding.written, steps[2:])):
+        assert costs.tokens == costs.steps == len(part)
+        assert costs.cycles == sum(int(step.cycles[0]) for step in part)
+        assert costs.latency_us == pytest.approx(costs.cycles / ARRAY.clock_mhz)
+        assert costs.energy_nj == pytest.approx(sum(float(step.energy_nj[0]) for step in part))
+        assert costs.broadcasts == sum(int(layer.broadcasts[0]) for step in part for layer in step.layers)
+        lines = sum(int(layer.line_reads[0]) for step in part for layer in step.layers)
+        assert costs.weight_read_bytes == lines * ARRAY.line_bits / 8
+        assert costs.weight_load_bytes == 0
+    past = [0, 1, 2, 3, 4]
+    per_place = 2 * WIDTH * 2  # keys and values of 16 bits
+    assert decoding.prompt.state_read_bytes == sum(past[:2]) * per_place
+    assert decoding.written.state_read_bytes == sum(past[2:]) * per_place
+    assert decoding.written.state_write_bytes == 3 * per_place
+    assert decoding.written.off_array_macs == sum(2 * WIDTH * (each + 1) for each in past[2:])
+    mean = decoding.written.per_token
+    assert (mean.tokens, mean.state_write_bytes) == (1, per_place)
+    assert mean.cycles == decoding.written.cycles / 3
+
+
+def test_costs_of_no_tokens_have_no_mean() -> None:
+    decoding = Decoding(session(growing_decoder()), PROMPT, tokens_per_step=1)
+    assert decoding.written == SequenceCosts()
+    with pytest.raises(InputError, match="costs per token need at least one token that the network took"):
+        _ = decoding.written.per_token
+
+
+def test_a_cache_of_fixed_size_takes_positions_and_ends_where_it_is_full() -> None:
+    decoding = Decoding(
+        session(fixed_decoder()),
+        PROMPT,
+        inputs=lambda tokens, before: {"tokens": tokens, "position": [[[before]]]},
+        longest=PLACES,
+        tokens_per_step=1,
+    )
+    assert list(itertools.islice(decoding, 4)) == greedy(PROMPT, 4)[2:]
+    with pytest.raises(InputError, match=r"must have at most longest=5 tokens, which the network takes; found 6"):
+        next(decoding)
+    assert decoding.written.tokens == PLACES - len(PROMPT)
+
+
+def test_the_token_is_chosen_from_the_scores_after_the_last_one() -> None:
+    seen = []
+
+    def least(scores: Any) -> int:
+        seen.append(scores)
+        return int(scores.argmin())
+
+    decoding = Decoding(session(growing_decoder()), [3], choose=least, scores="logits")
+    assert next(decoding) == int(expected_logits([3])[-1].argmin())
+    np.testing.assert_allclose(seen[0], expected_logits([3])[-1], rtol=1e-4, atol=1e-4)
+    assert seen[0].shape == (VOCABULARY,)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "more", "sentence"),
+    [
+        ([], {}, "prompt must be whole numbers .tokens., at least one token"),
+        ([[1]], {}, r"found int64 \[1, 1\]"),
+        ([0.5], {}, "prompt must be whole numbers"),
+        ([1], {"scores": "new_keys"}, "scores must name the output with the scores of tokens, of logits; found 'new_k"),
+        ([1, 2, 3], {"longest": 2}, "at most longest=2 tokens, which the network takes; found 3"),
+        ([1], {"tokens_per_step": 0}, "tokens_per_step must be a whole number of at least 1"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused(prompt: Any, more: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Decoding(session(growing_decoder()), prompt, **more)
+
+
+def _outputs(logits: Any) -> NetworkSession:
+    """Return a session whose scores are those of a parameter, beside a product that counts steps."""
+    nodes = [
+        node("Cast", ["tokens"], ["x"], to=1),
+        node("MatMul", ["x", "w"], ["p"]),
+        node("Mul", ["p", "scale"], ["scaled"]),
+        node("Add", ["scaled", "scores"], ["logits"]),
+        node("Add", ["keys", "p"], ["new_keys"]),
+    ]
+    parameters = {"w": drawn(0, 1, 3, sparse=False), "scale": np.zeros(3, np.float32), "scores": logits}
+    made = model(
+        nodes, {"tokens": [1, 1], "keys": [1, 3]}, ("logits", "new_keys"), parameters, types={"tokens": np.int64}
+    )
+    network = Network.open(made)
+    stored = compressed(Network(network.name, network.graph, {**network.parameters}))
+    return NetworkSession(stored, ARRAY, state={"keys": "new_keys"})
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    masked = np.array([-np.inf, 1, 0], dtype=np.float32)
+    assert next(Decoding(_outputs(masked), [1])) == 1  # a token that is ruled out
+    for scores, found in (([np.nan, 1, 0], "nan"), ([np.inf, 1, 0], "inf"), ([-np.inf] * 3, "-inf")):
+        decoding = Decoding(_outputs(np.array(scores, dtype=np.float32)), [1])
+        with pytest.raises(
+            InputError, match=f"the largest score of the next token, output 'logits', .* found {found} "
+        ):
+            next(decoding)
