@@ -12,15 +12,9 @@ torch: Any = pytest.importorskip("torch", reason="modules need PyTorch: install 
 pytest.importorskip("onnx", reason="graphs need onnx: install the extra [onnx]")
 
 from designs.experiments import networks  # noqa: E402
-from designs.experiments.example_networks import (  # noqa: E402
-    gru_tagger,
-    read_llama,
-    vision_transformer,
-    written_tokens,
-)
+from designs.experiments.example_networks import gru_tagger, vision_transformer  # noqa: E402
 from designs.result_files import NETWORK_STEPS, NETWORKS_COLUMNS  # noqa: E402
 from designs.results import read_results  # noqa: E402
-from tests.conftest import real_file  # noqa: E402
 from traces import InputError  # noqa: E402
 
 
@@ -40,20 +34,6 @@ def test_the_modules_give_scores_of_each_step_or_image() -> None:
     images = torch.rand(3, 8, 8)
     assert gru_tagger()(images).shape == (3, 8, 10)
     assert vision_transformer()(images).shape == (3, 10)
-
-
-def test_the_language_model_writes_its_story(data: Path) -> None:
-    stories = real_file(data, "models", "stories260k", "stories260K.bin")
-    vocabulary = stories.with_name("tok512.bin").read_bytes()
-    words, place = [], 4
-    for _ in range(512):
-        length = int(np.frombuffer(vocabulary, "<i4", 1, place + 4)[0])
-        words.append(vocabulary[place + 8 : place + 8 + length])
-        place += 8 + length
-    tokens = written_tokens(read_llama(stories), 40)
-    story = b"".join(words[token] for token in tokens[1:]).decode().strip()
-    assert len(story) > 60
-    assert stories.with_name("golden_text.txt").read_text().startswith(story)
 
 
 @pytest.mark.slow

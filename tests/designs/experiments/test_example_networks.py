@@ -1,0 +1,138 @@
+"""The language model token by token: its cache, its tied embedding, and the text that it must write."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch: Any = pytest.importorskip("torch", reason="modules need PyTorch: install the extra [train]")
+pytest.importorskip("onnx", reason="graphs need onnx: install the extra [onnx]")
+
+from compress import CompressedModel, CompressionConfig, LayerSettings, compress  # noqa: E402
+from designs.experiments.example_networks import (  # noqa: E402
+    LLAMA_STATE,
+    Llama,
+    LlamaShape,
+    read_llama,
+    step_network,
+    written_tokens,
+)
+from designs.experiments.tokenizer import BEGIN, read_tokenizer  # noqa: E402
+from designs.experiments.uncompressed import uncompressed  # noqa: E402
+from sim import ArrayConfig, Decoding, NetworkSession  # noqa: E402
+from tests.conftest import real_file  # noqa: E402
+from traces import Network  # noqa: E402
+
+SHAPE = LlamaShape(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, vocabulary=300, longest=32)
+PROMPT = [1, 290, 7, 33]
+
+
+@pytest.fixture(scope="module")
+def llama() -> Llama:
+    torch.manual_seed(0)
+    return Llama(SHAPE).eval()
+
+
+@pytest.fixture(scope="module")
+def step(llama: Llama) -> Network:
+    return step_network(llama)
+
+
+def session(model: CompressedModel, bits: int) -> NetworkSession:
+    return NetworkSession(model, ArrayConfig(num_pes=4, weight_bits=bits), state=LLAMA_STATE)
+
+
+def test_steps_give_the_logits_of_the_whole_sequence(llama: Llama, step: Network) -> None:
+    tokens = torch.tensor([[1, 290, 7, 33, 0, 12]])
+    with torch.no_grad():
+        expected = llama(tokens).numpy()
+    for parts in ((6,), (1, 1, 1, 1, 1, 1), (4, 1, 1), (2, 4)):
+        run = session(uncompressed(step), 16)
+        found, begin = [], 0
+        for count in parts:
+            found.append(run.step(tokens[:, begin : begin + count]).output["logits"])
+            begin += count
+        np.testing.assert_allclose(np.concatenate(found, axis=1), expected, rtol=1e-3, atol=1e-5)
+        assert run.state["keys"].shape == (2, 1, 6, 2, 4)
+
+
+def test_the_prompt_at_once_and_token_by_token_write_the_same(llama: Llama, step: Network) -> None:
+    following = [
+        Decoding(session(uncompressed(step), 16), PROMPT, scores="logits", tokens_per_step=most) for most in (4, 3, 1)
+    ]
+    written = [list(itertools.islice(decoding, 5)) for decoding in following]
+    with torch.no_grad():
+        tokens = list(PROMPT)
+        for _ in range(5):
+            tokens.append(int(llama(torch.tensor([tokens]))[0, -1].argmax()))
+    assert written == [tokens[4:]] * 3
+    assert [decoding.prompt.steps for decoding in following] == [1, 2, 4]
+    per_place = 2 * 2 * 2 * 4 * 2  # layers, keys and values, heads, size, bytes
+    assert [decoding.prompt.state_write_bytes for decoding in following] == [4 * per_place] * 3
+    assert [decoding.prompt.state_read_bytes for decoding in following] == [0, 3 * per_place, 6 * per_place]
+    costs = [decoding.written for decoding in following]
+    assert costs[0] == costs[1] == costs[2]
+    assert costs[0].state_read_bytes == (4 + 5 + 6 + 7) * per_place
+    assert following[0].prompt.broadcasts == following[2].prompt.broadcasts
+    assert following[0].prompt.cycles < following[2].prompt.cycles  # layers are switched once
+
+
+def test_a_tied_embedding_is_stored_once_and_used_twice(llama: Llama, step: Network) -> None:
+    tokens = np.array([PROMPT])
+    config = CompressionConfig(LayerSettings(density=0.5, weight_bits=4))
+    model = compress(llama, config, inputs=tokens)
+    (names,) = [names for names in model.weight_names if "output.weight" in names]
+    assert sorted(names) == ["embedding.weight", "output.weight"]
+    untied = Llama(SHAPE).eval()
+    untied.load_state_dict(llama.state_dict())
+    untied.output.weight = torch.nn.Parameter(llama.output.weight.detach().clone())
+    twice = compress(untied, config, inputs=tokens)
+    of_layer = {layer.name: layer.total for layer in model.size_report.layers}["embedding"]
+    assert of_layer > SHAPE.vocabulary * SHAPE.dim / 4  # bytes
+    layers = [sum(layer.total for layer in each.size_report.layers) for each in (twice, model)]
+    assert layers[0] - layers[1] == pytest.approx(of_layer, rel=0.05)
+
+    stepping = model.with_graph(step.graph_bytes())
+    assert stepping.network.lookups == {"output.weight": 1}
+    decoded = Llama(SHAPE).eval()
+    model.load_into(decoded)
+    with torch.no_grad():
+        expected = decoded(torch.from_numpy(tokens)).numpy()
+    result = session(stepping, 4).step(tokens)
+    np.testing.assert_allclose(result.output["logits"], expected, rtol=1e-3, atol=1e-5)
+    on_array = [layer for layer in result.layers if layer.name == "output"]
+    assert [(layer.rows, layer.columns) for layer in on_array] == [(SHAPE.vocabulary, SHAPE.dim)]
+    assert result.off_array["Gather"].count >= 1
+
+
+def test_the_language_model_writes_its_story(data: Path) -> None:
+    stories = real_file(data, "models", "stories260k", "stories260K.bin")
+    tokenizer = read_tokenizer(stories.with_name("tok512.bin"), 512)
+    story = tokenizer.decode(written_tokens(read_llama(stories), 40)[1:].tolist())
+    assert len(story) > 60
+    assert stories.with_name("golden_text.txt").read_bytes().startswith(story)
+
+
+@pytest.mark.slow
+def test_the_array_writes_the_golden_text_byte_for_byte(data: Path) -> None:
+    stories = real_file(data, "models", "stories260k", "stories260K.bin")
+    tokenizer = read_tokenizer(stories.with_name("tok512.bin"), 512)
+    golden = stories.with_name("golden_text.txt").read_bytes()
+    assert len(golden) == 464
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # codebooks of 16 bits are no array that can be built
+        run = NetworkSession(
+            uncompressed(step_network(read_llama(stories))), ArrayConfig(weight_bits=16), state=LLAMA_STATE
+        )
+        decoding = Decoding(run, [BEGIN], scores="logits")
+        text = b""
+        while len(text) < len(golden):
+            next(decoding)
+            text = tokenizer.decode(decoding.tokens[1:])
+    assert text == golden
+    assert decoding.written.state_read_bytes == sum(range(1, 200)) * 640
