@@ -98,7 +98,7 @@ def test_a_tied_embedding_is_stored_once_and_used_twice(llama: Llama, step: Netw
     assert layers[0] - layers[1] == pytest.approx(of_layer, rel=0.05)
 
     stepping = model.with_graph(step.graph_bytes())
-    assert stepping.network.lookups == {"output.weight": 1}
+    assert step.lookups == {"output.weight": 1}
     decoded = Llama(SHAPE).eval()
     model.load_into(decoded)
     with torch.no_grad():

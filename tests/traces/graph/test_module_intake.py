@@ -14,6 +14,7 @@ import pytest
 from sim import ArrayConfig, simulate_network
 from tests.traces.graph.graphs import close, compressed, drawn
 from traces import InputError, Network
+from traces.graph.layers import whole_session
 
 torch = pytest.importorskip("torch")
 prune = pytest.importorskip("torch.nn.utils.prune")
@@ -268,3 +269,49 @@ def test_a_function_is_named_with_its_module(tmp_path: Path, monkeypatch: pytest
     ):
         with pytest.raises(InputError, match=re.escape(sentence)):
             Network.open(name)
+
+
+class Growing(nn.Module):  # type: ignore[misc,name-defined]
+    """Linear layer whose outputs are put behind those of earlier steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 3)
+
+    def forward(self, x: Any, before: Any) -> dict[str, Any]:
+        every = torch.cat([before, self.linear(x)], dim=1)
+        return {"sum": every.sum(dim=1), "every": every}
+
+
+def test_lengths_that_change_keep_their_names_and_outputs_those_of_the_module() -> None:
+    module, inputs = Growing(), (tensor(0, 1, 2, 4), tensor(1, 1, 5, 3))
+    for given in (inputs, {"x": inputs[0], "before": inputs[1]}):
+        network = Network.open(module, given, lengths={"x": {1: "steps"}, "before": {1: "past"}})
+        assert network.outputs == ("sum", "every")
+        assert [entry.shape for entry in network.inputs] == [(1, None, 4), (1, None, 3)]
+        for steps, past in ((1, 0), (1, 1), (3, 7)):
+            x, before = tensor(2, 1, steps, 4), tensor(3, 1, past, 3) if past else torch.zeros(1, 0, 3)
+            feeds = network.bind({"x": x, "before": before}, ["before"])
+            found = whole_session(network).run(feeds)
+            for name, wanted in module(x, before).items():
+                close(found[name], wanted.detach().numpy())
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sentence"),
+    [
+        ({"absent": {0: "n"}}, "lengths must name inputs, x, before, and axes of them; found absent: {0: 'n'}"),
+        ({"x": {3: "n"}}, "found x: {3: 'n'}"),
+        ({"x": {2: "n"}}, "the module cannot be traced"),
+    ],
+)
+def test_lengths_that_cannot_change_are_refused(lengths: Any, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        Network.open(Growing(), (tensor(0, 1, 2, 4), tensor(1, 1, 5, 3)), lengths=lengths)
+
+
+def test_lengths_are_those_of_a_module() -> None:
+    opened = Network.open(nn.Linear(4, 3), tensor(0, 2, 4))
+    for source in (opened, opened.to_onnx()):
+        with pytest.raises(InputError, match="lengths are those of a module, which is traced; a graph has its own"):
+            Network.open(source, lengths={"x": {0: "n"}})
