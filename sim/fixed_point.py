@@ -151,7 +151,7 @@ def exact_outputs(packed: PackedLayer, activations: Floats32) -> Floats32:
         Outputs, float32 [inputs, rows]; infinite beyond float32. They are the same on every processor, because the
         additions have the order of the array's.
     """
-    numbers = _in_floating_point(packed.layer, activations)
+    numbers = _in_floating_point(packed, activations)
     return sums_of_products(numbers, packed.layer.rows, [(packed, slice(None), slice(None))])[0]
 
 
@@ -211,7 +211,7 @@ class Operands:
     Attributes
     ----------
     codebook : numpy.ndarray
-        float64 or int64 [shared weights].
+        float64 or int64 [shared weights]; if the PEs have codebooks of their own, those of all PEs, one after the other.
     activations : numpy.ndarray
         float32 or int64 [columns] or [inputs, columns].
     one : float or int
@@ -287,7 +287,7 @@ class Products:
         one = numbers.one if numbers.number_format is None else int(numbers.one)
         if numbers.side_by_side:
             self._activations = np.ascontiguousarray(numbers.activations.T[columns])
-            self._entries: tuple[Any, ...] = one, *_entries(packed.layer), numbers.codebook
+            self._entries: tuple[Any, ...] = one, *_entries(packed), numbers.codebook
         else:
             self._activations = np.ascontiguousarray(numbers.activations[:, columns])
             entries = packed.entries, packed.code_bits, packed.column_begin
@@ -365,16 +365,17 @@ def sums_of_products(
     return outputs, overflows
 
 
-def _entries(layer: CompressedLayer) -> tuple[Integers, Integers, Integers]:
+def _entries(packed: PackedLayer) -> tuple[Integers, Integers, Integers]:
     """Return the entries of a layer as `sim.batch_kernels.list_entries` lists them."""
     from sim.batch_kernels import SUM_COLUMNS, list_entries
 
-    bias = np.zeros(0, dtype=layer.codes.dtype) if layer.bias is None else layer.bias
+    layer = packed.layer
+    codes, bias = packed.places_in_codebooks()
     groups = -(-(layer.columns + (bias.size > 0)) // SUM_COLUMNS)
-    number = int(np.count_nonzero(layer.codes)) + int(np.count_nonzero(bias)) + 1
+    number = int(np.count_nonzero(codes)) + int(np.count_nonzero(bias)) + 1
     begins = np.empty(groups * layer.rows + 1, dtype=np.int32)
-    entry_columns, entry_codes = np.empty(number, dtype=np.uint8), np.empty(number, dtype=layer.codes.dtype)
-    list_entries(layer.codes, bias, begins, entry_columns, entry_codes)
+    entry_columns, entry_codes = np.empty(number, dtype=np.uint8), np.empty(number, dtype=codes.dtype)
+    list_entries(codes, bias, begins, entry_columns, entry_codes)
     return begins, entry_columns, entry_codes
 
 
@@ -411,7 +412,7 @@ def operands(
     if config.precision == "float":
         if number_format is not None:
             raise InputError("number_format has no effect with precision='float'; give the array a fixed precision")
-        return _in_floating_point(layer, activations)
+        return _in_floating_point(packed, activations)
     bits = config.activation_bits
     if number_format is None:
         number_format = fitted_format(packed, np.atleast_2d(activations), bits)
@@ -423,7 +424,7 @@ def operands(
     fraction_bits = number_format.activation_fraction_bits
     codes, saturated = number_format.codes_and_saturated(activations, fraction_bits)
     return Operands(
-        codebook=number_format.codes(layer.codebook, number_format.weight_fraction_bits),
+        codebook=number_format.codes(packed.codebooks.ravel(), number_format.weight_fraction_bits),
         activations=codes,
         one=int(number_format.codes(1.0, fraction_bits)),
         number_format=number_format,
@@ -436,9 +437,10 @@ def operands(
     )
 
 
-def _in_floating_point(layer: CompressedLayer, activations: Floats32) -> Operands:
+def _in_floating_point(packed: PackedLayer, activations: Floats32) -> Operands:
+    layer = packed.layer
     return Operands(
-        codebook=layer.codebook.astype(np.float64),
+        codebook=packed.codebooks.ravel().astype(np.float64),
         activations=activations,
         one=1.0,
         number_format=None,

@@ -328,7 +328,8 @@ def _row_blocks(packed: PackedLayer, config: ArrayConfig) -> list[Block]:
         """Return the block of rows `begin` to `end` of each PE."""
         places = slice(begin * num_pes, min(end * num_pes, layer.rows))
         rows = places if order is None else order[places]
-        images = pack(layer.part(rows), config)
+        sub_layer = layer.part(rows)
+        images = pack(sub_layer, config, None if sub_layer.row_codebooks is None else np.arange(sub_layer.rows))
         output_words = images.layer.rows if streams_outputs else 0
         return _loaded_block(images, slice(None), rows, 0, output_words, config)
 

@@ -26,7 +26,8 @@ computes. The first row of inputs comes before, and the outputs of the last vect
     call_cycles = max( cycles of the array, port_cycles ) + fill_cycles + drain_cycles
 
 Switch. When another layer begins, the codebook of each of its groups is written through the port, and
-`LAYER_REGISTERS` registers are set, one a cycle.
+`LAYER_REGISTERS` registers are set, one a cycle. The PEs that share a codebook take it at once; several codebooks are
+written one after the other.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class ScheduledLayer:
         Rows and columns of one group, and number of groups.
     image : Image
         Room that the weights of all groups take, the sum over groups.
+    codebook_writes : int
+        Codebooks that a switch writes through the port, of all groups; 0 stands for one for each group.
     """
 
     name: str
@@ -79,12 +82,17 @@ class ScheduledLayer:
     columns: int
     groups: int
     image: Image
+    codebook_writes: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "codebook_writes", self.codebook_writes or self.groups)
 
     @classmethod
     def of_groups(cls, name: str, groups: Sequence[PackedLayer], config: ArrayConfig) -> ScheduledLayer:
         """Return the layer of some packed groups."""
         image = sum_of_images([image_of(group, config) for group in groups])
-        return cls(name, groups[0].layer.rows, groups[0].layer.columns, len(groups), image)
+        writes = sum(group.layer.num_codebooks for group in groups)
+        return cls(name, groups[0].layer.rows, groups[0].layer.columns, len(groups), image, writes)
 
     def fits(self, config: ArrayConfig) -> bool:
         """Return True if the weights of all groups fit the SRAMs together."""
@@ -375,8 +383,8 @@ def port_cycles(words: float, config: ArrayConfig) -> int:
 
 
 def switch_cycles(layer: ScheduledLayer, config: ArrayConfig) -> int:
-    """Return the cycles of a switch to a layer: those of the codebook and the registers of each of its groups."""
-    return layer.groups * (port_cycles(2**config.weight_bits, config) + LAYER_REGISTERS)
+    """Return the cycles of a switch to a layer: those of the codebooks and the registers of all its groups."""
+    return layer.codebook_writes * port_cycles(2**config.weight_bits, config) + layer.groups * LAYER_REGISTERS
 
 
 def spilled_words(network: ScheduledNetwork, config: ArrayConfig) -> int:

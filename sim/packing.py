@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sim.codebook_allotment import allotted_rows, has_one_codebook_per_pe
 from sim.config import ArrayConfig
 from sim.host_memory import check_memory, image_bytes, whole_vectors
 from traces import CompressedLayer, InputError
-from traces.arrays import Integers, Integers32, Integers64, Unsigned64
+from traces.arrays import Floats32, Integers, Integers32, Integers64, Unsigned64
 from traces.kernel_lanes import LANES
 
 MAX_ENTRIES = 2**30  # keeps every clock edge of a layer within 32 bits
@@ -47,7 +48,8 @@ class PackedLayer:
     PE k owns the output rows i with i mod num_pes == k or, with a row order, the rows at these places. Its entries lie
     column by column, from the first place to the last; the bias is one more column after all others. Padding entries
     (code 0, gap max_gap - 1) bridge a gap that is too long for `index_bits`. The entries are placed on first use, since
-    timing needs only their counts. Source: Han et al., "EIE", ISCA 2016, section III-B and Fig 3.
+    timing needs only their counts. Of a layer with several codebooks, all rows of a PE have the same one. Source: Han et
+    al., "EIE", ISCA 2016, section III-B and Fig 3.
     """
 
     layer: CompressedLayer
@@ -71,6 +73,48 @@ class PackedLayer:
     def row_order_bits(self) -> int:
         """Bits of the table that restores the order of the outputs; 0 if the rows are interleaved."""
         return 0 if self.row_order is None else self.layer.rows * (self.layer.rows - 1).bit_length()
+
+    @cached_property
+    def codebooks(self) -> Floats32:
+        """Codebook of each PE, float32 [num_pes, shared weights]; [1, shared weights] if the layer has one for all.
+
+        PEs without rows hold that of PE 0.
+        """
+        numbers = self.layer.row_codebooks
+        if numbers is None:
+            return self.layer.codebooks
+        of_pes = np.full(self.num_pes, numbers[0 if self.row_order is None else self.row_order[0]])
+        in_first_places = (numbers if self.row_order is None else numbers[self.row_order])[: self.num_pes]
+        of_pes[: in_first_places.size] = in_first_places
+        return self.layer.codebooks[of_pes]
+
+    def places_in_codebooks(self) -> tuple[Integers, Integers]:
+        """Return the codes of the weights and of the bias as places in all `codebooks`, one after the other.
+
+        Returns
+        -------
+        codes : numpy.ndarray
+            uint8, uint16 or uint32 [rows, columns]; 0 is a pruned weight. With one codebook, these are the codes.
+        bias : numpy.ndarray
+            Of the same type, [rows]; empty if there is no coded bias.
+        """
+        layer = self.layer
+        codes, bias = layer.codes, _bias_codes(layer)
+        if layer.row_codebooks is None:
+            return codes, bias
+        first = np.empty(layer.rows, dtype=self.place_type)
+        first[_places(layer, self.row_order)] = np.arange(layer.rows) % self.num_pes << layer.weight_bits
+        placed = np.add(codes, first[:, np.newaxis], dtype=self.place_type)
+        placed[codes == 0] = 0
+        of_bias = np.where(bias != 0, bias + first[: bias.size], 0).astype(self.place_type)
+        return placed, of_bias
+
+    @property
+    def place_type(self) -> np.dtype[Any]:
+        """Type of a place in all codebooks."""
+        if self.layer.row_codebooks is None:
+            return self.layer.codes.dtype
+        return np.dtype(np.uint16 if self.num_pes << self.layer.weight_bits <= 2**16 else np.uint32)
 
     @property
     def entry_counts(self) -> Integers:
@@ -133,7 +177,7 @@ class PackedLayer:
     @property
     def codes(self) -> Integers:
         """Codes of all entries [stored entries], column by column, within a column PE by PE."""
-        return self.entries.astype(self.layer.codes.dtype)
+        return self._codes(self.entries)
 
     @property
     def output_rows(self) -> Integers:
@@ -150,14 +194,18 @@ class PackedLayer:
     def entries(self) -> Integers:
         """Entries in the order of `codes`: the code in the lowest `code_bits`, the output row above, uint32 or uint64.
 
-        A kernel loads both with one instruction.
+        A kernel loads both with one instruction. If PEs have codebooks of their own, the code is a place in all of them
+        (`places_in_codebooks`), so that a kernel looks it up as a code of one codebook.
         """
         return self._placed[0]
+
+    def _codes(self, entries: Integers) -> Integers:
+        return (entries & entries.dtype.type(2**self.layer.weight_bits - 1)).astype(self.layer.codes.dtype)
 
     @property
     def code_bits(self) -> int:
         """Bits of a code in `entries`."""
-        return 8 * self.layer.codes.itemsize
+        return 8 * self.place_type.itemsize
 
     @cached_property
     def column_begin(self) -> Integers64:
@@ -193,8 +241,7 @@ class PackedLayer:
         entries = np.empty(self.stored_entries, dtype=np.uint64 if wide else np.uint32)
         gaps = np.empty(self.stored_entries, dtype=np.uint8)
         packing_kernels.place_entries(
-            layer.codes,
-            _bias_codes(layer),
+            *self.places_in_codebooks(),
             kept_weights(layer),
             _places(layer, self.row_order),
             self.num_pes,
@@ -211,7 +258,7 @@ class PackedLayer:
         begin = self.column_begin[:-1] + self.entry_counts[:, :pe].sum(axis=1, dtype=np.int64)
         lengths = self.entry_counts[:, pe].astype(np.int64)
         places = np.repeat(begin - self.pointers[:-1, pe], lengths) + np.arange(lengths.sum())
-        return self.entries[places].astype(self.layer.codes.dtype), self.gaps[places]
+        return self._codes(self.entries[places]), self.gaps[places]
 
     def check_fits(self, config: ArrayConfig) -> None:
         """Raise InputError if these images are not those of `config`'s array."""
@@ -245,7 +292,8 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
         Array whose `num_pes`, `index_bits` and `weight_bits` count here.
     row_order : array_like, optional
         The layer's rows in the order in which they are dealt to the PEs (`assign_rows`), [rows]. By default the rows
-        are interleaved as they are.
+        are interleaved as they are or, if the layer has several codebooks, as far as each PE then has rows of one
+        codebook (`sim.codebook_allotment`).
 
     Returns
     -------
@@ -256,12 +304,22 @@ def pack(layer: CompressedLayer, config: ArrayConfig, row_order: npt.ArrayLike |
     ------
     InputError
         If the layer's codes are wider than the array's, the layer has too many entries, its images do not fit into the
-        memory of this computer (`sim.host_memory`), or `row_order` does not hold every row once.
+        memory of this computer (`sim.host_memory`), `row_order` does not hold every row once or gives a PE rows of
+        several codebooks, or the codebooks cannot be allotted to the PEs.
     """
     from sim import packing_kernels  # compiles on first use
 
     check_codes_fit(layer, config)
     order = None if row_order is None else _checked_order(layer, row_order)
+    if layer.row_codebooks is not None:
+        if order is None:
+            order = allotted_rows(layer, config.num_pes)
+        elif not has_one_codebook_per_pe(layer.row_codebooks[order], config.num_pes):
+            raise InputError(
+                f"layer {layer.name!r}: row_order must give each PE rows of one codebook, for which it has room; found "
+                f"rows of several codebooks in a PE; leave row_order out, or take it from assign_rows for "
+                f"num_pes={config.num_pes}"
+            )
     columns, num_pes = layer.columns + (layer.bias is not None), config.num_pes
     check_memory(
         f"layer {layer.name!r}: pointers and counters of num_pes={num_pes:,} times {columns:,} columns",

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sim.array import count
 from sim.batch import checked_inputs
+from sim.codebook_allotment import allotted_rows
 from sim.config import ArrayConfig
 from sim.fixed_point import operands
 from sim.host_memory import check_memory
@@ -87,7 +88,7 @@ def rows_balanced_by_entries(layer: CompressedLayer, num_pes: int) -> Integers64
     numpy.ndarray
         The layer's row at each place of the packed matrix, int64 [rows].
     """
-    return _balanced(_work(layer, np.ones(layer.columns + (layer.bias is not None), dtype=np.int64)), num_pes)
+    return _balanced(layer, np.ones(layer.columns + (layer.bias is not None), dtype=np.int64), num_pes)
 
 
 def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike, num_pes: int) -> Integers64:
@@ -116,7 +117,7 @@ def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike
     broadcasts = np.count_nonzero(inputs, axis=0)
     if layer.bias is not None:
         broadcasts = np.append(broadcasts, len(inputs))
-    return _balanced(_work(layer, broadcasts), num_pes)
+    return _balanced(layer, broadcasts, num_pes)
 
 
 def rows_found_by_search(
@@ -200,7 +201,10 @@ def exchanged_orders(
         by_column[number] = (words[column // LANES] >> np.uint64(column % LANES)) & 1
     kept = np.ascontiguousarray(by_column.T)
     counts = packed.entry_lanes[columns] - (packed.padding_lanes[columns] if packed.padding_entries else 0)
-    stream = np.random.default_rng(seed)
+    exchanges = np.random.default_rng(seed).integers(0, layer.rows, (num_trials, 2))
+    if layer.row_codebooks is not None:  # those of places that have one codebook
+        first, second = layer.row_codebooks[start][exchanges.T]
+        exchanges = exchanges[first == second]
     order = start.copy()
     row_assignment_kernels.exchange_rows(
         kept,
@@ -209,7 +213,7 @@ def exchanged_orders(
         np.array([run.trailing_bubbles for run in runs]),
         config.queue_depth,
         config.broadcast_cycles - 1,
-        stream.integers(0, layer.rows, (num_trials, 2)),
+        exchanges,
         config.num_pes,
         np.empty(counts.shape[1], dtype=lag_type(config.queue_depth, -(-layer.rows // config.num_pes))),
         order,
@@ -273,15 +277,20 @@ def _work(layer: CompressedLayer, broadcasts: Integers) -> Integers64:
     return work
 
 
-def _balanced(work: Integers64, num_pes: int) -> Integers64:
+def _balanced(layer: CompressedLayer, broadcasts: Integers, num_pes: int) -> Integers64:
     """Deal the rows to the PEs, the one with most work first, to the PE with the least work so far.
 
     Source: longest processing time first, Graham, "Bounds on multiprocessing timing anomalies", 1969. Every PE gets as
-    many rows as if they were interleaved.
+    many rows as if they were interleaved. With several codebooks, the rows of each are dealt to its PEs.
     """
     from sim import row_assignment_kernels
 
     num_pes = ArrayConfig(num_pes=num_pes).num_pes  # checks it
+    work = _work(layer, broadcasts)
+    if layer.row_codebooks is not None:
+        order = allotted_rows(layer, num_pes, work)
+        assert order is not None
+        return order
     order = np.empty_like(work)
     row_assignment_kernels.deal(work, np.argsort(-work, kind="stable"), num_pes, order)
     return order

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ Case = tuple[CompressedLayer, Any, ArrayConfig]
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> Case:
-    """Draw a layer, an input and an array: 1 PE, more PEs than rows, empty columns, all-zero input, short queues."""
+def cases(draw: st.DrawFn, several_codebooks: bool = False) -> Case:
+    """Draw a layer, an input and an array: 1 PE, more PEs than rows, empty columns, all-zero input, short queues.
+
+    With `several_codebooks`, some layers have a codebook for each PE or each group of PEs.
+    """
     num_pes = draw(st.sampled_from([1, 2, 3, 4, 7, 16]))
     rows = draw(st.integers(1, 40))
     columns = draw(st.integers(1, 24))
@@ -44,4 +48,16 @@ def cases(draw: st.DrawFn) -> Case:
         pipeline_cycles=draw(st.sampled_from([5, 5, 6, 8, 64])),
         broadcast_cycles=draw(st.sampled_from([1, 1, 2, 3, 4, 11])),
     )
-    return CompressedLayer("drawn", codes, codebook, bias), activations, config
+    layer = CompressedLayer("drawn", codes, codebook, bias)
+    number = draw(st.sampled_from([1, 2, 3, 16])) if several_codebooks else 1
+    return with_codebooks(layer, number, num_pes, stream), activations, config
+
+
+def with_codebooks(layer: CompressedLayer, number: int, num_pes: int, stream: np.random.Generator) -> CompressedLayer:
+    """Return a layer with up to `number` codebooks that can be allotted to the PEs, its rows in any order."""
+    number = min(number, num_pes, layer.rows)
+    numbers = np.empty(layer.rows, dtype=np.uint16)
+    numbers[stream.permutation(layer.rows)] = np.arange(layer.rows) % num_pes % number
+    codebook = stream.normal(size=(number, 2**layer.weight_bits)).astype(np.float32)
+    codebook[:, 0] = 0
+    return dataclasses.replace(layer, codebook=codebook, row_codebooks=numbers)

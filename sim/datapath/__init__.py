@@ -46,7 +46,8 @@ class ProcessingElement:
         self.queue = ActivationQueue(config.queue_slots)
         self.pointer_read = PointerRead(packed.pointers[:, pe].tolist())
         self.sparse_matrix_read = SparseMatrixRead(entries, config.entries_per_line, config.pipeline_cycles)
-        self.arithmetic = Arithmetic(operands.codebook.tolist(), operands.number_format)
+        codebooks = operands.codebook.reshape(len(packed.codebooks), -1)  # one for all PEs, or one for each
+        self.arithmetic = Arithmetic(codebooks[pe % len(codebooks)].tolist(), operands.number_format)
         self.activation_write = ActivationWrite(accumulators)
 
     def tick(self, edge: int) -> bool:

@@ -210,7 +210,9 @@ def commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: b
     layer = packed.layer
     input_rows = -(-layer.columns // num_pes)
     output_rows = -(-layer.rows // num_pes)
-    yield _load(CODEBOOK, ALL_PES, operands.codebook)
+    codebooks = operands.codebook.reshape(len(packed.codebooks), -1)
+    for pe, codebook in enumerate(codebooks):
+        yield _load(CODEBOOK, ALL_PES if len(codebooks) == 1 else pe, codebook)
     if not job.chained:
         in_rows = np.zeros(input_rows * num_pes, dtype=np.int64)
         in_rows[: layer.columns] = operands.activations

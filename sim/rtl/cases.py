@@ -5,6 +5,7 @@ All run on seven small arrays, which are built once.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +98,23 @@ def random_cases(config: ArrayConfig, count: int, seed: int) -> list[Case]:
         if stream.random() < 0.5:
             number_format = FixedPoint(bits, weight_bits, input_bits, weight_bits + input_bits - shift)
         layer = CompressedLayer("random", codes.astype(dtype), codebook, bias)
+        if number % 3 == 2:
+            layer = _with_own_codebooks(layer, config, np.random.default_rng([seed, number]))
         cases.append(Case(f"random {number}", layer, activations, number_format))
     return cases
+
+
+def _with_own_codebooks(
+    layer: CompressedLayer, config: ArrayConfig, stream: np.random.Generator | None = None
+) -> CompressedLayer:
+    """Return a layer in which each PE has a codebook of its own: multiples of the layer's, or random ones."""
+    number = min(config.num_pes, layer.rows)
+    numbers = np.arange(layer.rows) % number
+    codebooks = layer.codebook * np.arange(1, number + 1, dtype=np.float32)[:, np.newaxis]
+    if stream is not None:
+        numbers = stream.permutation(numbers)
+        codebooks = stream.normal(size=codebooks.shape).astype(np.float32) * (layer.codebook != 0)
+    return dataclasses.replace(layer, codebook=codebooks, row_codebooks=numbers.astype(np.uint16))
 
 
 def corner_cases() -> dict[str, list[Case]]:
@@ -204,6 +220,9 @@ def _bytes() -> Iterable[Case]:
     yield _case("no shift", array, [[1, 2, 3, 1]] * 5, [3, -5, 7, 1], number_format=FixedPoint(8, 2, 1, 3))
     swings = [100.0, 100, 100, 100, -100, -100]
     yield _case("overflows in a row", array, np.ones((4, 6)), swings, [1] * 4, FixedPoint(8, 0, 0, 0))
+    same = _case("one codebook for all PEs", array, [[1, 2]] * 8, [2, 5], [1] * 8, FixedPoint(8, 0, 0, 0))
+    own = dataclasses.replace(same, name="a codebook for each PE", layer=_with_own_codebooks(same.layer, array))
+    yield from (same, own, dataclasses.replace(same, name="one codebook again"))
 
 
 def _seven_pes() -> Iterable[Case]:

@@ -296,6 +296,12 @@ FAULTS = (
         ".load               (load_codebook)",
         ".load               (load_codebook || load_lines)",
     ),
+    Fault(
+        "array",
+        "all PEs take the codebook of each",
+        ".load_codebook   (load_pes[k] && load_memory[0])",
+        ".load_codebook   (|load_pes && load_memory[0])",
+    ),
     Fault("array", "waits until all queues are full", "(|queue_is_full)", "(&queue_is_full)"),
     Fault(
         "array",

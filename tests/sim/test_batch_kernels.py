@@ -15,6 +15,7 @@ from sim import ArrayConfig, BatchResult, pack, simulate, simulate_batch
 from sim.batch import PER_INPUT
 from sim.batch_kernels import compare
 from sim.config import Precision
+from tests.layers import with_codebooks
 from traces import CompressedLayer
 from traces.arrays import Floats32
 
@@ -68,6 +69,7 @@ def assert_equal(first: BatchResult, second: BatchResult) -> None:
     st.sampled_from([(2, 1), (3, 1), (8, 1), (64, 2), (2, 6), (8, 64)]),
     st.sampled_from([(4, 8), (1, 16), (2, 64), (4, 1024)]),
     st.sampled_from(["float", "fixed-8", "fixed-16", "fixed-32"]),
+    st.sampled_from([1, 1, 3, 64]),
 )
 def test_inputs_side_by_side_give_what_inputs_one_by_one_do(
     seed: int,
@@ -80,8 +82,10 @@ def test_inputs_side_by_side_give_what_inputs_one_by_one_do(
     timing: tuple[int, int],
     bits: tuple[int, int],
     precision: Precision,
+    codebooks: int,
 ) -> None:
     layer, values = drawn(seed, rows, columns, inputs, bias, density)
+    layer = with_codebooks(layer, codebooks, num_pes, np.random.default_rng(seed))
     array = ArrayConfig(
         num_pes=num_pes,
         queue_slots=timing[0],
@@ -104,8 +108,10 @@ def test_inputs_side_by_side_give_what_inputs_one_by_one_do(
 
 @pytest.mark.parametrize("axis", ["rows", "columns"])
 @pytest.mark.parametrize("precision", ["float", "fixed-16"])
-def test_blocks_of_a_layer_add_up_side_by_side(axis: Any, precision: Precision) -> None:
+@pytest.mark.parametrize("codebooks", [1, 4])
+def test_blocks_of_a_layer_add_up_side_by_side(axis: Any, precision: Precision, codebooks: int) -> None:
     layer, values = drawn(5, 600, 90, 130, "codes", 0.6)  # more rows than have their sums in the cache at once
+    layer = with_codebooks(layer, codebooks, 4, np.random.default_rng(6))
     array = ArrayConfig(
         num_pes=4, precision=precision, memory_mode="streamed", block_axis=axis, sparse_matrix_bytes=512
     )

@@ -23,7 +23,7 @@ FLOAT_AND_FIXED: tuple[Precision, ...] = ("float", *PRECISIONS)
 
 
 @settings(deadline=None, max_examples=300)
-@given(cases(), st.sampled_from(PRECISIONS), st.integers(-6, 6), st.sampled_from([1e-3, 1.0, 300.0]))
+@given(cases(several_codebooks=True), st.sampled_from(PRECISIONS), st.integers(-6, 6), st.sampled_from([1e-3, 1.0, 300.0]))
 def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
     case: Case, precision: Any, offset: int, scale: float
 ) -> None:
@@ -43,12 +43,13 @@ def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
     assert (fast.overflows, fast.saturated_activations) == (ticked.overflows, ticked.saturated_activations)
 
     # the definition, in Python's whole numbers
-    weights = number.codes(layer.codebook, number.weight_fraction_bits).tolist()
+    codebooks = number.codes(layer.codebooks, number.weight_fraction_bits).tolist()
     inputs = number.codes(activations, number.activation_fraction_bits).tolist()
     one = int(number.codes(1.0, number.activation_fraction_bits))
     overflows = 0
     for row in range(layer.rows):
         total = 0
+        weights = codebooks[0 if layer.row_codebooks is None else layer.row_codebooks[row]]
         terms = [(layer.codes[row, column], inputs[column]) for column in range(layer.columns) if inputs[column]]
         terms += [(layer.bias[row], one)] if layer.bias is not None else []
         for code, value in terms:
@@ -66,14 +67,14 @@ def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
 
 
 @settings(deadline=None, max_examples=100)
-@given(cases(), st.sampled_from(PRECISIONS), st.sampled_from([0.0, 1e-6, 1.0, 1e6]))
+@given(cases(several_codebooks=True), st.sampled_from(PRECISIONS), st.sampled_from([0.0, 1e-6, 1.0, 1e6]))
 def test_a_fitted_format_holds_weights_and_inputs_at_half_a_step(case: Case, precision: Any, scale: float) -> None:
     layer, activations, config = case
     activations = activations * np.float32(scale)
     bits = ArrayConfig(precision=precision).activation_bits
     number = fitted_format(pack(layer, config), activations[np.newaxis], bits)
     for values, fraction_bits in (
-        (layer.codebook, number.weight_fraction_bits),
+        (layer.codebook.ravel(), number.weight_fraction_bits),
         (activations, number.activation_fraction_bits),
     ):
         assert number.codes_and_saturated(values, fraction_bits)[1] == 0

@@ -1,0 +1,196 @@
+"""Classes of rows that share a codebook, one class for each PE of an array or for each group of its PEs.
+
+Rows whose weights are alike share a codebook with less error. An array wants more of the classes: every PE holds as
+many rows as with interleaving, and all PEs hold about as many weights, since the fullest one decides the cycles. Rows
+and codebooks are found in turn, as in Lloyd's iterations: codebooks of the classes, then an assignment of the rows to
+the classes by their errors, by swaps of two rows as long as one lowers the error and keeps the bound on the weights of
+a PE. The iterations begin with rows in the order of their largest typical weight, and once more with rows that are
+dealt out evenly; the better end is taken. Nothing is drawn at random, so the classes are the same everywhere.
+
+The problem without the last bound is an assignment problem for given codebooks (Kuhn, "The Hungarian method for the
+assignment problem", 1955), and balanced clustering for free ones (Bradley, Bennett, Demiriz, "Constrained k-means
+clustering", 2000).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.weight_sharing import optimal_centroids
+from traces import InputError
+from traces.arrays import Booleans, Floats, Floats64, Integers, Integers64, Numbers
+
+LOAD_SLACK = 0.1
+_MOST_ITERATIONS = 30
+_LEAST_GAIN = 1e-4  # of an iteration, relative to the error
+_MOST_SAMPLED = 2**22  # weights that decide the classes; of more, every second, third, ... column is taken
+
+
+def class_sizes(rows: int, num_pes: int, number: int) -> Integers64:
+    """Return the rows of each class, int64 [classes], where PE p belongs to class p mod `number`.
+
+    Classes without rows are left out, so there may be fewer than `number`.
+    """
+    sizes = np.bincount(np.arange(rows) % num_pes % number)
+    return sizes
+
+
+def row_classes(
+    weights: Numbers,
+    kept: Booleans,
+    num_pes: int,
+    number: int,
+    weight_bits: int,
+    importances: Floats | None = None,
+    slack: float = LOAD_SLACK,
+) -> Integers64:
+    """Assign the rows of a matrix to classes, each of which has a codebook.
+
+    Parameters
+    ----------
+    weights : float [rows, columns]
+        Weights of the layer.
+    kept : bool [rows, columns]
+        False where a weight is pruned.
+    num_pes : int
+        PEs of the array.
+    number : int
+        Classes, up to `num_pes`: PE p holds rows of class p mod `number`.
+    weight_bits : int
+        Bits of a code: each codebook has 2**weight_bits - 1 values besides 0.
+    importances : float [rows, columns], optional
+        Weight of each squared error, not negative; 1 each by default.
+    slack : float
+        The kept weights of a PE, of the mean over the PEs of a class, exceed the mean over all PEs by at most this
+        share; by more only if rows dealt by longest processing time first do. inf for no bound.
+
+    Returns
+    -------
+    numpy.ndarray
+        Class of each row, int64 [rows], from 0 on; each class of `class_sizes` has its size.
+
+    Raises
+    ------
+    InputError
+        If the number of classes is not 1 to `num_pes`, or the slack is negative.
+    """
+    if not 1 <= number <= num_pes:
+        raise InputError(f"codebooks must be 1 to num_pes={num_pes:,}; found {number:,}")
+    if not slack >= 0:
+        raise InputError(f"slack must be at least 0; found {slack}")
+    rows, columns = weights.shape
+    sizes = class_sizes(rows, num_pes, number)
+    if sizes.size == 1 or sizes.size == rows:
+        return np.arange(rows) % sizes.size
+    loads = np.count_nonzero(kept, axis=1)
+    step = -(-int(loads.sum()) // _MOST_SAMPLED) or 1
+    sampled = slice(None, None, step)
+    found = _SortedRows.of(
+        weights[:, sampled], kept[:, sampled], None if importances is None else importances[:, sampled]
+    )
+    pes = np.bincount(np.arange(min(num_pes, rows)) % number)  # PEs of each class
+    dealt = _dealt(loads, sizes, pes)
+    of_pe = max((1 + slack) * loads.sum() / pes.sum(), (np.bincount(dealt, loads) / pes).max())
+    most = np.floor(np.minimum(of_pe * pes + 1e-6, loads.sum())).astype(np.int64)
+    by_scale = np.empty(rows, dtype=np.int64)
+    by_scale[np.argsort(found.scales, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
+    ends = [found.improved(start, loads, most, 2**weight_bits - 1) for start in (by_scale, dealt)]
+    _, classes = min(ends, key=lambda end: end[0])
+    return _in_order(classes, sizes)
+
+
+def _dealt(loads: Integers64, sizes: Integers64, pes: Integers64) -> Integers64:
+    """Deal rows to classes, the one with most weights first, to the class with fewest per PE that has places left."""
+    owner, held, room = np.empty(loads.size, dtype=np.int64), np.zeros(sizes.size), sizes.copy()
+    for row in np.argsort(-loads, kind="stable"):
+        number = int(np.argmin(np.where(room > 0, held / pes, np.inf)))
+        owner[row] = number
+        held[number] += loads[row]
+        room[number] -= 1
+    return owner
+
+
+def _in_order(classes: Integers64, sizes: Integers64) -> Integers64:
+    """Number classes of one size by their first rows, so that interleaved rows have interleaved classes."""
+    first = np.full(sizes.size, classes.size)
+    np.minimum.at(first, classes, np.arange(classes.size))
+    places = np.lexsort((first, -sizes))
+    renamed = np.empty(sizes.size, dtype=np.int64)
+    renamed[places] = np.argsort(-sizes, kind="stable")
+    return renamed[classes]
+
+
+@dataclass(frozen=True, eq=False)
+class _SortedRows:
+    """Kept weights row by row, ascending within each, with running totals from 0 on within the whole matrix.
+
+    Attributes
+    ----------
+    begins : int64 [rows + 1]
+        First weight of each row.
+    values : float64 [weights]
+        The weights.
+    totals : float64 [weights + rows, 3]
+        Before each weight of a row and after its last one: importance, importance times value, importance times squared
+        value of those before it in the row.
+    """
+
+    begins: Integers64
+    values: Floats64
+    totals: Floats64
+
+    @classmethod
+    def of(cls, weights: Numbers, kept: Booleans, importances: Floats | None) -> _SortedRows:
+        rows = len(weights)
+        begins = np.zeros(rows + 1, dtype=np.int64)
+        np.cumsum(np.count_nonzero(kept, axis=1), out=begins[1:])
+        values = np.empty(begins[-1], dtype=np.float64)
+        totals = np.zeros((begins[-1] + rows, 3), dtype=np.float64)
+        for row in range(rows):
+            here = slice(begins[row], begins[row + 1])
+            of_row = weights[row, kept[row]].astype(np.float64)
+            order = np.argsort(of_row, kind="stable")
+            values[here] = of_row[order]
+            mass = np.ones(of_row.size) if importances is None else importances[row, kept[row]][order]
+            terms = np.stack([mass, mass * values[here], mass * values[here] ** 2], axis=1)
+            np.cumsum(terms, axis=0, out=totals[begins[row] + row + 1 : begins[row + 1] + row + 1])
+        return cls(begins, values, totals)
+
+    @property
+    def scales(self) -> Floats64:
+        """Mean square of the weights of each row, 0 without weights, float64 [rows]."""
+        after = self.totals[self.begins[1:] + np.arange(len(self.begins) - 1)]
+        return np.divide(after[:, 2], after[:, 0], out=np.zeros(len(after)), where=after[:, 0] > 0)
+
+    def improved(
+        self, classes: Integers64, loads: Integers64, most: Integers64, centroids: int
+    ) -> tuple[tuple[int, float], Integers64]:
+        """Improve classes [rows]; return by how much they exceed the bounds, their error, and the classes."""
+        from compress import row_classes_kernels as kernels
+
+        number = most.size
+        classes = classes.copy()
+        shared = np.stack([self._optimal(classes == each, centroids) for each in range(number)])
+        errors = np.empty((classes.size, number))
+        before = np.inf
+        excess = 0
+        for _ in range(_MOST_ITERATIONS):
+            kernels.fill_errors(self.begins, self.values, self.totals, shared, errors)
+            excess = kernels.swap_rows(errors, loads, most, classes)
+            error = float(errors[np.arange(classes.size), classes].sum())
+            if error > before * (1 - _LEAST_GAIN):
+                break
+            before = error
+            kernels.move_centroids(self.begins, self.values, self.totals, classes, shared)
+        return (excess, error), classes
+
+    def _optimal(self, of_class: Booleans, centroids: int) -> Floats64:
+        """Return the optimal shared weights of some rows, ascending."""
+        places = np.repeat(of_class, np.diff(self.begins))
+        mass = np.diff(self.totals[:, 0])  # of each weight, and what belongs to none between rows
+        of_weights = np.delete(mass, self.begins[1:-1] + np.arange(len(self.begins) - 2))
+        values = self.values[places][np.newaxis]
+        kept = np.ones(values.shape, dtype=np.bool_)
+        return optimal_centroids(values, kept, of_weights[places][np.newaxis], 0.0, [centroids])[0]

@@ -1,0 +1,157 @@
+"""Loops of the assignment of rows to classes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from traces.arrays import Floats, Integers
+from traces.kernel_cache import kernel
+
+
+@kernel
+def next_border(values: Floats, begin: int, end: int, border: float) -> int:
+    """Return the place of the first value above `border` among ascending values from `begin` to `end`."""
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) // 2
+        if values[middle] > border:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@kernel
+def fill_errors(begins: Integers, values: Floats, totals: Floats, shared: Floats, errors: Floats) -> None:
+    """Fill in the squared error of each row with each codebook, every weight at the nearest shared weight.
+
+    Parameters
+    ----------
+    begins, values, totals
+        Of `compress.row_classes._SortedRows`.
+    shared : float64 [classes, k]
+        Shared weights, ascending.
+    errors : float64 [rows, classes]
+        Filled.
+    """
+    last = shared.shape[1] - 1
+    for row in range(errors.shape[0]):
+        begin, end = begins[row], begins[row + 1]
+        for number in range(errors.shape[1]):
+            error = 0.0
+            place = begin
+            for c in range(last + 1):
+                stop = end
+                if c < last:
+                    stop = next_border(values, place, end, 0.5 * (shared[number, c] + shared[number, c + 1]))
+                if stop > place:
+                    mass = totals[stop + row, 0] - totals[place + row, 0]
+                    first = totals[stop + row, 1] - totals[place + row, 1]
+                    square = totals[stop + row, 2] - totals[place + row, 2]
+                    value = shared[number, c]
+                    error += square - 2.0 * value * first + value * value * mass
+                place = stop
+            errors[row, number] = max(error, 0.0)
+
+
+@kernel
+def move_centroids(begins: Integers, values: Floats, totals: Floats, classes: Integers, shared: Floats) -> None:
+    """Move the shared weights of each class to the means of its rows' weights; one without weights stays.
+
+    `classes` is int64 [rows]; the other parameters are those of `fill_errors`, and `shared` changes.
+    """
+    last = shared.shape[1] - 1
+    mass, first = np.zeros(shared.shape), np.zeros(shared.shape)
+    for row in range(classes.shape[0]):
+        number, place, end = classes[row], begins[row], begins[row + 1]
+        for c in range(last + 1):
+            stop = end
+            if c < last:
+                stop = next_border(values, place, end, 0.5 * (shared[number, c] + shared[number, c + 1]))
+            mass[number, c] += totals[stop + row, 0] - totals[place + row, 0]
+            first[number, c] += totals[stop + row, 1] - totals[place + row, 1]
+            place = stop
+    for number in range(shared.shape[0]):
+        for c in range(last + 1):
+            if mass[number, c] > 0.0:
+                shared[number, c] = first[number, c] / mass[number, c]
+
+
+@kernel
+def swap_rows(errors: Floats, loads: Integers, most: Integers, classes: Integers) -> int:
+    """Swap rows of two classes as long as one row has less error elsewhere and both together gain.
+
+    A swap that lowers what classes exceed their bounds by comes before all others, and none raises it.
+
+    Parameters
+    ----------
+    errors : float64 [rows, classes]
+        Error of each row in each class.
+    loads : int64 [rows]
+        Load of each row.
+    most : int64 [classes]
+        Bound on the load of each class.
+    classes : int64 [rows]
+        Class of each row; changed.
+
+    Returns
+    -------
+    int
+        What classes exceed their bounds by, summed.
+    """
+    rows, number = errors.shape
+    held = np.zeros(number, dtype=np.int64)
+    begins = np.zeros(number + 1, dtype=np.int64)
+    for row in range(rows):
+        held[classes[row]] += loads[row]
+        begins[classes[row] + 1] += 1
+    for each in range(number):
+        begins[each + 1] += begins[each]
+    members, place = np.empty(rows, dtype=np.int64), begins[:-1].copy()
+    place_of = np.empty(rows, dtype=np.int64)
+    for row in range(rows):
+        members[place[classes[row]]] = row
+        place_of[row] = place[classes[row]]
+        place[classes[row]] += 1
+    total, excess = 0.0, 0
+    for row in range(rows):
+        total += errors[row, classes[row]]
+    for each in range(number):
+        excess += max(0, held[each] - most[each])
+    least = 1e-12 * total
+    sweeps, changed = 0, True
+    while changed and sweeps < 100:
+        changed = False
+        sweeps += 1
+        for row in range(rows):
+            own = classes[row]
+            own_excess = max(0, held[own] - most[own])
+            best_gain, best_relief, best = least, 0, -1
+            for other in range(number):
+                gain_here = errors[row, own] - errors[row, other]
+                other_excess = max(0, held[other] - most[other])
+                may_relieve = own_excess > 0 or other_excess > 0
+                if other == own or not (gain_here > 0.0 or may_relieve):
+                    continue
+                for at in range(begins[other], begins[other + 1]):
+                    partner = members[at]
+                    gain = gain_here + errors[partner, other] - errors[partner, own]
+                    if not may_relieve and gain <= best_gain:
+                        continue
+                    moved = loads[row] - loads[partner]
+                    after = max(0, held[own] - moved - most[own]) + max(0, held[other] + moved - most[other])
+                    relief = own_excess + other_excess - after
+                    if relief > best_relief or (relief == best_relief and gain > best_gain):
+                        best_gain, best_relief, best = gain, relief, partner
+            if best >= 0:
+                other = classes[best]
+                moved = loads[row] - loads[best]
+                held[own] -= moved
+                held[other] += moved
+                excess -= best_relief
+                here, there = place_of[row], place_of[best]
+                members[here], members[there] = best, row
+                place_of[row], place_of[best] = there, here
+                classes[row], classes[best] = other, own
+                changed = True
+    return excess
