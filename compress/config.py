@@ -20,9 +20,12 @@ from traces.plain_values import mapping, number, parsed_json, parsed_toml, read_
 
 Criterion = Literal["layer", "global", "lamp"]
 Sharing = Literal["centroids", "joint"]
+Codebooks = Literal["layer", "pe", "group"]
 Overrides = Mapping[str, Mapping[str, Any]]
 _MOST_THRESHOLD = 3.4028235e38  # of float32
-_NO_INTERLEAVING = "num_pes has no effect unless the scan order can be interleaved; leave it out"
+_NO_INTERLEAVING = (
+    "num_pes has no effect unless the scan order can be interleaved or codebooks is 'pe' or 'group'; leave it out"
+)
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,16 @@ class LayerSettings:
     scan_order : str or None
         Order of the weights in the file: "rows", "columns" or "interleaved"; None for the fewest bytes.
     num_pes : int
-        PEs of the interleaved order.
+        PEs of the interleaved order, and of the array whose PEs have codebooks of their own.
     coder : str
         Entropy coder of the file: "huffman", or "range", which needs the package constriction for writing.
     activation_threshold : float
         Activations whose magnitude is at most this count as zero in products of the weights; 0 for none.
+    codebooks : str
+        Codebooks of the layer: one ("layer"), one for the rows of each PE ("pe"), or one for the rows of each group of
+        PEs ("group"). Rows are assigned so that like rows share a codebook (`compress.row_classes`).
+    codebook_groups : int
+        Groups of PEs if `codebooks` is "group", 1 to `num_pes`; otherwise 0.
 
     Raises
     ------
@@ -71,12 +79,14 @@ class LayerSettings:
     num_pes: int = 64
     coder: Coder = "huffman"
     activation_threshold: float = 0.0
+    codebooks: Codebooks = "layer"
+    codebook_groups: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "density", number("density", self.density))
         threshold = number("activation_threshold", self.activation_threshold, 0, _MOST_THRESHOLD)
         object.__setattr__(self, "activation_threshold", threshold)
-        for name in ("weight_bits", "codebook_bits", "balanced_over"):
+        for name in ("weight_bits", "codebook_bits", "balanced_over", "codebook_groups"):
             object.__setattr__(self, name, whole_number(name, getattr(self, name)))
         true_or_false("share_bias", self.share_bias)
         check_density("density", self.density)
@@ -90,6 +100,29 @@ class LayerSettings:
         if not 0 <= self.balanced_over <= 65_536:
             raise InputError(f"balanced_over={shown(self.balanced_over)} must be 0 to 65,536 PEs")
         _ = self.coding
+        if self.codebooks not in get_args(Codebooks):
+            raise InputError(
+                f"codebooks must be one of {', '.join(get_args(Codebooks))}; found {shown(self.codebooks)}"
+            )
+        if self.codebooks != "group" and self.codebook_groups:
+            raise InputError(
+                f"codebook_groups={self.codebook_groups:,} has no effect unless codebooks='group'; set it to 0"
+            )
+        if self.codebooks == "group" and not 1 <= self.codebook_groups <= self.num_pes:
+            raise InputError(
+                f"codebook_groups must be 1 to num_pes={self.num_pes:,} with codebooks='group'; found "
+                f"{self.codebook_groups:,}"
+            )
+        if self.codebooks != "layer" and self.balanced_over:
+            raise InputError(
+                f"balanced_over={self.balanced_over} must be 0 with codebooks={self.codebooks!r}, which moves rows to "
+                f"other PEs and balances them"
+            )
+
+    @property
+    def num_codebooks(self) -> int:
+        """Codebooks of a layer with rows for all PEs."""
+        return {"layer": 1, "pe": self.num_pes, "group": self.codebook_groups}[self.codebooks]
 
     @property
     def coding(self) -> CodingChoice:
@@ -164,7 +197,7 @@ class CompressionConfig:
             mapping(where, getattr(self, where))
             for name, options in getattr(self, where).items():
                 settings = _settings(f"{where}.{name}", self.every, options)
-                if "num_pes" in options and not settings.coding.can_interleave:
+                if "num_pes" in options and not settings.coding.can_interleave and settings.codebooks == "layer":
                     raise InputError(f"{where}.{name}: {_NO_INTERLEAVING}")
                 if self.criterion != "layer" and {"density", "balanced_over"} & set(options):
                     raise InputError(
@@ -173,9 +206,10 @@ class CompressionConfig:
                     )
             frozen = {name: MappingProxyType(dict(options)) for name, options in getattr(self, where).items()}
             object.__setattr__(self, where, MappingProxyType(frozen))
-        ways = {"scan_order", "coder"}
+        ways = {"scan_order", "coder", "codebooks"}
         others = [options for where in (self.types, self.layers) for options in where.values() if ways & set(options)]
-        if self.every.num_pes != LayerSettings.num_pes and not self.every.coding.can_interleave and not others:
+        unused = not self.every.coding.can_interleave and self.every.codebooks == "layer"
+        if self.every.num_pes != LayerSettings.num_pes and unused and not others:
             raise InputError(f"every: {_NO_INTERLEAVING}")
         if self.criterion != "layer" and self.every.balanced_over:
             raise InputError(f"balanced_over has no effect with criterion={self.criterion!r}; leave it out")

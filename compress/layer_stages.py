@@ -9,6 +9,7 @@ import numpy as np
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
+from compress.row_classes import row_classes
 from compress.weight_sharing import nearest_codes, share_weights
 from traces import InputError
 from traces.arrays import Booleans, Floats32, Integers, Numbers
@@ -36,14 +37,49 @@ def pruning_masks(
         yield balanced_mask(values, density, balanced) if balanced else magnitude_mask(values, density)
 
 
+def layer_classes(weights: Numbers, kept: Booleans, settings: LayerSettings) -> Integers | None:
+    """Return the class of each row that has a codebook of its own, uint16 [rows]; None if the layer has one codebook.
+
+    Parameters
+    ----------
+    weights : array [rows, columns]
+        Weights of the layer.
+    kept : bool [rows, columns]
+        False where a weight is pruned.
+    settings : LayerSettings
+        Settings of the layer.
+    """
+    if settings.num_codebooks == 1 or len(weights) == 1:
+        return None
+    classes = row_classes(weights, kept, settings.num_pes, settings.num_codebooks, settings.weight_bits)
+    return classes.astype(np.uint16)
+
+
 def share_layer(
     weights: Numbers,
     kept: Booleans,
     bias: Numbers | None,
     settings: LayerSettings,
     seed: int = 0,
+    classes: Integers | None = None,
 ) -> tuple[Integers, Floats32, Integers | None]:
-    """Return codes, codebook and codes of the bias (`share_weights`), the codebook in the precision of the file."""
+    """Return codes, codebook and codes of the bias (`share_weights`), the codebook in the precision of the file.
+
+    With `classes` [rows] of `layer_classes`, weights are [rows, columns] and each class has a codebook: the codebooks
+    are [classes, 2**weight_bits].
+    """
+    if classes is not None:
+        codes = np.zeros(weights.shape, dtype=np.uint8)
+        bias_codes = None if bias is None else np.zeros(bias.shape, dtype=np.uint8)
+        codebooks = []
+        for number in range(int(classes.max()) + 1):
+            rows = np.flatnonzero(classes == number)
+            biases = None if bias is None else bias[rows]
+            codes[rows], codebook, of_biases = share_layer(weights[rows], kept[rows], biases, settings, seed)
+            codebooks.append(codebook)
+            if bias_codes is not None and of_biases is not None:
+                bias_codes[rows] = of_biases
+        return codes, np.stack(codebooks), bias_codes
     codes, codebook, bias_codes = share_weights(
         weights, kept, settings.weight_bits, bias, settings.initialisation, seed=seed
     )

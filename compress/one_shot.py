@@ -14,7 +14,15 @@ from compress.config import CompressionConfig
 from compress.container.bytes_io import MOST_DIMENSIONS
 from compress.container.model import CompressedModel
 from compress.container.tensor_coding import checked_tensor
-from compress.layer_stages import FREE_BIAS, TABLE, in_bits, pruning_masks, share_layer, thresholds_of
+from compress.layer_stages import (
+    FREE_BIAS,
+    TABLE,
+    in_bits,
+    layer_classes,
+    pruning_masks,
+    share_layer,
+    thresholds_of,
+)
 from compress.weight_files.parameters import NamedParameters, Role, is_matrix, plain_array, transposed_convolution
 from traces import CompressedLayer, InputError
 from traces.arrangement import Arrangement
@@ -102,10 +110,15 @@ def compress_parameters(
     masks = pruning_masks(matrices, settings, config)
     for unit, matrix, mask, of_layer in zip(units, matrices, masks, settings, strict=True):
         bias = None if unit.bias is None else given[unit.bias]
-        codes, codebook, bias_codes = share_layer(matrix, mask, bias, of_layer, config.seed)
+        classes = layer_classes(matrix, mask, of_layer)
+        codes, codebook, bias_codes = share_layer(matrix, mask, bias, of_layer, config.seed, classes)
         codes.flags.writeable = False  # so that the layer takes them without a copy
         threshold = thresholds[unit.layer]
-        layers.append(CompressedLayer(unit.layer, codes, codebook, bias_codes, activation_threshold=threshold))
+        layers.append(
+            CompressedLayer(
+                unit.layer, codes, codebook, bias_codes, row_codebooks=classes, activation_threshold=threshold
+            )
+        )
     shapes = [given[unit.names[0]].shape for unit in units]
     model = CompressedModel(
         layers,

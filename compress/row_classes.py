@@ -4,8 +4,9 @@ Rows whose weights are alike share a codebook with less error. An array wants mo
 many rows as with interleaving, and all PEs hold about as many weights, since the fullest one decides the cycles. Rows
 and codebooks are found in turn, as in Lloyd's iterations: codebooks of the classes, then an assignment of the rows to
 the classes by their errors, by swaps of two rows as long as one lowers the error and keeps the bound on the weights of
-a PE. The iterations begin with rows in the order of their largest typical weight, and once more with rows that are
-dealt out evenly; the better end is taken. Nothing is drawn at random, so the classes are the same everywhere.
+a PE. Optimal codebooks begin each round of iterations. The first round begins with rows in the order of their mean
+square, and once more with interleaved rows; the better end is taken. Nothing is drawn at random, so the classes are the
+same everywhere.
 
 The problem without the last bound is an assignment problem for given codebooks (Kuhn, "The Hungarian method for the
 assignment problem", 1955), and balanced clustering for free ones (Bradley, Bennett, Demiriz, "Constrained k-means
@@ -20,11 +21,11 @@ import numpy as np
 
 from compress.weight_sharing import optimal_centroids
 from traces import InputError
-from traces.arrays import Booleans, Floats, Floats64, Integers, Integers64, Numbers
+from traces.arrays import Booleans, Floats, Floats64, Integers64, Numbers
 
 LOAD_SLACK = 0.1
-_MOST_ITERATIONS = 30
-_LEAST_GAIN = 1e-4  # of an iteration, relative to the error
+_MOST_ROUNDS, _MOST_ITERATIONS = 8, 30
+_LEAST_ROUND_GAIN, _LEAST_GAIN = 1e-3, 1e-4  # of a round or an iteration, relative to the error
 _MOST_SAMPLED = 2**22  # weights that decide the classes; of more, every second, third, ... column is taken
 
 
@@ -33,7 +34,7 @@ def class_sizes(rows: int, num_pes: int, number: int) -> Integers64:
 
     Classes without rows are left out, so there may be fewer than `number`.
     """
-    sizes = np.bincount(np.arange(rows) % num_pes % number)
+    sizes: Integers64 = np.bincount(np.arange(rows) % num_pes % number)
     return sizes
 
 
@@ -80,10 +81,10 @@ def row_classes(
         raise InputError(f"codebooks must be 1 to num_pes={num_pes:,}; found {number:,}")
     if not slack >= 0:
         raise InputError(f"slack must be at least 0; found {slack}")
-    rows, columns = weights.shape
+    rows = len(weights)
     sizes = class_sizes(rows, num_pes, number)
     if sizes.size == 1 or sizes.size == rows:
-        return np.arange(rows) % sizes.size
+        return np.arange(rows) % num_pes % number
     loads = np.count_nonzero(kept, axis=1)
     step = -(-int(loads.sum()) // _MOST_SAMPLED) or 1
     sampled = slice(None, None, step)
@@ -96,7 +97,10 @@ def row_classes(
     most = np.floor(np.minimum(of_pe * pes + 1e-6, loads.sum())).astype(np.int64)
     by_scale = np.empty(rows, dtype=np.int64)
     by_scale[np.argsort(found.scales, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
-    ends = [found.improved(start, loads, most, 2**weight_bits - 1) for start in (by_scale, dealt)]
+    interleaved = np.arange(rows) % num_pes % number
+    ends = [found.improved(start, loads, most, 2**weight_bits - 1) for start in (by_scale, interleaved)]
+    if all(excess for (excess, _), _ in ends):
+        ends.append(found.improved(dealt, loads, most, 2**weight_bits - 1))
     _, classes = min(ends, key=lambda end: end[0])
     return _in_order(classes, sizes)
 
@@ -113,7 +117,7 @@ def _dealt(loads: Integers64, sizes: Integers64, pes: Integers64) -> Integers64:
 
 
 def _in_order(classes: Integers64, sizes: Integers64) -> Integers64:
-    """Number classes of one size by their first rows, so that interleaved rows have interleaved classes."""
+    """Rename classes of one size by their first rows, so that interleaved rows have interleaved classes."""
     first = np.full(sizes.size, classes.size)
     np.minimum.at(first, classes, np.arange(classes.size))
     places = np.lexsort((first, -sizes))
@@ -162,7 +166,8 @@ class _SortedRows:
     def scales(self) -> Floats64:
         """Mean square of the weights of each row, 0 without weights, float64 [rows]."""
         after = self.totals[self.begins[1:] + np.arange(len(self.begins) - 1)]
-        return np.divide(after[:, 2], after[:, 0], out=np.zeros(len(after)), where=after[:, 0] > 0)
+        means: Floats64 = np.divide(after[:, 2], after[:, 0], out=np.zeros(len(after)), where=after[:, 0] > 0)
+        return means
 
     def improved(
         self, classes: Integers64, loads: Integers64, most: Integers64, centroids: int
@@ -172,18 +177,21 @@ class _SortedRows:
 
         number = most.size
         classes = classes.copy()
-        shared = np.stack([self._optimal(classes == each, centroids) for each in range(number)])
         errors = np.empty((classes.size, number))
-        before = np.inf
-        excess = 0
-        for _ in range(_MOST_ITERATIONS):
-            kernels.fill_errors(self.begins, self.values, self.totals, shared, errors)
-            excess = kernels.swap_rows(errors, loads, most, classes)
-            error = float(errors[np.arange(classes.size), classes].sum())
-            if error > before * (1 - _LEAST_GAIN):
+        excess, error, before_round = 0, np.inf, np.inf
+        for _ in range(_MOST_ROUNDS):
+            shared = np.stack([self._optimal(classes == each, centroids) for each in range(number)])
+            for _ in range(_MOST_ITERATIONS):
+                before = error
+                kernels.fill_errors(self.begins, self.values, self.totals, shared, errors)
+                excess = kernels.swap_rows(errors, loads, most, classes)
+                error = float(errors[np.arange(classes.size), classes].sum())
+                if error > before * (1 - _LEAST_GAIN):
+                    break
+                kernels.move_centroids(self.begins, self.values, self.totals, classes, shared)
+            if error > before_round * (1 - _LEAST_ROUND_GAIN):
                 break
-            before = error
-            kernels.move_centroids(self.begins, self.values, self.totals, classes, shared)
+            before_round = error
         return (excess, error), classes
 
     def _optimal(self, of_class: Booleans, centroids: int) -> Floats64:

@@ -12,7 +12,7 @@ import heapq
 import numpy as np
 
 from traces import CompressedLayer, InputError
-from traces.arrays import Integers, Integers64
+from traces.arrays import Integers, Integers64, Numbers
 
 
 def allotted_rows(layer: CompressedLayer, num_pes: int, work: Integers | None = None) -> Integers64 | None:
@@ -44,7 +44,8 @@ def allotted_rows(layer: CompressedLayer, num_pes: int, work: Integers | None = 
     if work is None and has_one_codebook_per_pe(numbers, num_pes):
         return None
     sizes = np.bincount(numbers)
-    shares = _shares(layer, sizes, num_pes)
+    entries = np.bincount(numbers, np.count_nonzero(layer.codes, axis=1))
+    shares = _shares(layer, sizes, entries, num_pes)
     few, longer = divmod(layer.rows, num_pes)  # rows of a PE, and PEs with one more
     order = np.empty(layer.rows, dtype=np.int64)
     long_pes, short_pes = iter(range(longer)), iter(range(longer, num_pes))
@@ -64,8 +65,8 @@ def has_one_codebook_per_pe(numbers: Integers, num_pes: int) -> bool:
     return bool((numbers == np.resize(numbers[:num_pes], numbers.size)).all())
 
 
-def _shares(layer: CompressedLayer, sizes: Integers64, num_pes: int) -> list[int]:
-    """Return the number of PEs of each codebook, which has `sizes` rows; that with most entries per PE gets more.
+def _shares(layer: CompressedLayer, sizes: Integers64, entries: Numbers, num_pes: int) -> list[int]:
+    """Return the number of PEs of each codebook, which has so many rows and entries; those with most per PE get more.
 
     Without rows for all PEs, each row has a PE of its own.
     """
@@ -81,7 +82,6 @@ def _shares(layer: CompressedLayer, sizes: Integers64, num_pes: int) -> list[int
             f"PEs as the layer was compressed for, or compress it with codebooks='pe' and num_pes={num_pes}, or with "
             f"codebooks='layer'"
         )
-    entries = np.bincount(layer.row_codebooks, np.count_nonzero(layer.codes, axis=1))  # type: ignore[arg-type]
     shares = [int(share) for share in lowest]
     waiting = [(-entries[number] / shares[number], number) for number in range(sizes.size)]
     heapq.heapify(waiting)

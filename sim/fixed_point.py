@@ -211,7 +211,7 @@ class Operands:
     Attributes
     ----------
     codebook : numpy.ndarray
-        float64 or int64 [shared weights]; if the PEs have codebooks of their own, those of all PEs, one after the other.
+        float64 or int64 [shared weights]; those of all PEs, one after the other, if PEs have codebooks of their own.
     activations : numpy.ndarray
         float32 or int64 [columns] or [inputs, columns].
     one : float or int

@@ -48,8 +48,8 @@ class PackedLayer:
     PE k owns the output rows i with i mod num_pes == k or, with a row order, the rows at these places. Its entries lie
     column by column, from the first place to the last; the bias is one more column after all others. Padding entries
     (code 0, gap max_gap - 1) bridge a gap that is too long for `index_bits`. The entries are placed on first use, since
-    timing needs only their counts. Of a layer with several codebooks, all rows of a PE have the same one. Source: Han et
-    al., "EIE", ISCA 2016, section III-B and Fig 3.
+    timing needs only their counts. Of a layer with several codebooks, all rows of a PE have the same one. Source: Han
+    et al., "EIE", ISCA 2016, section III-B and Fig 3.
     """
 
     layer: CompressedLayer
@@ -86,7 +86,8 @@ class PackedLayer:
         of_pes = np.full(self.num_pes, numbers[0 if self.row_order is None else self.row_order[0]])
         in_first_places = (numbers if self.row_order is None else numbers[self.row_order])[: self.num_pes]
         of_pes[: in_first_places.size] = in_first_places
-        return self.layer.codebooks[of_pes]
+        codebooks: Floats32 = self.layer.codebooks[of_pes]
+        return codebooks
 
     def places_in_codebooks(self) -> tuple[Integers, Integers]:
         """Return the codes of the weights and of the bias as places in all `codebooks`, one after the other.
@@ -200,7 +201,8 @@ class PackedLayer:
         return self._placed[0]
 
     def _codes(self, entries: Integers) -> Integers:
-        return (entries & entries.dtype.type(2**self.layer.weight_bits - 1)).astype(self.layer.codes.dtype)
+        codes: Integers = entries & entries.dtype.type(2**self.layer.weight_bits - 1)
+        return codes.astype(self.layer.codes.dtype)
 
     @property
     def code_bits(self) -> int:

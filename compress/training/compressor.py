@@ -17,10 +17,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress.config import CompressionConfig
+from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
 from compress.container.model import CompressedModel
-from compress.layer_stages import FREE_BIAS, TABLE, in_bits, pruning_masks, share_layer, thresholds_of
+from compress.layer_stages import (
+    FREE_BIAS,
+    TABLE,
+    in_bits,
+    layer_classes,
+    pruning_masks,
+    share_layer,
+    thresholds_of,
+)
 from compress.modules import (
     BUFFER,
     EXTRA_STATE,
@@ -44,7 +52,7 @@ from compress.training.parametrizations import (
 )
 from traces import CompressedLayer, InputError
 from traces.arrangement import Arrangement
-from traces.arrays import Floats32, Numbers
+from traces.arrays import Floats32, Integers, Numbers
 from traces.files.checksums import arrays_with_checksum, checked_arrays
 from traces.files.npz import read_npz, write_npz
 from traces.torch_modules import named_parts, named_tensors
@@ -131,6 +139,12 @@ class Compressor:
         for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
             if not settings.share_bias:
                 self.units[number] = free_bias(unit, self.left_alone)
+        own = [unit.name for unit, each in zip(self.units, self.settings, strict=True) if each.num_codebooks > 1]
+        if own and self.config.sharing == "joint":
+            raise InputError(
+                f"sharing must be 'centroids' for a layer whose rows have several codebooks; found 'joint' with "
+                f"codebooks for {own[0]!r}; give it codebooks='layer' or leave sharing out"
+            )
         has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone if name in tensors)
         kinds = {unit.name: unit.kind for unit in self.units}
         self.config.check_effect(kinds, biased, has_tensors)
@@ -186,9 +200,19 @@ class Compressor:
         for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
             codes, codebook, bias_codes = _assignment(shared)
             codebook = in_bits(codebook, settings.codebook_bits)
-            matrix = unit.arrangement.matrix(codes)
-            threshold = self._thresholds[unit.name]
-            layers.append(CompressedLayer(unit.name, matrix, codebook, bias_codes, activation_threshold=threshold))
+            matrix, classes = unit.arrangement.matrix(codes), None
+            if codebook.ndim == 2:
+                classes = (matrix[:, 0] >> settings.weight_bits).astype(np.uint16)
+            layers.append(
+                CompressedLayer(
+                    unit.name,
+                    _codes(matrix, settings.weight_bits),
+                    codebook,
+                    None if bias_codes is None else _codes(bias_codes, settings.weight_bits),
+                    row_codebooks=classes,
+                    activation_threshold=self._thresholds[unit.name],
+                )
+            )
         coding = [settings.coding for settings in self.settings]
         return assemble(self.module, self.units, self.left_alone, layers, self.config.tensor_bits, coding)
 
@@ -217,6 +241,10 @@ class Compressor:
             weights = _array(unit.weight)
             bias = None if unit.bias_values is None else _array(unit.bias_values)
             share = partial(share_layer, settings=settings, seed=self.config.seed)
+            if settings.num_codebooks > 1:
+                codes, codebook, bias_codes = _shared_by_class(unit, settings, self.config.seed)
+                self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
+                continue
             if self.config.sharing == "joint":
                 every = self.config.reassign_every
                 self._shared.append(straight_through(unit.owners, unit.bias, share, weights != 0, every))
@@ -416,9 +444,29 @@ def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
     """Return codes, codebook and codes of the bias of a unit whose weights are shared."""
     if isinstance(shared, StraightThrough):
         return shared.assign()
-    codes, *bias_codes = (lookup.codes.numpy().astype(np.uint8) for lookup in shared)
-    codebook = np.concatenate([[0.0], _array(shared[0].centroids)]).astype(np.float32)
+    codes, *bias_codes = (lookup.codes.numpy() for lookup in shared)
+    centroids = _array(shared[0].centroids)
+    codebook = np.concatenate([np.zeros_like(centroids[..., :1]), centroids], axis=-1)
     return codes, codebook, bias_codes[0] if bias_codes else None
+
+
+def _codes(places: Integers, weight_bits: int) -> Integers:
+    """Return the codes of places in codebooks that lie one after the other, uint8."""
+    codes: Integers = places & (2**weight_bits - 1)
+    return codes.astype(np.uint8)
+
+
+def _shared_by_class(unit: WeightUnit, settings: LayerSettings, seed: int) -> Assignment:
+    """Return the places of the weights and of the bias in the codebooks of the row classes, and the codebooks."""
+    matrix = unit.matrix
+    bias = None if unit.bias_values is None else _array(unit.bias_values)
+    classes = layer_classes(matrix, matrix != 0, settings)
+    codes, codebook, bias_codes = share_layer(matrix, matrix != 0, bias, settings, seed, classes)
+    if classes is None:
+        return unit.in_shape(codes), codebook, bias_codes
+    first = classes.astype(np.int64) << settings.weight_bits
+    places = None if bias_codes is None else first + bias_codes
+    return unit.in_shape(first[:, np.newaxis] + codes), codebook, places
 
 
 def _digest(module: torch.nn.Module) -> int:

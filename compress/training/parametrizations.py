@@ -13,7 +13,8 @@ from traces.arrays import Booleans, Floats32, Integers, Numbers
 
 #: A module and the name of its parameter.
 Owner = tuple[torch.nn.Module, str]
-#: Codes of a weight, codebook, codes of the bias or None.
+#: Codes of a weight, codebook, codes of the bias or None. With several codebooks [codebooks, shared weights], each code
+#: is a place in all of them, one after the other.
 Assignment = tuple[Integers, Floats32, Integers | None]
 #: Makes an assignment from weights, the mask of those kept, and a bias or None.
 Share = Callable[[Numbers, Booleans, Numbers | None], Assignment]
@@ -59,13 +60,15 @@ class SharedWeight(torch.nn.Module):
     codes: torch.Tensor
 
     def __init__(self, codes: Integers, centroids: torch.nn.Parameter) -> None:
+        """Look codes up in centroids [shared weights], or in [codebooks, shared weights] one after the other."""
         super().__init__()
         self.register_buffer("codes", torch.from_numpy(codes.astype(np.int64)))
         self.centroids = centroids
 
     def forward(self, original: torch.Tensor) -> torch.Tensor:
         """Return the values of the codes."""
-        codebook = torch.cat([torch.zeros(1), self.centroids])
+        centroids = self.centroids.reshape(-1, self.centroids.shape[-1])
+        codebook = torch.cat([torch.zeros(len(centroids), 1), centroids], dim=1).flatten()
         return _Lookup.apply(codebook, self.codes)  # type: ignore[no-any-return, no-untyped-call]
 
 
@@ -144,10 +147,11 @@ def share_parameters(
 ) -> list[SharedWeight]:
     """Share: look the weight and the bias up in one codebook, whose centroids are trained unless the weight is frozen.
 
-    Codes have the shape of the weight. Returns the look-up of the weight and, if there is one, that of the bias.
+    Codes have the shape of the weight (`Assignment`). Returns the look-up of the weight and, if there is one, that of
+    the bias.
     """
     learns = _trained(owners[0]).requires_grad
-    centroids = torch.nn.Parameter(torch.from_numpy(codebook[1:].copy()), requires_grad=learns)
+    centroids = torch.nn.Parameter(torch.from_numpy(codebook[..., 1:].copy()), requires_grad=learns)
     lookups = [SharedWeight(codes, centroids)]
     places = [(owner, lookups[0]) for owner in owners]
     if bias is not None and bias_codes is not None:

@@ -243,7 +243,8 @@ class CountedLayer:
     Notes
     -----
     In fixed point, the format of the activations follows from the largest of them. A free bias narrows it only if it
-    is 2**30 times as large as the largest product; this is left out.
+    is 2**30 times as large as the largest product; this is left out. Raises InputError if a matrix has several
+    codebooks, which suit arrays of some PEs and not of others.
     """
 
     def __init__(
@@ -252,6 +253,13 @@ class CountedLayer:
         calls: Sequence[tuple[int, int, float]],
         largest_error: float,
     ) -> None:
+        for matrices, _ in products:
+            for each in matrices:
+                if each.num_codebooks > 1:
+                    raise InputError(
+                        f"layer {each.name!r}: a layer must have one codebook where all arrays of a space are counted; "
+                        f"found {each.num_codebooks:,}; compress it with codebooks='layer'"
+                    )
         self._products = [([_mask(each) for each in matrices], recorded) for matrices, recorded in products]
         self._calls, self._largest_error = list(calls), largest_error
 

@@ -98,7 +98,9 @@ def _mapped(work: WorkloadLayer, packing: Packing, set_folder: Path, number: int
 
 def _arrays(groups: list[PackedLayer]) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays of all groups, [groups, ...] each."""
-    names = ["entry_lanes", "padding_lanes"]
-    if groups[0].row_order is not None:
-        names.append("row_order")
-    return {name: np.stack([getattr(packed, name) for packed in groups]) for name in names}
+    arrays = {name: np.stack([getattr(packed, name) for packed in groups]) for name in ("entry_lanes", "padding_lanes")}
+    orders = [packed.row_order for packed in groups]
+    if any(order is not None for order in orders):  # of a group with several codebooks, perhaps, and not of another one
+        as_it_is = np.arange(groups[0].layer.rows)
+        arrays["row_order"] = np.stack([as_it_is if order is None else order for order in orders])
+    return arrays

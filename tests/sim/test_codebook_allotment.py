@@ -90,7 +90,7 @@ def test_an_order_that_mixes_codebooks_in_a_pe_is_refused() -> None:
     layer = layer_of([2, 2])
     assert layer.row_codebooks is not None
     mixed = np.argsort(layer.row_codebooks, kind="stable")
-    with pytest.raises(InputError, match="row_order must give each PE rows of one codebook.*leave row_order out"):
+    with pytest.raises(InputError, match=r"row_order must give each PE rows of one codebook.*leave row_order out"):
         pack(layer, ArrayConfig(num_pes=2, weight_bits=2), mixed)
 
 

@@ -23,7 +23,9 @@ FLOAT_AND_FIXED: tuple[Precision, ...] = ("float", *PRECISIONS)
 
 
 @settings(deadline=None, max_examples=300)
-@given(cases(several_codebooks=True), st.sampled_from(PRECISIONS), st.integers(-6, 6), st.sampled_from([1e-3, 1.0, 300.0]))
+@given(
+    cases(several_codebooks=True), st.sampled_from(PRECISIONS), st.integers(-6, 6), st.sampled_from([1e-3, 1.0, 300.0])
+)
 def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
     case: Case, precision: Any, offset: int, scale: float
 ) -> None:

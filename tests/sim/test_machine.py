@@ -58,7 +58,9 @@ def test_both_engines_agree_on_output_cycles_and_every_counter_per_pe(case: Case
 
 
 @settings(deadline=None, max_examples=200)
-@given(cases(several_codebooks=True), st.integers(1, 4), st.sampled_from(["float", "fixed-16", "fixed-8"]), st.booleans())
+@given(
+    cases(several_codebooks=True), st.integers(1, 4), st.sampled_from(["float", "fixed-16", "fixed-8"]), st.booleans()
+)
 def test_a_batch_is_its_inputs_one_by_one(case: Case, num_inputs: int, precision: Any, streamed: bool) -> None:
     layer, activations, config = case
     config = replace(config, precision=precision, memory_mode="streamed" if streamed else "unlimited")

@@ -20,6 +20,7 @@ from sim.observe.timeline import timeline
 from tests.layers import Case, cases
 from tests.sim.test_machine import assert_same
 from traces import CompressedLayer, InputError
+from traces.arrays import Integers64
 from traces.eie_benchmark import benchmark_layer
 from traces.synthetic import draw_layer
 
@@ -44,10 +45,10 @@ def small_memories(draw: st.DrawFn) -> dict[str, Any]:
 def test_both_engines_agree_on_a_layer_that_runs_in_blocks(case: Case, memories: dict[str, Any], reorder: bool) -> None:
     layer, activations, config = case
     small = dataclasses.replace(config, **memories)
-    if reorder and layer.row_codebooks is None:
-        order = np.random.default_rng(0).permutation(layer.rows)
-    else:
-        order = rows_balanced_by_entries(layer, config.num_pes) if reorder else None
+    order: Integers64 | None = None
+    if reorder:
+        shuffled = np.random.default_rng(0).permutation(layer.rows)
+        order = shuffled if layer.row_codebooks is None else rows_balanced_by_entries(layer, config.num_pes)
     packed = pack(layer, small, order)
     whole = simulate(packed, activations, dataclasses.replace(config, precision=small.precision))
     try:
