@@ -65,7 +65,7 @@ def row_classes(
         Weight of each squared error, not negative; 1 each by default.
     slack : float
         The kept weights of a PE, of the mean over the PEs of a class, exceed the mean over all PEs by at most this
-        share; by more only if rows dealt by longest processing time first do. inf for no bound.
+        share; by more only if no swap of two rows of a balanced start brings them below. inf for no bound.
 
     Returns
     -------
@@ -92,9 +92,7 @@ def row_classes(
         weights[:, sampled], kept[:, sampled], None if importances is None else importances[:, sampled]
     )
     pes = np.bincount(np.arange(min(num_pes, rows)) % number)  # PEs of each class
-    dealt = _dealt(loads, sizes, pes)
-    of_pe = max((1 + slack) * loads.sum() / pes.sum(), (np.bincount(dealt, loads) / pes).max())
-    most = np.floor(np.minimum(of_pe * pes + 1e-6, loads.sum())).astype(np.int64)
+    dealt, most = _balanced(loads, sizes, pes, slack)
     by_scale = np.empty(rows, dtype=np.int64)
     by_scale[np.argsort(found.scales, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
     interleaved = np.arange(rows) % num_pes % number
@@ -105,15 +103,23 @@ def row_classes(
     return _in_order(classes, sizes)
 
 
-def _dealt(loads: Integers64, sizes: Integers64, pes: Integers64) -> Integers64:
-    """Deal rows to classes, the one with most weights first, to the class with fewest per PE that has places left."""
+def _balanced(loads: Integers64, sizes: Integers64, pes: Integers64, slack: float) -> tuple[Integers64, Integers64]:
+    """Return classes [rows] with about equal loads for each of their PEs, and the bound on the load of each class.
+
+    Rows are dealt, the one with most weights first, to the class with fewest per PE that has places left. Then rows are
+    swapped as long as that lowers what classes exceed the bound by; what is left raises the bound.
+    """
+    from compress import row_classes_kernels as kernels
+
     owner, held, room = np.empty(loads.size, dtype=np.int64), np.zeros(sizes.size), sizes.copy()
     for row in np.argsort(-loads, kind="stable"):
         number = int(np.argmin(np.where(room > 0, held / pes, np.inf)))
         owner[row] = number
         held[number] += loads[row]
         room[number] -= 1
-    return owner
+    most = np.floor(np.minimum((1 + slack) * loads.sum() / pes.sum() * pes, loads.sum())).astype(np.int64)
+    kernels.swap_rows(np.zeros((loads.size, sizes.size)), loads, most, owner)
+    return owner, np.maximum(most, np.bincount(owner, loads).astype(np.int64))
 
 
 def _in_order(classes: Integers64, sizes: Integers64) -> Integers64:
