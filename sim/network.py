@@ -88,6 +88,8 @@ class LayerCosts(CountsPerInput):
         Bytes of feature maps that are written to DRAM and read again.
     number_format : FixedPoint or None
         Format of its weights, activations and accumulators; None for floating point.
+    left_out : (int, int)
+        Rows, and columns, without weights that a compact network leaves out; they are not among `rows` and `columns`.
 
     Notes
     -----
@@ -110,6 +112,7 @@ class LayerCosts(CountsPerInput):
     dram_wait_cycles: Integers64
     spill_bytes: Integers64
     number_format: FixedPoint | None = None
+    left_out: tuple[int, int] = (0, 0)
 
     @property
     def load_bytes(self) -> Integers64:
@@ -749,6 +752,7 @@ class _Run:
                     biases=vectors if groups[0].layer.bias is not None else 0,
                     largest_difference=self._differences[name].relative if name in self._differences else 0.0,
                     number_format=self._format_of(name),
+                    left_out=layer.left_out,
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
                     shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),

@@ -268,6 +268,59 @@ class CompressedModel:
         """Return the same model without its graph."""
         return self._changed(graph=None)
 
+    def compacted(self, inputs: Any = None) -> CompressedModel:
+        """Return the same network without rows and columns that change no output.
+
+        Weights that can change no output become zero: those of a row that only columns without weights need, and those
+        of a column whose activations are zero for every input, as far as the graph tells. The graph is marked as
+        compact: its products on an array leave out the columns without weights, whose activations are not broadcast,
+        and the rows without weights and bias. Shapes and names stay as they are.
+
+        Parameters
+        ----------
+        inputs : array, tuple of arrays, or dict of arrays, optional
+            Example inputs, if the graph leaves the length of an axis open.
+
+        Returns
+        -------
+        CompressedModel
+            The model. Its outputs are the same for all inputs for which the network's values are finite.
+
+        Raises
+        ------
+        InputError
+            If the model has no graph, or inputs are needed or do not fit.
+
+        Notes
+        -----
+        See `traces.graph.liveness` for what follows from what. Recurrent layers, and all of a network with If, Loop or
+        Scan, stay as they are.
+        """
+        from traces.graph.compaction import compact_graph
+        from traces.graph.liveness import live_parameters
+
+        network = self.network
+        assert self.graph is not None
+        feeds = None if inputs is None else network.part(network.bind(inputs), 0, 1)
+        live = live_parameters(network, feeds)
+        layers = []
+        for layer, shape, names, bias_name, arrangement in zip(
+            self._layers, self.shapes, self.weight_names, self.bias_names, self.arrangements, strict=True
+        ):
+            way = arrangement or Arrangement.identity(shape)
+            masks = [way.matrix(live[name]) for name in names if name in live]
+            kept = np.any(masks, axis=0) if len(masks) == len(names) else np.True_
+            bias = layer.bias
+            if bias is not None and bias_name in live:
+                bias = np.where(live[bias_name].ravel(), bias, np.zeros((), dtype=bias.dtype))
+            codes = np.where(kept, layer.codes, np.zeros((), dtype=layer.codes.dtype))
+            layers.append(replace(layer, codes=codes, bias=bias, free_bias=None))
+        tensors = {
+            name: np.where(live[name], values, np.zeros((), dtype=values.dtype)) if name in live else values
+            for name, values in self._tensors.items()
+        }
+        return self._changed(layers=layers, tensors=tensors, graph=compact_graph(self.graph))
+
     def _changed(self, **changes: Any) -> CompressedModel:
         given = {name: getattr(self, name) for name in _BY_LAYER}
         return CompressedModel(

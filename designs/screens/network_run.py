@@ -106,7 +106,20 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
     table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left", padding=padding)
     table.add_column("layer")
     vectors = ("vectors",) if several else ()
-    headings = ("rows x columns", *vectors, "entries", "non-zero", "cycles", "waits", "nJ", "error", *CYCLE_CLASSES)
+    compact = any(any(layer.left_out) for layer in result.layers)
+    left_out = ("left out",) if compact else ()
+    headings = (
+        "rows x columns",
+        *left_out,
+        *vectors,
+        "entries",
+        "non-zero",
+        "cycles",
+        "waits",
+        "nJ",
+        "error",
+        *CYCLE_CLASSES,
+    )
     for heading in headings:
         if heading != "waiting" or advice.total["waiting"]:
             table.add_column(heading.replace("_", " "), justify="right")
@@ -116,6 +129,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         table.add_row(
             name,
             f"{layer.rows} x {layer.columns}",
+            *((f"{layer.left_out[0]}, {layer.left_out[1]}",) if compact else ()),
             *((f"{layer.vectors:,g}",) if several else ()),
             f"{layer.stored_entries:,}",
             f"{layer.activation_density:.0%}",
@@ -129,6 +143,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
     table.add_row(
         "network",
         "",
+        *(("",) if compact else ()),
         *(("",) if several else ()),
         f"{sum(layer.stored_entries for layer in result.layers):,}",
         "",

@@ -84,6 +84,8 @@ class NetworkLayer:
         Vectors that are multiplied for one input, in all calls and groups; nan if no inputs are known.
     activation_threshold : float
         Activations whose magnitude is at most this count as zero, by a Shrink in the graph.
+    left_out : (int, int)
+        Rows of all groups, and columns, without weights that a compact network leaves out of `rows` and `columns`.
     """
 
     name: str
@@ -98,6 +100,7 @@ class NetworkLayer:
     calls: int
     vectors_per_input: float
     activation_threshold: float = 0.0
+    left_out: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)

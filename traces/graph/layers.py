@@ -15,6 +15,7 @@ from onnx import ModelProto, NodeProto
 
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
+from traces.graph.compaction import compact_product, is_compact
 from traces.graph.description import NetworkLayer, OffArray, Recorded
 from traces.graph.inputs import first_state, next_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
@@ -82,6 +83,8 @@ def resolve(
         model, guards = flatten(restored(network.graph, network.parameters), feeds)
         fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
         products = find_products(model, fixed)
+        if is_compact(network.graph):
+            products = [compact_product(product, fixed) for product in products]
         operands = [part.operand for product in products for part in product.parts]
         biases = [name for product in products for part in product.parts for name in part.biases]
         origins = fixed.origins([*operands, *biases])
@@ -134,6 +137,7 @@ def _layers(
                         0,
                         math.nan,
                         product.activation_threshold,
+                        part.left_out,
                     )
                 )
                 biases.append(None if bias is None else bias.astype(np.float32))

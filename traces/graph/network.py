@@ -194,10 +194,12 @@ class Network:
         from traces.graph.layers import resolve
 
         if self._flat is None or feeds is not None:
-            self._flat = resolve(self, self._any_feeds() if feeds is None else feeds)
+            self._flat = resolve(self, self.example if feeds is None else feeds)
         return self._flat
 
-    def _any_feeds(self) -> dict[str, Numbers]:
+    @property
+    def example(self) -> dict[str, Numbers]:
+        """One bound input: the first that the network was opened with, or a random one."""
         if self._example is None:
             from traces.graph.inputs import drawn_feeds
 
@@ -208,7 +210,7 @@ class Network:
     def _traced(self) -> tuple[list[NetworkLayer], dict[str, OffArray]]:
         from traces.graph.layers import traced
 
-        return traced(self, self._any_feeds())
+        return traced(self, self.example)
 
     @property
     def layers(self) -> tuple[NetworkLayer, ...]:

@@ -41,6 +41,8 @@ class Part:
         Takes the values of one of `biases` and returns [groups, rows].
     kind : str
         Kind of layer, as PyTorch names it.
+    left_out : (int, int)
+        Rows of all groups, and columns, that hold no weights and that the matrix lacks (`traces.graph.compaction`).
     """
 
     operand: str
@@ -48,6 +50,7 @@ class Part:
     biases: tuple[str, ...]
     bias: Callable[[Numbers], Numbers]
     kind: str
+    left_out: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, eq=False)

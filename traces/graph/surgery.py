@@ -21,6 +21,7 @@ from traces.graph.runtime import Session
 MOST_ITERATIONS = 10_000
 UNKNOWN = "unknown value"
 WHOLE = "whole"  # metadata of a graph whose inputs are one input, whatever their first axes
+COMPACT = "compact"  # metadata of a graph whose products leave out rows and columns that hold no weights
 _LARGE = 64  # integer constants with more values are taken out of the graph as parameters are
 _TYPES = "parameter_types"
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)

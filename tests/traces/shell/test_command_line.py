@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from designs.sweeps.evaluation import SWEEP_COLUMNS
 from designs.sweeps.totals import network_totals
 from tests.commands import check_refusal, environment_with, run_command, start_command, words_of
 from tests.conftest import PROJECT, real_file
+from traces import CompressedNetwork, layer_from_matrix
 from traces.files.images import load_digits
 from traces.files.npz import read_npy, read_npz, write_npy, write_npz
 from traces.shell.completion import PROGRAMS
@@ -221,6 +223,26 @@ def test_a_checkpoint_is_packed_and_unpacked_and_what_was_chosen_is_said(tmp_pat
         done = run_command("compress", "unpack", "net.dc", name, folder=tmp_path)
         assert (done.returncode, sentence in done.stderr) == (2, True), done.stderr
         assert not (tmp_path / name).exists()
+
+
+def test_rows_and_columns_without_effect_are_left_out_and_the_screen_says_so(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    weights[:, 2] = 0
+    first = layer_from_matrix("a", np.random.default_rng(1).choice([-1, 0.5], (6, 5)))
+    last = layer_from_matrix("b", np.sign(weights))
+    graph = CompressedNetwork.of_layers([first, last]).network.graph_bytes()
+    CompressedModel([first, last], graph=graph).save(tmp_path / "whole.dc")
+    np.save(tmp_path / "inputs.npy", np.ones((3, 5), np.float32))
+    done = run_command("compress", "compact", "whole.dc", "compact.dc", folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [re.findall(r"[\w.]+", line) for line in done.stdout.splitlines()]
+    assert "a 5 x 5 1 0 25 30".split() in rows, done.stdout
+    assert "b 4 x 5 0 1 20 20".split() in rows, done.stdout
+    done = run_command("designs", "simulate", "compact.dc", "--inputs", "inputs.npy", folder=tmp_path)
+    assert "left out" in done.stdout, done.stderr
+    assert re.search(r"5 x 5 +. +1, 0 ", done.stdout), done.stdout
+    done = run_command("compress", "compact", "compact.dc", "again.dc", folder=tmp_path)
+    assert (tmp_path / "again.dc").read_bytes() == (tmp_path / "compact.dc").read_bytes(), done.stderr
 
 
 def test_a_container_is_as_large_as_its_settings_say_and_goes_to_safetensors_and_back(tmp_path: Path) -> None:
