@@ -22,7 +22,7 @@ _SELECTING = ("Slice", "Split", "Gather", "Concat", "Pad", "Tile", "DepthToSpace
 MOVES = (*_REARRANGING, *_SELECTING)
 """Operators whose outputs are elements of their inputs, in other places."""
 
-_OFFSET = 2.0**40  # of the numbers of elements where they pass a product, above any threshold of activations
+_OFFSET = 2.0**40  # of the numbers of elements where they pass a product, so that no usual threshold makes them zero
 _PARAMETER = 2**16  # elements of a value that says where others go
 
 
@@ -198,8 +198,10 @@ class Elements:
 
 def _is_linear(product: Product) -> bool:
     """Return True if a product adds nothing but its part's bias, and scales nothing."""
-    node = product.nodes[0]
+    node = product.node
     if len(product.parts) != 1 or len(product.entering) != 1 or len(product.outputs) != 1:
+        return False
+    if product.activation_threshold >= _OFFSET:
         return False
     if node.op_type == "Gemm":
         values = attributes(node)

@@ -312,7 +312,7 @@ class _Liveness:
         self._set_zero(node.output[0], channels & constant, channels & (constant | below))
 
     def _product_forward(self, product: Product) -> None:
-        node = product.nodes[0]
+        node = product.node
         zero = self.is_zero(product.entering[0]) if product.entering else None
         if zero is None:
             return
@@ -353,7 +353,7 @@ class _Liveness:
         are not zero [groups, inputs]; and the function that turns anything of the weights' shape into the matrix.
         """
         (part,) = product.parts
-        node = product.nodes[0]
+        node = product.node
         weights, bias = self._values(part)
         groups, rows, columns = weights.shape
         inputs = zero.shape[1] // groups
@@ -498,7 +498,7 @@ class _Liveness:
 
     def _product_backward(self, product: Product) -> None:
         needed = self._needed(product.outputs[0]) if len(product.outputs) == 1 else None
-        node = product.nodes[0]
+        node = product.node
         zero = self.is_zero(product.entering[0]) if product.entering else None
         is_convolution = node.op_type in ("Conv", "ConvTranspose")
         passage = None if is_convolution or zero is None else self.elements.passage(product)

@@ -115,6 +115,17 @@ def test_a_network_with_branches_stays_as_it_is() -> None:
     assert [(each.rows, each.columns) for each in compact.network.layers] == [(6, 5), (4, 6)]
 
 
+def test_thresholds_of_activations_stay() -> None:
+    whole = two_layers().with_thresholds({"a.weight": 0.5, "b.weight": 1.0})
+    given = activations(0, 7, 5)
+    compact = whole.compacted()
+    before, after = (simulate_network(each, given, ARRAY) for each in (whole, compact))
+    np.testing.assert_array_equal(after.output, before.output)
+    assert [each.left_out for each in after.layers] == [(1, 1), (1, 1)]
+    assert [each.activation_threshold for each in compact.layers] == [0.5, 1.0]
+    assert compact.compacted().to_bytes() == compact.to_bytes()
+
+
 def test_arrays_in_fixed_point_give_the_same_without_empty_rows_and_columns() -> None:
     whole = two_layers()
     array = ArrayConfig(num_pes=3, weight_bits=8, precision="fixed-16")
