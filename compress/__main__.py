@@ -311,6 +311,8 @@ def plan(
     evaluation_labels: Path | None = None,
     committee: int = 0,
     cost: str | None = None,
+    minimise: str = "file_bytes",
+    thresholds: bool = False,
     seed: int = 0,
     leave: tuple[str, ...] = (),
     analysis: Path | None = None,
@@ -348,6 +350,9 @@ def plan(
         committee: plan on at most this many inputs, which a committee chooses; 0 for all inputs
         cost: package.module:function that takes the network and inputs and returns the cost function, like
             designs:ArrayCost; needed for budgets of latency, energy and SRAM
+        minimise: the cost that the plan minimises: file_bytes; latency_us or energy_nj with designs:ArrayCost; macs
+            with --thresholds
+        thresholds: choose for each layer a threshold up to which activations count as zero, too
         seed: seed of everything drawn at random
         leave: names or shell patterns of layers to store as they are
         analysis: folder that keeps the analysis and its runs, also for other plans and co-designs of the same network
@@ -382,6 +387,8 @@ def plan(
             evaluation=None if evaluation is None else given_inputs(evaluation),
             evaluation_labels=None if evaluation_labels is None else read_npy(evaluation_labels),
             committee=committee,
+            minimise=minimise,
+            thresholds=thresholds,
             seed=seed,
             leave=leave,
             analysis=kept_in,
@@ -495,6 +502,8 @@ def watch(
             tolerance=report.tolerance if original is None else tolerance,
             budget=budget,
             cost=_cost(cost, source, values),
+            minimise="file_bytes" if original is None else original.minimise,
+            thresholds=original is not None and any(each.activation_threshold for each in original.choices.values()),
             leave=leave,
         )
         _save_plan(again, replan)

@@ -38,6 +38,7 @@ from traces import InputError
 from traces.arrays import Numbers
 
 Observer = Callable[[str | None, str, onnx.NodeProto, Tensor, Tensor], None]
+Replacement = Callable[[str | None, onnx.NodeProto, Tensor], Tensor]
 _RECURRENT = ("LSTM", "GRU", "RNN")
 _PRODUCTS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", *_RECURRENT)
 
@@ -131,6 +132,7 @@ class GraphModule(torch.nn.Module):
             self._add_parameter(name, values)
         self._guards = {name: torch.tensor(values) for name, values in (guards or {}).items()}
         self._observers: list[Observer] = []
+        self._replacements: list[Replacement] = []
         self.activation_thresholds: dict[str, float] = {}
         self._calls = self._prepared(
             graph.graph.node, opset, {name: np.size(values) for name, values in parameters.items()}
@@ -166,6 +168,8 @@ class GraphModule(torch.nn.Module):
             inputs = call.entering(values)
             if self.activation_thresholds:
                 self._apply_thresholds(call, inputs)
+            if self._replacements:
+                self._replace(call, inputs)
             results = call.run(inputs)
             if self._observers and call.weights:
                 self._report(call, inputs, results)
@@ -202,6 +206,22 @@ class GraphModule(torch.nn.Module):
             yield
         finally:
             self._observers.remove(callback)
+
+    @contextlib.contextmanager
+    def replacing(self, callback: Replacement) -> Iterator[None]:
+        """Replace what enters each product of a weight with activations while the context lasts.
+
+        Parameters
+        ----------
+        callback : callable
+            Gets the parameter's name, the node and the entering tensor, as an observer does (`observing`), and returns
+            the tensor that enters instead, of the same shape. Recurrent nodes are not among the products here.
+        """
+        self._replacements.append(callback)
+        try:
+            yield
+        finally:
+            self._replacements.remove(callback)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GraphModule:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -315,6 +335,11 @@ class GraphModule(torch.nn.Module):
             threshold = self.activation_thresholds.get(parameter or "", 0.0)
             if threshold:
                 inputs[1 - position] = elementwise.shrink(inputs[1 - position], lambd=threshold)
+
+    def _replace(self, call: _Call, inputs: list[Any]) -> None:
+        for position, parameter in call.weights if call.node.op_type not in _RECURRENT else ():
+            for replace_input in self._replacements:
+                inputs[1 - position] = replace_input(parameter, call.node, inputs[1 - position])
 
     def _report(self, call: _Call, inputs: list[Any], results: list[Any]) -> None:
         for position, parameter in call.weights:

@@ -13,6 +13,7 @@ mean. The number of probes is therefore free: time is linear in inputs, memory i
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -22,10 +23,12 @@ import numpy as np
 import torch
 
 from compress.modules import WeightUnit, weight_units
+from compress.planning.activation_bins import ActivationBins, BinnedInputs
 from compress.planning.analysis_folder import AnalysisFolder
 from compress.planning.losses import Loss
 from compress.planning.moments import BlockMoment, Moments
 from compress.planning.outputs import call, float_type
+from compress.planning.product_inputs import replacing_inputs
 from traces import AnyInputs, InputError, Inputs
 from traces.arrangement import Arrangement
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
@@ -66,6 +69,11 @@ class UnitAnalysis:
     moment : BlockMoment or None
         Of the vectors that the weight is multiplied with; None if they are unknown (an embedding, attention, a
         transposed convolution; `Moments`).
+    activations : ActivationBins or None
+        Of the activations that enter its products; None if thresholds are not analysed, or none enters
+        (`replacing_inputs`).
+    vectors : float
+        Vectors that the rows of the weight are multiplied with, mean per input; 0 if they are unknown.
     """
 
     name: str
@@ -76,6 +84,8 @@ class UnitAnalysis:
     scales: Floats64
     curvatures: Floats32
     moment: BlockMoment | None
+    activations: ActivationBins | None = None
+    vectors: float = 0.0
 
     def effects(self, weights: Floats) -> Floats64:
         """Return the change of the outputs along each probe if the rows of the probes become these, [..., probes].
@@ -125,6 +135,7 @@ def analyse(
     products: Products | None = None,
     folder: AnalysisFolder | None = None,
     copy_weights: bool = True,
+    thresholds: bool = False,
 ) -> Analysis:
     """Analyse a network on inputs, with one pass forward and one back over them.
 
@@ -146,6 +157,8 @@ def analyse(
         Folder that keeps a pass of more than a few seconds, part by part; what it has is not computed again.
     copy_weights : bool
         False if the module's weights stay as they are as long as the analysis is used.
+    thresholds : bool
+        True to analyse thresholds of activations, too.
 
     Returns
     -------
@@ -164,7 +177,7 @@ def analyse(
     matrices = [unit.matrix if copy_weights else unit.view for unit in units]
     rows = [sampled_rows(len(matrix), matrix.shape[1], seed) for matrix in matrices]
     held = sum(len(kept) * matrix.shape[1] for kept, matrix in zip(rows, matrices, strict=True))
-    passed = _run(module, inputs, units, rows, probe_groups(len(inputs), held), loss, seed, folder)
+    passed = _run(module, inputs, units, rows, probe_groups(len(inputs), held), loss, seed, folder, thresholds)
     analysed = []
     for number, (unit, matrix) in enumerate(zip(units, matrices, strict=True)):
         squares = passed.squares[number]
@@ -176,11 +189,26 @@ def analyse(
             )
         probes, scales = np.concatenate(passed.probes[number]), np.concatenate(passed.scales[number])
         passed.probes[number], passed.squares[number] = [], None
-        scales *= (len(probes) / len(inputs)) ** 0.5
+        of_input = (len(probes) / len(inputs)) ** 0.5
+        scales *= of_input
         squares /= np.float32(len(inputs))
         shape = tuple(unit.weight.shape)
         moment = passed.moments[number]
-        analysed.append(UnitAnalysis(unit.name, matrix, shape, rows[number], probes, scales, squares, moment))
+        bins = None if passed.inputs is None else passed.inputs.of(number, of_input)
+        analysed.append(
+            UnitAnalysis(
+                unit.name,
+                matrix,
+                shape,
+                rows[number],
+                probes,
+                scales,
+                squares,
+                moment,
+                bins if bins is not None and bins.counts.any() else None,
+                float(passed.vectors[number]) / len(inputs),
+            )
+        )
     return Analysis(analysed)
 
 
@@ -197,10 +225,15 @@ class _Pass:
         For each unit, the sum of the squared derivatives.
     moments : list of BlockMoment or None
         For each unit, the sum over its input vectors.
+    vectors : int64 [units]
+        Number of these vectors.
+    inputs : BinnedInputs or None
+        What entered the products; None if thresholds are not analysed.
     """
 
-    def __init__(self, units: int, done: int = 0) -> None:
-        self.done = done
+    def __init__(self, units: int, done: int = 0, inputs: BinnedInputs | None = None) -> None:
+        self.done, self.inputs = done, inputs
+        self.vectors = np.zeros(units, dtype=np.int64)
         self.probes: list[list[Floats]] = [[] for _ in range(units)]
         self.scales: list[list[Floats64]] = [[] for _ in range(units)]
         self.squares: list[Floats32 | None] = [None] * units
@@ -230,7 +263,7 @@ class _Pass:
             moment = self.moments[number]
             if moment is not None:
                 arrays |= {f"{name}_{number}": values for name, values in moment.arrays().items()}
-        return arrays
+        return arrays if self.inputs is None else arrays | self.inputs.arrays() | {"vectors": self.vectors}
 
     def add_part(self, arrays: Mapping[str, Numbers]) -> None:
         """Add what `arrays` returned of another pass."""
@@ -243,6 +276,9 @@ class _Pass:
             moment = BlockMoment.of_arrays(arrays, number)
             before = self.moments[number]
             self.moments[number] = moment if before is None or moment is None else before + moment
+        if self.inputs is not None:
+            self.inputs.add_part(arrays)
+            self.vectors += arrays["vectors"]
 
 
 def _run(
@@ -254,9 +290,11 @@ def _run(
     loss: Loss,
     seed: int,
     folder: AnalysisFolder | None,
+    thresholds: bool,
 ) -> _Pass:
     """Run the probes that the folder lacks, and return the sums of all."""
-    total, parts = _Pass(len(units)), 0
+    entering = BinnedInputs(units) if thresholds else None
+    total, parts = _Pass(len(units), 0, BinnedInputs(units) if thresholds else None), 0
     for part in [] if folder is None else folder.parts():
         total.add_part(part)
         parts += 1
@@ -264,18 +302,18 @@ def _run(
     frozen = [weight for weight in weights if not weight.requires_grad]
     floats = float_type(module)
     moments = Moments(module, units, len(begins) - 1, seed)
-    fresh = _Pass(len(units), total.done)
+    fresh = _Pass(len(units), total.done, entering)
     written = time.monotonic()
 
     def keep() -> _Pass:
         nonlocal parts
-        fresh.moments = moments.taken()
+        fresh.moments, fresh.vectors = moments.taken()
         part = fresh.arrays()
         if folder is not None and (total.done or time.monotonic() - written > _SECONDS_OF_A_PART):
             folder.write_part(parts, part)
             parts += 1
         total.add_part(part)
-        return _Pass(len(units), total.done)
+        return _Pass(len(units), total.done, entering)
 
     try:
         for weight in frozen:
@@ -283,6 +321,7 @@ def _run(
         with (
             evaluating(module),
             moments,
+            contextlib.nullcontext() if entering is None else replacing_inputs(module, units, entering.enter),
             torch.enable_grad(),
             progress_bar("analysing inputs", len(begins) - 1) as step,
         ):
@@ -290,7 +329,7 @@ def _run(
                 if probe >= fresh.done:
                     vectors = loss.vectors(_finite(call(module, inputs[begin:end], floats)))
                     directions = probe_directions(vectors, loss, seed, probe)
-                    fresh.add_probe(_gradients(vectors, directions, units, weights), rows)
+                    fresh.add_probe(_gradients(vectors, directions, units, weights, entering), rows)
                     if folder is not None and time.monotonic() - written > _SECONDS_OF_A_PART:
                         fresh, written = keep(), time.monotonic()
                 step()
@@ -316,15 +355,22 @@ def _gradients(
     directions: Sequence[torch.Tensor],
     units: Sequence[WeightUnit],
     weights: Sequence[torch.Tensor],
+    entering: BinnedInputs | None,
 ) -> list[Floats32]:
-    """Return the derivatives of the outputs along the directions by all weights, as matrices."""
+    """Return the derivatives of the outputs along the directions by all weights, as matrices.
+
+    Those by what entered the products are added to `entering`.
+    """
     total = torch.stack([(each * along).sum() for each, along in zip(vectors, directions, strict=True)]).sum()
     if not total.requires_grad:
         raise InputError("the outputs must have derivatives by the weights; found none; do not detach them")
-    gradients = torch.autograd.grad(total, weights, allow_unused=True)
+    tensors = [] if entering is None else entering.tensors
+    gradients = torch.autograd.grad(total, [*weights, *tensors], allow_unused=True)
+    if entering is not None:
+        entering.add(gradients[len(weights) :])
     found: list[Floats32] = []
     seen: set[int] = set()
-    for unit, gradient in zip(units, gradients, strict=True):
+    for unit, gradient in zip(units, gradients[: len(units)], strict=True):
         if gradient is None:
             gradient = torch.zeros_like(unit.weight)
         if gradient.data_ptr() in seen:  # weights that are added may share theirs

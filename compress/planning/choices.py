@@ -10,11 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from compress.planning.activation_bins import ActivationCut
+from compress.planning.analysis import UnitAnalysis
 from compress.planning.analysis_folder import AnalysisFolder
-from compress.planning.layer_compression import LayerCompressor
+from compress.planning.layer_compression import LayerCompressor, TriedLayer
 from compress.planning.plan import Candidate, Choice
-from traces import CompressedLayer
+from traces import CompressedLayer, InputError
+from traces.arrays import Floats64
 from traces.pareto import non_dominated
+from traces.plain_values import number, sequence
 from traces.shell.progress import progress_bar
 
 #: Costs of a compressed layer on an array with gaps of this many bits, by the names of a budget's bounds.
@@ -22,6 +26,8 @@ Cost = Callable[[CompressedLayer, int], Mapping[str, float]]
 
 DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)
 WEIGHT_BITS = (2, 3, 4, 5, 6)
+CUT_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_NO_CUT = ActivationCut(0.0, 0.0, np.zeros(1))
 _FEW_LAYERS = 8  # of fewer, plans are coarse unless densities are close
 _WEIGHTS_AT_ONCE = 2**23  # of several choices, whose effects are computed together
 
@@ -34,6 +40,19 @@ def usual_densities(layers: int) -> tuple[float, ...]:
     return tuple(sorted((*DENSITIES, *between), reverse=True))
 
 
+def cut_shares(thresholds: bool | Sequence[float]) -> tuple[float, ...]:
+    """Return the shares of activations to choose from: `CUT_SHARES` if True, none if False, or those given.
+
+    Raises InputError if a share is not above 0 and below 1.
+    """
+    if isinstance(thresholds, bool | np.bool_):
+        return CUT_SHARES if thresholds else ()
+    shares = tuple(number("thresholds", share, above=0) for share in sequence("thresholds", thresholds))
+    if max(shares, default=0.0) >= 1:
+        raise InputError(f"thresholds must cut shares of the activations below 1; found {max(shares):g}")
+    return shares
+
+
 def tried_choices(
     compressor: LayerCompressor,
     densities: Sequence[float],
@@ -41,8 +60,12 @@ def tried_choices(
     index_bits: Sequence[int] = (4,),
     cost: Cost | None = None,
     folder: AnalysisFolder | None = None,
+    thresholds: Sequence[float] = (),
 ) -> list[list[Candidate]]:
     """Try all choices on each layer alone.
+
+    Effects of weights and of thresholds are computed apart and added, probe by probe. Thresholds are combined with
+    those choices of weights that no other one dominates.
 
     Parameters
     ----------
@@ -56,6 +79,8 @@ def tried_choices(
         Costs of a compressed layer on an array.
     folder : AnalysisFolder or None
         Folder that keeps the choices of each layer, unless the cost function has no `origin`.
+    thresholds : sequence of float
+        Shares of the activations to cut, of layers whose activations were analysed.
 
     Returns
     -------
@@ -65,6 +90,8 @@ def tried_choices(
     index_bits = tuple(index_bits) if cost is not None else tuple(index_bits)[:1]
     origin: dict[str, Any] = {"densities": list(densities), "weight_bits": list(weight_bits)}
     origin |= {"index_bits": list(index_bits), "cost": None if cost is None else getattr(cost, "origin", None)}
+    if thresholds:
+        origin["thresholds"] = list(thresholds)
     if cost is not None and origin["cost"] is None:
         folder = None  # another cost function could not be told from this one
     units = compressor.analysis.units
@@ -73,7 +100,7 @@ def tried_choices(
         for number in range(len(units)):
             kept = None if folder is None else folder.choices(origin, number)
             if kept is None:
-                candidates = _tried(compressor, number, densities, weight_bits, index_bits, cost)
+                candidates = _tried(compressor, number, densities, weight_bits, index_bits, cost, thresholds)
                 if folder is not None:
                     folder.write_choices(origin, number, [dataclasses.asdict(each) for each in candidates])
             else:
@@ -90,18 +117,51 @@ def _tried(
     weight_bits: Sequence[int],
     index_bits: Sequence[int],
     cost: Cost | None,
+    thresholds: Sequence[float],
 ) -> list[Candidate]:
     unit = compressor.analysis.units[number]
     at_once = max(1, _WEIGHTS_AT_ONCE // unit.probes.shape[1])
     every = compressor.tried(number, densities, weight_bits)
-    candidates = []
+    whole, *cuts = [_NO_CUT] if unit.activations is None else unit.activations.cuts(thresholds)
+    candidates: list[Candidate] = []
+    of_candidates: list[Floats64] = []
     while some := list(itertools.islice(every, at_once)):
         effects = unit.effects(np.stack([tried.weights for tried in some]))
-        for tried, change in zip(some, np.square(effects).mean(axis=-1).tolist(), strict=True):
+        changes = np.square(effects).mean(axis=-1).tolist()
+        for tried, of_tried, change in zip(some, effects, changes, strict=True):
             choice, in_file = Choice(tried.density, tried.weight_bits), {"file_bytes": tried.file_bytes}
+            if thresholds:
+                in_file["macs"] = _macs(tried, unit, whole)
             layer = tried.layer if tried.whole or cost is None else compressor.compress(number, choice)
             for gap_bits in index_bits:
                 costs = in_file if cost is None else in_file | dict(cost(layer, gap_bits))
                 candidates.append(Candidate(dataclasses.replace(choice, index_bits=gap_bits), change, costs))
+                of_candidates.append(of_tried)
+    optimal = _optimal(candidates)
+    candidates = [candidates[place] for place in optimal]
+    if not cuts:
+        return candidates
+    with_cuts = []
+    for candidate, place in zip(candidates, optimal, strict=True):
+        for cut in cuts:
+            choice = dataclasses.replace(candidate.choice, activation_threshold=cut.threshold, activation_cut=cut.share)
+            costs = dict(candidate.costs)
+            costs["macs"] *= (1 - cut.share) / (1 - whole.share)
+            if cost is not None:
+                costs |= cost(compressor.compress(number, choice), choice.index_bits)
+            change = float(np.square(of_candidates[place] + cut.effects).mean())
+            with_cuts.append(Candidate(choice, change, costs))
+    candidates += with_cuts
+    return [candidates[place] for place in _optimal(candidates)]
+
+
+def _macs(tried: TriedLayer, unit: UnitAnalysis, whole: ActivationCut) -> float:
+    """Return the products per input of weights and activations that are both not zero, if they are independent."""
+    weights = np.count_nonzero(tried.layer.codes) * len(unit.weights) / len(unit.rows)
+    return float(weights * unit.vectors * (1 - whole.share))
+
+
+def _optimal(candidates: Sequence[Candidate]) -> list[int]:
+    """Return the places of the candidates that no other one dominates."""
     table = np.array([[candidate.change, *candidate.costs.values()] for candidate in candidates])
-    return [candidate for candidate, optimal in zip(candidates, non_dominated(table), strict=True) if optimal]
+    return np.flatnonzero(non_dominated(table)).tolist()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -89,7 +90,8 @@ class LayerCompressor:
         among them: most plans have some in common.
         """
         layer = self._latest.pop((number, choice.density, choice.weight_bits), None)
-        return self._kept(number, choice, self._compressed(number, choice) if layer is None else layer)
+        layer = self._kept(number, choice, self._compressed(number, choice) if layer is None else layer)
+        return layer if not choice.activation_threshold else with_threshold(layer, choice.activation_threshold)
 
     def _kept(self, number: int, choice: Choice, layer: CompressedLayer) -> CompressedLayer:
         """Return a layer that is kept as the latest one."""
@@ -181,6 +183,11 @@ class LayerCompressor:
                 return spread
             self._spreads[number] = spread
         return self._spreads[number]
+
+
+def with_threshold(layer: CompressedLayer, threshold: float) -> CompressedLayer:
+    """Return a layer with another activation threshold."""
+    return dataclasses.replace(layer, activation_threshold=threshold)
 
 
 def layer_file_bytes(layer: CompressedLayer) -> float:

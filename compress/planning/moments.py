@@ -130,6 +130,11 @@ class Moments:
         vectors in as many calls: of each call an equal number, drawn evenly from all its inputs and positions.
     seed : int
         Seed of the draw, which does not depend on earlier calls.
+
+    Attributes
+    ----------
+    vectors : int64 [units]
+        Vectors that entered so far, those that were not drawn and those of layers without a moment included.
     """
 
     def __init__(
@@ -137,6 +142,7 @@ class Moments:
     ) -> None:
         self._module, self._units, self._calls, self._seed = module, units, calls, seed
         self._moments: list[BlockMoment | None] = [None] * len(units)
+        self.vectors = np.zeros(len(units), dtype=np.int64)
         self._context = ExitStack()
 
     def __enter__(self) -> None:
@@ -162,10 +168,11 @@ class Moments:
         """Return the moment of a weight so far; None if there is none."""
         return self._moments[number]
 
-    def taken(self) -> list[BlockMoment | None]:
-        """Return the moments of all weights since the last time, and begin anew."""
-        taken, self._moments = self._moments, [None] * len(self._units)
-        return taken
+    def taken(self) -> tuple[list[BlockMoment | None], Integers64]:
+        """Return the moments of all weights and their `vectors` since the last time, and begin anew."""
+        moments, self._moments = self._moments, [None] * len(self._units)
+        vectors, self.vectors = self.vectors, np.zeros(len(self._units), dtype=np.int64)
+        return moments, vectors
 
     def _hook(self, number: int) -> Any:
         def add(part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
@@ -192,6 +199,7 @@ class Moments:
                     self._add(number, vectors)
 
     def _add(self, number: int, vectors: _Vectors) -> None:
+        self.vectors[number] += len(vectors)
         blocks = list(itertools.pairwise(block_begins(vectors.columns)))
         sizes = [end - begin for begin, end in blocks] * vectors.groups
         if vectors.groups > 1 and sum(size**2 for size in sizes) > _MOST_GROUPED:

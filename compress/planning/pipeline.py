@@ -14,16 +14,16 @@ import torch
 from compress.class_scores import check_finite, check_labels
 from compress.container.model import CompressedModel
 from compress.networks import PlannedNetwork, is_module
-from compress.planning.choices import Cost
+from compress.planning.choices import Cost, cut_shares
 from compress.planning.committee import choose_inputs, refuse_overlap
 from compress.planning.drift import InputSummary
 from compress.planning.losses import AUTO, Loss, LossFunction, labels_of, named_output
 from compress.planning.outputs import read_outputs, run_outputs
-from compress.planning.plan import Budget, Plan, Tolerance
+from compress.planning.plan import Budget, Plan, Tolerance, check_minimised
 from compress.planning.planner import Planner
 from compress.planning.preparation import make_planner
 from compress.planning.weight_tolerances import WeightTolerances
-from traces import AnyInputs, Inputs, Network
+from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Numbers
 from traces.torch_modules import evaluating
 
@@ -83,9 +83,11 @@ def plan(
     seed: int = 0,
     leave: Sequence[str] = (),
     graph: bool = True,
+    thresholds: bool | Sequence[float] = False,
+    minimise: str = "file_bytes",
     **choices: Any,
 ) -> ApplicablePlan:
-    """Plan the smallest compression of a trained network that keeps a tolerance and a budget.
+    """Plan the smallest compression of a trained network that keeps a tolerance and a budget, or the fastest one.
 
     Parameters
     ----------
@@ -124,6 +126,12 @@ def plan(
     graph : bool
         False to plan a module without tracing it. Its layers are then known by their types, and the compressed model
         has no graph.
+    thresholds : bool or sequence of float
+        True to choose an activation threshold for each layer, too; or shares of the activations to choose from that
+        thresholds cut, as `make_planner` takes them.
+    minimise : str
+        The cost to minimise: file_bytes; macs, the multiply-accumulates per input of weights and activations that are
+        not zero, with `thresholds`; or one of the cost function, such as latency_us or energy_nj.
     **choices
         densities, weight_bits and index_bits to choose from, as `make_planner` takes them.
 
@@ -135,12 +143,20 @@ def plan(
     Raises
     ------
     InputError
-        As `make_planner` and `Planner.plan` do, if the network cannot be read or traced, or if an input of the
-        evaluation is in the pool.
+        As `make_planner` and `Planner.plan` do, if the network cannot be read or traced, if an input of the evaluation
+        is in the pool, or if thresholds lower neither the cost to minimise nor one that the budget bounds.
     """
     tolerance = Tolerance.of(tolerance, loss)
     if budget is not None and cost is None:
         budget.check({"file_bytes"})
+    if cost is None:
+        check_minimised(minimise, ("file_bytes", "macs") if cut_shares(thresholds) else ("file_bytes",))
+    counting = {minimise, *(budget.bounds if budget is not None else ())}
+    if cut_shares(thresholds) and counting <= {"file_bytes", "sram_bytes_per_pe"}:
+        raise InputError(
+            f"thresholds need a cost that they lower, to be minimised or bounded; found minimise={minimise!r} and no "
+            f"such bound; take minimise='macs', or latency_us or energy_nj with a cost function"
+        )
     if is_module(network):  # checks before anything is traced
         assert isinstance(network, torch.nn.Module)
         _check_first(network, Inputs.of(pool), tolerance, labels)
@@ -182,9 +198,10 @@ def plan(
         products=products,
         network=planned.network,
         folder=analysis,
+        thresholds=thresholds,
         **choices,
     )
-    made = dataclasses.replace(planner.plan(tolerance, budget), input_summary=summary)
+    made = dataclasses.replace(planner.plan(tolerance, budget, minimise), input_summary=summary)
     return _applicable(planner, planned, made, places)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
@@ -193,11 +193,23 @@ class Choice:
         Bits of a code.
     index_bits : int
         Bits of a gap on the array (`LayerSettings.index_bits` is that of the file).
+    activation_threshold : float
+        Activations whose magnitude is at most this count as zero (`CompressedLayer.activation_threshold`).
+    activation_cut : float
+        Share of the analysed activations that do, those that are zero included; 0 without a threshold.
     """
 
     density: float
     weight_bits: int
     index_bits: int = 4
+    activation_threshold: float = 0.0
+    activation_cut: float = 0.0
+
+    @property
+    def origin(self) -> list[float]:
+        """Values that the compressed layer depends on."""
+        of_weights: list[float] = [self.density, self.weight_bits]
+        return [*of_weights, self.activation_threshold] if self.activation_threshold else of_weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,12 +223,19 @@ class Candidate:
     change : float
         Expected squared change of the outputs if this layer alone is compressed.
     costs : Mapping[str, float]
-        file_bytes, and the values of the cost function.
+        file_bytes, macs if thresholds were analysed, and the values of the cost function.
     """
 
     choice: Choice
     change: float
     costs: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the candidate as plain values, without a threshold if it has none."""
+        values = dataclasses.asdict(self)
+        if not self.choice.activation_threshold:
+            del values["choice"]["activation_threshold"], values["choice"]["activation_cut"]
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,6 +285,8 @@ class Plan:
         Sentences for the user.
     input_summary : InputSummary or None
         Summary of the inputs that the plan was made on; None if a version that kept none made the plan.
+    minimise : str
+        The cost that the plan minimises.
     """
 
     layers: Mapping[str, Candidate]
@@ -287,6 +308,7 @@ class Plan:
     reason: str = ""
     notes: tuple[str, ...] = ()
     input_summary: InputSummary | None = None
+    minimise: str = "file_bytes"
 
     @property
     def choices(self) -> dict[str, Choice]:
@@ -312,20 +334,29 @@ class Plan:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Rows of a table: layer, density, weight_bits, index_bits, change, and the layer's costs by name."""
+        """Rows of a table: layer, density, weight_bits, index_bits, change, and the layer's costs by name.
+
+        If a layer has an activation threshold, activation_threshold and activation_cut follow index_bits.
+        """
+        choices = {name: dataclasses.asdict(choice) for name, choice in self.choices.items()}
+        if not any(choice.activation_threshold for choice in self.choices.values()):
+            for values in choices.values():
+                del values["activation_threshold"], values["activation_cut"]
         return [
-            {"layer": name, **dataclasses.asdict(candidate.choice), "change": candidate.change, **candidate.costs}
+            {"layer": name, **choices[name], "change": candidate.change, **candidate.costs}
             for name, candidate in self.layers.items()
         ]
 
     def to_json(self) -> str:
         """Return the plan as JSON text."""
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(Plan)}
-        values["layers"] = {name: dataclasses.asdict(candidate) for name, candidate in self.layers.items()}
+        values["layers"] = {name: candidate.to_dict() for name, candidate in self.layers.items()}
         values |= {"tolerance": self.tolerance.to_dict(), "budget": dataclasses.asdict(self.budget)}
         for name in ("logarithms", "reason", "notes", "input_summary"):
             if not values[name]:
                 del values[name]
+        if self.minimise == Plan.minimise:
+            del values["minimise"]
         if self.input_summary is not None:
             values["input_summary"] = self.input_summary.to_json()
         return json.dumps(values, indent=1)
@@ -351,6 +382,16 @@ class Plan:
             return Plan.from_json(content)
         except InputError as error:
             raise InputError(f"{path}: {error}") from error
+
+
+def check_minimised(minimise: str, costs: Collection[str]) -> None:
+    """Raise InputError if a cost to minimise is not among these, or is no sum over the layers."""
+    sums = [name for name in costs if name != "sram_bytes_per_pe"]
+    if minimise not in sums:
+        raise InputError(
+            f"minimise must be one of the costs {', '.join(sums)}; found {minimise!r}; give a cost function that has "
+            f"it, or another name"
+        )
 
 
 _NEEDED = ("layers", "tolerance", "budget", "predicted_change", "predicted", "costs", "binding", "inputs")
@@ -383,19 +424,29 @@ def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("binding", "logarithms", "notes"):
         values[name] = tuple(text(name, each, empty=True) for each in sequence(name, plain.get(name, ())))
     values["reason"] = text("reason", plain.get("reason", ""), empty=True)
+    values["minimise"] = _minimised(plain, values["costs"])
     summary = plain.get("input_summary")
     values["input_summary"] = None if summary is None else InputSummary.from_json(summary)
     return values
 
 
+def _minimised(plain: Mapping[str, Any], costs: Mapping[str, float]) -> str:
+    minimise = text("minimise", plain.get("minimise", Plan.minimise))
+    check_minimised(minimise, costs)
+    return minimise
+
+
 def _candidate(name: str, plain: Any) -> Candidate:
     values = mapping(f"layer {name!r}", plain, ("choice", "change", "costs"))
-    choice = mapping(f"layer {name!r}: choice", values["choice"], ("density", "weight_bits"), ("index_bits",))
+    optional = ("index_bits", "activation_threshold", "activation_cut")
+    choice = mapping(f"layer {name!r}: choice", values["choice"], ("density", "weight_bits"), optional)
     return Candidate(
         Choice(
             number("density", choice["density"], most=1, above=0),
             whole_number("weight_bits", choice["weight_bits"], 1, 16),
             whole_number("index_bits", choice.get("index_bits", Choice.index_bits), 1, 8),
+            number("activation_threshold", choice.get("activation_threshold", 0.0), 0),
+            number("activation_cut", choice.get("activation_cut", 0.0), 0, 1),
         ),
         number("change", values["change"], infinite=True),
         _numbers("costs", values["costs"]),

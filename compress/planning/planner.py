@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from compress.container.loading import set_thresholds, threshold_places
 from compress.container.model import CompressedModel
 from compress.modules import WeightUnit, check_parameters, plain_module, weight_units
 from compress.networks import with_graph
@@ -36,7 +37,7 @@ from compress.planning.knapsack import choose, choose_nearest
 from compress.planning.layer_compression import LayerCompressor
 from compress.planning.losses import AUTO, Loss, RandomChanges
 from compress.planning.outputs import run_outputs
-from compress.planning.plan import Budget, Candidate, Choice, Plan, Tolerance
+from compress.planning.plan import Budget, Candidate, Choice, Plan, Tolerance, check_minimised
 from compress.planning.tolerances import second_order_tolerances, share_within
 from compress.training.compressor import assemble, free_bias
 from compress.training.normalisation import fold_normalisation
@@ -62,12 +63,12 @@ class PlanningHistory:
     ----------
     calibration : Calibration
         Effects of layers that were compressed alone.
-    best_plans : dict of Tolerance to Plan
-        For each tolerance, the best plan that only the tolerance limits.
+    best_plans : dict of (Tolerance, str) to Plan
+        For each tolerance and cost to minimise, the best plan that only the tolerance limits.
     """
 
     calibration: Calibration
-    best_plans: dict[Tolerance, Plan]
+    best_plans: dict[tuple[Tolerance, str], Plan]
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,8 +150,8 @@ class Planner:
         """Analysis of the network."""
         return self.layer_compressor.analysis
 
-    def plan(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
-        """Return the plan of the smallest file found that keeps the tolerance on the pool and the budget.
+    def plan(self, tolerance: Tolerance, budget: Budget | None = None, minimise: str = "file_bytes") -> Plan:
+        """Return the plan of the least cost found that keeps the tolerance on the pool and the budget.
 
         At most six plans are run over the pool, or ten if the first six break the bound. After the first run, the
         network is also run over a part of the pool with one layer compressed at a time
@@ -163,12 +164,15 @@ class Planner:
             Bound on the outputs.
         budget : Budget or None
             Bounds on the costs.
+        minimise : str
+            The cost: file_bytes; macs if thresholds were analysed; or one of the cost function.
 
         Raises
         ------
         InputError
-            If the tolerance's loss compares other outputs than the planner's, the budget bounds a cost that neither
-            the file nor the cost function gives, or a network without any knowledge could keep the tolerance.
+            If the tolerance's loss compares other outputs than the planner's, the budget bounds a cost, or the plan is
+            to minimise one, that neither the file nor the cost function gives, or a network without any knowledge could
+            keep the tolerance.
         """
         loss = self.loss_of(tolerance)
         if not self.reach_checked:
@@ -178,12 +182,12 @@ class Planner:
         tried: list[Plan] = []
         limits: list[float] = []
         runs = 0.0
-        limit, _ = self._start(tolerance)
+        limit, _ = self._start(tolerance, minimise)
         for _ in range(_MOST_LIMITS):
             safe = self._below_all_that_break(tried)
             if len(tried) >= _MOST_MEASUREMENTS + (0 if safe else _MORE_MEASUREMENTS):
                 break
-            plan = self._within(tolerance, budget, limit)
+            plan = self._within(tolerance, budget, minimise, limit)
             again = next((earlier for earlier in tried if earlier.choices == plan.choices), None)
             if again is not None:
                 if again.keeps_tolerance:  # a plan between this one and those that break the bound?
@@ -212,20 +216,21 @@ class Planner:
                 limit = min(limit, _LOWER * min(changes))
         feasible = [each for each in self._below_all_that_break(tried) if each.feasible]
         if feasible:
-            best = min(feasible, key=lambda each: each.costs["file_bytes"])
+            best = min(feasible, key=lambda each: each.costs[minimise])
         else:
             best = min(tried, key=lambda each: (not each.keeps_tolerance, each.excess))
         if best.binding == ("tolerance",):  # a plan that the budget limits says nothing about the tolerance's limit
-            self.history.best_plans[tolerance] = best
+            self.history.best_plans[tolerance, minimise] = best
         return dataclasses.replace(best, measurements=runs)
 
-    def predict(self, tolerance: Tolerance, budget: Budget | None = None) -> Plan:
+    def predict(self, tolerance: Tolerance, budget: Budget | None = None, minimise: str = "file_bytes") -> Plan:
         """Return a plan from the analysis and earlier measurements for the same tolerance; nothing is run."""
-        return self._within(tolerance, budget or Budget(), *self._start(tolerance))
+        return self._within(tolerance, budget or Budget(), minimise, *self._start(tolerance, minimise))
 
     def replan(self, plan: Plan, budget: Budget) -> Plan:
-        """Return a plan for another budget and the same tolerance, as `predict` does; nothing is run."""
-        return dataclasses.replace(self.predict(plan.tolerance, budget), input_summary=plan.input_summary)
+        """Return a plan for another budget, the same tolerance and cost, as `predict` does; nothing is run."""
+        made = self.predict(plan.tolerance, budget, plan.minimise)
+        return dataclasses.replace(made, input_summary=plan.input_summary)
 
     def measured(self, plan: Plan, before: int = 0) -> Plan:
         """Apply a plan, run it over the pool and return it with its measurements.
@@ -303,7 +308,7 @@ class Planner:
         model : CompressedModel or None
             The compressed model, if it is known.
         """
-        of_layers = {name: dataclasses.astuple(each)[:2] for name, each in choices.items()}
+        of_layers = {name: each.origin for name, each in choices.items()}
 
         @functools.cache
         def after() -> dict[str, Floats]:
@@ -343,7 +348,7 @@ class Planner:
             for number, candidate in enumerate(candidates):
                 if not self.history.calibration.knows(number, candidate.change):
                     squares = self.kept_run(
-                        {"layer": number, "choice": dataclasses.astuple(candidate.choice)[:2], "part": part},
+                        {"layer": number, "choice": candidate.choice.origin, "part": part},
                         lambda number=number, choice=candidate.choice: self._squares(number, choice, places),  # type: ignore[misc]
                     )
                     self.history.calibration.add(number, candidate.change, self.counts[places] * squares)
@@ -358,6 +363,9 @@ class Planner:
             values = unit.in_shape(self.layer_compressor.compress(number, choice).weights())
             with torch.no_grad():
                 unit.weight.copy_(torch.from_numpy(values))
+            if choice.activation_threshold:
+                thresholds = dict.fromkeys(unit.names, choice.activation_threshold)
+                set_thresholds(alone, threshold_places(alone, thresholds))
             after = self.loss.read(run_outputs(alone, self.pool[places]))
         return self.loss.squares({name: outputs[places] for name, outputs in self.outputs.items()}, after)
 
@@ -455,6 +463,7 @@ class Planner:
         with torch.no_grad():
             for values, original in zip(_tensors(module), _tensors(self.module), strict=True):
                 values.copy_(original)
+        set_thresholds(module, {})
         yield module
 
     def kept_run(self, origin: Mapping[str, Any], run: Callable[[], Floats64]) -> Floats64:
@@ -500,19 +509,24 @@ class Planner:
     def _units_of(self, module: torch.nn.Module) -> list[WeightUnit]:
         return weight_units(module, leave=self.leave, products=self.products)[0]
 
-    def _within(self, tolerance: Tolerance, budget: Budget, limit: float, correction: float = 1.0) -> Plan:
-        """Return the plan of the smallest file that keeps the budget and the limit on the summed change of the outputs.
+    def _within(
+        self, tolerance: Tolerance, budget: Budget, minimise: str, limit: float, correction: float = 1.0
+    ) -> Plan:
+        """Return the plan of the least cost that keeps the budget and the limit on the summed change of the outputs.
 
         Parameters
         ----------
         tolerance, budget : Tolerance, Budget
             Bounds of the plan.
+        minimise : str
+            The cost.
         limit : float
             Bound on the sum of the layers' predicted changes.
         correction : float
             Ratio of the change of the outputs to the sum of the layers' changes.
         """
         budget.check(self.candidates[0][0].costs)
+        check_minimised(minimise, self.candidates[0][0].costs)
         changes = [
             self.calibrated(number, np.array([candidate.change for candidate in of_layer]))
             for number, of_layer in enumerate(self.candidates)
@@ -532,7 +546,7 @@ class Planner:
                     )
             else:
                 totals[name] = (costs[name], bound - (self.other_bytes if name == "file_bytes" else 0))
-        places = choose(costs["file_bytes"], totals)
+        places = choose(costs[minimise], totals)
         if places is None:
             places = choose_nearest([len(each) for each in changes], totals, ["tolerance"])
         if places is None:  # not even the finest choices keep the tolerance
@@ -557,6 +571,7 @@ class Planner:
                 logarithms=self.loss.logarithms,
                 reason=self.loss_of(tolerance).reason,
                 notes=self.notes,
+                minimise=minimise,
             )
         )
 
@@ -565,9 +580,9 @@ class Planner:
         changes = [np.array([candidate.change]) for candidate in plan.layers.values()]
         return sum(float(self.calibrated(number, each)[0]) for number, each in enumerate(changes))
 
-    def _start(self, tolerance: Tolerance) -> tuple[float, float]:
-        """Return the limit and the correction known for the tolerance, or those to begin with."""
-        best = self.history.best_plans.get(tolerance)
+    def _start(self, tolerance: Tolerance, minimise: str) -> tuple[float, float]:
+        """Return the limit and the correction known for the tolerance and the cost, or those to begin with."""
+        best = self.history.best_plans.get((tolerance, minimise))
         change = 0.0 if best is None else self._scaled_change(best)
         if best is None or change == 0:
             return self.change_of(tolerance, tolerance.bound), 1.0

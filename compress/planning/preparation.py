@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from compress.container.loading import threshold_places
 from compress.modules import WeightUnit
-from compress.planning.analysis import SAMPLED_WEIGHTS, Products, analyse
+from compress.planning.analysis import SAMPLED_WEIGHTS, Analysis, Products, analyse
 from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, digest_of_inputs
 from compress.planning.calibration import Calibration
-from compress.planning.choices import WEIGHT_BITS, Cost, tried_choices, usual_densities
+from compress.planning.choices import WEIGHT_BITS, Cost, cut_shares, tried_choices, usual_densities
 from compress.planning.estimate import estimate_planning
 from compress.planning.frozen_module import has_images
 from compress.planning.layer_compression import LayerCompressor, layer_file_bytes
@@ -55,6 +57,7 @@ def make_planner(
     products: Products | None = None,
     network: Network | None = None,
     folder: str | os.PathLike[str] | None = None,
+    thresholds: bool | Sequence[float] = False,
 ) -> Planner:
     """Analyse a network, try all choices on each layer alone, and return the planner.
 
@@ -105,6 +108,9 @@ def make_planner(
         Graph of the module with its normalisation folded, which compressed models are to carry.
     folder : path or None
         Folder that keeps analyses and runs; what it has of the same network, inputs and loss is not computed again.
+    thresholds : bool or sequence of float
+        True to choose an activation threshold for each layer, too; or the shares of the activations to choose from that
+        thresholds cut, `CUT_SHARES` by default. Layers that take no threshold have none.
 
     Returns
     -------
@@ -115,9 +121,11 @@ def make_planner(
     ------
     InputError
         If the loss has no meaning for the outputs or cannot be known, a network without any knowledge could keep the
-        bound, or the inputs, labels or weights do not fit. The checks come before the analysis.
+        bound, or the inputs, labels or weights do not fit. These checks come before the analysis. If there are to be
+        thresholds, and no layer takes one.
     """
     pool = Inputs.of(pool)
+    shares = cut_shares(thresholds)
     module = folded(module)
     counts = np.ones(len(pool)) if weights is None else np.asarray(weights, dtype=np.float64)
     if counts.shape != (len(pool),) or not (counts >= 0).all():
@@ -150,16 +158,30 @@ def make_planner(
     if bound is not None and checked is None:
         taken.check_reach(bound, outputs, labels, counts)
     analysed_inputs = pool[seen]
-    kept = None if folder is None else AnalysisFolder(folder, _origin(module, analysed_inputs, taken, seed, leave))
+    kept = (
+        None
+        if folder is None
+        else AnalysisFolder(folder, _origin(module, analysed_inputs, taken, seed, leave, bool(shares)))
+    )
     estimate = estimate_planning(module, units, analysed_inputs, len(measured), len(densities) * len(weight_bits))
     if estimate.seconds > _WORTH_SAYING_S:
         say(str(estimate))
     with contextlib.nullcontext() if kept is None else kept.locked():
         analysis = analyse(
-            module, analysed_inputs, seed, loss=taken, leave=leave, products=products, folder=kept, copy_weights=False
+            module,
+            analysed_inputs,
+            seed,
+            loss=taken,
+            leave=leave,
+            products=products,
+            folder=kept,
+            copy_weights=False,
+            thresholds=bool(shares),
         )
+        if shares:
+            analysis = _where_allowed(analysis, module, units, network)
         compressor = LayerCompressor.of(analysis)
-        candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept)
+        candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept, shares)
     return Planner(
         module,
         units,
@@ -218,10 +240,32 @@ def _evaluated(
     return outputs, None if labels is None else loss.check_labels(labels, len(evaluation), outputs)
 
 
-def _origin(module: torch.nn.Module, inputs: Inputs, loss: Loss, seed: int, leave: Sequence[str]) -> dict[str, Any]:
+def _where_allowed(
+    analysis: Analysis, module: torch.nn.Module, units: Sequence[WeightUnit], network: Network | None
+) -> Analysis:
+    """Return the analysis without activations of layers that take no threshold. Raises InputError if none takes one."""
+    analysed, reason = [], "found no linear layer or convolution that is called"
+    for unit, of_unit in zip(units, analysis.units, strict=True):
+        if of_unit.activations is not None:
+            try:
+                threshold_places(module, dict.fromkeys(unit.names, 1.0))
+                if network is not None:
+                    network.with_thresholds(dict.fromkeys(unit.names, 1.0))
+            except InputError as error:
+                of_unit, reason = dataclasses.replace(of_unit, activations=None), str(error)
+        analysed.append(of_unit)
+    if all(each.activations is None for each in analysed):
+        raise InputError(f"thresholds need a layer that takes one: {reason}")
+    return Analysis(analysed)
+
+
+def _origin(
+    module: torch.nn.Module, inputs: Inputs, loss: Loss, seed: int, leave: Sequence[str], thresholds: bool
+) -> dict[str, Any]:
     """Return everything that an analysis depends on, for its folder."""
     tensors = {name: values.detach().numpy() for name, values in named_tensors(module).items()}
-    return {
+    origin = {"thresholds": True} if thresholds else {}
+    return origin | {
         "network": digest_of_arrays(tensors),
         "inputs": digest_of_inputs(inputs),
         "outputs": "class scores" if loss.scores else loss.name,

@@ -306,7 +306,7 @@ class ArrayCost:
         kept = layer.codes != 0
         macs = 0.0
         for product in self._products_of(layer):
-            recorded = self._recorded[product.name]
+            recorded = self._recorded[product.name].above(layer.activation_threshold)
             in_places = self._stored[layer.name].in_shape(kept).ravel()[product.places]
             macs += float((in_places.sum(axis=1) * recorded.activity).sum()) * recorded.per_input
         return {"macs": macs, "entries": float(kept.sum()), "code_bits": float(layer.weight_bits)}
@@ -428,8 +428,10 @@ class ArrayCost:
         runs = []
         for product in self._products_of(layer):
             stored = self._stored[name].stored(layer)
+            threshold = max(product.activation_threshold, layer.activation_threshold)
+            product = replace(product, activation_threshold=threshold)
             matrices = array_matrices(product, stored, self._bias_of(product))
-            products = ProductMatrices(matrices, self._recorded[product.name])
+            products = ProductMatrices(matrices, self._recorded[product.name].above(threshold))
             runs.append(ProductRuns(products, packing, self._largest_error))
         return tuple(runs)
 

@@ -22,6 +22,7 @@ from sim.network_schedule import ScheduledLayer
 from sim.row_assignment import assign_rows, exchanged_orders, faster_order
 from traces import CompressedLayer
 from traces.arrays import Floats32, Floats64, Integers64
+from traces.layer import thresholded
 
 _SAMPLED_TIMINGS = ((2, 1), (64, 1))  # queue slots and broadcast cycles
 _SAMPLED_LINES = (1, 8)  # entries
@@ -61,6 +62,10 @@ class RecordedVectors:
         digest = hashlib.sha256(f"{self.vectors.shape} {self.per_input} {self.inputs}\0".encode())
         digest.update(np.ascontiguousarray(self.vectors).data)
         return digest.hexdigest()
+
+    def above(self, threshold: float) -> RecordedVectors:
+        """Return the vectors with zeros where the magnitude is not above a threshold."""
+        return self if not threshold else replace(self, vectors=thresholded(self.vectors, threshold))
 
     def at(self, places: Integers64) -> Floats32:
         """Return the vectors at some places, one group after the other, [groups * places, columns]."""

@@ -110,6 +110,22 @@ def test_layers_cost_what_the_simulated_network_costs(kind: str) -> None:
         assert cost.vectors_per_input(name) == vectors
 
 
+@pytest.mark.parametrize("kind", ["depthwise", "sequence", "transposed"])
+def test_a_threshold_saves_what_inputs_with_more_zeros_save(kind: str) -> None:
+    module, inputs = NETWORKS[kind]
+    module, inputs = module.eval(), np.asarray(inputs)
+    layer = compressed(module, inputs).layers[0]
+    layer = replace(layer, name="net")
+    wrapped = torch.nn.Sequential()
+    wrapped.add_module("net", module)
+    zeros = np.where(np.abs(inputs) > np.float32(0.4), inputs, np.float32(0))
+    cost, fewer = (ArrayCost(wrapped, each, ARRAY, largest_error=0) for each in (inputs, zeros))
+    cut = replace(layer, activation_threshold=0.4)
+    assert cost(cut, 4) == fewer(layer, 4)
+    assert cost.work(cut) == fewer.work(layer)
+    assert cost(cut, 4)["latency_us"] < cost(layer, 4)["latency_us"]
+
+
 def test_look_ups_and_layers_that_are_never_called_cost_nothing() -> None:
     module, inputs = NETWORKS["tied"]
     cost = ArrayCost(module, inputs, ARRAY)

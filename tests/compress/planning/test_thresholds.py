@@ -1,0 +1,307 @@
+"""Activation thresholds of plans: their shares, their effects, their costs, and what a container of them computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+
+import torch
+
+import compress
+from compress import Budget, CompressedModel, Plan, Tolerance
+from compress.modules import weight_units
+from compress.planning import analysis as analysis_module
+from compress.planning.activation_bins import BINS, ActivationBins, bins_of, upper_end
+from compress.planning.analysis import analyse, probe_directions
+from compress.planning.choices import CUT_SHARES
+from compress.planning.losses import Loss
+from compress.planning.outputs import run_outputs
+from compress.planning.plan import Choice
+from compress.planning.preparation import make_planner
+from compress.planning.product_inputs import replacing_inputs
+from traces import CompressedLayer, InputError, Network
+
+FEW: dict[str, Any] = {"densities": (1.0, 0.6), "weight_bits": (3, 5)}
+POOL = np.random.default_rng(0).normal(size=(160, 12)).astype(np.float32)
+TOLERANCE = Tolerance(divergence=0.02)
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Linear(12, 40), torch.nn.Tanh(), torch.nn.Linear(40, 5)).eval()
+
+
+class Tied(torch.nn.Module):
+    """Embedding whose table is the weight of the output, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = torch.nn.Embedding(30, 16)
+        self.middle = torch.nn.Linear(16, 16, bias=False)
+        self.out = torch.nn.Linear(16, 30, bias=False)
+        self.out.weight = self.table.weight
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.out(torch.tanh(self.middle(self.table(tokens))))
+        return scores
+
+
+class Convolutions(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.first = torch.nn.Conv2d(2, 6, 3, padding=1)
+        self.deep = torch.nn.Conv2d(6, 6, 3, groups=6)
+        self.out = torch.nn.Linear(6 * 16, 5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        scores: torch.Tensor = self.out(torch.tanh(self.deep(torch.relu(self.first(images)))).flatten(1))
+        return scores
+
+
+def test_a_bin_ends_where_the_next_one_begins() -> None:
+    ends = np.array([upper_end(number) for number in range(1, BINS - 1)], dtype=np.float32)
+    assert np.array_equal(bins_of(torch.from_numpy(ends)).numpy(), np.arange(1, BINS - 1))
+    after = np.nextafter(ends, np.float32(np.inf))
+    assert np.array_equal(bins_of(torch.from_numpy(-after)).numpy(), np.arange(2, BINS))
+    assert bins_of(torch.tensor([0.0, -0.0, 1e-45, np.inf])).tolist() == [0, 0, 1, BINS - 1]
+
+
+def test_cuts_are_the_smallest_thresholds_that_cut_their_shares() -> None:
+    values = np.random.default_rng(0).normal(size=4000).astype(np.float32)
+    values[:1000] = 0.0
+    places = bins_of(torch.from_numpy(values)).numpy()
+    counts = np.bincount(places, minlength=BINS).astype(np.int64)
+    bins = ActivationBins(counts, -np.bincount(places, values.astype(np.float64), BINS).astype(np.float64)[None])
+    none, *cuts = bins.cuts((0.9, 0.1, 0.25, 0.4, 0.401))
+    assert (none.threshold, none.share) == (0.0, 0.25)
+    assert 2 <= len(cuts) <= 3, "zeros are a share already, and two shares may have one threshold"
+    for cut in cuts:
+        below = np.abs(values) <= np.float32(cut.threshold)
+        assert cut.share == below.mean()
+        assert cut.effects[0] == pytest.approx(-values[below].sum(dtype=np.float64))
+    assert bins.cuts((1 - 1e-9,))[-1].share == 1
+    assert len(ActivationBins(np.zeros(BINS, np.int64), np.zeros((3, BINS))).cuts(CUT_SHARES)) == 1
+
+
+def test_effects_are_those_of_the_derivatives_by_what_enters() -> None:
+    module, loss = network(), Loss()
+    analysis = analyse(module, POOL[:10], thresholds=True)
+    for number, unit in enumerate(analysis.units):
+        assert unit.activations is not None
+        cut = unit.activations.cuts((0.5,))[-1]
+        for probe in range(10):
+            entered: list[torch.Tensor] = []
+
+            def tap(which: int, x: torch.Tensor, number: int = number, into: Any = entered) -> torch.Tensor:
+                if which == number:
+                    into.append(x.detach().clone().requires_grad_())
+                    return into[0]  # type: ignore[no-any-return]
+                return x
+
+            with replacing_inputs(module, weight_units(module)[0], tap):
+                outputs = loss.vectors({"output": module(torch.from_numpy(POOL[probe : probe + 1]))})
+            total = (outputs[0] * probe_directions(outputs, loss, 0, probe)[0]).sum()
+            gradient = torch.autograd.grad(total, entered[0])[0]
+            below = entered[0].abs() <= cut.threshold
+            assert cut.effects[probe] == pytest.approx(-float((entered[0] * gradient)[below].sum()), rel=1e-4, abs=1e-6)
+
+
+def test_the_change_by_a_threshold_is_predicted() -> None:
+    module, draw = network(), np.random.default_rng(4).normal(size=(3000, 12)).astype(np.float32)
+    analysis = analyse(module, POOL, thresholds=True)
+    before = run_outputs(module, draw)["output"].astype(np.float64)
+    for number, unit in enumerate(analysis.units):
+        assert unit.activations is not None
+        for cut in unit.activations.cuts((0.2, 0.4)):
+
+            def shrink(which: int, x: torch.Tensor, number: int = number, by: float = cut.threshold) -> torch.Tensor:
+                return torch.nn.functional.hardshrink(x, by) if which == number else x
+
+            with replacing_inputs(module, weight_units(module)[0], shrink):
+                changes = run_outputs(module, draw)["output"] - before
+            changes -= changes.mean(axis=1, keepdims=True)
+            measured = float(np.square(changes).sum(axis=1).mean())
+            predicted = float(np.square(cut.effects).mean())
+            assert predicted == pytest.approx(measured, rel=0.5, abs=1e-12)
+
+
+@pytest.mark.parametrize("module", [network(), Tied(), Convolutions()], ids=["linear", "tied", "convolutions"])
+def test_a_module_and_its_graph_have_the_same_activations(module: torch.nn.Module) -> None:
+    draw = np.random.default_rng(0)
+    inputs: Any = POOL[:16]
+    if isinstance(module, Tied):
+        inputs = draw.integers(0, 30, (16, 7))
+    elif isinstance(module, Convolutions):
+        inputs = draw.normal(size=(16, 2, 6, 6)).astype(np.float32)
+    opened = Network.open(module, inputs)
+    opened = Network.open(opened.to_onnx(), inputs)
+    planned = compress.networks.PlannedNetwork.of(opened, inputs)
+    of_module = analyse(module, inputs, thresholds=True)
+    of_graph = analyse(planned.module, planned.inputs(inputs), products=planned.products, thresholds=True)
+    assert {unit.name for unit in of_graph.units} >= {unit.name for unit in of_module.units if unit.name != "table"}
+    for unit in of_module.units:
+        same = next(
+            each
+            for each in of_graph.units
+            if each.weights.shape == unit.weights.shape and np.array_equal(each.weights, unit.weights)
+        )
+        assert unit.activations is not None
+        assert same.activations is not None
+        assert np.abs(same.activations.counts - unit.activations.counts).sum() <= 4, "rounding may move a few"
+        assert np.allclose(
+            same.activations.effects.sum(axis=1), unit.activations.effects.sum(axis=1), rtol=1e-3, atol=1e-5
+        )
+        assert same.vectors == unit.vectors > 0
+
+
+def test_a_plan_with_thresholds_takes_fewer_products_within_the_tolerance() -> None:
+    without = compress.plan(network(), POOL, tolerance=TOLERANCE, thresholds=(1e-9,), minimise="macs", **FEW)
+    plan = compress.plan(network(), POOL, tolerance=TOLERANCE, thresholds=True, minimise="macs", **FEW)
+    assert plan.feasible
+    assert any(choice.activation_threshold for choice in plan.choices.values())
+    assert plan.costs["macs"] < 0.9 * without.costs["macs"]
+    model = plan.apply()
+    assert {layer.name: layer.activation_threshold for layer in model.layers} == {
+        name: choice.activation_threshold for name, choice in plan.choices.items()
+    }
+    again = CompressedModel.from_bytes(model.to_bytes())
+    pool = plan.planner.pool
+    before, loaded = run_outputs(network(), pool), plan.planner.changed(again)
+    run = plan.planner.loss_of(TOLERANCE).mean(before, run_outputs(loaded, pool))
+    assert run == pytest.approx(plan.measured, rel=1e-4), "plans are measured with their thresholds"
+    of_graph = {"output": np.asarray(next(iter(again.network.run(pool).values())))}
+    assert plan.planner.loss_of(TOLERANCE).mean(before, of_graph) == pytest.approx(run, rel=1e-3)
+    unchanged = again.with_thresholds(dict.fromkeys(plan.choices, 0.0))
+    other = plan.planner.loss_of(TOLERANCE).mean(before, run_outputs(plan.planner.changed(unchanged), pool))
+    assert abs(other - run) > 1e-4, "the thresholds have an effect"
+
+
+def test_a_layer_is_calibrated_with_its_threshold() -> None:
+    planner = make_planner(network(), POOL, loss="kl", thresholds=True, **FEW)
+    finest = Choice(1.0, 5)
+    cut = planner.analysis.units[1].activations.cuts((0.5,))[-1]  # type: ignore[union-attr]
+    places = np.arange(len(planner.pool))
+    with_cut = dataclasses.replace(finest, activation_threshold=cut.threshold, activation_cut=cut.share)
+    alone = planner._squares(1, with_cut, places).mean()
+    assert alone > 2 * planner._squares(1, finest, places).mean()
+    assert planner._squares(1, finest, places).mean() < alone, "a threshold does not outlive its run"
+
+
+def test_products_count_weights_and_activations_that_are_not_zero() -> None:
+    planner = make_planner(network(), POOL, loss="kl", thresholds=(0.3, 0.6), **FEW)
+    for number, of_layer in enumerate(planner.candidates):
+        for candidate in of_layer:
+            layer = planner.layer_compressor.compress(number, candidate.choice)
+            weights = np.count_nonzero(layer.codes)
+            assert candidate.costs["macs"] == pytest.approx(weights * (1 - candidate.choice.activation_cut), rel=1e-6)
+
+
+def test_a_cost_function_sees_the_threshold() -> None:
+    seen = set()
+
+    def cost(layer: CompressedLayer, _: int) -> dict[str, float]:
+        seen.add((layer.name, layer.activation_threshold))
+        return {"latency_us": (1 + np.count_nonzero(layer.codes)) / (1 + layer.activation_threshold)}
+
+    plan = compress.plan(
+        network(), POOL, tolerance=TOLERANCE, thresholds=(0.2, 0.4), minimise="latency_us", cost=cost, **FEW
+    )
+    assert {(name, choice.activation_threshold) for name, choice in plan.choices.items()} <= seen
+    assert {name for name, threshold in seen if threshold} == set(plan.choices)
+    bounded = Budget(latency_us=1.1 * plan.costs["latency_us"])
+    small = compress.plan(network(), POOL, tolerance=TOLERANCE, thresholds=(0.2, 0.4), cost=cost, budget=bounded, **FEW)
+    assert small.minimise == "file_bytes"
+    assert small.costs["file_bytes"] <= plan.costs["file_bytes"]
+
+
+def test_plans_with_and_without_thresholds_can_be_saved(tmp_path: Path) -> None:
+    plan = compress.plan(network(), POOL, tolerance=TOLERANCE, thresholds=True, minimise="macs", **FEW)
+    plan.save(tmp_path / "a.plan.json")
+    loaded = Plan.load(tmp_path / "a.plan.json")
+    assert (loaded.choices, loaded.minimise, loaded.costs) == (plan.choices, "macs", plan.costs)
+    assert {"activation_threshold", "activation_cut"} <= set(loaded.rows[0])
+    assert [layer.activation_threshold for layer in plan.planner.compress(network(), loaded).layers] == [
+        choice.activation_threshold for choice in plan.choices.values()
+    ]
+    plain = compress.plan(network(), POOL, tolerance=TOLERANCE, **FEW)
+    assert not any(word in plain.to_json() for word in ("activation", "minimise", "macs"))
+    assert "activation_threshold" not in plain.rows[0]
+    assert Plan.from_json(plain.to_json()).minimise == "file_bytes"
+    with pytest.raises(InputError, match="minimise must be one of the costs file_bytes; found 'macs'"):
+        Plan.from_json(plain.to_json().replace('"predicted":', '"minimise": "macs", "predicted":'))
+
+
+def test_an_interrupted_analysis_with_thresholds_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def planned(folder: Path | None) -> Any:
+        planner = make_planner(network(), POOL, loss="kl", folder=folder, thresholds=True, **FEW)
+        return planner.plan(TOLERANCE, minimise="macs")
+
+    whole = planned(None)
+    monkeypatch.setattr(analysis_module, "_SECONDS_OF_A_PART", 0.0)
+    usual, calls = analysis_module._gradients, itertools.count()
+
+    def stopping(*arguments: Any) -> Any:
+        if next(calls) == 17:
+            raise KeyboardInterrupt
+        return usual(*arguments)
+
+    monkeypatch.setattr(analysis_module, "_gradients", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        planned(tmp_path)
+    assert planned(tmp_path).choices == whole.choices
+    done = next(calls)
+    assert planned(tmp_path).choices == whole.choices
+    assert next(calls) == done + 1, "nothing is computed again"
+    make_planner(network(), POOL, loss="kl", folder=tmp_path, **FEW)
+    assert len(list(tmp_path.iterdir())) == 2, "an analysis without thresholds is another one"
+
+
+def test_a_tied_table_takes_a_threshold_in_its_product_alone() -> None:
+    tokens = np.random.default_rng(0).integers(0, 30, (64, 9))
+    module = Tied()
+    plan = compress.plan(module, tokens, tolerance=0.05, loss="kl", thresholds=True, minimise="macs", **FEW)
+    assert set(plan.choices) == {"table", "middle"}
+    model = plan.apply()
+    with torch.no_grad():
+        looked_up = plan.planner.changed(model).get_parameter("table.weight").numpy()
+    assert np.array_equal(looked_up, next(layer for layer in model.layers if layer.name == "table").weights())
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"thresholds": True}, "thresholds need a cost that they lower.*found minimise='file_bytes'"),
+        ({"minimise": "macs"}, "minimise must be one of the costs file_bytes; found 'macs'"),
+        ({"thresholds": True, "minimise": "latency_us"}, "one of the costs file_bytes, macs; found 'latency_us'"),
+        ({"thresholds": (0.5, 1.0), "minimise": "macs"}, "shares of the activations below 1; found 1"),
+        ({"thresholds": (0.0,), "minimise": "macs"}, "thresholds must be a finite number above 0"),
+    ],
+)
+def test_options_without_effect_or_meaning_are_refused(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        compress.plan(network(), POOL, tolerance=TOLERANCE, **FEW, **options)
+
+
+def test_a_network_without_a_layer_that_takes_thresholds_is_refused() -> None:
+    class Recurrent(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.cells = torch.nn.LSTM(12, 5, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            outputs: torch.Tensor = self.cells(x)[0]
+            return outputs
+
+    inputs = np.random.default_rng(0).normal(size=(40, 6, 12)).astype(np.float32)
+    with pytest.raises(InputError, match="thresholds need a layer that takes one"):
+        make_planner(Recurrent().eval(), inputs, loss="relative-error", thresholds=True, **FEW)
