@@ -161,15 +161,15 @@ class Decoding(Iterator[int]):
         self.tokens: list[int] = [int(token) for token in given]
         self._prompt_tokens, self._taken = len(self.tokens), 0
         self.prompt, self.written = SequenceCosts(), SequenceCosts()
+        self._last: Numbers = np.zeros(0)  # output with the scores of the last step
         self._check_longest()
 
     def __next__(self) -> int:
         self._check_longest()
-        scores: Numbers = np.zeros(0)
         while self._taken < len(self.tokens):
             end = min(self._taken + self._per_step, self._prompt_tokens) if self._in_prompt else len(self.tokens)
-            scores = self._step(end)
-        token = int(self._choose(self._checked(scores)))
+            self._step(end)
+        token = int(self._choose(self._checked(self._last)))
         self.tokens.append(token)
         return token
 
@@ -184,8 +184,8 @@ class Decoding(Iterator[int]):
                 f"{len(self.tokens):,}; write fewer tokens, or shorten the prompt"
             )
 
-    def _step(self, end: int) -> Numbers:
-        """Run the tokens up to one place, and return the output that has the scores."""
+    def _step(self, end: int) -> None:
+        """Run the tokens up to one place."""
         begin = self._taken
         tokens = np.array([self.tokens[begin:end]], dtype=np.int64)
         result = self._session.step(self._inputs(tokens, begin))
@@ -196,7 +196,7 @@ class Decoding(Iterator[int]):
             self.written += costs
         self._taken = end
         outputs = result.output if isinstance(result.output, Mapping) else {self._scores: result.output}
-        return np.asarray(outputs[self._scores])
+        self._last = np.asarray(outputs[self._scores])
 
     def _checked(self, scores: Numbers) -> Floats64:
         """Return the scores of the next token, float64 [vocabulary]."""

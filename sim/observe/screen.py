@@ -81,6 +81,12 @@ def print_network_memories(result: NetworkResult) -> None:
         f"SRAMs:      {weights}; {result.live_words:,} activations are alive at once, "
         f"{-(-result.live_words // array.num_pes):,} for each PE{spilled}"
     )
+    if result.state_costs is not None:
+        state = result.state_costs
+        print(
+            f"State:      {state.read_bytes.mean():,.0f} bytes are read from DRAM and {state.write_bytes.mean():,.0f} "
+            f"written for each step, {state.energy_pj.mean() / 1e3:,.1f} nJ beside the array's"
+        )
     if result.shortfalls:
         print("The network does not fit this array whole and was simulated as if it did. It exceeds:")
         for shortfall in result.shortfalls:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
 
 from compress import CompressedModel
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, real_file
 
 EXAMPLES = PROJECT / "examples"
 
@@ -70,6 +71,47 @@ def test_the_benchmark_checks_before_it_times(
     printed = run("benchmark_kernels", tmp_path, capsys, monkeypatch)
     assert len(re.findall(r"[\d.]+ ms$", printed, flags=re.MULTILINE)) == 7
     assert "times as fast as the tick machine" in printed
+
+
+def _story(arguments: list[str], folder: Path, capsys: pytest.CaptureFixture[str], patch: pytest.MonkeyPatch) -> str:
+    pytest.importorskip("onnxscript", reason="graphs need onnxscript: install the extra [onnx]")
+    patch.delenv("CODESIGN_DATA", raising=False)
+    patch.setattr(sys, "argv", ["decode_language_model.py", *arguments])
+    return run("decode_language_model", folder, capsys, patch)
+
+
+def test_a_network_without_training_writes_to_its_end_and_costs_prompt_and_written_tokens_apart(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = _story(["--prompt", "Once"], tmp_path, capsys, monkeypatch)
+    figures = {line[:36].strip(): line[36:].replace(",", "").split() for line in printed.splitlines()[-11:]}
+    assert printed.splitlines()[2].startswith("Once")
+    assert figures["mean of a token"] == [
+        "prompt",
+        "(6)",
+        "written",
+        "(57)",
+    ]  # 64 in all, of which the last is not read
+    assert figures["bytes of keys and values written"] == ["128", "128"]
+    assert figures["bytes of keys and values read"] == ["0", f"{128 * sum(range(6, 63)) / 57:.0f}"]
+    assert int(figures["cycles"][0]) < int(figures["cycles"][1])
+    assert len(CompressedModel.load(tmp_path / "language_model.dc").layers) == 15
+
+
+@pytest.mark.slow
+def test_the_story_costs_what_the_guide_says(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real_file(data, "models", "stories260k", "stories260K.bin")
+    printed = _story(["--data", str(data)], tmp_path, capsys, monkeypatch)
+    assert "there was a little girl named Lily" in printed
+    page = (PROJECT / "guide" / "networks.md").read_text()
+    assert printed.split(" bytes")[0] in page
+    rows = re.findall(r"^\| ([^|]+) \| ([\d,.]+) \| ([\d,.]+) \|$", page, flags=re.MULTILINE)
+    lines = {line[:36].strip(): line[36:].split() for line in printed.splitlines()}
+    assert len(rows) == 8
+    for name, *values in rows:
+        assert lines[name] == values, name
 
 
 def test_every_script_is_named_in_the_guide_or_the_readme() -> None:

@@ -94,6 +94,23 @@ def test_the_token_is_chosen_from_the_scores_after_the_last_one() -> None:
     assert seen[0].shape == (VOCABULARY,)
 
 
+def test_a_sequence_goes_on_after_an_interruption() -> None:
+    def interrupted(scores: Any) -> int:
+        if len(decoding.tokens) == 4 and not stops:
+            stops.append(True)
+            raise KeyboardInterrupt
+        return int(scores.argmax())
+
+    stops: list[bool] = []
+    decoding = Decoding(session(growing_decoder()), PROMPT, choose=interrupted, tokens_per_step=1)
+    written = [next(decoding), next(decoding)]
+    with pytest.raises(KeyboardInterrupt):
+        next(decoding)
+    written += list(itertools.islice(decoding, 2))
+    assert written == greedy(PROMPT, 4)[2:]
+    assert (decoding.prompt.tokens, decoding.written.tokens) == (2, 3)
+
+
 @pytest.mark.parametrize(
     ("prompt", "more", "sentence"),
     [

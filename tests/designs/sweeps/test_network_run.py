@@ -11,7 +11,10 @@ from compress import CompressedModel, CompressionConfig, LayerSettings, compress
 from designs import advise, run_container
 from designs.screens.network_run import print_network_run
 from sim import ArrayConfig
+from sim.cost.constants import NOMINAL
 from tests.designs.sweeps.test_recording import IMAGES, STEPS, cell, separable
+from tests.sim.decoders import STATE, WIDTH, expected_logits, growing_decoder
+from tests.traces.graph import graphs
 from tests.traces.graph.graphs import activations, drawn, model, node
 from traces import CompressedLayer, InputError, Network, draw_layer, write_npz
 
@@ -66,6 +69,23 @@ def test_state_begins_with_zeros_or_with_what_is_given(cell: Path, tmp_path: Pat
     np.testing.assert_array_equal(from_zero.result.output[name], same.result.output[name])
     assert np.abs(from_zero.result.output[name][0] - begun.result.output[name][0]).max() > 0.01
     assert from_zero.result.largest_difference < 1e-5
+
+
+def test_keys_and_values_begin_empty_and_are_costed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    graphs.compressed(growing_decoder()).save(tmp_path / "decoder.dc")
+    np.save(tmp_path / "tokens.npy", np.array([[3], [1], [8]]))
+    array = ArrayConfig(num_pes=4, weight_bits=8)
+    run = run_container(tmp_path / "decoder.dc", array, tmp_path / "tokens.npy", state=STATE)
+    np.testing.assert_allclose(run.result.output["logits"][:, 0], expected_logits([3, 1, 8]), rtol=1e-4, atol=1e-4)
+    per_place = 2 * WIDTH * 2
+    assert run.result.state_costs is not None
+    assert run.result.state_costs.read_bytes.tolist() == [0, per_place, 2 * per_place]
+    print_network_run(run, advise(run))
+    nj = float(NOMINAL.dram_pj_per_byte) * 2 * per_place / 1e3
+    words = (
+        f"{per_place} bytes are read from DRAM and {per_place} written for each step, {nj:.1f} nJ beside the array's"
+    )
+    assert f"State:      {words}" in capsys.readouterr().out
 
 
 def test_inputs_of_a_file_may_be_the_same_for_all_steps(tmp_path: Path) -> None:
