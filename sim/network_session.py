@@ -17,7 +17,6 @@ from traces.arrays import Numbers
 
 if TYPE_CHECKING:
     from compress import CompressedModel
-    from traces import Network
     from traces.graph.compressed import CompressedNetwork
 
 
@@ -52,7 +51,8 @@ class NetworkSession:
     Raises
     ------
     InputError
-        If the state names no input or output, a first value does not fit, or an array in fixed point has no formats.
+        If there is no state, it names no input or output, a first value does not fit, or an array in fixed point has no
+        formats.
 
     Warns
     -----
@@ -78,6 +78,8 @@ class NetworkSession:
     ) -> None:
         from traces.graph.inputs import state_before
 
+        if not state:
+            raise InputError("a session feeds a state on; name it in state, or run the inputs with simulate_network")
         compressed, packed = compressed_network(network)
         config = config or wide_enough(ArrayConfig(), compressed)
         if config.precision != "float" and number_formats is None:
@@ -92,11 +94,6 @@ class NetworkSession:
         self.state: dict[str, Numbers] = state_before(self._network, state, first or {})
         self._inputs = tuple(entry for entry in self._network.inputs if entry.name not in state)
         self._warned = False
-
-    @property
-    def network(self) -> Network:
-        """The network that runs."""
-        return self._network
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -30,8 +30,8 @@ def _attention() -> list[Any]:
     ]
 
 
-def growing_decoder() -> Network:
-    """Return a decoder whose keys and values [1, past, WIDTH] grow; a step takes one token [1, 1]."""
+def growing_decoder(batch: int | str = 1) -> Network:
+    """Return a decoder whose keys and values [batch, past, WIDTH] grow; a step takes one token [batch, 1]."""
     nodes = [
         node("Gather", ["table", "tokens"], ["x"]),
         *(node("MatMul", ["x", f"w{name[0]}"], [name]) for name in ("queries", "k", "v")),
@@ -41,8 +41,8 @@ def growing_decoder() -> Network:
         node("Identity", ["scores"], ["masked"]),
         *_attention()[2:],
     ]
-    past: list[Any] = [1, "past", WIDTH]
-    inputs: dict[str, Any] = {"tokens": [1, "steps"], "keys": past, "values": past}
+    past: list[Any] = [batch, "past", WIDTH]
+    inputs: dict[str, Any] = {"tokens": [batch, "steps"], "keys": past, "values": past}
     outputs = ("logits", "new_keys", "new_values")
     return Network.open(model(nodes, inputs, outputs, WEIGHTS, types={"tokens": np.int64}))
 

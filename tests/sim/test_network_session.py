@@ -32,8 +32,9 @@ def session(network: Network, array: ArrayConfig = ARRAY, **more: Any) -> Networ
     return NetworkSession(compressed(network), array, state=STATE, **more)
 
 
-def test_keys_and_values_grow_from_nothing_and_give_the_logits_of_the_whole_sequence() -> None:
-    run = session(growing_decoder())
+@pytest.mark.parametrize("batch", [1, "batch"])
+def test_keys_and_values_grow_from_nothing_and_give_the_logits_of_the_whole_sequence(batch: int | str) -> None:
+    run = session(growing_decoder(batch))
     assert run.outputs == ("logits",)
     assert run.state["keys"].shape == (1, 0, WIDTH)
     found = np.concatenate([run.step(np.array([[token]])).output["logits"][0] for token in TOKENS])
@@ -126,6 +127,7 @@ def test_a_session_in_fixed_point_takes_fitted_formats() -> None:
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"state": {}}, "a session feeds a state on; name it in state, or run the inputs with simulate_network"),
     ({"state": {"keys": "absent"}}, "state must name an input and the output that it is, of tokens, keys, values and"),
     ({"state": {"absent": "new_keys"}}, "found absent: new_keys"),
     (
@@ -141,6 +143,13 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 def test_a_state_that_is_none_is_refused(arguments: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         NetworkSession(compressed(growing_decoder()), ARRAY, **arguments)
+
+
+def test_a_state_of_several_sequences_is_refused() -> None:
+    first = {name: np.zeros((2, 1, WIDTH)) for name in STATE}
+    sentence = r"state 'keys' must be its value before the first step, of length 1 on axis 0; found \[2, 1, 6\]"
+    with pytest.raises(InputError, match=sentence):
+        session(growing_decoder("batch"), first=first)
 
 
 def test_an_output_that_its_input_does_not_take_is_refused_and_the_session_goes_on() -> None:

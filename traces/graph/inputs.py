@@ -185,10 +185,7 @@ def state_before(network: Network, state: Mapping[str, str], given: Mapping[str,
     check_state(network, state)
     unknown = sorted(set(given) - set(state))
     if unknown:
-        raise InputError(
-            f"first values must be those of the state, {', '.join(state) or 'of which there is none'}; found "
-            f"{', '.join(unknown)}"
-        )
+        raise InputError(f"first values must be those of the state, {', '.join(state)}; found {', '.join(unknown)}")
     values: dict[str, Numbers] = {}
     for entry in network.inputs:
         if entry.name in given:
