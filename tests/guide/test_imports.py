@@ -14,6 +14,10 @@ PACKAGES = ("traces", "sim", "compress", "designs", "reports")
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "guide").glob("*.md"))]
 EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
 INNER_MODULES = {
+    "examples/decode_language_model.py": {
+        "designs.experiments.example_networks",
+        "designs.experiments.tokenizer",
+    },
     "guide/array.md": {"sim.host_memory"},
     "guide/extend.md": {"sim.array", "sim.datapath", "sim.datapath.activation_queue"},
 }
