@@ -89,6 +89,7 @@ def tried_choices(
     """
     index_bits = tuple(index_bits) if cost is not None else tuple(index_bits)[:1]
     origin: dict[str, Any] = {"densities": list(densities), "weight_bits": list(weight_bits)}
+    origin |= compressor.origin
     origin |= {"index_bits": list(index_bits), "cost": None if cost is None else getattr(cost, "origin", None)}
     if thresholds:
         origin["thresholds"] = list(thresholds)

@@ -74,8 +74,12 @@ def pruned_weights(
     return pruned
 
 
-def codebooks(pruned: Floats32, kept: Booleans, curvatures: Floats, weight_bits: Sequence[int]) -> list[Floats64]:
+def codebooks(
+    pruned: Floats32, kept: Booleans, curvatures: Floats, weight_bits: Sequence[int], classes: Integers | None = None
+) -> list[Floats64]:
     """Return optimal shared weights for several numbers of bits, ascending, float64 [2**bits - 1] each.
+
+    With classes, each class has shared weights of its own: float64 [classes, 2**bits - 1].
 
     Parameters
     ----------
@@ -87,15 +91,31 @@ def codebooks(pruned: Floats32, kept: Booleans, curvatures: Floats, weight_bits:
         Weight of each squared error.
     weight_bits : sequence of int
         Bits of a code.
+    classes : int [rows] or None
+        Class of each row (`compress.row_classes`), from 0 on.
     """
-    added = max(float(curvatures.mean(dtype=np.float64)), 1e-30) * 1e-3
-    return optimal_centroids(pruned, kept, curvatures, added, [2**bits - 1 for bits in weight_bits])
+    added, numbers = least_curvature(curvatures), [2**bits - 1 for bits in weight_bits]
+    if classes is None:
+        return optimal_centroids(pruned, kept, curvatures, added, numbers)
+    of_classes = [
+        optimal_centroids(pruned[rows], kept[rows], curvatures[rows], added, numbers) for rows in _rows_of(classes)
+    ]
+    return [np.stack(shared) for shared in zip(*of_classes, strict=True)]
+
+
+def least_curvature(curvatures: Floats) -> float:
+    """Return what is added to each curvature, so that a weight without any does not go anywhere."""
+    return max(float(curvatures.mean(dtype=np.float64)), 1e-30) * 1e-3
+
+
+def _rows_of(classes: Integers) -> list[Integers]:
+    return [np.flatnonzero(classes == number) for number in range(int(classes.max()) + 1)]
 
 
 def stored_codebook(shared: Floats64) -> Floats32:
-    """Return the codebook of shared weights, exact in 16 bits, float32 [2**weight_bits]; entry 0 is 0.0."""
-    codebook: Floats32 = np.concatenate([[0.0], shared]).astype(np.float32).astype(np.float16).astype(np.float32)
-    return codebook
+    """Return the codebook of shared weights, exact in 16 bits, float32 [..., 2**weight_bits]; entry 0 is 0.0."""
+    codebook: Floats32 = np.concatenate([np.zeros_like(shared[..., :1]), shared], axis=-1).astype(np.float32)
+    return codebook.astype(np.float16).astype(np.float32)
 
 
 def shared_codes(
@@ -105,6 +125,7 @@ def shared_codes(
     shared: Floats64,
     executor: Executor | None = None,
     groups: Integers | None = None,
+    classes: Integers | None = None,
 ) -> Integers:
     """Return the codes of weights that are pruned and shared, uint8 [rows, columns], 0 for a pruned weight.
 
@@ -122,8 +143,15 @@ def shared_codes(
         Works on blocks of rows at the same time.
     groups : int [rows] or None
         Group of each row, ascending (`BlockMoment.group_of_rows`); None if the spread has one group.
+    classes : int [rows] or None
+        Class of each row, which tells its shared weights.
     """
     codes = np.zeros(weights.shape, dtype=np.uint8)
+    if classes is not None:
+        for of_class, rows in zip(shared, _rows_of(classes), strict=True):
+            of_rows = None if groups is None else groups[rows]
+            codes[rows] = shared_codes(weights[rows], kept[rows], spread, of_class, executor, of_rows)
+        return codes
     rounded = stored_codebook(shared)[1:].astype(np.float64)
     ascending, first = np.unique(rounded, return_index=True)
     codes_of = (1 + first).astype(np.uint8)

@@ -7,24 +7,30 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from compress.config import LayerSettings
 from compress.container.layer_coding import CodingChoice, ScannedGaps, matrix_bytes
 from compress.planning.analysis import Analysis
 from compress.planning.compensation import (
     Spread,
     codebooks,
     error_spread,
+    least_curvature,
     pruned_weights,
     shared_codes,
     stored_codebook,
 )
 from compress.planning.plan import Choice
 from compress.pruning import MagnitudeThreshold, magnitude_mask, magnitude_thresholds, mask_above
+from compress.row_classes import row_classes
 from traces import CompressedLayer
-from traces.arrays import Floats, Floats32, Integers, Integers64
+from traces.arrays import Booleans, Floats, Floats32, Integers, Integers64
 from traces.graph.runtime import processors
 
 _KEPT_SPREAD_BYTES = 2**28
 _KEPT_CODES_BYTES = 2**26
+_CLASS_BITS = 4  # of a code, for which rows are assigned to codebooks
 _WEIGHTS_IN_THREADS = 2**22  # of a smaller layer, rows are not shared among threads
 
 
@@ -71,17 +77,26 @@ class LayerCompressor:
         Of the network.
     curvatures : list of float [rows, columns]
         For each layer, `UnitAnalysis.curvatures`.
+    codebooks : LayerSettings
+        Settings of the codebooks of a layer: `codebooks`, `num_pes` and `codebook_groups`.
     """
 
     analysis: Analysis
     curvatures: list[Floats]
+    codebooks: LayerSettings = field(default_factory=LayerSettings)
     _spreads: dict[int, Spread] = field(default_factory=dict, repr=False)
     _latest: dict[tuple[int, float, int], CompressedLayer] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, analysis: Analysis) -> LayerCompressor:
+    def of(cls, analysis: Analysis, codebooks: LayerSettings | None = None) -> LayerCompressor:
         """Return the compressor of an analysed network."""
-        return cls(analysis, [unit.curvatures for unit in analysis.units])
+        return cls(analysis, [unit.curvatures for unit in analysis.units], codebooks or LayerSettings())
+
+    @property
+    def origin(self) -> dict[str, list[int]]:
+        """What a compressed layer depends on besides analysis and choice, for a folder; empty for one codebook each."""
+        number = self.codebooks.num_codebooks
+        return {"codebooks": [self.codebooks.num_pes, number]} if number > 1 else {}
 
     def compress(self, number: int, choice: Choice) -> CompressedLayer:
         """Return the layer of this number, compressed by the choice.
@@ -109,10 +124,11 @@ class LayerCompressor:
             executor = pool if threads > 1 else None
             kept = magnitude_mask(unit.weights, choice.density)
             pruned = pruned_weights(unit.weights, kept, spread, executor, groups)
-            (shared,) = codebooks(pruned, kept, curvatures, [choice.weight_bits])
+            classes = self._classes(pruned, kept, curvatures)
+            (shared,) = codebooks(pruned, kept, curvatures, [choice.weight_bits], classes)
             del pruned
-            codes = shared_codes(unit.weights, kept, spread, shared, executor, groups)
-        return _layer(unit.name, codes, stored_codebook(shared))
+            codes = shared_codes(unit.weights, kept, spread, shared, executor, groups, classes)
+        return _layer(unit.name, codes, stored_codebook(shared), classes)
 
     def tried(self, number: int, densities: Sequence[float], weight_bits: Sequence[int]) -> Iterator[TriedLayer]:
         """Compress the layer of this number by all choices of density and bits.
@@ -146,11 +162,13 @@ class LayerCompressor:
             pruned = pruned_weights(weights, kept, spread, groups=groups)
             gaps = ScannedGaps.of(kept, CodingChoice())
             tried = []
-            for bits, shared in zip(weight_bits, codebooks(pruned, kept, curvatures, weight_bits), strict=True):
-                codes = shared_codes(weights, kept, spread, shared, groups=groups)
-                layer = _layer(unit.name, codes, stored_codebook(shared))
+            classes = self._classes(pruned, kept, curvatures)
+            of_bits = codebooks(pruned, kept, curvatures, weight_bits, classes)
+            for bits, shared in zip(weight_bits, of_bits, strict=True):
+                codes = shared_codes(weights, kept, spread, shared, groups=groups, classes=classes)
+                layer = _layer(unit.name, codes, stored_codebook(shared), classes)
                 of_matrix = matrix_bytes(layer.codes, bits, gaps)
-                file_bytes = of_matrix / share + _codebook_bytes(layer)
+                file_bytes = of_matrix / share + _codebook_bytes(layer, len(unit.weights))
                 tried.append(TriedLayer(density, bits, layer, unit.rows, whole, file_bytes))
             return tried
 
@@ -164,6 +182,14 @@ class LayerCompressor:
                     for each in layers if whole else ():
                         self._kept(number, Choice(each.density, each.weight_bits), each.layer)
                     yield from layers
+
+    def _classes(self, pruned: Floats32, kept: Booleans, curvatures: Floats) -> Integers | None:
+        """Return the class of each row that has a codebook of its own, the same for all bits of a code."""
+        number = self.codebooks.num_codebooks
+        if number == 1 or len(pruned) == 1:
+            return None
+        importances = curvatures + least_curvature(curvatures)
+        return row_classes(pruned, kept, self.codebooks.num_pes, number, _CLASS_BITS, importances).astype(np.uint16)
 
     def _groups(self, number: int) -> Integers64 | None:
         """Return the group of each row of a layer; None if its input vectors are those of all rows."""
@@ -192,16 +218,19 @@ def with_threshold(layer: CompressedLayer, threshold: float) -> CompressedLayer:
 
 def layer_file_bytes(layer: CompressedLayer) -> float:
     """Return the bytes of a layer in a plan's file: its coded matrix, and its codebook but entry 0 in fp16."""
-    return float(matrix_bytes(layer.codes, layer.weight_bits) + _codebook_bytes(layer))
+    return float(matrix_bytes(layer.codes, layer.weight_bits) + _codebook_bytes(layer, layer.rows))
 
 
-def _codebook_bytes(layer: CompressedLayer) -> int:
-    return 2 * (len(layer.codebook) - 1)
+def _codebook_bytes(layer: CompressedLayer, rows: int) -> int:
+    """Return the bytes of the codebooks, and of the number of each row's if there are several."""
+    shared = 2 * layer.num_codebooks * (2**layer.weight_bits - 1)
+    of_rows = (rows * (layer.num_codebooks - 1).bit_length() + 7) // 8
+    return int(shared + of_rows)
 
 
-def _layer(name: str, codes: Integers, codebook: Floats32) -> CompressedLayer:
+def _layer(name: str, codes: Integers, codebook: Floats32, classes: Integers | None) -> CompressedLayer:
     codes.flags.writeable = False  # so that it is not copied
-    return CompressedLayer(name, codes, codebook)
+    return CompressedLayer(name, codes, codebook, row_codebooks=classes)
 
 
 def _spread_bytes(spreads: Sequence[Spread]) -> int:

@@ -133,7 +133,8 @@ def plan(
         The cost to minimise: file_bytes; macs, the multiply-accumulates per input of weights and activations that are
         not zero, with `thresholds`; or one of the cost function, such as latency_us or energy_nj.
     **choices
-        densities, weight_bits and index_bits to choose from, as `make_planner` takes them.
+        densities, weight_bits and index_bits to choose from, and codebooks, num_pes and codebook_groups, as
+        `make_planner` takes them.
 
     Returns
     -------

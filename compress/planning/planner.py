@@ -478,7 +478,7 @@ class Planner:
         """
         if self.folder is None:
             return run()
-        origin = {"measured_on": self._measured_on, **origin}
+        origin = {"measured_on": self._measured_on, **self.layer_compressor.origin, **origin}
         values = self.folder.run(origin)
         if values is None:
             values = run()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from compress.config import Codebooks, LayerSettings
 from compress.container.loading import threshold_places
 from compress.modules import WeightUnit
 from compress.planning.analysis import SAMPLED_WEIGHTS, Analysis, Products, analyse
@@ -58,6 +59,9 @@ def make_planner(
     network: Network | None = None,
     folder: str | os.PathLike[str] | None = None,
     thresholds: bool | Sequence[float] = False,
+    codebooks: Codebooks = "layer",
+    num_pes: int | None = None,
+    codebook_groups: int = 0,
 ) -> Planner:
     """Analyse a network, try all choices on each layer alone, and return the planner.
 
@@ -111,6 +115,12 @@ def make_planner(
     thresholds : bool or sequence of float
         True to choose an activation threshold for each layer, too; or the shares of the activations to choose from that
         thresholds cut, `CUT_SHARES` by default. Layers that take no threshold have none.
+    codebooks : {"layer", "pe", "group"}
+        Codebooks of each layer, as in `LayerSettings`: one, one for each PE, or one for each group of PEs.
+    num_pes : int or None
+        PEs of the array, with codebooks "pe" and "group", 64 by default.
+    codebook_groups : int
+        Groups of PEs, with codebooks "group".
 
     Returns
     -------
@@ -124,6 +134,10 @@ def make_planner(
         bound, or the inputs, labels or weights do not fit. These checks come before the analysis. If there are to be
         thresholds, and no layer takes one.
     """
+    if codebooks == "layer" and num_pes is not None:
+        raise InputError(f"num_pes={num_pes} has no effect unless codebooks is 'pe' or 'group'; leave it out")
+    pes = LayerSettings.num_pes if num_pes is None else num_pes
+    own = LayerSettings(codebooks=codebooks, num_pes=pes, codebook_groups=codebook_groups)
     pool = Inputs.of(pool)
     shares = cut_shares(thresholds)
     module = folded(module)
@@ -180,7 +194,7 @@ def make_planner(
         )
         if shares:
             analysis = _where_allowed(analysis, module, units, network)
-        compressor = LayerCompressor.of(analysis)
+        compressor = LayerCompressor.of(analysis, own)
         candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept, shares)
     return Planner(
         module,

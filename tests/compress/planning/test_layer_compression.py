@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
 
+from compress import LayerSettings, plan
 from compress.planning import analysis as analysis_module
 from compress.planning import compensation, moments
 from compress.planning.analysis import Analysis, analyse
@@ -17,6 +21,7 @@ from compress.planning.layer_compression import LayerCompressor, layer_file_byte
 from compress.planning.moments import BlockMoment
 from compress.planning.plan import Choice
 from compress.pruning import magnitude_mask
+from compress.weight_sharing import optimal_centroids
 from traces import InputError
 from traces.arrays import Booleans, Floats, Floats32, Floats64
 
@@ -190,3 +195,62 @@ def test_a_sample_of_rows_of_groups_is_swept_with_their_spread(monkeypatch: pyte
             of_row = unit.weights[place][None], kept[place][None]
             model = swept(*of_row, [spread[groups[place]]], shared)
             assert np.allclose(weights, model[0], atol=1e-6), row
+
+
+def test_each_class_of_rows_is_shared_as_if_it_were_a_layer_alone() -> None:
+    stream = np.random.default_rng(0)
+    spread = error_spread(BlockMoment.of_vectors(stream.normal(size=(900, 20))))
+    weights = (stream.normal(size=(24, 20)) * np.exp(stream.normal(size=(24, 1)))).astype(np.float32)
+    kept, curvatures, classes = magnitude_mask(weights, 0.5), stream.random((24, 20)), np.arange(24) * 7 % 3
+    curvatures *= 1 / curvatures.mean()
+    pruned = pruned_weights(weights, kept, spread)
+    found = codebooks(pruned, kept, curvatures, [2, 3], classes)
+    assert [shared.shape for shared in found] == [(3, 3), (3, 7)]
+    assert stored_codebook(found[1]).shape == (3, 8)
+    codes = shared_codes(weights, kept, spread, found[1], classes=classes)
+    for number in range(3):
+        rows = classes == number
+        alone = optimal_centroids(pruned[rows], kept[rows], curvatures[rows], 1e-3, [3, 7])
+        for shared, of_class in zip(found, alone, strict=True):
+            np.testing.assert_array_equal(shared[number], of_class)
+        np.testing.assert_array_equal(codes[rows], shared_codes(weights[rows], kept[rows], spread, found[1][number]))
+
+
+@pytest.mark.parametrize("own", [{"codebooks": "pe"}, {"codebooks": "group", "codebook_groups": 3}])
+def test_choices_with_a_codebook_for_each_pe_change_the_outputs_less(own: dict[str, Any]) -> None:
+    settings = LayerSettings(num_pes=8, **own)
+    one = LayerCompressor.of(analysed())
+    several, alone = (LayerCompressor.of(one.analysis, settings) for _ in range(2))
+    assert several.origin != one.origin == {}
+    for number, unit in enumerate(one.analysis.units):
+        changes = []
+        every = (compressor.tried(number, (1.0, 0.4), (2, 4)) for compressor in (one, several))
+        for plain, tried in zip(*every, strict=True):
+            layer = alone.compress(number, Choice(tried.density, tried.weight_bits))
+            assert layer.num_codebooks == min(settings.num_codebooks, layer.rows)
+            np.testing.assert_array_equal(layer.weights(), tried.weights)
+            np.testing.assert_array_equal(layer.row_codebooks, tried.layer.row_codebooks)
+            assert tried.file_bytes == layer_file_bytes(layer) > plain.file_bytes
+            changes.append([np.square(unit.effects(each.weights[np.newaxis])).mean() for each in (tried, plain)])
+        ratio = np.prod([with_several / with_one for with_several, with_one in changes])
+        assert ratio < 1 or own["codebooks"] == "group"  # rows drawn alike gain nothing in three groups
+
+
+def test_plans_with_other_codebooks_share_a_folder_and_no_run(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(12, 20), torch.nn.ReLU(), torch.nn.Linear(20, 4)).eval()
+    pool = np.random.default_rng(0).normal(size=(60, 12)).astype(np.float32)
+
+    def planned(folder: Path, **own: Any) -> Any:
+        choices: dict[str, Any] = {"densities": (1.0, 0.6), "weight_bits": (3, 5)}
+        return plan(module, pool, tolerance=0.1, loss="relative-error", analysis=folder, **choices, **own)
+
+    one, own = planned(tmp_path / "both"), planned(tmp_path / "both", codebooks="pe", num_pes=5)
+    fresh = planned(tmp_path / "own", codebooks="pe", num_pes=5)
+    assert own.choices == fresh.choices
+    assert (own.measured, own.costs) == (fresh.measured, fresh.costs)
+    assert one.measured != own.measured
+    assert [layer.num_codebooks for layer in own.apply().layers] == [5, 4]
+    assert own.apply().size_bytes == own.costs["file_bytes"]
+    with pytest.raises(InputError, match="num_pes=5 has no effect unless codebooks is 'pe' or 'group'"):
+        planned(tmp_path / "refused", num_pes=5)
