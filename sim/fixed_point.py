@@ -9,7 +9,9 @@ the codebook), activations and accumulators all have this width, and fraction bi
 
 with `shift = weight_fraction_bits + activation_fraction_bits - accumulator_fraction_bits`. Values become codes with
 the same rounding and saturation. A bias outside of the codebook (`CompressedLayer.free_bias`) is the initial value of
-the accumulators, as codes of their format. Source of the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10.
+the accumulators, as codes of their format. In a layer with an activation threshold t, an activation is kept if the
+magnitude of its code is above floor(t * 2**activation_fraction_bits): if the value of the code is above t. Source of
+the 16 bits: Han et al., "EIE", ISCA 2016, section VI and Fig 10.
 The paper states no rounding.
 """
 
@@ -93,6 +95,12 @@ class FixedPoint:
         scaled = self._scaled(values, fraction_bits)
         saturated = self._beyond(scaled)
         return self._clipped(scaled), saturated
+
+    def limit(self, threshold: float) -> int:
+        """Return the largest magnitude of the code of an activation whose value is at most a threshold."""
+        with np.errstate(over="ignore"):
+            scaled = np.ldexp(np.float64(threshold), self.activation_fraction_bits)
+        return int(np.floor(min(scaled, -self.lowest)))
 
     def _scaled(self, values: npt.ArrayLike, fraction_bits: int) -> Floats64:
         """Return values in steps of a code, rounded, float64; in place, because many values take many passes."""
@@ -212,8 +220,8 @@ class Operands:
     ----------
     codebook : numpy.ndarray
         float64 or int64 [shared weights]; those of all PEs, one after the other, if PEs have codebooks of their own.
-    activations : numpy.ndarray
-        float32 or int64 [columns] or [inputs, columns].
+    entering : numpy.ndarray
+        Activations as they enter the array, float32 or int64 [columns] or [inputs, columns].
     one : float or int
         Activation of the bias column.
     number_format : FixedPoint or None
@@ -222,14 +230,25 @@ class Operands:
         Activations that were too large for a code, int64 [] or [inputs].
     free_bias : numpy.ndarray or None
         Initial value of the accumulators, float64 or int64 [rows]; None for zeros.
+    limit : float or int
+        Largest magnitude of an activation that is not broadcast: 0, or the threshold.
     """
 
     codebook: Numbers
-    activations: Numbers
+    entering: Numbers
     one: float | int
     number_format: FixedPoint | None
     saturated_activations: Integers64
     free_bias: Numbers | None = None
+    limit: float | int = 0
+
+    @cached_property
+    def activations(self) -> Numbers:
+        """Activations with zeros for those that are not broadcast, as `entering`."""
+        if not self.limit:
+            return self.entering
+        kept = (self.entering > self.limit) | (self.entering < -self.limit)
+        return np.where(kept, self.entering, self.entering.dtype.type(0))
 
     def values(self, accumulators: Numbers) -> Floats32:
         """Return accumulators as outputs, float32; values beyond float32 become infinite."""
@@ -425,7 +444,7 @@ def operands(
     codes, saturated = number_format.codes_and_saturated(activations, fraction_bits)
     return Operands(
         codebook=number_format.codes(packed.codebooks.ravel(), number_format.weight_fraction_bits),
-        activations=codes,
+        entering=codes,
         one=int(number_format.codes(1.0, fraction_bits)),
         number_format=number_format,
         saturated_activations=saturated,
@@ -434,6 +453,7 @@ def operands(
             if layer.free_bias is None
             else number_format.codes(layer.free_bias, number_format.accumulator_fraction_bits)
         ),
+        limit=number_format.limit(layer.activation_threshold),
     )
 
 
@@ -441,9 +461,10 @@ def _in_floating_point(packed: PackedLayer, activations: Floats32) -> Operands:
     layer = packed.layer
     return Operands(
         codebook=packed.codebooks.ravel().astype(np.float64),
-        activations=activations,
+        entering=activations,
         one=1.0,
         number_format=None,
         saturated_activations=np.zeros(activations.shape[:-1], dtype=np.int64),
         free_bias=None if layer.free_bias is None else layer.free_bias.astype(np.float64),
+        limit=layer.activation_threshold,
     )

@@ -213,7 +213,7 @@ class Block:
 
     def operands(self, operands: Operands) -> Operands:
         """Return the part of a layer's operands that enters the block."""
-        return dataclasses.replace(operands, activations=operands.activations[..., self.columns])
+        return dataclasses.replace(operands, entering=operands.entering[..., self.columns])
 
 
 def blocks_of(packed: PackedLayer, config: ArrayConfig) -> list[Block]:

@@ -565,7 +565,8 @@ class _Run:
 
         layer = flat.layers[number]
         before = self._layers.get(layer.name, layer)
-        if not np.array_equal(layer.places, before.places) or layer.bias != before.bias:
+        same = layer.bias == before.bias and layer.activation_threshold == before.activation_threshold
+        if not same or not np.array_equal(layer.places, before.places):
             raise InputError(
                 f"{self._network.name}: layer {layer.name!r} has other weights in another branch, which is not "
                 f"handled; give inputs that take one branch"

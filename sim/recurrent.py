@@ -159,6 +159,12 @@ def _run(
     """Run a layer whose gates `step` computes."""
     config = config or ArrayConfig()
     packed_ih, packed_hh = packed_for(weight_ih, config), packed_for(weight_hh, config)
+    for packed in (packed_ih, packed_hh):
+        if packed.layer.activation_threshold:
+            raise InputError(
+                f"layer {packed.layer.name!r}: activation_threshold must be 0 for a matrix of a recurrent layer; found "
+                f"{packed.layer.activation_threshold:g}"
+            )
     hidden_size = packed_hh.layer.columns
     for packed in (packed_ih, packed_hh):
         if packed.layer.rows != gates * hidden_size:

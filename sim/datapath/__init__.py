@@ -74,7 +74,7 @@ class Array:
         self.operands = operands
         self.config = config
         bias_activation = None if packed.layer.bias is None else operands.one
-        self.scan = ActivationScan(operands.activations.tolist(), config.num_pes, bias_activation)
+        self.scan = ActivationScan(operands.entering.tolist(), config.num_pes, bias_activation, operands.limit)
         self.order = slice(None) if packed.row_order is None else packed.row_order
         places = (operands.accumulators(packed.layer.rows) if accumulators is None else accumulators)[self.order]
         num_pes = config.num_pes

@@ -1,4 +1,4 @@
-"""Leading non-zero detection: picks one non-zero activation per cycle, in the order of the index."""
+"""Leading non-zero detection: picks one activation above the threshold per cycle, in the order of the index."""
 
 from __future__ import annotations
 
@@ -17,25 +17,28 @@ class Broadcast:
 
 @dataclass
 class _Row:
-    """One row of the activation registers, with the lanes that hold a non-zero, leftmost first."""
+    """One row of the activation registers, with the lanes whose value is broadcast, leftmost first."""
 
     last_lane: int
-    nonzeros: deque[tuple[int, Broadcast]]
+    kept: deque[tuple[int, Broadcast]]
 
 
 class ActivationScan:
     """Scan of the inputs, which lie in rows with one lane per PE; lane k of row r is input r * num_pes + k.
 
-    Leaving a row takes a bubble cycle, unless the last value picked was in the row's last lane. A row without
-    non-zeros takes one cycle. The bias column is the first lane of a row of its own, after all others.
+    A value is picked if its magnitude is above `limit`, which is 0 or the layer's threshold. Leaving a row takes a
+    bubble cycle, unless the last value picked was in the row's last lane. A row without such values takes one cycle.
+    The bias column is the first lane of a row of its own, after all others, and always picked.
     """
 
-    def __init__(self, activations: Sequence[float], num_pes: int, bias_activation: float | None) -> None:
+    def __init__(
+        self, activations: Sequence[float], num_pes: int, bias_activation: float | None, limit: float = 0
+    ) -> None:
         self.rows: deque[_Row] = deque()
         for start in range(0, len(activations), num_pes):
             lanes = enumerate(activations[start : start + num_pes])
-            nonzeros = deque((lane, Broadcast(start + lane, value)) for lane, value in lanes if value != 0)
-            self.rows.append(_Row(num_pes - 1, nonzeros))
+            kept = deque((lane, Broadcast(start + lane, value)) for lane, value in lanes if abs(value) > limit)
+            self.rows.append(_Row(num_pes - 1, kept))
         if bias_activation is not None:
             self.rows.append(_Row(num_pes - 1, deque([(0, Broadcast(len(activations), bias_activation))])))
         self.bubble_cycles = 0
@@ -51,15 +54,15 @@ class ActivationScan:
         if self.finished:
             return None
         row = self.rows[0]
-        if not row.nonzeros:
+        if not row.kept:
             self.bubble_cycles += 1
             self.rows.popleft()
             return None
         if a_queue_is_full:
             self.blocked_cycles += 1
             return None
-        lane, picked = row.nonzeros.popleft()
-        is_last_value = len(self.rows) == 1 and not row.nonzeros
+        lane, picked = row.kept.popleft()
+        is_last_value = len(self.rows) == 1 and not row.kept
         if lane == row.last_lane or is_last_value:
             self.rows.popleft()
         return picked

@@ -1,4 +1,7 @@
-// Leading non-zero detection: picks one non-zero activation per cycle, in the order of the index.
+// Leading non-zero detection: picks one activation above the limit per cycle, in the order of the index.
+//
+// The limit is the largest magnitude that counts as zero: 0, or the threshold of the layer. |a| > limit holds if
+// a > limit, or, since |a| = ~a + 1 below zero, if ~a >= limit. Both are one comparison with the sign as lowest bit.
 //
 // The source registers of each PE hold one activation of a row and put it out in the cycle after `row_read`. Leaving a
 // row takes a cycle of its own, unless the last value picked was in the row's last lane: then the next row is read in
@@ -17,6 +20,7 @@ module activation_scan #(
     input  logic [                 ROW_BITS:0] input_rows,
     input  logic                               has_bias,
     input  logic [        ACTIVATION_BITS-1:0] one,               // the activation of the bias
+    input  logic [        ACTIVATION_BITS-1:0] limit,             // largest magnitude that counts as zero
     // the source registers
     output logic                               row_read,
     output logic [               ROW_BITS-1:0] row_number,
@@ -44,7 +48,7 @@ module activation_scan #(
 
   logic is_bias_row;
   logic is_last_row;
-  logic [NUM_PES-1:0] left;  // lanes that still hold a non-zero
+  logic [NUM_PES-1:0] left;  // lanes that still hold a value to be broadcast
   logic [NUM_PES*PAYLOAD_BITS-1:0] lanes;
   logic found;
   logic more;
@@ -59,8 +63,14 @@ module activation_scan #(
   generate
     for (genvar k = 0; k < NUM_PES; k++) begin : lane_of_pe
       logic [ACTIVATION_BITS-1:0] activation;
+      logic is_negative;
+      logic [ACTIVATION_BITS-1:0] magnitude;  // less one below zero
+      logic is_kept;
       assign activation = row[k*ACTIVATION_BITS+:ACTIVATION_BITS];
-      assign left[k] = !taken[k] && (is_bias_row ? k == 0 : activation != '0);
+      assign is_negative = activation[ACTIVATION_BITS-1];
+      assign magnitude = is_negative ? ~activation : activation;
+      assign is_kept = {magnitude, is_negative} > {limit, 1'b0};
+      assign left[k] = !taken[k] && (is_bias_row ? k == 0 : is_kept);
       assign lanes[k*PAYLOAD_BITS+:PAYLOAD_BITS] = {LANE_BITS'(k), activation};
     end
   endgenerate

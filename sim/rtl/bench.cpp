@@ -92,6 +92,7 @@ void run() {
   array->input_rows = next();
   array->has_bias = next();
   array->one = next();
+  array->limit = next();
   array->shift = next();
   const Word most_edges = next();
   const bool is_traced = next();

@@ -3,7 +3,7 @@
 Both talk in words of 32 bits, least significant byte first. To the bench:
 
     LOAD  memory, PE (or ALL_PES), count, words each, then the words; the memories are CODEBOOK to DESTINATION
-    RUN   columns, input rows, 1 if there is a bias, its activation, shift, most edges, 1 to trace
+    RUN   columns, input rows, 1 if there is a bias, its activation, limit, shift, most edges, 1 to trace
     SWAP  source and destination registers
     READ  rows of the source registers
 
@@ -215,7 +215,7 @@ def commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: b
         yield _load(CODEBOOK, ALL_PES if len(codebooks) == 1 else pe, codebook)
     if not job.chained:
         in_rows = np.zeros(input_rows * num_pes, dtype=np.int64)
-        in_rows[: layer.columns] = operands.activations
+        in_rows[: layer.columns] = operands.entering
         for pe in range(num_pes):
             yield _load(SOURCE, pe, in_rows[pe::num_pes])
     if operands.free_bias is None:
@@ -232,7 +232,7 @@ def commands(job: Job, parameters: RtlParameters, config: ArrayConfig, traced: b
         yield _load(LINES, pe, line_image(packed, pe, config))
     number_format = operands.number_format
     assert number_format is not None
-    settings = [layer.columns, input_rows, layer.bias is not None, operands.one, number_format.shift]
+    settings = [layer.columns, input_rows, layer.bias is not None, operands.one, operands.limit, number_format.shift]
     yield np.array([RUN, *settings, most_edges(job, config), traced]).astype(np.uint32)
     yield np.array([SWAP, READ, output_rows], dtype=np.uint32)
 

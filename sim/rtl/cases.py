@@ -76,7 +76,7 @@ def layer_of(config: ArrayConfig, codes: Any, bias: Any = None) -> CompressedLay
 
 def random_cases(config: ArrayConfig, count: int, seed: int) -> list[Case]:
     """Draw small layers for one array, with few rows, empty columns, no activations and narrow formats among them."""
-    stream = np.random.default_rng(seed)
+    stream, thresholds = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     cases = []
     for number in range(count):
         rows, columns = int(stream.integers(1, 12 * config.num_pes + 4)), int(stream.integers(1, 30))
@@ -97,7 +97,8 @@ def random_cases(config: ArrayConfig, count: int, seed: int) -> list[Case]:
         number_format = None
         if stream.random() < 0.5:
             number_format = FixedPoint(bits, weight_bits, input_bits, weight_bits + input_bits - shift)
-        layer = CompressedLayer("random", codes.astype(dtype), codebook, bias)
+        threshold = float(thresholds.choice([0.0, 0.0, 0.5, 1.0, 3.0]) * abs(thresholds.normal()))
+        layer = CompressedLayer("random", codes.astype(dtype), codebook, bias, activation_threshold=threshold)
         if number % 3 == 2:
             layer = _with_own_codebooks(layer, config, np.random.default_rng([seed, number]))
         cases.append(Case(f"random {number}", layer, activations, number_format))
@@ -137,8 +138,10 @@ def _case(
     activations: Sequence[float],
     bias: Any = None,
     number_format: FixedPoint | None = None,
+    threshold: float = 0.0,
 ) -> Case:
-    return Case(name, layer_of(config, codes, bias), np.array(activations, dtype=np.float32), number_format)
+    layer = dataclasses.replace(layer_of(config, codes, bias), activation_threshold=threshold)
+    return Case(name, layer, np.array(activations, dtype=np.float32), number_format)
 
 
 def _order(rows: Iterable[int], num_rows: int) -> Integers64:
@@ -188,6 +191,15 @@ def _one_pe() -> Iterable[Case]:
     unbiased = FixedPoint(16, 8, -2, 6)
     yield _case("a bias whose activation rounds to zero", array, [[1]], [0], bias=[7], number_format=unbiased)
     yield _case("an activation that rounds to zero", array, [[1, 1]], [0.25, 64], number_format=unbiased)
+    about = [3.0, -3, 4, -4, 2, -2, 0, 5]
+    yield _case("magnitudes at the threshold and beside it", array, [[1] * 8], about, [3], narrow, 3.0)
+    yield _case("a threshold between two codes", array, [[1] * 8], about, [3], narrow, 3.5)
+    yield _case("a threshold that leaves the bias alone", array, [[1] * 3], [1, -2, 3], [3], narrow, 5.0)
+    yield _case("a threshold that leaves nothing", array, [[1] * 3], [1, -2, 3], None, narrow, 5.0)
+    ends = [-32768.0, 32767, -32767, 32766]
+    yield _case("a threshold below the largest magnitude", array, [[1] * 4], ends, None, narrow, 32767.0)
+    yield _case("a threshold of the largest magnitude", array, [[1] * 4], ends, None, narrow, 32768.0)
+    yield _case("a threshold beyond all codes", array, [[1] * 4], ends, [3], narrow, 1e30)
 
 
 def _bytes() -> Iterable[Case]:
@@ -212,6 +224,9 @@ def _bytes() -> Iterable[Case]:
     yield _case("the last row is short and full, then a bias", array, np.ones((4, 6)), [1] * 6, bias=[1, 2, 3, 1])
     yield _case("rows of zeros before the first", array, np.ones((4, 14)), [0] * 13 + [1])
     yield _case("every second lane", array, np.ones((4, 16)), [1, 0] * 8)
+    small = [1.0, 2, -2, 1, 1, -1, 2, 1, 1, 1, -1, 1, 2, 1, 1, 1]
+    whole = FixedPoint(8, 0, 0, 0)
+    yield _case("rows with values up to the threshold", array, np.ones((4, 16)), small, [1] * 4, whole, 1.0)
     yield _case("fewer rows than PEs", array, [[1, 2, 3]], [1, 1, 1])
     yield _case("a product of two lowest", array, [[2, 3]], [-128, 127], number_format=FixedPoint(8, 6, 0, 0))
     yield _case(
@@ -238,6 +253,8 @@ def _seven_pes() -> Iterable[Case]:
     odd[:, 1::2] = 1
     yield _case("entries in odd columns alone", array, odd, [1.0] * 10)
     yield _case("entries in even columns alone", array, 1 - odd, [1.0] * 10)
+    sizes = [*np.linspace(-1, 1, 24)]
+    yield _case("a threshold of fitted activations", array, np.ones((15, 24)), sizes, [3] * 15, None, 0.5)
 
 
 def _sixteen_pes() -> Iterable[Case]:
@@ -265,6 +282,9 @@ def _wide() -> Iterable[Case]:
     codes = np.arange(1, 513).reshape(32, 16) % 512
     yield _case("every code", array, codes, [*range(-8, 8)])
     largest = FixedPoint(32, 20, 27, 5)
+    thirds = [1 / 3, -1 / 3, 0.33333331, 0.33333337]
+    fine = FixedPoint(32, 10, 30, 20)
+    yield _case("a threshold of 30 bits", array, [[1] * 4], thirds, None, fine, 1 / 3)
     yield _case("products of 63 bits", array, [[255, 511, 256]], [15.9, -16, 15.9], number_format=largest)
     yield _case(
         "a shift by 62 of products of 63 bits", array, [[255, 511]], [15.9, -16], None, FixedPoint(32, 23, 27, -12)

@@ -83,6 +83,11 @@ FAULTS = (
     ),
     Fault("activation_scan", "the bias has the activation of its lane", "is_bias_row ? one : value", "value"),
     Fault("activation_scan", "lanes stay taken in the next row", "      taken <= '0;\n", ""),
+    Fault("activation_scan", "a magnitude at the threshold is kept", "is_negative} > {", "is_negative} >= {", "one PE"),
+    Fault("activation_scan", "negative values count one less", "magnitude, is_negative}", "magnitude, 1'b0}", "one PE"),
+    Fault("activation_scan", "negative values have no magnitude", "is_negative ? ~activation : ", "", "one PE"),
+    Fault("activation_scan", "the bias has a threshold, too", "? k == 0 : is_kept", "? k == 0 && is_kept : is_kept"),
+    Fault("array", "no threshold", ".limit           (limit)", ".limit           ('0)"),
     Fault(
         "activation_scan", "a bias of activation zero is passed over", "? k == 0 :", "? k == 0 && one != '0 :", "one PE"
     ),

@@ -23,6 +23,7 @@ from traces.graph.program import GuardError, Program
 from traces.graph.resolve import FixedValues, Origin
 from traces.graph.runtime import Session, graph_faults
 from traces.graph.surgery import attributes, every_branch, flatten, restored, subgraphs, without_functions
+from traces.layer import thresholded
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
@@ -247,7 +248,8 @@ def dense(flat: FlatNetwork) -> Callable[[Part, Floats], Floats]:
             bias = flat.biases[flat.layer_of_part[id(part)]]
             matrices[id(part)] = np.swapaxes(weights, 1, 2), None if bias is None else bias[:, np.newaxis]
         weights, bias = matrices[id(part)]
-        products: Floats = np.matmul(vectors, weights)
+        threshold = flat.layers[flat.layer_of_part[id(part)]].activation_threshold
+        products: Floats = np.matmul(thresholded(vectors, threshold), weights)
         return products if bias is None else (products + bias).astype(products.dtype)
 
     return multiply

@@ -19,9 +19,9 @@ from traces.arrays import Floats, Numbers
 from traces.errors import InputError
 from traces.graph.resolve import DRAWN, FixedValues
 from traces.graph.surgery import attributes
-from traces.layer import thresholded
 
-#: Multiplies the matrices of a part of a product with vectors [groups, vectors, columns]; the bias is added.
+#: Multiplies the matrices of a part of a product with vectors [groups, vectors, columns]. Their values up to the
+#: product's threshold count as zero, and the bias is added.
 Multiply = Callable[["Part", Floats], Floats]
 
 
@@ -72,7 +72,7 @@ class Product:
     run : callable
         Takes the entering values and a `Multiply`, and returns the outputs.
     activation_threshold : float
-        Activations whose magnitude is at most this count as zero; `run` sets them to zero.
+        Activations whose magnitude is at most this count as zero for the `Multiply`.
     """
 
     nodes: tuple[NodeProto, ...]
@@ -646,16 +646,10 @@ def _with_thresholds(
         threshold, entering = max(threshold, found), node.input[0]
     if not nodes:
         return product
-    first = product.run
-
-    def run(values: Sequence[Any], multiply: Multiply) -> tuple[Any, ...]:
-        return first([thresholded(values[0], threshold), *values[1:]], multiply)
-
     return replace(
         product,
         nodes=(*nodes, *product.nodes),
         entering=(entering, *product.entering[1:]),
-        run=run,
         activation_threshold=threshold,
     )
 

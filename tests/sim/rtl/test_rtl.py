@@ -98,6 +98,16 @@ def test_the_corner_cases_are_what_their_names_say() -> None:
     assert result_of("no activation at all").broadcasts == 0
     assert result_of("a bias whose activation rounds to zero").broadcasts == 1
     assert result_of("an activation that rounds to zero").broadcasts == 1
+    assert result_of("magnitudes at the threshold and beside it").broadcasts == 4
+    assert result_of("a threshold between two codes").output.tolist() == [3 + 4 - 4 + 5]
+    assert result_of("a threshold that leaves the bias alone").output.tolist() == [3]
+    assert result_of("a threshold that leaves nothing").broadcasts == 0
+    assert result_of("a threshold below the largest magnitude").output.tolist() == [-32768]
+    assert result_of("a threshold of the largest magnitude").broadcasts == 0
+    assert result_of("a threshold beyond all codes").broadcasts == 1
+    assert result_of("a threshold of 30 bits").broadcasts == 1
+    assert result_of("rows with values up to the threshold").broadcasts == 4 + 1
+    assert 1 < result_of("a threshold of fitted activations").broadcasts < 24
     assert result_of("back to back on one accumulator").finish_edge_per_pe.tolist() == [2 + 8]  # one in every cycle
     left = result_of("columns without entries left in the queue at the end")
     assert left.cycles < left.finish_edge_per_pe[0] + 30  # they take longer than the layer
