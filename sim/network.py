@@ -90,6 +90,8 @@ class LayerCosts(CountsPerInput):
         Format of its weights, activations and accumulators; None for floating point.
     left_out : (int, int)
         Rows, and columns, without weights that a compact network leaves out; they are not among `rows` and `columns`.
+    activation_threshold : float
+        Magnitude up to which activations are not broadcast.
 
     Notes
     -----
@@ -113,6 +115,7 @@ class LayerCosts(CountsPerInput):
     spill_bytes: Integers64
     number_format: FixedPoint | None = None
     left_out: tuple[int, int] = (0, 0)
+    activation_threshold: float = 0.0
 
     @property
     def load_bytes(self) -> Integers64:
@@ -131,7 +134,7 @@ class LayerCosts(CountsPerInput):
 
     @property
     def activation_density(self) -> float:
-        """Measured share of non-zero values in the vectors, without bias columns; nan without vectors."""
+        """Measured share of the vectors' values that are broadcast, without bias columns; nan without vectors."""
         inputs = self.cycles.size
         vectors = self.columns * self.vectors * inputs
         return float((self.broadcasts.sum() - self.biases * inputs) / vectors) if vectors else math.nan
@@ -754,6 +757,7 @@ class _Run:
                     largest_difference=self._differences[name].relative if name in self._differences else 0.0,
                     number_format=self._format_of(name),
                     left_out=layer.left_out,
+                    activation_threshold=layer.activation_threshold,
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
                     shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),

@@ -114,7 +114,7 @@ def rows_balanced_by_activity(layer: CompressedLayer, activations: npt.ArrayLike
         If the activations do not fit the layer.
     """
     inputs = _checked_inputs(layer, activations)
-    broadcasts = np.count_nonzero(inputs, axis=0)
+    broadcasts = np.count_nonzero(layer.thresholded(inputs), axis=0)
     if layer.bias is not None:
         broadcasts = np.append(broadcasts, len(inputs))
     return _balanced(layer, broadcasts, num_pes)

@@ -18,7 +18,8 @@ Case = tuple[CompressedLayer, Any, ArrayConfig]
 def cases(draw: st.DrawFn, several_codebooks: bool = False) -> Case:
     """Draw a layer, an input and an array: 1 PE, more PEs than rows, empty columns, all-zero input, short queues.
 
-    With `several_codebooks`, some layers have a codebook for each PE or each group of PEs.
+    Every second layer has a threshold of its activations, which may exceed them all. With `several_codebooks`, some
+    layers have a codebook for each PE or each group of PEs.
     """
     num_pes = draw(st.sampled_from([1, 2, 3, 4, 7, 16]))
     rows = draw(st.integers(1, 40))
@@ -38,6 +39,7 @@ def cases(draw: st.DrawFn, several_codebooks: bool = False) -> Case:
     codebook[0] = 0
     activations = stream.normal(size=columns).astype(np.float32)
     activations[stream.random(columns) >= activation_density] = 0
+    threshold = draw(st.sampled_from([0.0, 0.0, 0.0, 0.5, 1.5, 9.0]))
     entry_bits = weight_bits + index_bits
     config = ArrayConfig(
         num_pes=num_pes,
@@ -48,7 +50,7 @@ def cases(draw: st.DrawFn, several_codebooks: bool = False) -> Case:
         pipeline_cycles=draw(st.sampled_from([5, 5, 6, 8, 64])),
         broadcast_cycles=draw(st.sampled_from([1, 1, 2, 3, 4, 11])),
     )
-    layer = CompressedLayer("drawn", codes, codebook, bias)
+    layer = CompressedLayer("drawn", codes, codebook, bias, activation_threshold=threshold)
     number = draw(st.sampled_from([1, 2, 3, 16])) if several_codebooks else 1
     return with_codebooks(layer, number, num_pes, stream), activations, config
 

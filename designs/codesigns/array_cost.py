@@ -28,6 +28,7 @@ from traces.arrangement import Arrangement
 from traces.arrays import Floats64, Numbers
 from traces.graph.execution import execution
 from traces.graph.layers import off_array, resolve
+from traces.graph.products import RECURRENT
 
 if TYPE_CHECKING:
     import torch
@@ -308,7 +309,8 @@ class ArrayCost:
         for product in self._products_of(layer):
             recorded = self._recorded[product.name].above(layer.activation_threshold)
             in_places = self._stored[layer.name].in_shape(kept).ravel()[product.places]
-            macs += float((in_places.sum(axis=1) * recorded.activity).sum()) * recorded.per_input
+            activity = recorded.activity(product.activation_threshold)
+            macs += float((in_places.sum(axis=1) * activity).sum()) * recorded.per_input
         return {"macs": macs, "entries": float(kept.sum()), "code_bits": float(layer.weight_bits)}
 
     def figures(self, layers: Mapping[str, ChosenLayer], design: Design, fit_srams: bool) -> ArrayFigures:
@@ -441,13 +443,24 @@ class ArrayCost:
         return np.asarray(self.network.parameters[product.bias]).ravel()[product.bias_places]
 
     def _products_of(self, layer: CompressedLayer) -> list[NetworkLayer]:
+        """Return the products of a compressed layer, with its threshold of activations."""
         stored = self._stored.get(layer.name)
         if stored is None:
             raise InputError(f"{layer.name}: must be a layer of {self.network.name}, {', '.join(self._stored)}")
         expected = (stored.arrangement.rows, stored.arrangement.columns)
         if layer.codes.shape != expected:
             raise InputError(f"{layer.name}: codes must be {list(expected)}; found {list(layer.codes.shape)}")
-        return self._products[layer.name]
+        threshold = layer.activation_threshold
+        recurrent = [product.name for product in self._products[layer.name] if product.kind in RECURRENT]
+        if threshold and recurrent:
+            raise InputError(
+                f"{layer.name}: activation_threshold must be 0 for a recurrent layer; found {threshold:g} for "
+                f"{recurrent[0]}"
+            )
+        return [
+            replace(product, activation_threshold=max(product.activation_threshold, threshold))
+            for product in self._products[layer.name]
+        ]
 
 
 @dataclass(frozen=True)

@@ -227,8 +227,8 @@ def _is_unknown(values: Numbers) -> Booleans:
 class CountedLayer:
     """Compressed layer of a network, to be counted.
 
-    Counts depend on which weights and coded biases are zero, and on the vectors that enter. Layers that agree in these
-    share them, whatever their shared weights are.
+    Counts depend on which weights and coded biases are zero, on the threshold of activations, and on the vectors that
+    enter. Layers that agree in these share them, whatever their shared weights are.
 
     Parameters
     ----------
@@ -269,7 +269,9 @@ class CountedLayer:
         for matrices, recorded in self._products:
             digest.update(f"{len(matrices)} {recorded.digest}\0".encode())
             for matrix in matrices:
-                digest.update(f"{matrix.codes.shape} {matrix.bias is not None}\0".encode())
+                digest.update(
+                    f"{matrix.codes.shape} {matrix.bias is not None} {matrix.activation_threshold}\0".encode()
+                )
                 for codes in (matrix.codes, matrix.bias):
                     digest.update(b"" if codes is None else np.packbits(codes).tobytes())
         return digest.hexdigest()

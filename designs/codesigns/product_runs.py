@@ -46,15 +46,20 @@ class RecordedVectors:
     per_input: float
     inputs: int
 
-    @cached_property
-    def by_work(self) -> VectorsByWork:
-        """Vectors by their values that are not zero, of all groups together."""
-        return VectorsByWork(np.asarray(np.count_nonzero(self.vectors, axis=(0, 2))))
+    def by_work(self, threshold: float) -> VectorsByWork:
+        """Return the vectors by their values above a threshold, of all groups together."""
+        if threshold not in self._by_work:
+            work = np.count_nonzero(thresholded(self.vectors, threshold), axis=(0, 2))
+            self._by_work[threshold] = VectorsByWork(np.asarray(work))
+        return self._by_work[threshold]
+
+    def activity(self, threshold: float) -> Floats64:
+        """Return the share of the vectors in which each column is above a threshold, [groups, columns]."""
+        return np.asarray((thresholded(self.vectors, threshold) != 0).mean(axis=1), dtype=np.float64)
 
     @cached_property
-    def activity(self) -> Floats64:
-        """Share of the vectors in which each column is not zero, [groups, columns]."""
-        return np.asarray((self.vectors != 0).mean(axis=1), dtype=np.float64)
+    def _by_work(self) -> dict[float, VectorsByWork]:
+        return {}
 
     @cached_property
     def digest(self) -> str:
@@ -272,7 +277,8 @@ class ProductRuns:
                 groups = self._whole(last[0], precision, _SAMPLED_TIMINGS, _SAMPLED_LINES)
                 return np.asarray(np.sum([_costs(group) for group in groups], axis=0, dtype=np.float64).T)
 
-            vectors, known = self._recorded.by_work, self._known
+            threshold = self._matrices.few.layer.activation_threshold
+            vectors, known = self._recorded.by_work(threshold), self._known
             if known is None:
                 total = self._recorded.per_input * self._recorded.inputs
                 sample = sampled(vectors, costs, self._largest_error, total)

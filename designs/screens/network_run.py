@@ -108,12 +108,14 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
     vectors = ("vectors",) if several else ()
     compact = any(any(layer.left_out) for layer in result.layers)
     left_out = ("left out",) if compact else ()
+    has_thresholds = any(layer.activation_threshold for layer in result.layers)
+    active = ("threshold", "broadcast") if has_thresholds else ("non-zero",)
     headings = (
         "rows x columns",
         *left_out,
         *vectors,
         "entries",
-        "non-zero",
+        *active,
         "cycles",
         "waits",
         "nJ",
@@ -132,6 +134,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
             *((f"{layer.left_out[0]}, {layer.left_out[1]}",) if compact else ()),
             *((f"{layer.vectors:,g}",) if several else ()),
             f"{layer.stored_entries:,}",
+            *((f"{layer.activation_threshold:.3g}",) if has_thresholds else ()),
             f"{layer.activation_density:.0%}",
             f"{layer.network_cycles.mean():,.0f}",
             f"{(layer.network_cycles - layer.cycles).mean() / layer.network_cycles.mean():.0%}",
@@ -146,7 +149,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         *(("",) if compact else ()),
         *(("",) if several else ()),
         f"{sum(layer.stored_entries for layer in result.layers):,}",
-        "",
+        *(("", "") if has_thresholds else ("",)),
         f"{cycles:,.0f}",
         f"{1 - sum(layer.cycles.mean() for layer in result.layers) / cycles:.0%}",
         f"{result.energy_nj.mean():,.1f}",

@@ -141,7 +141,7 @@ def _taken(
             found.append(np.sum([each.energy_pj for each in counts], axis=0))
         return np.stack(found, axis=1)
 
-    work = np.count_nonzero(vectors, axis=(0, 2))
+    work = np.count_nonzero(layer.thresholded(vectors), axis=(0, 2))
     sample = sampled(VectorsByWork(work), costs, sampling_error, total=inputs * per_input)
     return dataclasses.replace(
         every, activations=_flat(vectors[:, np.sort(sample.places)]), sampling_error=sample.error

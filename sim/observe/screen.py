@@ -148,11 +148,12 @@ def print_network(title: str, result: NetworkResult) -> None:
         title_justify="left",
     )
     table.add_column("layer")
+    has_thresholds = any(layer.activation_threshold for layer in result.layers)
     headings = (
         "rows x columns",
         "entries",
         "padding",
-        "non-zero",
+        *(("threshold", "broadcast") if has_thresholds else ("non-zero",)),
         "cycles",
         "of array",
         "latency us",
@@ -167,6 +168,7 @@ def print_network(title: str, result: NetworkResult) -> None:
             f"{layer.rows} x {layer.columns}",
             f"{layer.stored_entries:,}",
             f"{layer.padding_entries:,}",
+            *((f"{layer.activation_threshold:.3g}",) if has_thresholds else ()),
             f"{layer.activation_density:.1%}",
             f"{layer.network_cycles.mean():,.0f}",
             f"{layer.cycles.mean():,.0f}",
@@ -180,7 +182,7 @@ def print_network(title: str, result: NetworkResult) -> None:
         "",
         f"{sum(layer.stored_entries for layer in result.layers):,}",
         f"{sum(layer.padding_entries for layer in result.layers):,}",
-        "",
+        *(("", "") if has_thresholds else ("",)),
         f"{result.cycles.mean():,.0f}",
         f"{sum(layer.cycles.mean() for layer in result.layers):,.0f}",
         f"{result.latency_us.mean():,.2f}",

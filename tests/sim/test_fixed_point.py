@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,16 @@ def test_both_engines_agree_bit_for_bit_and_with_whole_numbers(
     codebooks = number.codes(layer.codebooks, number.weight_fraction_bits).tolist()
     inputs = number.codes(activations, number.activation_fraction_bits).tolist()
     one = int(number.codes(1.0, number.activation_fraction_bits))
+    step = Fraction(2) ** -number.activation_fraction_bits
+
+    def is_kept(code: int) -> bool:
+        return abs(code) * step > Fraction(layer.activation_threshold)
+
     overflows = 0
     for row in range(layer.rows):
         total = 0
         weights = codebooks[0 if layer.row_codebooks is None else layer.row_codebooks[row]]
-        terms = [(layer.codes[row, column], inputs[column]) for column in range(layer.columns) if inputs[column]]
+        terms = [(layer.codes[row, column], value) for column, value in enumerate(inputs) if is_kept(value)]
         terms += [(layer.bias[row], one)] if layer.bias is not None else []
         for code, value in terms:
             product = weights[code] * value
@@ -130,6 +136,22 @@ def test_an_activation_that_rounds_to_zero_is_not_broadcast() -> None:
         if precision != "fixed-32"
     ]
     assert broadcasts == [2, 2, 1]
+
+
+@pytest.mark.parametrize("engine", ["closed-form", "reference"])
+def test_a_code_is_kept_if_its_value_is_above_the_threshold(engine: Any) -> None:
+    codebook = np.array([0, 1], dtype=np.float32)
+    activations = np.array([2.0, -2, 2.25, -2.25, 1.75, 0, 2.124, 2.125], dtype=np.float32)
+    number = FixedPoint(8, 0, 2, 2)  # codes of a quarter: 2.124 becomes 2, and 2.125 becomes 2.25
+    config = ArrayConfig(num_pes=1, weight_bits=1, precision="fixed-8")
+
+    def broadcasts(threshold: float) -> int:
+        layer = CompressedLayer("ones", np.ones((1, 8), np.uint8), codebook, activation_threshold=threshold)
+        return simulate(layer, activations, config, engine, number).broadcasts
+
+    assert [broadcasts(t) for t in (0.0, 1.0, 1.75, 1.99, 2.0, 2.24, 2.25, 1e30)] == [7, 7, 6, 6, 3, 3, 0, 0]
+    assert [number.limit(t) for t in (0.0, 0.2, 0.25, 2.0, 2.24, 31.9, 32.0, 3e38)] == [0, 0, 1, 8, 8, 127, 128, 128]
+    assert dataclasses.replace(number, activation_fraction_bits=1000, weight_fraction_bits=-990).limit(3e38) == 128
 
 
 def test_energy_and_area_follow_the_width_of_the_numbers() -> None:

@@ -71,7 +71,7 @@ def test_both_engines_and_batches_add_it_and_count_what_they_did_without(
     np.testing.assert_array_equal(batch.output, [fast.output, fast.output])
     before = simulate(plain, activations, config)
     assert_same(replace(fast, output=before.output), before)  # every counter is what it was
-    expected = layer.weights().astype(np.float64) @ activations + layer.free_bias
+    expected = layer.weights().astype(np.float64) @ layer.thresholded(activations) + layer.free_bias
     if precision == "float":
         np.testing.assert_allclose(fast.output, expected, rtol=1e-6, atol=1e-6)
     elif precision == "fixed-32" and not fast.overflows:

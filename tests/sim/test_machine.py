@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import ArrayConfig, SimulationResult, pack, simulate, simulate_batch
+from sim import ArrayConfig, FixedPoint, SimulationResult, count, pack, simulate, simulate_batch
+from sim.batch import PER_INPUT
 from sim.datapath import Array
 from sim.fixed_point import operands
 from sim.observe.cycles import cycle_breakdown
 from sim.observe.timeline import timeline
 from tests.layers import Case, cases
-from traces import CompressedLayer
+from traces import CompressedLayer, InputError
+from traces.synthetic import draw_layer
 
 COUNTERS = [
     "stored_entries",
@@ -34,6 +36,7 @@ COUNTERS = [
     "dram_write_bytes",
     "shortfalls",
 ]
+ENGINES = ["closed-form", "reference"]
 PER_PE = ["entries_per_pe", "padding_per_pe", "line_reads_per_pe", "finish_edge_per_pe"]
 
 
@@ -53,8 +56,73 @@ def test_both_engines_agree_on_output_cycles_and_every_counter_per_pe(case: Case
     ticked = simulate(layer, activations, config, engine="reference")
     assert_same(fast, ticked)
     assert fast.energy == ticked.energy
-    expected = layer.weights().astype(np.float64) @ activations + layer.bias_values()
+    expected = layer.weights().astype(np.float64) @ layer.thresholded(activations) + layer.bias_values()
     np.testing.assert_allclose(fast.output, expected, rtol=1e-6, atol=1e-6)
+
+
+@settings(deadline=None, max_examples=200)
+@given(cases(), st.sampled_from([0.0, 1e-40, 0.4, 1.0, 3e38]), st.sampled_from(ENGINES), st.booleans())
+def test_a_threshold_is_zeros_in_place_of_the_activations_up_to_it(
+    case: Case, threshold: float, engine: Any, streamed: bool
+) -> None:
+    layer, activations, config = case
+    config = replace(config, memory_mode="streamed" if streamed else "unlimited")
+    layer = replace(layer, activation_threshold=threshold)
+    kept = np.where(np.abs(activations) > np.float32(threshold), activations, np.float32(0))
+    plain = simulate(replace(layer, activation_threshold=0.0), kept, config)
+    assert_same(simulate(layer, activations, config, engine), plain)
+    assert count(layer, activations, config).cycles == plain.cycles
+    assert plain.broadcasts == int(np.count_nonzero(kept)) + (layer.bias is not None)
+
+
+@pytest.mark.parametrize("precision", ["float", "fixed-16"])
+@pytest.mark.parametrize("num_inputs", [3, 300])  # one by one, and side by side
+def test_a_batch_has_the_threshold_of_its_layer(num_inputs: int, precision: Any) -> None:
+    layer, _ = draw_layer("x", 40, 30, 0.3, 1.0, 1)
+    inputs = np.random.default_rng(2).normal(size=(num_inputs, 30)).astype(np.float32)
+    kept = np.where(np.abs(inputs) > 0.5, inputs, 0)
+    config = ArrayConfig(num_pes=4, precision=precision)
+    number = None if precision == "float" else FixedPoint(16, 10, 10, 9)
+    found = simulate_batch(replace(layer, activation_threshold=0.5), inputs, config, number)
+    if number is not None:  # compared as codes
+        codes = number.codes(inputs, 10)
+        kept = np.where(np.abs(codes) > 512, inputs, 0)
+    plain = simulate_batch(layer, kept, config, number)
+    for name in ("output", *PER_INPUT):
+        np.testing.assert_array_equal(getattr(found, name), getattr(plain, name), err_msg=name)
+    assert 0.4 < found.broadcasts.mean() / 30 < 0.8
+
+
+def test_a_threshold_beyond_all_activations_leaves_the_scan_of_the_rows() -> None:
+    layer, activations = draw_layer("x", 8, 10, 1.0, 1.0, 1)
+    layer, config = replace(layer, bias=None), ArrayConfig(num_pes=4)
+    nothing = simulate(replace(layer, activation_threshold=1e9), activations, config)
+    assert (nothing.broadcasts, nothing.useful_macs, nothing.bubble_cycles) == (0, 0, 3)
+    assert nothing.cycles == 1 + 3 + config.pipeline_cycles
+    assert not nothing.output.any()
+    bias = simulate(replace(layer, activation_threshold=1e9, bias=layer.codes[:, 0]), activations, config)
+    assert bias.broadcasts == 1  # of activation 1, which the threshold does not concern
+    np.testing.assert_array_equal(bias.output, layer.weights()[:, 0])
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_activations_of_every_type_are_compared_as_float32(engine: Any) -> None:
+    codes, codebook = np.ones((1, 4), dtype=np.uint8), np.array([0, 1], dtype=np.float32)
+    config = ArrayConfig(num_pes=1, weight_bits=1)
+
+    def broadcasts(threshold: float, values: Any) -> int:
+        layer = CompressedLayer("ones", codes, codebook, activation_threshold=threshold)
+        return simulate(layer, values, config, engine).broadcasts
+
+    assert broadcasts(0.0, [0.0, -0.0, 1e-45, -1e-45]) == 2
+    assert broadcasts(1e-45, [1e-45, -1e-45, 3e-45, -3e-45]) == 2  # subnormal numbers
+    assert broadcasts(2.0, np.array([-128, -2, 2, 3], dtype=np.int8)) == 2
+    assert broadcasts(0.1, np.array([0.1, 0.1001, -0.1, 0.0], dtype=np.float16)) == 1  # 0.1 is 0.09998
+    assert broadcasts(0.1, np.array([0.1, 0.1 + 1e-12, 0.1 + 1e-7, -0.2])) == 2  # the second is 0.1 in float32
+    assert broadcasts(0.5, [True, False, True, True]) == 3
+    for bad in (np.nan, np.inf):
+        with pytest.raises(InputError, match="every activation must be a finite float32"):
+            broadcasts(0.5, [1, 2, 3, bad])
 
 
 @settings(deadline=None, max_examples=200)

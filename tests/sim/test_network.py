@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sim.network as simulated
-from sim import ArrayConfig, DoesNotFitWarning, pack, simulate, simulate_network
+from sim import ArrayConfig, DoesNotFitWarning, pack, simulate, simulate_batch, simulate_network
 from sim.cost.constants import CONSTANTS
 from sim.cost.sram import activation_sram, pointer_bank_sram, sparse_matrix_sram
 from sim.network import HOST_ADDITION_PJ, HOST_MULTIPLICATION_PJ
@@ -118,6 +118,37 @@ def test_a_convolution_costs_what_its_vectors_cost_one_by_one() -> None:
                 values, expected * (longer if name in ("scan_pj", "clock_pj", "leakage_pj") else 1)
             )
     assert costs.activation_density == pytest.approx((vectors != 0).mean())
+
+
+@pytest.mark.parametrize("precision", ["float", "fixed-16", "fixed-8"])
+def test_thresholds_of_a_network_are_those_of_its_layers_on_the_array(precision: Any) -> None:
+    array = replace(ARRAY, precision=precision)
+    parameters = {"w": drawn(2, 6, 2, 3, 3) / 4, "v": drawn(3, 5, 6 * 25) / 8, "b": drawn(4, 5)}
+    nodes = [node("Conv", ["x", "w"], ["c"], group=2, pads=[1] * 4), node("Tanh", ["c"], ["t"])]
+    nodes += [node("Flatten", ["t"], ["f"]), node("Gemm", ["f", "v", "b"], transB=1)]
+    network = Network.open(model(nodes, {"x": ["n", 4, 5, 5]}, parameters=parameters))
+    thresholds = {"w": 0.4, "v": 0.25}
+    container, images = compressed(network), images_of(3, 4, 5, 5)
+    opened = container.network.with_thresholds(thresholds)
+    given = CompressedNetwork(opened, container.stored_layers)
+    found = simulate_network(given, images, array)
+    assert [layer.activation_threshold for layer in found.layers] == [np.float32(0.4), np.float32(0.25)]
+    recorded = opened.record(images)
+    for costs, (layer, matrices) in zip(found.layers, given.array_layers(opened.bind(images)), strict=True):
+        assert all(matrix.activation_threshold == np.float32(thresholds[layer.weight]) for matrix in matrices)
+        counts = [
+            simulate_batch(matrix, vectors, array, costs.number_format)
+            for matrix, vectors in zip(matrices, recorded[layer.name].vectors, strict=True)
+        ]
+        if precision == "float" or layer.name == "w":  # the last one gets the array's own outputs
+            assert sum(each.broadcasts.sum() for each in counts) == costs.broadcasts.sum()
+            assert sum(each.cycles.sum() for each in counts) == costs.cycles.sum()
+        assert costs.activation_density < 0.9
+    if precision == "float":
+        assert found.largest_difference < 1e-6
+        assert found.output_difference < 1e-6
+    plain = simulate_network(container, images, array)
+    assert all(a.broadcasts.sum() < b.broadcasts.sum() for a, b in zip(found.layers, plain.layers, strict=True))
 
 
 def branches() -> CompressedNetwork:

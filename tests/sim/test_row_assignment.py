@@ -92,7 +92,7 @@ def improved(layer: CompressedLayer, inputs: np.ndarray, config: ArrayConfig, nu
 def test_balanced_orders_equal_those_of_the_naive_twin(case: Case) -> None:
     layer, activations, config = case
     kept = (layer.codes != 0).astype(int)
-    used = kept[:, np.flatnonzero(activations)].sum(axis=1)
+    used = kept[:, np.flatnonzero(layer.thresholded(activations))].sum(axis=1)
     if layer.bias is not None:
         kept, used = np.column_stack([kept, layer.bias != 0]), used + (layer.bias != 0)
     by_entries = rows_balanced_by_entries(layer, config.num_pes)

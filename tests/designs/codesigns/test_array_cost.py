@@ -79,19 +79,27 @@ NETWORKS = {
 }
 
 
-def compressed(module: torch.nn.Module, inputs: Inputs) -> CompressedModel:
+def compressed(module: torch.nn.Module, inputs: Inputs, threshold: float = 0.0) -> CompressedModel:
     torch.manual_seed(0)
     for parameter in module.parameters():
         torch.nn.init.normal_(parameter, 0.1, 0.5)
     wrapped = torch.nn.Sequential()
     wrapped.add_module("net", module)
-    return compress(wrapped, HALF, inputs=inputs)
+    config = replace(HALF, every=replace(HALF.every, activation_threshold=threshold))
+    return compress(wrapped, config, inputs=inputs)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.6])
 @pytest.mark.parametrize("kind", list(NETWORKS))
-def test_layers_cost_what_the_simulated_network_costs(kind: str) -> None:
+def test_layers_cost_what_the_simulated_network_costs(kind: str, threshold: float) -> None:
     module, inputs = NETWORKS[kind]
-    model = compressed(module.eval(), inputs)
+    if threshold and kind == "recurrent":
+        model = compressed(module.eval(), inputs)
+        cost = ArrayCost(model, inputs, ARRAY)
+        with pytest.raises(InputError, match=r"activation_threshold must be 0 for a recurrent layer; found 0\.6"):
+            cost(replace(model.layers[0], activation_threshold=threshold), 4)
+        return
+    model = compressed(module.eval(), inputs, threshold)
     cost = ArrayCost(model, inputs, ARRAY, largest_error=0)
     whole = simulate_network(model, inputs, ARRAY)
     assert whole.largest_difference < 1e-5
@@ -105,6 +113,10 @@ def test_layers_cost_what_the_simulated_network_costs(kind: str) -> None:
     assert sum(cost.work(layer)["macs"] for layer in model.layers) == pytest.approx(
         sum(layer.useful_macs.mean() for layer in whole.layers)
     )
+    if len(layers) == 1:  # the activations of later ones depend on the thresholds of those before
+        original = ArrayCost(model.with_thresholds(dict.fromkeys(layers, 0.0)), inputs, ARRAY, largest_error=0)
+        assert original.figures(layers, Design(ARRAY), fit_srams=False).energy_nj == pytest.approx(figures.energy_nj)
+        assert [original.work(layer) for layer in model.layers] == [cost.work(layer) for layer in model.layers]
     for name in layers:
         vectors = sum(layer.vectors for layer in whole.layers if layer.name in cost.products(name))
         assert cost.vectors_per_input(name) == vectors

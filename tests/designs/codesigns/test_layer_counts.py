@@ -144,6 +144,27 @@ def test_counts_are_those_of_each_array_alone(
             check(each, figures, name)
 
 
+@pytest.mark.parametrize("largest_error", [0.0, 0.05])
+def test_counts_of_a_layer_follow_its_threshold(largest_error: float) -> None:
+    module, inputs = NETWORKS["mixed"]
+    model = compressed(module, inputs, share_bias=True)
+    cost = ArrayCost(model, inputs, largest_error=largest_error)
+    pointer_reads = []
+    for threshold in (0.0, 0.3, 1.0):
+        layers = {
+            layer.name: ChosenLayer(replace(layer, activation_threshold=threshold), int(100 * threshold))
+            for layer in model.layers
+            if layer.name != "unused"
+        }
+        counts = {name: cost.layer_counts(name, chosen, GRID) for name, chosen in layers.items()}
+        for design in arrays_of(GRID, 6):
+            figures = cost.figures(layers, design, fit_srams=False)
+            for name, each in counts.items():
+                check(each, figures, name)
+        pointer_reads.append(sum(float(each.pointer_reads[0]) for each in counts.values()))
+    assert pointer_reads[0] > 1.1 * pointer_reads[1] > 1.2 * pointer_reads[2]
+
+
 def test_cycles_of_each_call_and_input_are_whole_and_exact() -> None:
     module, inputs = NETWORKS["mixed"]
     model = compressed(module, inputs, share_bias=True)

@@ -56,6 +56,20 @@ def test_a_network_is_simulated_from_files_and_compared_with_the_framework(
     assert "no graph" not in printed
 
 
+def test_thresholds_of_layers_are_on_the_screen(
+    separable: CompressedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    separable.with_thresholds({"whole": 0.525}).save(tmp_path / "network.dc")
+    run = run_container(tmp_path / "network.dc", ARRAY, IMAGES)
+    print_network_run(run, advise(run))
+    printed = capsys.readouterr().out
+    (row,) = (line.split("│") for line in printed.splitlines() if "whole" in line)
+    assert "0.525" in row[5]
+    assert run.result.layers[0].activation_density < 0.6
+    assert f"{run.result.layers[0].activation_density:.0%}" in row[6]
+    assert "broadcast" in printed
+
+
 def test_state_begins_with_zeros_or_with_what_is_given(cell: Path, tmp_path: Path) -> None:
     step, hidden = (entry.name for entry in CompressedModel.load(cell).network.inputs)
     state = {hidden: CompressedModel.load(cell).network.outputs[1]}

@@ -104,6 +104,17 @@ def test_a_sweep_has_one_row_for_each_layer_with_the_counts_of_the_network(separ
     assert_costs_are_those_of_the_network(rows, separable, IMAGES)
 
 
+def test_a_sweep_counts_what_is_above_the_thresholds_of_its_layers(separable: CompressedModel, tmp_path: Path) -> None:
+    network = separable.with_thresholds({"whole": 0.5, "depthwise": 0.2, "classes": 0.1})
+    workload = Workload.of_network(network, IMAGES)
+    workload.write(tmp_path / "arrays")
+    assert Workload.open(tmp_path / "arrays").digest == workload.digest != Workload.of_network(separable, IMAGES).digest
+    rows = sweep(Workload.open(tmp_path / "arrays"), [Design(array) for array in ARRAYS]).to_pylist()
+    assert_costs_are_those_of_the_network(rows, network, IMAGES)
+    plain = sweep(Workload.of_network(separable, IMAGES), [Design(ARRAYS[0])]).to_pylist()
+    assert all(1.1 * row["broadcasts"] < before["broadcasts"] for row, before in zip(rows, plain, strict=False))
+
+
 def test_processes_give_the_rows_of_one(separable: CompressedModel, tmp_path: Path) -> None:
     workload = Workload.of_network(separable, IMAGES[:2])
     designs = [Design(array, rows) for array in ARRAYS for rows in ("interleaved", "activity")]

@@ -132,7 +132,7 @@ def test_the_waveform_adds_up_to_every_counter_and_the_output(case: Case) -> Non
     wave, result, _ = written(layer, activations, config)
     packed = pack(layer, config)
     bias = [] if layer.bias is None else [layer.columns]
-    order = [*np.flatnonzero(activations), *bias]
+    order = [*np.flatnonzero(layer.thresholded(activations)), *bias]
     values = np.append(activations, 1)[order]
     np.testing.assert_allclose(wave.while_set("activation_scan.broadcast", "activation_scan.value"), values)
     assert sum(wave["activation_scan.blocked"]) == result.blocked_cycles
@@ -168,7 +168,10 @@ def test_the_waveform_adds_up_to_every_counter_and_the_output(case: Case) -> Non
 def test_equal_runs_give_equal_bytes_and_the_result_of_simulate(case: Case) -> None:
     layer, activations, config = case
     _, result, content = written(layer, activations, config)
-    _, _, again = written(CompressedLayer("drawn", layer.codes, layer.codebook, layer.bias), activations, config)
+    same = CompressedLayer(
+        "drawn", layer.codes, layer.codebook, layer.bias, activation_threshold=layer.activation_threshold
+    )
+    _, _, again = written(same, activations, config)
     assert content == again
     expected = simulate(layer, activations, config)
     for field in fields(SimulationResult):
