@@ -307,7 +307,7 @@ class ArrayCost:
         kept = layer.codes != 0
         macs = 0.0
         for product in self._products_of(layer):
-            recorded = self._recorded[product.name].above(layer.activation_threshold)
+            recorded = self._recorded[product.name]
             in_places = self._stored[layer.name].in_shape(kept).ravel()[product.places]
             activity = recorded.activity(product.activation_threshold)
             macs += float((in_places.sum(axis=1) * activity).sum()) * recorded.per_input
@@ -430,10 +430,8 @@ class ArrayCost:
         runs = []
         for product in self._products_of(layer):
             stored = self._stored[name].stored(layer)
-            threshold = max(product.activation_threshold, layer.activation_threshold)
-            product = replace(product, activation_threshold=threshold)
             matrices = array_matrices(product, stored, self._bias_of(product))
-            products = ProductMatrices(matrices, self._recorded[product.name].above(threshold))
+            products = ProductMatrices(matrices, self._recorded[product.name])
             runs.append(ProductRuns(products, packing, self._largest_error))
         return tuple(runs)
 

@@ -68,10 +68,6 @@ class RecordedVectors:
         digest.update(np.ascontiguousarray(self.vectors).data)
         return digest.hexdigest()
 
-    def above(self, threshold: float) -> RecordedVectors:
-        """Return the vectors with zeros where the magnitude is not above a threshold."""
-        return self if not threshold else replace(self, vectors=thresholded(self.vectors, threshold))
-
     def at(self, places: Integers64) -> Floats32:
         """Return the vectors at some places, one group after the other, [groups * places, columns]."""
         return np.ascontiguousarray(self.vectors[:, places].reshape(-1, self.vectors.shape[2]))
