@@ -95,8 +95,10 @@ def main() -> None:
         parser.error("--model and --tokenizer belong together; give both, or neither")
     if given.model is None and given.data is not None:
         folder = Path(given.data) / "models" / "stories260k"
-        given.model, given.tokenizer = folder / "stories260K.bin", folder / "tok512.bin"
+        if folder.exists():
+            given.model, given.tokenizer = folder / "stories260K.bin", folder / "tok512.bin"
     llama, tokenizer = untrained() if given.model is None else trained(given.model, given.tokenizer)
+    print("a network without training" if given.model is None else given.model)
 
     config = CompressionConfig(every=LayerSettings(density=0.9, weight_bits=6))
     model = compress(step_network(llama), config)

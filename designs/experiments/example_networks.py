@@ -154,11 +154,22 @@ def _turned(x: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
 
 
 def read_llama(path: str | os.PathLike[str]) -> Llama:
-    """Read a Llama of the form of tinyllamas: seven int32, then float32 weights."""
-    content = Path(path).read_bytes()
-    shape = LlamaShape(*np.frombuffer(content, "<i4", 7).tolist())
+    """Read a Llama of the form of tinyllamas: seven int32, then float32 weights.
+
+    Raises InputError if the file is missing, or too short for the network that it states.
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    sizes = np.frombuffer(content[:28].ljust(28, b"\0"), "<i4").tolist()
+    if len(content) % 4 or min(sizes) < 1 or sizes[5] * sizes[0] > len(content) // 4:
+        raise InputError(f"{path}: must hold seven sizes of at least 1, and the weights; found {len(content):,} bytes")
+    shape = LlamaShape(*sizes)
     values = np.frombuffer(content, "<f4", offset=28)
     network = Llama(shape)
+    if len(values) < sum(parameter.numel() for parameter in network.parameters()):
+        raise InputError(f"{path}: the file must hold the weights of {shape}; it ends after {len(values):,}")
     layers = [layer for layer in network.layers if isinstance(layer, _LlamaLayer)]
     order = [network.embedding.weight]
     order += [layer.attention_norm.weight for layer in layers]

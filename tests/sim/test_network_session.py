@@ -100,6 +100,19 @@ def test_the_state_is_no_feature_map() -> None:
     assert live[-1] - live[0] < len(TOKENS)  # scores grow, keys and values do not count
 
 
+def test_feature_maps_of_each_step_go_through_dram_where_they_do_not_fit() -> None:
+    small = dataclasses.replace(ARRAY, num_pes=1, activation_bytes=48, memory_mode="passes")
+    first = {name: drawn(number, 1, 40, WIDTH) for number, name in enumerate(STATE)}
+    run = session(growing_decoder(), small, first=first)
+    steps = [run.step([[token]]) for token in TOKENS]
+    spilled = [2 * max(0, step.live_words - 24) for step in steps]
+    assert 0 < spilled[0] < spilled[-1]
+    inputs = {"tokens": np.array(TOKENS)[:, np.newaxis], **first}
+    whole = simulate_network(compressed(growing_decoder()), inputs, small, state=STATE)
+    assert np.sum([layer.spill_bytes for layer in whole.layers], axis=0).tolist() == spilled
+    assert [sum(int(layer.spill_bytes[0]) for layer in step.layers) for step in steps] == spilled
+
+
 def test_layers_that_do_not_stay_are_loaded_in_each_step() -> None:
     small = dataclasses.replace(ARRAY, num_pes=1, sparse_matrix_bytes=128, memory_mode="passes")
     run = session(growing_decoder(), small)
@@ -159,6 +172,29 @@ def test_an_output_that_its_input_does_not_take_is_refused_and_the_session_goes_
         with pytest.raises(InputError, match=re.escape(sentence)):
             run.step([[1]])
         assert run.state["values"].shape == (1, 0, WIDTH)
+
+
+def test_a_state_of_another_type_is_refused() -> None:
+    nodes = [
+        node("MatMul", ["h", "w"], ["p"]),
+        node("Add", ["p", "x"], ["y"]),
+        node("Cast", ["y"], ["whole"], to=7),
+    ]
+    made = model(nodes, {"x": [1, 3], "h": [1, 3]}, ("y", "whole"), {"w": drawn(0, 3, 3)}, types={"whole": np.int64})
+    run = NetworkSession(compressed(Network.open(made)), ARRAY, state={"h": "whole"})
+    with pytest.raises(InputError, match=r"state 'h' must be float32 \[1, 3\], .* found int64 \[1, 3\] of output 'who"):
+        run.step(np.ones((1, 3)))
+
+
+def test_a_step_that_is_interrupted_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, alone = session(growing_decoder()), session(growing_decoder())
+    with monkeypatch.context() as patch:
+        patch.setattr("traces.graph.inputs.next_state", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run.step([[3]])
+    found, expected = run.step([[3]]), alone.step([[3]])
+    assert found.cycles.tolist() == expected.cycles.tolist()
+    np.testing.assert_array_equal(found.output["logits"], expected.output["logits"])
 
 
 def test_a_network_without_state_is_no_session() -> None:

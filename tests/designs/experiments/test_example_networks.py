@@ -26,7 +26,7 @@ from designs.experiments.tokenizer import BEGIN, read_tokenizer  # noqa: E402
 from designs.experiments.uncompressed import uncompressed  # noqa: E402
 from sim import ArrayConfig, Decoding, NetworkSession  # noqa: E402
 from tests.conftest import real_file  # noqa: E402
-from traces import Network  # noqa: E402
+from traces import InputError, Network  # noqa: E402
 
 SHAPE = LlamaShape(dim=16, hidden=24, layers=2, heads=4, kv_heads=2, vocabulary=300, longest=32)
 PROMPT = [1, 290, 7, 33]
@@ -116,6 +116,24 @@ def test_the_language_model_writes_its_story(data: Path) -> None:
     story = tokenizer.decode(written_tokens(read_llama(stories), 40)[1:].tolist())
     assert len(story) > 60
     assert stories.with_name("golden_text.txt").read_bytes().startswith(story)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "more", "sentence"),
+    [
+        ([16, 24, 2, 4, 2, 300], 0, "must hold seven sizes of at least 1, and the weights; found 24 bytes"),
+        ([], 0, "must hold seven sizes of at least 1, and the weights; found 0 bytes"),
+        ([16, 24, 2, 4, 2, -300, 32], 40_000, "must hold seven sizes"),
+        ([16, 24, 2, 4, 2, 300, 32], 5_000, "the file must hold the weights of LlamaShape.dim=16, .* after 5,000"),
+    ],
+)
+def test_a_file_that_is_no_network_is_refused(sizes: list[int], more: int, sentence: str, tmp_path: Path) -> None:
+    path = tmp_path / "llama.bin"
+    path.write_bytes(np.array(sizes, dtype="<i4").tobytes() + bytes(4 * more))
+    with pytest.raises(InputError, match=sentence):
+        read_llama(path)
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        read_llama(tmp_path / "absent.bin")
 
 
 @pytest.mark.slow
