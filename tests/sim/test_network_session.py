@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compress import CompressionConfig, LayerSettings, compress
 from sim import ArrayConfig, DoesNotFitWarning, NetworkSession, fit_formats, simulate_network
 from sim.cost.constants import NOMINAL
 from tests.sim.decoders import (
@@ -125,6 +126,18 @@ def test_layers_that_do_not_stay_are_loaded_in_each_step() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", DoesNotFitWarning)
         assert unlimited.step([[1]]).shortfalls  # said once
+
+
+def test_activations_up_to_the_threshold_are_not_broadcast_in_any_step() -> None:
+    sums = []
+    for threshold in (0.0, 1.0):
+        settings = LayerSettings(density=1.0, weight_bits=5, activation_threshold=threshold)
+        thresholded = compress(growing_decoder(), CompressionConfig(settings))
+        run = NetworkSession(thresholded, dataclasses.replace(ARRAY, weight_bits=5), state=STATE)
+        steps = [run.step([[token]]) for token in TOKENS]
+        assert max(step.output_difference for step in steps) < 1e-5
+        sums.append(sum(int(layer.broadcasts[0]) for step in steps for layer in step.layers))
+    assert 0 < sums[1] < 0.8 * sums[0]
 
 
 def test_a_session_in_fixed_point_takes_fitted_formats() -> None:
