@@ -274,7 +274,8 @@ class CompressedModel:
         Weights that can change no output become zero: those of a row that only columns without weights need, and those
         of a column whose activations are zero for every input, as far as the graph tells. The graph is marked as
         compact: its products on an array leave out the columns without weights, whose activations are not broadcast,
-        and the rows without weights and bias. Shapes and names stay as they are.
+        and the rows without weights and bias. A layer of several codebooks keeps its rows, whose number fits the PEs of
+        each codebook. Shapes and names stay as they are.
 
         Parameters
         ----------
@@ -315,11 +316,17 @@ class CompressedModel:
                 bias = np.where(live[bias_name].ravel(), bias, np.zeros((), dtype=bias.dtype))
             codes = np.where(kept, layer.codes, np.zeros((), dtype=layer.codes.dtype))
             layers.append(replace(layer, codes=codes, bias=bias, free_bias=None))
+        whole_rows = [
+            name
+            for layer, names in zip(self._layers, self.weight_names, strict=True)
+            for name in names
+            if layer.num_codebooks > 1
+        ]
         tensors = {
             name: np.where(live[name], values, np.zeros((), dtype=values.dtype)) if name in live else values
             for name, values in self._tensors.items()
         }
-        return self._changed(layers=layers, tensors=tensors, graph=compact_graph(self.graph))
+        return self._changed(layers=layers, tensors=tensors, graph=compact_graph(self.graph, whole_rows))
 
     def _changed(self, **changes: Any) -> CompressedModel:
         given = {name: getattr(self, name) for name in _BY_LAYER}

@@ -1,12 +1,14 @@
 """Products without the rows and columns that hold no weights.
 
 The activations of a column without weights change nothing, and a row without weights and bias is zero. A *compact*
-network gathers the other activations before each product, and puts zeros into the places of such rows after it.
+network gathers the other activations before each product, and puts zeros into the places of such rows after it. Weights
+that are named with the mark keep all their rows: those of several codebooks, each of which has PEs of its own.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,19 +21,46 @@ from traces.graph.resolve import FixedValues
 from traces.graph.surgery import COMPACT, subgraphs
 
 
-def is_compact(model: ModelProto) -> bool:
-    """Return True if a graph's products are to be compact; one with If, Loop or Scan never is."""
-    marked = any(each.key == COMPACT for each in model.metadata_props)
-    return marked and not any(True for node in model.graph.node for _ in subgraphs(node))
+def compacted(products: Sequence[Product], model: ModelProto, fixed: FixedValues) -> list[Product]:
+    """Return the products of a graph, compact if it is marked so; those of one with If, Loop or Scan never are.
+
+    Parameters
+    ----------
+    products : sequence of Product
+        Products of the graph, flat.
+    model : onnx.ModelProto
+        The graph with its mark.
+    fixed : FixedValues
+        Values of the flat graph that no input changes.
+    """
+    mark = next((each.value for each in model.metadata_props if each.key == COMPACT), None)
+    if mark is None or any(True for node in model.graph.node for _ in subgraphs(node)):
+        return list(products)
+    whole_rows = set(json.loads(mark))
+    origins = fixed.origins([part.operand for product in products for part in product.parts])
+
+    def keeps_rows(product: Product) -> bool:
+        found = [origins[part.operand] for part in product.parts]
+        return any(origin is not None and whole_rows & {*origin.parameters} for origin in found)
+
+    return [compact_product(product, fixed, keeps_rows(product)) for product in products]
 
 
-def compact_graph(graph: bytes) -> bytes:
-    """Return a graph, as `Network.graph_bytes` gives it, whose products are to be compact."""
+def compact_graph(graph: bytes, whole_rows: Sequence[str] = ()) -> bytes:
+    """Return a graph, as `Network.graph_bytes` gives it, marked as compact.
+
+    Parameters
+    ----------
+    graph : bytes
+        The graph.
+    whole_rows : sequence of str
+        Weights that keep all their rows.
+    """
     model = ModelProto()
     model.ParseFromString(graph)
-    if not any(each.key == COMPACT for each in model.metadata_props):
-        model.metadata_props.add(key=COMPACT, value="1")
-    content: bytes = model.SerializeToString(deterministic=True)
+    marked = not_compact(model)
+    marked.metadata_props.add(key=COMPACT, value=json.dumps(sorted(whole_rows), separators=(",", ":")))
+    content: bytes = marked.SerializeToString(deterministic=True)
     return content
 
 
@@ -45,7 +74,7 @@ def not_compact(model: ModelProto) -> ModelProto:
     return copy
 
 
-def compact_product(product: Product, fixed: FixedValues) -> Product:
+def compact_product(product: Product, fixed: FixedValues, whole_rows: bool = False) -> Product:
     """Return a product without its rows and columns that hold no weights.
 
     Parameters
@@ -54,6 +83,8 @@ def compact_product(product: Product, fixed: FixedValues) -> Product:
         Any product; a recurrent one is returned as it is.
     fixed : FixedValues
         Values of the graph that no input changes.
+    whole_rows : bool
+        True to keep all rows.
 
     Returns
     -------
@@ -65,7 +96,7 @@ def compact_product(product: Product, fixed: FixedValues) -> Product:
         return product
     (part,) = product.parts
     weights = part.matrix(fixed.value(part.operand)).astype(np.float32) != 0
-    rows = weights.any(axis=2)
+    rows = np.logical_or(weights.any(axis=2), whole_rows)
     for name in part.biases:
         rows = rows | (part.bias(fixed.value(name)).astype(np.float32) != 0)
     kept = _kept(rows.any(axis=1)), _kept(rows.any(axis=0)), _kept(weights.any(axis=(0, 1)))

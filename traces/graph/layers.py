@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto
 
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
-from traces.graph.compaction import compact_product, is_compact
+from traces.graph.compaction import compacted
 from traces.graph.description import NetworkLayer, OffArray, Recorded
 from traces.graph.inputs import first_state, next_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
@@ -83,9 +83,7 @@ def resolve(
     with graph_faults(network.name):
         model, guards = flatten(restored(network.graph, network.parameters), feeds)
         fixed = FixedValues(model, network.parameters.keys(), network.kept.setdefault("origins", {}))
-        products = find_products(model, fixed)
-        if is_compact(network.graph):
-            products = [compact_product(product, fixed) for product in products]
+        products = compacted(find_products(model, fixed), network.graph, fixed)
         operands = [part.operand for product in products for part in product.parts]
         biases = [name for product in products for part in product.parts for name in part.biases]
         origins = fixed.origins([*operands, *biases])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,28 @@ def test_thresholds_of_activations_stay() -> None:
     assert [each.left_out for each in after.layers] == [(1, 1), (1, 1)]
     assert [each.activation_threshold for each in compact.layers] == [0.5, 1.0]
     assert compact.compacted().to_bytes() == compact.to_bytes()
+
+
+def test_a_layer_of_several_codebooks_keeps_its_rows() -> None:
+    whole = two_layers()
+    first, last = whole.layers
+    first = dataclasses.replace(
+        first,
+        codebook=np.stack([first.codebook, 2 * first.codebook, -first.codebook]),
+        row_codebooks=np.arange(6, dtype=np.uint16) % 3,
+    )
+    several = CompressedModel(
+        [first, last],
+        weight_names=whole.weight_names,
+        tensors=whole.tensors,
+        graph=whole.graph,
+        arrangements=whole.arrangements,
+        shapes=whole.shapes,
+    )
+    given = np.abs(activations(0, 7, 5)) + 1
+    before, after = (simulate_network(each, given, ARRAY) for each in (several, several.compacted()))
+    np.testing.assert_array_equal(after.output, before.output)
+    assert [each.left_out for each in after.layers] == [(0, 1), (1, 1)]
 
 
 def test_arrays_in_fixed_point_give_the_same_without_empty_rows_and_columns() -> None:
