@@ -33,7 +33,7 @@ _ZERO_FOR_ZERO = (
     | {"Abs", "Neg", "Cast", "Shrink", "Clip"}
 )
 #: Other operators of values of one shape, or that are broadcast to one, each result of one value of each.
-_ELEMENTWISE = (
+ELEMENTWISE = (
     _ZERO_FOR_ZERO
     | {"Sigmoid", "HardSigmoid", "Exp", "Log", "Cos", "Cosh", "Acos", "Acosh", "Reciprocal", "Softplus", "Not", "IsNaN"}
     | {"IsInf", "Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "And", "Or", "Xor", "Equal", "Less"}
@@ -42,7 +42,7 @@ _ELEMENTWISE = (
 _ALL_ZERO = ("Add", "Sub", "Sum", "Mean", "Max", "Min")
 _REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 #: Operators that compute each channel [inputs, channels, ...] from that channel alone; those of zeros are zero.
-_BY_CHANNEL = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "Resize")
+BY_CHANNEL = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "Resize")
 _OF_SHAPES = ("Shape", "Size")
 #: Operators that are not finite for every finite value. What enters them is needed: a value that changes no output may
 #: become another one, and an infinity times a weight of 0 is not 0.
@@ -175,7 +175,7 @@ class _Liveness:
         node, kind = step, step.op_type if step.domain in ("", "ai.onnx") else ""
         if kind in MOVES:
             self._move_forward(node)
-        elif kind in _ELEMENTWISE:
+        elif kind in ELEMENTWISE:
             self._elementwise_forward(node)
         elif kind in _REDUCTIONS:
             axes = self._reduced(node)
@@ -183,7 +183,7 @@ class _Liveness:
             if axes is not None and zero is not None:
                 keeps = bool(attributes(node).get("keepdims", 1))
                 self._set_zero(node.output[0], np.asarray(zero.all(axis=axes, keepdims=keeps)))
-        elif kind in _BY_CHANNEL and self._keeps_channels(node):
+        elif kind in BY_CHANNEL and self._keeps_channels(node):
             zero, low = self.is_zero(node.input[0]), self.is_at_most_zero(node.input[0])
             if zero is not None and low is not None:
                 of_pool = kind in ("MaxPool", "AveragePool", "GlobalMaxPool", "GlobalAveragePool")
@@ -391,11 +391,11 @@ class _Liveness:
             pass
         elif needed is None:
             self._need_inputs(node)
-        elif kind in _ELEMENTWISE:
+        elif kind in ELEMENTWISE:
             self._elementwise_backward(node, needed)
         elif kind in _REDUCTIONS and (axes := self._reduced(node)) is not None:
             self._need(node.input[0], needed if needed.ndim == self._ndim(node) else np.expand_dims(needed, axes))
-        elif kind in _BY_CHANNEL and self._keeps_channels(node):
+        elif kind in BY_CHANNEL and self._keeps_channels(node):
             self._need(node.input[0], _channels(needed, np.any))
             for name in node.input[1:]:  # lengths of a Resize
                 self._need_all(name)
@@ -542,7 +542,7 @@ class _Liveness:
             if all(id(part) in self.live for part in product.parts):
                 used = {name for part in product.parts for name in (part.operand, *part.biases)}
                 allowed |= {(id(node), name) for node in product.nodes for name in used if name in node.input}
-        barred = _used_elsewhere(self.flat, network.parameters.keys(), allowed)
+        barred = used_elsewhere(self.flat, network.parameters.keys(), allowed)
         live: dict[str, Booleans] = {}
         covered: dict[str, Booleans] = {}
 
@@ -568,7 +568,7 @@ class _Liveness:
         return {name: live[name] | ~covered[name] for name in live if name not in barred}
 
 
-def _used_elsewhere(flat: FlatNetwork, parameters: Any, allowed: set[tuple[int, str]]) -> set[str]:
+def used_elsewhere(flat: FlatNetwork, parameters: Any, allowed: set[tuple[int, str]]) -> set[str]:
     """Return the parameters that something other than the allowed operands of nodes depends on."""
     model, fixed = flat.program.model, flat.program.fixed
     made_of: dict[str, frozenset[str]] = {name: frozenset([name]) for name in parameters}
