@@ -669,6 +669,13 @@ def _print_measurement(container: Path, measured: Any) -> None:
         parts = [] if error is None else [f"differs from the original by {error:.2%} of its length in the mean"]
         if output.changed_answers is not None:
             parts.append(f"{output.changed_answers:.2%} of the answers differ")
+        if output.divergence is not None:
+            parts[-1] += f", with a divergence of {output.divergence:.4g} nats"
+        if output.same_beginning is not None:
+            parts[-1] += f" and {output.same_beginning:.1f} answers in the mean before the first that differs"
+        if output.perplexity is not None:
+            parts[-1] += f"; the perplexity is {output.perplexity:.4g}, that of the original "
+            parts[-1] += f"{output.original_perplexity:.4g}"
         print(f"{name}: {' and '.join(parts)}.")
 
 

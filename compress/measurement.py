@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
-from compress.class_scores import check_finite, check_labels, check_scores
+from compress.class_scores import are_probabilities, check_finite, check_labels, check_scores
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
 from compress.networks import PlannedNetwork
-from compress.output_changes import answers, cosine_distances, mean_of_positions, relative_errors
+from compress.output_changes import (
+    answers,
+    cosine_distances,
+    divergences,
+    mean_of_positions,
+    relative_errors,
+    same_beginnings,
+    surprises,
+)
 from compress.planning.losses import labels_of
 from compress.planning.outputs import run_outputs
 from traces import AnyInputs, InputError, Inputs, Network
@@ -40,6 +49,14 @@ class MeasuredOutput:
         output is neither class scores, nor probabilities, nor integers.
     accuracy, original_accuracy : float or None
         Share of answers of the container's network and of the original that are as labelled; None without labels.
+    divergence : float or None
+        Mean Kullback-Leibler divergence of the softmax outputs, over inputs and positions, in nats; None if the output
+        is no class scores.
+    same_beginning : float or None
+        Mean number of positions before the first answer that differs, of outputs [inputs, positions, classes]. If the
+        inputs are texts that the original wrote greedily, the container's network begins its own texts so.
+    perplexity, original_perplexity : float or None
+        Exponent of the mean of -log of the labels' softmax outputs, such as the next tokens; None without labels.
     """
 
     relative_error: float | None
@@ -49,6 +66,10 @@ class MeasuredOutput:
     changed_answers: float | None
     accuracy: float | None = None
     original_accuracy: float | None = None
+    divergence: float | None = None
+    same_beginning: float | None = None
+    perplexity: float | None = None
+    original_perplexity: float | None = None
 
 
 @dataclass(frozen=True)
@@ -128,17 +149,36 @@ def _measured(before: Floats, after: Floats, labels: Numbers | None) -> Measured
     worst = int(errors.argmax())
     values = 1 if before.ndim < 2 else before.shape[1 if before.ndim > 3 else -1]
     cosine = 1 - float(cosine_distances(before, after).mean()) if values > 1 else None
-    right = [
-        None if labels is None else float(mean_of_positions(answers(each) == labels).mean()) for each in (after, before)
-    ]
-    return MeasuredOutput(
+    scores = _are_scores(before)
+    measured = MeasuredOutput(
         float(errors.mean()),
         float(errors[worst]),
         worst,
         cosine,
-        float(mean_of_positions(answers(before) != answers(after)).mean()) if _are_scores(before) else None,
-        *right,
+        float(mean_of_positions(answers(before) != answers(after)).mean()) if scores else None,
     )
+    if not scores:
+        return measured
+    read, changed = _scores(before), _scores(after)
+    measured = replace(
+        measured,
+        divergence=float(divergences(read, changed).mean()),
+        same_beginning=float(same_beginnings(read, changed).mean()) if before.ndim == 3 else None,
+    )
+    if labels is None:
+        return measured
+    return replace(
+        measured,
+        accuracy=float(mean_of_positions(answers(after) == labels).mean()),
+        original_accuracy=float(mean_of_positions(answers(before) == labels).mean()),
+        perplexity=float(np.exp(surprises(changed, labels).mean())),
+        original_perplexity=float(np.exp(surprises(read, labels).mean())),
+    )
+
+
+def _scores(outputs: Floats) -> Floats:
+    """Return class scores, which the logarithms of probabilities are."""
+    return np.log(np.maximum(outputs, np.finfo(np.float32).tiny)) if are_probabilities(outputs) else outputs
 
 
 def _are_scores(outputs: Floats) -> bool:

@@ -52,6 +52,32 @@ def answers(outputs: Floats) -> Integers64:
     return np.asarray(classes_last(outputs).argmax(axis=-1))
 
 
+def same_beginnings(original: Floats, changed: Floats) -> Floats64:
+    """Return the number of positions before the first answer that differs, [inputs]; all if none does.
+
+    Parameters
+    ----------
+    original, changed : float [inputs, positions, classes]
+        Class scores of positions in order, such as tokens.
+    """
+    same = answers(original) == answers(changed)
+    return np.asarray(np.logical_and.accumulate(same, axis=1).sum(axis=1), dtype=np.float64)
+
+
+def surprises(outputs: Floats, labels: Integers64) -> Floats64:
+    """Return the mean of -log of the softmax outputs of the labels, in nats, [inputs]; its exponent is the perplexity.
+
+    Parameters
+    ----------
+    outputs : float [inputs, classes] or with positions
+        Class scores.
+    labels : int64 [inputs] or with positions
+        Right classes.
+    """
+    logarithms = log_softmax(classes_last(outputs))
+    return mean_of_positions(-np.take_along_axis(logarithms, labels[..., np.newaxis], axis=-1)[..., 0])
+
+
 def relative_errors(original: Floats, changed: Floats) -> Floats64:
     """Return the length of the outputs' change, relative to the length of the original's outputs, [inputs].
 

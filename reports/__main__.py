@@ -166,7 +166,7 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
     Args:
         folder: folder of the results of python -m designs experiment planning
     """
-    from reports.planning import committee, figures, tables
+    from reports.planning import committee, figures, tables, thresholds
 
     results = {
         part: [row for path in planning_files(folder, part) for row in read_rows(path, columns, "planning")]
@@ -176,6 +176,7 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
         read_rows(planning_file(folder, "lenet_5", "curves"), PLANNING_COLUMNS["curves"], "planning")
     pages = {
         "curves": (tables.bytes_markdown, tables.sizes_markdown),
+        "thresholds": (thresholds.fronts_markdown, thresholds.thresholds_markdown),
         "coverage": (tables.coverage_markdown, tables.levels_markdown),
         "search": (tables.search_markdown,),
         "predictions": (tables.predictions_markdown,),

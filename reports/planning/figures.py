@@ -12,6 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from reports.figures.sweep import STYLES
 from reports.planning.committee import draw_committee
 from reports.planning.tables import DROPS, METHODS, NETWORKS
+from reports.planning.thresholds import draw_thresholds
 
 Row = dict[str, Any]
 _COLUMNS = 3  # panels in a row
@@ -35,7 +36,7 @@ def draw_planning(results: Mapping[str, Sequence[Row]]) -> dict[str, Figure]:
     if labelled:
         figures["planned_sizes"] = _sizes_figure(labelled)
     draws = {"curves": _losses_figure, "predictions": _predictions_figure, "search": _search_figure}
-    draws |= {"coverage": _coverage_figure, "committee": draw_committee}
+    draws |= {"coverage": _coverage_figure, "committee": draw_committee, "thresholds": draw_thresholds}
     names = {"curves": "planned_losses"}
     for part, draw in draws.items():
         if results[part]:

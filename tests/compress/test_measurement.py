@@ -73,10 +73,19 @@ def test_a_measurement_is_what_both_networks_give() -> None:
     assert of_output.changed_answers == (before.argmax(axis=1) != after.argmax(axis=1)).mean() > 0
     assert of_output.original_accuracy == (before.argmax(axis=1) == labels).mean()
     assert of_output.accuracy == (after.argmax(axis=1) == labels).mean()
+    logarithms = [each - np.log(np.exp(each).sum(axis=1, keepdims=True)) for each in (before, after)]
+    assert of_output.divergence == pytest.approx(
+        (np.exp(logarithms[0]) * (logarithms[0] - logarithms[1])).sum(axis=1).mean(), rel=1e-4
+    )
+    right = [np.exp(-each[np.arange(50), labels].mean()) for each in logarithms]
+    assert [of_output.original_perplexity, of_output.perplexity] == pytest.approx(right, rel=1e-5)
+    assert of_output.same_beginning is None, "no positions"
     assert module.training
     probable = measure(model, torch.nn.Sequential(*module.children(), torch.nn.Softmax(1)), INPUTS).outputs["output"]
     assert probable.changed_answers == of_output.changed_answers
     assert probable.accuracy is None
+    assert probable.perplexity is None
+    assert probable.divergence == pytest.approx(of_output.divergence, rel=1e-4)
 
 
 def test_every_output_is_measured_as_it_can_be() -> None:
@@ -134,6 +143,7 @@ def test_the_shell_measures_a_container(tmp_path: Path) -> None:
     printed = words_of(run_command("compress", *arguments, folder=tmp_path))
     assert "of the original" in printed
     assert "output: differs from the original by " in printed
+    assert "nats; the perplexity is" in printed
     for container, network, inputs, sentence in (
         ("two.dc", "mine:other", "inputs.npz", "belongs to another network"),
         ("one.dc", "mine:one", "none.npy", "none.npy: there is no such file"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compress.output_changes import answers, cosine_distances, divergences, relative_errors
+from compress.output_changes import answers, cosine_distances, divergences, relative_errors, same_beginnings, surprises
 
 SHAPES = [(6, 5), (6, 7, 5), (6, 5, 3, 4), (6, 5, 2, 3, 2)]
 
@@ -48,3 +48,16 @@ def test_zeros_have_no_direction_and_no_length() -> None:
     assert cosine_distances(before, after).tolist() == [0, 0, 1, 1]
     assert relative_errors(before, after).tolist() == [0, 0, 1 / 2.5, 1]
     assert relative_errors(0 * before, after)[:2].tolist() == [np.inf, 0]
+
+
+def test_a_beginning_ends_before_the_first_answer_that_differs() -> None:
+    scores = np.eye(3)[np.array([[0, 1, 2, 0], [0, 1, 2, 0], [0, 1, 2, 0]])]
+    changed = np.eye(3)[np.array([[0, 1, 2, 0], [0, 2, 2, 0], [1, 1, 2, 0]])]
+    assert same_beginnings(scores, changed).tolist() == [4, 1, 0]
+
+
+def test_the_perplexity_of_even_scores_is_the_number_of_classes() -> None:
+    labels = np.array([[0, 4], [1, 2]])
+    assert np.exp(surprises(np.zeros((2, 2, 5)), labels)) == pytest.approx([5, 5])
+    certain = 50 * np.eye(5)[labels]
+    assert np.exp(surprises(certain, labels)) == pytest.approx([1, 1])

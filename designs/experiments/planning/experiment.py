@@ -17,6 +17,7 @@ from designs.experiments.planning.networks import Data, MeasuredNetwork, network
 from designs.experiments.planning.predictions import budgets, predictions
 from designs.experiments.planning.search import search
 from designs.experiments.planning.speed import LARGE, large, speed
+from designs.experiments.planning.thresholds import thresholds
 from designs.result_files import PLANNING_COLUMNS, planning_file
 from designs.results import provenance, table_of, write_results
 from designs.stages import Stages
@@ -28,6 +29,7 @@ PARTS = tuple(PLANNING_COLUMNS)
 SPEED = "resnet_32"
 _LARGE_NAMES = {"sentence_encoder": LARGE[0], "wide_layer": LARGE[1]}
 _PREDICTED, _SEARCHED = ("lenet_5", "resnet_20"), ("lenet_5", "resnet_20", "ds_cnn", "lstm_tagger")
+_CUT = ("lenet_5", "ds_cnn", "stories")
 _DRAWS = {"lenet_5": 30, "lenet_5_own": 15, "embedding": 60, "lstm_tagger": 60, "autoencoder": 30, "anomaly_score": 20}
 _DRAWS |= {"ds_cnn": 40, "resnet_8": 20, "resnet_20": 6, "stories": 0}
 _DRAWS_AT_ONCE = 10
@@ -101,6 +103,7 @@ def shortened(network: MeasuredNetwork) -> MeasuredNetwork:
     return replace(
         network,
         bounds=first,
+        with_thresholds=(),
         shown=first,
         number=min(network.number, 64),
         unseen=network.unseen[:200],
@@ -186,6 +189,7 @@ def _parts_of(name: str, effort: Effort) -> list[str]:
         return ["large" if name in _LARGE_NAMES else "speed"]
     parts = ["predictions", "budgets"] if name in _PREDICTED else []
     parts += ["curves"] if name != "lenet_5_own" else []
+    parts += ["thresholds"] if name in _CUT else []
     parts += ["search"] if name in _SEARCHED else []
     parts += ["coverage"] if effort.draws[name] else []
     return [*parts, "committee"] if name == "lenet_5" else parts
@@ -198,6 +202,9 @@ def _steps(network: MeasuredNetwork, part: str, folder: Path, effort: Effort) ->
     one = {"bound": network.search}
     if part == "curves":
         yield _Step(part, part, origin | bounds, partial(curves, network))
+    elif part == "thresholds":
+        settings = origin | {"bounds": network.with_thresholds or network.bounds, "widths": network.widths}
+        yield _Step(part, part, settings, partial(thresholds, network))
     elif part == "predictions":
         settings = origin | one | {"plans": effort.random_plans}
         yield _Step(part, part, settings, partial(predictions, network, effort.random_plans))

@@ -59,6 +59,10 @@ class Judge:
         """Return the loss of each input by a changed module, float64 [inputs]."""
         return self.kind.by_input(self.before, self._run(module))
 
+    def outputs(self, model: CompressedModel) -> dict[str, Floats]:
+        """Return the outputs of a compressed network by name."""
+        return self._run(self.planner.changed(model))
+
     def loss(self, model: CompressedModel) -> float:
         """Return the mean loss."""
         return float(self.by_input(model).mean())

@@ -69,6 +69,10 @@ class MeasuredNetwork:
         Right classes of the population, for pools of another composition.
     own : bool
         True if the network was trained on the population.
+    tokens : bool
+        True if inputs are token ids [inputs, tokens], and outputs scores of the next one: costs are per token.
+    with_thresholds : tuple of float
+        Bounds of plans with activation thresholds; `bounds` if empty.
     """
 
     name: str
@@ -87,6 +91,8 @@ class MeasuredNetwork:
     widths: tuple[int, ...] = (3, 4, 5, 6)
     pool_labels: Integers64 | None = None
     own: bool = False
+    tokens: bool = False
+    with_thresholds: tuple[float, ...] = ()
 
     @property
     def pool(self) -> Numbers:
@@ -337,6 +343,8 @@ def stories_llama(path: Path) -> MeasuredNetwork:
         search=0.05,
         number=128,
         widths=(3, 4, 5, 6, 7),
+        tokens=True,
+        with_thresholds=(0.01, 0.02, 0.05, 0.1, 0.2),
     )
 
 

@@ -15,6 +15,7 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
 
+import compress
 from compress.planning.calibration import Calibration
 from compress.planning.outputs import run_batches
 from compress.planning.plan import Budget, Tolerance
@@ -23,6 +24,7 @@ from compress.planning.tolerances import share_within
 from compress.training.fine_tuning import train
 from designs.codesigns.array_cost import ArrayCost
 from designs.experiments.planning.committee import composed_pool, strata
+from designs.experiments.planning.cuts import BlockCuts, UniformCuts
 from designs.experiments.planning.experiment import QUICK, Effort, run_network, run_planning
 from designs.experiments.planning.measuring import Judge, planned, tolerance_of
 from designs.experiments.planning.methods import MagnitudePruning, Scan
@@ -30,7 +32,7 @@ from designs.experiments.planning.networks import Data, MeasuredNetwork
 from designs.result_files import PLANNING_COLUMNS, planning_files
 from designs.results import read_results
 from reports import __main__ as commands
-from reports.planning import tables
+from reports.planning import tables, thresholds
 from reports.planning.committee import inputs_needed
 from sim import ArrayConfig
 from traces import InputError
@@ -72,7 +74,7 @@ def measured_network(network: torch.nn.Module, digits: ImageSet) -> MeasuredNetw
 
 
 EFFORT = Effort(trials=6, random_plans=12, draws={"lenet_5": 2}, pool=80, committee_numbers=(24,), committee_seeds=2)
-PARTS = ("curves", "coverage", "search", "predictions", "budgets", "committee")
+PARTS = ("curves", "thresholds", "coverage", "search", "predictions", "budgets", "committee")
 
 
 def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_finished(
@@ -104,6 +106,18 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
         assert row["measured"] <= row["limit"]
         assert row["lower_size_bytes"] <= row["size_bytes"]
     assert len(results["search"]) == 7
+    cut = results["thresholds"]
+    uniform = [row for row in cut if row["method"] == "uniform" and row["bits"] == 5]
+    assert [row["level"] for row in uniform] == sorted(row["level"] for row in uniform)
+    assert uniform[0]["broadcast_share"] > uniform[-1]["broadcast_share"]
+    assert all(row["bits_per_weight"] == pytest.approx(8 * row["size_bytes"] / 3010) for row in cut)
+    for row in cut:
+        if row["method"] == "fastest, as small":
+            beside = [each for each in uniform if each["pool_loss"] <= row["bound"]]
+            if row["bits"] == 5:
+                fastest = min(beside, key=lambda each: each["latency_us"])
+                assert row["size_bytes"] <= fastest["size_bytes"]
+                assert row["latency_us"] <= 1.02 * fastest["latency_us"]
     assert len(results["committee"]) == 3 * 3 * 2
     asked = {row["asked"]: row for row in results["budgets"]}
     assert asked["the smallest file"]["feasible"]
@@ -118,7 +132,8 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
         assert part in content
     for part in (tables.bytes_markdown(curves), tables.coverage_markdown(results["coverage"])):
         assert part in content
-    names = ("sizes", "losses", "predictions", "search", "coverage", "committee")
+    assert thresholds.thresholds_markdown(cut) in content
+    names = ("sizes", "losses", "thresholds", "predictions", "search", "coverage", "committee")
     assert all((tmp_path / f"planned_{name}.svg").exists() for name in names)
 
 
@@ -162,6 +177,42 @@ def test_the_scan_finds_the_smallest_file_whose_measured_loss_fits(measured_netw
     assert model.size_bytes <= 1.15 * min(fitting)  # the sum of the layers' losses is not their common loss
     assert scan.smallest(1e-9) is None
     assert all(map(np.array_equal, before, (unit.matrix for unit in plan.planner.units)))
+
+
+def test_shares_by_block_cut_one_share_of_each_block_and_change_its_output_less() -> None:
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = torch.nn.Linear(8, 24), torch.nn.Linear(24, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            changed: torch.Tensor = x + self.narrow(torch.tanh(self.wide(x)) ** 3)
+            return changed
+
+    torch.manual_seed(0)
+    blocks_of = torch.nn.Sequential(Block(), Block())
+    module = torch.nn.Sequential(blocks_of, torch.nn.Linear(8, 5)).eval()
+    inputs = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    plan = compress.plan(
+        module, inputs, tolerance=0.05, loss="kl", thresholds=True, minimise="macs", densities=(1.0,), weight_bits=(5,)
+    )
+    assert BlockCuts.has_blocks(plan)
+    some = plan.planned.inputs(inputs)
+    blocks, uniform = BlockCuts(plan, some, 0.6), UniformCuts(plan)
+    assert not any(blocks.thresholds(0.0).values())
+    assert blocks.thresholds(0.4)["1"] == uniform.thresholds(0.4)["1"], "a layer outside of blocks"
+    shares = blocks._paths[0][40]
+    sizes = {"0.0.wide": 192, "0.0.narrow": 192}
+    assert sum(shares[name] * size for name, size in sizes.items()) / 384 == pytest.approx(0.4)
+    errors = []
+    for cuts in (blocks, uniform):
+        model = plan.apply().with_thresholds(cuts.thresholds(0.4))
+        first, plain = (
+            plan.planner.changed(each)[0][0](torch.from_numpy(inputs))  # type: ignore[index]
+            for each in (model, plan.apply().with_thresholds(dict.fromkeys(plan.choices, 0.0)))
+        )
+        errors.append(float((first - plain).square().sum()))
+    assert errors[0] < errors[1]
 
 
 def test_pools_have_the_composition_that_they_are_named_after(measured_network: MeasuredNetwork) -> None:
