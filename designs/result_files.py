@@ -71,6 +71,24 @@ SHARING_COLUMNS = [
     Column("accuracy", pa.float64(), "1", "share of the test images that are classified correctly"),
 ]
 
+# Experiment "pe-codebooks"
+PE_CODEBOOKS_FILE = "pe_codebooks.parquet"
+PE_CODEBOOKS_COLUMNS = [
+    Column("network", pa.string(), "", "stories, resnet_20 or lenet_300_100"),
+    Column("sharing", pa.string(), "", "k-means after pruning by magnitude, or planned"),
+    Column("codebooks", pa.string(), "", "one codebook, PEs with interleaved rows, PEs, or groups of PEs"),
+    Column("density", pa.float64(), "1", "share of kept weights in each layer"),
+    Column("weight_bits", pa.int64(), "bit", "width of a code"),
+    Column("squared_error", pa.float64(), "1", "sum of squared changes of kept weights"),
+    Column("loss", pa.float64(), "nat", "divergence from the original network, mean over unseen inputs and positions"),
+    Column("accuracy", pa.float64(), "1", "share of unseen inputs classified correctly; -1: no labels"),
+    Column("size_bytes", pa.int64(), "B", "size of the container"),
+    Column("codebook_bytes", pa.int64(), "B", "codebooks in it, with the codebook of each row"),
+    Column("array_cycles", pa.float64(), "cycles", "cycles of the array per input, mean"),
+    Column("switch_cycles", pa.float64(), "cycles", "cycles of switches between layers per input, mean"),
+    Column("energy_nj", pa.float64(), "nJ", "energy per input, mean"),
+]
+
 # Experiment "deep-compression"
 CONTAINERS_FILE, CURVES_FILE = "containers.parquet", "curves.parquet"
 CONTAINER_COLUMNS = [

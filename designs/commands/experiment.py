@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE
+from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, PE_CODEBOOKS_FILE, TIMELINE_FILE
 from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.plain_values import whole_number
@@ -235,6 +235,32 @@ def planning(
     _say_next("planning", out)
 
 
+def pe_codebooks(
+    networks: tuple[str, ...] = (), data: Path | None = None, out: Path = RESULTS_FOLDER / "pe_codebooks"
+) -> None:
+    """Compare a codebook for each PE with one for each layer: error, loss, bytes and cycles at equal bits of a code.
+
+    Takes about half an hour on two cores. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment pe-codebooks --data DIR --networks stories
+
+    Args:
+        networks: stories, resnet_20, lenet_300_100; default: all whose data are here
+        data: folder that holds mnist, cifar10 and models, or a part of them; default: $CODESIGN_DATA
+        out: folder of the results
+    """
+    from designs.experiments.pe_codebooks import run_pe_codebooks
+    from designs.experiments.planning.networks import Data
+    from designs.experiments.screens import print_pe_codebooks
+
+    folder = _required_data(data, "the networks and their inputs are not part of this project; give their folder")
+    out.mkdir(parents=True, exist_ok=True)
+    print_pe_codebooks(run_pe_codebooks(out / PE_CODEBOOKS_FILE, Data.of(folder, out), networks))
+    print(f"Results are in {out / PE_CODEBOOKS_FILE}.")
+
+
 def paper(
     data: Path | None = None,
     out: Path = RESULTS_FOLDER / "paper",
@@ -422,6 +448,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "deep-compression": deep_compression,
     "resnet": resnet,
     "planning": planning,
+    "pe-codebooks": pe_codebooks,
     "paper": paper,
     "rtl": rtl,
     "networks": networks,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from compress.training.fine_tuning import train
 from designs.experiments import example_networks
-from designs.experiments.lenet import LENET_5, build_lenet, load_parameters, save_parameters
+from designs.experiments.lenet import LENET_5, LENET_300_100, build_lenet, load_parameters, save_parameters
 from designs.stages import Stages
 from traces.arrays import Floats32
 from traces.files.images import ImageSet
@@ -78,6 +79,12 @@ def small_images(images: Floats32) -> Floats32:
 def trained_lenet(images: ImageSet, folder: Path, trained_on: int = TRAINED_ON, seed: int = 0) -> torch.nn.Module:
     """Return LeNet-5, trained on the first of MNIST's training images and kept in `folder`."""
     return _trained("lenet_5", lambda: build_lenet(LENET_5.name), images, folder, trained_on, TRAINING_EPOCHS, seed)
+
+
+def trained_lenet_300_100(images: ImageSet, folder: Path) -> torch.nn.Module:
+    """Return LeNet-300-100, trained on the first of MNIST's training images and kept in `folder`."""
+    build = functools.partial(build_lenet, LENET_300_100.name)
+    return _trained(LENET_300_100.name, build, images, folder, TRAINED_ON, TRAINING_EPOCHS, 0)
 
 
 def trained_embedding(images: ImageSet, folder: Path, trained_on: int = TRAINED_ON, seed: int = 0) -> torch.nn.Module:

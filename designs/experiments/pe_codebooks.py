@@ -1,0 +1,178 @@
+"""Networks with a codebook for each PE beside one for each layer, at equal bits of a code (PyTorch needed).
+
+Weights are shared by plain k-means after pruning by magnitude, or as planned: with sensitivities, and errors made good
+by the weights after them. Rows of a PE are those of interleaving, or of `compress.row_classes`. Losses are those on
+inputs that no sharing has seen, cycles those of a few of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.config import Codebooks, LayerSettings
+from compress.container.model import CompressedModel
+from compress.layer_stages import layer_classes, share_layer
+from compress.networks import with_graph
+from compress.planning.pipeline import ApplicablePlan
+from compress.planning.plan import Choice
+from compress.pruning import magnitude_mask
+from compress.training.compressor import assemble
+from designs.experiments.planning.measuring import Judge, planned, tolerance_of
+from designs.experiments.planning.networks import Data, MeasuredNetwork, network_makers
+from designs.experiments.planning.trained import TRAINED_ON, trained_lenet_300_100
+from designs.result_files import PE_CODEBOOKS_COLUMNS
+from designs.results import provenance, table_of, write_results
+from sim import ArrayConfig, simulate_network
+from traces import CompressedLayer, InputError
+from traces.arrays import Booleans, Integers, Numbers
+from traces.files.images import load_idx_folder
+from traces.shell.progress import progress_bar
+
+NUM_PES, GROUPS = 64, 8
+DENSITIES, WEIGHT_BITS = (1.0, 0.5), (3, 4, 5)
+COMPARED_BITS = 4  # at which all ways of sharing are compared
+NETWORKS = "stories", "resnet_20", "lenet_300_100"
+_MEASURED, _SIMULATED = 2000, 2  # inputs
+_TENSOR_BITS = 16
+
+
+def run_pe_codebooks(path: Path, data: Data, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Compare codebooks of layers and of PEs on networks; write the result file `path`, and return its rows.
+
+    Parameters
+    ----------
+    path : Path
+        Result file.
+    data : Data
+        Folders of the networks and their inputs.
+    names : sequence of str
+        Networks to compare; by default all of NETWORKS whose data are here.
+
+    Raises
+    ------
+    InputError
+        If a network is unknown or its data are not here.
+    """
+    makers = _makers(data)
+    unknown = sorted(set(names) - set(makers))
+    if unknown or not makers:
+        raise InputError(
+            f"networks must be among {', '.join(NETWORKS)} and their data in the folder; found "
+            f"{', '.join(unknown) or 'no data'}; give --data"
+        )
+    rows: list[dict[str, Any]] = []
+    for name in names or makers:
+        rows += _compared(makers[name](), path.parent / "analyses" / name)
+        write_results(path, table_of(PE_CODEBOOKS_COLUMNS, rows), provenance({"num_pes": NUM_PES, "groups": GROUPS}))
+    return rows
+
+
+def _makers(data: Data) -> dict[str, Callable[[], MeasuredNetwork]]:
+    makers: dict[str, Callable[[], MeasuredNetwork]] = dict(network_makers(data))
+    mnist = data.mnist
+    if mnist is not None and mnist.exists():
+        makers["lenet_300_100"] = lambda: _lenet_300_100(mnist, data.folder / "lenet_300_100" / "trained")
+    return {name: makers[name] for name in NETWORKS if name in makers}
+
+
+def _lenet_300_100(mnist: Path, folder: Path) -> MeasuredNetwork:
+    """Return LeNet-300-100, trained on most of MNIST's training images; the others are the pool."""
+    images = load_idx_folder(mnist)
+    network = trained_lenet_300_100(images, folder)
+    pool, unseen = images.train_images[TRAINED_ON:], images.test_images
+    bounds = (0.01, 0.03, 0.1)
+    return MeasuredNetwork(
+        "lenet_300_100", network, pool, unseen, "kl", bounds, bounds, 0.03, labels=images.test_labels
+    )
+
+
+#: Ways of sharing: name, settings of the codebooks, and whether rows stay interleaved.
+WAYS: dict[str, tuple[Codebooks, bool]] = {
+    "one codebook": ("layer", False),
+    "PEs, rows interleaved": ("pe", True),
+    "PEs": ("pe", False),
+    f"{GROUPS} groups": ("group", False),
+}
+
+
+def _own(way: str) -> dict[str, Any]:
+    codebooks, _ = WAYS[way]
+    if codebooks == "layer":
+        return {}
+    return {"codebooks": codebooks, "num_pes": NUM_PES} | ({"codebook_groups": GROUPS} if codebooks == "group" else {})
+
+
+def _compared(network: MeasuredNetwork, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a row for each way of sharing a network."""
+    options: dict[str, Any] = {"densities": DENSITIES, "weight_bits": WEIGHT_BITS, "graph": True, "analysis": folder}
+    tolerance = tolerance_of(network, network.bounds[-1])
+    plans = {
+        way: planned(network, tolerance, **options, **_own(way))
+        for way, (_, interleaved) in WAYS.items()
+        if not interleaved
+    }
+    plan = plans["one codebook"]
+    labels = None if network.labels is None else network.labels[:_MEASURED]
+    judge = Judge(plan, network.unseen[:_MEASURED], labels)
+    settings = [
+        (density, bits, way)
+        for density in DENSITIES
+        for bits in WEIGHT_BITS
+        for way in WAYS
+        if bits == COMPARED_BITS or way in ("one codebook", "PEs")
+    ]
+    with progress_bar(f"sharing weights of {network.name}", len(settings)) as advance:
+        for density, bits, way in settings:
+            models = {"k-means": _shared(plan, density, bits, way)}
+            if way in plans:
+                choices = {unit.name: Choice(density, bits) for unit in plan.planner.units}
+                models["planned"] = plans[way].planner.compress(plan.planned.module, choices)
+            for sharing, model in models.items():
+                row = {"network": network.name, "sharing": sharing, "codebooks": way}
+                yield row | {"density": density, "weight_bits": bits} | _measured(plan, judge, model, network.unseen)
+            advance()
+
+
+def _shared(plan: ApplicablePlan, density: float, bits: int, way: str) -> CompressedModel:
+    """Return the network after magnitude pruning and k-means in each codebook."""
+    settings = LayerSettings(density, bits, share_bias=False, codebook_bits=16, **_own(way))
+    layers = []
+    for unit in plan.planner.units:
+        matrix = unit.matrix
+        kept = magnitude_mask(matrix, density)
+        classes = _interleaved(matrix, settings) if WAYS[way][1] else layer_classes(matrix, kept, settings)
+        codes, codebook, _ = share_layer(matrix, kept, None, settings, classes=classes)
+        layers.append(CompressedLayer(unit.name, codes, codebook, row_codebooks=classes))
+    planner = plan.planner
+    model = assemble(planner.module, planner.units, planner.left_alone, layers, _TENSOR_BITS)
+    assert planner.network is not None
+    return with_graph(model, planner.network)
+
+
+def _interleaved(matrix: Numbers, settings: LayerSettings) -> Integers:
+    return (np.arange(len(matrix)) % settings.num_pes).astype(np.uint16)
+
+
+def _measured(plan: ApplicablePlan, judge: Judge, model: CompressedModel, inputs: Numbers) -> Mapping[str, Any]:
+    """Return error, loss, bytes and cycles of a compressed network."""
+    squares = 0.0
+    for unit, layer in zip(plan.planner.units, model.layers, strict=True):
+        kept: Booleans = layer.codes != 0
+        squares += float(np.square((layer.weights() - unit.view)[kept], dtype=np.float64).sum())
+    array = ArrayConfig(num_pes=NUM_PES, weight_bits=max(layer.weight_bits for layer in model.layers))
+    result = simulate_network(model, plan.planned.inputs(inputs[:_SIMULATED]), array)
+    accuracy, _ = judge.accuracies(model)
+    return {
+        "squared_error": squares,
+        "loss": judge.loss(model),
+        "accuracy": accuracy,
+        "size_bytes": model.size_bytes,
+        "codebook_bytes": sum(layer.codebook for layer in model.size_report.layers),
+        "array_cycles": float(sum(layer.cycles.mean() for layer in result.layers)),
+        "switch_cycles": float(sum(layer.switch_cycles.mean() for layer in result.layers)),
+        "energy_nj": float(result.energy_nj.mean()),
+    }
