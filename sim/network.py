@@ -88,6 +88,8 @@ class LayerCosts(CountsPerInput):
         Bytes of feature maps that are written to DRAM and read again.
     number_format : FixedPoint or None
         Format of its weights, activations and accumulators; None for floating point.
+    num_codebooks : int
+        Codebooks of all groups, which a switch to the layer writes.
     left_out : (int, int)
         Rows, and columns, without weights that a compact network leaves out; they are not among `rows` and `columns`.
     activation_threshold : float
@@ -115,6 +117,7 @@ class LayerCosts(CountsPerInput):
     spill_bytes: Integers64
     number_format: FixedPoint | None = None
     left_out: tuple[int, int] = (0, 0)
+    num_codebooks: int = 1
     activation_threshold: float = 0.0
 
     @property
@@ -757,6 +760,7 @@ class _Run:
                     largest_difference=self._differences[name].relative if name in self._differences else 0.0,
                     number_format=self._format_of(name),
                     left_out=layer.left_out,
+                    num_codebooks=scheduled.codebook_writes,
                     activation_threshold=layer.activation_threshold,
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),

@@ -11,7 +11,7 @@ from designs.sweeps.advice import Advice
 from designs.sweeps.network_run import FITTED_TO_SAME, NetworkRun
 from designs.sweeps.original import LOSS_LEVEL
 from sim import Energy
-from sim.network import NetworkResult
+from sim.network import LayerCosts, NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
 from sim.observe.screen import print_clock, print_network_memories, print_outputs, short_names
 from traces.shell.command_line import console
@@ -63,7 +63,8 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print_network_memories(result)
     print_outputs(result)
     print()
-    console().print(_layers(result, advice))
+    own_codebooks = any(group.layer.num_codebooks > 1 for groups in run.packed for group in groups)
+    console().print(_layers(result, advice, own_codebooks))
     print(f"\nBottleneck: {_bottleneck(result, advice)}\n")
     console().print(_changes(advice))
     _print_sampled(run, advice)
@@ -100,7 +101,7 @@ def _energy_shares(result: NetworkResult) -> str:
     )
 
 
-def _layers(result: NetworkResult, advice: Advice) -> Table:
+def _layers(result: NetworkResult, advice: Advice, own_codebooks: bool) -> Table:
     several = any(layer.vectors != 1 for layer in result.layers)
     padding = (0, 0 if several else 1)  # room for the names of the layers
     table = Table(title="Layer by layer, with the PEs' cycles by class", title_justify="left", padding=padding)
@@ -108,11 +109,13 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
     vectors = ("vectors",) if several else ()
     compact = any(any(layer.left_out) for layer in result.layers)
     left_out = ("left out",) if compact else ()
+    codebooks = ("codebooks", "bits of these") if own_codebooks else ()
     has_thresholds = any(layer.activation_threshold for layer in result.layers)
     active = ("threshold", "broadcast") if has_thresholds else ("non-zero",)
     headings = (
         "rows x columns",
         *left_out,
+        *codebooks,
         *vectors,
         "entries",
         *active,
@@ -132,6 +135,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
             name,
             f"{layer.rows} x {layer.columns}",
             *((f"{layer.left_out[0]}, {layer.left_out[1]}",) if compact else ()),
+            *((f"{layer.num_codebooks:,}", f"{_codebook_bits(layer):,}") if own_codebooks else ()),
             *((f"{layer.vectors:,g}",) if several else ()),
             f"{layer.stored_entries:,}",
             *((f"{layer.activation_threshold:.3g}",) if has_thresholds else ()),
@@ -147,6 +151,7 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         "network",
         "",
         *(("",) if compact else ()),
+        *(("", f"{sum(map(_codebook_bits, result.layers)):,}") if own_codebooks else ()),
         *(("",) if several else ()),
         f"{sum(layer.stored_entries for layer in result.layers):,}",
         *(("", "") if has_thresholds else ("",)),
@@ -157,6 +162,11 @@ def _layers(result: NetworkResult, advice: Advice) -> Table:
         *(f"{advice.total[name]:.0%}" for name in classes),
     )
     return table
+
+
+def _codebook_bits(layer: LayerCosts) -> int:
+    """Return the bits that a switch to a layer writes into codebooks."""
+    return layer.num_codebooks * 2**layer.config.weight_bits * layer.config.activation_bits
 
 
 def _bottleneck(result: NetworkResult, advice: Advice) -> str:
