@@ -240,7 +240,7 @@ def pe_codebooks(
 ) -> None:
     """Compare a codebook for each PE with one for each layer: error, loss, bytes and cycles at equal bits of a code.
 
-    Takes about half an hour on two cores. PyTorch needed.
+    Takes about ten minutes on two cores. PyTorch needed.
 
     For instance:
 

@@ -132,8 +132,8 @@ def _compared(network: MeasuredNetwork, folder: Path) -> Iterator[dict[str, Any]
                 choices = {unit.name: Choice(density, bits) for unit in plan.planner.units}
                 models["planned"] = plans[way].planner.compress(plan.planned.module, choices)
             for sharing, model in models.items():
-                row = {"network": network.name, "sharing": sharing, "codebooks": way}
-                yield row | {"density": density, "weight_bits": bits} | _measured(plan, judge, model, network.unseen)
+                row = {"network": network.name, "sharing": sharing, "codebooks": way, "density": density}
+                yield {**row, "weight_bits": bits, **_measured(plan, judge, model, network.unseen)}
             advance()
 
 

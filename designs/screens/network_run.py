@@ -166,7 +166,8 @@ def _layers(result: NetworkResult, advice: Advice, own_codebooks: bool) -> Table
 
 def _codebook_bits(layer: LayerCosts) -> int:
     """Return the bits that a switch to a layer writes into codebooks."""
-    return layer.num_codebooks * 2**layer.config.weight_bits * layer.config.activation_bits
+    words: int = 2**layer.config.weight_bits
+    return layer.num_codebooks * words * layer.config.activation_bits
 
 
 def _bottleneck(result: NetworkResult, advice: Advice) -> str:

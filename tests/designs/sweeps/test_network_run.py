@@ -12,6 +12,7 @@ from designs import advise, run_container
 from designs.screens.network_run import print_network_run
 from sim import ArrayConfig
 from sim.cost.constants import NOMINAL
+from sim.network_schedule import LAYER_REGISTERS
 from tests.designs.sweeps.test_recording import IMAGES, STEPS, cell, separable
 from tests.sim.decoders import STATE, WIDTH, expected_logits, growing_decoder
 from tests.traces.graph import graphs
@@ -54,6 +55,28 @@ def test_a_network_is_simulated_from_files_and_compared_with_the_framework(
     ):
         assert words in printed, words
     assert "no graph" not in printed
+
+
+def test_codebooks_of_pes_are_on_the_screen_and_arrays_that_they_do_not_suit_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    module = torch.nn.Sequential(torch.nn.Linear(20, 34), torch.nn.ReLU(), torch.nn.Linear(34, 3))
+    inputs = np.random.default_rng(0).normal(size=(3, 20)).astype(np.float32)
+    settings = LayerSettings(0.6, 3, codebooks="pe", num_pes=4, codebook_bits=16)
+    compress(module, CompressionConfig(settings), inputs=inputs).save(tmp_path / "own.dc")
+    np.save(tmp_path / "inputs.npy", inputs)
+    run = run_container(tmp_path / "own.dc", ArrayConfig(num_pes=4, weight_bits=3), tmp_path / "inputs.npy")
+    assert [layer.num_codebooks for layer in run.result.layers] == [4, 3]
+    assert [layer.switch_cycles[0] for layer in run.result.layers] == [4 * 2 + LAYER_REGISTERS, 3 * 2 + LAYER_REGISTERS]
+    advice = advise(run)
+    print_network_run(run, advice)
+    printed = capsys.readouterr().out
+    for words in ("bits of", "512", "384", "896"):  # 4 and 3 codebooks of 8 words of 16 bits
+        assert words in printed, words
+    changed = [change.what for change in advice.changes]
+    assert "32 queue slots" in changed
+    assert "2 PEs" not in changed  # four codebooks have no room there
 
 
 def test_thresholds_of_layers_are_on_the_screen(
