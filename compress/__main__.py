@@ -12,6 +12,7 @@ import numpy as np
 import tyro
 
 from compress import Budget, CompressedModel, CompressionConfig, LayerSettings, Plan, Tolerance
+from compress.config import Codebooks
 from compress.networks import given_inputs, is_function
 from compress.planning.losses import AUTO
 from traces import InputError
@@ -313,6 +314,9 @@ def plan(
     cost: str | None = None,
     minimise: str = "file_bytes",
     thresholds: bool = False,
+    codebooks: Codebooks = "layer",
+    num_pes: int | None = None,
+    codebook_groups: int = 0,
     seed: int = 0,
     leave: tuple[str, ...] = (),
     analysis: Path | None = None,
@@ -353,6 +357,9 @@ def plan(
         minimise: the cost that the plan minimises: file_bytes; latency_us or energy_nj with designs:ArrayCost; macs
             with --thresholds
         thresholds: choose for each layer a threshold up to which activations count as zero, too
+        codebooks: codebooks of each layer: one (layer), one for each PE (pe), or one for each group of PEs (group)
+        num_pes: PEs of the array, with --codebooks pe or group; default: 64
+        codebook_groups: groups of PEs, with --codebooks group
         seed: seed of everything drawn at random
         leave: names or shell patterns of layers to store as they are
         analysis: folder that keeps the analysis and its runs, also for other plans and co-designs of the same network
@@ -389,6 +396,9 @@ def plan(
             committee=committee,
             minimise=minimise,
             thresholds=thresholds,
+            codebooks=codebooks,
+            num_pes=num_pes,
+            codebook_groups=codebook_groups,
             seed=seed,
             leave=leave,
             analysis=kept_in,

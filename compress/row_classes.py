@@ -25,6 +25,7 @@ from traces.arrays import Booleans, Floats, Floats64, Integers64, Numbers
 
 LOAD_SLACK = 0.1
 _MOST_ROUNDS, _MOST_ITERATIONS = 8, 30
+_MOST_PRICES = 30
 _LEAST_ROUND_GAIN, _LEAST_GAIN = 1e-3, 1e-4  # of a round or an iteration, relative to the error
 _MOST_SAMPLED = 2**22  # weights that decide the classes; of more, every second, third, ... column is taken
 
@@ -101,6 +102,45 @@ def row_classes(
         ends.append(found.improved(dealt, loads, most, 2**weight_bits - 1))
     _, classes = min(ends, key=lambda end: end[0])
     return _in_order(classes, sizes)
+
+
+def priced_assignment(errors: Floats64, loads: Integers64, most: Integers64, classes: Integers64) -> Integers64:
+    """Return better classes of the rows for given errors, within the bounds on the loads of classes if these are.
+
+    Where a bound binds, single swaps get stuck. So a weight in a class that exceeds its bound gets a price, rows are
+    swapped by errors and prices without bounds, and then by errors within them; the best end of several prices is
+    taken. The prices are Lagrange multipliers, moved along the subgradient (Held, Wolfe, Crowder, "Validation of
+    subgradient optimization", 1974).
+
+    Parameters
+    ----------
+    errors : float64 [rows, classes]
+        Error of each row in each class.
+    loads : int64 [rows]
+        Kept weights of each row.
+    most : int64 [classes]
+        Bound on the kept weights of each class.
+    classes : int64 [rows]
+        Classes to begin with.
+    """
+    from compress import row_classes_kernels as kernels
+
+    rows, unbounded = np.arange(loads.size), np.full(most.size, loads.sum())
+    best, free, prices = classes.copy(), classes.copy(), np.zeros(most.size)
+    least = kernels.swap_rows(errors, loads, most, best), float(errors[rows, best].sum())
+    for _ in range(_MOST_PRICES):
+        priced = errors + loads[:, np.newaxis] * prices
+        kernels.swap_rows(priced, loads, unbounded, free)
+        found = free.copy()
+        end = kernels.swap_rows(errors, loads, most, found), float(errors[rows, found].sum())
+        if end < least:
+            best, least = found, end
+        exceeded = np.bincount(free, loads, most.size) - most
+        if not prices.any() and (exceeded <= 0).all():
+            break
+        gap = least[1] - float(priced[rows, free].sum() - prices @ most)
+        prices = np.maximum(0.0, prices + max(gap, 0.0) / max(float(exceeded @ exceeded), 1.0) * exceeded)
+    return best
 
 
 def _balanced(loads: Integers64, sizes: Integers64, pes: Integers64, slack: float) -> tuple[Integers64, Integers64]:
@@ -187,9 +227,11 @@ class _SortedRows:
         excess, error, before_round = 0, np.inf, np.inf
         for _ in range(_MOST_ROUNDS):
             shared = np.stack([self._optimal(classes == each, centroids) for each in range(number)])
-            for _ in range(_MOST_ITERATIONS):
+            for iteration in range(_MOST_ITERATIONS):
                 before = error
                 kernels.fill_errors(self.begins, self.values, self.totals, shared, errors)
+                if iteration == 0:
+                    classes = priced_assignment(errors, loads, most, classes)
                 excess = kernels.swap_rows(errors, loads, most, classes)
                 error = float(errors[np.arange(classes.size), classes].sum())
                 if error > before * (1 - _LEAST_GAIN):

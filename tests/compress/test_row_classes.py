@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,10 @@ from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
 
 from compress import CompressedModel, CompressionConfig, Compressor, LayerSettings, compress
 from compress.pruning import magnitude_mask
-from compress.row_classes import class_sizes, row_classes
+from compress.row_classes import class_sizes, priced_assignment, row_classes
 from compress.row_classes_kernels import fill_errors, swap_rows
 from compress.weight_sharing import share_weights
+from designs import Design, Workload, sweep
 from sim import ArrayConfig, simulate_network
 from traces import InputError
 
@@ -150,7 +152,7 @@ def test_swaps_come_close_to_the_hungarian_method_and_to_the_exact_program(seed:
         assert np.bincount(classes).tolist() == sizes.tolist()
         return classes
 
-    free = swapped(loads.sum())
+    free = swapped(float(loads.sum()))
     slots = np.repeat(np.arange(number), sizes)
     assigned = linear_sum_assignment(errors[:, slots])
     least = errors[:, slots][assigned].sum()
@@ -159,7 +161,9 @@ def test_swaps_come_close_to_the_hungarian_method_and_to_the_exact_program(seed:
     assert least <= after + 1e-9
     assert after - least <= 0.1 * (before - least)
 
-    bounded = swapped(most)
+    bounded = priced_assignment(errors, loads, np.full(number, int(most)), start)
+    assert np.bincount(bounded).tolist() == sizes.tolist()
+    assert errors[np.arange(rows), bounded].sum() <= errors[np.arange(rows), swapped(most)].sum()
     assert np.bincount(bounded, loads).max() <= most
     least_bounded = exact_error(errors, sizes, loads, most)
     after = errors[np.arange(rows), bounded].sum()
@@ -241,6 +245,33 @@ def test_a_network_with_several_codebooks_has_less_error_and_runs_on_its_array(
     if own["codebooks"] == "pe":
         with pytest.raises(InputError, match="num_pes=5 must suit its codebooks"):
             simulate_network(loaded, IMAGES, ArrayConfig(num_pes=5, weight_bits=2))
+
+
+def test_groups_of_a_convolution_have_the_codebooks_of_their_rows() -> None:
+    torch.manual_seed(2)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(4, 8, 3, groups=2), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3, groups=8), torch.nn.Flatten()
+    )
+    images = np.random.default_rng(0).normal(size=(3, 4, 6, 6)).astype(np.float32)
+    settings = LayerSettings(0.7, 3, codebook_bits=16, codebooks="pe", num_pes=8)
+    model = compress(network, CompressionConfig(settings), inputs=images)
+    assert [layer.num_codebooks for layer in model.layers] == [8, 8]
+    array = ArrayConfig(num_pes=8, weight_bits=3)
+    result = simulate_network(model, images, array)
+    assert [layer.num_codebooks for layer in result.layers] == [8, 8]  # of 2 groups with 4 rows, of 8 with one
+    assert result.largest_difference < 1e-5
+    model.load_into(network)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(images)).numpy()
+    np.testing.assert_allclose(result.output, expected, rtol=1e-4, atol=1e-5)
+    fixed = simulate_network(model, images, dataclasses.replace(array, precision="fixed-16"))
+    np.testing.assert_allclose(fixed.output, expected, atol=1e-2)
+    workload = Workload.of_network(model, images)
+    table = sweep(workload, [Design(array), Design(array, "entries")]).to_pylist()
+    by_layer = {layer.name: layer for layer in result.layers}
+    for row in table[:2]:
+        assert row["cycles"] == by_layer[row["layer"]].cycles.mean()
+        assert row["switch_cycles"] == by_layer[row["layer"]].switch_cycles.mean()
 
 
 def test_centroids_of_each_class_are_trained_and_stored() -> None:

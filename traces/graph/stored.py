@@ -80,16 +80,21 @@ def array_matrices(layer: NetworkLayer, stored: StoredLayer, bias: Numbers | Non
             bias_codes = compressed.bias[layer.bias_places[group]]
         elif bias is not None:
             free = np.asarray(bias[group], dtype=np.float32)
-        matrix = dataclasses.replace(
-            compressed,
-            name=layer.name,
-            codes=codes[group],
-            bias=bias_codes,
-            free_bias=free,
-            row_codebooks=None if numbers is None else numbers[group],
-            activation_threshold=layer.activation_threshold,
+        codebooks: dict[str, Any] = {}
+        if numbers is not None:
+            used, of_rows = np.unique(numbers[group], return_inverse=True)
+            codebooks = {"codebook": compressed.codebook[used], "row_codebooks": of_rows.astype(np.uint16)}
+        matrices.append(
+            dataclasses.replace(
+                compressed,
+                name=layer.name,
+                codes=codes[group],
+                bias=bias_codes,
+                free_bias=free,
+                activation_threshold=layer.activation_threshold,
+                **codebooks,
+            )
         )
-        matrices.append(matrix if numbers is None else matrix.part(slice(None)))  # codebooks that the group uses
     return matrices
 
 
