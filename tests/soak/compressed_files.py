@@ -138,7 +138,8 @@ def _models() -> list[CompressedModel]:
     draw = np.random.default_rng(3)
     codes = np.where(draw.random((7, 40)) < 0.2, draw.integers(1, 512, (7, 40)), 0).astype(np.uint16)
     wide = CompressedLayer("wide", codes, np.linspace(0, 1, 512, dtype=np.float32), codes[:, 0].copy())
-    sparse = CompressedLayer("sparse", np.eye(64, 200, 3, dtype=np.uint8), np.array([0, 1.5], np.float32))
+    codebook = np.array([0, 1.5], np.float32)
+    sparse = CompressedLayer("sparse", np.eye(64, 200, 3, dtype=np.uint8), codebook, activation_threshold=0.25)
     choices = [CodingChoice(scan_order="interleaved", num_pes=5), CodingChoice(index_bits=2, scan_order="columns")]
     small = CompressedModel([wide, sparse], coding=choices, tensors={"scale": np.ones(3)})
     models = [drawn_model(), network_model().with_graph(b"graph " * 50), small]
@@ -300,7 +301,7 @@ def _read_weights(path: Path) -> None:
 def _config() -> CompressionConfig:
     return CompressionConfig.from_dict(
         {
-            "every": {"density": 0.2, "scan_order": "interleaved", "num_pes": 8},
+            "every": {"density": 0.2, "scan_order": "interleaved", "num_pes": 8, "activation_threshold": 0.5},
             "types": {"Conv2d": {"weight_bits": 6, "share_bias": False}},
             "layers": {"fc3": {"density": 1, "initialisation": "random", "codebook_bits": 16, "index_bits": 5}},
             "sharing": "joint",

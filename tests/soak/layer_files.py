@@ -207,6 +207,7 @@ def _layer_files() -> list[bytes]:
         _npz(codes=layer.codes, codebook=layer.codebook, act=act),
         _npz(codes=layer.codes, codebook=layer.codebook, bias=bias),
         _npz(codes=layer.codes.astype(np.uint16), codebook=layer.codebook, free_bias=np.ones(6, dtype=np.float32)),
+        _npz(codes=layer.codes, codebook=layer.codebook, act=act, activation_threshold=np.float32(2.5)),
     ]
 
 
@@ -283,7 +284,8 @@ def _eie_folders() -> list[bytes]:
 
 
 def _use_layer(layer: CompressedLayer) -> float:
-    return float(layer.weights().sum() + layer.bias_values().sum() + layer.density)
+    kept = layer.thresholded(np.ones(layer.columns, dtype=np.float32))
+    return float(layer.weights().sum() + layer.bias_values().sum() + layer.density + kept.sum())
 
 
 def _read_npz(path: Path) -> None:

@@ -74,7 +74,7 @@ def onnx_files() -> list[bytes]:
     dense = model(
         [
             node("Gemm", ["x", "w1", "b1"], ["h"], transB=1),
-            node("Relu", ["h"], ["r"]),
+            node("Shrink", ["h"], ["r"], lambd=0.125, bias=0.0),
             node("MatMul", ["r", "w2"], ["m"]),
             node("Einsum", ["m", "w3"], ["y"], equation="bi,ij->bj"),
         ],

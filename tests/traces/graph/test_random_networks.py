@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from tests.traces.graph.graphs import activations, checked, drawn, model, node, off_array_counts
+from traces import Network
+from traces.graph.products import RECURRENT
 
 
 class Drawn:
@@ -176,8 +178,8 @@ KINDS = (
 )
 
 
-def check(seed: int) -> None:
-    """Draw a network and compare its simulation with ONNX Runtime."""
+def drawn_network(seed: int) -> tuple[Drawn, Any, int]:
+    """Draw a network; return it, its model, and a number of inputs."""
     network = Drawn(seed)
     network.conv()
     for kind in network.stream.choice(len(KINDS), network.whole(3, 7)):
@@ -185,11 +187,44 @@ def check(seed: int) -> None:
             break
         KINDS[kind](network)
     inputs = network.whole(1, 3)
-    made = network.made()
+    return network, network.made(), inputs
+
+
+def check(seed: int) -> None:
+    """Draw a network and compare its simulation with ONNX Runtime."""
+    network, made, inputs = drawn_network(seed)
     feeds = {"x": activations(seed, inputs, *network.shape[1:])}
     found, _ = checked(made, feeds, num_pes=network.whole(1, 4), tolerance=5e-5)
     counted = sum(each.count for each in found.off_array.values())
     assert counted == off_array_counts(made, network.products, ["x"])
+
+
+def check_with_thresholds(seed: int) -> None:
+    """Draw a network, give some of its products thresholds, and compare its simulation with ONNX Runtime."""
+    network, made, inputs = drawn_network(seed)
+    feeds = {"x": activations(seed, inputs, *network.shape[1:])}
+    plain = Network.open(made)
+    able = [layer.weight for layer in plain.layers if layer.kind not in RECURRENT]
+    chosen = {name: float(network.stream.choice([0.01, 0.1, 0.5, 1e9])) for name in able if network.whole(0, 1)}
+    whole = plain.with_thresholds(chosen).to_onnx()
+    found, result = checked(whole, feeds, num_pes=network.whole(1, 4), tolerance=5e-5)
+    assert found.off_array == plain.off_array
+    assert {layer.name: layer.activation_threshold for layer in result.layers} == {
+        layer.name: np.float32(chosen.get(layer.weight, 0)) for layer in plain.layers
+    }
+    for layer in result.layers:
+        assert layer.activation_threshold < 1e9 or not layer.broadcasts.sum() - layer.biases * len(layer.broadcasts)
+
+
+@pytest.mark.parametrize("seed", range(300, 315))
+def test_a_random_network_with_thresholds_is_that_of_onnx_runtime(seed: int) -> None:
+    check_with_thresholds(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(400, 500))
+def test_another_random_network_with_thresholds_is_that_of_onnx_runtime(seed: int) -> None:
+    check_with_thresholds(seed)
 
 
 @pytest.mark.parametrize("seed", range(25))
