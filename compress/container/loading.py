@@ -128,6 +128,12 @@ def set_thresholds(module: torch.nn.Module, places: Mapping[str, float]) -> None
             part.register_forward_pre_hook(_Threshold(places[name]), with_kwargs=True)
 
 
+def threshold_of(part: torch.nn.Module) -> float:
+    """Return the threshold of the activations that enter a layer, as `set_thresholds` set it; 0 without one."""
+    hooks = part._forward_pre_hooks.values()
+    return max((hook.threshold for hook in hooks if isinstance(hook, _Threshold)), default=0.0)
+
+
 class _Threshold:
     """Hook that sets activations to zero before they enter a layer.
 
@@ -138,7 +144,7 @@ class _Threshold:
     """
 
     def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
+        self.threshold = threshold
 
     def __call__(
         self, part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
@@ -148,11 +154,16 @@ class _Threshold:
         return arguments, {**keywords, "input": self._kept(keywords["input"])}
 
     def _kept(self, activations: torch.Tensor) -> torch.Tensor:
+        import torch
         from torch.nn.functional import hardshrink
 
+        if torch.compiler.is_exporting():  # hardshrink would become several operations
+            shape, dtype = activations.shape, activations.dtype
+            attributes: Any = {"lambd": self.threshold, "bias": 0.0}
+            return torch.onnx.ops.symbolic("Shrink", (activations,), attributes, dtype=dtype, shape=shape, version=9)
         if activations.dtype.itemsize >= 4:
-            return hardshrink(activations, self._threshold)
-        return hardshrink(activations.float(), self._threshold).to(activations.dtype)  # compared in float32
+            return hardshrink(activations, self.threshold)
+        return hardshrink(activations.float(), self.threshold).to(activations.dtype)  # compared in float32
 
 
 def _refuse_computed(module: torch.nn.Module, name: str) -> None:

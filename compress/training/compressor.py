@@ -19,6 +19,7 @@ import torch
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.container.layer_coding import CodingChoice
+from compress.container.loading import threshold_of
 from compress.container.model import CompressedModel
 from compress.layer_stages import (
     FREE_BIAS,
@@ -166,7 +167,8 @@ class Compressor:
         Raises
         ------
         InputError
-            If a layer has an activation threshold, which training would not see.
+            If the config has an activation threshold, which training would not see. One that `load_into` gave a layer
+            is seen, and kept.
         """
         thresholds = [name for name, threshold in self._thresholds.items() if threshold]
         if thresholds:
@@ -313,8 +315,18 @@ def assemble(
     tensor_bits: int,
     coding: CodingChoice | Sequence[CodingChoice] | None = None,
 ) -> CompressedModel:
-    """Return a model of compressed layers, one for each unit of the module, and of the tensors left alone."""
+    """Return a model of compressed layers, one for each unit of the module, and of the tensors left alone.
+
+    A layer keeps the activation threshold that an earlier container gave it (`load_into`), if that is larger.
+    """
     tensors = named_tensors(module)
+    layers = [
+        replace(
+            layer,
+            activation_threshold=max(layer.activation_threshold, *(threshold_of(part) for part, _ in unit.owners)),
+        )
+        for layer, unit in zip(layers, units, strict=True)
+    ]
     others = [name for name, reason in left_alone.items() if reason not in (NOT_STORED, EXTRA_STATE)]
     return CompressedModel(
         layers,

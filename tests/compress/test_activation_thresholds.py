@@ -118,6 +118,25 @@ def test_loading_again_replaces_the_hooks(model: CompressedModel) -> None:
         np.testing.assert_array_equal(module[0](input=entering).numpy(), module[0](entering).numpy())
 
 
+@pytest.mark.parametrize("inputs", [None, INPUTS])
+def test_a_module_with_thresholds_is_compressed_with_them(model: CompressedModel, inputs: Any) -> None:
+    module = small()
+    model.load_into(module)
+    config = CompressionConfig(LayerSettings(density=1.0, weight_bits=8, share_bias=False))
+    again = compress(module, config, inputs=inputs)
+    trained = compress(module, config, lambda copied, stage: None, inputs=inputs)
+    for found in (again, trained):
+        assert [layer.activation_threshold for layer in found.layers] == [np.float32(0.8), np.float32(0.1)]
+        loaded = small()
+        found.load_into(loaded)
+        np.testing.assert_allclose(outputs(loaded), outputs(module), rtol=1e-5, atol=1e-6)
+    if inputs is not None:
+        network = Network.open(module, inputs)
+        assert "Abs" not in network.off_array
+        assert network.thresholds == {"0.weight": np.float32(0.8), "3.weight": np.float32(0.1)}
+        np.testing.assert_allclose(next(iter(network.run(inputs).values())), outputs(module), rtol=1e-5, atol=1e-6)
+
+
 def test_hooks_compare_values_of_half_precision_in_full_precision() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(2, 2, bias=False))
     config = CompressionConfig(LayerSettings(density=1.0, activation_threshold=0.09997))
