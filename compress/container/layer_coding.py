@@ -23,8 +23,8 @@ from compress.relative_index import (
     unscanned,
 )
 from traces import InputError
-from traces.arrays import Integers, Integers64
-from traces.plain_values import one_of, whole_number
+from traces.arrays import Booleans, Integers, Integers64
+from traces.plain_values import one_of, true_or_false, whole_number
 
 Coder = Literal["huffman", "range"]
 RANGE_CODER = 254
@@ -45,6 +45,8 @@ class CodingChoice:
         PEs of the interleaved order.
     coder : str
         "huffman", or "range", which needs the package constriction for writing and has neither order nor width.
+    leaves_out_empty : bool
+        True to leave out rows and columns without weights where this takes fewer bytes.
 
     Raises
     ------
@@ -56,6 +58,7 @@ class CodingChoice:
     scan_order: ScanOrder | None = None
     num_pes: int = 64
     coder: Coder = "huffman"
+    leaves_out_empty: bool = False
 
     def __post_init__(self) -> None:
         width, order = self.index_bits, self.scan_order
@@ -65,6 +68,7 @@ class CodingChoice:
         if order is not None:
             one_of("scan_order", order, SCAN_ORDERS)
         one_of("coder", self.coder, get_args(Coder))
+        true_or_false("leaves_out_empty", self.leaves_out_empty)
         if self.coder == "range" and (width is not None or order is not None):
             raise InputError("index_bits and scan_order have no effect with coder='range'; leave them out")
         if not 1 <= self.num_pes <= 65_536:
@@ -181,6 +185,13 @@ class ScannedGaps:
         way = int(layer_coding_kernels.cheapest(self.bits, self.fillers, of_codes, huffman.MAX_LENGTH))
         of_codes[:, 0] += self.fillers[way]
         return way, [self.counts[way][: 2 ** self.ways[way][1]], *of_codes[:, : min(256, 2**weight_bits)]]
+
+
+def used_rows_and_columns(codes: Integers) -> tuple[Booleans, Booleans] | None:
+    """Return the rows and the columns that have weights; None if all have, or none has."""
+    kept = codes != 0
+    rows, columns = kept.any(axis=1), kept.any(axis=0)
+    return (rows, columns) if rows.any() and not (rows.all() and columns.all()) else None
 
 
 def matrix_bytes(codes: Integers, weight_bits: int, gaps: ScannedGaps | None = None) -> int:

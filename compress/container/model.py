@@ -33,6 +33,7 @@ from compress.container.sections import (
     encode_graph,
     encode_header,
     encode_layer,
+    needs_version_4,
 )
 from compress.container.size_report import SizeReport
 from compress.container.tensor_coding import checked_tensor, encode_tensors, fit_version_2
@@ -326,7 +327,9 @@ class CompressedModel:
             name: np.where(live[name], values, np.zeros((), dtype=values.dtype)) if name in live else values
             for name, values in self._tensors.items()
         }
-        return self._changed(layers=layers, tensors=tensors, graph=compact_graph(self.graph, whole_rows))
+        coding = [replace(each, leaves_out_empty=True) for each in self.coding]
+        graph = compact_graph(self.graph, whole_rows)
+        return self._changed(layers=layers, tensors=tensors, coding=coding, graph=graph)
 
     def _changed(self, **changes: Any) -> CompressedModel:
         given = {name: getattr(self, name) for name in _BY_LAYER}
@@ -348,18 +351,17 @@ class CompressedModel:
             content, size = encode_layer(LayerParts(*parts))
             sections.append(Section(LAYER, parts[0].name, content))
             sizes.append(size)
-        others = encode_tensors(self._tensors, self.buffers, self._version)
+        version = 4 if any(needs_version_4(section.content) for section in sections) else self._version
+        others = encode_tensors(self._tensors, self.buffers, version)
         graph = encode_graph(self.graph)
         sections += [Section(kind, "", content) for kind, content in ((TENSORS, others), (GRAPH, graph)) if content]
-        header = encode_header(sections, self._version)
+        header = encode_header(sections, version)
         whole = header + b"".join(section.content for section in sections)
         return whole, SizeReport(tuple(sizes), tensors=len(others), graph=len(graph), header=len(header))
 
     @property
     def _version(self) -> int:
-        """The lowest version of the format that can hold the model."""
-        if any(layer.row_codebooks is not None or layer.activation_threshold for layer in self._layers):
-            return 4
+        """The lowest version of the format that can hold the model, if no layer needs version 4."""
         fits = self.graph is None and not any(self.arrangements) and fit_version_2(self._tensors)
         return 2 if fits else 3
 

@@ -72,7 +72,7 @@ def export_safetensors(path: str | os.PathLike[str], model: CompressedModel) -> 
                 "weight_names": model.weight_names[place],
                 "bias_name": model.bias_names[place],
                 "has_bias": layer.bias is not None,
-                "coding": vars(model.coding[place]),
+                "coding": {name: value for name, value in vars(model.coding[place]).items() if value is not False},
                 **({} if arrangement is None else {"arrangement": vars(arrangement)}),
                 **({"activation_threshold": layer.activation_threshold} if layer.activation_threshold else {}),
             }
@@ -171,7 +171,7 @@ def _model(metadata: Any, arrays: Arrays, path: str | os.PathLike[str]) -> Compr
 
 
 _LAYER_VALUES = ("name", "shape", "weight_names", "bias_name", "has_bias", "coding")
-_CODING = ("index_bits", "scan_order", "num_pes", "coder")
+_CODING = ("index_bits", "scan_order", "num_pes", "coder", "leaves_out_empty")
 
 
 def _columns(codes: Integers) -> Arrays:

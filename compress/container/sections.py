@@ -6,7 +6,7 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +22,24 @@ from compress.container.bytes_io import (
     text,
     varint,
 )
-from compress.container.layer_coding import CodingChoice, code_table, decode_matrix, encode_matrix, read_code_table
+from compress.container.layer_coding import (
+    CodingChoice,
+    code_table,
+    decode_matrix,
+    encode_matrix,
+    read_code_table,
+    used_rows_and_columns,
+)
 from compress.container.size_report import LayerSize
 from compress.container.tensor_coding import fits_float16
 from traces import CompressedLayer
 from traces.arrangement import MOST_AXES, Arrangement
-from traces.arrays import Integers
+from traces.arrays import Integers, Integers64
 from traces.layer import MOST_WEIGHTS
 
 MAGIC = b"\x89EIEDC\r\n"
 VERSIONS = 2, 3, 4
-_FLAG_BITS = {2: 4, 3: 5, 4: 7}  # of a layer, by version
+_FLAG_BITS = {2: 4, 3: 5, 4: 8}  # of a layer, by version
 HEADER = struct.Struct("<8sHI")
 CRC = struct.Struct("<I")
 _THRESHOLD = struct.Struct("<f")
@@ -132,6 +139,14 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
     flags = wide | (layer.bias is not None) << 1 | narrow << 2 | bias_is_coded << 3
     flags |= (parts.arrangement is not None) << 4
     flags |= (layer.row_codebooks is not None) << 5 | (layer.activation_threshold > 0) << 6
+    matrix, used = encode_matrix(layer.codes, layer.weight_bits, parts.coding), b""
+    found = used_rows_and_columns(layer.codes) if parts.coding.leaves_out_empty else None
+    if found is not None:
+        smaller = encode_matrix(np.ascontiguousarray(layer.codes[np.ix_(*found)]), layer.weight_bits, parts.coding)
+        bits = b"".join(np.packbits(each, bitorder="little").tobytes() for each in found)
+        if len(smaller.content) + len(bits) < len(matrix.content):
+            matrix, used = smaller, bits
+    flags |= bool(used) << 7
     head = bytes([layer.weight_bits, flags])
     head += varint(len(parts.weight_names))
     head += b"".join(text("" if name == own_weight else name) for name in parts.weight_names)
@@ -142,9 +157,9 @@ def encode_layer(parts: LayerParts) -> tuple[bytes, LayerSize]:
         head += _encode_arrangement(parts.arrangement)
     if layer.activation_threshold:
         head += _THRESHOLD.pack(layer.activation_threshold)
+    head += used
     if layer.row_codebooks is not None:
         codebook = _encode_row_codebooks(layer.row_codebooks, layer.num_codebooks) + codebook
-    matrix = encode_matrix(layer.codes, layer.weight_bits, parts.coding)
     size = LayerSize(
         name=layer.name,
         parameters=layer.num_parameters,
@@ -169,8 +184,8 @@ def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -
     """Read a layer's section. Raises ValueError if it is invalid, and what `make_room` raises."""
     reader = ByteReader(content)
     weight_bits, flags = reader.take(2)
-    wide, has_bias, narrow, bias_is_coded, arranged, several, has_threshold = (
-        bool(flags >> bit & 1) for bit in range(7)
+    wide, has_bias, narrow, bias_is_coded, arranged, several, has_threshold, compact = (
+        bool(flags >> bit & 1) for bit in range(8)
     )
     unknown = flags >> _FLAG_BITS[version]
     if not 1 <= weight_bits <= (16 if wide else 8) or unknown or bias_is_coded > (has_bias and not wide):
@@ -196,6 +211,7 @@ def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -
     (threshold,) = reader.unpack(_THRESHOLD.format) if has_threshold else (0.0,)
     if has_threshold and not threshold > 0:
         raise ValueError(f"an activation threshold of {threshold}")
+    used = [_read_used(reader, length) for length in (rows, columns)] if compact else None
     row_codebooks = _read_row_codebooks(reader, rows, make_room) if several else None
     number = 1 if row_codebooks is None else int(row_codebooks.max()) + 1
     shared = np.dtype("<f2" if narrow else "<f4")
@@ -210,9 +226,24 @@ def decode_layer(name: str, content: bytes, version: int, make_room: MakeRoom) -
         bias = huffman.decode(reader.take(reader.varint()), rows, words)
     elif has_bias:
         bias = _unpack_bits(reader.take((rows * weight_bits + 7) // 8), rows, weight_bits, dtype)
-    codes, coding = decode_matrix(reader.take(reader.left), rows, columns, weight_bits, dtype)
+    content = reader.take(reader.left)
+    if used is None:
+        codes, coding = decode_matrix(content, rows, columns, weight_bits, dtype)
+    else:
+        smaller, coding = decode_matrix(content, used[0].size, used[1].size, weight_bits, dtype)
+        codes, coding = np.zeros((rows, columns), dtype), replace(coding, leaves_out_empty=True)
+        codes[np.ix_(*used)] = smaller
     layer = CompressedLayer(name, codes, codebook, bias, row_codebooks=row_codebooks, activation_threshold=threshold)
     return LayerParts(layer, shape, weight_names, bias_name, coding, arrangement)
+
+
+def _read_used(reader: ByteReader, length: int) -> Integers64:
+    """Read the rows, or the columns, that have weights. Raises ValueError if there are none."""
+    bits = np.frombuffer(reader.take((length + 7) // 8), dtype=np.uint8)
+    used = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
+    if not used.size >= 1 or used[-1] >= length:
+        raise ValueError(f"{used.size:,} rows or columns with weights, of {length:,}")
+    return used
 
 
 def _encode_row_codebooks(numbers: Integers, number: int) -> bytes:
@@ -235,6 +266,11 @@ def _read_row_codebooks(reader: ByteReader, rows: int, make_room: MakeRoom) -> I
     if np.unique(numbers).size != number or numbers.max() != number - 1:
         raise ValueError(f"rows of other codebooks than the {number:,} that are stated")
     return numbers
+
+
+def needs_version_4(content: bytes) -> bool:
+    """Return True if a layer's section has something that only version 4 knows."""
+    return bool(content[1] >> _FLAG_BITS[3])
 
 
 def encode_graph(graph: bytes | None) -> bytes:

@@ -73,7 +73,9 @@ def described(content: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes | N
 
 def layer(section: Bytes, name: str) -> dict[str, Any]:
     weight_bits, flags = section.u8(), section.u8()
-    wide, has_bias, narrow, coded, arranged, several, has_threshold = (bool(flags & 1 << bit) for bit in range(7))
+    wide, has_bias, narrow, coded, arranged, several, has_threshold, compact = (
+        bool(flags & 1 << bit) for bit in range(8)
+    )
     names = [section.text() or f"{name}.weight" for _ in range(section.varint())]
     bias_name = (section.text() or f"{name}.bias") if has_bias else None
     shape = [section.varint() for _ in range(section.u8())]
@@ -87,6 +89,13 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
         rows, columns = shape[0], int(np.prod(shape[1:]))
     form = "e" if narrow else "f"
     (threshold,) = struct.unpack("<f", section.take(4)) if has_threshold else (0.0,)
+    used = None
+    if compact:
+        packed = [int.from_bytes(section.take(-(-length // 8)), "little") for length in (rows, columns)]
+        used = [
+            [bool(bits >> place & 1) for place in range(length)]
+            for bits, length in zip(packed, (rows, columns), strict=True)
+        ]
     number, numbers = 1, None
     if several:
         number = section.varint()
@@ -108,7 +117,14 @@ def layer(section: Bytes, name: str) -> dict[str, Any]:
     elif has_bias:
         number = int.from_bytes(section.take(-(-rows * weight_bits // 8)), "little")
         bias = [number >> place * weight_bits & 2**weight_bits - 1 for place in range(rows)]
-    codes = matrix(section, rows, columns, weight_bits, wide)
+    if used is None:
+        codes = matrix(section, rows, columns, weight_bits, wide)
+    else:
+        few = iter(matrix(section, sum(used[0]), sum(used[1]), weight_bits, wide))
+        codes = [[0] * columns for _ in range(rows)]
+        for row in (row for row in range(rows) if used[0][row]):
+            values = iter(next(few))
+            codes[row] = [next(values) if kept else 0 for kept in used[1]]
     read = {"names": names, "bias_name": bias_name, "shape": shape, "codebook": codebook, "bias": bias, "codes": codes}
     return read | {"arrangement": arrangement, "row_codebooks": numbers, "threshold": threshold}
 
@@ -225,10 +241,21 @@ def large_model() -> CompressedModel:
     return CompressedModel(layers, tensors={"x": np.zeros((0, 2)), "xy": np.array(1.5)})
 
 
-@pytest.mark.parametrize("make", [drawn_model, wide_model, large_model, network_model, several_codebooks_model])
+def structured_model() -> CompressedModel:
+    """Return a model of a layer whose rows and columns are empty or full."""
+    codes = np.random.default_rng(5).integers(1, 8, (30, 40)).astype(np.uint8)
+    codes[::3], codes[:, 1::2] = 0, 0
+    layer = CompressedLayer("units", codes, np.arange(8, dtype=np.float32), row_codebooks=None)
+    return CompressedModel([layer], coding=CodingChoice(leaves_out_empty=True))
+
+
+@pytest.mark.parametrize(
+    "make", [drawn_model, wide_model, large_model, network_model, several_codebooks_model, structured_model]
+)
 @pytest.mark.parametrize("scan_order", [None, "rows", "columns", "interleaved"])
 def test_a_reader_written_from_the_description_reads_the_same(make: Any, scan_order: Any) -> None:
-    model = make().coded(CodingChoice(scan_order=scan_order, num_pes=3))
+    compact = make is structured_model
+    model = make().coded(CodingChoice(scan_order=scan_order, num_pes=3, leaves_out_empty=compact))
     layers, tensors, graph = described(model.to_bytes())
     assert graph == model.graph
     assert list(layers) == [layer.name for layer in model.layers]

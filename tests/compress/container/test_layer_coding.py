@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress import CompressedModel
 from compress.container.layer_coding import (
     INDEX_BITS,
     CodingChoice,
@@ -120,3 +122,23 @@ def test_columns_that_are_empty_and_rows_that_are_full_cost_the_range_coder_litt
     codes[:, stream.random(400) < 0.5] = 0
     sizes = [len(encode_matrix(codes, 4, CodingChoice(coder=coder)).content) for coder in ("huffman", "range")]
     assert sizes[1] < 0.95 * sizes[0]
+
+
+def test_empty_rows_and_columns_are_left_out_where_that_takes_fewer_bytes(tmp_path: Path) -> None:
+    codes = np.full((64, 96), 1, dtype=np.uint8)
+    codes[::4], codes[:, 5] = 0, 0
+    layer = CompressedLayer("units", codes, np.array([0, 1, 2, 3], dtype=np.float32))
+    whole, compact = (CompressedModel([layer], coding=CodingChoice(leaves_out_empty=each)) for each in (False, True))
+    assert whole.to_bytes()[8] == 2
+    assert compact.to_bytes()[8] == 4
+    assert whole.size_bytes - compact.size_bytes > 48 * 95 / 8 - 100  # a bit for each gap
+    assert compact.size_bytes == sum(each.total for each in compact.size_report.layers) + compact.size_report.header
+    compact.save(tmp_path / "compact.dc")
+    read = CompressedModel.load(tmp_path / "compact.dc")
+    np.testing.assert_array_equal(read.layers[0].codes, codes)
+    assert read.to_bytes() == compact.to_bytes()
+    full = CompressedLayer("full", np.ones((4, 5), dtype=np.uint8), np.array([0, 1], dtype=np.float32))
+    sparse = CompressedLayer("none", np.zeros((4, 5), dtype=np.uint8), np.array([0, 1], dtype=np.float32))
+    for each in (full, sparse):
+        same = [CompressedModel([each], coding=CodingChoice(leaves_out_empty=out)).to_bytes() for out in (False, True)]
+        assert same[0] == same[1]
