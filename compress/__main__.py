@@ -317,6 +317,7 @@ def plan(
     codebooks: Codebooks = "layer",
     num_pes: int | None = None,
     codebook_groups: int = 0,
+    structured: bool = False,
     seed: int = 0,
     leave: tuple[str, ...] = (),
     analysis: Path | None = None,
@@ -360,6 +361,7 @@ def plan(
         codebooks: codebooks of each layer: one (layer), one for each PE (pe), or one for each group of PEs (group)
         num_pes: PEs of the array, with --codebooks pe or group; default: 64
         codebook_groups: groups of PEs, with --codebooks group
+        structured: try whether the cost is lower without some neurons, channels and heads, too
         seed: seed of everything drawn at random
         leave: names or shell patterns of layers to store as they are
         analysis: folder that keeps the analysis and its runs, also for other plans and co-designs of the same network
@@ -399,6 +401,7 @@ def plan(
             codebooks=codebooks,
             num_pes=num_pes,
             codebook_groups=codebook_groups,
+            structured=structured,
             seed=seed,
             leave=leave,
             analysis=kept_in,

@@ -6,11 +6,12 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from compress.config import LayerSettings
-from compress.container.layer_coding import CodingChoice, ScannedGaps, matrix_bytes
+from compress.container.layer_coding import CodingChoice, ScannedGaps, matrix_bytes, used_rows_and_columns
 from compress.planning.analysis import Analysis
 from compress.planning.compensation import (
     Spread,
@@ -79,24 +80,33 @@ class LayerCompressor:
         For each layer, `UnitAnalysis.curvatures`.
     codebooks : LayerSettings
         Settings of the codebooks of a layer: `codebooks`, `num_pes` and `codebook_groups`.
+    compact : bool
+        True if the file leaves out empty rows and columns.
     """
 
     analysis: Analysis
     curvatures: list[Floats]
     codebooks: LayerSettings = field(default_factory=LayerSettings)
+    compact: bool = False
     _spreads: dict[int, Spread] = field(default_factory=dict, repr=False)
     _latest: dict[tuple[int, float, int], CompressedLayer] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, analysis: Analysis, codebooks: LayerSettings | None = None) -> LayerCompressor:
+    def of(cls, analysis: Analysis, codebooks: LayerSettings | None = None, compact: bool = False) -> LayerCompressor:
         """Return the compressor of an analysed network."""
-        return cls(analysis, [unit.curvatures for unit in analysis.units], codebooks or LayerSettings())
+        return cls(analysis, [unit.curvatures for unit in analysis.units], codebooks or LayerSettings(), compact)
 
     @property
-    def origin(self) -> dict[str, list[int]]:
+    def origin(self) -> dict[str, Any]:
         """What a compressed layer depends on besides analysis and choice, for a folder; empty for one codebook each."""
         number = self.codebooks.num_codebooks
-        return {"codebooks": [self.codebooks.num_pes, number]} if number > 1 else {}
+        origin: dict[str, Any] = {"codebooks": [self.codebooks.num_pes, number]} if number > 1 else {}
+        return origin | ({"compact": True} if self.compact else {})
+
+    @property
+    def coding(self) -> CodingChoice:
+        """Way in which the layers are written."""
+        return CodingChoice(leaves_out_empty=self.compact)
 
     def compress(self, number: int, choice: Choice) -> CompressedLayer:
         """Return the layer of this number, compressed by the choice.
@@ -160,14 +170,17 @@ class LayerCompressor:
             kept = mask_above(unit.weights, threshold)
             kept = kept if whole else kept[unit.rows]
             pruned = pruned_weights(weights, kept, spread, groups=groups)
-            gaps = ScannedGaps.of(kept, CodingChoice())
+            used = used_rows_and_columns(kept) if self.compact else None
+            places = np.ix_(*used) if used is not None else ...
+            bytes_of_used = 0 if used is None else sum((each.size + 7) // 8 for each in used)
+            gaps = ScannedGaps.of(kept[places], self.coding)
             tried = []
             classes = self._classes(pruned, kept, curvatures)
             of_bits = codebooks(pruned, kept, curvatures, weight_bits, classes)
             for bits, shared in zip(weight_bits, of_bits, strict=True):
                 codes = shared_codes(weights, kept, spread, shared, groups=groups, classes=classes)
                 layer = _layer(unit.name, codes, stored_codebook(shared), classes)
-                of_matrix = matrix_bytes(layer.codes, bits, gaps)
+                of_matrix = matrix_bytes(layer.codes[places], bits, gaps) + bytes_of_used
                 file_bytes = of_matrix / share + _codebook_bytes(layer, len(unit.weights))
                 tried.append(TriedLayer(density, bits, layer, unit.rows, whole, file_bytes))
             return tried

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from compress.planning.outputs import read_outputs, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance, check_minimised
 from compress.planning.planner import Planner
 from compress.planning.preparation import make_planner
+from compress.planning.structure import UNIT_SHARES, RemovedUnits, StructuredChoice
 from compress.planning.weight_tolerances import WeightTolerances
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Numbers
@@ -46,20 +48,28 @@ class ApplicablePlan(Plan):
 
     planner: Planner = field(kw_only=True, repr=False)
     planned: PlannedNetwork = field(kw_only=True, repr=False)
+    removed: RemovedUnits | None = field(kw_only=True, default=None, repr=False)
 
     def apply(self, module: torch.nn.Module | None = None) -> CompressedModel:
         """Return the network compressed as planned (`Planner.compress`), with its graph if that is known.
+
+        If the plan leaves out units of the network, the model is compact (`CompressedModel.compacted`).
 
         Parameters
         ----------
         module : torch.nn.Module, optional
             The module that was planned, with the same weights; it is left as it is. By default the planned network.
         """
-        return self.planner.compress(self.planned.module if module is None else module, self)
+        module = self.planned.module if module is None else module
+        if self.removed is None:
+            return self.planner.compress(module, self)
+        assert self.planned.network is not None
+        model = self.planner.compress(self.removed.without(module), self)
+        return model.compacted(self.planned.network.example)
 
     def replan(self, budget: Budget) -> ApplicablePlan:
         """Return a plan for another budget and the same tolerance (`Planner.replan`); nothing is run."""
-        return _applicable(self.planner, self.planned, self.planner.replan(self, budget), ())
+        return _applicable(self.planner, self.planned, self.planner.replan(self, budget), (), self.removed)
 
     def weight_tolerances(self) -> WeightTolerances:
         """Return how far each weight may move within the plan's tolerance, summarised for each layer."""
@@ -85,6 +95,7 @@ def plan(
     graph: bool = True,
     thresholds: bool | Sequence[float] = False,
     minimise: str = "file_bytes",
+    structured: bool = False,
     **choices: Any,
 ) -> ApplicablePlan:
     """Plan the smallest compression of a trained network that keeps a tolerance and a budget, or the fastest one.
@@ -132,6 +143,9 @@ def plan(
     minimise : str
         The cost to minimise: file_bytes; macs, the multiply-accumulates per input of weights and activations that are
         not zero, with `thresholds`; or one of the cost function, such as latency_us or energy_nj.
+    structured : bool
+        True to try whether the cost is lower without some neurons, channels and heads (`compress.planning.structure`);
+        up to three further plans are made, each with an analysis of its own. It needs the graph.
     **choices
         densities, weight_bits and index_bits to choose from, and codebooks, num_pes and codebook_groups, as
         `make_planner` takes them.
@@ -183,10 +197,10 @@ def plan(
         )
         pool, labels = pool[chosen.places], None if labels is None else np.asarray(labels)[chosen.places]
         weights, places, checked = chosen.weights, tuple(chosen.places.tolist()), chosen.loss
-    planner = make_planner(
-        module,
-        pool,
-        labels,
+    prepare = functools.partial(
+        make_planner,
+        pool=pool,
+        labels=labels,
         loss=tolerance.loss,
         bound=tolerance.bound,
         checked=checked,
@@ -202,8 +216,39 @@ def plan(
         thresholds=thresholds,
         **choices,
     )
-    made = dataclasses.replace(planner.plan(tolerance, budget, minimise), input_summary=summary)
-    return _applicable(planner, planned, made, places)
+    planner = prepare(module)
+    removed: RemovedUnits | None = None
+    made = planner.plan(tolerance, budget, minimise)
+    if structured:
+        planner, made, removed = _without_units(planner, made, module, prepare)
+    made = dataclasses.replace(made, input_summary=summary)
+    return _applicable(planner, planned, made, places, removed)
+
+
+def _without_units(
+    planner: Planner, made: Plan, module: torch.nn.Module, prepare: Callable[..., Planner]
+) -> tuple[Planner, Plan, RemovedUnits | None]:
+    """Return the best of a plan and of plans without some units, each with its planner and what it leaves out."""
+    choice = StructuredChoice(planner)
+    best: tuple[Planner, Plan, RemovedUnits | None] = planner, made, None
+    before = 0
+    for share in UNIT_SHARES:
+        removed = choice.within(share * made.predicted_change)
+        if removed.number == before:
+            continue
+        before = removed.number
+        smaller = prepare(removed.without(module), original=module)
+        other = smaller.plan(made.tolerance, made.budget, made.minimise)
+        if _merit(other) >= _merit(best[1]):
+            break
+        what = f"{removed.number:,} of {choice.number:,} neurons, channels and heads were left out before"
+        best = smaller, dataclasses.replace(other, notes=(*other.notes, what)), removed
+    return best
+
+
+def _merit(plan: Plan) -> tuple[bool, float]:
+    """Return what is least for the best plan: the cost of a feasible one, or how far another one misses its bounds."""
+    return not plan.feasible, plan.costs[plan.minimise] if plan.feasible else plan.excess
 
 
 def _check_first(module: torch.nn.Module, pool: Inputs, tolerance: Tolerance, labels: Numbers | None) -> None:
@@ -224,6 +269,12 @@ def _check_first(module: torch.nn.Module, pool: Inputs, tolerance: Tolerance, la
                 loss.check_labels(labels, len(pool), outputs)
 
 
-def _applicable(planner: Planner, planned: PlannedNetwork, plan: Plan, places: tuple[int, ...]) -> ApplicablePlan:
+def _applicable(
+    planner: Planner,
+    planned: PlannedNetwork,
+    plan: Plan,
+    places: tuple[int, ...],
+    removed: RemovedUnits | None,
+) -> ApplicablePlan:
     values = {each.name: getattr(plan, each.name) for each in dataclasses.fields(Plan)} | {"inputs": places}
-    return ApplicablePlan(**values, planner=planner, planned=planned)
+    return ApplicablePlan(**values, planner=planner, planned=planned, removed=removed)

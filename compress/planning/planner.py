@@ -504,7 +504,8 @@ class Planner:
                 f"there must be a choice for each layer, {', '.join(names)}; found choices for {', '.join(choices)}"
             )
         layers = [self.layer_compressor.compress(number, choices[name]) for number, name in enumerate(names)]
-        return assembled(self.module, self.units, self.left_alone, layers, self.network)
+        model = assembled(self.module, self.units, self.left_alone, layers, self.network)
+        return model.coded(self.layer_compressor.coding) if self.layer_compressor.compact else model
 
     def _units_of(self, module: torch.nn.Module) -> list[WeightUnit]:
         return weight_units(module, leave=self.leave, products=self.products)[0]

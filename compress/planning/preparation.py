@@ -62,6 +62,7 @@ def make_planner(
     codebooks: Codebooks = "layer",
     num_pes: int | None = None,
     codebook_groups: int = 0,
+    original: torch.nn.Module | None = None,
 ) -> Planner:
     """Analyse a network, try all choices on each layer alone, and return the planner.
 
@@ -121,6 +122,9 @@ def make_planner(
         PEs of the array, with codebooks "pe" and "group", 64 by default.
     codebook_groups : int
         Groups of PEs, with codebooks "group".
+    original : torch.nn.Module or None
+        The network whose outputs plans are compared with, if `module` is that network without some of its units; by
+        default `module` itself.
 
     Returns
     -------
@@ -150,19 +154,20 @@ def make_planner(
     module = _laid_out(module, pool)
     units, left_alone = units_without_biases(module, leave, products)
     densities = usual_densities(len(units)) if densities is None else densities
+    compared = module if original is None else _laid_out(folded(original), pool)
     if checked is None:
-        taken, outputs = read_outputs(module, pool, loss, labels=labels, network=network)
+        taken, outputs = read_outputs(compared, pool, loss, labels=labels, network=network)
     else:
-        taken, outputs = checked, checked.read(run_outputs(module, pool))
+        taken, outputs = checked, checked.read(run_outputs(compared, pool))
     labels = None if labels is None else taken.check_labels(labels, len(pool), outputs)
     scores, right = (outputs, labels) if taken.scores else ({}, None)
     if evaluation is not None:
         measured = Inputs.of(evaluation)
         counts = np.ones(len(measured))
         if checked is None:
-            outputs, labels = _evaluated(module, measured, taken, evaluation_labels)
+            outputs, labels = _evaluated(compared, measured, taken, evaluation_labels)
         else:
-            outputs, labels = taken.read(run_outputs(module, measured)), None
+            outputs, labels = taken.read(run_outputs(compared, measured)), None
         note = overfitting_note(scores, outputs, right, labels) if taken.scores else None
     else:
         note = overfitting_note(scores, None, right)
@@ -175,7 +180,7 @@ def make_planner(
     kept = (
         None
         if folder is None
-        else AnalysisFolder(folder, _origin(module, analysed_inputs, taken, seed, leave, bool(shares)))
+        else AnalysisFolder(folder, _origin(module, original, analysed_inputs, taken, seed, leave, bool(shares)))
     )
     estimate = estimate_planning(module, units, analysed_inputs, len(measured), len(densities) * len(weight_bits))
     if estimate.seconds > _WORTH_SAYING_S:
@@ -194,7 +199,7 @@ def make_planner(
         )
         if shares:
             analysis = _where_allowed(analysis, module, units, network)
-        compressor = LayerCompressor.of(analysis, own)
+        compressor = LayerCompressor.of(analysis, own, compact=original is not None)
         candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept, shares)
     return Planner(
         module,
@@ -274,19 +279,30 @@ def _where_allowed(
 
 
 def _origin(
-    module: torch.nn.Module, inputs: Inputs, loss: Loss, seed: int, leave: Sequence[str], thresholds: bool
+    module: torch.nn.Module,
+    original: torch.nn.Module | None,
+    inputs: Inputs,
+    loss: Loss,
+    seed: int,
+    leave: Sequence[str],
+    thresholds: bool,
 ) -> dict[str, Any]:
-    """Return everything that an analysis depends on, for its folder."""
-    tensors = {name: values.detach().numpy() for name, values in named_tensors(module).items()}
-    origin = {"thresholds": True} if thresholds else {}
+    """Return everything that an analysis and its runs depend on, for its folder."""
+    origin: dict[str, Any] = {"thresholds": True} if thresholds else {}
+    if original is not None:
+        origin["original"] = _digest(original)
     return origin | {
-        "network": digest_of_arrays(tensors),
+        "network": _digest(module),
         "inputs": digest_of_inputs(inputs),
         "outputs": "class scores" if loss.scores else loss.name,
         "logarithms": list(loss.logarithms),
         "seed": seed,
         "leave": list(leave),
     }
+
+
+def _digest(module: torch.nn.Module) -> str:
+    return digest_of_arrays({name: values.detach().numpy() for name, values in named_tensors(module).items()})
 
 
 def _laid_out(module: torch.nn.Module, pool: Inputs) -> torch.nn.Module:

@@ -1,0 +1,162 @@
+"""Units of a network that go before a plan is made: neurons, channels and heads of little effect (PyTorch needed).
+
+The effect of a unit is predicted from the analysis: the change of the outputs along each probe if the weights that take
+the unit become zero. Units of the least effect for each of their weights go first, as far as their predicted effect in
+sum stays within a share of that of a plan without them. Which weights a unit has follows from the graph
+(`traces.graph.units`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from compress.modules import WeightUnit
+from compress.planning.planner import Planner, folded
+from traces import InputError
+from traces.arrays import Floats64, Integers64
+from traces.graph.units import Unit, unit_groups
+
+#: Shares of a plan's predicted change that the effects of removed units may take, in the order in which they are tried.
+UNIT_SHARES = (0.01, 0.03, 0.06)
+
+
+@dataclass(frozen=True, eq=False)
+class RemovedUnits:
+    """Units that are left out of a network.
+
+    Attributes
+    ----------
+    number : int
+        Number of units.
+    places : Mapping[str, int64]
+        Flat places of their weights, in rows and in columns, by parameter.
+    """
+
+    number: int
+    places: Mapping[str, Integers64]
+
+    def without(self, module: torch.nn.Module) -> torch.nn.Module:
+        """Return a copy of a module, its normalisation folded, in which the weights of the units are zero."""
+        smaller = folded(module)
+        parameters = dict(smaller.named_parameters(remove_duplicate=False))
+        with torch.no_grad():
+            for name, places in self.places.items():
+                parameters[name].view(-1)[torch.from_numpy(places)] = 0
+        return smaller
+
+
+class StructuredChoice:
+    """Units of an analysed network in the order in which they go.
+
+    Parameters
+    ----------
+    planner : Planner
+        The analysed network, whose graph must be known.
+
+    Attributes
+    ----------
+    units : list of Unit
+        Units that can go, without biases.
+    number : int
+        Number of units that can go.
+    effects : float64 [units]
+        Expected squared change of the outputs if a unit goes alone.
+
+    Raises
+    ------
+    InputError
+        If the graph is not known or has no units that can go.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        network = planner.network
+        if network is None:
+            raise InputError(
+                "structured needs the network's graph, from which units follow; found a module that is not traced; "
+                "leave graph=False out"
+            )
+        by_name = {name: number for number, unit in enumerate(planner.units) for name in unit.names}
+        units = [
+            _known(unit, by_name)
+            for group in unit_groups(network)
+            for unit in group.units
+            if all(name in by_name for name in unit.columns)
+        ]
+        self.units = [unit for unit in units if unit.rows or unit.columns]
+        if not self.units:
+            raise InputError(
+                f"structured needs units that can go, neurons, channels or heads between two layers; found none in "
+                f"{network.name!r}; leave structured out"
+            )
+        self.number = len(self.units)
+        self.effects = _effects(planner, self.units, by_name)
+        weights = [sum(map(len, (*unit.rows.values(), *unit.columns.values()))) for unit in self.units]
+        self._order = np.argsort(self.effects / weights, kind="stable")
+
+    def within(self, change: float) -> RemovedUnits:
+        """Return the first units whose predicted effects stay within a change of the outputs in sum."""
+        left, taken = change, 0
+        places: dict[str, list[Integers64]] = {}
+        gone: dict[str, set[int]] = {}
+        for number in self._order.tolist():
+            unit = self.units[number]
+            roles = [*unit.rows.items(), *unit.columns.items()]
+            if all(set(of_name.tolist()) <= gone.get(name, set()) for name, of_name in roles):
+                continue  # a part of a head that went
+            left -= float(self.effects[number])
+            if left < 0:
+                break
+            taken += 1
+            for name, of_name in roles:
+                places.setdefault(name, []).append(of_name)
+                gone.setdefault(name, set()).update(of_name.tolist())
+        return RemovedUnits(taken, {name: np.unique(np.concatenate(parts)) for name, parts in places.items()})
+
+
+def _known(unit: Unit, by_name: Mapping[str, int]) -> Unit:
+    """Return a unit without biases, which nothing needs once its columns are zero."""
+    return Unit({name: places for name, places in unit.rows.items() if name in by_name}, unit.columns)
+
+
+def _effects(planner: Planner, units: Sequence[Unit], by_name: Mapping[str, int]) -> Floats64:
+    """Return the expected squared change of the outputs if each unit goes alone, float64 [units]."""
+    probes = len(planner.analysis.units[0].probes)
+    along = np.zeros((len(units), probes))
+    for name, layer in by_name.items():
+        analysed, unit = planner.analysis.units[layer], planner.units[layer]
+        owner, order = _owners(units, name, unit, analysed.weights.shape)
+        owner, order = owner[:, analysed.rows], order[:, analysed.rows]
+        factor = analysed.scales * (len(analysed.weights) / len(analysed.rows)) ** 0.5
+        weights = analysed.weights[analysed.rows].ravel()
+        for owners, numbers in zip(owner, order, strict=True):  # roles overlap in heads and their channels
+            here = np.flatnonzero(owners.ravel())
+            which = numbers.ravel()[here]
+            for probe in range(probes):
+                changes = weights[here] * analysed.probes[probe, here].astype(np.float64)
+                along[:, probe] -= factor[probe] * np.bincount(which, changes, minlength=len(units))
+    return np.asarray(np.square(along).mean(axis=1))
+
+
+def _owners(
+    units: Sequence[Unit], name: str, weight: WeightUnit, shape: tuple[int, ...]
+) -> tuple[Integers64, Integers64]:
+    """Return which weights of a parameter's matrix units take, and the unit of each, [2, rows, columns]; see below.
+
+    A weight can be taken by a channel and by the head that it belongs to: one stands in the first layer, the other in
+    the second one. A unit that nothing takes is known by its rows.
+    """
+    taken = np.zeros((2, int(np.prod(shape))), dtype=np.int64)
+    number_of = np.zeros_like(taken)
+    for number, unit in enumerate(units):
+        places = (unit.columns or unit.rows).get(name)
+        if places is not None:
+            layer = int(taken[0, places].any())
+            taken[layer, places], number_of[layer, places] = 1, number
+    view = weight.arrangement.matrix
+    of_shape = tuple(weight.weight.shape)
+    found = [np.stack([view(each.reshape(of_shape)) for each in both]) for both in (taken, number_of)]
+    return found[0], found[1]
