@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from compress.planning.outputs import read_outputs, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance, check_minimised
 from compress.planning.planner import Planner
 from compress.planning.preparation import make_planner
-from compress.planning.structure import UNIT_SHARES, RemovedUnits, StructuredChoice
+from compress.planning.structure import UNIT_SHARES, RemovedUnits, StructuredChoice, removable_units
 from compress.planning.weight_tolerances import WeightTolerances
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Numbers
@@ -44,6 +43,8 @@ class ApplicablePlan(Plan):
         The planner that made the plan.
     planned : PlannedNetwork
         The network that was planned.
+    removed : RemovedUnits or None
+        Neurons, channels and heads that the plan leaves out; None if it has all.
     """
 
     planner: Planner = field(kw_only=True, repr=False)
@@ -180,6 +181,7 @@ def plan(
     unseen = None if evaluation is None else planned.inputs(evaluation)
     if unseen is not None:
         refuse_overlap(pool, unseen)
+    units = removable_units(planned.network) if structured else []
     summary = InputSummary.of(pool, seed)  # of the whole pool, from which a committee may choose
     weights, checked = None, None
     places: tuple[int, ...] = ()
@@ -197,39 +199,47 @@ def plan(
         )
         pool, labels = pool[chosen.places], None if labels is None else np.asarray(labels)[chosen.places]
         weights, places, checked = chosen.weights, tuple(chosen.places.tolist()), chosen.loss
-    prepare = functools.partial(
-        make_planner,
-        pool=pool,
-        labels=labels,
-        loss=tolerance.loss,
-        bound=tolerance.bound,
-        checked=checked,
-        weights=weights,
-        evaluation=unseen,
-        evaluation_labels=evaluation_labels,
-        cost=cost,
-        seed=seed,
-        leave=leave,
-        products=products,
-        network=planned.network,
-        folder=analysis,
-        thresholds=thresholds,
-        **choices,
-    )
-    planner = prepare(module)
+
+    def prepared(network: torch.nn.Module, original: torch.nn.Module | None = None) -> Planner:
+        return make_planner(
+            network,
+            pool,
+            labels,
+            loss=tolerance.loss,
+            bound=tolerance.bound,
+            checked=checked,
+            weights=weights,
+            evaluation=unseen,
+            evaluation_labels=evaluation_labels,
+            cost=cost,
+            seed=seed,
+            leave=leave,
+            products=products,
+            network=planned.network,
+            folder=analysis,
+            thresholds=thresholds,
+            **choices,
+            original=original,
+        )
+
+    planner = prepared(module)
     removed: RemovedUnits | None = None
     made = planner.plan(tolerance, budget, minimise)
     if structured:
-        planner, made, removed = _without_units(planner, made, module, prepare)
+        choice = StructuredChoice(planner, units)
+        planner, made, removed = _without_units(planner, made, choice, module, prepared)
     made = dataclasses.replace(made, input_summary=summary)
     return _applicable(planner, planned, made, places, removed)
 
 
 def _without_units(
-    planner: Planner, made: Plan, module: torch.nn.Module, prepare: Callable[..., Planner]
+    planner: Planner,
+    made: Plan,
+    choice: StructuredChoice,
+    module: torch.nn.Module,
+    prepared: Callable[..., Planner],
 ) -> tuple[Planner, Plan, RemovedUnits | None]:
     """Return the best of a plan and of plans without some units, each with its planner and what it leaves out."""
-    choice = StructuredChoice(planner)
     best: tuple[Planner, Plan, RemovedUnits | None] = planner, made, None
     before = 0
     for share in UNIT_SHARES:
@@ -237,7 +247,7 @@ def _without_units(
         if removed.number == before:
             continue
         before = removed.number
-        smaller = prepare(removed.without(module), original=module)
+        smaller = prepared(removed.without(module), original=module)
         other = smaller.plan(made.tolerance, made.budget, made.minimise)
         if _merit(other) >= _merit(best[1]):
             break

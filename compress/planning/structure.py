@@ -16,7 +16,7 @@ import torch
 
 from compress.modules import WeightUnit
 from compress.planning.planner import Planner, folded
-from traces import InputError
+from traces import InputError, Network
 from traces.arrays import Floats64, Integers64
 from traces.graph.units import Unit, unit_groups
 
@@ -49,13 +49,31 @@ class RemovedUnits:
         return smaller
 
 
+def removable_units(network: Network | None) -> list[Unit]:
+    """Return the units of a network that can go. Raises InputError if there are none, or the graph is not known."""
+    if network is None:
+        raise InputError(
+            "structured needs the network's graph, from which units follow; found a module that is not traced; leave "
+            "graph=False out"
+        )
+    units = [unit for group in unit_groups(network) for unit in group.units]
+    if not units:
+        raise InputError(
+            f"structured needs units that can go, neurons, channels or heads between two layers; found none in "
+            f"{network.name!r}; leave structured out"
+        )
+    return units
+
+
 class StructuredChoice:
     """Units of an analysed network in the order in which they go.
 
     Parameters
     ----------
     planner : Planner
-        The analysed network, whose graph must be known.
+        The analysed network.
+    units : sequence of Unit
+        Its units (`removable_units`); one that a layer takes which is left alone cannot go.
 
     Attributes
     ----------
@@ -65,33 +83,12 @@ class StructuredChoice:
         Number of units that can go.
     effects : float64 [units]
         Expected squared change of the outputs if a unit goes alone.
-
-    Raises
-    ------
-    InputError
-        If the graph is not known or has no units that can go.
     """
 
-    def __init__(self, planner: Planner) -> None:
-        network = planner.network
-        if network is None:
-            raise InputError(
-                "structured needs the network's graph, from which units follow; found a module that is not traced; "
-                "leave graph=False out"
-            )
+    def __init__(self, planner: Planner, units: Sequence[Unit]) -> None:
         by_name = {name: number for number, unit in enumerate(planner.units) for name in unit.names}
-        units = [
-            _known(unit, by_name)
-            for group in unit_groups(network)
-            for unit in group.units
-            if all(name in by_name for name in unit.columns)
-        ]
-        self.units = [unit for unit in units if unit.rows or unit.columns]
-        if not self.units:
-            raise InputError(
-                f"structured needs units that can go, neurons, channels or heads between two layers; found none in "
-                f"{network.name!r}; leave structured out"
-            )
+        known = [_known(unit, by_name) for unit in units if all(name in by_name for name in unit.columns)]
+        self.units = [unit for unit in known if unit.rows or unit.columns]
         self.number = len(self.units)
         self.effects = _effects(planner, self.units, by_name)
         weights = [sum(map(len, (*unit.rows.values(), *unit.columns.values()))) for unit in self.units]

@@ -12,7 +12,7 @@ torch: Any = pytest.importorskip("torch", reason="needs PyTorch: install the ext
 from compress import Tolerance, plan  # noqa: E402
 from compress.networks import PlannedNetwork  # noqa: E402
 from compress.planning.preparation import make_planner  # noqa: E402
-from compress.planning.structure import RemovedUnits, StructuredChoice  # noqa: E402
+from compress.planning.structure import RemovedUnits, StructuredChoice, removable_units  # noqa: E402
 from sim import simulate_network  # noqa: E402
 from traces import InputError  # noqa: E402
 
@@ -43,7 +43,7 @@ def planner_of(module: Any, **others: Any) -> Any:
 
 def test_the_effect_of_a_unit_is_that_of_the_weights_that_take_it() -> None:
     planner = planner_of(Wide())
-    choice = StructuredChoice(planner)
+    choice = StructuredChoice(planner, removable_units(planner.network))
     assert choice.number == 24
     weights = Wide().last.weight.detach().numpy()
     for number in (0, 7, 23):
@@ -56,11 +56,12 @@ def test_the_effect_of_a_unit_is_that_of_the_weights_that_take_it() -> None:
 
 
 def test_units_of_least_effect_go_first_as_far_as_their_effects_stay_within_the_change() -> None:
-    choice = StructuredChoice(planner_of(Wide()))
+    planner = planner_of(Wide())
+    choice = StructuredChoice(planner, removable_units(planner.network))
     assert choice.within(0.0).number == 0
     few, all_of_them = choice.within(float(np.sort(choice.effects)[:3].sum()) * 1.001), choice.within(1e9)
     assert (few.number, all_of_them.number) == (3, 24)
-    smaller = few.without(Wide())
+    smaller: Any = few.without(Wide())
     gone = np.flatnonzero(~smaller.last.weight.detach().numpy().any(axis=0))
     np.testing.assert_array_equal(gone, np.sort(np.argsort(choice.effects)[:3]))
     np.testing.assert_array_equal(np.flatnonzero(~smaller.first.weight.detach().numpy().any(axis=1)), gone)
