@@ -4,8 +4,9 @@ Rows whose weights are alike share a codebook with less error. An array wants mo
 many rows as with interleaving, and all PEs hold about as many weights, since the fullest one decides the cycles. Rows
 and codebooks are found in turn, as in Lloyd's iterations: codebooks of the classes, then an assignment of the rows to
 the classes by their errors, by swaps of two rows as long as one lowers the error and keeps the bound on the weights of
-a PE. Optimal codebooks begin each round of iterations. The first round begins with rows in the order of their mean
-square, and once more with interleaved rows; the better end is taken. Nothing is drawn at random, so the classes are the
+a PE. Of a layer with many rows, the rows of two classes at a time are split anew instead. Optimal codebooks begin each
+round of iterations. The first round begins with rows in the order of their mean square and, if they are few, once more
+with interleaved rows; the better end is taken. Nothing is drawn at random, so the classes are the
 same everywhere.
 
 The problem without the last bound is an assignment problem for given codebooks (Kuhn, "The Hungarian method for the
@@ -26,7 +27,8 @@ from traces.arrays import Booleans, Floats, Floats64, Integers64, Numbers
 LOAD_SLACK = 0.1
 _MOST_ROUNDS, _MOST_ITERATIONS = 8, 30
 _MOST_PRICES = 30
-_LEAST_ROUND_GAIN, _LEAST_GAIN = 1e-3, 1e-4  # of a round or an iteration, relative to the error
+_MOST_SWAPPED = 512  # rows; of more, the rows of pairs of classes are split
+_LEAST_ROUND_GAIN, _LEAST_GAIN = 2e-3, 1e-3  # of a round or an iteration, relative to the error
 _MOST_SAMPLED = 2**22  # weights that decide the classes; of more, every second, third, ... column is taken
 
 
@@ -97,7 +99,8 @@ def row_classes(
     by_scale = np.empty(rows, dtype=np.int64)
     by_scale[np.argsort(found.scales, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
     interleaved = np.arange(rows) % num_pes % number
-    ends = [found.improved(start, loads, most, 2**weight_bits - 1) for start in (by_scale, interleaved)]
+    starts = [by_scale] if rows > _MOST_SWAPPED else [by_scale, interleaved]
+    ends = [found.improved(start, loads, most, 2**weight_bits - 1) for start in starts]
     if all(excess for (excess, _), _ in ends):
         ends.append(found.improved(dealt, loads, most, 2**weight_bits - 1))
     _, classes = min(ends, key=lambda end: end[0])
@@ -230,9 +233,12 @@ class _SortedRows:
             for iteration in range(_MOST_ITERATIONS):
                 before = error
                 kernels.fill_errors(self.begins, self.values, self.totals, shared, errors)
-                if iteration == 0:
-                    classes = priced_assignment(errors, loads, most, classes)
-                excess = kernels.swap_rows(errors, loads, most, classes)
+                if classes.size > _MOST_SWAPPED:
+                    excess = kernels.split_pairs(errors, loads, most, classes)
+                else:
+                    if iteration == 0:
+                        classes = priced_assignment(errors, loads, most, classes)
+                    excess = kernels.swap_rows(errors, loads, most, classes)
                 error = float(errors[np.arange(classes.size), classes].sum())
                 if error > before * (1 - _LEAST_GAIN):
                     break

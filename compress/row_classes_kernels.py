@@ -155,3 +155,78 @@ def swap_rows(errors: Floats, loads: Integers, most: Integers, classes: Integers
                 classes[row], classes[best] = other, own
                 changed = True
     return excess
+
+
+@kernel
+def split_pairs(errors: Floats, loads: Integers, most: Integers, classes: Integers) -> int:
+    """Split the rows of two classes anew, pair of classes by pair, as long as that lowers the error.
+
+    A split takes the rows that gain most by the first class, as many as it has; where loads exceed their bounds, with a
+    price on a row's load that is found by bisection. The parameters and the result are those of `swap_rows`; this takes
+    less time if classes have many rows.
+    """
+    rows, number = errors.shape
+    held = np.zeros(number, dtype=np.int64)
+    begins = np.zeros(number + 1, dtype=np.int64)
+    for row in range(rows):
+        held[classes[row]] += loads[row]
+        begins[classes[row] + 1] += 1
+    for each in range(number):
+        begins[each + 1] += begins[each]
+    members, place = np.empty(rows, dtype=np.int64), begins[:-1].copy()
+    for row in range(rows):
+        members[place[classes[row]]] = row
+        place[classes[row]] += 1
+    total, excess = 0.0, 0
+    for row in range(rows):
+        total += errors[row, classes[row]]
+    for each in range(number):
+        excess += max(0, held[each] - most[each])
+    least = 1e-9 * total
+    sweeps, changed = 0, True
+    while changed and sweeps < 4:
+        changed = False
+        sweeps += 1
+        for first in range(number):
+            for second in range(first + 1, number):
+                size = begins[first + 1] - begins[first]
+                here = np.concatenate(
+                    (members[begins[first] : begins[first + 1]], members[begins[second] : begins[second + 1]])
+                )
+                costs, weights = np.empty(here.shape[0]), np.empty(here.shape[0])
+                before = 0.0
+                for i in range(here.shape[0]):
+                    costs[i] = errors[here[i], first] - errors[here[i], second]
+                    weights[i] = loads[here[i]]
+                    before += costs[i] if i < size else 0.0
+                both = held[first] + held[second]
+                highest, lowest = most[first], both - most[second]
+                order = np.argsort(costs, kind="mergesort")
+                load = np.int64(weights[order[:size]].sum())
+                if load > highest or load < lowest:
+                    sign = 1.0 if load > highest else -1.0
+                    low, high = 0.0, costs.max() - costs.min() + 1e-300
+                    for _ in range(10):
+                        price = 0.5 * (low + high)
+                        order = np.argsort(costs + sign * price * weights, kind="mergesort")
+                        load = np.int64(weights[order[:size]].sum())
+                        if load > highest if sign > 0.0 else load < lowest:
+                            low = price
+                        else:
+                            high = price
+                    order = np.argsort(costs + sign * high * weights, kind="mergesort")
+                    load = np.int64(weights[order[:size]].sum())
+                after = costs[order[:size]].sum()
+                excess_before = max(0, held[first] - most[first]) + max(0, held[second] - most[second])
+                excess_after = max(0, load - most[first]) + max(0, both - load - most[second])
+                gains = excess_after == excess_before and after < before - least
+                if excess_after < excess_before or gains:
+                    for i in range(here.shape[0]):
+                        row = here[order[i]]
+                        classes[row] = first if i < size else second
+                        at = begins[first] + i if i < size else begins[second] + i - size
+                        members[at] = row
+                    held[first], held[second] = load, both - load
+                    excess += excess_after - excess_before
+                    changed = True
+    return excess

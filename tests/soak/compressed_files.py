@@ -119,7 +119,7 @@ def changed_container(content: bytes, stream: np.random.Generator) -> bytes:
     elif way < 0.95:
         del sections[place]
     else:
-        version = int(stream.integers(2, 4))
+        version = int(stream.integers(2, 5))
     return encode_header(sections, version) + b"".join(each.content for each in sections)
 
 
@@ -142,7 +142,14 @@ def _models() -> list[CompressedModel]:
     sparse = CompressedLayer("sparse", np.eye(64, 200, 3, dtype=np.uint8), codebook, activation_threshold=0.25)
     choices = [CodingChoice(scan_order="interleaved", num_pes=5), CodingChoice(index_bits=2, scan_order="columns")]
     small = CompressedModel([wide, sparse], coding=choices, tensors={"scale": np.ones(3)})
-    models = [drawn_model(), network_model().with_graph(b"graph " * 50), small]
+    shared = np.array([[0, 1, 2, 3], [0, -1, 0.5, 4], [0, 7, 8, 9]], dtype=np.float32)
+    in_any_order = np.array([2, 0, 0, 1, 2, 1, 0], dtype=np.uint16)
+    own = [
+        CompressedLayer(f"own{place}", (codes % 4).astype(np.uint8), shared, row_codebooks=numbers.astype(np.uint16))
+        for place, numbers in enumerate((in_any_order, np.arange(7) % 3))
+    ]
+    several = CompressedModel(own, coding=choices)
+    models = [drawn_model(), network_model().with_graph(b"graph " * 50), small, several]
     return [*models, *(model.coded(CodingChoice(coder="range")) for model in models)]
 
 
@@ -178,7 +185,7 @@ def _written(write: Callable[[Path], object], suffix: str) -> bytes:
 
 
 def _export_files() -> list[bytes]:
-    models = _models()[:3]
+    models = _models()[:4]
     return [_written(partial(export_safetensors, model=model), ".safetensors") for model in models]
 
 

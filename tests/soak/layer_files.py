@@ -208,6 +208,11 @@ def _layer_files() -> list[bytes]:
         _npz(codes=layer.codes, codebook=layer.codebook, bias=bias),
         _npz(codes=layer.codes.astype(np.uint16), codebook=layer.codebook, free_bias=np.ones(6, dtype=np.float32)),
         _npz(codes=layer.codes, codebook=layer.codebook, act=act, activation_threshold=np.float32(2.5)),
+        _npz(
+            codes=layer.codes,
+            codebook=np.stack([layer.codebook, -layer.codebook]),
+            row_codebooks=np.array([0, 1, 1, 0, 1, 0], dtype=np.uint16),
+        ),
     ]
 
 
