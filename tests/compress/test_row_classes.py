@@ -16,7 +16,7 @@ from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
 from compress import CompressedModel, CompressionConfig, Compressor, LayerSettings, compress
 from compress.pruning import magnitude_mask
 from compress.row_classes import class_sizes, priced_assignment, row_classes
-from compress.row_classes_kernels import fill_errors, swap_rows
+from compress.row_classes_kernels import fill_errors, split_pairs, swap_rows
 from compress.weight_sharing import share_weights
 from designs import Design, Workload, sweep
 from sim import ArrayConfig, simulate_network
@@ -180,11 +180,38 @@ def test_no_class_shares_with_less_error_than_its_rows_alone(seed: int) -> None:
     assert of_rows <= shared_error(weights, kept, classes, 3) < one
 
 
+@pytest.mark.parametrize("bounded", [False, True])
+def test_pairs_of_classes_are_split_to_less_error_within_the_bounds(bounded: bool) -> None:
+    rows, number = 600, 8
+    errors, loads, start, most = assignment_problem(7, rows, number)
+    sizes = np.bincount(start)
+    bound = int(most if bounded else loads.sum())
+    classes = start.copy()
+    assert split_pairs(errors, loads, np.full(number, bound), classes) == 0
+    assert np.bincount(classes).tolist() == sizes.tolist()
+    assert np.bincount(classes, loads).max() <= bound
+    slots = np.repeat(np.arange(number), sizes)
+    least = errors[:, slots][linear_sum_assignment(errors[:, slots])].sum()
+    before, after = (errors[np.arange(rows), each].sum() for each in (start, classes))
+    assert least <= after + 1e-9
+    assert after - least <= (0.5 if bounded else 0.05) * (before - least)
+
+
+def test_a_large_layer_is_assigned_within_its_bound() -> None:
+    weights, kept = drawn_rows(0, 1030, 12)
+    classes = row_classes(weights, kept, 16, 16, 3)
+    assert np.bincount(classes).tolist() == [65] * 6 + [64] * 10
+    assert np.bincount(classes, kept.sum(axis=1)).max() <= 1.1 * kept.sum() / 16 * 65 / 64
+    interleaved = shared_error(weights, kept, np.arange(1030) % 16, 3)
+    assert shared_error(weights, kept, classes, 3) < 0.7 * interleaved
+
+
 def test_loads_that_exceed_the_bound_are_relieved_first() -> None:
-    errors = np.array([[0.0, 9.0], [0.0, 9.0], [9.0, 0.0], [9.0, 0.0]])
-    loads, classes = np.array([5, 5, 1, 1]), np.array([0, 0, 1, 1])
-    assert swap_rows(errors, loads, np.array([6, 6]), classes) == 0
-    assert np.bincount(classes, loads).tolist() == [6, 6]
+    errors = np.array([[0.0, 9.0], [0.0, 8.0], [9.0, 0.0], [8.0, 0.0]])
+    for assign in (swap_rows, split_pairs):
+        loads, classes = np.array([5, 5, 1, 1]), np.array([0, 0, 1, 1])
+        assert assign(errors, loads, np.array([6, 6]), classes) == 0
+        assert np.bincount(classes, loads).tolist() == [6, 6]
 
 
 @pytest.mark.parametrize(
