@@ -143,10 +143,9 @@ def _models() -> list[CompressedModel]:
     choices = [CodingChoice(scan_order="interleaved", num_pes=5), CodingChoice(index_bits=2, scan_order="columns")]
     small = CompressedModel([wide, sparse], coding=choices, tensors={"scale": np.ones(3)})
     shared = np.array([[0, 1, 2, 3], [0, -1, 0.5, 4], [0, 7, 8, 9]], dtype=np.float32)
-    in_any_order = np.array([2, 0, 0, 1, 2, 1, 0], dtype=np.uint16)
     own = [
-        CompressedLayer(f"own{place}", (codes % 4).astype(np.uint8), shared, row_codebooks=numbers.astype(np.uint16))
-        for place, numbers in enumerate((in_any_order, np.arange(7) % 3))
+        CompressedLayer(name, (codes % 4).astype(np.uint8), shared, row_codebooks=np.array(numbers, dtype=np.uint16))
+        for name, numbers in (("in turn", [0, 1, 2, 0, 1, 2, 0]), ("in any order", [2, 0, 0, 1, 2, 1, 0]))
     ]
     several = CompressedModel(own, coding=choices)
     models = [drawn_model(), network_model().with_graph(b"graph " * 50), small, several]
