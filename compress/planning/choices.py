@@ -27,6 +27,7 @@ Cost = Callable[[CompressedLayer, int], Mapping[str, float]]
 DENSITIES = (1.0, 0.8, 0.65, 0.52, 0.42, 0.34, 0.27, 0.2, 0.15, 0.1, 0.06, 0.03)
 WEIGHT_BITS = (2, 3, 4, 5, 6)
 CUT_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_THRESHOLD_BYTES = 4  # in the file, of a layer that has one
 _NO_CUT = ActivationCut(0.0, 0.0, np.zeros(1))
 _FEW_LAYERS = 8  # of fewer, plans are coarse unless densities are close
 _WEIGHTS_AT_ONCE = 2**23  # of several choices, whose effects are computed together
@@ -146,7 +147,7 @@ def _tried(
     for candidate, place in zip(candidates, optimal, strict=True):
         for cut in cuts:
             choice = dataclasses.replace(candidate.choice, activation_threshold=cut.threshold, activation_cut=cut.share)
-            costs = dict(candidate.costs)
+            costs = dict(candidate.costs) | {"file_bytes": candidate.costs["file_bytes"] + _THRESHOLD_BYTES}
             costs["macs"] *= (1 - cut.share) / (1 - whole.share)
             if cost is not None:
                 costs |= cost(compressor.compress(number, choice), choice.index_bits)

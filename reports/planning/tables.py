@@ -24,6 +24,7 @@ NETWORKS = {
     "lstm_tagger": "LSTM tagger of rows of digits",
     "stories": "Llama of 260,032 weights",
     "embedding": "Embedding of MNIST's digits",
+    "sentence_encoder": "Sentence encoder, 22.6 M weights",
 }
 METHODS = {
     "planned": "planned",

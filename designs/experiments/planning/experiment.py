@@ -14,6 +14,7 @@ from designs.experiments.planning.committee import HOWS, NUMBERS, POOLS, plans_f
 from designs.experiments.planning.coverage import POOL, coverage
 from designs.experiments.planning.curves import curves
 from designs.experiments.planning.networks import Data, MeasuredNetwork, network_makers
+from designs.experiments.planning.networks import sentence_encoder as encoder_network
 from designs.experiments.planning.predictions import budgets, predictions
 from designs.experiments.planning.search import search
 from designs.experiments.planning.speed import LARGE, large, speed
@@ -30,6 +31,7 @@ SPEED = "resnet_32"
 _LARGE_NAMES = {"sentence_encoder": LARGE[0], "wide_layer": LARGE[1]}
 _PREDICTED, _SEARCHED = ("lenet_5", "resnet_20"), ("lenet_5", "resnet_20", "ds_cnn", "lstm_tagger")
 _CUT = ("lenet_5", "ds_cnn", "stories")
+_LARGE_CUT = "sentence_encoder"
 _DRAWS = {"lenet_5": 30, "lenet_5_own": 15, "embedding": 60, "lstm_tagger": 60, "autoencoder": 30, "anomaly_score": 20}
 _DRAWS |= {"ds_cnn": 40, "resnet_8": 20, "resnet_20": 6, "stories": 0}
 _DRAWS_AT_ONCE = 10
@@ -164,15 +166,16 @@ def run_planning(
         if name == "sentence_encoder" and sentence_encoder is None:
             left_out.append(f"{name} is left out: give the folder of all-MiniLM-L6-v2")
             continue
-        if name in _LARGE_NAMES:
-            step = _large_step(name, sentence_encoder, effort)
-        elif name == SPEED:
-            step = _speed_step(data, effort)
+        if name == SPEED:
+            _run(name, _speed_step(data, effort), data.folder)
+        elif name in _LARGE_NAMES:
+            if "large" in wanted:
+                _run(name, _large_step(name, sentence_encoder, effort), data.folder)
+            if "thresholds" in wanted and sentence_encoder is not None:
+                run_network(encoder_network(sentence_encoder), ("thresholds",), data.folder, effort)
         else:
             network = shortened(makers[name]()) if effort.quick else makers[name]()
             run_network(network, wanted, data.folder, effort)
-            continue
-        _run(name, step, data.folder)
     return left_out
 
 
@@ -186,7 +189,8 @@ def run_network(network: MeasuredNetwork, parts: Sequence[str], folder: Path, ef
 def _parts_of(name: str, effort: Effort) -> list[str]:
     """Return the parts that a network takes part in."""
     if name in _LARGE_NAMES or name == SPEED:
-        return ["large" if name in _LARGE_NAMES else "speed"]
+        parts = ["large" if name in _LARGE_NAMES else "speed"]
+        return [*parts, "thresholds"] if name == _LARGE_CUT and not effort.quick else parts
     parts = ["predictions", "budgets"] if name in _PREDICTED else []
     parts += ["curves"] if name != "lenet_5_own" else []
     parts += ["thresholds"] if name in _CUT else []

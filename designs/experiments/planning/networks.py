@@ -15,6 +15,7 @@ from compress.planning.choices import DENSITIES, WEIGHT_BITS
 from compress.weight_files.reading import read_parameters
 from designs.experiments.example_networks import read_llama
 from designs.experiments.planning.inputs import mixed_frames, sampled_texts, speech_features
+from designs.experiments.planning.sentences import SentenceEncoder, SentenceTokens
 from designs.experiments.planning.trained import (
     TRAINED_ON,
     small_images,
@@ -31,6 +32,7 @@ LENET_DENSITIES = (0.8, 0.6, 0.42, 0.3, 0.2, 0.14, 0.1, 0.07, 0.05, 0.03)
 LENET_POOL, RESNET_POOL = 2000, 1000
 _TEXTS, _STEPS = 600, 48
 _FRAMES, _CUTS = 4000, 4000
+_SENTENCES = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,6 +347,41 @@ def stories_llama(path: Path) -> MeasuredNetwork:
         widths=(3, 4, 5, 6, 7),
         tokens=True,
         with_thresholds=(0.01, 0.02, 0.05, 0.1, 0.2),
+    )
+
+
+class _OfPairs(torch.nn.Module):
+    """Sentence encoder that takes ids and mask as one array, int64 [inputs, 2, steps]."""
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of sentences."""
+        vectors: torch.Tensor = self.encoder(pairs[:, 0], pairs[:, 1])
+        return vectors
+
+
+def sentence_encoder(folder: Path) -> MeasuredNetwork:
+    """Return all-MiniLM-L6-v2 of a folder (model.safetensors and tokenizer.json), with sentences."""
+    encoder = SentenceEncoder()
+    encoder.load(read_parameters(folder / "model.safetensors"))
+    sentences = SentenceTokens(folder / "tokenizer.json").sentences(2 * _SENTENCES)
+    pairs = np.stack([sentences["ids"], sentences["mask"]], axis=1)
+    return MeasuredNetwork(
+        "sentence_encoder",
+        _OfPairs(encoder).eval(),
+        pairs[:_SENTENCES],
+        pairs[_SENTENCES:],
+        "cosine",
+        bounds=(0.003, 0.01, 0.03),
+        shown=(0.003, 0.01, 0.03),
+        search=0.01,
+        number=_SENTENCES,
+        densities=(1.0,),
+        weight_bits=(4, 5, 6),
+        widths=(5, 6),
     )
 
 

@@ -170,6 +170,8 @@ def test_a_plan_with_thresholds_takes_fewer_products_within_the_tolerance() -> N
     assert any(choice.activation_threshold for choice in plan.choices.values())
     assert plan.costs["macs"] < 0.9 * without.costs["macs"]
     model = plan.apply()
+    predicted = plan.planner.predict(TOLERANCE, None, "macs").costs["file_bytes"]
+    assert predicted == pytest.approx(model.size_bytes, abs=3), "bytes of thresholds count"
     assert {layer.name: layer.activation_threshold for layer in model.layers} == {
         name: choice.activation_threshold for name, choice in plan.choices.items()
     }
