@@ -315,7 +315,6 @@ def plan(
     minimise: str = "file_bytes",
     thresholds: bool = False,
     codebooks: Codebooks = "layer",
-    num_pes: int | None = None,
     codebook_groups: int = 0,
     structured: bool = False,
     seed: int = 0,
@@ -358,8 +357,8 @@ def plan(
         minimise: the cost that the plan minimises: file_bytes; latency_us or energy_nj with designs:ArrayCost; macs
             with --thresholds
         thresholds: choose for each layer a threshold up to which activations count as zero, too
-        codebooks: codebooks of each layer: one (layer), one for each PE (pe), or one for each group of PEs (group)
-        num_pes: PEs of the array, with --codebooks pe or group; default: 64
+        codebooks: codebooks of each layer: one (layer), one for each PE (pe), or one for each group of PEs (group), of
+            --num-pes PEs, 64 by default
         codebook_groups: groups of PEs, with --codebooks group
         structured: try whether the cost is lower without some neurons, channels and heads, too
         seed: seed of everything drawn at random
@@ -399,7 +398,7 @@ def plan(
             minimise=minimise,
             thresholds=thresholds,
             codebooks=codebooks,
-            num_pes=num_pes,
+            num_pes=budget.num_pes if codebooks != "layer" else None,
             codebook_groups=codebook_groups,
             structured=structured,
             seed=seed,

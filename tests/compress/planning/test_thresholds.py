@@ -26,11 +26,21 @@ from compress.planning.outputs import run_outputs
 from compress.planning.plan import Choice
 from compress.planning.preparation import make_planner
 from compress.planning.product_inputs import replacing_inputs
+from tests.commands import run_command, words_of
 from traces import CompressedLayer, InputError, Network
+from traces.files.npz import write_npy
 
 FEW: dict[str, Any] = {"densities": (1.0, 0.6), "weight_bits": (3, 5)}
 POOL = np.random.default_rng(0).normal(size=(160, 12)).astype(np.float32)
 TOLERANCE = Tolerance(divergence=0.02)
+SOURCE = """
+import torch
+
+
+def build():
+    torch.manual_seed(3)
+    return torch.nn.Sequential(torch.nn.Linear(12, 40), torch.nn.Tanh(), torch.nn.Linear(40, 5)).eval()
+"""
 
 
 def network() -> torch.nn.Module:
@@ -307,3 +317,16 @@ def test_a_network_without_a_layer_that_takes_thresholds_is_refused() -> None:
     inputs = np.random.default_rng(0).normal(size=(40, 6, 12)).astype(np.float32)
     with pytest.raises(InputError, match="thresholds need a layer that takes one"):
         make_planner(Recurrent().eval(), inputs, loss="relative-error", thresholds=True, **FEW)
+
+
+def test_the_shell_plans_thresholds(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    write_npy(tmp_path / "inputs.npy", POOL)
+    arguments = ("plan", "mine:build", "inputs.npy", "mine.dc", "--divergence", "0.02", "--thresholds")
+    printed = words_of(run_command("compress", *arguments, "--minimise", "macs", folder=tmp_path))
+    assert "activation_threshold" in printed
+    thresholds = [layer.activation_threshold for layer in CompressedModel.load(tmp_path / "mine.dc").layers]
+    plan = Plan.load(tmp_path / "mine.plan.json")
+    assert thresholds == [choice.activation_threshold for choice in plan.choices.values()]
+    assert any(thresholds)
+    assert plan.minimise == "macs"
