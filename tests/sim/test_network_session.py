@@ -228,3 +228,19 @@ def test_inputs_of_a_step_that_do_not_fit_are_refused() -> None:
         with pytest.raises(InputError, match=sentence):
             run.step(inputs)
     assert run.step([[1]]).cycles.shape == (1,)
+
+
+def test_thresholds_hold_for_the_inputs_and_the_state_of_every_step() -> None:
+    weights, recurrent = drawn(0, 4, 3), drawn(1, 3, 3)
+    nodes = [node("MatMul", ["x", "w"], ["a"]), node("MatMul", ["h", "u"], ["b"]), node("Sum", ["a", "b"], ["s"])]
+    nodes.append(node("Tanh", ["s"], ["next"]))
+    made = model(nodes, {"x": (1, 4), "h": (1, 3)}, ["next"], {"w": weights, "u": recurrent})
+    network = compressed(Network.open(made)).with_thresholds({"w": 0.4, "u": 0.3})
+    run = NetworkSession(network, ARRAY, state={"h": "next"})
+    steps, state = np.random.default_rng(0).normal(size=(6, 1, 4)).astype(np.float32), np.zeros((1, 3))
+    for step in steps:
+        above = [np.where(np.abs(each) > limit, each, 0) for each, limit in ((step, 0.4), (state, 0.3))]
+        state = np.tanh(above[0] @ weights + above[1] @ recurrent)
+        result = run.step({"x": step})
+        np.testing.assert_allclose(result.output, state, atol=1e-6)
+        assert [layer.broadcasts.tolist() for layer in result.layers] == [[np.count_nonzero(each)] for each in above]
