@@ -432,7 +432,7 @@ def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
 
 def _minimised(plain: Mapping[str, Any], costs: Mapping[str, float]) -> str:
     minimise = text("minimise", plain.get("minimise", Plan.minimise))
-    check_minimised(minimise, costs)
+    check_minimised(minimise, {Plan.minimise: 0.0} | dict(costs))
     return minimise
 
 
