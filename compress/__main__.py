@@ -356,11 +356,11 @@ def plan(
             designs:ArrayCost; needed for budgets of latency, energy and SRAM
         minimise: the cost that the plan minimises: file_bytes; latency_us or energy_nj with designs:ArrayCost; macs
             with --thresholds
-        thresholds: choose for each layer a threshold up to which activations count as zero, too
-        codebooks: codebooks of each layer: one (layer), one for each PE (pe), or one for each group of PEs (group), of
-            --num-pes PEs, 64 by default
-        codebook_groups: groups of PEs, with --codebooks group
-        structured: try whether the cost is lower without some neurons, channels and heads, too
+        thresholds: also choose an activation threshold for each layer; activations up to it count as zero
+        codebooks: codebooks of each layer: one (layer), one for each PE (pe), or one for each group of PEs (group); the
+            array has --num-pes PEs, or 64
+        codebook_groups: number of groups of PEs, only with --codebooks group
+        structured: also try plans without some neurons, channels and heads, and take one if it costs less
         seed: seed of everything drawn at random
         leave: names or shell patterns of layers to store as they are
         analysis: folder that keeps the analysis and its runs, also for other plans and co-designs of the same network

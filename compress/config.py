@@ -58,7 +58,7 @@ class LayerSettings:
         Activations whose magnitude is at most this count as zero in products of the weights; 0 for none.
     codebooks : str
         Codebooks of the layer: one ("layer"), one for the rows of each PE ("pe"), or one for the rows of each group of
-        PEs ("group"). Rows are assigned so that like rows share a codebook (`compress.row_classes`).
+        PEs ("group"). Similar rows are assigned to one codebook (`compress.row_classes`).
     codebook_groups : int
         Groups of PEs if `codebooks` is "group", 1 to `num_pes`; otherwise 0.
 

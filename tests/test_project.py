@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import compress.__main__
 from tests.conftest import PROJECT
 from traces.errors import InputError
 from traces.shell.command_line import PACKAGES, check_packages_belong_together
@@ -24,6 +26,13 @@ def test_the_readme_names_the_commands_and_every_folder() -> None:
         assert text in README, text
     for path in re.findall(r"`((?:sim|traces|compress|designs|reports|tests)/[\w./]*)`", README):
         assert (PROJECT / path).exists(), path
+
+
+def test_the_readme_names_every_command_of_compress() -> None:
+    commands = re.findall(r'^        "([a-z]+)": \w+,$', inspect.getsource(compress.__main__.main), flags=re.MULTILINE)
+    lines = "".join(re.findall(r"^    python -m compress (.*)$", README, flags=re.MULTILINE))
+    assert len(commands) == 9
+    assert [name for name in commands if not re.search(rf"\b{name}\b", lines)] == []
 
 
 def test_the_readme_has_at_most_150_lines() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from traces.graph.description import NetworkInput, NetworkLayer, OffArray, Recorded
     from traces.graph.network import Network
     from traces.graph.stored import StoredLayer, array_matrices
+    from traces.graph.units import Unit, UnitGroup, unit_groups
     from traces.inputs import AnyInputs, Inputs
     from traces.layer import CompressedLayer
     from traces.synthetic import draw_layer, draw_uneven_layer
@@ -43,6 +44,8 @@ __all__ = [
     "Recorded",
     "StoredLayer",
     "Unevenness",
+    "Unit",
+    "UnitGroup",
     "array_matrices",
     "benchmark_layer",
     "draw_layer",
@@ -63,6 +66,7 @@ __all__ = [
     "read_npz",
     "reading_limit",
     "record_activations",
+    "unit_groups",
     "write_layer",
     "write_npy",
     "write_npz",
@@ -89,6 +93,7 @@ _NAMES = {
     "traces.graph.description": ("NetworkInput", "NetworkLayer", "OffArray", "Recorded"),
     "traces.graph.network": ("Network",),
     "traces.graph.stored": ("StoredLayer", "array_matrices"),
+    "traces.graph.units": ("Unit", "UnitGroup", "unit_groups"),
     "traces.inputs": ("AnyInputs", "Inputs"),
     "traces.layer": ("CompressedLayer",),
     "traces.synthetic": ("draw_layer", "draw_uneven_layer"),
