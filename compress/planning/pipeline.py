@@ -44,7 +44,7 @@ class ApplicablePlan(Plan):
     planned : PlannedNetwork
         The network that was planned.
     removed : RemovedUnits or None
-        Neurons, channels and heads that the plan leaves out; None if it has all.
+        Neurons, channels and heads that the plan removes; None if it keeps all.
     """
 
     planner: Planner = field(kw_only=True, repr=False)
@@ -54,7 +54,7 @@ class ApplicablePlan(Plan):
     def apply(self, module: torch.nn.Module | None = None) -> CompressedModel:
         """Return the network compressed as planned (`Planner.compress`), with its graph if that is known.
 
-        If the plan leaves out units of the network, the model is compact (`CompressedModel.compacted`).
+        If the plan removes units of the network, the model is compact (`CompressedModel.compacted`).
 
         Parameters
         ----------
@@ -145,8 +145,8 @@ def plan(
         The cost to minimise: file_bytes; macs, the multiply-accumulates per input of weights and activations that are
         not zero, with `thresholds`; or one of the cost function, such as latency_us or energy_nj.
     structured : bool
-        True to try whether the cost is lower without some neurons, channels and heads (`compress.planning.structure`);
-        up to three further plans are made, each with an analysis of its own. It needs the graph.
+        True to also try plans without some neurons, channels and heads (`compress.planning.structure`), and return one
+        if it costs less. Up to three further plans are made, each with its own analysis. It needs the graph.
     **choices
         densities, weight_bits and index_bits to choose from, and codebooks, num_pes and codebook_groups, as
         `make_planner` takes them.
@@ -239,7 +239,7 @@ def _without_units(
     module: torch.nn.Module,
     prepared: Callable[..., Planner],
 ) -> tuple[Planner, Plan, RemovedUnits | None]:
-    """Return the best of a plan and of plans without some units, each with its planner and what it leaves out."""
+    """Return the best of a plan and of plans without some units, with its planner and the removed units."""
     best: tuple[Planner, Plan, RemovedUnits | None] = planner, made, None
     before = 0
     for share in UNIT_SHARES:
@@ -251,13 +251,13 @@ def _without_units(
         other = smaller.plan(made.tolerance, made.budget, made.minimise)
         if _merit(other) >= _merit(best[1]):
             break
-        what = f"{removed.number:,} of {choice.number:,} neurons, channels and heads were left out before"
+        what = f"{removed.number:,} of {choice.number:,} neurons, channels and heads were removed before"
         best = smaller, dataclasses.replace(other, notes=(*other.notes, what)), removed
     return best
 
 
 def _merit(plan: Plan) -> tuple[bool, float]:
-    """Return what is least for the best plan: the cost of a feasible one, or how far another one misses its bounds."""
+    """Return a key that is least for the best plan: feasible before infeasible, then by cost or by excess."""
     return not plan.feasible, plan.costs[plan.minimise] if plan.feasible else plan.excess
 
 

@@ -1,8 +1,8 @@
-"""Units of a network that go before a plan is made: neurons, channels and heads of little effect (PyTorch needed).
+"""Structured pruning before a plan is made: neurons, channels and heads of little effect (PyTorch needed).
 
 The effect of a unit is predicted from the analysis: the change of the outputs along each probe if the weights that take
-the unit become zero. Units of the least effect for each of their weights go first, as far as their predicted effect in
-sum stays within a share of that of a plan without them. Which weights a unit has follows from the graph
+the unit become zero. Units with the least effect per weight are removed first, while the sum of their predicted effects
+stays within a share of the predicted change of a plan with all units. The graph tells which weights a unit has
 (`traces.graph.units`).
 """
 
@@ -26,7 +26,7 @@ UNIT_SHARES = (0.01, 0.03, 0.06)
 
 @dataclass(frozen=True, eq=False)
 class RemovedUnits:
-    """Units that are left out of a network.
+    """Units that are removed from a network.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class RemovedUnits:
 
 
 def removable_units(network: Network | None) -> list[Unit]:
-    """Return the units of a network that can go. Raises InputError if there are none, or the graph is not known."""
+    """Return the units that can be removed. Raises InputError if there are none, or the graph is not known."""
     if network is None:
         raise InputError(
             "structured needs the network's graph, from which units follow; found a module that is not traced; leave "
@@ -59,30 +59,30 @@ def removable_units(network: Network | None) -> list[Unit]:
     units = [unit for group in unit_groups(network) for unit in group.units]
     if not units:
         raise InputError(
-            f"structured needs units that can go, neurons, channels or heads between two layers; found none in "
-            f"{network.name!r}; leave structured out"
+            f"structured needs units that can be removed, neurons, channels or heads between two layers; found "
+            f"none in {network.name!r}; leave structured out"
         )
     return units
 
 
 class StructuredChoice:
-    """Units of an analysed network in the order in which they go.
+    """Units of an analysed network in the order in which they are removed.
 
     Parameters
     ----------
     planner : Planner
         The analysed network.
     units : sequence of Unit
-        Its units (`removable_units`); one that a layer takes which is left alone cannot go.
+        Its units (`removable_units`). A unit cannot be removed if a layer that is left alone takes it.
 
     Attributes
     ----------
     units : list of Unit
-        Units that can go, without biases.
+        Units that can be removed, without biases.
     number : int
-        Number of units that can go.
+        Number of these units.
     effects : float64 [units]
-        Expected squared change of the outputs if a unit goes alone.
+        Expected squared change of the outputs if only this unit is removed.
     """
 
     def __init__(self, planner: Planner, units: Sequence[Unit]) -> None:
@@ -95,7 +95,7 @@ class StructuredChoice:
         self._order = np.argsort(self.effects / weights, kind="stable")
 
     def within(self, change: float) -> RemovedUnits:
-        """Return the first units whose predicted effects stay within a change of the outputs in sum."""
+        """Return the first units, as many as the sum of their predicted effects stays within a squared change."""
         left, taken = change, 0
         places: dict[str, list[Integers64]] = {}
         gone: dict[str, set[int]] = {}
@@ -103,7 +103,7 @@ class StructuredChoice:
             unit = self.units[number]
             roles = [*unit.rows.items(), *unit.columns.items()]
             if all(set(of_name.tolist()) <= gone.get(name, set()) for name, of_name in roles):
-                continue  # a part of a head that went
+                continue  # a part of a removed head
             left -= float(self.effects[number])
             if left < 0:
                 break
@@ -115,12 +115,12 @@ class StructuredChoice:
 
 
 def _known(unit: Unit, by_name: Mapping[str, int]) -> Unit:
-    """Return a unit without biases, which nothing needs once its columns are zero."""
+    """Return a unit without biases, which have no effect once its columns are zero."""
     return Unit({name: places for name, places in unit.rows.items() if name in by_name}, unit.columns)
 
 
 def _effects(planner: Planner, units: Sequence[Unit], by_name: Mapping[str, int]) -> Floats64:
-    """Return the expected squared change of the outputs if each unit goes alone, float64 [units]."""
+    """Return the expected squared change of the outputs if only one unit is removed, for each, float64 [units]."""
     probes = len(planner.analysis.units[0].probes)
     along = np.zeros((len(units), probes))
     for name, layer in by_name.items():

@@ -74,7 +74,7 @@ def test_a_plan_without_units_keeps_the_tolerance_for_less_and_its_model_is_comp
     assert made.removed.number >= 10
     assert made.feasible
     assert made.costs["file_bytes"] < plain.costs["file_bytes"]
-    assert f"{made.removed.number} of 24 neurons, channels and heads were left out before" in made.notes
+    assert f"{made.removed.number} of 24 neurons, channels and heads were removed before" in made.notes
     model = made.apply()
     assert made.apply(Wide()).to_bytes() == model.to_bytes()
     result = simulate_network(model, POOL[:20])
@@ -87,7 +87,7 @@ def test_a_plan_without_units_keeps_the_tolerance_for_less_and_its_model_is_comp
 
 def test_a_plan_from_a_network_without_units_that_can_go_is_refused() -> None:
     one = torch.nn.Sequential(torch.nn.Linear(12, 4))
-    with pytest.raises(InputError, match="structured needs units that can go"):
+    with pytest.raises(InputError, match="structured needs units that can be removed"):
         plan(one, POOL, tolerance=TOLERANCE, structured=True)
     with pytest.raises(InputError, match="structured needs the network's graph"):
         plan(Wide(), POOL, tolerance=TOLERANCE, structured=True, graph=False)
