@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -12,10 +12,14 @@ from onnx import NodeProto, helper
 
 from traces.arrays import Integers64, Numbers
 from traces.errors import InputError
+from traces.graph.compaction import not_compact
 from traces.graph.layers import FlatNetwork
 from traces.graph.products import Product
 from traces.graph.runtime import Session
-from traces.graph.surgery import attributes
+from traces.graph.surgery import attributes, subgraphs
+
+if TYPE_CHECKING:
+    from traces.graph.network import Network
 
 _REARRANGING = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Expand", "Identity", "Dropout")
 _SELECTING = ("Slice", "Split", "Gather", "Concat", "Pad", "Tile", "DepthToSpace", "SpaceToDepth")
@@ -62,16 +66,36 @@ class Elements:
         self._static = _static_axes(model, self.shapes)
         self._moves: dict[int, list[Integers64] | None] = {}
 
-    @property
-    def empty(self) -> bool:
-        """True if a value of this input has no elements, so that it says nothing about other inputs."""
-        return any(0 in shape for shape in self.shapes.values())
+    @classmethod
+    def of_network(cls, network: Network, feeds: Mapping[str, Numbers] | None) -> Elements | None:
+        """Return the values of a network whose products have all rows and columns, for one bound input or the example.
+
+        None if there is If, Loop or Scan, or if a value has no elements, so that it says nothing about other inputs.
+        """
+        if any(True for node in network.graph.graph.node for _ in subgraphs(node)):
+            return None
+        feeds = network.example if feeds is None else feeds
+        whole = type(network)(network.name, not_compact(network.graph), network.parameters)
+        elements = cls(whole.flat(feeds), feeds)
+        return None if any(0 in shape for shape in elements.shapes.values()) else elements
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Return the shape of a value; None if it is no array."""
         if name in self.flat.program.fixed:
             return tuple(self.flat.program.fixed.value(name).shape)
         return self.shapes.get(name)
+
+    def reduced_axes(self, node: NodeProto) -> tuple[int, ...] | None:
+        """Return the axes that a reduction removes; None if they are not known."""
+        axes = attributes(node).get("axes")
+        if len(node.input) > 1 and node.input[1]:
+            if node.input[1] not in self.flat.program.fixed:
+                return None
+            axes = self.flat.program.fixed.value(node.input[1]).ravel().tolist()
+        ndim = len(self.shape(node.input[0]) or ())
+        if not axes:
+            return None if attributes(node).get("noop_with_empty_axes", 0) else tuple(range(ndim))
+        return tuple(int(axis) % ndim for axis in axes)
 
     def moving_axes(self, name: str) -> tuple[int, ...]:
         """Return the axes of a value whose lengths can change from input to input."""

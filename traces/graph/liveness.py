@@ -16,13 +16,12 @@ import numpy.typing as npt
 from onnx import NodeProto
 
 from traces.arrays import Numbers
-from traces.graph.compaction import not_compact
 from traces.graph.elements import MOVES, Elements
 from traces.graph.layers import FlatNetwork
 from traces.graph.network import Network
 from traces.graph.products import Part, Product
 from traces.graph.resolve import FixedValues
-from traces.graph.surgery import attributes, opset, subgraphs
+from traces.graph.surgery import attributes, opset
 
 Booleans = npt.NDArray[np.bool_]
 
@@ -40,7 +39,7 @@ ELEMENTWISE = (
     | {"LessOrEqual", "Greater", "GreaterOrEqual", "Mod", "PRelu", "Where"}
 )
 _ALL_ZERO = ("Add", "Sub", "Sum", "Mean", "Max", "Min")
-_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
+REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 #: Operators that compute each channel [inputs, channels, ...] from that channel alone; those of zeros are zero.
 BY_CHANNEL = ("MaxPool", "AveragePool", "LpPool", "GlobalMaxPool", "GlobalAveragePool", "GlobalLpPool", "Resize")
 _OF_SHAPES = ("Shape", "Size")
@@ -87,14 +86,8 @@ def live_parameters(network: Network, feeds: Mapping[str, Numbers] | None = None
     A weight without effect has a row that changes no output, or a column whose activations are zero for every input.
     A weight with several uses counts as without effect only if it has none in any of them.
     """
-    if any(True for node in network.graph.graph.node for _ in subgraphs(node)):
-        return {}
-    feeds = network.example if feeds is None else feeds
-    whole = Network(network.name, not_compact(network.graph), network.parameters)
-    elements = Elements(whole.flat(feeds), feeds)
-    if elements.empty:
-        return {}
-    return _Liveness(elements).parameters(network)
+    elements = Elements.of_network(network, feeds)
+    return {} if elements is None else _Liveness(elements).parameters(network)
 
 
 class _Liveness:
@@ -177,8 +170,8 @@ class _Liveness:
             self._move_forward(node)
         elif kind in ELEMENTWISE:
             self._elementwise_forward(node)
-        elif kind in _REDUCTIONS:
-            axes = self._reduced(node)
+        elif kind in REDUCTIONS:
+            axes = self.elements.reduced_axes(node)
             zero = self.is_zero(node.input[0])
             if axes is not None and zero is not None:
                 keeps = bool(attributes(node).get("keepdims", 1))
@@ -393,7 +386,7 @@ class _Liveness:
             self._need_inputs(node)
         elif kind in ELEMENTWISE:
             self._elementwise_backward(node, needed)
-        elif kind in _REDUCTIONS and (axes := self._reduced(node)) is not None:
+        elif kind in REDUCTIONS and (axes := self.elements.reduced_axes(node)) is not None:
             self._need(node.input[0], needed if needed.ndim == self._ndim(node) else np.expand_dims(needed, axes))
         elif kind in BY_CHANNEL and self._keeps_channels(node):
             self._need(node.input[0], _channels(needed, np.any))
@@ -463,18 +456,6 @@ class _Liveness:
             return
         self._need(node.input[0], _collapsed(_some(needed, np.swapaxes(~second, -1, -2)), first.shape))
         self._need(node.input[1], _collapsed(_some(np.swapaxes(~first, -1, -2), needed), second.shape))
-
-    def _reduced(self, node: NodeProto) -> tuple[int, ...] | None:
-        """Return the axes that a reduction removes; None if they are not known."""
-        axes = attributes(node).get("axes")
-        if len(node.input) > 1 and node.input[1]:
-            if node.input[1] not in self.fixed:
-                return None
-            axes = self.fixed.value(node.input[1]).ravel().tolist()
-        ndim = self._ndim(node)
-        if not axes:
-            return None if attributes(node).get("noop_with_empty_axes", 0) else tuple(range(ndim))
-        return tuple(int(axis) % ndim for axis in axes)
 
     def _softmax_axes(self, node: NodeProto) -> tuple[int, ...]:
         ndim = self._ndim(node)

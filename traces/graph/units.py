@@ -1,8 +1,8 @@
 """Structured units of a network: neurons, channels, heads, each with the rows that make it and the columns it enters.
 
 Every row of a product makes one element of its outputs, which has the row's label. Labels follow their elements through
-the graph. Where elements are added or multiplied with each other, their labels become one unit, which can only go as a
-whole. What reaches an output of the network, or an operator without a rule, stays.
+the graph. Where elements are added or multiplied with each other, their labels become one unit, which can be removed
+only as a whole. What reaches an output of the network, or an operator without a rule, stays.
 """
 
 from __future__ import annotations
@@ -15,17 +15,15 @@ import numpy as np
 from onnx import NodeProto
 
 from traces.arrays import Integers64, Numbers
-from traces.graph.compaction import not_compact
 from traces.graph.elements import MOVES, Elements
-from traces.graph.liveness import BY_CHANNEL, ELEMENTWISE, used_elsewhere
+from traces.graph.liveness import BY_CHANNEL, ELEMENTWISE, REDUCTIONS, used_elsewhere
 from traces.graph.network import Network
 from traces.graph.products import Part, Product
-from traces.graph.surgery import attributes, subgraphs
+from traces.graph.surgery import attributes
 
-_STAYS, _CONSTANT = 0, -1  # labels: of what cannot go, and of what no unit changes
+_STAYS, _CONSTANT = 0, -1  # labels: of what cannot be removed, and of what no unit changes
 _PRODUCTS_OF_ELEMENTS = ("Mul", "Div", "And")
 _NORMALISATIONS = ("BatchNormalization", "InstanceNormalization", "LayerNormalization", "RMSNormalization")
-_REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2", "ReduceSumSquare")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +49,9 @@ class UnitGroup:
     Attributes
     ----------
     kind : {"channels", "heads"}
-        Elements of their own, or all of those that one head of an attention adds up.
+        Single channels or neurons, or all channels of one head of an attention.
     makers, takers : tuple of str
-        Parameters in whose rows, and in whose columns, each of the units is.
+        Parameters whose rows make each of the units, and parameters whose columns take it.
     units : tuple of Unit
         The units.
     """
@@ -65,7 +63,7 @@ class UnitGroup:
 
 
 def unit_groups(network: Network, feeds: Mapping[str, Numbers] | None = None) -> list[UnitGroup]:
-    """Return the units of a network that can go without others, in groups.
+    """Return the units of a network that can be removed one by one, in groups.
 
     Parameters
     ----------
@@ -81,16 +79,12 @@ def unit_groups(network: Network, feeds: Mapping[str, Numbers] | None = None) ->
 
     Notes
     -----
-    A unit goes if all weights and biases of its rows and columns become 0. Its columns then take nothing, and its rows
-    make nothing that another operation than a normalisation sees. Compare Fang et al., "DepGraph: Towards Any
+    A unit is removed by setting all weights and biases of its rows and columns to 0. Its columns then take nothing, and
+    only normalisations see what its rows make. Compare Fang et al., "DepGraph: Towards Any
     Structural Pruning", CVPR 2023.
     """
-    if any(True for node in network.graph.graph.node for _ in subgraphs(node)):
-        return []
-    feeds = network.example if feeds is None else feeds
-    whole = Network(network.name, not_compact(network.graph), network.parameters)
-    elements = Elements(whole.flat(feeds), feeds)
-    return [] if elements.empty else _Labels(elements).groups(whole)
+    elements = Elements.of_network(network, feeds)
+    return [] if elements is None else _Labels(elements).groups(network)
 
 
 class _Labels:
@@ -194,7 +188,7 @@ class _Labels:
             self._set(node.output[0], first)
         elif kind in BY_CHANNEL and first is not None and self._keeps_channels(node):
             self._set(node.output[0], _first(self._by_channel(first), tuple(range(2, first.ndim))))
-        elif kind in _REDUCTIONS and first is not None and self._reduce(node, first):
+        elif kind in REDUCTIONS and first is not None and self._reduce(node, first):
             return
         elif kind == "MatMul" and len(given) == 2 and min(0 if each is None else each.ndim for each in given) >= 2:
             self._contraction(node.output[0], *given)  # type: ignore[arg-type]
@@ -264,7 +258,7 @@ class _Labels:
             if whole.size > labels.size:
                 widened.append(labels)
                 continue
-            if multiplies:  # what cannot go does not hold the other one
+            if multiplies:  # an element that stays does not keep the other one
                 both = (result > 0) & (whole > 0)
                 self._join(result[both], whole[both])
                 result = np.where(whole > 0, whole, np.where(result > 0, result, np.maximum(result, whole)))
@@ -286,14 +280,9 @@ class _Labels:
 
     def _reduce(self, node: NodeProto, labels: Integers64) -> bool:
         """Label sums over some axes; return False if the axes are not known."""
-        axes = attributes(node).get("axes")
-        if len(node.input) > 1 and node.input[1]:
-            if node.input[1] not in self.fixed:
-                return False
-            axes = self.fixed.value(node.input[1]).ravel().tolist()
-        if not axes:
+        over = self.elements.reduced_axes(node)
+        if over is None:
             return False
-        over = tuple(int(axis) % labels.ndim for axis in axes)
         first = _first(labels, over)
         kept = np.where((labels == first).all(axis=over, keepdims=True), first, _STAYS)
         self._set(node.output[0], kept if attributes(node).get("keepdims", 1) else np.squeeze(kept, over))
