@@ -1,17 +1,16 @@
 """Classes of rows that share a codebook, one class for each PE of an array or for each group of its PEs.
 
-Rows whose weights are alike share a codebook with less error. An array wants more of the classes: every PE holds as
-many rows as with interleaving, and all PEs hold about as many weights, since the fullest one decides the cycles. Rows
-and codebooks are found in turn, as in Lloyd's iterations: codebooks of the classes, then an assignment of the rows to
-the classes by their errors, by swaps of two rows as long as one lowers the error and keeps the bound on the weights of
-a PE. Of a layer with many rows, the rows of two classes at a time are split anew instead. Optimal codebooks begin each
-round of iterations. The first round begins with rows in the order of their mean square and, if they are few, once more
-with interleaved rows; the better end is taken. Nothing is drawn at random, so the classes are the
-same everywhere.
+Similar rows share a codebook with less error. An array has two more demands: every PE holds as many rows as with
+interleaving, and all PEs hold about the same number of weights, since the fullest one decides the cycles. Codebooks and
+classes are improved in turn, as in Lloyd's iterations: first the codebooks of the classes, then the class of each row.
+Two rows are swapped as long as a swap lowers the error and keeps the bound on the weights of a PE. In a layer with many
+rows, the rows of two classes at a time are split anew instead. Each round of iterations begins with optimal codebooks.
+The first round begins with rows in the order of their mean square. If there are few rows, the search is repeated from
+interleaved rows, and the better result is taken. Nothing is drawn at random, so the classes are the same everywhere.
 
-The problem without the last bound is an assignment problem for given codebooks (Kuhn, "The Hungarian method for the
-assignment problem", 1955), and balanced clustering for free ones (Bradley, Bennett, Demiriz, "Constrained k-means
-clustering", 2000).
+Without the bound on the weights of a PE, this is an assignment problem for given codebooks (Kuhn, "The Hungarian method
+for the assignment problem", 1955), and balanced clustering for free ones (Bradley, Bennett, Demiriz, "Constrained
+k-means clustering", 2000).
 """
 
 from __future__ import annotations

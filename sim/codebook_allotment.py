@@ -1,8 +1,8 @@
 """Allotment of PEs to the codebooks of a layer, if it has several: a PE has room for one.
 
-Every PE keeps as many rows as with the paper's interleaving, m or m + 1. A codebook of s rows so takes p PEs with
-m p <= s <= (m + 1) p, and all codebooks together take all PEs. Among the PEs of a codebook, its rows can be dealt
-freely.
+Every PE keeps as many rows as with the paper's interleaving, m or m + 1. A codebook of s rows therefore takes p PEs
+with m p <= s <= (m + 1) p, and all codebooks together take all PEs. The rows of a codebook can be dealt freely to its
+PEs.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def has_one_codebook_per_pe(numbers: Integers, num_pes: int) -> bool:
 
 
 def _shares(layer: CompressedLayer, sizes: Integers64, entries: Numbers, num_pes: int) -> list[int]:
-    """Return the number of PEs of each codebook, which has so many rows and entries; those with most per PE get more.
+    """Return the number of PEs of each codebook, from its rows and entries; those with most entries per PE get more.
 
     Without rows for all PEs, each row has a PE of its own.
     """

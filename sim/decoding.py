@@ -21,10 +21,8 @@ class SequenceCosts:
 
     Attributes
     ----------
-    tokens : int
-        Tokens that the network took.
-    steps : int
-        Steps in which it took them.
+    tokens, steps : float
+        Tokens that the network took, and steps in which it took them.
     cycles, latency_us : float
         Cycles of the array, with loads of weights, port and switches, and their time.
     energy_nj : float
@@ -58,7 +56,7 @@ class SequenceCosts:
 
     @classmethod
     def of_step(cls, result: NetworkResult, tokens: int) -> Self:
-        """Return the costs of one step of a session in which the network takes so many tokens."""
+        """Return the costs of one step of a session in which the network takes this number of tokens."""
         line_bytes = result.config.line_bits / 8
         state = result.state_costs
         return cls(
@@ -101,7 +99,8 @@ def most_likely(scores: Floats64) -> int:
 class Decoding(Iterator[int]):
     """Sequence that a language model continues on the array; an iterator over the tokens that it writes.
 
-    The first token that is asked for runs the prompt; each further one runs the token before. It has no end of its own.
+    The first token that is asked for runs the prompt; each further one runs the token before it. The
+    iterator does not end.
 
     Parameters
     ----------

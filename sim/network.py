@@ -179,7 +179,7 @@ class StateCosts:
 
     @classmethod
     def of_words(cls, read: Sequence[int], written: Sequence[int], config: ArrayConfig) -> StateCosts:
-        """Return the costs of so many values of each step, as wide as the array's activations."""
+        """Return the costs of the numbers of values of each step, each as wide as an activation of the array."""
         read_bytes, write_bytes = (
             np.array(words, dtype=np.int64) * config.activation_bits // 8 for words in (read, written)
         )

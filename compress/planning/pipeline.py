@@ -139,8 +139,8 @@ def plan(
         False to plan a module without tracing it. Its layers are then known by their types, and the compressed model
         has no graph.
     thresholds : bool or sequence of float
-        True to choose an activation threshold for each layer, too; or shares of the activations to choose from that
-        thresholds cut, as `make_planner` takes them.
+        True to also choose an activation threshold for each layer; or the shares of the activations that thresholds may
+        cut, as `make_planner` takes them.
     minimise : str
         The cost to minimise: file_bytes; macs, the multiply-accumulates per input of weights and activations that are
         not zero, with `thresholds`; or one of the cost function, such as latency_us or energy_nj.

@@ -114,8 +114,8 @@ def make_planner(
     folder : path or None
         Folder that keeps analyses and runs; what it has of the same network, inputs and loss is not computed again.
     thresholds : bool or sequence of float
-        True to choose an activation threshold for each layer, too; or the shares of the activations to choose from that
-        thresholds cut, `CUT_SHARES` by default. Layers that take no threshold have none.
+        True to also choose an activation threshold for each layer, which cuts one of `CUT_SHARES` of the activations;
+        or other shares to choose from. Layers that take no threshold have none.
     codebooks : {"layer", "pe", "group"}
         Codebooks of each layer, as in `LayerSettings`: one, one for each PE, or one for each group of PEs.
     num_pes : int or None
@@ -135,8 +135,8 @@ def make_planner(
     ------
     InputError
         If the loss has no meaning for the outputs or cannot be known, a network without any knowledge could keep the
-        bound, or the inputs, labels or weights do not fit. These checks come before the analysis. If there are to be
-        thresholds, and no layer takes one.
+        bound, or the inputs, labels or weights do not fit. These checks come before the analysis. After it,
+        if thresholds are to be chosen and no layer takes one.
     """
     if codebooks == "layer" and num_pes is not None:
         raise InputError(f"num_pes={num_pes} has no effect unless codebooks is 'pe' or 'group'; leave it out")

@@ -143,16 +143,16 @@ def _owners(
 ) -> tuple[Integers64, Integers64]:
     """Return which weights of a parameter's matrix units take, and the unit of each, [2, rows, columns]; see below.
 
-    A weight can be taken by a channel and by the head that it belongs to: one stands in the first layer, the other in
-    the second one. A unit that nothing takes is known by its rows.
+    A weight can be taken by a channel and by the head that it belongs to: one is in the first plane, the other in the
+    second one. A unit that nothing takes is known by its rows.
     """
     taken = np.zeros((2, int(np.prod(shape))), dtype=np.int64)
     number_of = np.zeros_like(taken)
     for number, unit in enumerate(units):
         places = (unit.columns or unit.rows).get(name)
         if places is not None:
-            layer = int(taken[0, places].any())
-            taken[layer, places], number_of[layer, places] = 1, number
+            plane = int(taken[0, places].any())
+            taken[plane, places], number_of[plane, places] = 1, number
     view = weight.arrangement.matrix
     of_shape = tuple(weight.weight.shape)
     found = [np.stack([view(each.reshape(of_shape)) for each in both]) for both in (taken, number_of)]

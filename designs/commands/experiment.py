@@ -206,8 +206,9 @@ def planning(
     """Compare planned compression with other methods, without retraining, on networks of several kinds.
 
     Parts: curves (bytes at a loss), coverage (plans on drawn pools, measured on unseen inputs), search (black box),
-    predictions, budgets, committee (few inputs), speed and large (time and memory). All take some hours on two cores;
-    the same command resumes an interrupted run, and single parts can run apart. PyTorch needed.
+    predictions, budgets, committee (few inputs), thresholds (of activations), speed and large (time and memory). All
+    take some hours on two cores; the same command resumes an interrupted run, and single parts can run apart. PyTorch
+    needed.
 
     For instance:
 

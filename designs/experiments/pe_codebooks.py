@@ -1,8 +1,8 @@
 """Networks with a codebook for each PE beside one for each layer, at equal bits of a code (PyTorch needed).
 
-Weights are shared by plain k-means after pruning by magnitude, or as planned: with sensitivities, and errors made good
-by the weights after them. Rows of a PE are those of interleaving, or of `compress.row_classes`. Losses are those on
-inputs that no sharing has seen, cycles those of a few of them.
+Weights are shared by plain k-means after pruning by magnitude, or as in a plan: weighted by sensitivities, with errors
+compensated by the weights after them. Rows of a PE are those of interleaving, or of `compress.row_classes`. Losses are
+those on inputs that no sharing has seen, cycles those of a few of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Elements of the values of a network for one input: their number, and the way of each through the operations."""
+"""Numbered elements of the values of a network for one input, followed through the operations."""
 
 from __future__ import annotations
 

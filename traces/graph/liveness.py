@@ -1,8 +1,8 @@
-"""Weights and biases that can change no output: what follows through the graph from rows and columns without weights.
+"""Weights and biases that can change no output, found through the graph from rows and columns without weights.
 
-Forwards, values are found that are zero for all inputs: a row without weights and bias gives one, a rectifier keeps it
-and makes one of what is at most zero, a sum of such values is one. Backwards, values are found that change no output: a
-column without weights needs none. An operator without a rule gives no zero and needs all that enters it.
+A pass forwards finds values that are zero for all inputs: the output of a row without weights and bias, a rectified
+value that is at most zero, a sum of zeros. A pass backwards finds values that change no output: a column without
+weights needs none. An operator without a rule gives no zero and needs all its inputs.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class Product:
-    """One node that multiplies weights with activations, with the threshold of these and the addition of its bias.
+    """One node that multiplies weights with activations, with their threshold and the addition of its bias.
 
     Attributes
     ----------

@@ -156,7 +156,7 @@ def levels(step: float, most: float) -> list[float]:
 
 
 def greedy_texts(module: torch.nn.Module, prompts: Any, steps: int) -> Any:
-    """Return texts that a language model goes on with greedily, int64 [texts, steps]."""
+    """Return prompts with the tokens that a language model writes after them greedily, int64 [texts, steps]."""
     tokens = torch.from_numpy(np.asarray(prompts))
     with evaluating(module), torch.no_grad():
         while tokens.shape[1] < steps:
