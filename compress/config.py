@@ -115,8 +115,8 @@ class LayerSettings:
             )
         if self.codebooks != "layer" and self.balanced_over:
             raise InputError(
-                f"balanced_over={self.balanced_over} must be 0 with codebooks={self.codebooks!r}, which moves rows to "
-                f"other PEs and balances them"
+                f"balanced_over={self.balanced_over} must be 0 with codebooks={self.codebooks!r}, which assigns rows "
+                f"to PEs and balances them itself; leave it out"
             )
 
     @property

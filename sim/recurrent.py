@@ -163,7 +163,7 @@ def _run(
         if packed.layer.activation_threshold:
             raise InputError(
                 f"layer {packed.layer.name!r}: activation_threshold must be 0 for a matrix of a recurrent layer; found "
-                f"{packed.layer.activation_threshold:g}"
+                f"{packed.layer.activation_threshold:g}; set it to 0"
             )
     hidden_size = packed_hh.layer.columns
     for packed in (packed_ih, packed_hh):

@@ -189,8 +189,8 @@ class CompressedLayer:
             return None
         if self.row_codebooks is None:
             raise InputError(
-                f"layer {self.name!r}: {len(codebook):,} codebooks need row_codebooks, the number of each row's; found "
-                f"none"
+                f"layer {self.name!r}: {len(codebook):,} codebooks need row_codebooks, the codebook number of each "
+                f"row; found none"
             )
         numbers = np.asarray(self.row_codebooks)
         if numbers.dtype.newbyteorder("=") not in (np.uint8, np.uint16) or numbers.shape != (rows,):

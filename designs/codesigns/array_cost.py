@@ -453,7 +453,7 @@ class ArrayCost:
         if threshold and recurrent:
             raise InputError(
                 f"{layer.name}: activation_threshold must be 0 for a recurrent layer; found {threshold:g} for "
-                f"{recurrent[0]}"
+                f"{recurrent[0]}; set it to 0"
             )
         return [
             replace(product, activation_threshold=max(product.activation_threshold, threshold))

@@ -108,8 +108,8 @@ def _row_codebooks(layer: NetworkLayer, stored: StoredLayer) -> Numbers | None:
     of_rows = numbers[..., 0]
     if (numbers != of_rows[..., np.newaxis]).any():
         raise InputError(
-            f"layer {layer.name!r}: a row on the array must have one codebook, since a PE has one; rows of its stored "
-            f"matrix are no rows on the array; compress it with codebooks='layer'"
+            f"layer {layer.name!r}: a row on the array must have one codebook, since a PE has one; found a row of "
+            f"weights of several rows of the stored matrix; compress it with codebooks='layer'"
         )
     return of_rows
 
