@@ -32,13 +32,14 @@ _AT_ONCE = 2**24  # bytes whose checksum is computed at once
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a result file: name, type, unit and meaning; True if it may have no value."""
+    """One column of a result file: name, type, unit and meaning; True if it may have no value, if old files lack it."""
 
     name: str
     type: pa.DataType
     unit: str
     description: str
     nullable: bool = False
+    newer: bool = False
 
     @property
     def field(self) -> pa.Field:
@@ -139,7 +140,7 @@ class ResultFile:
     path : path
         The Parquet file.
     columns : sequence of Column
-        Columns that the file must have; it may have more.
+        Columns that the file must have, but for those that old files lack; it may have more.
     empty : bool
         True if the file may have no rows.
 
@@ -166,7 +167,8 @@ class ResultFile:
             self._file = pq.ParquetFile(self.path, page_checksum_verification=True)
             footer = self._file.metadata.metadata or {}
             types = {field.name: field.type for field in self._file.schema_arrow}
-        wrong = [column.name for column in columns if types.get(column.name) != column.type]
+        kept = [column for column in columns if column.name in types or not column.newer]
+        wrong = [column.name for column in kept if types.get(column.name) != column.type]
         self.num_rows: int = self._file.metadata.num_rows
         try:
             self.origin: dict[str, Any] = json.loads(footer.get(_PROVENANCE, b""))
@@ -246,7 +248,7 @@ def read_results(
     path : path
         The Parquet file.
     columns : sequence of Column
-        Columns that the file must have; it may have more.
+        Columns that the file must have, but for those that old files lack; it may have more.
     empty : bool
         True if the file may have no rows.
 

@@ -99,6 +99,7 @@ def write_study(
     same_as: Mapping[int, int] | None = None,
     number_formats: Mapping[str, FixedPoint] | None = None,
     quality: Mapping[str, Any] | None = None,
+    of_layers: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[CodesignPoint]:
     """Write the result files of a study; return the designs of its predicted front.
 
@@ -125,6 +126,8 @@ def write_study(
         Formats of the verified designs, which then overflow 7.5 times per input.
     quality : mapping, optional
         Quality of the front in the settings; none by default.
+    of_layers : mapping of str to mapping, optional
+        Values of LAYER_COLUMNS by layer; by default no threshold, and no row or column is left out.
     """
     loss = "output_error" if "output_error" in objectives else "accuracy_loss"
     search = Search(objectives, {loss: 0.08}, max(designs, 1), verify=max(verified, 1))
@@ -145,7 +148,10 @@ def write_study(
             standing = (same_as or {}).get(number, number)
             row |= {"front_share": 1 / (1 + number), "same_as": front[standing]["digest"]}
         write_results(folder / FRONT_FILE, table_of(FRONT_COLUMNS, front), origin)
-        rows = [_layer_row(row, layer, place) for row in front for place, layer in enumerate(layers)]
+        own = of_layers or {}
+        rows = [
+            _layer_row(row, layer, place) | own.get(layer, {}) for row in front for place, layer in enumerate(layers)
+        ]
         write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, rows), origin)
     return found
 
@@ -216,5 +222,6 @@ def _layer_row(row: dict[str, Any], layer: str, place: int) -> dict[str, Any]:
     return found | {
         **{name: row[name] for name in ("trial", "digest")},
         **{"layer": layer, "kind": "Linear", "scan_order": "rows", "residency": "resident"},
+        **{"rows_left_out": 0, "columns_left_out": 0, "activation_threshold": 0.0, "broadcast_share": 0.5},
         "timeline_cycles": ends,
     }

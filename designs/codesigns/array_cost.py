@@ -258,6 +258,10 @@ class ArrayCost:
         """Return the names of the products of a layer, in the order of its runs."""
         return tuple(product.name for product in self._products[name])
 
+    def network_layers(self, name: str) -> tuple[NetworkLayer, ...]:
+        """Return the products of a layer as the graph has them, in the order of its runs."""
+        return tuple(self._products[name])
+
     def kind(self, name: str) -> str:
         """Return the kinds of the products of a layer; "look-up", "off the array" or "not called" without any."""
         kinds = dict.fromkeys(product.kind for product in self._products[name])

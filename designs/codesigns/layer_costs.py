@@ -43,7 +43,13 @@ LAYER_COLUMNS = [
     Column("kind", pa.string(), "", "kinds of its products; look-up, off the array or not called if there are none"),
     Column("rows", pa.int64(), "rows", "output activations"),
     Column("columns", pa.int64(), "columns", "input activations"),
+    *(
+        Column(f"{name}_left_out", pa.int64(), name, f"{name} without weights that no product multiplies", newer=True)
+        for name in ("rows", "columns")
+    ),
     Column("vectors", pa.float64(), "vectors/input", "vectors that enter: positions, steps, groups, calls"),
+    Column("activation_threshold", pa.float64(), "", "magnitude up to which activations count as zero", newer=True),
+    Column("broadcast_share", pa.float64(), "1", "activations that are broadcast, share of all, measured", newer=True),
     Column("chosen_density", pa.float64(), "1", "share of weights that the choice keeps"),
     Column("density", pa.float64(), "1", "share of weights and biases that are not zero in the container"),
     Column("weight_bits", pa.int64(), "bit", "code, the index of a shared weight"),
@@ -115,6 +121,16 @@ class MeasuredCosts:
         """Return the bytes of a layer's weights that are loaded from DRAM per input, mean; nan if it is not run."""
         return _mean(self.layers[name], "load_bytes") if self.layers else math.nan
 
+    def broadcast_share(self, name: str) -> float:
+        """Return the share of the activations of a layer's products that are broadcast; nan if there are none."""
+        shares = [
+            (product.activation_density, product.columns * product.vectors)
+            for product in self.layers.get(name, ())
+            if product.vectors
+        ]
+        entering = sum(activations for _, activations in shares)
+        return sum(share * activations for share, activations in shares) / entering if shares else math.nan
+
     @cached_property
     def energies_pj(self) -> Floats64:
         """Energy of each block per input, in pJ, [blocks, layers]."""
@@ -173,7 +189,7 @@ def layer_rows(
     estimated = measured.estimated
     for number, ((name, runs), size) in enumerate(zip(estimated.runs.items(), sizes, strict=True)):
         candidate, before = candidates[name], list(predicted.runs).index(name)
-        array, stored = estimated.design.array, cost.shape(name)
+        array, stored, products = estimated.design.array, cost.shape(name), cost.network_layers(name)
         bytes_by_kind = {f"{kind}_bytes": getattr(size, kind) for kind in BYTE_KINDS}
         rows.append(
             {
@@ -181,7 +197,11 @@ def layer_rows(
                 "kind": cost.kind(name),
                 "rows": stored[0],
                 "columns": stored[1],
+                "rows_left_out": max((product.left_out[0] for product in products), default=0),
+                "columns_left_out": max((product.left_out[1] for product in products), default=0),
                 "vectors": cost.vectors_per_input(name),
+                "activation_threshold": max((product.activation_threshold for product in products), default=0.0),
+                "broadcast_share": measured.broadcast_share(name),
                 "chosen_density": candidate.choice.density,
                 "density": size.kept / size.parameters,
                 "weight_bits": candidate.choice.weight_bits,

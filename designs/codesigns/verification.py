@@ -31,7 +31,7 @@ from compress.training.compressor import Stage, compress_module
 from compress.training.distillation import Batch, distil
 from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
-from designs.codesigns.layer_costs import MeasuredCosts, layer_rows
+from designs.codesigns.layer_costs import LAYER_COLUMNS, MeasuredCosts, layer_rows
 from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.problem import CodesignProblem, all_figures
 from designs.codesigns.trained_network import TrainedNetwork
@@ -79,7 +79,8 @@ class Verification:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.analysis.network
         self._loss = problem.analysis.loss
-        self._origin = values_checksum(problem.origin())
+        columns = [column.name for column in LAYER_COLUMNS]  # a record of an earlier version may lack some
+        self._origin = values_checksum(problem.origin() | {"layer_columns": columns})
         self._inputs = self.network.judged_on[0]
         pool, evaluation, self._test_labels = self.network.checked_labels()
         planner = problem.analysis.planner

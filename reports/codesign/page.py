@@ -35,20 +35,6 @@ _CAPTIONS = {
     "energy": "Energy by block",
     "bytes": "Bytes in the container by content",
 }
-_PLAN_HEADS = (
-    *(
-        "layer",
-        "kind",
-        "rows x columns",
-        "vectors per input",
-        "density, chosen",
-        "density, in the file",
-        "codebook bits",
-    ),
-    *("gap bits, array", "gap bits, file", "weights stay, or loaded in", "bytes loaded"),
-    *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
-    *("nJ predicted", "measured", "off by"),
-)
 
 
 def codesign_html(data: CodesignData, opened: Row, beside: str) -> str:
@@ -97,6 +83,9 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
     """Return the data of the page's script."""
     layers = {digest: [_layer_values(row) for row in rows] for digest, rows in data.layers.items()}
     opened_layers = data.layers.get(opened["id"], [])
+    left_out, thresholds = (
+        _any_layer_has(data, names) for names in (("rows_left_out", "columns_left_out"), ("activation_threshold",))
+    )
     return {
         "opened": opened["id"],
         "verified": data.study.front is not None,
@@ -132,7 +121,9 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
             name: [{"name": f"{part}{ending}", "label": words(part)} for part in parts]
             for name, (_, ending, parts) in charts.PARTS.items()
         },
-        "plan_heads": _PLAN_HEADS,
+        "plan_heads": _plan_heads(left_out, thresholds),
+        "left_out": left_out,
+        "thresholds": thresholds,
         "volumes": volumes(data.study),
         "charts": {
             "front": {
@@ -149,6 +140,23 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
         "light": LIGHT,
         "dark": DARK,
     }
+
+
+def _any_layer_has(data: CodesignData, names: Sequence[str]) -> bool:
+    """Return True if one of these columns is not 0 in some layer; files of earlier versions lack them."""
+    return any(row.get(name) for rows in data.layers.values() for row in rows for name in names)
+
+
+def _plan_heads(left_out: bool, thresholds: bool) -> list[str]:
+    """Return the headings of the plan of a design whose layers are stored."""
+    return [
+        *("layer", "kind", "rows x columns", *(["left out"] if left_out else []), "vectors per input"),
+        *(["threshold", "broadcast"] if thresholds else []),
+        *("density, chosen", "density, in the file", "codebook bits"),
+        *("gap bits, array", "gap bits, file", "weights stay, or loaded in", "bytes loaded"),
+        *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
+        *("nJ predicted", "measured", "off by"),
+    ]
 
 
 def _layer_values(row: Row) -> Row:
