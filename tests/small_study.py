@@ -150,7 +150,9 @@ def write_study(
         write_results(folder / FRONT_FILE, table_of(FRONT_COLUMNS, front), origin)
         own = of_layers or {}
         rows = [
-            _layer_row(row, layer, place) | own.get(layer, {}) for row in front for place, layer in enumerate(layers)
+            {**_layer_row(row, layer, place), **own.get(layer, {})}
+            for row in front
+            for place, layer in enumerate(layers)
         ]
         write_results(folder / LAYERS_FILE, table_of(LAYER_COLUMNS, rows), origin)
     return found

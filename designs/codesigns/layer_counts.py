@@ -257,8 +257,8 @@ class CountedLayer:
             for each in matrices:
                 if each.num_codebooks > 1:
                     raise InputError(
-                        f"layer {each.name!r}: a layer must have one codebook where all arrays of a space are counted; "
-                        f"found {each.num_codebooks:,}; compress it with codebooks='layer'"
+                        f"layer {each.name!r}: codebooks must be 'layer', since a co-design counts arrays of any "
+                        f"number of PEs; found {each.num_codebooks:,} codebooks; compress it with codebooks='layer'"
                     )
         self._products = [([_mask(each) for each in matrices], recorded) for matrices, recorded in products]
         self._calls, self._largest_error = list(calls), largest_error

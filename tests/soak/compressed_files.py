@@ -144,8 +144,17 @@ def _models() -> list[CompressedModel]:
     small = CompressedModel([wide, sparse], coding=choices, tensors={"scale": np.ones(3)})
     shared = np.array([[0, 1, 2, 3], [0, -1, 0.5, 4], [0, 7, 8, 9]], dtype=np.float32)
     own = [
-        CompressedLayer(name, (codes % 4).astype(np.uint8), shared, row_codebooks=np.array(numbers, dtype=np.uint16))
-        for name, numbers in (("in turn", [0, 1, 2, 0, 1, 2, 0]), ("in any order", [2, 0, 0, 1, 2, 1, 0]))
+        CompressedLayer(
+            name,
+            (codes % 4).astype(np.uint8),
+            shared,
+            row_codebooks=np.array(numbers, dtype=np.uint16),
+            activation_threshold=threshold,
+        )
+        for name, numbers, threshold in (
+            ("in turn", [0, 1, 2, 0, 1, 2, 0], 0.0),
+            ("in any order", [2, 0, 0, 1, 2, 1, 0], 0.5),
+        )
     ]
     several = CompressedModel(own, coding=choices)
     models = [drawn_model(), network_model().with_graph(b"graph " * 50), small, several]

@@ -212,6 +212,8 @@ def _layer_files() -> list[bytes]:
             codes=layer.codes,
             codebook=np.stack([layer.codebook, -layer.codebook]),
             row_codebooks=np.array([0, 1, 1, 0, 1, 0], dtype=np.uint16),
+            act=act,
+            activation_threshold=np.float32(2.5),
         ),
     ]
 

@@ -265,7 +265,7 @@ function plan_row(layer) {
   const costs = pairs.flatMap(([measured, predicted]) => [
     layer[predicted], layer[measured], [relative(layer[predicted], layer[measured]), "change"]]);
   const shape = `${layer.rows} x ${layer.columns}`;
-  const left_out = page.left_out ? [`${layer.rows_left_out} x ${layer.columns_left_out}`] : [];
+  const left_out = page.left_out ? [`${layer.rows_left_out}, ${layer.columns_left_out}`] : [];
   const broadcast = page.thresholds ? [layer.activation_threshold, [layer.broadcast_share, "share"]] : [];
   const settings = [layer.kind, shape, ...left_out, layer.vectors, ...broadcast,
     [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];

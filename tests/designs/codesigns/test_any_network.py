@@ -16,7 +16,7 @@ pytest.importorskip("onnx", reason="needs onnx: install the extra 'onnx'")
 import onnx
 import torch
 
-from compress import CompressedModel
+from compress import CompressedModel, CompressionConfig, LayerSettings, compress
 from designs import Distillation, Search, Space, Target, TrainedNetwork, codesign, fleet
 from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE
 from designs.codesigns.compressions import analyse_compression
@@ -173,6 +173,33 @@ def test_an_onnx_network_with_softmax_loses_answers_and_its_page_lists_all_layer
     assert "GlobalAveragePool" in page
     assert "share of answers that change, since there are no labels" in page
     assert "Conv2d, 243 vectors per input" in page
+
+
+def test_layers_have_the_thresholds_of_the_network_and_what_a_compact_one_leaves_out(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first = torch.nn.Linear(12, 16)
+    module = torch.nn.Sequential(first, torch.nn.ReLU(), torch.nn.Linear(16, 4)).eval()
+    with torch.no_grad():
+        first.weight[:, :2] = 0
+    pool = np.random.default_rng(1).normal(size=(60, 12)).astype(np.float32)
+    settings = LayerSettings(0.8, 4, share_bias=False, activation_threshold=0.3)
+    compact = compress(module, CompressionConfig(settings), inputs=pool[:2]).compacted(pool[:2])
+    network = TrainedNetwork("compact", compact.network, pool, **CHOICES)
+    search = Search(("output_error", "latency_us"), trials=4, verify=2, loss="kl")
+    table = codesign(network, SPACE, search, tmp_path)
+    layers = read_study(tmp_path).layers
+    assert layers is not None
+    stored = {(row["digest"], row["layer"]): row for row in layers.to_pylist()}
+    for design in table.to_pylist():
+        array = ArrayConfig(**{field.name: design[field.name] for field in dataclasses.fields(ArrayConfig)})
+        result = simulate_network(tmp_path / "front" / f"{design['digest']}.dc", pool[:16], array)
+        for layer, name in zip(result.layers, ("0", "2"), strict=True):
+            row = stored[design["digest"], name]
+            assert row["activation_threshold"] == layer.activation_threshold == np.float32(0.3)
+            assert row["broadcast_share"] == pytest.approx(layer.activation_density)
+            assert 0 < row["broadcast_share"] < 1
+            assert (row["rows_left_out"], row["columns_left_out"]) == layer.left_out
+        assert stored[design["digest"], "0"]["columns_left_out"] == 2
 
 
 def test_a_tagger_loses_right_tags_and_a_fleet_and_fine_tuning_take_it(tmp_path: Path) -> None:

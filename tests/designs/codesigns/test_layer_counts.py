@@ -27,6 +27,7 @@ from designs.sweeps.evaluation import COUNTS
 from sim import ArrayConfig
 from sim.config import Precision
 from sim.memory import Image
+from tests.layers import with_codebooks
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
 from traces.files.npz import read_npz, write_npz
@@ -163,6 +164,20 @@ def test_counts_of_a_layer_follow_its_threshold(largest_error: float) -> None:
                 check(each, figures, name)
         pointer_reads.append(sum(float(each.pointer_reads[0]) for each in counts.values()))
     assert pointer_reads[0] > 1.1 * pointer_reads[1] > 1.2 * pointer_reads[2]
+
+
+def test_a_layer_with_several_codebooks_is_refused_with_its_remedy() -> None:
+    module, inputs = NETWORKS["mixed"]
+    model = compressed(module, inputs, share_bias=False)
+    layer = next(layer for layer in model.layers if layer.name == "twice")
+    own = with_codebooks(layer, 3, 4, np.random.default_rng(0))
+    cost = ArrayCost(model, inputs)
+    with pytest.raises(
+        InputError,
+        match=r"^layer 'twice[^']*': codebooks must be 'layer', since a co-design counts arrays of any number of PEs; "
+        r"found 3 codebooks; compress it with codebooks='layer'$",
+    ):
+        cost.layer_counts("twice", ChosenLayer(own, 0), GRID)
 
 
 def test_cycles_of_each_call_and_input_are_whole_and_exact() -> None:

@@ -19,7 +19,7 @@ pytest.importorskip("vl_convert", reason="needs the extra 'report'")
 from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
 from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
-from designs.results import read_results
+from designs.results import read_results, write_results
 from designs.sweeps.evaluation import ENERGIES
 from reports.codesign.data import (
     DOMINATED,
@@ -340,6 +340,51 @@ def test_a_design_in_fixed_point_shows_its_formats_and_overflows(tmp_path: Path,
     with Reader(browser, page_of(tmp_path / "float")) as reader:
         assert reader.page.locator("#plans table").count() == 1
         assert "overflows per input" not in reader.rows("#table-costs")
+
+
+def cells(reader: Reader, layer: str) -> dict[str, str]:
+    """Return the plan of a layer on design A as it reads, by heading."""
+    heads = reader.page.locator("#plans table thead th").all_inner_texts()
+    row = reader.page.locator("#plans table tbody tr").filter(has=reader.page.get_by_text(layer, exact=True))
+    return dict(list(zip(heads, [layer, *row.locator("td").all_inner_texts()], strict=True))[:10])
+
+
+def test_thresholds_and_what_is_left_out_are_in_the_plan_of_networks_that_have_them(
+    tmp_path: Path, browser: Any
+) -> None:
+    conv = {"activation_threshold": 0.525, "broadcast_share": 0.384, "rows": 14, "columns": 9}
+    write_study(tmp_path, 3, 3, of_layers={"conv": conv, "fc1": {"rows_left_out": 3, "columns_left_out": 5}})
+    with Reader(browser, page_of(tmp_path)) as reader:
+        shown, other = cells(reader, "conv"), cells(reader, "fc1")
+        assert (shown["threshold"], shown["broadcast"], shown["left out"]) == ("0.525", "38.4 %", "0, 0")
+        assert (other["threshold"], other["broadcast"], other["left out"]) == ("0", "50 %", "3, 5")
+        assert shown["rows x columns"] == "14 x 9"
+    write_study(tmp_path / "thresholds", 3, 3, of_layers={"conv": conv})
+    with Reader(browser, page_of(tmp_path / "thresholds")) as reader:
+        assert cells(reader, "conv")["broadcast"] == "38.4 %"
+        assert "left out" not in cells(reader, "conv")
+    write_study(tmp_path / "neither", 3, 3)
+    with Reader(browser, page_of(tmp_path / "neither")) as reader:
+        assert not {"threshold", "broadcast", "left out"} & set(cells(reader, "conv"))
+
+
+def test_layers_of_an_earlier_version_are_shown_without_thresholds(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 3, 3, of_layers={"conv": {"activation_threshold": 0.5, "rows": 14, "columns": 9}})
+    table, origin = read_results(tmp_path / LAYERS_FILE, LAYER_COLUMNS)
+    newer = [column.name for column in LAYER_COLUMNS if column.newer]
+    assert newer == ["rows_left_out", "columns_left_out", "activation_threshold", "broadcast_share"]
+    write_results(tmp_path / LAYERS_FILE, table.drop_columns(newer), origin)
+    with Reader(browser, page_of(tmp_path)) as reader:
+        shown = cells(reader, "conv")
+        assert shown["rows x columns"] == "14 x 9"
+        assert not {"threshold", "broadcast", "left out"} & set(shown)
+    wrong = table.drop_columns(["broadcast_share"]).append_column("broadcast_share", table["layer"])
+    write_results(tmp_path / LAYERS_FILE, wrong, origin)
+    with pytest.raises(InputError, match=r"layers.parquet: is no result of this kind: broadcast_share missing or of"):
+        read_study(tmp_path)
+    write_results(tmp_path / LAYERS_FILE, table.drop_columns(["density"]), origin)
+    with pytest.raises(InputError, match=r"layers.parquet: is no result of this kind: density missing or of another"):
+        read_study(tmp_path)
 
 
 def test_a_study_without_answers_shows_the_error_of_the_outputs(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def alex8() -> TimelineSummary:
 
 
 @settings(deadline=None, max_examples=300)
-@given(cases())
+@given(cases(several_codebooks=True))
 def test_the_summary_is_what_the_tick_machine_shows_after_every_edge(case: Case) -> None:
     layer, activations, config = case
     packed = pack(layer, config)
@@ -86,7 +86,7 @@ def test_a_summary_takes_no_memory_for_every_cycle_of_every_pe() -> None:
 
 
 @settings(deadline=None, max_examples=30)
-@given(cases())
+@given(cases(several_codebooks=True))
 def test_a_timeline_file_keeps_the_summary(tmp_path_factory: pytest.TempPathFactory, case: Case) -> None:
     path = tmp_path_factory.mktemp("timeline") / "drawn.npz"
     summary = timeline_summary(*case)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compress import CompressionConfig, LayerSettings
+from sim import ArrayConfig, simulate_network
 from tests.traces.graph.graphs import activations, checked, drawn, model, node, off_array_counts
-from traces import Network
+from traces import InputError, Network
 from traces.graph.products import RECURRENT
 
 
@@ -225,6 +227,42 @@ def test_a_random_network_with_thresholds_is_that_of_onnx_runtime(seed: int) -> 
 @pytest.mark.parametrize("seed", range(400, 500))
 def test_another_random_network_with_thresholds_is_that_of_onnx_runtime(seed: int) -> None:
     check_with_thresholds(seed)
+
+
+def check_with_codebooks(seed: int) -> bool:
+    """Draw a network whose PEs have codebooks, and thresholds, and compare its simulation with ONNX Runtime.
+
+    Return False if no layer has both, or rows of its products are not so many in each PE as its codebooks need.
+    """
+    network, made, inputs = drawn_network(seed)
+    feeds = {"x": activations(seed, inputs, *network.shape[1:])}
+    num_pes = network.whole(1, 4)
+    from compress import compress
+
+    sharing = LayerSettings(0.7, 3, share_bias=False, codebook_bits=16, codebooks="pe", num_pes=num_pes)
+    shared = compress(made, CompressionConfig(sharing), inputs=feeds)
+    able = {layer.weight for layer in shared.network.layers if layer.kind not in RECURRENT}
+    chosen = {each.name: float(network.stream.choice([0, 0.1, 0.5])) for each in shared.layers if each.name in able}
+    container = shared.with_thresholds(chosen)
+    try:
+        result = simulate_network(container, feeds, ArrayConfig(num_pes=num_pes, weight_bits=3))
+    except InputError as error:
+        if f"num_pes={num_pes} must suit its codebooks" not in str(error):
+            raise
+        return False
+    assert max(result.output_difference, result.largest_difference) < 5e-5
+    return any(layer.num_codebooks > 1 and layer.activation_threshold for layer in container.layers)
+
+
+def test_random_networks_with_thresholds_and_codebooks_of_pes_are_those_of_onnx_runtime() -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    assert sum(map(check_with_codebooks, range(600, 612))) >= 8
+
+
+@pytest.mark.slow
+def test_more_random_networks_with_thresholds_and_codebooks_of_pes_are_those_of_onnx_runtime() -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    assert sum(map(check_with_codebooks, range(612, 700))) >= 60
 
 
 @pytest.mark.parametrize("seed", range(25))
