@@ -86,7 +86,8 @@ def open_network(
     inputs : array, tuple of arrays, dict of arrays, or Inputs
         Example inputs, which a module needs.
     fold : bool
-        True to fold the normalisation of a module into its layers.
+        True to fold the normalisation of a module into its layers. Lengths that an opened network leaves open stay
+        open: it is traced again with the inputs that it was opened with.
 
     Returns
     -------
@@ -113,7 +114,10 @@ def open_network(
         from compress.training.normalisation import fold_normalisation
 
         fold_normalisation(module)
-    opened = Network.open(module, given if inputs is None else inputs)
+    if isinstance(network, Network) and network.tracing is not None:
+        opened = Network.open(module, *network.tracing)
+    else:
+        opened = Network.open(module, given if inputs is None else inputs)
     opened.name = network if isinstance(network, str) else type(source).__name__
     return opened
 
@@ -153,6 +157,9 @@ class PlannedNetwork:
         """
         if isinstance(network, str | os.PathLike) and not is_function(network) and weights is None:
             source: Any = Network.open(network, given_inputs(pool))
+        elif graph and isinstance(network, Network) and network.tracing is not None:
+            opened = open_network(network, fold=True)  # the graph tells the axes of the inputs, and of open lengths
+            source = Network(network.name, opened.graph, opened.parameters, None, opened.example)
         else:
             source, _ = network_source(network, weights)
         if not isinstance(source, Network):
@@ -175,9 +182,10 @@ class PlannedNetwork:
 
     @classmethod
     def beside(cls, model: CompressedModel, network: Any, inputs: AnyInputs) -> PlannedNetwork:
-        """Return the original network of a compressed model; it is traced only if the model has weights it computes."""
+        """Return the original network of a compressed model; it is traced only if needed."""
         names = [name for of_layer in model.weight_names for name in of_layer]
-        return cls.of(network, inputs, graph=any(name.startswith(COMPUTED) for name in names))
+        is_stepping = isinstance(network, Network) and network.tracing is not None  # its axes of inputs are the graph's
+        return cls.of(network, inputs, graph=is_stepping or any(name.startswith(COMPUTED) for name in names))
 
     def inputs(self, values: AnyInputs) -> Inputs:
         """Return inputs as the module takes them: the first axis of each array holds the inputs."""

@@ -251,10 +251,20 @@ class CompressedModel:
                 "an ONNX file"
             )
         network = Network.from_bytes("container", self.graph, {**self.decoded_parameters(), **self._tensors})
+        for layer, names in zip(self._layers, self.weight_names, strict=True):
+            if layer.activation_threshold and not any(name in network.parameters for name in names):
+                raise InputError(
+                    f"container: activation_threshold of {layer.name!r} must be that of a weight in the graph; the "
+                    f"graph has no {' or '.join(names)}; give a graph that has, or the threshold 0"
+                )
         return network.with_thresholds(self._thresholds)
 
     def with_graph(self, graph: bytes) -> CompressedModel:
-        """Return the same model with a graph."""
+        """Return the same model with a graph, as `Network.graph_bytes` gives it.
+
+        It may be another graph of the same parameters, such as one that continues a sequence. Its products take the
+        activation thresholds of the layers. It is not compact; `compacted` makes it so.
+        """
         return self._changed(graph=graph)
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> CompressedModel:

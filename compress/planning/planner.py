@@ -276,8 +276,9 @@ class Planner:
             If the choices are not those of the network's layers, or its weights not those that were analysed.
         """
         module = folded(module)
-        for unit, analysed in zip(self._units_of(module), self.analysis.units, strict=True):
-            if not np.array_equal(unit.view, analysed.weights):
+        views = {name: unit.view for unit in self._units_of(module) for name in unit.names}
+        for unit, analysed in zip(self.units, self.analysis.units, strict=True):
+            if not any(np.array_equal(views[name], analysed.weights) for name in unit.names if name in views):
                 raise InputError(f"the module must be the one that was analysed; {unit.name} has other weights")
         return self._model(plan.choices if isinstance(plan, Plan) else plan)
 

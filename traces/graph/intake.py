@@ -64,6 +64,7 @@ def _of_module(
     model, named, example = exported(name, module, inputs, lengths)
     network = _of_model(cls, name, model, example, named)
     network.module = module
+    network.tracing = None if lengths is None else (inputs, lengths)
     return network
 
 

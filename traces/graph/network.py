@@ -45,6 +45,8 @@ class Network:
         As given.
     kept : dict
         Results that are computed once, by name.
+    tracing : (inputs, lengths) or None
+        Inputs that the module was traced with, and the lengths that may change, if they were named.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Network:
         self.name, self.graph, self.module = name, graph, module
         self.parameters: dict[str, Numbers] = dict(parameters)
         self.kept: dict[str, Any] = {}
+        self.tracing: tuple[Any, Mapping[str, Mapping[int, str]]] | None = None
         self._flat: FlatNetwork | None = None
         self._example = None if example is None else self.part(self.bind(example), 0, 1)
 
