@@ -11,8 +11,8 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="modules need PyTorch: install the extra [train]")
 onnx: Any = pytest.importorskip("onnx", reason="graphs need onnx: install the extra [onnx]")
 
-from compress import CompressedModel, CompressionConfig, LayerSettings, compress, plain_module  # noqa: E402
-from sim import ArrayConfig, simulate_network  # noqa: E402
+from compress import CompressedModel, CompressionConfig, LayerSettings, compress, plain_module, plan  # noqa: E402
+from sim import ArrayConfig, NetworkSession, simulate_network  # noqa: E402
 from traces import InputError, Network  # noqa: E402
 
 HALF = CompressionConfig(LayerSettings(density=0.5, share_bias=False), pruning_steps=1)
@@ -177,3 +177,49 @@ def test_an_array_of_default_width_reads_the_widest_codes(tmp_path: Path) -> Non
     assert simulate_network(model, inputs).config.weight_bits == 7
     with pytest.raises(InputError, match="codes of 7 bits and the array reads weight_bits=4"):
         simulate_network(model, inputs, ArrayConfig(num_pes=2))
+
+
+class NormalisedDecoder(torch.nn.Module):  # type: ignore[misc]
+    """One layer of attention over a cache that grows, with batch normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.words, self.norm = torch.nn.Embedding(30, 8), torch.nn.BatchNorm1d(8)
+        self.norm.running_mean.normal_()
+        self.norm.running_var.uniform_(0.5, 2)
+        self.queries, self.keys, self.out = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 30)
+
+    def forward(self, token: Any, keys: Any) -> dict[str, Any]:
+        x = self.norm(self.words(token).transpose(1, 2)).transpose(1, 2)
+        keys = torch.cat([keys, self.keys(x)], dim=1)
+        shares = (self.queries(x) @ keys.transpose(1, 2)).softmax(dim=-1)
+        return {"scores": self.out(x + shares @ keys), "new_keys": keys}
+
+
+@pytest.mark.parametrize("way", ["compressed", "planned", "planned, of the module"])
+def test_open_lengths_stay_open_where_normalisation_is_folded(way: str) -> None:
+    module = NormalisedDecoder().eval()
+    example = {"token": np.array([[7]]), "keys": np.ones((1, 3, 8))}
+    network = Network.open(module, example, lengths={"keys": {1: "past"}})
+    draw = np.random.default_rng(0)
+    if way == "compressed":
+        model = compress(network, HALF)
+    else:
+        pool: Any = {"token": draw.integers(0, 30, (16, 1)), "keys": draw.normal(size=(16, 4, 8)).astype(np.float32)}
+        made = plan(network, pool, tolerance=0.3, densities=(0.5, 1.0), weight_bits=(4,))
+        model = made.apply(module if "module" in way else None)
+        other = NormalisedDecoder().eval()
+        other.out.weight.data.add_(1)
+        with pytest.raises(InputError, match="the module must be the one that was analysed; out has other weights"):
+            made.apply(other)
+    decoded = NormalisedDecoder().eval()
+    model.load_into(decoded)
+    run = NetworkSession(model, ArrayConfig(num_pes=4, weight_bits=5), state={"keys": "new_keys"})
+    keys = torch.zeros(1, 0, 8)
+    for token in (7, 3, 21, 5, 6, 9):
+        with torch.no_grad():
+            expected, keys = decoded(torch.tensor([[token]]), keys).values()
+        np.testing.assert_allclose(
+            run.step(np.array([[token]])).output["scores"], expected.numpy(), rtol=1e-4, atol=1e-5
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="modules need PyTorch: install the extra [train]")
 pytest.importorskip("onnx", reason="graphs need onnx: install the extra [onnx]")
 
-from compress import CompressedModel, CompressionConfig, LayerSettings, compress  # noqa: E402
+from compress import CompressedModel, CompressionConfig, LayerSettings, Tolerance, compress, measure, plan  # noqa: E402
 from designs.experiments.example_networks import (  # noqa: E402
     LLAMA_STATE,
     Llama,
@@ -108,6 +109,74 @@ def test_a_tied_embedding_is_stored_once_and_used_twice(llama: Llama, step: Netw
     on_array = [layer for layer in result.layers if layer.name == "output"]
     assert [(layer.rows, layer.columns) for layer in on_array] == [(SHAPE.vocabulary, SHAPE.dim)]
     assert result.off_array["Gather"].count >= 1
+
+
+@pytest.mark.parametrize(
+    ("kl", "choices"),
+    [
+        (0.5, {"thresholds": True, "minimise": "macs"}),
+        (0.5, {"codebooks": "pe", "num_pes": 4}),
+        (0.5, {"codebooks": "group", "num_pes": 4, "codebook_groups": 2}),
+        (1.0, {"thresholds": True, "minimise": "macs", "structured": True}),
+    ],
+)
+def test_a_plan_of_whole_sequences_is_decoded_with_its_thresholds(
+    llama: Llama, step: Network, kl: float, choices: dict[str, Any]
+) -> None:
+    draw = np.random.default_rng(0)
+    pool, tokens = draw.integers(0, 300, (16, 6)), draw.integers(0, 300, (1, 7))
+    made = plan(llama, pool, tolerance=Tolerance(kl, "kl"), densities=(0.3, 0.7), weight_bits=(4,), **choices)
+    model = made.apply()
+    assert (made.removed is not None) == ("structured" in choices)
+    for planned in (model, model.compacted()):
+        decoded = Llama(SHAPE).eval()
+        planned.load_into(decoded)
+        with torch.no_grad():
+            expected = decoded(torch.from_numpy(tokens))[0].numpy()
+        stepping = planned.with_graph(step.graph_bytes())
+        thresholds = {
+            name: layer.activation_threshold
+            for layer, names in zip(planned.layers, planned.weight_names, strict=True)
+            for name in names
+            if layer.activation_threshold and name in step.parameters
+        }
+        for each in (stepping, stepping.compacted(step.example)):
+            run = session(each, 4)
+            found = [run.step(tokens[:, place : place + 1]).output["logits"][0, 0] for place in range(7)]
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+            assert each.network.thresholds == pytest.approx(thresholds)
+        assert bool(thresholds) == ("thresholds" in choices)
+
+
+def test_a_graph_without_a_weight_that_has_a_threshold_is_refused(llama: Llama) -> None:
+    settings = LayerSettings(weight_bits=4, activation_threshold=0.1)
+    model = compress(llama, CompressionConfig(settings), inputs=np.array([PROMPT]))
+    for layers, sentence in ((1, "activation_threshold of 'layers.1.wq' must be that of a weight"), (3, "'layers.2.")):
+        other = step_network(Llama(dataclasses.replace(SHAPE, layers=layers)).eval())
+        with pytest.raises(InputError, match=sentence):
+            _ = session(model.with_graph(other.graph_bytes()), 4).step(np.array([[1]]))
+
+
+def test_a_plan_of_single_steps_decodes_sequences_of_any_length(llama: Llama, step: Network) -> None:
+    draw = np.random.default_rng(0)
+    pool: dict[str, Any] = {"tokens": draw.integers(0, 300, (12, 3))}
+    pool |= {name: draw.normal(size=(2, 1, 5, 2, 4)).astype(np.float32) for name in LLAMA_STATE}
+    made = plan(step, pool, tolerance=0.2, densities=(0.5, 1.0), weight_bits=(4,))
+    model = made.apply()
+    decoded = Llama(SHAPE).eval()
+    model.load_into(decoded)
+    tokens = draw.integers(0, 300, (1, 9))
+    with torch.no_grad():
+        expected = decoded(torch.from_numpy(tokens))[0].numpy()
+    run = session(model, 4)
+    found = [run.step(tokens[:, place : place + 1]).output["logits"][0, 0] for place in range(9)]
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    error = measure(model, step, pool).outputs["logits"].relative_error
+    assert error is not None
+    assert 0 < error < 0.3
+    each = {name: np.repeat(values, 12, axis=1) for name, values in pool.items() if name in LLAMA_STATE}
+    with pytest.raises(InputError, match=r"input 'keys' must be float32 \[2, 1, any, 2, 4\]; found"):
+        plan(step, pool | each, tolerance=0.2)
 
 
 def test_the_language_model_writes_its_story(data: Path) -> None:
