@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.config import CompressionConfig, LayerSettings
 from compress.pruning import balanced_mask, cubic_schedule, global_masks, magnitude_mask
-from compress.row_classes import row_classes
+from compress.row_classes import group_of_rows, row_classes
 from compress.weight_sharing import nearest_codes, share_weights
 from traces import InputError
 from traces.arrays import Booleans, Floats32, Integers, Numbers
@@ -37,7 +37,7 @@ def pruning_masks(
         yield balanced_mask(values, density, balanced) if balanced else magnitude_mask(values, density)
 
 
-def layer_classes(weights: Numbers, kept: Booleans, settings: LayerSettings) -> Integers | None:
+def layer_classes(weights: Numbers, kept: Booleans, settings: LayerSettings, groups: int = 1) -> Integers | None:
     """Return the class of each row that has a codebook of its own, uint16 [rows]; None if the layer has one codebook.
 
     Parameters
@@ -48,10 +48,13 @@ def layer_classes(weights: Numbers, kept: Booleans, settings: LayerSettings) -> 
         False where a weight is pruned.
     settings : LayerSettings
         Settings of the layer.
+    groups : int
+        Groups of the product, each of rows that follow one another.
     """
     if settings.num_codebooks == 1 or len(weights) == 1:
         return None
-    classes = row_classes(weights, kept, settings.num_pes, settings.num_codebooks, settings.weight_bits)
+    of_rows = group_of_rows(len(weights), groups)
+    classes = row_classes(weights, kept, settings.num_pes, settings.num_codebooks, settings.weight_bits, groups=of_rows)
     return classes.astype(np.uint16)
 
 

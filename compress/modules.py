@@ -40,6 +40,8 @@ class WeightUnit:
         Module and attribute of the bias that is compressed with the weight.
     bias_name : str
         Name of the bias parameter.
+    groups : int
+        Groups of the product, each of rows that follow one another.
     """
 
     name: str
@@ -49,6 +51,7 @@ class WeightUnit:
     arrangement: Arrangement
     bias: tuple[torch.nn.Module, str] | None
     bias_name: str
+    groups: int
 
     @property
     def weight(self) -> torch.Tensor:
@@ -118,6 +121,7 @@ class _Weight:
     bias: str | None
     kind: str
     arrangement: Arrangement
+    groups: int
 
     @property
     def parameter(self) -> torch.nn.Parameter:
@@ -130,7 +134,7 @@ def weight_units(
     module: torch.nn.Module,
     *,
     leave: Sequence[str] = (),
-    products: Mapping[str, str | tuple[str, Arrangement]] | None = None,
+    products: Mapping[str, str | tuple[str, Arrangement, int]] | None = None,
 ) -> tuple[list[WeightUnit], dict[str, str]]:
     """Return the weights to compress, in order, and for each other parameter or buffer the reason to leave it alone.
 
@@ -349,7 +353,7 @@ def _places(module: torch.nn.Module) -> dict[int, list[str]]:
 def _weights(
     module: torch.nn.Module,
     places: Mapping[int, Sequence[str]],
-    products: Mapping[str, str | tuple[str, Arrangement]],
+    products: Mapping[str, str | tuple[str, Arrangement, int]],
     reasons: dict[str, str],
 ) -> dict[str, _Weight]:
     """Return all weights by the names of their parameters; add to `reasons` why one of the products is none."""
@@ -370,7 +374,9 @@ def _weights(
             parameter = part._parameters.get(weight)
             if parameter is not None:
                 arrangement = _arrangement(part, kind, parameter)
-                weights[prefix + weight] = _Weight(path, part, weight, bias, kind, arrangement)
+                weights[prefix + weight] = _Weight(
+                    path, part, weight, bias, kind, arrangement, int(getattr(part, "groups", 1))
+                )
     names = {name: tied for tied in places.values() for name in tied}
     for name, product in products.items():
         if name not in names:
@@ -385,8 +391,10 @@ def _weights(
                 reasons[each] = "not a matrix"
                 continue
             bias = attribute.replace("weight", "bias") if "weight" in attribute else None
-            arrangement = _of_product(kind, parameter) if isinstance(product, str) else product[1]
-            weights[each] = _Weight(path, part, attribute, bias, kind, arrangement)
+            arrangement, groups = (
+                (_of_product(kind, parameter), 1) if isinstance(product, str) else (product[1], product[2])
+            )
+            weights[each] = _Weight(path, part, attribute, bias, kind, arrangement, groups)
     return weights
 
 
@@ -439,7 +447,7 @@ def _unit(name: str, weight: _Weight) -> WeightUnit:
     if weight.bias is None:
         bias_name = f"{layer}.bias"
     owner = (weight.part, weight.attribute)
-    return WeightUnit(layer, weight.kind, (owner,), (name,), weight.arrangement, None, bias_name)
+    return WeightUnit(layer, weight.kind, (owner,), (name,), weight.arrangement, None, bias_name, weight.groups)
 
 
 def _free(weight: torch.Tensor, bias: torch.Tensor, unit: WeightUnit, places: int) -> str | None:

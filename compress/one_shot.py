@@ -44,6 +44,7 @@ class _Unit:
     names: list[str]
     arrangement: Arrangement
     kind: str
+    groups: int
     bias: str | None
 
 
@@ -110,7 +111,7 @@ def compress_parameters(
     masks = pruning_masks(matrices, settings, config)
     for unit, matrix, mask, of_layer in zip(units, matrices, masks, settings, strict=True):
         bias = None if unit.bias is None else given[unit.bias]
-        classes = layer_classes(matrix, mask, of_layer)
+        classes = layer_classes(matrix, mask, of_layer, unit.groups)
         codes, codebook, bias_codes = share_layer(matrix, mask, bias, of_layer, config.seed, classes)
         codes.flags.writeable = False  # so that the layer takes them without a copy
         threshold = thresholds[unit.layer]
@@ -208,7 +209,7 @@ def _role_by_shape(name: str, last: str, weight: Numbers, bias: Numbers | None) 
             return Role(_swapped(shape), _bias_name(name))
         groups, rest = divmod(bias.size, shape[1])
         if "kernel" not in last and weight.ndim > 2 and groups and not rest and not shape[0] % groups:
-            return Role(transposed_convolution(shape, groups), None)
+            return Role(transposed_convolution(shape, groups), None, groups=groups)
     return f"shape {list(shape)}, while its bias has {list(bias.shape)}: not one value for each output"
 
 
@@ -243,7 +244,7 @@ def _units(
         if id(values) not in units:
             if layer in {unit.layer for unit in units.values()}:
                 layer = name
-            units[id(values)] = _Unit(layer, names, role.arrangement, role.kind, None)
+            units[id(values)] = _Unit(layer, names, role.arrangement, role.kind, role.groups, None)
         unit = units[id(values)]
         bias = role.bias if role.bias in given else None
         if bias is None or given[bias].shape != (unit.arrangement.rows,) or given[bias].dtype.kind != "f":

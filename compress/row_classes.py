@@ -21,7 +21,7 @@ import numpy as np
 
 from compress.weight_sharing import optimal_centroids
 from traces import InputError
-from traces.arrays import Booleans, Floats, Floats64, Integers64, Numbers
+from traces.arrays import Booleans, Floats, Floats64, Integers, Integers64, Numbers
 
 LOAD_SLACK = 0.1
 _MOST_ROUNDS, _MOST_ITERATIONS = 8, 30
@@ -48,6 +48,7 @@ def row_classes(
     weight_bits: int,
     importances: Floats | None = None,
     slack: float = LOAD_SLACK,
+    groups: Integers | None = None,
 ) -> Integers64:
     """Assign the rows of a matrix to classes, each of which has a codebook.
 
@@ -68,11 +69,15 @@ def row_classes(
     slack : float
         The kept weights of a PE, of the mean over the PEs of a class, exceed the mean over all PEs by at most this
         share; by more only if no swap of two rows of a balanced start brings them below. inf for no bound.
+    groups : int [rows], optional
+        Group of each row in a grouped product, whose groups are packed one by one: classes are balanced in each of
+        them, unless every row has a PE of its own. Classes of several groups are matched by their mean squares.
 
     Returns
     -------
     numpy.ndarray
-        Class of each row, int64 [rows], from 0 on; each class of `class_sizes` has its size.
+        Class of each row, int64 [rows], from 0 on; each class of `class_sizes` has its size, in each group if these
+        are balanced.
 
     Raises
     ------
@@ -83,6 +88,14 @@ def row_classes(
         raise InputError(f"codebooks must be 1 to num_pes={num_pes:,}; found {number:,}")
     if not slack >= 0:
         raise InputError(f"slack must be at least 0; found {slack}")
+    if groups is not None and np.bincount(groups).max() > num_pes:
+        classes = np.empty(len(weights), dtype=np.int64)
+        for group in np.unique(groups).tolist():
+            here = np.flatnonzero(groups == group)
+            of_group = None if importances is None else importances[here]
+            found = row_classes(weights[here], kept[here], num_pes, number, weight_bits, of_group, slack)
+            classes[here] = _in_order_of_scale(found, weights[here], kept[here])
+        return classes
     rows = len(weights)
     sizes = class_sizes(rows, num_pes, number)
     if sizes.size == 1 or sizes.size == rows:
@@ -90,18 +103,18 @@ def row_classes(
     loads = np.count_nonzero(kept, axis=1)
     step = -(-int(loads.sum()) // _MOST_SAMPLED) or 1
     sampled = slice(None, None, step)
-    found = _SortedRows.of(
+    sorted_rows = _SortedRows.of(
         weights[:, sampled], kept[:, sampled], None if importances is None else importances[:, sampled]
     )
     pes = np.bincount(np.arange(min(num_pes, rows)) % number)  # PEs of each class
     dealt, most = _balanced(loads, sizes, pes, slack)
     by_scale = np.empty(rows, dtype=np.int64)
-    by_scale[np.argsort(found.scales, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
+    by_scale[np.argsort(sorted_rows.scales, kind="stable")] = np.repeat(np.arange(sizes.size), sizes)
     interleaved = np.arange(rows) % num_pes % number
     starts = [by_scale] if rows > _MOST_SWAPPED else [by_scale, interleaved]
-    ends = [found.improved(start, loads, most, 2**weight_bits - 1) for start in starts]
+    ends = [sorted_rows.improved(start, loads, most, 2**weight_bits - 1) for start in starts]
     if all(excess for (excess, _), _ in ends):
-        ends.append(found.improved(dealt, loads, most, 2**weight_bits - 1))
+        ends.append(sorted_rows.improved(dealt, loads, most, 2**weight_bits - 1))
     _, classes = min(ends, key=lambda end: end[0])
     return _in_order(classes, sizes)
 
@@ -168,10 +181,27 @@ def _in_order(classes: Integers64, sizes: Integers64) -> Integers64:
     """Rename classes of one size by their first rows, so that interleaved rows have interleaved classes."""
     first = np.full(sizes.size, classes.size)
     np.minimum.at(first, classes, np.arange(classes.size))
-    places = np.lexsort((first, -sizes))
+    return _renamed(classes, sizes, first)
+
+
+def _in_order_of_scale(classes: Integers64, weights: Numbers, kept: Booleans) -> Integers64:
+    """Rename classes of one size by the mean square of their weights, ascending."""
+    squares = np.bincount(classes, np.sum(np.square(weights, dtype=np.float64), axis=1, where=kept))
+    means = squares / np.maximum(1, np.bincount(classes, np.count_nonzero(kept, axis=1)))
+    return _renamed(classes, np.bincount(classes), means)
+
+
+def _renamed(classes: Integers64, sizes: Integers64, order: Numbers) -> Integers64:
+    """Rename classes of one size in this order, [classes]."""
+    places = np.lexsort((order, -sizes))
     renamed = np.empty(sizes.size, dtype=np.int64)
     renamed[places] = np.argsort(-sizes, kind="stable")
     return renamed[classes]
+
+
+def group_of_rows(rows: int, groups: int) -> Integers64:
+    """Return the group of each row of a grouped product, int64 [rows]; the rows of a group follow one another."""
+    return np.arange(rows) * groups // rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -57,6 +57,9 @@ class DerivedParameters(Generic[Whole]):
         return found
 
 
+MOST_PES = 65_536
+
+
 @dataclass(frozen=True)
 class ArrayConfig(DerivedParameters[int]):
     """Parameters of one array of processing elements (PEs); the defaults are the design point of the EIE paper.
@@ -147,7 +150,7 @@ class ArrayConfig(DerivedParameters[int]):
     )
 
     def __post_init__(self) -> None:
-        self._check_int("num_pes", 1, 65_536, "an array has at least one PE")
+        self._check_int("num_pes", 1, MOST_PES, "an array has at least one PE")
         self._check_int(
             "queue_slots",
             2,

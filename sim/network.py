@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -476,7 +476,9 @@ class _Run:
             from traces.graph.compressed import CompressedNetwork
 
             compressed = CompressedNetwork(opened, self._stored)
-            self._formats = formats_of_packed(compressed, feeds, self._config, self._packed, state)
+            self._formats = formats_of_packed(
+                compressed, feeds, self._config.activation_bits, partial(pack, config=self._config), self._packed, state
+            )
         total = opened.num_inputs(feeds)
         parts: list[dict[str, Any]] = []
         last: set[str] = set()  # outputs that are no arrays of steps: scalars, and those whose shapes change

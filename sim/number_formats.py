@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sim.config import ArrayConfig
+from sim.config import MOST_PES, ArrayConfig
 from sim.fixed_point import FixedPoint, Ranges, exact_outputs, format_of_ranges
 from sim.network_source import compressed_network
 from sim.packing import PackedLayer, pack
-from traces import InputError
+from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Numbers
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ def fit_formats(
         raise InputError("number formats are those of fixed point, but the array has precision='float'; give none")
     compressed, _ = compressed_network(network)
     feeds = compressed.network.bind(calibration_inputs, state or ())
-    any_array = ArrayConfig(num_pes=1, weight_bits=16, index_bits=8, precision=config.precision)
-    return formats_of_packed(compressed, feeds, any_array, {}, state, after_input)
+    return formats_of_packed(compressed, feeds, config.activation_bits, _packed_for_some_array, {}, state, after_input)
 
 
 def formats_of_packed(
     compressed: CompressedNetwork,
     feeds: Mapping[str, Numbers],
-    array: ArrayConfig,
+    bits: int,
+    pack_matrix: Callable[[CompressedLayer], PackedLayer],
     packed: dict[str, list[PackedLayer]],
     state: Mapping[str, str] | None = None,
     after_input: Callable[[], object] = lambda: None,
@@ -98,8 +98,10 @@ def formats_of_packed(
         The network.
     feeds : mapping of str to array
         Bound calibration inputs.
-    array : ArrayConfig
-        Array in fixed point that the matrices are packed for. The formats depend only on its precision.
+    bits : int
+        Width of a code of the array.
+    pack_matrix : callable
+        Packs a matrix for some array, on which the formats do not depend.
     packed : dict of str to list of PackedLayer
         Packed matrices by layer, one for each group.
     state, after_input
@@ -123,7 +125,7 @@ def formats_of_packed(
             if layer.name not in packed:
                 stored = compressed.stored_layers[layer.weight]
                 packed[layer.name] = [
-                    pack(matrix, array) for matrix in array_matrices(layer, stored, flat.biases[number])
+                    pack_matrix(matrix) for matrix in array_matrices(layer, stored, flat.biases[number])
                 ]
         return flat
 
@@ -147,10 +149,13 @@ def formats_of_packed(
                 for vectors, outputs in calls:
                     ranges[name] |= Ranges.of(vectors, outputs)
             after_input()
-    return {
-        name: format_of_ranges([group.layer for group in packed[name]], of, array.activation_bits)
-        for name, of in ranges.items()
-    }
+    return {name: format_of_ranges([group.layer for group in packed[name]], of, bits) for name, of in ranges.items()}
+
+
+def _packed_for_some_array(matrix: CompressedLayer) -> PackedLayer:
+    """Return a matrix packed for one PE; rows of several codebooks have a PE each, since it has room for one."""
+    num_pes = 1 if matrix.row_codebooks is None else min(matrix.rows, MOST_PES)
+    return pack(matrix, ArrayConfig(num_pes=num_pes, weight_bits=16, index_bits=8))
 
 
 def check_formats(formats: NumberFormats, config: ArrayConfig, stored: Mapping[str, StoredLayer]) -> None:

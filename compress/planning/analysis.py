@@ -36,7 +36,7 @@ from traces.shell.progress import progress_bar
 from traces.torch_modules import evaluating
 
 #: Parameters that are multiplied with activations by name, with the kind of each product (`weight_units`).
-Products = Mapping[str, str | tuple[str, Arrangement]]
+Products = Mapping[str, str | tuple[str, Arrangement, int]]
 
 MOST_PROBES, FEWEST_PROBES = 64, 8
 SAMPLED_WEIGHTS = 2**22  # of a larger layer, probes hold some rows
@@ -74,6 +74,8 @@ class UnitAnalysis:
         (`replacing_inputs`).
     vectors : float
         Vectors that the rows of the weight are multiplied with, mean per input; 0 if they are unknown.
+    groups : int
+        Groups of the product, each of rows that follow one another.
     """
 
     name: str
@@ -86,6 +88,7 @@ class UnitAnalysis:
     moment: BlockMoment | None
     activations: ActivationBins | None = None
     vectors: float = 0.0
+    groups: int = 1
 
     def effects(self, weights: Floats) -> Floats64:
         """Return the change of the outputs along each probe if the rows of the probes become these, [..., probes].
@@ -207,6 +210,7 @@ def analyse(
                 moment,
                 bins if bins is not None and bins.counts.any() else None,
                 float(passed.vectors[number]) / len(inputs),
+                unit.groups,
             )
         )
     return Analysis(analysed)

@@ -24,7 +24,7 @@ from compress.planning.compensation import (
 )
 from compress.planning.plan import Choice
 from compress.pruning import MagnitudeThreshold, magnitude_mask, magnitude_thresholds, mask_above
-from compress.row_classes import row_classes
+from compress.row_classes import group_of_rows, row_classes
 from traces import CompressedLayer
 from traces.arrays import Booleans, Floats, Floats32, Integers, Integers64
 from traces.graph.runtime import processors
@@ -134,7 +134,7 @@ class LayerCompressor:
             executor = pool if threads > 1 else None
             kept = magnitude_mask(unit.weights, choice.density)
             pruned = pruned_weights(unit.weights, kept, spread, executor, groups)
-            classes = self._classes(pruned, kept, curvatures)
+            classes = self._classes(pruned, kept, curvatures, group_of_rows(len(unit.weights), unit.groups))
             (shared,) = codebooks(pruned, kept, curvatures, [choice.weight_bits], classes)
             del pruned
             codes = shared_codes(unit.weights, kept, spread, shared, executor, groups, classes)
@@ -164,6 +164,7 @@ class LayerCompressor:
         curvatures = self.curvatures[number] if whole else self.curvatures[number][unit.rows]
         groups = self._groups(number)
         groups = groups if whole or groups is None else groups[unit.rows]
+        of_groups = group_of_rows(len(unit.weights), unit.groups)[unit.rows]
         share = len(unit.rows) / len(unit.weights)
 
         def of_density(density: float, threshold: MagnitudeThreshold) -> list[TriedLayer]:
@@ -175,7 +176,7 @@ class LayerCompressor:
             bytes_of_used = 0 if used is None else sum((each.size + 7) // 8 for each in used)
             gaps = ScannedGaps.of(kept[places], self.coding)
             tried = []
-            classes = self._classes(pruned, kept, curvatures)
+            classes = self._classes(pruned, kept, curvatures, of_groups)
             of_bits = codebooks(pruned, kept, curvatures, weight_bits, classes)
             for bits, shared in zip(weight_bits, of_bits, strict=True):
                 codes = shared_codes(weights, kept, spread, shared, groups=groups, classes=classes)
@@ -196,13 +197,15 @@ class LayerCompressor:
                         self._kept(number, Choice(each.density, each.weight_bits), each.layer)
                     yield from layers
 
-    def _classes(self, pruned: Floats32, kept: Booleans, curvatures: Floats) -> Integers | None:
+    def _classes(self, pruned: Floats32, kept: Booleans, curvatures: Floats, groups: Integers64) -> Integers | None:
         """Return the class of each row that has a codebook of its own, the same for all bits of a code."""
         number = self.codebooks.num_codebooks
         if number == 1 or len(pruned) == 1:
             return None
         importances = curvatures + least_curvature(curvatures)
-        return row_classes(pruned, kept, self.codebooks.num_pes, number, _CLASS_BITS, importances).astype(np.uint16)
+        num_pes = self.codebooks.num_pes
+        classes = row_classes(pruned, kept, num_pes, number, _CLASS_BITS, importances, groups=groups)
+        return classes.astype(np.uint16)
 
     def _groups(self, number: int) -> Integers64 | None:
         """Return the group of each row of a layer; None if its input vectors are those of all rows."""

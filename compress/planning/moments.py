@@ -16,6 +16,7 @@ import torch
 
 from compress.modules import WeightUnit
 from compress.planning.recurrent_vectors import can_follow, vectors_of_weights
+from compress.row_classes import group_of_rows
 from traces import InputError
 from traces.arrays import Floats64, Integers64, Numbers
 from traces.torch_activations import first_input
@@ -69,7 +70,7 @@ class BlockMoment:
 
     def group_of_rows(self, rows: int) -> Integers64 | None:
         """Return the group of each of the rows of the weight matrix; None if there is one group."""
-        return None if self.groups == 1 else np.arange(rows) * self.groups // rows
+        return None if self.groups == 1 else group_of_rows(rows, self.groups)
 
     def means(self) -> list[Floats64]:
         """Return the blocks of the mean of x x^T."""

@@ -127,7 +127,7 @@ class Compressor:
         config: CompressionConfig | None = None,
         *,
         leave: Sequence[str] = (),
-        products: Mapping[str, str | tuple[str, Arrangement]] | None = None,
+        products: Mapping[str, str | tuple[str, Arrangement, int]] | None = None,
     ) -> None:
         self.module = module
         self.config = config or CompressionConfig()
@@ -292,7 +292,7 @@ class Compressor:
         return {name: np.array(text) for name, text in origin.items()}
 
 
-def _is_table(unit: WeightUnit, products: Mapping[str, str | tuple[str, Arrangement]]) -> bool:
+def _is_table(unit: WeightUnit, products: Mapping[str, str | tuple[str, Arrangement, int]]) -> bool:
     """Return True if a weight is looked up and never multiplied."""
     kinds = [products.get(name, TABLE) for name in unit.names]
     looked_up = all(isinstance(owner, torch.nn.Embedding | torch.nn.EmbeddingBag) for owner, _ in unit.owners)
@@ -347,7 +347,7 @@ def compress_module(
     state_file: str | os.PathLike[str] | None = None,
     *,
     leave: Sequence[str] = (),
-    products: Mapping[str, str | tuple[str, Arrangement]] | None = None,
+    products: Mapping[str, str | tuple[str, Arrangement, int]] | None = None,
 ) -> CompressedModel:
     """Compress a trained module; `module` itself is left as it is.
 
@@ -472,7 +472,7 @@ def _shared_by_class(unit: WeightUnit, settings: LayerSettings, seed: int) -> As
     """Return the places of the weights and of the bias in the codebooks of the row classes, and the codebooks."""
     matrix = unit.matrix
     bias = None if unit.bias_values is None else _array(unit.bias_values)
-    classes = layer_classes(matrix, matrix != 0, settings)
+    classes = layer_classes(matrix, matrix != 0, settings, unit.groups)
     codes, codebook, bias_codes = share_layer(matrix, matrix != 0, bias, settings, seed, classes)
     if classes is None:
         return unit.in_shape(codes), codebook, bias_codes

@@ -28,11 +28,14 @@ class Role:
         Name of the bias parameter.
     kind : str
         Kind of layer, such as Linear or Conv2d; empty if it is unknown.
+    groups : int
+        Groups of the product, each of rows that follow one another; 1 if they are unknown.
     """
 
     arrangement: Arrangement
     bias: str | None
     kind: str = ""
+    groups: int = 1
 
 
 class NamedParameters(dict[str, Numbers]):

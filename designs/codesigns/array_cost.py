@@ -505,7 +505,7 @@ def _opened(
             unit.name: _Stored(unit.names, tuple(unit.weight.shape), unit.arrangement, unit.bias_name) for unit in units
         }
     forms = {}
-    for name, (_, arrangement) in products.items():
+    for name, (_, arrangement, _) in products.items():
         layer = name.removesuffix(".weight")
         forms[layer] = _Stored((name,), network.parameters[name].shape, arrangement, f"{layer}.bias")
     return network, forms

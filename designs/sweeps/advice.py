@@ -13,11 +13,11 @@ from designs.design import Design
 from designs.sweeps.evaluation import Evaluation, network_of
 from designs.sweeps.fitting import fitted_network
 from designs.sweeps.network_run import NetworkRun
+from designs.sweeps.packings import unsuited_layers
 from designs.sweeps.sweep import sweep
 from designs.sweeps.totals import DesignPoint, network_totals
 from designs.sweeps.workload import Workload
-from sim import ArrayConfig, LayerCosts
-from sim.codebook_allotment import allotted_rows
+from sim import LayerCosts
 from sim.cost.area import area_mm2
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.row_assignment import RowAssignment
@@ -114,7 +114,7 @@ def advise(run: NetworkRun) -> Advice:
     array = run.result.config
     pe_cycles, classified = _cycles_by_class(run)
     begin = Design(array, run.row_assignment)
-    single = [each for each in _single_changes(begin) if _can_be_packed(run.workload, each[2].array)]
+    single = [each for each in _single_changes(begin) if not any(unsuited_layers(run.workload, each[2].array.num_pes))]
     before, changes = _simulated(run.workload, begin, single)
     smallest = _fitted(run.workload, begin)
     if smallest != begin:
@@ -248,18 +248,6 @@ def _single_changes(design: Design) -> Iterator[tuple[str, str, Design]]:
     for rows, words in balanced.items():
         if rows != design.row_assignment:
             yield "row_assignment", words, dataclasses.replace(design, row_assignment=rows)
-
-
-def _can_be_packed(workload: Workload, array: ArrayConfig) -> bool:
-    """Return False if a layer's codebooks cannot be allotted to the PEs."""
-    try:
-        for each in workload.layers:
-            for matrix in each.matrices:
-                if matrix.row_codebooks is not None:
-                    allotted_rows(matrix, array.num_pes)
-    except InputError:
-        return False
-    return True
 
 
 def _best_of(changes: Sequence[Change], parameter: str) -> Change | None:

@@ -133,7 +133,8 @@ class SweepInputs:
         evaluated = []
         for packing, places in batch.by_packing:
             before = time.perf_counter()
-            evaluation.prepare(packing, batch.share)
+            if not any(evaluation.unsuited(packing)):
+                evaluation.prepare(packing, batch.share)
             preparing += time.perf_counter() - before
             evaluated.append(evaluation.evaluate(packing, batch.designs[places]))
         table = evaluation.table(batch.numbers, batch.designs, evaluated)

@@ -15,7 +15,7 @@ import pyarrow as pa
 from designs.design import ARRAY_FIELDS, DESIGN_COLUMNS, HARDWARE, Packing
 from designs.results import Column, schema_of
 from designs.sweeps.design_rows import DesignRows
-from designs.sweeps.packings import packed_images
+from designs.sweeps.packings import packed_images, unsuited_layers
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, BatchRun, Energy, PackedLayer
 from sim.array_table import ArrayOrTable, ArrayTable
@@ -47,9 +47,14 @@ SWEEP_COLUMNS = [
     Column("columns", pa.int32(), "columns", "input activations"),
     Column("inputs", pa.int32(), "inputs", "inputs of the means below"),
     Column("fits", pa.bool_(), "", "true if the layer fits the SRAMs whole, or the whole network that it is of"),
-    Column("lacking", pa.string(), "", "exceeded capacities, if it does not fit"),
+    Column("lacking", pa.string(), "", "exceeded capacities, or unsuited PEs, if it does not fit"),
     Column("residency", pa.string(), "", "whether its weights stay in the SRAMs; empty if it is not run"),
-    Column("stored_entries", pa.int64(), "entries", "in the packed matrix, padding included"),
+    Column(
+        "stored_entries",
+        pa.int64(),
+        "entries",
+        "in the packed matrix, with padding; 0 if not packed",
+    ),
     Column("padding_entries", pa.int64(), "entries", "padding in the packed matrix"),
     Column("fullest_pe_entries", pa.int64(), "entries", "of the PE that holds most, padding included"),
     Column("row_order_bits", pa.int64(), "bit", "table that restores the order of the outputs"),
@@ -118,9 +123,13 @@ class Evaluation:
         self.must_fit = must_fit
         self.folder = folder
         self._layers: OrderedDict[Packing, list[LayerRuns]] = OrderedDict()
+        self._unsuited: dict[int, list[str]] = {}
 
     def prepare(self, packing: Packing, share: bool = False) -> list[LayerRuns]:
-        """Return every layer packed; with `share`, other processes need the packed matrices, too."""
+        """Return every layer packed; with `share`, other processes need the packed matrices, too.
+
+        Raises InputError if codebooks of a layer cannot be allotted to the PEs.
+        """
         if packing not in self._layers:
             packed = packed_images(self.workload, packing, self.folder, share)
             self._layers[packing] = [LayerRuns(*each) for each in zip(packed, self.workload.layers, strict=True)]
@@ -129,8 +138,17 @@ class Evaluation:
         self._layers.move_to_end(packing)
         return self._layers[packing]
 
+    def unsuited(self, packing: Packing) -> list[str]:
+        """Return for each layer why its codebooks do not suit the PEs, an empty text if they do."""
+        if packing.num_pes not in self._unsuited:
+            self._unsuited[packing.num_pes] = unsuited_layers(self.workload, packing.num_pes)
+        return self._unsuited[packing.num_pes]
+
     def evaluate(self, packing: Packing, designs: DesignRows) -> Evaluated:
         """Return the counts of all layers on designs of one packing; nan on a design that does not run each layer."""
+        unsuited = self.unsuited(packing)
+        if any(unsuited):
+            return self._not_packed(unsuited, len(designs))
         layers = self.prepare(packing)
         if self.workload.execution is None:
             return _independent(layers, designs, self.must_fit)
@@ -138,6 +156,16 @@ class Evaluation:
         counts = np.stack([each.counts for each in found]).transpose(2, 1, 0)
         texts = _texts(each.residency for each in found), _texts(each.lacking for each in found)
         return Evaluated(counts, *texts, _entries(layers))
+
+    def _not_packed(self, unsuited: Sequence[str], num_designs: int) -> Evaluated:
+        """Return what is known of designs for which no matrix is packed."""
+        shape = len(unsuited), num_designs
+        if self.workload.execution is not None:  # a network runs whole or not at all
+            unsuited = [next(filter(None, unsuited))] * len(unsuited)
+        lacking = _texts([unsuited] * num_designs)
+        counts = np.full((len(COUNTS), *shape), np.nan)
+        entries = np.zeros((len(_ENTRIES), len(unsuited)), dtype=np.int64)
+        return Evaluated(counts, np.full(shape, "", dtype=object), lacking, entries)
 
     def _of_network(self, layers: Sequence[LayerRuns], array: ArrayConfig) -> _OnArray:
         """Return the counts of the layers of a network on one array."""

@@ -18,7 +18,9 @@ import numpy.typing as npt
 from designs.design import Packing
 from designs.sweeps.workload import Workload, WorkloadLayer, mapped
 from sim import ArrayConfig, PackedLayer, pack
+from sim.codebook_allotment import allotted_rows
 from sim.row_assignment import assign_rows
+from traces import InputError
 
 
 def packed_images(
@@ -45,6 +47,29 @@ def packed_images(
         if not share or not _write(images, set_folder):
             return images
     return [_mapped(each, packing, set_folder, number) for number, each in enumerate(workload.layers)]
+
+
+def unsuited_layers(workload: Workload, num_pes: int) -> list[str]:
+    """Return for each layer why its codebooks cannot be allotted to the PEs of an array; an empty text if they can.
+
+    Parameters
+    ----------
+    workload : Workload
+        The layers.
+    num_pes : int
+        PEs of the array.
+    """
+    reasons = []
+    for each in workload.layers:
+        reason = ""
+        try:
+            for matrix in each.matrices:
+                if matrix.row_codebooks is not None:
+                    allotted_rows(matrix, num_pes)
+        except InputError as error:
+            reason = str(error)
+        reasons.append(reason)
+    return reasons
 
 
 def remove_packed(folder: Path, packing: Packing) -> None:

@@ -14,13 +14,16 @@ from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
 
 from compress import CompressedModel, CompressionConfig, Compressor, LayerSettings, compress
+from compress.planning.analysis import analyse
+from compress.planning.layer_compression import LayerCompressor
+from compress.planning.plan import Choice
 from compress.pruning import magnitude_mask
-from compress.row_classes import class_sizes, priced_assignment, row_classes
+from compress.row_classes import class_sizes, group_of_rows, priced_assignment, row_classes
 from compress.row_classes_kernels import fill_errors, split_pairs, swap_rows
 from compress.weight_sharing import share_weights
 from designs import Design, Workload, sweep
 from sim import ArrayConfig, simulate_network
-from traces import InputError
+from traces import InputError, Network
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -343,3 +346,50 @@ def test_the_pes_of_codebooks_need_no_interleaved_file() -> None:
     own = {"codebooks": "pe", "num_pes": 4, "scan_order": "rows"}
     assert CompressionConfig.from_dict({"every": own}).every.num_codebooks == 4
     assert CompressionConfig.from_dict({"layers": {"fc": own}}).settings_of("fc", "Linear").num_codebooks == 4
+
+
+@pytest.mark.parametrize(("groups", "rows", "num_pes", "number"), [(2, 16, 4, 4), (3, 21, 4, 4), (2, 18, 8, 3)])
+def test_classes_of_a_grouped_product_suit_the_array_in_each_group(
+    groups: int, rows: int, num_pes: int, number: int
+) -> None:
+    weights, kept = drawn_rows(0, rows, 12)
+    of_rows = group_of_rows(rows, groups)
+    classes = row_classes(weights, kept, num_pes, number, 2, groups=of_rows)
+    for group in range(groups):
+        sizes = np.bincount(classes[of_rows == group])
+        np.testing.assert_array_equal(sizes, class_sizes(rows // groups, num_pes, number))
+    whole = row_classes(weights, kept, rows, number, 2)  # each row of a group has a PE of its own
+    np.testing.assert_array_equal(row_classes(weights, kept, rows, number, 2, groups=of_rows), whole)
+
+
+@pytest.mark.parametrize("codebooks", ["pe", "group"])
+@pytest.mark.parametrize("given", ["module", "graph"])
+def test_grouped_products_with_codebooks_of_pes_run_on_their_array(codebooks: Any, given: str) -> None:
+    class Grouped(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = torch.nn.Conv1d(4, 22, 3, groups=2)
+            self.second = torch.nn.ConvTranspose1d(22, 12, 2, groups=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(torch.relu(self.first(x))).mean(axis=2)
+
+    torch.manual_seed(0)
+    inputs = np.random.default_rng(0).normal(size=(16, 4, 8)).astype(np.float32)
+    settings = LayerSettings(0.7, 3, codebooks=codebooks, num_pes=4, codebook_groups=2 if codebooks == "group" else 0)
+    network = Network.open(Grouped().eval(), inputs)
+    if given == "graph":
+        model = compress(Network.open(network.to_onnx()), CompressionConfig(settings))
+    else:
+        model = compress(Grouped().eval(), CompressionConfig(settings), inputs=inputs)
+    assert [layer.num_codebooks for layer in model.layers] == [settings.num_codebooks] * 2
+    analysis = analyse(Grouped().eval(), inputs)
+    for number, layer in enumerate(model.layers):
+        planned = LayerCompressor.of(analysis, settings).compress(number, Choice(0.7, 3))
+        assert planned.row_codebooks is not None
+        assert layer.row_codebooks is not None
+        for rows in np.split(np.arange(layer.rows), 2):
+            sizes = np.bincount(planned.row_codebooks[rows])
+            np.testing.assert_array_equal(sizes, np.bincount(layer.row_codebooks[rows]))
+    run = simulate_network(model, inputs[:2], ArrayConfig(num_pes=4))
+    assert run.largest_difference < 1e-5

@@ -184,3 +184,16 @@ def test_formats_that_do_not_fit_are_refused_by_name(sentence: str, action: Acti
     with pytest.raises(InputError) as refused:
         action(network, images, formats)
     assert sentence in str(refused.value)
+
+
+def test_formats_do_not_depend_on_codebooks_of_pes() -> None:
+    plain = drawn_layer("first", 9, 12)
+    numbers = np.array([0, 1, 2, 0, 1, 2, 2, 0, 1], dtype=np.uint16)  # suits arrays of 3 PEs, and not of 4
+    same = replace(plain, codebook=np.stack([plain.codebook] * 3), row_codebooks=numbers)
+    inputs = images_of(10, 12)
+    formats = fit_formats([plain], inputs, ARRAY)
+    assert fit_formats([same], inputs, ARRAY) == formats
+    array = replace(ARRAY, num_pes=3)
+    run = simulate_network([same], inputs, array)
+    assert run.number_formats == formats
+    np.testing.assert_array_equal(simulate_network([same], inputs, array, number_formats=formats).output, run.output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import multiprocessing
 import re
@@ -73,6 +74,22 @@ def test_every_row_of_a_sweep_is_the_mean_of_its_simulations() -> None:
             assert row[name] == pytest.approx(np.mean([getattr(result, name) for result in results]))
         assert row["energy_pj"] == pytest.approx(np.mean([result.energy.total_pj for result in results]))
         assert row["area_mm2"] == area_mm2(array)
+
+
+def test_arrays_that_codebooks_do_not_suit_are_points_without_figures(tmp_path: Path) -> None:
+    numbers = (np.arange(40) % 8).astype(np.uint16)
+    own = dataclasses.replace(FIRST, codebook=np.stack([FIRST.codebook] * 8), row_codebooks=numbers)
+    workload = Workload.of_layers("codebooks for 8 PEs", [own, SECOND], INPUTS)
+    designs = Grid(num_pes=(4, 8, 12), queue_slots=(2, 8), line_bits=(64,)).designs(ArrayConfig())
+    rows = sweep(workload, designs).to_pylist()
+    assert [row["num_pes"] for row in rows] == [4] * 4 + [8] * 4 + [12] * 4
+    for row in rows:
+        assert np.isnan(row["cycles"]) == (row["num_pes"] != 8) == (row["residency"] == "")
+        suits = row["num_pes"] == 8 or row["layer"] == "second"
+        assert row["fits"] == suits
+        assert ("must suit its codebooks" in row["lacking"]) == (not suits)
+    assert str(sweep(workload, designs, folder=tmp_path, workers=2).to_pylist()) == str(rows)
+    assert [point.runs for point in network_totals(sweep(workload, designs))] == [False] * 2 + [True] * 2 + [False] * 2
 
 
 def test_a_network_s_total_is_the_sum_over_its_layers() -> None:
