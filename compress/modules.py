@@ -134,7 +134,7 @@ def weight_units(
     module: torch.nn.Module,
     *,
     leave: Sequence[str] = (),
-    products: Mapping[str, str | tuple[str, Arrangement, int]] | None = None,
+    products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]] | None = None,
 ) -> tuple[list[WeightUnit], dict[str, str]]:
     """Return the weights to compress, in order, and for each other parameter or buffer the reason to leave it alone.
 
@@ -353,7 +353,7 @@ def _places(module: torch.nn.Module) -> dict[int, list[str]]:
 def _weights(
     module: torch.nn.Module,
     places: Mapping[int, Sequence[str]],
-    products: Mapping[str, str | tuple[str, Arrangement, int]],
+    products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]],
     reasons: dict[str, str],
 ) -> dict[str, _Weight]:
     """Return all weights by the names of their parameters; add to `reasons` why one of the products is none."""
@@ -391,9 +391,8 @@ def _weights(
                 reasons[each] = "not a matrix"
                 continue
             bias = attribute.replace("weight", "bias") if "weight" in attribute else None
-            arrangement, groups = (
-                (_of_product(kind, parameter), 1) if isinstance(product, str) else (product[1], product[2])
-            )
+            arrangement = _of_product(kind, parameter) if isinstance(product, str) else product[1]
+            groups = product[2] if len(product) == 3 and not isinstance(product, str) else 1
             weights[each] = _Weight(path, part, attribute, bias, kind, arrangement, groups)
     return weights
 

@@ -36,7 +36,7 @@ from traces.shell.progress import progress_bar
 from traces.torch_modules import evaluating
 
 #: Parameters that are multiplied with activations by name, with the kind of each product (`weight_units`).
-Products = Mapping[str, str | tuple[str, Arrangement, int]]
+Products = Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]]
 
 MOST_PROBES, FEWEST_PROBES = 64, 8
 SAMPLED_WEIGHTS = 2**22  # of a larger layer, probes hold some rows

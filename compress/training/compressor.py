@@ -127,7 +127,7 @@ class Compressor:
         config: CompressionConfig | None = None,
         *,
         leave: Sequence[str] = (),
-        products: Mapping[str, str | tuple[str, Arrangement, int]] | None = None,
+        products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]] | None = None,
     ) -> None:
         self.module = module
         self.config = config or CompressionConfig()
@@ -292,7 +292,9 @@ class Compressor:
         return {name: np.array(text) for name, text in origin.items()}
 
 
-def _is_table(unit: WeightUnit, products: Mapping[str, str | tuple[str, Arrangement, int]]) -> bool:
+def _is_table(
+    unit: WeightUnit, products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]]
+) -> bool:
     """Return True if a weight is looked up and never multiplied."""
     kinds = [products.get(name, TABLE) for name in unit.names]
     looked_up = all(isinstance(owner, torch.nn.Embedding | torch.nn.EmbeddingBag) for owner, _ in unit.owners)
@@ -347,7 +349,7 @@ def compress_module(
     state_file: str | os.PathLike[str] | None = None,
     *,
     leave: Sequence[str] = (),
-    products: Mapping[str, str | tuple[str, Arrangement, int]] | None = None,
+    products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]] | None = None,
 ) -> CompressedModel:
     """Compress a trained module; `module` itself is left as it is.
 

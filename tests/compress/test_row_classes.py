@@ -372,7 +372,8 @@ def test_grouped_products_with_codebooks_of_pes_run_on_their_array(codebooks: An
             self.second = torch.nn.ConvTranspose1d(22, 12, 2, groups=2)
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.second(torch.relu(self.first(x))).mean(axis=2)
+            outputs: torch.Tensor = self.second(torch.relu(self.first(x)))
+            return outputs.mean(dim=2)
 
     torch.manual_seed(0)
     inputs = np.random.default_rng(0).normal(size=(16, 4, 8)).astype(np.float32)
