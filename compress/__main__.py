@@ -515,8 +515,8 @@ def watch(
             budget=budget,
             cost=_cost(cost, source, values),
             minimise="file_bytes" if original is None else original.minimise,
-            thresholds=original is not None and any(each.activation_threshold for each in original.choices.values()),
             leave=leave,
+            **_options_of(original, budget),
         )
         _save_plan(again, replan)
         kept = again.feasible
@@ -573,6 +573,14 @@ def _check_suffix(container: Path) -> None:
     """Raise InputError before anything is planned, if the plan could not be written beside the container."""
     if container.suffix == ".json":
         raise InputError(f"{container}: the container's plan is written beside it as .json; choose another suffix")
+
+
+def _options_of(plan: Plan | None, budget: Budget) -> dict[str, Any]:
+    """Return the options of a plan for another one; its codebooks are those of the budget's array, if it has one."""
+    options = {} if plan is None else plan.options
+    if options.get("codebooks", "layer") != "layer" and budget.num_pes is not None:
+        options["num_pes"] = budget.num_pes
+    return options
 
 
 def _cost(name: str | None, network: Any, inputs: Any) -> Any:

@@ -50,7 +50,7 @@ class ActivationBins:
     Attributes
     ----------
     counts : int64 [bins]
-        Activations: zeros first, then by ascending magnitude.
+        Activations that meet a weight that is not zero: zeros first, then by ascending magnitude.
     effects : float64 [probes, bins]
         Change of the outputs along each probe if the activations of a bin become zero, as of `UnitAnalysis.effects`.
     """
@@ -91,6 +91,25 @@ def bins_of(values: torch.Tensor) -> torch.Tensor:
     return torch.where(bits == 0, 0, numbers).long()
 
 
+def _meeting_weights(unit: WeightUnit, entering: torch.Tensor) -> torch.Tensor:
+    """Return the values that meet a weight that is not zero; all values if the axis of the columns is not known."""
+    weight = unit.weight.detach()
+    if weight.dim() == 2:
+        used = torch.from_numpy(np.any(unit.view, axis=0))
+        found = [axis for axis in (-1, -2) if entering.dim() >= -axis and entering.shape[axis] == len(used)]
+        if not found:
+            return entering
+        axis = found[0]
+    elif unit.kind.startswith("Conv"):
+        axis, (rows, channels) = 1 - weight.dim(), weight.shape[:2]
+        groups = entering.shape[axis] // channels
+        of_rows = (weight != 0).flatten(2).any(2)  # [rows, channels of a group]
+        used = of_rows.reshape(groups, rows // groups, channels).any(1).ravel()
+    else:
+        return entering
+    return entering if used.all() else entering.movedim(axis, 0)[used]
+
+
 class BinnedInputs:
     """Collector of what enters the products of weights in one pass forward, and of the bins over all passes.
 
@@ -101,6 +120,7 @@ class BinnedInputs:
     """
 
     def __init__(self, units: Sequence[WeightUnit]) -> None:
+        self._units = units
         self._entered: list[tuple[int, torch.Tensor]] = []
         self._counts = [np.zeros(BINS, dtype=np.int64) for _ in units]
         self._effects: list[list[Floats64]] = [[] for _ in units]
@@ -122,7 +142,9 @@ class BinnedInputs:
         for (number, entered), gradient in zip(self._entered, gradients, strict=True):
             values = entered.detach()
             places = bins_of(values).ravel()
-            self._counts[number] += np.bincount(places.numpy(), minlength=BINS)
+            meeting = _meeting_weights(self._units[number], values)
+            counted = places if meeting is values else bins_of(meeting).ravel()
+            self._counts[number] += np.bincount(counted.numpy(), minlength=BINS)
             if gradient is not None:
                 products = (values.double() * gradient).ravel()
                 probe[number] -= np.bincount(places.numpy(), products.numpy(), BINS)

@@ -62,11 +62,7 @@ class ApplicablePlan(Plan):
             The module that was planned, with the same weights; it is left as it is. By default the planned network.
         """
         module = self.planned.module if module is None else module
-        if self.removed is None:
-            return self.planner.compress(module, self)
-        assert self.planned.network is not None
-        model = self.planner.compress(self.removed.without(module), self)
-        return model.compacted(self.planned.network.example)
+        return self.planner.compress(module if self.removed is None else self.removed.without(module), self)
 
     def replan(self, budget: Budget) -> ApplicablePlan:
         """Return a plan for another budget and the same tolerance (`Planner.replan`); nothing is run."""
@@ -228,7 +224,9 @@ def plan(
     if structured:
         choice = StructuredChoice(planner, units)
         planner, made, removed = _without_units(planner, made, choice, module, prepared)
-    made = dataclasses.replace(made, input_summary=summary)
+    made = dataclasses.replace(
+        made, input_summary=summary, thresholds=cut_shares(thresholds), structured=structured, **_codebooks(planner)
+    )
     return _applicable(planner, planned, made, places, removed)
 
 
@@ -249,11 +247,23 @@ def _without_units(
         before = removed.number
         smaller = prepared(removed.without(module), original=module)
         other = smaller.plan(made.tolerance, made.budget, made.minimise)
-        if _merit(other) >= _merit(best[1]):
+        if _merit(other) > _merit(best[1]):  # of equals, the one with fewer units
             break
         what = f"{removed.number:,} of {choice.number:,} neurons, channels and heads were removed before"
         best = smaller, dataclasses.replace(other, notes=(*other.notes, what)), removed
     return best
+
+
+def _codebooks(planner: Planner) -> dict[str, Any]:
+    """Return the options of a plan that tell the codebooks of its layers; none for one codebook each."""
+    settings = planner.layer_compressor.codebooks
+    if settings.codebooks == "layer":
+        return {}
+    return {
+        "codebooks": settings.codebooks,
+        "num_pes": int(settings.num_pes),
+        "codebook_groups": settings.codebook_groups,
+    }
 
 
 def _merit(plan: Plan) -> tuple[bool, float]:

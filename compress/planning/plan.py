@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
+from compress.config import Codebooks, LayerSettings
 from compress.planning.drift import InputSummary
 from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_name
 from traces import InputError
@@ -287,6 +288,16 @@ class Plan:
         Summary of the inputs that the plan was made on; None if a version that kept none made the plan.
     minimise : str
         The cost that the plan minimises.
+    thresholds : tuple of float
+        Shares of the activations that thresholds could cut; empty if none were to be chosen.
+    codebooks : str
+        Codebooks of each layer, as in `LayerSettings`.
+    num_pes : int or None
+        PEs of the array whose PEs or groups of PEs have codebooks of their own; None with codebooks "layer".
+    codebook_groups : int
+        Groups of PEs, with codebooks "group".
+    structured : bool
+        True if plans without some neurons, channels and heads were tried, too.
     """
 
     layers: Mapping[str, Candidate]
@@ -309,11 +320,21 @@ class Plan:
     notes: tuple[str, ...] = ()
     input_summary: InputSummary | None = None
     minimise: str = "file_bytes"
+    thresholds: tuple[float, ...] = ()
+    codebooks: Codebooks = "layer"
+    num_pes: int | None = None
+    codebook_groups: int = 0
+    structured: bool = False
 
     @property
     def choices(self) -> dict[str, Choice]:
         """The choice for each layer, by name."""
         return {name: candidate.choice for name, candidate in self.layers.items()}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What was to be chosen from, as keyword arguments of `compress.plan`, for another plan like this one."""
+        return {name: getattr(self, name) for name in _OPTIONS}
 
     @property
     def used(self) -> float:
@@ -355,8 +376,9 @@ class Plan:
         for name in ("logarithms", "reason", "notes", "input_summary"):
             if not values[name]:
                 del values[name]
-        if self.minimise == Plan.minimise:
-            del values["minimise"]
+        for name in ("minimise", *_OPTIONS):
+            if values[name] == getattr(Plan, name):
+                del values[name]
         if self.input_summary is not None:
             values["input_summary"] = self.input_summary.to_json()
         return json.dumps(values, indent=1)
@@ -394,6 +416,7 @@ def check_minimised(minimise: str, costs: Collection[str]) -> None:
         )
 
 
+_OPTIONS = ("thresholds", "codebooks", "num_pes", "codebook_groups", "structured")
 _NEEDED = ("layers", "tolerance", "budget", "predicted_change", "predicted", "costs", "binding", "inputs")
 _POSSIBLE = tuple(each.name for each in dataclasses.fields(Plan))
 
@@ -425,9 +448,28 @@ def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
         values[name] = tuple(text(name, each, empty=True) for each in sequence(name, plain.get(name, ())))
     values["reason"] = text("reason", plain.get("reason", ""), empty=True)
     values["minimise"] = _minimised(plain, values["costs"])
+    values |= _options(plain)
     summary = plain.get("input_summary")
     values["input_summary"] = None if summary is None else InputSummary.from_json(summary)
     return values
+
+
+def _options(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `Plan.options`; raise InputError if there are no such codebooks, or a share is not above 0, at most 1."""
+    num_pes = plain.get("num_pes")
+    settings = LayerSettings(
+        codebooks=text("codebooks", plain.get("codebooks", Plan.codebooks)),  # type: ignore[arg-type]  # checked
+        num_pes=LayerSettings.num_pes if num_pes is None else whole_number("num_pes", num_pes, 1),
+        codebook_groups=whole_number("codebook_groups", plain.get("codebook_groups", 0), 0),
+    )
+    shares = sequence("thresholds", plain.get("thresholds", ()))
+    return {
+        "thresholds": tuple(number("thresholds", share, most=1, above=0) for share in shares),
+        "codebooks": settings.codebooks,
+        "num_pes": None if num_pes is None else settings.num_pes,
+        "codebook_groups": settings.codebook_groups,
+        "structured": true_or_false("structured", plain.get("structured", False)),
+    }
 
 
 def _minimised(plain: Mapping[str, Any], costs: Mapping[str, float]) -> str:

@@ -181,13 +181,13 @@ class Planner:
         budget = budget or Budget()
         tried: list[Plan] = []
         limits: list[float] = []
-        runs = 0.0
+        runs, unforeseen = 0.0, 0.0
         limit, _ = self._start(tolerance, minimise)
         for _ in range(_MOST_LIMITS):
             safe = self._below_all_that_break(tried)
             if len(tried) >= _MOST_MEASUREMENTS + (0 if safe else _MORE_MEASUREMENTS):
                 break
-            plan = self._within(tolerance, budget, minimise, limit)
+            plan = self._within(tolerance, budget, minimise, limit, unforeseen=unforeseen)
             again = next((earlier for earlier in tried if earlier.choices == plan.choices), None)
             if again is not None:
                 if again.keeps_tolerance:  # a plan between this one and those that break the bound?
@@ -200,12 +200,16 @@ class Planner:
                     break
                 limit = below  # so that the same plan does not come again
                 continue
+            foreseen = plan.costs["file_bytes"] - unforeseen
             plan = self.measured(plan, len(tried))
             tried.append(plan)
+            is_larger = budget.file_bytes is not None and foreseen <= budget.file_bytes < plan.costs["file_bytes"]
+            if is_larger:
+                unforeseen = max(unforeseen, plan.costs["file_bytes"] - foreseen)
             limits.append(limit)
             extra = self.calibrate(list(plan.layers.values())) if len(tried) == 1 else 0.0
             runs += 1 + extra
-            if not extra and _is_close(plan):
+            if not extra and _is_close(plan) and not is_larger:
                 break
             # if no choice changes the outputs, only the limit itself is left to correct
             changes = [self._scaled_change(each) or within for each, within in zip(tried, limits, strict=True)]
@@ -224,13 +228,27 @@ class Planner:
         return dataclasses.replace(best, measurements=runs)
 
     def predict(self, tolerance: Tolerance, budget: Budget | None = None, minimise: str = "file_bytes") -> Plan:
-        """Return a plan from the analysis and earlier measurements for the same tolerance; nothing is run."""
-        return self._within(tolerance, budget or Budget(), minimise, *self._start(tolerance, minimise))
+        """Return a plan from the analysis and earlier measurements for the same tolerance; nothing is run.
+
+        The file of a plan without some units is compact; its size is known once it is made.
+        """
+        budget, start = budget or Budget(), self._start(tolerance, minimise)
+        unforeseen = 0.0
+        while True:
+            plan = self._within(tolerance, budget, minimise, *start, unforeseen=unforeseen)
+            if not self.layer_compressor.compact:
+                return plan
+            foreseen = plan.costs["file_bytes"] - unforeseen
+            size = float(self._model(plan.choices).size_bytes)
+            plan = _judged(dataclasses.replace(plan, costs={**plan.costs, "file_bytes": size}))
+            if budget.file_bytes is None or size <= budget.file_bytes or size - foreseen <= unforeseen:
+                return plan
+            unforeseen = size - foreseen
 
     def replan(self, plan: Plan, budget: Budget) -> Plan:
         """Return a plan for another budget, the same tolerance and cost, as `predict` does; nothing is run."""
         made = self.predict(plan.tolerance, budget, plan.minimise)
-        return dataclasses.replace(made, input_summary=plan.input_summary)
+        return dataclasses.replace(made, input_summary=plan.input_summary, **plan.options)
 
     def measured(self, plan: Plan, before: int = 0) -> Plan:
         """Apply a plan, run it over the pool and return it with its measurements.
@@ -506,13 +524,23 @@ class Planner:
             )
         layers = [self.layer_compressor.compress(number, choices[name]) for number, name in enumerate(names)]
         model = assembled(self.module, self.units, self.left_alone, layers, self.network)
-        return model.coded(self.layer_compressor.coding) if self.layer_compressor.compact else model
+        if not self.layer_compressor.compact:
+            return model
+        assert self.network is not None
+        return model.coded(self.layer_compressor.coding).compacted(self.network.example)
 
     def _units_of(self, module: torch.nn.Module) -> list[WeightUnit]:
         return weight_units(module, leave=self.leave, products=self.products)[0]
 
     def _within(
-        self, tolerance: Tolerance, budget: Budget, minimise: str, limit: float, correction: float = 1.0
+        self,
+        tolerance: Tolerance,
+        budget: Budget,
+        minimise: str,
+        limit: float,
+        correction: float = 1.0,
+        *,
+        unforeseen: float = 0.0,
     ) -> Plan:
         """Return the plan of the least cost that keeps the budget and the limit on the summed change of the outputs.
 
@@ -526,7 +554,10 @@ class Planner:
             Bound on the sum of the layers' predicted changes.
         correction : float
             Ratio of the change of the outputs to the sum of the layers' changes.
+        unforeseen : float
+            Bytes by which the file of an earlier plan was larger than the sum of its parts.
         """
+        other_bytes = self.other_bytes + unforeseen
         budget.check(self.candidates[0][0].costs)
         check_minimised(minimise, self.candidates[0][0].costs)
         changes = [
@@ -547,7 +578,7 @@ class Planner:
                         bound,
                     )
             else:
-                totals[name] = (costs[name], bound - (self.other_bytes if name == "file_bytes" else 0))
+                totals[name] = (costs[name], bound - (other_bytes if name == "file_bytes" else 0))
         places = choose(costs[minimise], totals)
         if places is None:
             places = choose_nearest([len(each) for each in changes], totals, ["tolerance"])
@@ -561,7 +592,7 @@ class Planner:
             else sum(each.costs[name] for each in chosen)
             for name in costs
         }
-        sums["file_bytes"] += self.other_bytes
+        sums["file_bytes"] += other_bytes
         return _judged(
             Plan(
                 {unit.name: each for unit, each in zip(self.units, chosen, strict=True)},

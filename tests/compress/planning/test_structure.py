@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
-from compress import Tolerance, plan  # noqa: E402
+from compress import Budget, Tolerance, plan  # noqa: E402
 from compress.networks import PlannedNetwork  # noqa: E402
 from compress.planning.preparation import make_planner  # noqa: E402
 from compress.planning.structure import RemovedUnits, StructuredChoice, removable_units  # noqa: E402
@@ -82,7 +83,54 @@ def test_a_plan_without_units_keeps_the_tolerance_for_less_and_its_model_is_comp
     assert result.layers[1].left_out[1] >= made.removed.number
     expected = Wide()(torch.from_numpy(POOL[:20])).detach().numpy()
     assert np.linalg.norm(result.output - expected) < 0.03 * np.linalg.norm(expected)
-    assert abs(model.size_bytes - made.costs["file_bytes"]) < 60  # the mark, and biases of 0
+    assert model.size_bytes == made.costs["file_bytes"]
+
+
+def three_layers() -> Any:
+    """Return three layers, of whose first neurons 15 have little effect."""
+    torch.manual_seed(0)
+    sizes = (20, 40, 30, 8)
+    first, second, last = (torch.nn.Linear(*each) for each in itertools.pairwise(sizes))
+    with torch.no_grad():
+        first.weight[:15] *= 0.02
+        first.bias[:15] *= 0.02
+        for each in (first, second, last):
+            each.weight *= 3
+    return torch.nn.Sequential(first, torch.nn.ReLU(), second, torch.nn.ReLU(), last).eval()
+
+
+OF_THREE: dict[str, Any] = {
+    "tolerance": Tolerance(divergence=0.02),
+    "evaluation": np.random.RandomState(1).randn(100, 20).astype(np.float32),
+    "structured": True,
+}
+POOL_OF_THREE = np.random.RandomState(0).randn(200, 20).astype(np.float32)
+
+
+def test_the_size_that_a_plan_without_units_states_is_that_of_its_file() -> None:
+    options = OF_THREE | {"codebooks": "pe", "num_pes": 8}
+    made = plan(three_layers(), POOL_OF_THREE, **options)
+    assert made.removed is not None
+    assert made.feasible
+    assert made.apply().size_bytes == made.costs["file_bytes"]
+    bound = made.costs["file_bytes"] - 8
+    smaller = plan(three_layers(), POOL_OF_THREE, budget=Budget(file_bytes=bound), **options)
+    for other in (smaller, made.replan(Budget(file_bytes=bound)), made.replan(Budget(file_bytes=900))):
+        assert other.apply().size_bytes == other.costs["file_bytes"]
+        assert not other.feasible or other.costs["file_bytes"] <= other.budget.bounds["file_bytes"]
+    assert not smaller.feasible  # nothing smaller keeps the tolerance
+
+
+def test_products_of_removed_units_are_not_counted_and_those_of_others_are() -> None:
+    made = plan(three_layers(), POOL_OF_THREE, thresholds=True, minimise="macs", **OF_THREE)
+    assert made.removed is not None
+    model, activations = made.apply(), POOL_OF_THREE.astype(np.float64)
+    for name, layer in zip(("0", "2", "4"), model.layers, strict=True):
+        entering = np.where(np.abs(activations) <= layer.activation_threshold, 0, activations)
+        by_hand = np.count_nonzero(entering, axis=0) @ np.count_nonzero(layer.weights(), axis=0) / len(entering)
+        assert made.layers[name].costs["macs"] == pytest.approx(by_hand, rel=0.03)
+        bias = model.decoded_parameters()[f"{name}.bias"]
+        activations = np.maximum(entering @ layer.weights().T + bias, 0)
 
 
 def test_a_plan_from_a_network_without_units_that_can_go_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ import torch
 import compress
 from compress import Budget, CompressedModel, Plan, Tolerance
 from compress.modules import weight_units
+from compress.networks import PlannedNetwork
 from compress.planning import analysis as analysis_module
-from compress.planning.activation_bins import BINS, ActivationBins, bins_of, upper_end
+from compress.planning.activation_bins import BINS, ActivationBins, BinnedInputs, bins_of, upper_end
 from compress.planning.analysis import analyse, probe_directions
 from compress.planning.choices import CUT_SHARES
 from compress.planning.losses import Loss
@@ -250,6 +252,63 @@ def test_plans_with_and_without_thresholds_can_be_saved(tmp_path: Path) -> None:
     assert Plan.from_json(plain.to_json()).minimise == "file_bytes"
     with pytest.raises(InputError, match="minimise must be one of the costs file_bytes; found 'macs'"):
         Plan.from_json(plain.to_json().replace('"predicted":', '"minimise": "macs", "predicted":'))
+
+
+class Channels(torch.nn.Module):
+    """Convolution of two groups, and a product, both with columns without weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.conv, self.out = torch.nn.Conv2d(4, 6, 3, groups=2), torch.nn.Linear(6, 3)
+        with torch.no_grad():
+            self.conv.weight[:3, 1] = 0
+            self.conv.weight[3:, 0] = 0
+            self.out.weight[:, :2] = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.out(self.conv(x).mean((2, 3)))
+        return outputs
+
+
+@pytest.mark.parametrize("as_graph", [False, True])
+def test_activations_that_meet_no_weight_are_not_counted(as_graph: bool) -> None:
+    images = np.random.default_rng(0).normal(size=(16, 4, 6, 6)).astype(np.float32)
+    images[:, 1:3] = 0  # which only weights of 0 meet in their groups
+    images[:8, 0] = 0
+    source = Network.open(Channels().eval(), images)
+    planned = PlannedNetwork.of(
+        Network(source.name, source.graph, source.parameters) if as_graph else Channels(), images
+    )
+    module = planned.module
+    units, _ = weight_units(module, products=planned.products)
+    binned = BinnedInputs(units)
+    with torch.enable_grad(), replacing_inputs(module, units, binned.enter):
+        module(torch.from_numpy(images))
+    binned.add([None] * len(binned.tensors))
+    of_conv, of_out = binned.of(0, 1.0).counts, binned.of(1, 1.0).counts
+    assert (of_conv.sum(), of_conv[0]) == (16 * 2 * 36, 8 * 36)
+    assert of_out.sum() == 16 * 4
+
+
+def test_a_plan_tells_what_was_to_be_chosen_from() -> None:
+    options: dict[str, Any] = {"thresholds": (0.3, 0.6), "codebooks": "group", "num_pes": 8, "codebook_groups": 2}
+    plan = compress.plan(network(), POOL, tolerance=TOLERANCE, minimise="macs", structured=True, **options, **FEW)
+    assert plan.options == options | {"structured": True}
+    assert Plan.from_json(plan.to_json()).options == plan.options
+    assert plan.replan(Budget(file_bytes=1e5)).options == plan.options
+    plain = Plan.from_json(compress.plan(network(), POOL, tolerance=TOLERANCE, **FEW).to_json())
+    assert not set(plain.options) & set(json.loads(plain.to_json()))
+    values = json.loads(plan.to_json())
+    for name, value in {
+        "thresholds": [0.0],
+        "codebooks": "row",
+        "num_pes": 0,
+        "codebook_groups": 9,
+        "structured": 1,
+    }.items():
+        with pytest.raises(InputError, match=name):
+            Plan.from_json(json.dumps(values | {name: value}))
 
 
 def test_an_interrupted_analysis_with_thresholds_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

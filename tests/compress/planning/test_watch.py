@@ -343,3 +343,30 @@ def test_what_is_wrong_with_the_shell_s_arguments_is_said_in_a_sentence(
     (tmp_path / "mine.py").write_text(NETWORK)
     np.save(tmp_path / "pool.npy", inputs[:50])
     check_refusal(sentence, "compress", *arguments, folder=tmp_path)
+
+
+def test_the_shell_plans_again_with_the_options_of_the_plan(tmp_path: Path, inputs: np.ndarray) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    np.save(tmp_path / "pool.npy", inputs)
+    options = ("--thresholds", "--minimise", "macs", "--structured", "--codebooks", "pe", "--num-pes", "4")
+    made = run_command("compress", "plan", "mine:network", "pool.npy", "a.dc", "--divergence", "0.02", *options,
+                       folder=tmp_path)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    values = json.loads((tmp_path / "a.plan.json").read_text())
+    for layer in values["layers"].values():  # as if no layer had a threshold
+        layer["choice"].pop("activation_threshold", None)
+        layer["choice"].pop("activation_cut", None)
+    (tmp_path / "a.plan.json").write_text(json.dumps(values))
+    before = Plan.load(tmp_path / "a.plan.json")
+    run = ("watch", "a.dc", "mine:network", "pool.npy", "--plan", "a.plan.json", "--file-bytes", "1e6", "--replan")
+    again = run_command("compress", *run, "b.dc", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    after = Plan.load(tmp_path / "b.plan.json")
+    assert (after.minimise, after.options) == ("macs", before.options)
+    assert before.options | {"thresholds": ()} == {
+        "thresholds": (), "codebooks": "pe", "num_pes": 4, "codebook_groups": 0, "structured": True
+    }  # fmt: skip
+    model = CompressedModel.load(tmp_path / "b.dc")
+    assert {layer.num_codebooks for layer in model.layers} == {4}
+    assert any(layer.activation_threshold for layer in model.layers)
+    assert model.size_bytes == after.costs["file_bytes"] == (tmp_path / "b.dc").stat().st_size
