@@ -349,7 +349,7 @@ def test_the_shell_plans_again_with_the_options_of_the_plan(tmp_path: Path, inpu
     (tmp_path / "mine.py").write_text(NETWORK)
     np.save(tmp_path / "pool.npy", inputs)
     options = ("--thresholds", "--minimise", "macs", "--structured", "--codebooks", "pe", "--num-pes", "4")
-    made = run_command("compress", "plan", "mine:network", "pool.npy", "a.dc", "--divergence", "0.02", *options,
+    made = run_command("compress", "plan", "mine:network", "pool.npy", "a.dc", "--divergence", "0.01", *options,
                        folder=tmp_path)  # fmt: skip
     assert made.returncode == 0, made.stderr
     values = json.loads((tmp_path / "a.plan.json").read_text())
