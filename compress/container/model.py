@@ -296,7 +296,7 @@ class CompressedModel:
         Returns
         -------
         CompressedModel
-            The model. Its outputs are the same for all inputs for which the network's values are finite.
+            The model. Its outputs are the same for inputs of any length for which the network's values are finite.
 
         Raises
         ------

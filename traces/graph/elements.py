@@ -49,8 +49,8 @@ class Elements:
 
     Notes
     -----
-    An axis is *static* if its length is the same for inputs of any shape. What holds of single places on another axis
-    holds for this input alone.
+    An axis is *static* if its length is the same for inputs of any shape; others are *moving*. What holds of single
+    places on a moving axis, or on one that a reshape mixes with it, holds for this input alone.
     """
 
     def __init__(self, flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> None:
@@ -63,7 +63,7 @@ class Elements:
         self._parameters = {
             name: value for name, value in arrays.items() if value.dtype.kind in "iub" and value.size <= _PARAMETER
         }
-        self._static = _static_axes(model, self.shapes)
+        self._lengths = _known_lengths(model, self.shapes)
         self._moves: dict[int, list[Integers64] | None] = {}
 
     @classmethod
@@ -100,7 +100,37 @@ class Elements:
     def moving_axes(self, name: str) -> tuple[int, ...]:
         """Return the axes of a value whose lengths can change from input to input."""
         shape = () if name in self.flat.program.fixed else self.shape(name) or ()
-        return tuple(axis for axis in range(len(shape)) if (name, axis) not in self._static)
+        return tuple(axis for axis in range(len(shape)) if not isinstance(self._lengths.get((name, axis)), int))
+
+    def mixed_axes(self, node: NodeProto, name: str) -> tuple[int, ...]:
+        """Return the axes of a move's input or output whose single places go elsewhere for inputs of other lengths.
+
+        A reshape keeps the order of all elements. Leading and trailing axes that fill the same places of this order
+        before and after it keep their places; those between them are mixed if the length of any can change.
+        """
+        if not self._keeps_order(node):
+            return ()
+        (before, after) = (self._all_lengths(each) for each in (node.input[0], node.output[0]))
+        if all(isinstance(length, int) for length in (*before, *after)):
+            return ()
+        lead = _aligned(before, after)
+        trail = _aligned(before[lead[0] :][::-1], after[lead[1] :][::-1])
+        side = 0 if name == node.input[0] else 1
+        return tuple(range(lead[side], len((before, after)[side]) - trail[side]))
+
+    def _keeps_order(self, node: NodeProto) -> bool:
+        """Return True if which axes a move changes follows from lengths or values."""
+        if node.op_type in ("Squeeze", "Unsqueeze"):
+            given = node.input[1] in self.flat.program.fixed if len(node.input) > 1 else "axes" in attributes(node)
+            return not given
+        return node.op_type in ("Reshape", "Flatten")
+
+    def _all_lengths(self, name: str) -> list[int | str | None]:
+        """Return the length of each axis of a value: a number, a symbol, or None if it is not known."""
+        shape = self.shape(name) or ()
+        if name in self.flat.program.fixed:
+            return list(shape)
+        return [self._lengths.get((name, axis)) for axis in range(len(shape))]
 
     def moves(self, node: NodeProto) -> list[Integers64] | None:
         """Return the element that each element of a node's outputs is.
@@ -132,10 +162,6 @@ class Elements:
         """Return True if what a move selects depends on the input."""
         others = [name for name in node.input[len(self.moved(node)) :] if name]
         return node.op_type in _SELECTING and any(name not in self.flat.program.fixed for name in others)
-
-    def is_selection(self, node: NodeProto) -> bool:
-        """Return True if a move leaves elements out, repeats them, or joins them with others."""
-        return node.op_type in _SELECTING
 
     def _moved(self, node: NodeProto) -> list[Integers64] | None:
         moved = self.moved(node)
@@ -234,19 +260,47 @@ def _is_linear(product: Product) -> bool:
     return node.op_type in ("MatMul", "Einsum")
 
 
-def _static_axes(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> set[tuple[str, int]]:
-    """Return the axes, as name and number, whose lengths follow from the graph alone."""
+def _aligned(before: Sequence[int | str | None], after: Sequence[int | str | None]) -> tuple[int, int]:
+    """Return how many leading axes of two shapes have the same product for inputs of any lengths."""
+    aligned = (0, 0)
+    one = other = 0
+    size = other_size = 1
+    while True:
+        first = before[one] if one < len(before) else None
+        second = after[other] if other < len(after) else None
+        if size == other_size:
+            aligned = one, other
+            if first is not None and first == second:
+                one, other = one + 1, other + 1
+                continue
+        if size <= other_size and isinstance(first, int):
+            one, size = one + 1, size * first
+        elif other_size <= size and isinstance(second, int):
+            other, other_size = other + 1, other_size * second
+        else:
+            return aligned
+
+
+def _known_lengths(model: onnx.ModelProto, shapes: Mapping[str, Sequence[int]]) -> dict[tuple[str, int], int | str]:
+    """Return the lengths of axes, by name and number, that follow from the graph alone: numbers, or symbols."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for value in plain.graph.output:  # what a file states of these need not be so
+        value.type.tensor_type.ClearField("shape")
     try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(plain, data_prop=True)
     except Exception:  # of C++: a graph that is too large or that it does not know
-        return set()
-    static = set()
+        return {}
+    given = [length.dim_param for value in model.graph.input for length in value.type.tensor_type.shape.dim]
+    lengths: dict[tuple[str, int], int | str] = {}
     for value in (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output):
         shape = shapes.get(value.name)
-        lengths = value.type.tensor_type.shape.dim
-        if shape is None or len(lengths) != len(shape):
+        stated = value.type.tensor_type.shape.dim
+        if shape is None or len(stated) != len(shape):
             continue
-        for axis, (length, found) in enumerate(zip(lengths, shape, strict=True)):
+        for axis, (length, found) in enumerate(zip(stated, shape, strict=True)):
             if length.HasField("dim_value") and length.dim_value == found:
-                static.add((value.name, axis))
-    return static
+                lengths[value.name, axis] = found
+            elif length.dim_param and given.count(length.dim_param) == 1:  # inputs may differ in one that several have
+                lengths[value.name, axis] = length.dim_param
+    return lengths

@@ -132,9 +132,9 @@ class _Liveness:
         shape = self.elements.shape(name) if name else None
         if shape is None or zero is None or name in self.fixed:
             return
-        self.zero[name] = np.array(np.broadcast_to(zero, shape))
+        self.zero[name] = self._for_any_length(name, zero, np.all)
         if at_most_zero is not None:
-            self.at_most_zero[name] = np.array(np.broadcast_to(at_most_zero, shape)) | self.zero[name]
+            self.at_most_zero[name] = self._for_any_length(name, at_most_zero, np.all) | self.zero[name]
 
     def _needed(self, name: str) -> Booleans | None:
         """Return the elements of a value that can change an output, without those that are zero anyway."""
@@ -153,8 +153,13 @@ class _Liveness:
             self._need_all(name)
             return
         before = self.needed.get(name)
-        whole = np.broadcast_to(needed, shape)
-        self.needed[name] = np.array(whole) if before is None else before | whole
+        whole = self._for_any_length(name, needed, np.any)
+        self.needed[name] = whole if before is None else before | whole
+
+    def _for_any_length(self, name: str, known: Booleans, how: Any) -> Booleans:
+        """Return what holds of all (`np.all`) or some (`np.any`) places of the axes whose lengths can change."""
+        whole = np.broadcast_to(known, self.elements.shape(name) or ())
+        return _along(whole, self.elements.moving_axes(name), how)
 
     def _need_all(self, name: str) -> None:
         self._need(name, np.ones((), dtype=np.bool_))
@@ -221,14 +226,9 @@ class _Liveness:
         return node.input[2] in self.fixed and not self.fixed.value(node.input[2]).any()
 
     def _levelled(self, node: NodeProto, name: str, known: Booleans, how: Any = np.all) -> Booleans:
-        """Return what holds along whole axes where a selection depends on the lengths or values of this input."""
-        if not self.elements.is_selection(node):
-            return known
-        if self.elements.selects_freely(node):
-            axes: tuple[int, ...] = tuple(range(known.ndim))
-        else:
-            axes = self.elements.moving_axes(name)
-        return np.array(np.broadcast_to(how(known, axis=axes, keepdims=True), known.shape)) if axes else known
+        """Return what holds along the axes whose places a move changes with the lengths or values of the input."""
+        freely = self.elements.selects_freely(node)
+        return _along(known, tuple(range(known.ndim)) if freely else self.elements.mixed_axes(node, name), how)
 
     def _look_up_forward(self, node: NodeProto) -> None:
         """Find the zeros of rows of a table, whichever is looked up."""
@@ -589,6 +589,11 @@ def _any(mask: Booleans, axes: tuple[int, ...]) -> Booleans:
 def _at(mask: Booleans, places: Numbers) -> Booleans:
     """Return the elements of a mask at these places; False at -1."""
     return np.asarray(np.append(mask.ravel(), False)[places])
+
+
+def _along(mask: Booleans, axes: tuple[int, ...], how: Any) -> Booleans:
+    """Return what holds of all (`np.all`) or some (`np.any`) places along some axes, in the mask's shape."""
+    return np.array(np.broadcast_to(how(mask, axis=axes, keepdims=True), mask.shape) if axes else mask)
 
 
 def _channels(mask: Booleans, how: Any) -> Booleans:

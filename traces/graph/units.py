@@ -214,12 +214,11 @@ class _Labels:
         if ways is None or any(each is None for each in moved):
             return False
         labels = [each for each in moved if each is not None]
-        if self.elements.is_selection(node):
-            for name, each in zip(self.elements.moved(node), labels, strict=True):
-                free = self.elements.selects_freely(node)
-                axes = tuple(range(each.ndim)) if free else self.elements.moving_axes(name)
-                if axes and not self._uniform(each, axes):
-                    return False
+        for name, each in zip(self.elements.moved(node), labels, strict=True):
+            free = self.elements.selects_freely(node)
+            axes = tuple(range(each.ndim)) if free else self.elements.mixed_axes(node, name)
+            if axes and not self._uniform(each, axes):
+                return False
         whole = np.concatenate([np.ravel(each) for each in labels])
         filled = _CONSTANT
         for name, way in zip([name for name in node.output if name], ways, strict=False):
