@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from compress.class_scores import are_probabilities, check_finite, check_labels, check_scores
+from compress.container.loading import check_thresholds_applied
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
 from compress.networks import PlannedNetwork
@@ -139,7 +140,9 @@ def _outputs(
     """Return the outputs of the original network and of the one with the container's weights."""
     changed = plain_module(network).eval()
     model.load_into(changed)
-    return run_outputs(plain_module(network).eval(), inputs), run_outputs(changed, inputs)
+    after = run_outputs(changed, inputs)
+    check_thresholds_applied(changed)
+    return run_outputs(plain_module(network).eval(), inputs), after
 
 
 def _measured(before: Floats, after: Floats, labels: Numbers | None) -> MeasuredOutput:

@@ -184,6 +184,9 @@ class PlannedNetwork:
     def beside(cls, model: CompressedModel, network: Any, inputs: AnyInputs) -> PlannedNetwork:
         """Return the original network of a compressed model; it is traced only if needed."""
         names = [name for of_layer in model.weight_names for name in of_layer]
+        if model.thresholds_elsewhere:  # which a module cannot apply
+            opened = open_network(network, Inputs.of(inputs)[:_EXAMPLES], fold=True)
+            network = Network(opened.name, opened.graph, opened.parameters, None, opened.example)
         is_stepping = isinstance(network, Network) and network.tracing is not None  # its axes of inputs are the graph's
         return cls.of(network, inputs, graph=is_stepping or any(name.startswith(COMPUTED) for name in names))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
+from torch import nn
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -116,6 +117,28 @@ def named_parts(module: torch.nn.Module, every_name: bool = False) -> Iterator[t
                 yield from walk(f"{name}.{child_name}" if name else child_name, child)
 
     return walk("", module)
+
+
+def multiplies_as_called(part: torch.nn.Module | None) -> TypeGuard[torch.nn.Module]:
+    """Return True if a module is a linear or convolutional layer that multiplies its parameter `weight` when called.
+
+    Parameters
+    ----------
+    part : torch.nn.Module or None
+        A module. The output projection of torch.nn.MultiheadAttention is never called.
+
+    Returns
+    -------
+    bool
+        False for layers with a forward of their own, and where something computes the weight.
+    """
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    return (
+        any(type(part).forward is kind.forward for kind in kinds if isinstance(part, kind))
+        and "forward" not in vars(part)
+        and not isinstance(part, nn.modules.linear.NonDynamicallyQuantizableLinear)
+        and "weight" in part._parameters  # type: ignore[union-attr]
+    )
 
 
 def named_tensors(module: torch.nn.Module, every_name: bool = False, kept: bool = True) -> dict[str, torch.Tensor]:

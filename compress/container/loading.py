@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,33 +73,38 @@ def copy_into(module: torch.nn.Module, state: Mapping[str, Numbers], without_bia
             place.copy_(given)
 
 
-def threshold_places(module: torch.nn.Module, thresholds: Mapping[str, float]) -> dict[str, float]:
+def threshold_places(
+    module: torch.nn.Module, thresholds: Mapping[str, float], elsewhere: Collection[str] = ()
+) -> dict[str, float]:
     """Return the thresholds by the name of the submodule that multiplies the weight.
 
     A module that executes a graph, which has the attribute `activation_thresholds`, takes them by weight. Raises
-    InputError if a weight belongs to no plain linear or convolutional layer.
+    InputError if a weight belongs to no plain linear or convolutional layer, or is among those that are known to be
+    multiplied elsewhere.
     """
-    import torch
     from torch import nn
 
-    from traces.torch_modules import named_parts, unwrapped
+    from traces.torch_modules import multiplies_as_called, named_parts, unwrapped
 
     inner: Any = unwrapped(module)
     if hasattr(inner, "activation_thresholds"):
         inner.check_thresholds(thresholds)
         return dict(thresholds)
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-    forwards = {kind.forward for kind in kinds}
     parts = dict(named_parts(module, every_name=True)) if thresholds else {}
     inside = {id(part.out_proj) for part in parts.values() if isinstance(part, nn.MultiheadAttention)}
+    multiplied = {id(part.weight) for part in parts.values() if multiplies_as_called(part)}
     places: dict[str, float] = {}
     for stated, threshold in thresholds.items():
         path, _, attribute = _plain(stated).rpartition(".")
         part = parts.get(path)
-        if isinstance(part, torch.nn.Embedding):  # a tied weight, which is looked up here
+        if stated in elsewhere:
+            raise InputError(
+                f"the module's {stated!r} has a product outside a call of its layer, where a module cannot apply its "
+                f"activation threshold; run the container's own graph (`model.network`)"
+            )
+        if isinstance(part, nn.Embedding) and id(part.weight) in multiplied:  # a tied weight, which is looked up here
             continue
-        plain = part is not None and type(part).forward in forwards and "forward" not in vars(part)
-        if not plain or attribute != "weight" or id(part) in inside:
+        if not multiplies_as_called(part) or attribute != "weight" or id(part) in inside:
             found = "no layer" if part is None else type(part).__name__
             raise InputError(
                 f"the module's {stated!r}: an activation threshold must be that of a linear or convolutional layer of "
@@ -134,6 +139,18 @@ def threshold_of(part: torch.nn.Module) -> float:
     return max((hook.threshold for hook in hooks if isinstance(hook, _Threshold)), default=0.0)
 
 
+def check_thresholds_applied(module: torch.nn.Module) -> None:
+    """Raise InputError if a layer with a threshold was not called since `set_thresholds`."""
+    from traces.torch_modules import named_parts
+
+    for name, part in named_parts(module):
+        if any(isinstance(hook, _Threshold) and not hook.applied for hook in part._forward_pre_hooks.values()):
+            raise InputError(
+                f"layer {name!r} must be called for its activation threshold; the network never does; compress it with "
+                f"inputs, so that the container has a graph, which applies the threshold"
+            )
+
+
 class _Threshold:
     """Hook that sets activations to zero before they enter a layer.
 
@@ -145,10 +162,12 @@ class _Threshold:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
+        self.applied = False
 
     def __call__(
         self, part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self.applied = True
         if arguments:
             return (self._kept(arguments[0]), *arguments[1:]), keywords
         return arguments, {**keywords, "input": self._kept(keywords["input"])}

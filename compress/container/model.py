@@ -432,7 +432,8 @@ class CompressedModel:
         InputError
             Before anything is changed, if a parameter is missing or of another shape, a buffer cannot hold its values,
             or the container has nothing for one of the module's parameters; or a weight with an activation threshold
-            is not that of a plain linear or convolutional layer.
+            is not that of a plain linear or convolutional layer, or the container's graph, traced from a module,
+            multiplies it outside of calls of its layer.
 
         Notes
         -----
@@ -445,9 +446,22 @@ class CompressedModel:
             for layer, bias_name in zip(self._layers, self.bias_names, strict=True)
             if layer.bias is None
         }
-        places = threshold_places(module, self._thresholds)
+        places = threshold_places(module, self._thresholds, self.thresholds_elsewhere)
         copy_into(module, self.state(), without_bias)
         set_thresholds(module, places)
+
+    @property
+    def thresholds_elsewhere(self) -> frozenset[str]:
+        """Weights with thresholds, by all their names, that the graph of a module multiplies not only in their layers.
+
+        Without a graph, and in one that was read from a file, none are known.
+        """
+        thresholds = self._thresholds
+        if not thresholds or self.graph is None:
+            return frozenset()
+        elsewhere = Network.from_bytes("container", self.graph, {}).multiplied_elsewhere
+        tied = [names for names in self.weight_names if elsewhere & {*names}]
+        return frozenset(name for names in tied for name in names if name in thresholds)
 
     @property
     def _thresholds(self) -> dict[str, float]:

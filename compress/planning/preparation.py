@@ -267,7 +267,8 @@ def _where_allowed(
     for unit, of_unit in zip(units, analysis.units, strict=True):
         if of_unit.activations is not None:
             try:
-                threshold_places(module, dict.fromkeys(unit.names, 1.0))
+                elsewhere = network.multiplied_elsewhere & {*unit.names} if network is not None else ()
+                threshold_places(module, dict.fromkeys(unit.names, 1.0), unit.names if elsewhere else ())
                 if network is not None:
                     network.with_thresholds(dict.fromkeys(unit.names, 1.0))
             except InputError as error:

@@ -188,6 +188,64 @@ def test_a_tied_table_has_its_threshold_where_it_is_multiplied() -> None:
     np.testing.assert_allclose(outputs(loaded, inputs), expected, rtol=1e-4, atol=1e-5)
 
 
+class Functional(torch.nn.Module):  # type: ignore[misc]
+    """Layers of which one is called and multiplied elsewhere, one is multiplied elsewhere only, and one is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.both, self.never, self.out = (torch.nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Any) -> Any:
+        linear = torch.nn.functional.linear
+        hidden = torch.tanh(linear(torch.tanh(self.both(x)), self.both.weight))
+        return self.out(linear(hidden, self.never.weight, self.never.bias).sin() * 3)
+
+
+class TiedHead(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.table = torch.nn.Embedding(9, 4)
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, ids: Any) -> Any:
+        return torch.nn.functional.linear(torch.tanh(self.layer(self.table(ids))), self.table.weight)
+
+
+VECTORS = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+IDS = np.random.default_rng(0).integers(0, 9, (40, 3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "inputs"),
+    [(Functional, "both", VECTORS), (Functional, "never", VECTORS), (TiedHead, "table", IDS)],
+)
+def test_a_product_outside_of_its_layer_has_its_threshold_in_the_graph_only(kind: Any, name: str, inputs: Any) -> None:
+    module = kind().eval()
+    config = CompressionConfig(LayerSettings(0.9), layers={name: {"activation_threshold": 0.4}})
+    found = compress(module, config, inputs=inputs)
+    with pytest.raises(InputError, match=f"'{name}.weight' has a product outside a call of its layer"):
+        found.load_into(kind())
+    original, after = outputs(module, inputs), next(iter(found.network.run(inputs).values()))
+    changes = np.linalg.norm((after - original).reshape(len(original), -1), axis=1)
+    expected = (changes / np.linalg.norm(original.reshape(len(original), -1), axis=1)).mean()
+    for network in (module, Network.open(module, inputs)):
+        measured = measure(found, network, inputs).outputs
+        assert [each.relative_error for each in measured.values()] == [pytest.approx(expected, rel=1e-4)]
+    found.with_thresholds({name: 0.0}).load_into(kind())
+
+
+def test_without_a_graph_a_table_takes_no_threshold_and_layers_must_be_called() -> None:
+    config = CompressionConfig(LayerSettings(0.9), layers={"never": {"activation_threshold": 0.4}})
+    with pytest.raises(InputError, match="'never' must be called for its activation threshold; the network never does"):
+        measure(compress(Functional(), config), Functional(), VECTORS)
+    config = CompressionConfig(LayerSettings(0.9), layers={"table": {"activation_threshold": 0.4}})
+    graph = compress(TiedHead(), config, inputs=IDS)
+    with pytest.raises(InputError, match=r"an activation threshold must be .* found Embedding"):
+        graph.without_graph().load_into(TiedHead())
+
+
 class Recurrent(torch.nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from traces.graph.onnx_file import read_graph
 from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues, KnownOrigins
 from traces.graph.runtime import graph_faults
-from traces.graph.surgery import WHOLE, restored, subgraphs, take_parameters, without_functions
+from traces.graph.surgery import ELSEWHERE, WHOLE, restored, subgraphs, take_parameters, without_functions
 
 if TYPE_CHECKING:
     from traces.graph.network import Network
@@ -59,10 +60,14 @@ def _check_no_lengths(name: str, lengths: object) -> None:
 def _of_module(
     cls: type[Network], name: str, module: Any, inputs: Any, lengths: Mapping[str, Mapping[int, str]] | None
 ) -> Network:
-    from traces.graph.module_intake import exported
+    from traces.graph.module_intake import exported, multiplied_elsewhere
 
     model, named, example = exported(name, module, inputs, lengths)
+    scopes = _scopes(model.graph)
     network = _of_model(cls, name, model, example, named)
+    elsewhere = multiplied_elsewhere(network, module, scopes)
+    if elsewhere:
+        network.graph.metadata_props.add(key=ELSEWHERE, value=json.dumps(elsewhere, separators=(",", ":")))
     network.module = module
     network.tracing = None if lengths is None else (inputs, lengths)
     return network

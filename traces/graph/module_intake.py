@@ -8,7 +8,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,9 +16,14 @@ from onnx import ModelProto
 
 from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.graph.products import RECURRENT, find_products
+from traces.graph.resolve import FixedValues
 from traces.graph.runtime import Session
-from traces.graph.surgery import WHOLE
-from traces.torch_modules import independent_copy
+from traces.graph.surgery import WHOLE, restored
+from traces.torch_modules import independent_copy, multiplies_as_called, named_parts, named_tensors
+
+if TYPE_CHECKING:
+    from traces.graph.network import Network
 
 _BATCH = "inputs"  # name of the axis that holds the inputs
 _CLOSE = 1e-3  # of the largest output, between a module and its graph
@@ -106,6 +111,42 @@ def exported(
     example = {key: value.numpy() for key, value in zip(names, values, strict=True)}
     _check_outputs(name, model, example, example_outputs, mode)
     return model, frozenset(module.state_dict(keep_vars=True)), example
+
+
+def multiplied_elsewhere(network: Network, module: Any, scopes: Mapping[str, str]) -> list[str]:
+    """Return the weights of layers and tables that are multiplied outside of calls of their layers, too.
+
+    Parameters
+    ----------
+    network : Network
+        The network of the module.
+    module : torch.nn.Module
+        The module.
+    scopes : mapping of str to str
+        Name of the submodule that computes each value of the graph.
+
+    Returns
+    -------
+    list of str
+        Names of weights, in order; those of other modules than linear and convolutional layers and tables are left out.
+    """
+    parts = dict(named_parts(module, every_name=True))
+    tensors = named_tensors(module, every_name=True)
+    flat = restored(network.graph, network.parameters)
+    fixed = FixedValues(flat, network.parameters.keys(), network.kept["origins"])
+    products = [product for product in find_products(flat, fixed) if product.node.op_type not in RECURRENT]
+    origins = fixed.origins([part.operand for product in products for part in product.parts])
+    found = set()
+    for product in products:
+        layer = parts.get(scopes.get(product.node.output[0], ""))
+        for origin in (origins[part.operand] for part in product.parts):
+            for name in () if origin is None else origin.parameters:
+                owner = parts.get(name.rpartition(".")[0])
+                known = isinstance(owner, torch.nn.Embedding) or multiplies_as_called(owner)
+                own = multiplies_as_called(layer) and layer._parameters["weight"] is tensors.get(name)
+                if known and not own:
+                    found.add(name)
+    return sorted(found)
 
 
 class _ProjectedLSTM(torch.nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -134,6 +135,14 @@ class Network:
 
         with graph_faults(self.name):
             return with_thresholds(self, thresholds)
+
+    @cached_property
+    def multiplied_elsewhere(self) -> frozenset[str]:
+        """Weights of a traced module's layers and tables that are multiplied outside of calls of their layers, too."""
+        from traces.graph.surgery import ELSEWHERE
+
+        text = next((each.value for each in self.graph.metadata_props if each.key == ELSEWHERE), "[]")
+        return frozenset(json.loads(text))
 
     # Inputs
 

@@ -20,6 +20,7 @@ from traces.graph.runtime import Session
 
 MOST_ITERATIONS = 10_000
 UNKNOWN = "unknown value"
+ELSEWHERE = "elsewhere"  # metadata: weights of layers that are multiplied outside of calls of their layer, too
 WHOLE = "whole"  # metadata of a graph whose inputs are one input, whatever their first axes
 COMPACT = "compact"  # metadata of a graph whose products leave out rows and columns that hold no weights
 _LARGE = 64  # integer constants with more values are taken out of the graph as parameters are

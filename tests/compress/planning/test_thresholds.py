@@ -389,3 +389,23 @@ def test_the_shell_plans_thresholds(tmp_path: Path) -> None:
     assert thresholds == [choice.activation_threshold for choice in plan.choices.values()]
     assert any(thresholds)
     assert plan.minimise == "macs"
+
+
+class Functional(torch.nn.Module):
+    """Layers of which one is called, and is multiplied outside of its calls, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.first, self.out = torch.nn.Linear(12, 12), torch.nn.Linear(12, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.tanh(torch.nn.functional.linear(torch.tanh(self.first(x)), self.first.weight))
+        scores: torch.Tensor = 4 * self.out(hidden)
+        return scores
+
+
+def test_a_layer_that_is_multiplied_outside_of_its_calls_takes_no_threshold() -> None:
+    module = Functional().eval()
+    planner = make_planner(module, POOL, loss="kl", network=Network.open(module, POOL[:8]), thresholds=True)
+    assert [unit.activations is not None for unit in planner.layer_compressor.analysis.units] == [False, True]
