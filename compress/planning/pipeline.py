@@ -247,7 +247,7 @@ def _without_units(
         before = removed.number
         smaller = prepared(removed.without(module), original=module)
         other = smaller.plan(made.tolerance, made.budget, made.minimise)
-        if _merit(other) > _merit(best[1]):  # of equals, the one with fewer units
+        if _merit(other) > _merit(best[1]):  # of equals, the one that removes more
             break
         what = f"{removed.number:,} of {choice.number:,} neurons, channels and heads were removed before"
         best = smaller, dataclasses.replace(other, notes=(*other.notes, what)), removed

@@ -237,6 +237,7 @@ def test_an_accuracy_drop_that_nothing_can_break_is_refused(pool: np.ndarray, an
 def test_a_container_whose_outputs_are_no_numbers_is_refused(pool: np.ndarray) -> None:
     class Broken:
         weight_names = ()
+        thresholds_elsewhere: frozenset[str] = frozenset()
 
         def load_into(self, module: Any) -> None:
             torch.nn.init.constant_(module.last.bias, torch.nan)

@@ -173,6 +173,7 @@ class Container:
     """Container whose weights are those of another network."""
 
     weight_names = ()
+    thresholds_elsewhere: frozenset[str] = frozenset()
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.state = module.state_dict()

@@ -78,6 +78,7 @@ def test_new_inputs_like_the_pool_keep_the_tolerance_and_others_break_it(
 def test_the_original_itself_is_never_told_from_itself(original: torch.nn.Module, inputs: np.ndarray) -> None:
     class Same:
         weight_names = ()
+        thresholds_elsewhere: frozenset[str] = frozenset()
 
         def load_into(self, module: torch.nn.Module) -> None:
             module.load_state_dict(original.state_dict())
@@ -92,6 +93,7 @@ def test_the_original_itself_is_never_told_from_itself(original: torch.nn.Module
 def test_halves_that_do_not_vary_and_differ_drift(original: torch.nn.Module, inputs: np.ndarray) -> None:
     class Other:
         weight_names = ()
+        thresholds_elsewhere: frozenset[str] = frozenset()
 
         def load_into(self, module: torch.nn.Module) -> None:
             state = original.state_dict()
