@@ -243,9 +243,14 @@ def with_graph(model: CompressedModel, network: Network) -> CompressedModel:
 
 
 def _own_thresholds(model: CompressedModel, network: Network) -> dict[str, float]:
-    """Return the activation thresholds that the graph has before all products of a layer, where they are larger."""
+    """Return the activation thresholds that the graph has before all products of a layer, where they are larger.
+
+    A layer that the graph does not call has the threshold 0.
+    """
     own = {}
     for layer, names in zip(model.layers, model.weight_names, strict=True):
+        if layer.activation_threshold and not any(name in network.parameters for name in names):
+            own[layer.name] = 0.0
         found = {network.thresholds.get(name, 0.0) for name in names if network.weights.get(name) is not None}
         if len(found) == 1 and max(found) > layer.activation_threshold:
             own[layer.name] = max(found)
