@@ -78,6 +78,48 @@ def move_centroids(begins: Integers, values: Floats, totals: Floats, classes: In
 
 
 @kernel
+def list_members(
+    errors: Floats,
+    loads: Integers,
+    most: Integers,
+    classes: Integers,
+    held: Integers,
+    begins: Integers,
+    members: Integers,
+) -> tuple[float, int]:
+    """List the rows of each class in order; the first four parameters are those of `swap_rows`.
+
+    Parameters
+    ----------
+    held : int64 [classes]
+        Zeros; receives the load of each class.
+    begins : int64 [classes + 1]
+        Zeros; receives the first place of each class in `members`.
+    members : int64 [rows]
+        Receives the rows, class by class.
+
+    Returns
+    -------
+    (float, int)
+        Error of all rows, and what classes exceed their bounds by, summed.
+    """
+    rows, number = errors.shape
+    total, excess = 0.0, 0
+    for row in range(rows):
+        held[classes[row]] += loads[row]
+        begins[classes[row] + 1] += 1
+        total += errors[row, classes[row]]
+    for each in range(number):
+        begins[each + 1] += begins[each]
+        excess += max(0, held[each] - most[each])
+    place = begins[:-1].copy()
+    for row in range(rows):
+        members[place[classes[row]]] = row
+        place[classes[row]] += 1
+    return total, excess
+
+
+@kernel
 def swap_rows(errors: Floats, loads: Integers, most: Integers, classes: Integers) -> int:
     """Swap rows of two classes as long as one row has less error elsewhere and both together gain.
 
@@ -100,24 +142,12 @@ def swap_rows(errors: Floats, loads: Integers, most: Integers, classes: Integers
         What classes exceed their bounds by, summed.
     """
     rows, number = errors.shape
-    held = np.zeros(number, dtype=np.int64)
-    begins = np.zeros(number + 1, dtype=np.int64)
-    for row in range(rows):
-        held[classes[row]] += loads[row]
-        begins[classes[row] + 1] += 1
-    for each in range(number):
-        begins[each + 1] += begins[each]
-    members, place = np.empty(rows, dtype=np.int64), begins[:-1].copy()
+    held, begins = np.zeros(number, dtype=np.int64), np.zeros(number + 1, dtype=np.int64)
+    members = np.empty(rows, dtype=np.int64)
+    total, excess = list_members(errors, loads, most, classes, held, begins, members)
     place_of = np.empty(rows, dtype=np.int64)
-    for row in range(rows):
-        members[place[classes[row]]] = row
-        place_of[row] = place[classes[row]]
-        place[classes[row]] += 1
-    total, excess = 0.0, 0
-    for row in range(rows):
-        total += errors[row, classes[row]]
-    for each in range(number):
-        excess += max(0, held[each] - most[each])
+    for at in range(rows):
+        place_of[members[at]] = at
     least = 1e-12 * total
     sweeps, changed = 0, True
     while changed and sweeps < 100:
@@ -166,22 +196,9 @@ def split_pairs(errors: Floats, loads: Integers, most: Integers, classes: Intege
     less time if classes have many rows.
     """
     rows, number = errors.shape
-    held = np.zeros(number, dtype=np.int64)
-    begins = np.zeros(number + 1, dtype=np.int64)
-    for row in range(rows):
-        held[classes[row]] += loads[row]
-        begins[classes[row] + 1] += 1
-    for each in range(number):
-        begins[each + 1] += begins[each]
-    members, place = np.empty(rows, dtype=np.int64), begins[:-1].copy()
-    for row in range(rows):
-        members[place[classes[row]]] = row
-        place[classes[row]] += 1
-    total, excess = 0.0, 0
-    for row in range(rows):
-        total += errors[row, classes[row]]
-    for each in range(number):
-        excess += max(0, held[each] - most[each])
+    held, begins = np.zeros(number, dtype=np.int64), np.zeros(number + 1, dtype=np.int64)
+    members = np.empty(rows, dtype=np.int64)
+    total, excess = list_members(errors, loads, most, classes, held, begins, members)
     least = 1e-9 * total
     sweeps, changed = 0, True
     while changed and sweeps < 4:
