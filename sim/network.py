@@ -432,7 +432,7 @@ class _Chunk(NamedTuple):
 
 
 class _Step(NamedTuple):
-    """What a step takes besides its products: values of the state, feature maps, and what is off the array."""
+    """Costs of a step besides its products: values of the state, feature maps, and operations off the array."""
 
     read_words: int
     written_words: int

@@ -133,7 +133,7 @@ class BinnedInputs:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """What entered the products in the latest pass, in order."""
+        """Activations that entered the products in the latest pass, in order."""
         return [entered for _, entered in self._entered]
 
     def add(self, gradients: Sequence[torch.Tensor | None]) -> None:

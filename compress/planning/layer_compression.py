@@ -98,7 +98,7 @@ class LayerCompressor:
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What a compressed layer depends on besides analysis and choice, for a folder; empty for one codebook each."""
+        """Settings that a compressed layer depends on besides analysis and choice; empty for one codebook each."""
         number = self.codebooks.num_codebooks
         origin: dict[str, Any] = {"codebooks": [self.codebooks.num_pes, number]} if number > 1 else {}
         return origin | ({"compact": True} if self.compact else {})

@@ -333,7 +333,7 @@ class Plan:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What was to be chosen from, as keyword arguments of `compress.plan`, for another plan like this one."""
+        """Keyword arguments of `compress.plan` that gave the options of this plan, for another one like it."""
         return {name: getattr(self, name) for name in _OPTIONS}
 
     @property

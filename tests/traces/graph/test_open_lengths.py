@@ -1,4 +1,4 @@
-"""What is found with an example of some lengths, and must hold for inputs of all others."""
+"""Rows, columns and units that are found with an example of some lengths, and must hold for all other lengths."""
 
 from __future__ import annotations
 
