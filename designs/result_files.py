@@ -72,22 +72,47 @@ SHARING_COLUMNS = [
 ]
 
 # Experiment "pe-codebooks"
-PE_CODEBOOKS_FILE = "pe_codebooks.parquet"
-PE_CODEBOOKS_COLUMNS = [
-    Column("network", pa.string(), "", "stories, resnet_20 or lenet_300_100"),
-    Column("sharing", pa.string(), "", "k-means after pruning by magnitude, or planned"),
-    Column("codebooks", pa.string(), "", "one codebook, PEs with interleaved rows, PEs, or groups of PEs"),
-    Column("density", pa.float64(), "1", "share of kept weights in each layer"),
-    Column("weight_bits", pa.int64(), "bit", "width of a code"),
-    Column("squared_error", pa.float64(), "1", "sum of squared changes of kept weights"),
-    Column("loss", pa.float64(), "nat", "divergence from the original network, mean over unseen inputs and positions"),
-    Column("accuracy", pa.float64(), "1", "share of unseen inputs classified correctly; -1: no labels"),
-    Column("size_bytes", pa.int64(), "B", "size of the container"),
-    Column("codebook_bytes", pa.int64(), "B", "codebooks in it, with the codebook of each row"),
-    Column("array_cycles", pa.float64(), "cycles", "cycles of the array per input, mean"),
-    Column("switch_cycles", pa.float64(), "cycles", "cycles of switches between layers per input, mean"),
-    Column("energy_nj", pa.float64(), "nJ", "energy per input, mean"),
-]
+_NETWORK = Column("network", pa.string(), "", "name of the network")
+PE_CODEBOOKS_COLUMNS = {
+    "codebooks": [
+        _NETWORK,
+        Column("sharing", pa.string(), "", "k-means after pruning by magnitude, or planned"),
+        Column("codebooks", pa.string(), "", "one codebook, PEs with interleaved rows, PEs, or groups of PEs"),
+        Column("density", pa.float64(), "1", "share of kept weights in each layer"),
+        Column("weight_bits", pa.int64(), "bit", "width of a code"),
+        Column("squared_error", pa.float64(), "1", "sum of squared changes of kept weights"),
+        Column(
+            "loss", pa.float64(), "nat", "divergence from the original network, mean over unseen inputs and positions"
+        ),
+        Column("accuracy", pa.float64(), "1", "share of unseen inputs classified correctly; -1: no labels"),
+        Column("size_bytes", pa.int64(), "B", "size of the container"),
+        Column("codebook_bytes", pa.int64(), "B", "codebooks in it, with the codebook of each row"),
+        Column("array_cycles", pa.float64(), "cycles", "cycles of the array per input, mean"),
+        Column("switch_cycles", pa.float64(), "cycles", "cycles of switches between layers per input, mean"),
+        Column("energy_nj", pa.float64(), "nJ", "energy per input, mean"),
+    ],
+    "assignments": [
+        _NETWORK,
+        Column("layer", pa.string(), "", "name of the layer"),
+        Column("rows", pa.int64(), "rows", "rows of its matrix"),
+        Column("columns", pa.int64(), "columns", "columns of its matrix"),
+        Column("codebooks", pa.int64(), "codebooks", "classes of rows with a codebook each"),
+        Column("density", pa.float64(), "1", "share of kept weights"),
+        Column("weight_bits", pa.int64(), "bit", "width of a code"),
+        Column("free_error", pa.float64(), "1", "squared error of the classes found without a bound on loads"),
+        Column("least_error", pa.float64(), "1", "least error with their codebooks (Hungarian method)"),
+        Column("bounded_error", pa.float64(), "1", "squared error of the classes found with the bound on loads"),
+        Column("lower_bound", pa.float64(), "1", "lower bound with their codebooks (linear program)"),
+        Column("interleaved_error", pa.float64(), "1", "squared error with interleaved rows"),
+        Column("own_error", pa.float64(), "1", "squared error with a codebook for each row"),
+    ],
+}
+
+
+def pe_codebooks_files(folder: Path, part: str) -> list[Path]:
+    """Return all result files of one part, a key of PE_CODEBOOKS_COLUMNS, of the experiment on codebooks of PEs."""
+    return sorted(folder.glob(f"*/{part}.parquet"))
+
 
 # Experiment "deep-compression"
 CONTAINERS_FILE, CURVES_FILE = "containers.parquet", "curves.parquet"
@@ -118,7 +143,6 @@ RESNET_COLUMNS = [
 ]
 
 # Experiment "planning"
-_NETWORK = Column("network", pa.string(), "", "name of the network")
 _LOSS = Column("loss", pa.string(), "", "loss that plans bound")
 PLANNING_COLUMNS = {
     "curves": [
@@ -229,6 +253,38 @@ PLANNING_COLUMNS = {
         Column("limit", pa.float64(), "1", "stated upper limit of the mean loss"),
         Column("unseen_loss", pa.float64(), "1", "mean loss on unseen inputs whose classes have the pool's shares"),
         Column("rare_loss", pa.float64(), "1", "mean loss on the unseen inputs of the pool's rarest class"),
+    ],
+    "structured": [
+        _NETWORK,
+        _LOSS,
+        Column("minimised", pa.string(), "", "cost that the plan minimises: file_bytes or latency_us"),
+        Column("bound", pa.float64(), "1", "bound on the loss"),
+        Column("structured", pa.bool_(), "", "True if the plan may remove units"),
+        Column("units", pa.int64(), "units", "neurons, channels and heads that can be removed"),
+        Column("removed", pa.int64(), "units", "those that the plan removes"),
+        Column("least_effect", pa.float64(), "1", "least effect of a unit, share of the change of the plan with all"),
+        Column("feasible", pa.bool_(), "", "True if the bound holds"),
+        Column("size_bytes", pa.int64(), "B", "size of the compact container"),
+        Column("cycles", pa.float64(), "cycles", "cycles of the compact network per input on the default array, mean"),
+        Column("energy_nj", pa.float64(), "nJ", "energy per input, likewise"),
+        Column("pool_loss", pa.float64(), "1", "mean loss on the pool"),
+        Column("unseen_loss", pa.float64(), "1", "mean loss on unseen inputs"),
+    ],
+    "compaction": [
+        _NETWORK,
+        Column("density", pa.float64(), "1", "share of kept weights in each layer, pruned by magnitude"),
+        Column("weight_bits", pa.int64(), "bit", "width of codes"),
+        *(
+            Column(f"{when}_{name}", kind, unit, f"{what}, {when} compaction")
+            for when in ("before", "after")
+            for name, kind, unit, what in (
+                ("bytes", pa.int64(), "B", "size of the container"),
+                ("broadcasts", pa.float64(), "activations", "broadcast activations per input on the default array"),
+                ("cycles", pa.float64(), "cycles", "cycles per input on it, mean"),
+                ("energy_nj", pa.float64(), "nJ", "energy per input on it, mean"),
+            )
+        ),
+        Column("same_outputs", pa.bool_(), "", "True if the outputs of the array are the same, bit for bit"),
     ],
     "speed": [
         Column("what", pa.string(), "", "one forward and backward pass of the pool, a plan, or a plan again"),

@@ -18,6 +18,7 @@ from designs.result_files import (
     CURVES_FILE,
     LINE_WIDTH_COLUMNS,
     LINE_WIDTH_FILE,
+    PE_CODEBOOKS_COLUMNS,
     PLANNING_COLUMNS,
     RESNET_COLUMNS,
     RESNET_CONTAINER,
@@ -25,6 +26,7 @@ from designs.result_files import (
     RTL_COLUMNS,
     SEARCH_QUALITY_COLUMNS,
     SPACE_ENDS_COLUMNS,
+    pe_codebooks_files,
     planning_file,
     planning_files,
     search_quality_files,
@@ -166,7 +168,7 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
     Args:
         folder: folder of the results of python -m designs experiment planning
     """
-    from reports.planning import committee, figures, tables, thresholds
+    from reports.planning import committee, figures, structured, tables, thresholds
 
     results = {
         part: [row for path in planning_files(folder, part) for row in read_rows(path, columns, "planning")]
@@ -182,12 +184,39 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
         "predictions": (tables.predictions_markdown,),
         "budgets": (tables.budgets_markdown,),
         "committee": (committee.committee_markdown, committee.inputs_needed_markdown),
+        "structured": (structured.structured_markdown,),
+        "compaction": (structured.compaction_markdown,),
         "speed": (tables.speed_markdown,),
         "large": (tables.large_markdown,),
     }
     parts = [show(results[part]) for part, shown in pages.items() if results[part] for show in shown]
     _write_tables(folder / "tables.md", *parts)
     _save(folder, figures.draw_planning(results))
+
+
+def pe_codebooks(folder: Folder = RESULTS_FOLDER / "pe_codebooks") -> None:
+    """Show codebooks of PEs beside one for each layer, and row classes beside exact methods, as tables and a figure.
+
+    For instance:
+
+      python -m reports pe-codebooks results/pe_codebooks
+
+    Args:
+        folder: folder of the results of python -m designs experiment pe-codebooks
+    """
+    from reports import pe_codebooks as pages
+
+    results = {
+        part: [row for path in pe_codebooks_files(folder, part) for row in read_rows(path, columns, "pe-codebooks")]
+        for part, columns in PE_CODEBOOKS_COLUMNS.items()
+    }
+    if not results["codebooks"]:  # says how to make them
+        read_rows(folder / "stories" / "codebooks.parquet", PE_CODEBOOKS_COLUMNS["codebooks"], "pe-codebooks")
+    shown = [pages.divergences_markdown(results["codebooks"]), pages.codebooks_markdown(results["codebooks"])]
+    if results["assignments"]:
+        shown.append(pages.assignments_markdown(results["assignments"]))
+    _write_tables(folder / "tables.md", *shown)
+    _save(folder, {"pe_codebooks": pages.draw_codebooks(results["codebooks"])})
 
 
 def paper(
@@ -405,6 +434,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "deep-compression": deep_compression,
     "resnet": resnet,
     "planning": planning,
+    "pe-codebooks": pe_codebooks,
     "codesign": codesign,
     "paper": paper,
     "rtl": rtl,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, PE_CODEBOOKS_FILE, TIMELINE_FILE
+from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE
 from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.plain_values import whole_number
@@ -206,8 +206,9 @@ def planning(
     """Compare planned compression with other methods, without retraining, on networks of several kinds.
 
     Parts: curves (bytes at a loss), coverage (plans on drawn pools, measured on unseen inputs), search (black box),
-    predictions, budgets, committee (few inputs), thresholds (of activations), speed and large (time and memory). All
-    take some hours on two cores; the same command resumes an interrupted run, and single parts can run apart. PyTorch
+    predictions, budgets, committee (few inputs), thresholds (of activations), structured (plans that may remove
+    neurons, channels and heads), compaction (of pruned networks), speed and large (time and memory). All take some
+    hours on two cores; the same command resumes an interrupted run, and single parts can run apart. PyTorch
     needed.
 
     For instance:
@@ -217,9 +218,9 @@ def planning(
       python -m designs experiment planning --data DIR --networks lenet_5 ds_cnn --parts curves search
 
     Args:
-        networks: lenet_5, lenet_5_own (pools of its training images), embedding, lstm_tagger, autoencoder,
-            anomaly_score, ds_cnn, resnet_8, resnet_20, stories; and, timed, resnet_32, sentence_encoder, wide_layer;
-            default: all whose data are here
+        networks: lenet_5, lenet_5_own (pools of its training images), lenet_300_100, embedding, lstm_tagger,
+            autoencoder, anomaly_score, ds_cnn, resnet_8, resnet_20, stories; and, timed, resnet_32, sentence_encoder,
+            wide_layer; default: all whose data are here
         parts: parts to run; default: all
         data: folder that holds mnist, cifar10 and models, or a part of them; default: $CODESIGN_DATA
         sentence_encoder: folder of all-MiniLM-L6-v2, with model.safetensors and tokenizer.json
@@ -241,7 +242,8 @@ def pe_codebooks(
 ) -> None:
     """Compare a codebook for each PE with one for each layer: error, loss, bytes and cycles at equal bits of a code.
 
-    Takes about ten minutes on two cores. PyTorch needed.
+    The rows that share a codebook are compared with exact assignments, too. Takes about half an hour on one core; the
+    same command resumes an interrupted run. PyTorch needed.
 
     For instance:
 
@@ -254,12 +256,10 @@ def pe_codebooks(
     """
     from designs.experiments.pe_codebooks import run_pe_codebooks
     from designs.experiments.planning.networks import Data
-    from designs.experiments.screens import print_pe_codebooks
 
     folder = _required_data(data, "the networks and their inputs are not part of this project; give their folder")
-    out.mkdir(parents=True, exist_ok=True)
-    print_pe_codebooks(run_pe_codebooks(out / PE_CODEBOOKS_FILE, Data.of(folder, out), networks))
-    print(f"Results are in {out / PE_CODEBOOKS_FILE}.")
+    run_pe_codebooks(Data.of(folder, out), networks)
+    _say_next("pe-codebooks", out)
 
 
 def paper(

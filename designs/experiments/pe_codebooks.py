@@ -1,5 +1,8 @@
 """Networks with a codebook for each PE beside one for each layer, at equal bits of a code (PyTorch needed).
 
+The folder of each network holds the networks with each way of sharing (`codebooks`), and the classes of rows that share
+a codebook beside exact methods (`assignments`).
+
 Weights are shared by plain k-means after pruning by magnitude, or as in a plan: weighted by sensitivities, with errors
 compensated by the weights after them. Rows of a PE are those of interleaving, or of `compress.row_classes`. Losses are
 those on inputs that no sharing has seen, cycles those of a few of them.
@@ -7,7 +10,8 @@ those on inputs that no sharing has seen, cycles those of a few of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +27,16 @@ from compress.pruning import magnitude_mask
 from compress.training.compressor import assemble
 from designs.experiments.planning.measuring import Judge, planned, tolerance_of
 from designs.experiments.planning.networks import Data, MeasuredNetwork, network_makers
-from designs.experiments.planning.trained import TRAINED_ON, trained_lenet_300_100
+from designs.experiments.row_classes import assignments
 from designs.result_files import PE_CODEBOOKS_COLUMNS
 from designs.results import provenance, table_of, write_results
+from designs.stages import Stages
 from sim import ArrayConfig, simulate_network
 from traces import CompressedLayer, InputError
 from traces.arrays import Booleans, Integers, Numbers
-from traces.files.images import load_idx_folder
 from traces.shell.progress import progress_bar
 
+Row = dict[str, Any]
 NUM_PES, GROUPS = 64, 8
 DENSITIES, WEIGHT_BITS = (1.0, 0.5), (3, 4, 5)
 COMPARED_BITS = 4  # at which all ways of sharing are compared
@@ -40,15 +45,13 @@ _MEASURED, _SIMULATED = 2000, 2  # inputs
 _TENSOR_BITS = 16
 
 
-def run_pe_codebooks(path: Path, data: Data, names: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Compare codebooks of layers and of PEs on networks; write the result file `path`, and return its rows.
+def run_pe_codebooks(data: Data, names: Sequence[str] = ()) -> None:
+    """Compare codebooks of layers and of PEs on networks; an interrupted run resumes after its last finished file.
 
     Parameters
     ----------
-    path : Path
-        Result file.
     data : Data
-        Folders of the networks and their inputs.
+        Folders of the networks and their inputs, and of the results.
     names : sequence of str
         Networks to compare; by default all of NETWORKS whose data are here.
 
@@ -64,30 +67,35 @@ def run_pe_codebooks(path: Path, data: Data, names: Sequence[str] = ()) -> list[
             f"networks must be among {', '.join(NETWORKS)} and their data in the folder; found "
             f"{', '.join(unknown) or 'no data'}; give --data"
         )
-    rows: list[dict[str, Any]] = []
     for name in names or makers:
-        rows += _compared(makers[name](), path.parent / "analyses" / name)
-        write_results(path, table_of(PE_CODEBOOKS_COLUMNS, rows), provenance({"num_pes": NUM_PES, "groups": GROUPS}))
-    return rows
+        _run(makers[name](), data.folder / name)
+
+
+def _run(network: MeasuredNetwork, folder: Path) -> None:
+    """Write the result files of a network."""
+    origin = network.origin | {"num_pes": NUM_PES, "groups": GROUPS, "densities": DENSITIES, "weight_bits": WEIGHT_BITS}
+    makers: dict[str, Callable[..., Iterable[Row]]] = {"codebooks": _compared, "assignments": _assigned}
+
+    def write(part: str, path: Path) -> None:
+        rows = list(makers[part](network, folder / "analyses"))
+        write_results(path, table_of(PE_CODEBOOKS_COLUMNS[part], rows), provenance(origin))
+
+    with Stages(folder) as stages:
+        for part in makers:
+            stages.run(f"{part}.parquet", origin, partial(write, part))
+
+
+def _assigned(network: MeasuredNetwork, analyses: Path) -> Iterator[Row]:
+    """Yield the row classes of a network's matrices beside exact methods."""
+    plan = _planned(network, analyses)
+    matrices = {unit.name: unit.matrix for unit in plan.planner.units}
+    for row in assignments(matrices, NUM_PES, (GROUPS, NUM_PES), DENSITIES, COMPARED_BITS):
+        yield {"network": network.name, **row}
 
 
 def _makers(data: Data) -> dict[str, Callable[[], MeasuredNetwork]]:
-    makers: dict[str, Callable[[], MeasuredNetwork]] = dict(network_makers(data))
-    mnist = data.mnist
-    if mnist is not None and mnist.exists():
-        makers["lenet_300_100"] = lambda: _lenet_300_100(mnist, data.folder / "lenet_300_100" / "trained")
+    makers = network_makers(data)
     return {name: makers[name] for name in NETWORKS if name in makers}
-
-
-def _lenet_300_100(mnist: Path, folder: Path) -> MeasuredNetwork:
-    """Return LeNet-300-100, trained on most of MNIST's training images; the others are the pool."""
-    images = load_idx_folder(mnist)
-    network = trained_lenet_300_100(images, folder)
-    pool, unseen = images.train_images[TRAINED_ON:], images.test_images
-    bounds = (0.01, 0.03, 0.1)
-    return MeasuredNetwork(
-        "lenet_300_100", network, pool, unseen, "kl", bounds, bounds, 0.03, labels=images.test_labels
-    )
 
 
 #: Ways of sharing: name, settings of the codebooks, and whether rows stay interleaved.
@@ -106,15 +114,14 @@ def _own(way: str) -> dict[str, Any]:
     return {"codebooks": codebooks, "num_pes": NUM_PES} | ({"codebook_groups": GROUPS} if codebooks == "group" else {})
 
 
-def _compared(network: MeasuredNetwork, folder: Path) -> Iterator[dict[str, Any]]:
+def _planned(network: MeasuredNetwork, analyses: Path, way: str = "one codebook") -> ApplicablePlan:
+    options: dict[str, Any] = {"densities": DENSITIES, "weight_bits": WEIGHT_BITS, "graph": True, "analysis": analyses}
+    return planned(network, tolerance_of(network, network.bounds[-1]), **options, **_own(way))
+
+
+def _compared(network: MeasuredNetwork, analyses: Path) -> Iterator[Row]:
     """Yield a row for each way of sharing a network."""
-    options: dict[str, Any] = {"densities": DENSITIES, "weight_bits": WEIGHT_BITS, "graph": True, "analysis": folder}
-    tolerance = tolerance_of(network, network.bounds[-1])
-    plans = {
-        way: planned(network, tolerance, **options, **_own(way))
-        for way, (_, interleaved) in WAYS.items()
-        if not interleaved
-    }
+    plans = {way: _planned(network, analyses, way) for way, (_, interleaved) in WAYS.items() if not interleaved}
     plan = plans["one codebook"]
     labels = None if network.labels is None else network.labels[:_MEASURED]
     judge = Judge(plan, network.unseen[:_MEASURED], labels)

@@ -155,31 +155,3 @@ def print_mask_checks(checks: Sequence[MaskCheck]) -> None:
         np.mean(np.abs([getattr(check, name) for check in checks])) for name in ("even_difference", "uneven_difference")
     )
     print(f"Mean absolute difference: random masks {even:.1%}, masks with the layer's spreads {uneven:.1%}.")
-
-
-def print_pe_codebooks(rows: Sequence[Row]) -> None:
-    """Print how networks with several codebooks in a layer differ from those with one, at equal density and bits."""
-    table = Table(title="Codebooks of PEs, beside one for each layer at equal bits", title_justify="left")
-    for heading in ("network", "sharing", "density", "bits", "codebooks"):
-        table.add_column(heading)
-    for heading in ("error", "loss", "accuracy", "bytes", "of codebooks", "cycles", "switches"):
-        table.add_column(heading, justify="right")
-    alike = ("network", "sharing", "density", "weight_bits")
-    one = {tuple(row[key] for key in alike): row for row in rows if row["codebooks"] == "one codebook"}
-    for row in rows:
-        before = one[tuple(row[key] for key in alike)]
-        table.add_row(
-            row["network"],
-            row["sharing"],
-            f"{row['density']:.2f}",
-            str(row["weight_bits"]),
-            row["codebooks"],
-            f"{row['squared_error'] / before['squared_error']:.2f}",
-            f"{row['loss']:.4f}",
-            "-" if row["accuracy"] < 0 else f"{row['accuracy']:.2%}",
-            f"{row['size_bytes']:,}",
-            f"{row['codebook_bytes']:,}",
-            f"{row['array_cycles']:,.0f}",
-            f"{row['switch_cycles']:,.0f}",
-        )
-    console().print(table)

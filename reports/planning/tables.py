@@ -16,6 +16,7 @@ DROPS = (0.005, 0.01, 0.03)
 NETWORKS = {
     "lenet_5": "LeNet-5 on MNIST",
     "lenet_5_own": "LeNet-5 on MNIST, its own images",
+    "lenet_300_100": "LeNet-300-100 on MNIST",
     "resnet_20": "ResNet-20 on CIFAR-10",
     "resnet_8": "ResNet-8 on CIFAR-10 (ONNX)",
     "ds_cnn": "DS-CNN, keywords (ONNX)",

@@ -8,5 +8,7 @@ Each part of the experiment on each network leaves result files of its own:
 * `predictions`: random plans, predicted and measured.
 * `budgets`: plans for other budgets from the same analysis.
 * `committee`: plans on few inputs, chosen by a committee, by strata or at random.
+* `structured`: plans that may remove neurons, channels and heads, beside plans that keep them.
+* `compaction`: networks pruned by magnitude, before and after `CompressedModel.compacted`.
 * `speed`, `large`: time and memory of planning.
 """

@@ -18,6 +18,7 @@ from designs.experiments.planning.networks import sentence_encoder as encoder_ne
 from designs.experiments.planning.predictions import budgets, predictions
 from designs.experiments.planning.search import search
 from designs.experiments.planning.speed import LARGE, large, speed
+from designs.experiments.planning.structured import compaction, structured
 from designs.experiments.planning.thresholds import thresholds
 from designs.result_files import PLANNING_COLUMNS, planning_file
 from designs.results import provenance, table_of, write_results
@@ -31,9 +32,11 @@ SPEED = "resnet_32"
 _LARGE_NAMES = {"sentence_encoder": LARGE[0], "wide_layer": LARGE[1]}
 _PREDICTED, _SEARCHED = ("lenet_5", "resnet_20"), ("lenet_5", "resnet_20", "ds_cnn", "lstm_tagger")
 _CUT = ("lenet_5", "ds_cnn", "stories")
+_STRUCTURED, _COMPACTED = ("lenet_300_100", "resnet_20", "stories"), ("ds_cnn", "resnet_20", "stories")
+_STRUCTURED_ONLY = "lenet_300_100"
 _LARGE_CUT = "sentence_encoder"
 _DRAWS = {"lenet_5": 30, "lenet_5_own": 15, "embedding": 60, "lstm_tagger": 60, "autoencoder": 30, "anomaly_score": 20}
-_DRAWS |= {"ds_cnn": 40, "resnet_8": 20, "resnet_20": 6, "stories": 0}
+_DRAWS |= {"ds_cnn": 40, "resnet_8": 20, "resnet_20": 6, "stories": 0, "lenet_300_100": 0}
 _DRAWS_AT_ONCE = 10
 
 
@@ -191,8 +194,12 @@ def _parts_of(name: str, effort: Effort) -> list[str]:
     if name in _LARGE_NAMES or name == SPEED:
         parts = ["large" if name in _LARGE_NAMES else "speed"]
         return [*parts, "thresholds"] if name == _LARGE_CUT and not effort.quick else parts
+    if name == _STRUCTURED_ONLY:
+        return ["structured"]
     parts = ["predictions", "budgets"] if name in _PREDICTED else []
     parts += ["curves"] if name != "lenet_5_own" else []
+    parts += ["structured"] if name in _STRUCTURED else []
+    parts += ["compaction"] if name in _COMPACTED else []
     parts += ["thresholds"] if name in _CUT else []
     parts += ["search"] if name in _SEARCHED else []
     parts += ["coverage"] if effort.draws[name] else []
@@ -209,6 +216,17 @@ def _steps(network: MeasuredNetwork, part: str, folder: Path, effort: Effort) ->
     elif part == "thresholds":
         settings = origin | {"bounds": network.with_thresholds or network.bounds, "widths": network.widths}
         yield _Step(part, part, settings, partial(thresholds, network))
+    elif part == "structured":
+        analyses = planning_file(folder, network.name, part).with_name("analyses")
+        for minimise, bound in (
+            *(("file_bytes", bound) for bound in network.shown[-2:]),
+            ("latency_us", network.search),
+        ):
+            settings = origin | {"minimise": minimise, "bound": bound}
+            make = partial(structured, network, minimise, bound, analyses)
+            yield _Step(part, f"{minimise}_{bound:g}", settings, make)
+    elif part == "compaction":
+        yield _Step(part, part, origin, partial(compaction, network))
     elif part == "predictions":
         settings = origin | one | {"plans": effort.random_plans}
         yield _Step(part, part, settings, partial(predictions, network, effort.random_plans))

@@ -21,6 +21,7 @@ from designs.experiments.planning.trained import (
     small_images,
     trained_embedding,
     trained_lenet,
+    trained_lenet_300_100,
     trained_tagger,
 )
 from designs.experiments.resnet import load_resnet
@@ -161,6 +162,10 @@ def network_makers(data: Data) -> dict[str, Maker]:
     makers: dict[str, tuple[list[Path], Maker]] = {
         "lenet_5": ([mnist], lambda: lenet_5(load_idx_folder(mnist), data.folder / "lenet_5" / "trained")),
         "lenet_5_own": ([mnist], lambda: lenet_5_own(load_idx_folder(mnist), data.folder / "lenet_5" / "trained")),
+        "lenet_300_100": (
+            [mnist],
+            lambda: lenet_300_100(load_idx_folder(mnist), data.folder / "lenet_300_100" / "trained"),
+        ),
         "embedding": ([mnist], lambda: embedding(load_idx_folder(mnist), data.folder / "embedding" / "trained")),
         "lstm_tagger": ([mnist], lambda: lstm_tagger(load_idx_folder(mnist), data.folder / "lstm_tagger" / "trained")),
         "autoencoder": ([encoder, frames], lambda: autoencoder(encoder, frames)),
@@ -197,6 +202,21 @@ def lenet_5_own(images: ImageSet, folder: Path) -> MeasuredNetwork:
     """Return LeNet-5 with pools of the images that it was trained on."""
     population = images.train_images[:TRAINED_ON]
     return replace(lenet_5(images, folder), name="lenet_5_own", population=population, pool_labels=None, own=True)
+
+
+def lenet_300_100(images: ImageSet, folder: Path) -> MeasuredNetwork:
+    """Return LeNet-300-100, trained on 50,000 of MNIST's training images; pools are of the others."""
+    return MeasuredNetwork(
+        "lenet_300_100",
+        trained_lenet_300_100(images, folder),
+        images.train_images[TRAINED_ON:],
+        images.test_images,
+        "kl",
+        bounds=(0.01, 0.03, 0.1),
+        shown=(0.01, 0.03, 0.1),
+        search=0.03,
+        labels=images.test_labels,
+    )
 
 
 def embedding(images: ImageSet, folder: Path) -> MeasuredNetwork:

@@ -14,9 +14,10 @@ import torch
 from designs.experiments import pe_codebooks
 from designs.experiments.pe_codebooks import WAYS, run_pe_codebooks
 from designs.experiments.planning.networks import Data, MeasuredNetwork
-from designs.experiments.screens import print_pe_codebooks
-from designs.result_files import PE_CODEBOOKS_COLUMNS
+from designs.result_files import PE_CODEBOOKS_COLUMNS, pe_codebooks_files
 from designs.results import read_results
+from reports import __main__ as commands
+from reports.pe_codebooks import assignments_markdown, codebooks_markdown, divergences_markdown
 from traces import InputError
 
 
@@ -36,9 +37,12 @@ def test_each_way_of_sharing_is_measured_and_its_tables_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(pe_codebooks, "_makers", lambda data: {"lenet_300_100": small_network})
-    rows = run_pe_codebooks(tmp_path / "found.parquet", Data(tmp_path))
-    found, _ = read_results(tmp_path / "found.parquet", PE_CODEBOOKS_COLUMNS)
-    assert found.to_pylist() == rows
+    run_pe_codebooks(Data(tmp_path))
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    run_pe_codebooks(Data(tmp_path))
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
+    (path,) = pe_codebooks_files(tmp_path, "codebooks")
+    rows = read_results(path, PE_CODEBOOKS_COLUMNS["codebooks"])[0].to_pylist()
     by_way = {(row["sharing"], row["density"], row["weight_bits"], row["codebooks"]): row for row in rows}
     assert len(by_way) == len(rows) == 2 * (3 * 2 * 2 + 2 + 1)
     one, interleaved, pes, groups = (by_way["k-means", 1.0, 4, way] for way in WAYS)
@@ -53,10 +57,25 @@ def test_each_way_of_sharing_is_measured_and_its_tables_are_counted(
     assert interleaved["codebook_bytes"] == pes["codebook_bytes"] - of_rows
     assert pes["array_cycles"] <= 1.1 * one["array_cycles"]
     assert pes["switch_cycles"] > one["switch_cycles"]
-    print_pe_codebooks(rows)
-    assert "PEs, rows" in capsys.readouterr().out
+
+    (path,) = pe_codebooks_files(tmp_path, "assignments")
+    found = read_results(path, PE_CODEBOOKS_COLUMNS["assignments"])[0].to_pylist()
+    assert [(row["rows"], row["codebooks"], row["density"]) for row in found] == [
+        (160, number, density) for number in (8, 64) for density in (1.0, 0.5)
+    ]
+    for row in found:
+        assert row["least_error"] <= row["free_error"] * (1 + 1e-9)
+        assert row["lower_bound"] <= row["bounded_error"] * (1 + 1e-9)
+        assert row["own_error"] < row["bounded_error"] < row["interleaved_error"]
+
+    commands.pe_codebooks(tmp_path)
+    content = (tmp_path / "tables.md").read_text()
+    assert content in capsys.readouterr().out
+    shown = divergences_markdown(rows), codebooks_markdown(rows), assignments_markdown(found)
+    assert content == "\n".join(shown)
+    assert (tmp_path / "pe_codebooks.svg").exists()
 
 
 def test_networks_that_are_not_here_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="networks must be among stories, resnet_20, lenet_300_100"):
-        run_pe_codebooks(tmp_path / "found.parquet", Data(tmp_path), ["stories"])
+        run_pe_codebooks(Data(tmp_path), ["stories"])

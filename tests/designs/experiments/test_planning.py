@@ -32,7 +32,7 @@ from designs.experiments.planning.networks import Data, MeasuredNetwork
 from designs.result_files import PLANNING_COLUMNS, planning_files
 from designs.results import read_results
 from reports import __main__ as commands
-from reports.planning import tables, thresholds
+from reports.planning import structured, tables, thresholds
 from reports.planning.committee import inputs_needed
 from sim import ArrayConfig
 from traces import InputError
@@ -74,7 +74,10 @@ def measured_network(network: torch.nn.Module, digits: ImageSet) -> MeasuredNetw
 
 
 EFFORT = Effort(trials=6, random_plans=12, draws={"lenet_5": 2}, pool=80, committee_numbers=(24,), committee_seeds=2)
-PARTS = ("curves", "thresholds", "coverage", "search", "predictions", "budgets", "committee")
+PARTS = (
+    *("curves", "thresholds", "coverage", "search", "predictions", "budgets", "committee"),
+    *("structured", "compaction"),
+)
 
 
 def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what_is_finished(
@@ -119,6 +122,18 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
                 assert row["size_bytes"] <= fastest["size_bytes"]
                 assert row["latency_us"] <= 1.02 * fastest["latency_us"]
     assert len(results["committee"]) == 3 * 3 * 2
+    plans = results["structured"]
+    for whole, smaller in zip(plans[::2], plans[1::2], strict=True):
+        assert (whole["structured"], smaller["structured"]) == (False, True)
+        assert whole["removed"] == 0 <= smaller["removed"] < whole["units"] == smaller["units"] == 40
+        assert whole["feasible"]
+        assert smaller["feasible"]
+        assert max(whole["pool_loss"], smaller["pool_loss"]) <= whole["bound"]
+    assert [row["minimised"] for row in plans] == ["file_bytes"] * 2 + ["latency_us"] * 2
+    for row in results["compaction"]:
+        assert row["same_outputs"]
+        assert row["after_broadcasts"] <= row["before_broadcasts"]
+        assert row["after_cycles"] <= 1.05 * row["before_cycles"]
     asked = {row["asked"]: row for row in results["budgets"]}
     assert asked["the smallest file"]["feasible"]
     assert asked["latency of 60%"]["measurements"] == 0
@@ -133,6 +148,8 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
     for part in (tables.bytes_markdown(curves), tables.coverage_markdown(results["coverage"])):
         assert part in content
     assert thresholds.thresholds_markdown(cut) in content
+    assert structured.structured_markdown(results["structured"]) in content
+    assert structured.compaction_markdown(results["compaction"]) in content
     names = ("sizes", "losses", "thresholds", "predictions", "search", "coverage", "committee")
     assert all((tmp_path / f"planned_{name}.svg").exists() for name in names)
 
