@@ -46,8 +46,8 @@ def simulate_file(
 
     Args:
         layer: layer file (.npz with codes, codebook, optionally bias or free_bias, and one recorded input as act);
-            plain weights (.npy, or .npz of scipy.sparse.save_npz); a directory of the EIE authors' simulator; or a
-            whole network in a .net file of the author of Deep Compression
+            plain weights (.npy, .npz of scipy.sparse.save_npz, .mtx, or a mask in .smtx); a directory of the EIE
+            authors' simulator; or a whole network in a .net file of the author of Deep Compression
         array: the array to run it on
         activations: .npy file with the input, float [columns], instead of the layer's own; for a network, one or
             more inputs

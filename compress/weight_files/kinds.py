@@ -11,6 +11,7 @@ from typing import BinaryIO, Literal
 
 from compress.container.sections import MAGIC
 from traces import InputError
+from traces.files.matrix_market import BANNER as MATRIX_MARKET_BANNER
 from traces.files.npz import ZIP_DAMAGES, check_members
 
 Kind = Literal["npz", "torch", "safetensors", "hdf5", "onnx", "shards"]
@@ -26,6 +27,11 @@ _UNREADABLE = (  # beginnings of files that are recognised and not read, with th
         b"\x93NUMPY",
         "a single array without a name (.npy)",
         "save it by name with numpy.savez",
+    ),
+    (
+        MATRIX_MARKET_BANNER,
+        "a Matrix Market file of one layer",
+        "write CompressedModel([traces.read_matrix(FILE)]).save('NAME.dc') in Python",
     ),
     (b"\x1f\x8b", "a gzip archive", _DECOMPRESS),
     (b"BZh", "a bzip2 archive", _DECOMPRESS),

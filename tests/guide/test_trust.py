@@ -57,7 +57,7 @@ def checkpoint(path: Path, run: Run) -> None:
     torch.save({"weight": run}, path)
 
 
-SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".dc", ".onnx", ".json", ".toml", ".safetensors", ".h5")
+SUFFIXES = (".npy", ".npz", ".pt", ".pth", ".dc", ".onnx", ".json", ".toml", ".safetensors", ".h5", ".mtx", ".smtx")
 READERS: dict[str, Callable[[Path], object]] = {
     "layer": open_layer,
     "array": read_npy,

@@ -239,6 +239,35 @@ def _gzip_bomb() -> bytes:
     return gzip.compress(bytes([0, 0, 8, 1]) + struct.pack(">I", 2**27) + bytes(2**27), mtime=0)
 
 
+def changed_matrix_text(content: bytes, stream: np.random.Generator) -> bytes:
+    """Return a matrix in text with one change; a gzip stream is inflated, changed and deflated again."""
+    if content[:2] != b"\x1f\x8b":
+        return changed_text(content, stream)
+    if stream.random() < 0.02:
+        return _gzip_bomb()
+    try:
+        plain = gzip.decompress(content)
+    except Exception:  # a stream that was damaged before
+        return content
+    return gzip.compress(plain if len(plain) > 2**20 else changed_text(plain, stream), mtime=0)
+
+
+def _matrix_texts(*texts: str) -> list[bytes]:
+    plain = [text.encode() for text in texts]
+    return [*plain, *(gzip.compress(content, mtime=0) for content in plain)]
+
+
+def _matrix_market_files() -> list[bytes]:
+    banner = "%%MatrixMarket matrix"
+    return _matrix_texts(
+        f"{banner} coordinate real general\n% of weights\n3 4 3\n1 2 0.5\n\n3 1 -2e-1\n2 4 7\n",
+        f"{banner} coordinate pattern symmetric\n3 3 2\n2 1\n3 3\n",
+        f"{banner} coordinate integer skew-symmetric\n3 3 2\n2 1 4\n3 2 -5\n",
+        f"{banner} array real general\n2 3\n1\n0\n2.5\n0\n.5\n-1\n",
+        f"{banner} array integer symmetric\n2 2\n1\n0\n2\n",
+    )
+
+
 def changed_idx(content: bytes, stream: np.random.Generator) -> bytes:
     """Return an IDX file with another length, type or value; a gzip stream is inflated, changed and deflated again."""
     if content[:2] == b"\x1f\x8b":
@@ -365,6 +394,10 @@ def _read_fleet(path: Path) -> None:
 
 
 _CHANGED_ARRAYS = [changed_zip(changed_npy), changed_zip(changed_npy), changed_bytes]
+_MATRIX_TEXT: tuple[list[Mutate], Callable[[Path], object]] = (
+    [changed_matrix_text, changed_bytes],
+    lambda path: _use_layer(open_layer(path)[0]),
+)
 
 READERS: list[Reader] = [
     Reader("npy", ".npy", _npy_files, [changed_npy, changed_bytes], _read_npy),
@@ -372,6 +405,8 @@ READERS: list[Reader] = [
     Reader("inputs", ".npz", _input_files, _CHANGED_ARRAYS, _read_inputs),
     Reader("layer", ".npz", _layer_files, _CHANGED_ARRAYS, lambda path: _use_layer(open_layer(path)[0])),
     Reader("sparse", ".npz", _sparse_files, _CHANGED_ARRAYS, lambda path: _use_layer(read_matrix(path))),
+    Reader("mask", ".smtx", lambda: _matrix_texts("3, 4, 4\n0 1 1 4 \n2 0 1 3 \n"), *_MATRIX_TEXT),
+    Reader("matrix-market", ".mtx", _matrix_market_files, *_MATRIX_TEXT),
     Reader("idx", ".idx", _idx_files, [changed_idx, changed_bytes], lambda path: read_idx(path).ravel().tolist()),
     Reader(
         "images",

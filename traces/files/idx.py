@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
 import struct
-import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +12,7 @@ import numpy as np
 
 from traces.arrays import Numbers
 from traces.errors import InputError
+from traces.files.plain_or_gzip import open_plain_or_gzip
 from traces.reading_limit import check_array_bytes
 
 # third byte of the magic number -> type of the values, big endian
@@ -41,20 +40,8 @@ def read_idx(path: str | os.PathLike[str]) -> Numbers:
         size allows (`traces.reading_limit`).
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file:
-            file_bytes = os.fstat(file.fileno()).st_size
-            is_gzip = file.read(2) == b"\x1f\x8b"
-            file.seek(0)
-            return _read(gzip.GzipFile(fileobj=file) if is_gzip else file, path, file_bytes)  # type: ignore[arg-type]
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; give the folder that holds the IDX files") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(
-            f"{path}: the gzip stream must be whole; it is cut off or damaged ({error}); fetch it again"
-        ) from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    with open_plain_or_gzip(path) as (stream, file_bytes):
+        return _read(stream, path, file_bytes)
 
 
 def _read(stream: BinaryIO, path: Path, file_bytes: int) -> Numbers:

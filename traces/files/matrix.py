@@ -11,13 +11,16 @@ import numpy.typing as npt
 
 from traces.arrays import Floats32, Numbers
 from traces.errors import InputError
+from traces.files.matrix_market import read_matrix_market
 from traces.files.npz import read_npy, read_npz
+from traces.files.smtx import read_smtx
 from traces.layer import CompressedLayer, check_size, finite_as_float32
 from traces.reading_limit import check_array_bytes
 
 if TYPE_CHECKING:
     import scipy.sparse
 
+TEXT_READERS = {".mtx": read_matrix_market, ".smtx": read_smtx}
 MOST_SHARED_WEIGHTS = 2**16 - 1  # besides the zero
 _PARTS = {
     "csr": ("indices", "indptr"),
@@ -138,7 +141,8 @@ def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:
     Parameters
     ----------
     path : str or os.PathLike
-        `.npy` file of dense weights, or `.npz` file of `scipy.sparse.save_npz`.
+        `.npy` file of dense weights, `.npz` file of `scipy.sparse.save_npz`, Matrix Market file (`.mtx`), or mask of
+        the Deep Learning Matrix Collection (`.smtx`); the latter two plain or with `.gz` behind.
 
     Returns
     -------
@@ -150,15 +154,27 @@ def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:
     InputError
         As `layer_from_matrix` does, and if the file is missing, damaged or of another format, or its matrix
         would take more than its size allows (`traces.reading_limit`).
+
+    Notes
+    -----
+    A mask without values (`.smtx`, or a pattern of Matrix Market) becomes a layer with one shared weight, 1.0. Its
+    stored entries and cycles are those of any layer with this mask.
     """
-    name = Path(path).stem
-    if Path(path).suffix == ".npy":
-        return layer_from_matrix(name, read_npy(path))
-    arrays = read_npz(path)
+    name, suffix = name_and_suffix(path)
     try:
-        return layer_from_matrix(name, _sparse(arrays, path))
+        if suffix == ".npy":
+            return layer_from_matrix(name, read_npy(path))
+        if suffix in TEXT_READERS:
+            return layer_from_matrix(name, TEXT_READERS[suffix](path))
+        return layer_from_matrix(name, _sparse(read_npz(path), path))
     except InputError as error:
         raise error if str(error).startswith(f"{path}: ") else InputError(f"{path}: {error}") from None
+
+
+def name_and_suffix(path: str | os.PathLike[str]) -> tuple[str, str]:
+    """Return the name that a matrix gets from its file, and the suffix that names the format, before `.gz`."""
+    plain = Path(path).with_suffix("") if Path(path).suffix == ".gz" else Path(path)
+    return plain.stem, plain.suffix
 
 
 def _sparse(arrays: dict[str, Numbers], path: str | os.PathLike[str]) -> Any:

@@ -34,6 +34,7 @@ def tar_of(name: str) -> bytes:
 
 
 FOREIGN = {
+    "matrix-market": (b"%%MatrixMarket matrix", "a Matrix Market file of one layer; write CompressedModel"),
     "gguf": (b"GGUF\3\0\0\0", "a GGUF file, whose weights are quantised already; give the weights that it was made"),
     "container": (MAGIC + bytes(20), "a compressed container; read it with CompressedModel.load"),
     "git-lfs": (
