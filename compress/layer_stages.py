@@ -13,8 +13,8 @@ from compress.row_classes import group_of_rows, row_classes
 from compress.weight_sharing import nearest_codes, share_weights
 from traces import InputError
 from traces.arrays import Booleans, Floats32, Integers, Numbers
+from traces.graph.description import RECURRENT
 
-RECURRENT = ("LSTM", "GRU", "RNN")
 TABLE = "Embedding"
 _RECURRENT_NAME = re.compile(r"(^|[./])weight_(ih|hh|hr)_l\d")
 FREE_BIAS = "a bias that is not shared"

@@ -36,11 +36,11 @@ from compress.graph_module.operator_table import (
 from compress.graph_module.recurrent import previous_states
 from traces import InputError
 from traces.arrays import Numbers
+from traces.graph.description import RECURRENT
 
 Observer = Callable[[str | None, str, onnx.NodeProto, Tensor, Tensor], None]
 Replacement = Callable[[str | None, onnx.NodeProto, Tensor], Tensor]
-_RECURRENT = ("LSTM", "GRU", "RNN")
-_PRODUCTS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", *_RECURRENT)
+_PRODUCTS = ("Conv", "ConvTranspose", "Einsum", "Gemm", "MatMul", *RECURRENT)
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,7 +322,7 @@ class GraphModule(torch.nn.Module):
         tables = {call.inputs[0] for call in self._calls if call.node.op_type == "Gather"}
         for name in thresholds:
             kinds = {call.node.op_type for call in self._calls for _, weight in call.weights if weight == name}
-            if kinds & set(_RECURRENT) or not (kinds or name in tables):
+            if kinds & set(RECURRENT) or not (kinds or name in tables):
                 found = ", ".join(sorted(kinds)) or "no product"
                 raise InputError(
                     f"the activation threshold of {name!r} must be that of products other than recurrent ones; found "
@@ -337,14 +337,14 @@ class GraphModule(torch.nn.Module):
                 inputs[1 - position] = elementwise.shrink(inputs[1 - position], lambd=threshold)
 
     def _replace(self, call: _Call, inputs: list[Any]) -> None:
-        for position, parameter in call.weights if call.node.op_type not in _RECURRENT else ():
+        for position, parameter in call.weights if call.node.op_type not in RECURRENT else ():
             for replace_input in self._replacements:
                 inputs[1 - position] = replace_input(parameter, call.node, inputs[1 - position])
 
     def _report(self, call: _Call, inputs: list[Any], results: list[Any]) -> None:
         for position, parameter in call.weights:
             weight = inputs[position]
-            if call.node.op_type not in _RECURRENT:
+            if call.node.op_type not in RECURRENT:
                 entering = inputs[1 - position]
             elif position == 1:
                 entering = inputs[0]
@@ -376,7 +376,7 @@ def _weights(
         return ()
     fixed = [name in behind for name in node.input]
     positions: list[int] = []
-    if node.op_type in _RECURRENT:
+    if node.op_type in RECURRENT:
         both = node.op_type != "GRU" or any(each.name == "linear_before_reset" and each.i for each in node.attribute)
         positions = [position for position in ((1, 2) if both else (1,)) if fixed[position] and not fixed[0]]
     elif node.op_type != "Einsum" or len(node.input) == 2:

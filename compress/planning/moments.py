@@ -19,6 +19,7 @@ from compress.planning.recurrent_vectors import can_follow, vectors_of_weights
 from compress.row_classes import group_of_rows
 from traces import InputError
 from traces.arrays import Floats64, Integers64, Numbers
+from traces.graph.description import RECURRENT
 from traces.torch_activations import first_input
 
 MOST_COLUMNS = 1024  # of a block
@@ -319,7 +320,7 @@ def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, unit
         groups = attributes.get("group", 1)
         vectors = _patches(padded, frame.kernel, frame.strides, frame.dilations, groups)
         matrix = weight.flatten(1)
-    elif node.op_type in ("LSTM", "GRU", "RNN") and not (len(node.input) > 4 and node.input[4]):
+    elif node.op_type in RECURRENT and not (len(node.input) > 4 and node.input[4]):
         matrix = weight.flatten(0, 1)
         if entering.dim() == 3:
             vectors = _rows_of(entering)

@@ -26,9 +26,9 @@ from sim.network_schedule import network_shortfalls
 from traces import CompressedLayer, InputError, Inputs, Network, NetworkLayer, StoredLayer, array_matrices
 from traces.arrangement import Arrangement
 from traces.arrays import Floats64, Numbers
+from traces.graph.description import RECURRENT
 from traces.graph.execution import execution
 from traces.graph.layers import off_array, resolve
-from traces.graph.products import RECURRENT
 
 if TYPE_CHECKING:
     import torch

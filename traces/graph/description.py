@@ -11,6 +11,8 @@ from traces.arrays import Floats, Integers64
 
 #: Beginning of the names of weights that a module computes in its forward pass, and that its state does not hold.
 COMPUTED = "computed:"
+#: Kinds of recurrent layers, and their operators in a graph.
+RECURRENT = ("LSTM", "GRU", "RNN")
 
 
 class OffArray(NamedTuple):

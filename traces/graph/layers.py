@@ -16,7 +16,7 @@ from onnx import ModelProto, NodeProto
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
 from traces.graph.compaction import compacted
-from traces.graph.description import NetworkLayer, OffArray, Recorded
+from traces.graph.description import RECURRENT, NetworkLayer, OffArray, Recorded
 from traces.graph.inputs import first_state, next_state
 from traces.graph.products import Multiply, Part, Product, find_lookups, find_products
 from traces.graph.program import GuardError, Program
@@ -340,7 +340,7 @@ def shapes_of(flat: FlatNetwork, feeds: Mapping[str, Numbers]) -> dict[str, tupl
 
 def _macs(node: NodeProto, shapes: Mapping[str, tuple[int, ...]], program: Program) -> float:
     """Return the multiply-accumulates of a product that is computed off the array."""
-    if node.op_type not in ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", "LSTM", "GRU", "RNN"):
+    if node.op_type not in ("MatMul", "Gemm", "Conv", "ConvTranspose", "Einsum", *RECURRENT):
         return 0.0
 
     def shape(name: str) -> tuple[int, ...]:

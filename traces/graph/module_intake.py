@@ -16,7 +16,8 @@ from onnx import ModelProto
 
 from traces.arrays import Numbers
 from traces.errors import InputError
-from traces.graph.products import RECURRENT, find_products
+from traces.graph.description import RECURRENT
+from traces.graph.products import find_products
 from traces.graph.resolve import FixedValues
 from traces.graph.runtime import Session
 from traces.graph.surgery import WHOLE, restored

@@ -17,6 +17,7 @@ from onnx import ModelProto, NodeProto
 
 from traces.arrays import Floats, Numbers
 from traces.errors import InputError
+from traces.graph.description import RECURRENT
 from traces.graph.resolve import DRAWN, FixedValues
 from traces.graph.surgery import attributes
 
@@ -94,8 +95,6 @@ class Product:
         return self.node.name or self.outputs[0]
 
 
-#: Operators of recurrent layers.
-RECURRENT = ("LSTM", "GRU", "RNN")
 _QUANTISED = ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DeformConv")
 
 

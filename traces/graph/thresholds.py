@@ -9,8 +9,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, helper
 
 from traces.errors import InputError
+from traces.graph.description import RECURRENT
 from traces.graph.layers import static_layers
-from traces.graph.products import RECURRENT, threshold_of
+from traces.graph.products import threshold_of
 from traces.graph.resolve import DRAWN
 from traces.graph.surgery import collect_names, opset, subgraphs, unique_name
 

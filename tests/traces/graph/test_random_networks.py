@@ -11,7 +11,7 @@ from compress import CompressionConfig, LayerSettings
 from sim import ArrayConfig, simulate_network
 from tests.traces.graph.graphs import activations, checked, drawn, model, node, off_array_counts
 from traces import InputError, Network
-from traces.graph.products import RECURRENT
+from traces.graph.description import RECURRENT
 
 
 class Drawn:
