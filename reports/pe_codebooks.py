@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -34,7 +35,7 @@ def divergences_markdown(codebooks: Sequence[Row]) -> str:
     for density in sorted({row["density"] for row in planned}, reverse=True):
         for network in _networks(planned):
             own = {
-                (row["codebooks"], row["weight_bits"]): f"{row['loss']:.3g}, {row['size_bytes']:,} B"
+                (row["codebooks"], row["weight_bits"]): f"{_digits(row['loss'])}, {row['size_bytes']:,} B"
                 for row in planned
                 if row["network"] == network and row["density"] == density
             }
@@ -59,7 +60,7 @@ def codebooks_markdown(codebooks: Sequence[Row]) -> str:
             str(row["weight_bits"]),
             row["codebooks"],
             f"{row['squared_error'] / one[tuple(row[key] for key in alike)]['squared_error']:.2f}",
-            f"{row['loss']:.3g}",
+            _digits(row["loss"]),
             "-" if row["accuracy"] < 0 else f"{row['accuracy']:.2%}",
             *(f"{row[name]:,.0f}" for name in ("size_bytes", "codebook_bytes", "array_cycles", "switch_cycles")),
         ]
@@ -123,7 +124,7 @@ def draw_codebooks(codebooks: Sequence[Row]) -> Figure:
                 if not points:
                     continue
                 kilobytes, losses, bits = zip(*points, strict=True)
-                axes.plot(kilobytes, losses, color=colour, marker=marker, markersize=5, label=way)
+                axes.plot(kilobytes, losses, color=colour, marker=marker, markersize=5, label=_label(way))
                 for x, y, width in zip(kilobytes, losses, bits, strict=True):
                     axes.annotate(str(width), (x, y), (4, 4), textcoords="offset points", fontsize=8, color=colour)
             axes.set_title(_case(network, density), fontsize=11)
@@ -141,7 +142,7 @@ def draw_codebooks(codebooks: Sequence[Row]) -> Figure:
 def _scale(axes: Axes) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _digits(value)))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.margins(x=0.1, y=0.12)
     axes.grid(alpha=0.3)
@@ -159,6 +160,15 @@ def _name(network: str) -> str:
 
 def _case(network: str, density: float) -> str:
     return _name(network) if density == 1 else f"{_name(network)}, {density:.0%} kept"
+
+
+def _label(way: str) -> str:
+    return way if way == ONE else f"one for each {'PE' if way == PES else f'of {way}'}"
+
+
+def _digits(value: float) -> str:
+    """Return a number with three significant digits, without an exponent."""
+    return np.format_float_positional(value, precision=3, fractional=False, trim="-")
 
 
 def _range(shares: Iterable[float]) -> str:
