@@ -502,3 +502,44 @@ def planning_file(folder: Path, network: str, part: str, name: str = "") -> Path
 def planning_files(folder: Path, part: str) -> list[Path]:
     """Return all result files of one part, a key of PLANNING_COLUMNS, of the experiment on planning."""
     return sorted(folder.glob(f"*/{part}/*.parquet"))
+
+
+# Experiment "outside"
+OUTSIDE_COLUMNS = {
+    "sparseloop": [
+        Column("layer", pa.string(), "", "layer of Sparseloop's sparse MobileNet"),
+        Column("num_pes", pa.int32(), "PEs", "number of PEs of the array"),
+        Column("positions", pa.int64(), "vectors", "positions of the layer"),
+        Column("useful_macs", pa.int64(), "MACs", "multiply-accumulates of the array that are not padding"),
+        Column("cycles", pa.int64(), "cycles", "cycles of the array, all positions one after the other"),
+    ],
+    "mlperf_tiny": [
+        _NETWORK,
+        Column("weights", pa.int64(), "weights", "weights of all products"),
+        Column("macs", pa.float64(), "MACs/input", "multiply-accumulates before pruning"),
+        Column("loss", pa.string(), "", "loss that the plan bounds"),
+        Column("bound", pa.float64(), "1", "its bound"),
+        Column("unseen", pa.int64(), "inputs", "inputs that no plan was made from"),
+        Column("images", pa.int64(), "inputs", "those of them that ran on the array for the accuracy"),
+        Column("container_bytes", pa.int64(), "B", "size of the planned container"),
+        Column("accuracy", pa.float64(), "1", "right answers of the original in ONNX Runtime; -1: no labels are here"),
+        Column("container_accuracy", pa.float64(), "1", "of the planned container in ONNX Runtime, likewise"),
+        Column("array_accuracy", pa.float64(), "1", "of the planned container on the array, likewise"),
+        Column(
+            "array_differences", pa.int64(), "answers", "answers of the array that differ from ONNX Runtime's; -1: none"
+        ),
+    ],
+}
+"""Columns of each part of the experiment on published numbers."""
+
+
+def outside_file(folder: Path, part: str, network: str = "") -> Path:
+    """Return the path of a result file of the experiment on published numbers: of a part, a key of OUTSIDE_COLUMNS."""
+    return folder / f"{network or part}.parquet"
+
+
+def outside_files(folder: Path, part: str) -> list[Path]:
+    """Return all result files of one part of the experiment on published numbers."""
+    if part == "sparseloop":
+        return [path for path in [outside_file(folder, part)] if path.exists()]
+    return sorted(path for path in folder.glob("*.parquet") if path != outside_file(folder, "sparseloop"))

@@ -18,6 +18,7 @@ from designs.result_files import (
     CURVES_FILE,
     LINE_WIDTH_COLUMNS,
     LINE_WIDTH_FILE,
+    OUTSIDE_COLUMNS,
     PE_CODEBOOKS_COLUMNS,
     PLANNING_COLUMNS,
     RESNET_COLUMNS,
@@ -26,6 +27,8 @@ from designs.result_files import (
     RTL_COLUMNS,
     SEARCH_QUALITY_COLUMNS,
     SPACE_ENDS_COLUMNS,
+    outside_file,
+    outside_files,
     pe_codebooks_files,
     planning_file,
     planning_files,
@@ -343,6 +346,33 @@ def search_quality(folder: Folder = RESULTS_FOLDER / "search_quality") -> None:
     _save(folder, {"search_quality": pages.draw_regret(results["searches"])})
 
 
+def outside(folder: Folder = RESULTS_FOLDER / "outside") -> None:
+    """Show this project's numbers beside those that others published from the same data.
+
+    Exits with 1 if a number that must be the published one, such as a count, is another one.
+
+    For instance:
+
+      python -m reports outside results/outside
+
+    Args:
+        folder: folder of the results of python -m designs experiment outside
+    """
+    from reports.outside import outside_rows, rows_markdown
+
+    results = {
+        part: [row for path in outside_files(folder, part) for row in read_rows(path, columns, "outside")]
+        for part, columns in OUTSIDE_COLUMNS.items()
+    }
+    if not any(results.values()):  # says how to make them
+        read_rows(outside_file(folder, "sparseloop"), OUTSIDE_COLUMNS["sparseloop"], "outside")
+    rows = outside_rows(results["sparseloop"], results["mlperf_tiny"])
+    _write_tables(folder / "tables.md", rows_markdown(rows))
+    wrong = [f"{row.number} of {row.who}" for row in rows if row.must_be_equal and row.theirs != row.ours]
+    if wrong:
+        sys.exit(f"numbers that must be the published ones differ: {'; '.join(wrong)}")
+
+
 def codesign(
     folder: Folder = RESULTS_FOLDER / "codesign",
     out: Path | None = None,
@@ -441,6 +471,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "networks": networks,
     "space-ends": space_ends,
     "search-quality": search_quality,
+    "outside": outside,
     "watch": watch,
     "tolerances": tolerances,
 }

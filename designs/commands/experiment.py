@@ -441,6 +441,31 @@ def _stated_network(name: str, data: Path | None) -> TrainedNetwork:
     return open_network("main" if name == "lenet_300_100" else name, data / "mnist")
 
 
+def outside(
+    data: Path | None = None,
+    out: Path = RESULTS_FOLDER / "outside",
+    most_images: int = 10_000,
+) -> None:
+    """Compute numbers that others published, from the same data: Sparseloop's cycles, MLPerf Tiny's networks.
+
+    Takes about half an hour on two cores; the same command resumes an interrupted run. MLPerf Tiny needs PyTorch.
+
+    For instance:
+
+      python -m designs experiment outside --data DIR
+
+    Args:
+        data: folder that holds mobilenet_masks, models and cifar10, or a part of them; default: $CODESIGN_DATA
+        out: folder of the results
+        most_images: images of CIFAR-10's test set to run on the array, at most
+    """
+    from designs.experiments.outside import run_outside
+
+    folder = _required_data(data, "the masks and networks are not part of this project; give their folder")
+    run_outside(out, folder, whole_number("most_images", most_images, 1))
+    _say_next("outside", out)
+
+
 EXPERIMENTS: dict[str, Callable[..., None]] = {
     "benchmark": benchmark,
     "eie-sweeps": eie_sweeps,
@@ -455,6 +480,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "networks": networks,
     "space-ends": space_ends,
     "search-quality": search_quality,
+    "outside": outside,
 }
 
 
