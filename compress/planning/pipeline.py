@@ -159,10 +159,11 @@ def plan(
         is in the pool, or if thresholds lower neither the cost to minimise nor one that the budget bounds.
     """
     tolerance = Tolerance.of(tolerance, loss)
-    if budget is not None and cost is None:
-        budget.check({"file_bytes"})
     if cost is None:
-        check_minimised(minimise, ("file_bytes", "macs") if cut_shares(thresholds) else ("file_bytes",))
+        given = ("file_bytes", "macs") if cut_shares(thresholds) else ("file_bytes",)
+        check_minimised(minimise, given)
+        if budget is not None:
+            budget.check(given)
     counting = {minimise, *(budget.bounds if budget is not None else ())}
     if cut_shares(thresholds) and counting <= {"file_bytes", "sram_bytes_per_pe"}:
         raise InputError(

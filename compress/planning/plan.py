@@ -46,11 +46,14 @@ class Budget:
         Longest time of all layers together, per input.
     energy_nj : float or None
         Most energy of all layers together, per input.
+    costs : Mapping[str, float]
+        Most of each other cost of all layers together, by name: macs, which plans with thresholds have, or any other
+        cost that the cost function gives.
 
     Raises
     ------
     InputError
-        If a bound is not positive, or `sram_bytes_per_pe` is given without `num_pes`.
+        If a bound is not positive, `sram_bytes_per_pe` is given without `num_pes`, or `costs` names one of the above.
     """
 
     file_bytes: float | None = None
@@ -58,11 +61,23 @@ class Budget:
     num_pes: int | None = None
     latency_us: float | None = None
     energy_nj: float | None = None
+    costs: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("file_bytes", "sram_bytes_per_pe", "latency_us", "energy_nj"):
+        own = [each.name for each in dataclasses.fields(self) if each.name not in ("num_pes", "costs")]
+        for name in own:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, number_as_given(f"a budget's {name}", getattr(self, name), above=0))
+        costs = {
+            name: number_as_given(f"a budget's cost {name}", bound, above=0)
+            for name, bound in mapping("a budget's costs", self.costs).items()
+        }
+        wrong = sorted({*costs} & {*own, "num_pes"})
+        if wrong:
+            raise InputError(
+                f"a budget's costs must be others than {', '.join(own)}; found {wrong[0]}; give {wrong[0]} itself"
+            )
+        object.__setattr__(self, "costs", costs)
         if self.num_pes is not None:
             object.__setattr__(self, "num_pes", whole_number("a budget's num_pes", self.num_pes, 1))
         if self.sram_bytes_per_pe is not None and self.num_pes is None:
@@ -72,16 +87,23 @@ class Budget:
         """Raise InputError if a cost is bounded that is not among these, by name."""
         unknown = sorted(name for name in self.bounds if name not in costs)
         if unknown:
+            remedy = "plan with thresholds, which count macs"
+            remedy = remedy if unknown == ["macs"] else "give a cost function that does"
             raise InputError(
-                f"the budget bounds {', '.join(unknown)}, which neither the file nor a cost function gives; give a "
-                f"cost function that does"
+                f"the budget bounds {', '.join(unknown)}, which neither the file nor a cost function gives; {remedy}"
             )
 
     @property
     def bounds(self) -> dict[str, float]:
         """The bounds that are given, by name."""
-        values = {name: value for name, value in dataclasses.asdict(self).items() if name != "num_pes"}
-        return {name: float(value) for name, value in values.items() if value is not None}
+        given = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}
+        del given["num_pes"], given["costs"]
+        return {name: float(value) for name, value in {**given, **self.costs}.items() if value is not None}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the budget as plain values, from which `Budget(**values)` makes it again."""
+        values = dataclasses.asdict(self)
+        return values if self.costs else {name: value for name, value in values.items() if name != "costs"}
 
 
 @dataclass(frozen=True, init=False)
@@ -372,7 +394,7 @@ class Plan:
         """Return the plan as JSON text."""
         values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(Plan)}
         values["layers"] = {name: candidate.to_dict() for name, candidate in self.layers.items()}
-        values |= {"tolerance": self.tolerance.to_dict(), "budget": dataclasses.asdict(self.budget)}
+        values |= {"tolerance": self.tolerance.to_dict(), "budget": self.budget.to_dict()}
         for name in ("logarithms", "reason", "notes", "input_summary"):
             if not values[name]:
                 del values[name]

@@ -285,6 +285,12 @@ def test_what_is_no_budget_tolerance_or_network_is_refused(planner: Planner, net
         Budget(file_bytes=-1)
     with pytest.raises(InputError, match="sram_bytes_per_pe is a bound for each PE; give num_pes, too"):
         Budget(sram_bytes_per_pe=1000)
+    with pytest.raises(InputError, match="a budget's cost macs must be a finite number above 0; found 0"):
+        Budget(costs={"macs": 0})
+    with pytest.raises(InputError, match=r"costs must be others than file_bytes, .*; found energy_nj; give energy_nj"):
+        Budget(costs={"energy_nj": 5})
+    with pytest.raises(InputError, match=r"the budget bounds macs, .*; plan with thresholds, which count macs"):
+        planner.plan(Tolerance(divergence=0.01), Budget(costs={"macs": 5}))
     with pytest.raises(InputError, match=r"exactly one positive bound: bound, or accuracy_drop, .*; found none"):
         Tolerance()
     with pytest.raises(InputError, match="labels: there must be a label for each input; found 2 for 3 inputs"):

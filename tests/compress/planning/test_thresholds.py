@@ -237,6 +237,29 @@ def test_a_cost_function_sees_the_threshold() -> None:
     assert small.costs["file_bytes"] <= plan.costs["file_bytes"]
 
 
+def test_a_budget_bounds_any_cost_of_a_plan(tmp_path: Path) -> None:
+    def cost(layer: CompressedLayer, _: int) -> dict[str, float]:
+        return {"work": np.count_nonzero(layer.codes) / (1 + layer.activation_threshold)}
+
+    planner = make_planner(network(), POOL, loss="kl", cost=cost, thresholds=True, **FEW)
+    free = planner.plan(TOLERANCE)
+    for name in ("macs", "work"):
+        least = planner.plan(TOLERANCE, minimise=name).costs[name]
+        assert least < 0.95 * free.costs[name]
+        budget = Budget(costs={name: (least + free.costs[name]) / 2})
+        assert budget.bounds == dict(budget.costs)
+        bounded = planner.plan(TOLERANCE, budget)
+        assert bounded.feasible
+        assert bounded.costs[name] <= budget.costs[name]
+        bounded.save(tmp_path / "a.plan.json")
+        assert Plan.load(tmp_path / "a.plan.json").budget == budget
+        impossible = planner.plan(TOLERANCE, Budget(costs={name: 0.1 * least}))
+        assert not impossible.feasible
+        assert name in impossible.binding
+        assert impossible.nearest[name] > 0.1 * least
+    assert '"costs": {}' not in free.to_json()
+
+
 def test_plans_with_and_without_thresholds_can_be_saved(tmp_path: Path) -> None:
     plan = compress.plan(network(), POOL, tolerance=TOLERANCE, thresholds=True, minimise="macs", **FEW)
     plan.save(tmp_path / "a.plan.json")
@@ -389,6 +412,11 @@ def test_the_shell_plans_thresholds(tmp_path: Path) -> None:
     assert thresholds == [choice.activation_threshold for choice in plan.choices.values()]
     assert any(thresholds)
     assert plan.minimise == "macs"
+    bounded = ("--costs", "macs", str(1.1 * plan.costs["macs"]))
+    run_command("compress", *arguments, *bounded, folder=tmp_path)
+    smaller = Plan.load(tmp_path / "mine.plan.json")
+    assert smaller.costs["macs"] <= 1.1 * plan.costs["macs"]
+    assert smaller.costs["file_bytes"] <= plan.costs["file_bytes"]
 
 
 class Functional(torch.nn.Module):
