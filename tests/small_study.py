@@ -52,15 +52,22 @@ def settings(name: str, search: Search) -> dict[str, Any]:
 
 
 def points(
-    number: int, layers: Sequence[str], bounds: dict[str, float], loss: str = "accuracy_loss"
+    number: int, layers: Sequence[str], bounds: dict[str, float], loss: str = "accuracy_loss", cut: float = 0.0
 ) -> list[CodesignPoint]:
-    """Return different designs with invented figures that trade off against each other, OF_TRIAL per compression."""
+    """Return different designs with invented figures that trade off against each other, OF_TRIAL per compression.
+
+    `cut` is the share of the activations of the first layer that a threshold cuts.
+    """
     draw = np.random.default_rng(0)
     designs: list[CodesignPoint] = []
     for place in range(number):
         if place % OF_TRIAL == 0:
             trial = place // OF_TRIAL
             choices = {layer: Choice(round(float(draw.uniform(0.05, 0.5)), 3), 2 + trial % 4) for layer in layers}
+            if cut:
+                choices[layers[0]] = dataclasses.replace(
+                    choices[layers[0]], activation_threshold=cut / 2, activation_cut=cut
+                )
             lost, file_bytes = float(draw.uniform(0, min(bounds.values()))), float(draw.integers(1000, 9000))
         speed = float(draw.uniform(1, 100))
         figures = {
@@ -100,6 +107,7 @@ def write_study(
     number_formats: Mapping[str, FixedPoint] | None = None,
     quality: Mapping[str, Any] | None = None,
     of_layers: Mapping[str, Mapping[str, Any]] | None = None,
+    cut: float = 0.0,
 ) -> list[CodesignPoint]:
     """Write the result files of a study; return the designs of its predicted front.
 
@@ -128,10 +136,12 @@ def write_study(
         Quality of the front in the settings; none by default.
     of_layers : mapping of str to mapping, optional
         Values of LAYER_COLUMNS by layer; by default no threshold, and no row or column is left out.
+    cut : float
+        Share of the activations of the first layer that its threshold cuts, in the choices of the designs.
     """
     loss = "output_error" if "output_error" in objectives else "accuracy_loss"
     search = Search(objectives, {loss: 0.08}, max(designs, 1), verify=max(verified, 1))
-    found = points(designs, layers, dict(search.bounds), loss)
+    found = points(designs, layers, dict(search.bounds), loss, cut)
     uncertain = {"uncertain": 0 if same_as is None else 200}
     origin = provenance(settings(name, search) | uncertain | ({} if quality is None else {"quality": quality}))
     folder.mkdir(parents=True, exist_ok=True)

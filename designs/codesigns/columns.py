@@ -14,6 +14,7 @@ from designs.design import HARDWARE_COLUMNS
 from designs.results import Column
 from sim.number_formats import plain_formats
 
+CHOICES = "density and bits of a code of each layer, and its activation threshold and cut if it has one, as JSON"
 FRONT_FILE, TRIALS_FILE, DESIGNS_FILE = "front.parquet", "trials.parquet", "designs.parquet"
 _FIGURE_UNITS = {
     "accuracy_loss": (
@@ -28,7 +29,7 @@ _FIGURE_UNITS = {
 }
 VERIFIED_COLUMNS = [
     *HARDWARE_COLUMNS,
-    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
+    Column("choices", pa.string(), "", CHOICES),
     Column("number_formats", pa.string(), "", "fixed-point format of each product, as JSON; {} for floating point"),
     *(Column(f"predicted_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
     *(Column(f"measured_{name}", pa.float64(), *_FIGURE_UNITS[name], name in LOSSES) for name in FIGURES),
@@ -71,7 +72,7 @@ FRONT_COLUMNS = [
 ]
 TRIAL_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial, which is one compression with all arrays of the space"),
-    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
+    Column("choices", pa.string(), "", CHOICES),
     Column("refused", pa.string(), "", "the reason why no array runs the compression; empty if one does"),
     Column("arrays", pa.int64(), "arrays", "that were costed"),
     Column("members", pa.int64(), "designs", "that no design of this trial or an earlier one dominates, as predicted"),
@@ -89,7 +90,7 @@ DESIGN_COLUMNS = [
     Column("trial", pa.int64(), "", "number of the trial, which is one compression"),
     Column("digest", pa.string(), "", "hash of design and choices"),
     *HARDWARE_COLUMNS,
-    Column("choices", pa.string(), "", "density and bits of a code of each layer, as JSON"),
+    Column("choices", pa.string(), "", CHOICES),
     *FIGURE_COLUMNS,
     *(
         Column(f"corrected_{name}", pa.float64(), unit, f"corrected by what was measured of others: {what}", True)

@@ -174,14 +174,14 @@ class CompressionAnalysis:
     arithmetic: NetworkArithmetic
     limits: Floats64
     _planned: dict[tuple[int, int, int, int], dict[str, Choice]] = field(default_factory=dict, init=False, repr=False)
-    _candidates: dict[tuple[str, float, int], Candidate] = field(default_factory=dict, init=False, repr=False)
-    _layers: OrderedDict[tuple[str, float, int], CompressedLayer] = field(
+    _candidates: dict[tuple[str, Choice], Candidate] = field(default_factory=dict, init=False, repr=False)
+    _layers: OrderedDict[tuple[str, Choice], CompressedLayer] = field(
         default_factory=OrderedDict, init=False, repr=False
     )
 
     def __post_init__(self) -> None:
         for name, of_layer in zip(self.names, self.options.candidates, strict=True):
-            self._candidates.update({(name, each.choice.density, each.choice.weight_bits): each for each in of_layer})
+            self._candidates.update({(name, each.choice): each for each in of_layer})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -250,15 +250,24 @@ class CompressionAnalysis:
     def layers(self, choices: Mapping[str, Choice]) -> dict[str, ChosenLayer]:
         """Return the layers of these choices, compressed by them, in order."""
         return {
-            name: ChosenLayer(self._layer(name, choices[name]), (choices[name].density, choices[name].weight_bits))
-            for name in self.names
-            if name in choices
+            name: ChosenLayer(self._layer(name, choices[name]), choices[name]) for name in self.names if name in choices
         }
 
     def candidate(self, name: str, choice: Choice) -> Candidate:
-        """Return the predictions for one layer that is compressed alone, by this choice."""
-        key = (name, choice.density, choice.weight_bits)
+        """Return the predictions for one layer that is compressed alone, by this choice.
+
+        Raises
+        ------
+        InputError
+            If the choice has an activation threshold that was not analysed, so that its effect is unknown.
+        """
+        key = (name, choice)
         if key not in self._candidates:
+            if choice.activation_threshold:
+                raise InputError(
+                    f"{name}: activation_threshold must be one that was analysed with density={choice.density:g} and "
+                    f"weight_bits={choice.weight_bits}; found {choice.activation_threshold:g}; take one of the options"
+                )
             layer = self._layer(name, choice)
             alone = np.array([self.planner.analysis.predicted_change({name: layer.weights()})])
             change = float(self.planner.calibrated(self.names.index(name), alone)[0])
@@ -267,7 +276,7 @@ class CompressionAnalysis:
         return self._candidates[key]
 
     def _layer(self, name: str, choice: Choice) -> CompressedLayer:
-        key = (name, choice.density, choice.weight_bits)
+        key = (name, choice)
         if key not in self._layers:
             self._layers[key] = self.planner.layer(name, choice)
             while len(self._layers) > len(self.names) and self._codes_bytes() > _KEPT_CODES_BYTES:
@@ -340,6 +349,7 @@ def analyse_compression(
         products=network.products,
         network=network.graph,
         folder=folder,
+        thresholds=network.thresholds,
     )
     options = LayerOptions(
         tuple(unit.name for unit in planner.units), _calibrated_candidates(planner, taken, most_loss)
@@ -449,7 +459,7 @@ class _FixedPointRun:
 
     def losses(self, loss: Loss) -> Floats64:
         """Return the loss of each input, from the folder of the analysis if it has them."""
-        of_layers = {name: [each.density, each.weight_bits] for name, each in self.choices.items()}
+        of_layers = {name: each.origin for name, each in self.choices.items()}
         origin = {"loss": loss.name, "plan": of_layers, "precision": self.precision, "inputs": self.inputs}
         return self.planner.kept_run(origin, lambda: self._losses(loss))
 

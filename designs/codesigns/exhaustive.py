@@ -571,7 +571,7 @@ def _digest(problem: CodesignProblem) -> str:
         digest.update(f"{name}\0".encode())
         for each in of_layer:
             costs = [each.costs[cost] for cost in sorted(each.costs)]
-            digest.update(repr((each.choice.density, each.choice.weight_bits, each.change, costs)).encode())
+            digest.update(repr((*each.choice.origin, each.change, costs)).encode())
     digest.update(repr((space.widths, space.most_change, problem.analysis.planner.other_bytes)).encode())
     for precision in problem.enumeration.grid.values["precision"]:
         prediction = problem.analysis.loss_predictions[precision]

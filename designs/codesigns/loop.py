@@ -291,12 +291,15 @@ def _tried(
 
 
 def _parameters(compression: Compression) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
-    """Return density and bits of each layer as parameters of Optuna's."""
+    """Return density and bits of each layer, and the share that its threshold cuts, as parameters of Optuna's."""
     params: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
     for name, choice in compression.items():
         params |= {f"{name}.density": float(choice.density), f"{name}.weight_bits": choice.weight_bits}
         distributions |= {f"{name}.density": FloatDistribution(0, 1), f"{name}.weight_bits": IntDistribution(1, 16)}
+        if choice.activation_threshold:
+            params[f"{name}.activation_cut"] = choice.activation_cut
+            distributions[f"{name}.activation_cut"] = FloatDistribution(0, 1)
     return params, distributions
 
 

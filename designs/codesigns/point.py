@@ -73,13 +73,22 @@ class CodesignPoint:
 
 
 def plain_choices(choices: Mapping[str, Choice]) -> dict[str, list[float]]:
-    """Return [density, bits of a code] by layer, as result files hold the choices in JSON."""
-    return {name: [each.density, each.weight_bits] for name, each in choices.items()}
+    """Return [density, bits of a code] by layer, as result files hold the choices in JSON.
+
+    A choice with an activation threshold has the threshold and the share that it cuts, too.
+    """
+    return {
+        name: [*each.origin, *([each.activation_cut] * (each.activation_threshold > 0))]
+        for name, each in choices.items()
+    }
 
 
 def choices_of(plain: Mapping[str, Sequence[float]]) -> dict[str, Choice]:
     """Return the choices of which `plain_choices` made plain values."""
-    return {name: Choice(float(density), int(bits)) for name, (density, bits) in plain.items()}
+    return {
+        name: Choice(float(density), int(bits), Choice.index_bits, *map(float, of_activations))
+        for name, (density, bits, *of_activations) in plain.items()
+    }
 
 
 def design_digest(design: Design, choices: Mapping[str, Choice]) -> str:

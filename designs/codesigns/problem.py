@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from compress.modules import ASKED
+from compress.planning.choices import cut_shares
 from compress.planning.losses import AUTO, Loss
 from compress.planning.plan import Choice
 from designs.codesigns.arithmetic import CALIBRATION_INPUTS, fixed_precisions
@@ -91,6 +92,11 @@ class CodesignProblem(ArrayProblem):
             raise InputError(
                 "a space with compression must give density and weight_bits of every layer; found "
                 f"{', '.join(sorted(by_layer))}; leave compression out to plan all layers together"
+            )
+        if by_layer and cut_shares(self.analysis.network.thresholds):
+            raise InputError(
+                "thresholds of the network have no effect on a space with compression, which gives density and "
+                f"weight_bits of every layer; found thresholds={self.analysis.network.thresholds}; leave one out"
             )
         if "index_bits" in by_layer:
             raise InputError(
@@ -243,17 +249,19 @@ def network_origin(analysis: CompressionAnalysis) -> dict[str, Any]:
     Returns
     -------
     dict
-        Name, hash of weights and inputs, densities and weight_bits to try; parameters that are left alone as asked, if
-        there are any; what is lost and why that is measured; kind and vectors per input of each layer; and what is
-        computed off the array, by operator.
+        Name, hash of weights and inputs, densities and weight_bits to try; shares of the activations to cut, and
+        parameters that are left alone as asked, if there are any; what is lost and why that is measured; kind and
+        vectors per input of each layer; and what is computed off the array, by operator.
     """
     network, cost = analysis.network, analysis.array_cost
     left_alone = [name for name, reason in analysis.planner.left_alone.items() if reason == ASKED]
+    shares = cut_shares(network.thresholds)
     return {
         "name": network.name,
         "digest": network.digest,
         "densities": list(network.densities),
         "weight_bits": list(network.weight_bits),
+        **({"thresholds": list(shares)} if shares else {}),
         **({"left_alone": left_alone} if left_alone else {}),
         "loss": analysis.loss.name,
         figure_of(analysis.loss): analysis.loss.description,

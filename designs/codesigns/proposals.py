@@ -180,14 +180,17 @@ class CompressionSpace:
         return np.array(places, dtype=np.int16)
 
     def best_by_density(self, layer: int, width: int) -> list[int]:
-        """Return the places of a layer's candidates that change least of their density, within a width of the codes."""
-        best: dict[float, int] = {}
+        """Return the places of a layer's candidates that change least of their density and threshold of activations.
+
+        Their codes are within a width.
+        """
+        best: dict[tuple[float, float], int] = {}
         for place, candidate in enumerate(self.candidates[layer]):
-            density = candidate.choice.density
+            key = candidate.choice.density, candidate.choice.activation_threshold
             if candidate.choice.weight_bits <= width and (
-                density not in best or candidate.change < self.candidates[layer][best[density]].change
+                key not in best or candidate.change < self.candidates[layer][best[key]].change
             ):
-                best[density] = place
+                best[key] = place
         return list(best.values())
 
     def changes_of(self, rows: npt.ArrayLike) -> Floats64:
@@ -441,9 +444,9 @@ class CompressionSpace:
     def neighbours(self, row: npt.ArrayLike) -> Rows:
         """Return the compressions next to one that differ in one layer, within the largest change.
 
-        A layer has the next larger or smaller density with as wide codes, the next wider or narrower codes with the
-        same density, or the Pareto-optimal candidate of next larger or smaller change. Candidates that another one
-        dominates at the width of the resulting compression are left out.
+        A layer has the next larger or smaller density, width of codes or threshold of activations with the same others,
+        or the Pareto-optimal candidate of next larger or smaller change. Candidates that another one dominates at the
+        width of the resulting compression are left out.
 
         Parameters
         ----------
@@ -473,13 +476,15 @@ class CompressionSpace:
         return rows[np.array(useful, dtype=np.bool_)]
 
     def _steps(self, layer: int, place: int, width: int) -> set[int]:
-        density, bits, change = self._densities[layer], self.bits[layer], self.change[layer]
+        density, threshold = self._densities[layer], self._thresholds[layer]
+        bits, change = self.bits[layer], self.change[layer]
         allowed = bits <= self.widths[-1]
         useful = self._useful.get(width, np.zeros_like(self.bits, dtype=np.bool_))[layer]
         found: set[int] = set()
         for values, among in (
-            (density, allowed & (bits == bits[place])),
-            (bits, allowed & (density == density[place])),
+            (density, allowed & (bits == bits[place]) & (threshold == threshold[place])),
+            (bits, allowed & (density == density[place]) & (threshold == threshold[place])),
+            (threshold, allowed & (density == density[place]) & (bits == bits[place])),
             (change, useful),
         ):
             for beyond, nearest in ((values > values[place], np.argmin), (values < values[place], np.argmax)):
@@ -491,6 +496,10 @@ class CompressionSpace:
     @cached_property
     def _densities(self) -> Floats64:
         return self._table([[each.choice.density for each in of_layer] for of_layer in self.candidates])
+
+    @cached_property
+    def _thresholds(self) -> Floats64:
+        return self._table([[each.choice.activation_threshold for each in of_layer] for of_layer in self.candidates])
 
     def least_costs(self, costs: Floats, limits: Floats, width: int | None = None) -> Floats64:
         """Return lower bounds on an additive cost of any compression within limits on the total change.

@@ -46,6 +46,9 @@ class TrainedNetwork:
         Bits of a code to try for each layer.
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them. They run off the array.
+    thresholds : bool or sequence of float
+        True to also try activation thresholds for each layer; or the shares of the activations that they may cut, as
+        `make_planner` takes them.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class TrainedNetwork:
     densities: Sequence[float] = DENSITIES
     weight_bits: Sequence[int] = WEIGHT_BITS
     leave: Sequence[str] = ()
+    thresholds: bool | Sequence[float] = False
 
     def __post_init__(self) -> None:
         for what, inputs, labels in self._labelled():

@@ -255,7 +255,8 @@ class Verification:
         )
         module = copy.deepcopy(planner.module)
         model = compress_module(module, config, self.fine_tune, leave=network.leave, products=network.products)
-        return with_graph(model, network.graph)
+        thresholds = {name: each.activation_threshold for name, each in point.choices.items()}
+        return with_graph(model, network.graph).with_thresholds(thresholds)
 
     def _accuracy(self, outputs: _Outputs) -> float:
         """Return the share of right answers; without labels, of unchanged answers; nan if there are no answers."""

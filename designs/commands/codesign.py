@@ -41,6 +41,7 @@ def codesign(
     data: Path | None = None,
     weights: Path | None = None,
     leave: tuple[str, ...] = (),
+    thresholds: bool = False,
     out: Path = RESULTS_FOLDER / "codesign",
     storage: str | None = None,
     name: str = "codesign",
@@ -77,6 +78,7 @@ def codesign(
         data: folder of images of main, lenet_5 or a ResNet; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
         leave: names or shell patterns of layers to leave alone; they run off the array
+        thresholds: also try activation thresholds for each layer; activations up to it count as zero
         out: folder of the results
         storage: URL of the study's storage, or a journal file; default: a journal file in the folder of the results
         name: name of the study in its storage
@@ -105,7 +107,7 @@ def codesign(
     crew = workers if cluster is None else Cluster(None if cluster == "local" else cluster, workers)
     arrays = Space.load(space)
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
-    trained = open_network(network, data_folder(data), weights, files, leave)
+    trained = open_network(network, data_folder(data), weights, files, leave, thresholds)
     tuning = Distillation(trained, fine_tune, search.seed) if fine_tune else None
     kept_in = out / ANALYSIS_FOLDER if analysis is None else analysis
     with if_interrupted(f"the analysis so far is kept in {kept_in}; the same command continues it"):
@@ -135,6 +137,7 @@ def fleet(
     data: Path | None = None,
     weights: Path | None = None,
     leave: tuple[str, ...] = (),
+    thresholds: bool = False,
     trials: int = 150,
     seed: int = 0,
     out: Path = RESULTS_FOLDER / "fleet",
@@ -161,6 +164,7 @@ def fleet(
         data: folder of images of main, lenet_5 or a ResNet; default: $CODESIGN_DATA, else the digits of scikit-learn
         weights: state dict of the network, .npz or .pt
         leave: names or shell patterns of layers to leave alone; they run off the array
+        thresholds: also try activation thresholds for each layer; activations up to it count as zero
         trials: compressions to try for each target, each with all arrays of the space
         seed: seed of the search
         out: folder of the results
@@ -177,7 +181,7 @@ def fleet(
 
     all_targets, arrays = read_fleet(targets), Space.load(space)
     files = InputFiles(inputs, labels, evaluation, evaluation_labels)
-    trained = open_network(network, data_folder(data), weights, files, leave)
+    trained = open_network(network, data_folder(data), weights, files, leave, thresholds)
     tuning = Distillation(trained, fine_tune, seed) if fine_tune else None
     search = Search(trials=trials, seed=seed, loss=loss)
     with if_interrupted(f"the analysis and finished trials are kept in {out}; the same command continues the search"):

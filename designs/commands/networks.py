@@ -66,6 +66,7 @@ def open_network(
     weights: Path | None = None,
     files: InputFiles | None = None,
     leave: Sequence[str] = (),
+    thresholds: bool = False,
 ) -> TrainedNetwork:
     """Open a trained network with inputs to compress and verify it on, and test images for reports.
 
@@ -86,6 +87,8 @@ def open_network(
         Files of the inputs of an ONNX file or of a module.
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them; by default, those that a TrainedNetwork names.
+    thresholds : bool
+        True to also try activation thresholds; by default, as a TrainedNetwork says.
 
     Returns
     -------
@@ -99,7 +102,8 @@ def open_network(
     """
     files = files or InputFiles()
     network = _any_network(name, weights, files) if name not in NETWORKS else _named(name, data, weights, files)
-    return replace(network, leave=tuple(leave)) if leave else network
+    network = replace(network, leave=tuple(leave)) if leave else network
+    return replace(network, thresholds=True) if thresholds else network
 
 
 def _named(name: str, data: Path | None, weights: Path | None, files: InputFiles) -> TrainedNetwork:

@@ -353,7 +353,7 @@ def _stopped(
         return _NO_MOVE, float("nan")
     values = {each.name: hardware[each.name] for each in parameters} | {parameter.name: parameter.values[place]}
     bits = values.get("weight_bits", hardware["weight_bits"])
-    choices = {name: Choice(each.density, min(each.weight_bits, bits)) for name, each in member.choices.items()}
+    choices = {name: replace(each, weight_bits=min(each.weight_bits, bits)) for name, each in member.choices.items()}
     reason, point = _predicted(problem, values, choices)
     if point is None:
         return reason, float("nan")

@@ -55,8 +55,8 @@ class CodesignData:
         measured), measured (None: not verified), accuracy (None: not verified, or outputs are
         no answers), test_accuracy (None: no test images), front_share (None: no constants were drawn), same_as (its own
         id, or that of the design that stands for it), overflows and saturated_activations per input (None: not
-        verified), settings, choices and number_formats. Costs are by figure, settings by name, choices [density, bits]
-        by layer, formats by product (none: floating point, or not verified).
+        verified), settings, choices and number_formats. Costs are by figure, settings by name, `plain_choices` by
+        layer, formats by product (none: floating point, or not verified).
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int

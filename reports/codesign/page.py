@@ -83,8 +83,9 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
     """Return the data of the page's script."""
     layers = {digest: [_layer_values(row) for row in rows] for digest, rows in data.layers.items()}
     opened_layers = data.layers.get(opened["id"], [])
-    left_out, thresholds = (
-        _any_layer_has(data, names) for names in (("rows_left_out", "columns_left_out"), ("activation_threshold",))
+    left_out = _any_layer_has(data, ("rows_left_out", "columns_left_out"))
+    thresholds = _any_layer_has(data, ("activation_threshold",)) or any(
+        len(choice) > 2 for design in shown for choice in design["choices"].values()
     )
     return {
         "opened": opened["id"],

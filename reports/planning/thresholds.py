@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.sweep import STYLES
 from reports.markdown import markdown
 from reports.planning.tables import NETWORKS
+from sim import ArrayConfig
 
 Row = dict[str, Any]
 CHOSEN = {"uniform": "one share of activations and one code width", "blocks": "shares by block and one code width"}
 FASTEST, AS_SMALL, AS_FAST = "fastest", "fastest, as small", "smallest, as fast"
+_LOSSES = {"kl": "divergence on unseen inputs, nats", "cosine": "1 - cosine on unseen inputs"}
+_CLOCK_MHZ = ArrayConfig.clock_mhz  # of the default array, on which the experiment measures
 
 
 def fronts_markdown(rows: Sequence[Row]) -> str:
@@ -27,22 +31,25 @@ def fronts_markdown(rows: Sequence[Row]) -> str:
     cells = [
         [
             NETWORKS[row["network"]],
+            row["loss"],
             f"{row['bound']:g}",
             f"{row['unseen_loss']:.4f}",
             f"{row['bits_per_weight']:.2f}",
             f"{row['broadcast_share']:.0%}",
+            f"{row['latency_us'] * _CLOCK_MHZ:,.0f}",
             f"{row['latency_us']:,.2f}",
             f"{row['energy_nj']:,.0f}",
             "" if row["same_answers"] < 0 else f"{row['same_answers']:.1%}",
+            f"{1 - row['unseen_loss']:.4f}" if row["loss"] == "cosine" else "",
             "" if row["same_beginning"] < 0 else f"{row['same_beginning']:.1f}",
             "" if row["perplexity"] < 0 else f"{row['perplexity']:.3f} ({row['perplexity_before']:.3f})",
         ]
         for row in rows
         if row["method"] == FASTEST
     ]
-    headings = ["network", "bound", "loss on unseen inputs", "bits per weight", "activations broadcast", "us", "nJ"]
-    headings += ["answers that stay", "tokens before the first that differs", "perplexity (before)"]
-    return markdown(headings, cells)
+    headings = ["network", "loss", "bound", "on unseen inputs", "bits per weight", "activations broadcast", "cycles"]
+    headings += ["us", "nJ", "answers that stay", "cosine to the original's outputs"]
+    return markdown([*headings, "tokens before the first that differs", "perplexity (before)"], cells)
 
 
 def thresholds_markdown(rows: Sequence[Row]) -> str:
@@ -86,32 +93,29 @@ def thresholds_markdown(rows: Sequence[Row]) -> str:
 
 
 def draw_thresholds(rows: Sequence[Row]) -> Figure:
-    """Draw the loss against the latency, one panel for each network."""
+    """Draw the loss against the latency, one panel for each network; of language models per token."""
     networks = list(dict.fromkeys(row["network"] for row in rows))
-    figure = Figure(figsize=(5.4 * len(networks), 4.4), layout="constrained")
+    figure = Figure(figsize=(5.4 * len(networks), 5.2), layout="constrained")
     for network, axes in zip(networks, figure.subplots(1, len(networks), squeeze=False)[0], strict=True):
         own = [row for row in rows if row["network"] == network and row["unseen_loss"] > 0]
-        series = {(method, bits): label for method, label in CHOSEN.items() for bits in _widths(own, method)}
-        for place, ((method, bits), label) in enumerate([*series.items(), ((FASTEST, -1), "fastest plan")]):
-            points = [row for row in own if (row["method"], row["bits"]) == (method, bits)]
-            colour, marker = STYLES[place % len(STYLES)]
-            axes.plot(
-                [row["latency_us"] for row in points],
-                [row["unseen_loss"] for row in points],
-                color=colour,
-                marker=marker,
-                markersize=4,
-                linestyle="none" if method == FASTEST else "-",
-                linewidth=0.8,
-                label=label if bits < 0 else f"{label.split(' and ')[0]}, {bits} bits",
-            )
+        chosen = [(method, bits) for method in CHOSEN for bits in _widths(own, method)]
+        for (method, bits), (colour, marker) in zip(chosen, STYLES, strict=False):
+            label = f"{CHOSEN[method].split(' and ')[0]}, {bits} bits"
+            _draw(axes, own, method, bits, label, color=colour, marker=marker, markersize=3.5, linewidth=0.8)
+        plans = {"color": STYLES[-1][0], "marker": "*", "markersize": 11, "linewidth": 1.2, "zorder": 3}
+        _draw(axes, own, FASTEST, -1, "fastest plan of each bound", **plans)
         axes.set_title(NETWORKS[network], fontsize=11)
         axes.set_yscale("log")
-        axes.set_xlabel("latency, us")
-        axes.set_ylabel("loss on unseen inputs")
+        axes.set_xlabel("latency per token, us" if own[0]["perplexity"] >= 0 else "latency per input, us")
+        axes.set_ylabel(_LOSSES.get(own[0]["loss"], "loss on unseen inputs"))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False)
     return figure
+
+
+def _draw(axes: Axes, rows: Sequence[Row], method: str, bits: int, label: str, **style: Any) -> None:
+    points = [row for row in rows if (row["method"], row["bits"]) == (method, bits)]
+    axes.plot([row["latency_us"] for row in points], [row["unseen_loss"] for row in points], label=label, **style)
 
 
 def _widths(rows: Sequence[Row], method: str) -> list[int]:

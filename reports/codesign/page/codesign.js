@@ -246,9 +246,11 @@ function show_plans() {
     const design = by_id.get(state[letter]);
     const layers = page.layers[design.id];
     const caption = `${letter.toUpperCase()}: ${design.name}`;
-    const rows = layers ? layers.map(plan_row) : design.choices.map(([density, bits], at) => ({
-      head: page.layer_names[at], cells: [[density, "share"], bits] }));
-    const heads = layers ? page.plan_heads : ["layer", "density, chosen", "codebook bits"];
+    const cut = ([, , threshold, share]) => (page.thresholds ? [threshold ?? 0, [share ?? 0, "share"]] : []);
+    const rows = layers ? layers.map(plan_row) : design.choices.map((choice, at) => ({
+      head: page.layer_names[at], cells: [...cut(choice), [choice[0], "share"], choice[1]] }));
+    const cut_heads = page.thresholds ? ["threshold", "cut by it"] : [];
+    const heads = layers ? page.plan_heads : ["layer", ...cut_heads, "density, chosen", "codebook bits"];
     const home = element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Plan of " + caption });
     home.append(table(caption, heads, rows));
     if (design.number_formats.length) {

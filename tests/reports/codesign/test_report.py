@@ -368,6 +368,17 @@ def test_thresholds_and_what_is_left_out_are_in_the_plan_of_networks_that_have_t
         assert not {"threshold", "broadcast", "left out"} & set(cells(reader, "conv"))
 
 
+def test_designs_that_are_not_verified_show_the_thresholds_that_were_chosen(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 3, 0, cut=0.5)
+    with Reader(browser, page_of(tmp_path)) as reader:
+        shown, other = cells(reader, "conv"), cells(reader, "fc1")
+        assert (shown["threshold"], shown["cut by it"]) == ("0.25", "50 %")
+        assert (other["threshold"], other["cut by it"]) == ("0", "0 %")
+    write_study(tmp_path / "without", 3, 0)
+    with Reader(browser, page_of(tmp_path / "without")) as reader:
+        assert "threshold" not in cells(reader, "conv")
+
+
 def test_layers_of_an_earlier_version_are_shown_without_thresholds(tmp_path: Path, browser: Any) -> None:
     write_study(tmp_path, 3, 3, of_layers={"conv": {"activation_threshold": 0.5, "rows": 14, "columns": 9}})
     table, origin = read_results(tmp_path / LAYERS_FILE, LAYER_COLUMNS)
