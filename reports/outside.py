@@ -17,7 +17,8 @@ from reports.markdown import markdown
 
 SPARSELOOP_CYCLES = {"L07": 1_702_141, "L21": 1_677_685}
 ELEMENT_CYCLES = {"L07": 1_702_140, "L21": 1_677_684}
-_COMMAND = "`python -m designs experiment outside --data DIR`"
+COMMAND = "`python -m designs experiment outside --data DIR`"
+_TINY = "MLPerf Tiny"
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ TINY_MODELS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One published number, as text, and this project's; `must_be_equal` if it is a count of the same thing."""
+    """One published number, as text, and this project's; `is_wrong` if the same thing is counted and they differ."""
 
     who: str
     number: str
     theirs: str
     ours: str
     difference: str
-    must_be_equal: bool = False
+    is_wrong: bool = False
 
 
 def outside_rows(sparseloop: Sequence[Mapping[str, Any]], mlperf_tiny: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -59,63 +60,70 @@ def outside_rows(sparseloop: Sequence[Mapping[str, Any]], mlperf_tiny: Sequence[
     sparseloop, mlperf_tiny : sequence of mapping
         Rows of the result files of the experiment.
     """
-    return [row for each in sparseloop for row in _of_layer(each)] + [
-        row for each in mlperf_tiny for row in _of_network(each, TINY_MODELS[each["network"]])
-    ]
+    layers = dict.fromkeys(row["layer"] for row in sparseloop)
+    found = [_of_layer([row for row in sparseloop if row["layer"] == layer]) for layer in layers]
+    found += [_of_network(row, TINY_MODELS[row["network"]]) for row in mlperf_tiny]
+    return [row for rows in found for row in rows]
 
 
 def rows_markdown(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table."""
     headings = ["who", "number", "theirs", "ours", "difference", "command"]
-    return markdown(headings, [[row.who, row.number, row.theirs, row.ours, row.difference, _COMMAND] for row in rows])
+    return markdown(headings, [[row.who, row.number, row.theirs, row.ours, row.difference, COMMAND] for row in rows])
 
 
-def _of_layer(row: Mapping[str, Any]) -> list[Row]:
-    name, num_pes = row["layer"], row["num_pes"]
-    what = f"{name}, {num_pes} PE{'s' if num_pes > 1 else ''}"
-    macs = f"{row['useful_macs']:,}"
-    found = [
-        _counted("Sparseloop", f"cycles less one, as useful MACs, {what}", SPARSELOOP_CYCLES[name] - 1, macs),
-        _counted("Eyeriss v2 PE of its artifact", f"cycles, as useful MACs, {what}", ELEMENT_CYCLES[name], macs),
-    ]
-    if num_pes == 1:
-        stated = SPARSELOOP_CYCLES[name]
-        difference = f"{row['cycles'] / stated - 1:+.2%}"
-        found.append(Row("Sparseloop", f"cycles, {what}", f"{stated:,}", f"{row['cycles']:,}", difference))
+def _of_layer(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    """Return the numbers of a layer, on arrays of several sizes."""
+    name = rows[0]["layer"]
+    by_macs: dict[int, list[str]] = {}
+    for row in rows:
+        by_macs.setdefault(row["useful_macs"], []).append(str(row["num_pes"]))
+    found = []
+    for who, number, stated in (
+        ("Sparseloop", "cycles of one PE, less one, beside useful MACs", SPARSELOOP_CYCLES[name] - 1),
+        ("Eyeriss v2 PE", "cycles, beside useful MACs", ELEMENT_CYCLES[name]),
+    ):
+        ours = "; ".join(f"{macs:,} on {', '.join(pes)} PEs" for macs, pes in by_macs.items())
+        is_wrong = by_macs.keys() != {stated}
+        difference = "differs" if is_wrong else "0"
+        found.append(Row(who, f"{name}: {number}", f"{stated:,}", ours, difference, is_wrong))
+    for row in rows:
+        if row["num_pes"] == 1:
+            stated = SPARSELOOP_CYCLES[name]
+            difference = f"{100 * (row['cycles'] / stated - 1):+.2f} %"
+            found.append(Row("Sparseloop", f"{name}: cycles, 1 PE", f"{stated:,}", f"{row['cycles']:,}", difference))
     return found
 
 
 def _of_network(row: Mapping[str, Any], model: TinyModel) -> list[Row]:
-    who = "MLPerf Tiny"
     found = [
-        _counted(who, f"weights, {model.title}", model.weights, f"{row['weights']:,}"),
-        _counted(who, f"MACs per input, {model.title}", model.macs, f"{row['macs']:,.0f}"),
+        _counted(f"{model.title}: weights", f"{model.weights:,}", f"{row['weights']:,}"),
+        _counted(f"{model.title}: MACs per input", f"{model.macs:,}", f"{row['macs']:,.0f}"),
     ]
     if model.accuracy is not None and row["accuracy"] >= 0:
+        others = f"{row['array_differences']} answers other than ONNX Runtime's"
         found += [
-            _counted(who, f"top-1, {model.title}, ONNX Runtime", f"{model.accuracy:.2%}", f"{row['accuracy']:.2%}"),
-            _of_plan(who, row, model, "container_accuracy", f"planned, {row['unseen']:,} images"),
-            _of_plan(
-                who,
-                row,
-                model,
-                "array_accuracy",
-                f"on the array, {row['images']:,} images, {row['array_differences']} other answers",
-            ),
+            _counted(f"{model.title}: top-1, ONNX Runtime", _percent(model.accuracy), _percent(row["accuracy"])),
+            _of_plan(model, row["container_accuracy"], f"planned, {row['unseen']:,} images"),
+            _of_plan(model, row["array_accuracy"], f"the same on the array, {row['images']:,} images, {others}"),
         ]
+    title = f"{model.title}: bytes, 8-bit integers; planned, {row['loss']} of at most {row['bound']:g}"
     size = row["container_bytes"]
-    title = f"bytes, {model.title}, 8-bit integers there, planned here ({row['loss']} of at most {row['bound']:g})"
-    ratio = f"{model.int8_bytes / size:.1f}x smaller"
-    return [*found, Row(who, title, f"{model.int8_bytes:,}", f"{size:,}", ratio)]
+    smaller = f"{model.int8_bytes / size:.1f}x smaller"
+    return [*found, Row(_TINY, title, f"{model.int8_bytes:,}", f"{size:,}", smaller)]
 
 
-def _of_plan(who: str, row: Mapping[str, Any], model: TinyModel, column: str, what: str) -> Row:
+def _of_plan(model: TinyModel, accuracy: float, what: str) -> Row:
     assert model.least_accuracy is not None
-    ours = row[column]
-    difference = f"{100 * (ours - model.least_accuracy):+.2f} points"
-    return Row(who, f"top-1, {model.title}, {what}", f"at least {model.least_accuracy:.0%}", f"{ours:.2%}", difference)
+    difference = f"{100 * (accuracy - model.least_accuracy):+.2f} points"
+    least = f"at least {100 * model.least_accuracy:.0f} %"
+    return Row(_TINY, f"{model.title}: top-1, {what}", least, _percent(accuracy), difference)
 
 
-def _counted(who: str, number: str, theirs: int | str, ours: str) -> Row:
-    stated = theirs if isinstance(theirs, str) else f"{theirs:,}"
-    return Row(who, number, stated, ours, "0" if stated == ours else "differs", must_be_equal=True)
+def _counted(number: str, theirs: str, ours: str) -> Row:
+    is_wrong = theirs != ours
+    return Row(_TINY, number, theirs, ours, "differs" if is_wrong else "0", is_wrong)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

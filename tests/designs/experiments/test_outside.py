@@ -62,7 +62,7 @@ def test_small_masks_go_through_the_experiment_and_its_table(
     written = path.stat().st_mtime_ns
     run_outside(folder, tmp_path)
     assert path.stat().st_mtime_ns == written
-    with pytest.raises(SystemExit, match="numbers that must be the published ones differ: cycles less one"):
+    with pytest.raises(SystemExit, match="numbers that must be the published ones differ: L07: cycles of one PE"):
         commands.outside(folder)
     monkeypatch.setitem(pages.SPARSELOOP_CYCLES, "L07", macs + 1)
     monkeypatch.setitem(pages.ELEMENT_CYCLES, "L07", macs)
