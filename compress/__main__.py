@@ -307,6 +307,7 @@ def plan(
     divergence: float | None = None,
     relative_error: float | None = None,
     cosine: float | None = None,
+    outputs: tuple[str, ...] = (),
     confidence: float = 0.9,
     evaluation: Path | None = None,
     evaluation_labels: Path | None = None,
@@ -347,6 +348,7 @@ def plan(
         divergence: largest mean divergence of the softmax outputs, in nats; the loss kl
         relative_error: largest mean length of the outputs' change, relative to the outputs' length
         cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
+        outputs: names of the outputs that the loss compares; default: all
         confidence: confidence level at which the bound is to hold for inputs to come
         evaluation: .npy or .npz file of inputs that the network has never seen; plans are then measured on them, and it
             is said if the network seems to have been trained on the others
@@ -380,6 +382,7 @@ def plan(
         divergence=divergence,
         relative_error=relative_error,
         cosine=cosine,
+        outputs=outputs,
     )
     values = given_inputs(inputs)
     original = _original(network, weights, values)
@@ -426,6 +429,7 @@ def watch(
     divergence: float | None = None,
     relative_error: float | None = None,
     cosine: float | None = None,
+    outputs: tuple[str, ...] = (),
     plan: Path | None = None,
     replan: Path | None = None,
     cost: str | None = None,
@@ -457,6 +461,7 @@ def watch(
         divergence: largest mean divergence of the softmax outputs, in nats; the loss kl
         relative_error: largest mean length of the outputs' change, relative to the outputs' length
         cosine: largest mean of 1 - cosine of the angle between the outputs and the original's, for embeddings
+        outputs: names of the outputs that the loss compares; default: all
         plan: the .plan.json file of the container; without it, give the tolerance. If its loss is a function, --loss
             must name it, too, since its code is run
         replan: the container to write if a new plan is needed
@@ -476,8 +481,8 @@ def watch(
         "cosine": cosine,
     }
     if plan is None:
-        original, tolerance = None, Tolerance(bound, loss, **bounds)
-    elif all(each is None for each in (bound, *bounds.values())):
+        original, tolerance = None, Tolerance(bound, loss, **bounds, outputs=outputs)
+    elif not outputs and all(each is None for each in (bound, *bounds.values())):
         original = Plan.load(plan)
         tolerance = original.tolerance
         if loss != (tolerance.name if ":" in tolerance.name else AUTO):
@@ -489,8 +494,8 @@ def watch(
             )
     else:
         raise InputError(
-            "the tolerance comes from --plan, or from --bound, --loss, --accuracy-drop, --divergence, --relative-error "
-            "or --cosine; give one of them"
+            "the tolerance comes from --plan, or from --bound, --loss, --accuracy-drop, --divergence, "
+            "--relative-error, --cosine and --outputs; give one of them"
         )
     if replan is not None:
         _check_suffix(replan)
@@ -532,6 +537,7 @@ def measure(
     inputs: tyro.conf.Positional[Path],
     weights: Path | None = None,
     labels: Path | None = None,
+    outputs: tuple[str, ...] = (),
 ) -> None:
     """Measure how far a container's network is from its original, both in floating point. Needs PyTorch.
 
@@ -548,6 +554,7 @@ def measure(
         inputs: .npy file of inputs, [inputs, ...], or .npz file with an array for each of the network's inputs by name
         weights: file of the original's parameters by name
         labels: .npy file of the inputs' labels, int [inputs] or [inputs, positions]
+        outputs: names of the outputs to measure; default: all
     """
     from compress.measurement import measure as compare
     from traces.files.npz import read_npy
@@ -555,7 +562,7 @@ def measure(
     model = CompressedModel.load(container)
     answers = None if labels is None else read_npy(labels)
     values = given_inputs(inputs)
-    _print_measurement(container, compare(model, _original(network, weights, values), values, answers))
+    _print_measurement(container, compare(model, _original(network, weights, values), values, answers, outputs))
 
 
 def _original(network: str, weights: Path | None, inputs: Any) -> Any:

@@ -148,6 +148,32 @@ def find_unlike_scores(outputs: Floats) -> str | None:
     return None
 
 
+def find_state(outputs: Floats, inputs: Sequence[Sequence[int | None]], grown: bool = False) -> str | None:
+    """Return in what outputs are like a state that is fed on as an input, or None if they are in nothing.
+
+    A state has the shape of a floating-point input, or is longer than it on one axis that is not that of the classes.
+
+    Parameters
+    ----------
+    outputs : float [inputs, ...]
+        One of the outputs of a network.
+    inputs : sequence of sequence of int or None
+        Shapes of floating-point inputs without the axis of the inputs; None where any length fits.
+    grown : bool
+        True to find only a state that is longer.
+    """
+    found, classes = outputs.shape[1:], 0 if outputs.ndim > 3 else outputs.ndim - 2
+    for shape in inputs:
+        longer = [axis for axis, (old, new) in enumerate(zip(shape, found, strict=False)) if old != new]
+        if len(shape) != len(found) or not found or found[classes] != shape[classes]:
+            continue
+        if not longer and not grown:
+            return "the shape of an input"
+        if len(longer) == 1 and (shape[longer[0]] or 0) < found[longer[0]]:
+            return "the shape of an input with more places"
+    return None
+
+
 def name_form(outputs: Floats) -> str:
     """Return the number of classes of outputs, in words."""
     return f"{classes_last(outputs).shape[-1]:,} classes"

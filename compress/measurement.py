@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from compress.class_scores import are_probabilities, check_finite, check_labels, check_scores
+from compress.class_scores import are_probabilities, check_finite, check_labels, check_scores, find_state
 from compress.container.loading import check_thresholds_applied
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
@@ -23,8 +23,8 @@ from compress.output_changes import (
     same_beginnings,
     surprises,
 )
-from compress.planning.losses import labels_of
-from compress.planning.outputs import run_outputs
+from compress.planning.losses import compared_outputs, labels_of, output_names
+from compress.planning.outputs import float_shapes, run_outputs
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 
@@ -47,7 +47,8 @@ class MeasuredOutput:
         no vector of two floating-point values or more.
     changed_answers : float or None
         Share of answers (places of the largest class score, or integers) that differ from the original's; None if the
-        output is neither class scores, nor probabilities, nor integers.
+        output is neither class scores, nor probabilities, nor integers. A state is none: one of several outputs that
+        has the shape of an input, or is longer.
     accuracy, original_accuracy : float or None
         Share of answers of the container's network and of the original that are as labelled; None without labels.
     divergence : float or None
@@ -94,6 +95,7 @@ def measure(
     network: torch.nn.Module | Network | str | os.PathLike[str],
     inputs: AnyInputs,
     labels: Numbers | None = None,
+    outputs: Sequence[str] = (),
 ) -> Measurement:
     """Measure how far a container's network is from its original, both in floating point.
 
@@ -107,7 +109,9 @@ def measure(
     inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
         Inputs of the network.
     labels : int [inputs] or [inputs, positions], or None
-        Places of the right outputs, for the accuracy of a network with one output of class scores or probabilities.
+        Places of the right outputs, for the accuracy of one output of class scores or probabilities.
+    outputs : sequence of str
+        Names of the outputs to measure; all by default.
 
     Returns
     -------
@@ -118,20 +122,27 @@ def measure(
     ------
     InputError
         If the container belongs to another network, the network does not take the inputs, its outputs are not finite,
-        or the labels do not fit.
+        it has no output of such a name, or the labels do not fit.
     """
+    names = output_names(outputs)
     planned = PlannedNetwork.beside(model, network, inputs)
     inputs = planned.inputs(inputs)
     if labels is not None:
         labels = check_labels("labels", labels, len(inputs), positions=None)
-    before, after = _outputs(model, planned.module, inputs)
-    for what, outputs in (("the original's outputs", before), ("the compressed network's outputs", after)):
-        for values in outputs.values():
+    every, changed = _outputs(model, planned.module, inputs)
+    before, after = compared_outputs(every, names), compared_outputs(changed, names)
+    for what, found in (("the original's outputs", before), ("the compressed network's outputs", after)):
+        for values in found.values():
             check_finite(what, values)
     if labels is not None:
         labels = labels_of(labels, len(inputs), before)
         check_scores("the original's outputs", next(iter(before.values())), differing=False)
-    return Measurement(len(inputs), {name: _measured(values, after[name], labels) for name, values in before.items()})
+    shapes = float_shapes(inputs, planned.network) if len(every) > 1 else []
+    measured = {}
+    for name, values in before.items():
+        state = labels is None and find_state(values, shapes) is not None
+        measured[name] = _measured(values, after[name], labels, scores=not state and _are_scores(values))
+    return Measurement(len(inputs), measured)
 
 
 def _outputs(
@@ -145,14 +156,13 @@ def _outputs(
     return run_outputs(plain_module(network).eval(), inputs), after
 
 
-def _measured(before: Floats, after: Floats, labels: Numbers | None) -> MeasuredOutput:
+def _measured(before: Floats, after: Floats, labels: Numbers | None, *, scores: bool) -> MeasuredOutput:
     if before.dtype.kind != "f":
         return MeasuredOutput(None, None, None, None, float((before != after).mean()))
     errors = relative_errors(before, after)
     worst = int(errors.argmax())
     values = 1 if before.ndim < 2 else before.shape[1 if before.ndim > 3 else -1]
     cosine = 1 - float(cosine_distances(before, after).mean()) if values > 1 else None
-    scores = _are_scores(before)
     measured = MeasuredOutput(
         float(errors.mean()),
         float(errors[worst]),

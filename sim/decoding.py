@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from typing import Any, Self
@@ -39,6 +40,8 @@ class SequenceCosts:
         Energy of these transfers.
     off_array_macs : float
         Multiply-accumulates off the array: those of attention.
+    activations : float
+        Activations that enter products on the array, bias columns included, whether they are broadcast or not.
     """
 
     tokens: float = 0
@@ -53,6 +56,7 @@ class SequenceCosts:
     state_write_bytes: float = 0
     state_energy_nj: float = 0
     off_array_macs: float = 0
+    activations: float = 0
 
     @classmethod
     def of_step(cls, result: NetworkResult, tokens: int) -> Self:
@@ -72,6 +76,7 @@ class SequenceCosts:
             state_write_bytes=0 if state is None else int(state.write_bytes.sum()),
             state_energy_nj=0 if state is None else float(state.energy_pj.sum()) / 1e3,
             off_array_macs=sum(each.macs for each in result.off_array.values()),
+            activations=sum(layer.columns * layer.vectors + layer.biases for layer in result.layers),
         )
 
     def __add__(self, other: SequenceCosts) -> SequenceCosts:
@@ -132,8 +137,9 @@ class Decoding(Iterator[int]):
     Raises
     ------
     InputError
-        If the prompt is empty or longer than `longest`, or the network has no such output. Iterating raises it if the
-        sequence reaches `longest`, the largest score is not finite, or a step is refused.
+        If the prompt is empty, longer than `longest` or has negative tokens, or the network has no such output.
+        Iterating raises it if the sequence reaches `longest`, the largest score is not finite, `choose` returns no
+        token, or a step is refused, as for a token out of the vocabulary.
     """
 
     def __init__(
@@ -153,6 +159,8 @@ class Decoding(Iterator[int]):
                 f"prompt must be whole numbers [tokens], at least one token, such as that of the beginning; found "
                 f"{given.dtype} {list(given.shape)}"
             )
+        if given.min() < 0:  # a look-up would count it from the end
+            raise InputError(f"prompt must be tokens of at least 0; found {given.min()}; check the tokenizer")
         self._session, self._inputs, self._choose = session, inputs, choose
         self._scores = _scores_output(session, scores)
         self._longest = None if longest is None else whole_number("longest", longest, 1)
@@ -168,7 +176,8 @@ class Decoding(Iterator[int]):
         while self._taken < len(self.tokens):
             end = min(self._taken + self._per_step, self._prompt_tokens) if self._in_prompt else len(self.tokens)
             self._step(end)
-        token = int(self._choose(self._checked(self._last)))
+        scores = self._checked(self._last)
+        token = _token(self._choose(scores), len(scores))
         self.tokens.append(token)
         return token
 
@@ -210,6 +219,17 @@ class Decoding(Iterator[int]):
                 f"after {self._taken:,} tokens; check the weights and the first state"
             )
         return last
+
+
+def _token(chosen: Any, vocabulary: int) -> int:
+    """Return the token that was chosen. Raises InputError if it is no place of a score."""
+    try:
+        token = operator.index(chosen)  # of integers of any kind
+    except TypeError:
+        token = -1
+    if not 0 <= token < vocabulary:
+        raise InputError(f"choose must return a token, a whole number of 0 to {vocabulary - 1}; found {chosen!r:.60}")
+    return token
 
 
 def _scores_output(session: NetworkSession, scores: str | None) -> str:

@@ -150,7 +150,9 @@ def choose_inputs(
     chosen: list[int] = []
     check_parameters(module)
     module = plain_module(module).eval()
-    loss, original = read_outputs(module, pool, tolerance.loss, labels=labels, network=network)
+    loss, original = read_outputs(
+        module, pool, tolerance.loss, labels=labels, network=network, compared=tolerance.outputs
+    )
     loss.check_reach(
         tolerance.bound, original, None if labels is None else loss.check_labels(labels, len(pool), original)
     )

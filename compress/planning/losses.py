@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from compress.class_scores import (
     check_form,
     check_labels,
     check_scores,
+    find_state,
     find_unlike_scores,
     have_unit_length,
     name_form,
@@ -37,6 +38,7 @@ from compress.output_changes import (
 from traces import InputError, Inputs, Network
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 from traces.function_names import named_function
+from traces.plain_values import sequence, text
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +48,7 @@ LOSSES: tuple[KnownLoss, ...] = get_args(KnownLoss)
 AUTO, ACCURACY_DROP = "auto", "accuracy-drop"  # not known before labels and outputs are
 LossFunction = Callable[[Any, Any], Any]
 Outputs = Floats | Mapping[str, Floats]  # of a network; by name if there are several
+_Values = TypeVar("_Values")
 
 MEANINGS: Mapping[str, str] = {
     "accuracy": "share of right answers that is lost",
@@ -78,6 +81,22 @@ def loss_name(loss: str | LossFunction) -> str:
     return name
 
 
+def output_names(names: object) -> tuple[str, ...]:
+    """Return names of outputs that are compared. Raises InputError if they are no list of different names."""
+    given = tuple(text("outputs", name) for name in sequence("outputs", names))
+    if len(set(given)) < len(given):
+        raise InputError(f"outputs must be different names; found {', '.join(given)}; name each once")
+    return given
+
+
+def compared_outputs(outputs: Mapping[str, _Values], names: Sequence[str]) -> dict[str, _Values]:
+    """Return the outputs of these names, or all if there are none. Raises InputError if a name is unknown."""
+    unknown = [name for name in names if name not in outputs]
+    if unknown:
+        raise InputError(f"outputs must be some of the network's, {', '.join(outputs)}; found {', '.join(unknown)}")
+    return {name: values for name, values in outputs.items() if not names or name in names}
+
+
 @dataclass(frozen=True)
 class Loss:
     """Loss of a changed network.
@@ -93,15 +112,18 @@ class Loss:
     function : callable or None
         Function of the original's outputs and the changed ones, arrays by name or the only array, that returns the
         loss of each input: float [inputs], not negative, 0 for outputs that are the same.
+    outputs : tuple of str
+        Names of the outputs that are compared; all if empty.
     """
 
     name: str = "kl"
     reason: str = ASKED
     logarithms: tuple[str, ...] = ()
     function: LossFunction | None = dataclasses.field(default=None, repr=False)
+    outputs: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, loss: str | LossFunction | Loss, labelled: bool = False) -> Loss:
+    def of(cls, loss: str | LossFunction | Loss, labelled: bool = False, outputs: Sequence[str] = ()) -> Loss:
         """Return the loss of this name, or of this function.
 
         Parameters
@@ -110,6 +132,8 @@ class Loss:
             A name other than "auto" (`choose_loss`), or a function.
         labelled : bool
             True if there are labels, which accuracy needs.
+        outputs : sequence of str
+            Names of the outputs that are compared, all by default; a Loss has its own.
 
         Raises
         ------
@@ -126,8 +150,9 @@ class Loss:
         if name == "accuracy" and not labelled:
             raise InputError("the loss accuracy needs labels; found none; give labels, or take the loss answers")
         if ":" in name:
-            return cls(name, function=named_function(name, 2) if isinstance(loss, str) else loss)
-        return cls(name)
+            function = named_function(name, 2) if isinstance(loss, str) else loss
+            return cls(name, function=function, outputs=tuple(outputs))
+        return cls(name, outputs=tuple(outputs))
 
     @property
     def scores(self) -> bool:
@@ -152,10 +177,10 @@ class Loss:
     # Values
 
     def read(self, outputs: Mapping[str, Floats]) -> dict[str, Floats]:
-        """Return the outputs that are compared, of outputs by name."""
+        """Return the outputs that are compared, of all outputs by name."""
         return {
             name: np.log(np.maximum(values, _LEAST)) if name in self.logarithms else values
-            for name, values in outputs.items()
+            for name, values in compared_outputs(outputs, self.outputs).items()
         }
 
     def by_input(self, original: Outputs, changed: Outputs, labels: Numbers | None = None) -> Floats64:
@@ -254,6 +279,31 @@ class Loss:
                 f"{list(outputs.shape)}; take the loss relative-error"
             )
 
+    def check_states(self, what: str, outputs: Mapping[str, Floats], inputs: Sequence[Sequence[int | None]]) -> None:
+        """Raise InputError if one of several outputs is to be class scores, but looks like a state that is fed on.
+
+        An output that is named in `self.outputs` is taken for class scores unless it has grown.
+
+        Parameters
+        ----------
+        what : str
+            Name of the outputs in errors.
+        outputs : Mapping[str, array]
+            All outputs of the original network, as it gives them, by name.
+        inputs : sequence of sequence of int or None
+            Shapes of floating-point inputs, as `find_state` takes them.
+        """
+        if not self.scores or len(outputs) == 1:
+            return
+        for name, values in compared_outputs(outputs, self.outputs).items():
+            seen = find_state(values, inputs, grown=bool(self.outputs))
+            if seen is not None:
+                raise InputError(
+                    f"{named_output(what, name, outputs)} must be class scores for the loss {self.name}; found "
+                    f"{list(values.shape)}, {seen}, as of a state that is fed on; name the class scores alone in the "
+                    f"tolerance's outputs, or wrap the network in a module that gives them alone"
+                )
+
     def check(self, what: str, outputs: Mapping[str, Floats], differing: bool = True) -> Loss:
         """Return the loss with the names of outputs that are probabilities.
 
@@ -262,7 +312,7 @@ class Loss:
         what : str
             Name of the outputs in errors.
         outputs : Mapping[str, array]
-            All outputs of the original network, as it gives them, by name.
+            Outputs of the original network that are compared, as it gives them, by name.
         differing : bool
             True if the inputs are not all the same.
 
@@ -423,7 +473,8 @@ class Loss:
         """
         import torch
 
-        floats = {name: values for name, values in outputs.items() if values.is_floating_point()}
+        compared = compared_outputs(outputs, self.outputs)
+        floats = {name: values for name, values in compared.items() if values.is_floating_point()}
         vectors = []
         for name, values in floats.items():
             along = 1 if values.dim() > 3 else -1
@@ -462,8 +513,8 @@ def labels_of(labels: Numbers, inputs: int, outputs: Mapping[str, Floats]) -> In
     """Return labels of this many inputs as int64. Raises InputError if they do not fit the network's only output."""
     if len(outputs) > 1:
         raise InputError(
-            f"labels are those of one output; found the outputs {', '.join(outputs)}; wrap the network in a module "
-            f"that gives one, or leave the labels out"
+            f"labels are those of one output; found the outputs {', '.join(outputs)}; name one in outputs, wrap the "
+            f"network in a module that gives one, or leave the labels out"
         )
     scores = next(iter(outputs.values()))
     check_form("the network's outputs", scores, len(scores), positions=True)
@@ -486,7 +537,7 @@ def choose_loss(
     inputs : Inputs
         Inputs of the network.
     outputs : Mapping[str, array]
-        Its outputs for these inputs, as it gives them, by name.
+        Its outputs for these inputs that are compared, as it gives them, by name.
     labelled : bool
         True if there are labels.
     network : Network or None
@@ -511,7 +562,7 @@ def choose_loss(
     if inputs.differ:
         _check_varying("the network's outputs", outputs)
     of_output = name_form(values)
-    last = None if network is None else _last_operator(network)
+    last = None if network is None else _last_operator(network, name)
     if values.ndim < 2 or classes_last(values).shape[-1] == 1:
         where = "input" if values.ndim < 2 or values[0].size == 1 else "position"
         return Loss("relative-error", f"{_SINCE_NO_LABELS} there is one number for each {where}")
@@ -541,13 +592,14 @@ def choose_loss(
     )
 
 
-def _last_operator(network: Network) -> str | None:
-    """Return the operator that gives the only output, behind those that only shape it; None if it is not known."""
+def _last_operator(network: Network, output: str) -> str | None:
+    """Return the operator that gives an output, behind those that only shape it; None if it is not known."""
     graph = network.graph.graph
-    if len(graph.output) != 1:
-        return None
+    names = [each.name for each in graph.output]
     makers = {name: node for node in graph.node for name in node.output}
-    node = makers.get(graph.output[0].name)
+    if len(names) > 1 and output not in names:
+        return None
+    node = makers.get(output if output in names else names[0])
     while node is not None and node.op_type in _SHAPING:
         node = makers.get(node.input[0])
     return None if node is None else str(node.op_type)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
 from compress.class_scores import check_form, check_labels
 from compress.planning.frozen_module import freeze
-from compress.planning.losses import AUTO, Loss, LossFunction, choose_loss, labels_of, named_output
+from compress.planning.losses import (
+    AUTO,
+    Loss,
+    LossFunction,
+    choose_loss,
+    compared_outputs,
+    labels_of,
+    named_output,
+)
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Floats32, Numbers
 from traces.torch_modules import evaluating
@@ -83,6 +92,7 @@ def read_outputs(
     *,
     labels: Numbers | None = None,
     network: Network | None = None,
+    compared: Sequence[str] = (),
 ) -> tuple[Loss, dict[str, Floats]]:
     """Run a module without gradients, check that a loss has a meaning for its outputs, and read them.
 
@@ -100,6 +110,8 @@ def read_outputs(
         Places of the right outputs; checked, too.
     network : Network or None
         Graph of the module, if it is known.
+    compared : sequence of str
+        Names of the outputs that are compared, all by default; a Loss has its own.
 
     Returns
     -------
@@ -111,24 +123,48 @@ def read_outputs(
     Raises
     ------
     InputError
-        If the loss has no meaning for the outputs, or the labels do not fit; after one batch if their form shows it.
+        If the loss has no meaning for the outputs, one has an unknown name, or the labels do not fit; after one batch
+        if their form shows it.
     """
-    chosen = None if isinstance(loss, str) and loss == AUTO else Loss.of(loss, labels is not None)
+    chosen = None if isinstance(loss, str) and loss == AUTO else Loss.of(loss, labels is not None, compared)
+    compared = compared if chosen is None else chosen.outputs
     if labels is not None:
         labels = check_labels("labels", labels, len(inputs), positions=None)
     parts: list[dict[str, Floats]] = []
-    for part in _batches(module, inputs):
+    for whole in _batches(module, inputs):
+        part = compared_outputs(whole, compared)
         if not parts and labels is not None:
             labels_of(labels, len(inputs), part) if chosen is None else chosen.check_labels(labels, len(inputs), part)
         if chosen is not None:
+            chosen.check_states(what, whole, float_shapes(inputs, network))
             for name, values in part.items():
                 chosen.check_form(named_output(what, name, part), values, len(values))
         parts.append(part)
     outputs = _joined(parts)
     if chosen is None:
-        chosen = choose_loss(inputs, outputs, labels is not None, network)
+        chosen = replace(choose_loss(inputs, outputs, labels is not None, network), outputs=tuple(compared))
+        chosen.check_states(what, whole, float_shapes(inputs, network))
     checked = chosen.check(what, outputs, inputs.differ)
     return checked, checked.read(outputs)
+
+
+def float_shapes(inputs: Inputs, network: Network | None = None) -> list[tuple[int | None, ...]]:
+    """Return the shapes of floating-point inputs without the axis of the inputs, for `find_state`.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Inputs of a network.
+    network : Network or None
+        Its graph, which may have further inputs that are the same for all.
+    """
+    shapes: list[tuple[int | None, ...]] = [
+        values.shape[1:] for values in inputs.arrays.values() if values.dtype.kind == "f"
+    ]
+    for entry in () if network is None else network.inputs:
+        if entry.dtype.kind == "f" and entry.batch_axis is None:  # an axis of length 1 in front is taken for the inputs
+            shapes.append(entry.shape[1:] if entry.shape[:1] == (1,) else entry.shape)
+    return shapes
 
 
 def num_classes(module: torch.nn.Module, inputs: AnyInputs) -> int:

@@ -17,7 +17,7 @@ from compress.networks import PlannedNetwork, is_module
 from compress.planning.choices import Cost, cut_shares
 from compress.planning.committee import choose_inputs, refuse_overlap
 from compress.planning.drift import InputSummary
-from compress.planning.losses import AUTO, Loss, LossFunction, labels_of, named_output
+from compress.planning.losses import AUTO, Loss, LossFunction, compared_outputs, labels_of, named_output
 from compress.planning.outputs import read_outputs, run_outputs
 from compress.planning.plan import Budget, Plan, Tolerance, check_minimised
 from compress.planning.planner import Planner
@@ -204,6 +204,7 @@ def plan(
             labels,
             loss=tolerance.loss,
             bound=tolerance.bound,
+            compared=tolerance.outputs,
             checked=checked,
             weights=weights,
             evaluation=unseen,
@@ -279,13 +280,13 @@ def _check_first(module: torch.nn.Module, pool: Inputs, tolerance: Tolerance, la
         check_labels("labels", labels, len(pool), positions=None)
     with evaluating(module):
         if tolerance.loss == AUTO:  # the graph may show what the outputs alone do not
-            outputs = run_outputs(module, first)
+            outputs = compared_outputs(run_outputs(module, first), tolerance.outputs)
             if labels is not None:
                 labels_of(labels, len(pool), outputs)
             for name, values in outputs.items():
                 check_finite(named_output("the network's outputs", name, outputs), values)
         else:
-            loss, outputs = read_outputs(module, first, Loss.of(tolerance.loss, labels is not None))
+            loss, outputs = read_outputs(module, first, Loss.of(tolerance.loss, labels is not None, tolerance.outputs))
             if labels is not None:
                 loss.check_labels(labels, len(pool), outputs)
 

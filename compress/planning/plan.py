@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import NormalDist
 from typing import Any
 
 from compress.config import Codebooks, LayerSettings
 from compress.planning.drift import InputSummary
-from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_name
+from compress.planning.losses import ACCURACY_DROP, AUTO, LossFunction, loss_name, output_names
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.function_names import named_function
@@ -123,16 +123,21 @@ class Tolerance:
         stands for its name, if it can be imported by it.
     confidence : float
         Probability that the bound holds for all inputs like the pool's; 0.5 to below 1.
+    outputs : tuple of str
+        Names of the outputs that the loss compares, such as the scores of a network whose other outputs are a state
+        that is fed on; all outputs if empty.
 
     Raises
     ------
     InputError
-        Unless exactly one bound is given and positive, there is such a loss, and the confidence is in its range.
+        Unless exactly one bound is given and positive, there is such a loss, the confidence is in its range, and the
+        outputs are different names.
     """
 
     bound: float
     loss: str | LossFunction
     confidence: float
+    outputs: tuple[str, ...]
 
     def __init__(
         self,
@@ -144,6 +149,7 @@ class Tolerance:
         divergence: float | None = None,
         relative_error: float | None = None,
         cosine: float | None = None,
+        outputs: Sequence[str] = (),
     ) -> None:
         short = {
             "accuracy_drop": (accuracy_drop, ACCURACY_DROP),
@@ -173,6 +179,7 @@ class Tolerance:
         object.__setattr__(self, "bound", checked)
         object.__setattr__(self, "loss", name if isinstance(loss, str) or _is_named(name, loss) else loss)
         object.__setattr__(self, "confidence", confidence)
+        object.__setattr__(self, "outputs", output_names(outputs))
 
     @staticmethod
     def of(tolerance: Tolerance | float, loss: str | LossFunction = AUTO) -> Tolerance:
@@ -193,7 +200,8 @@ class Tolerance:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tolerance as plain values, from which `Tolerance(**values)` makes it again."""
-        return {"bound": self.bound, "loss": self.name, "confidence": self.confidence}
+        values = {"bound": self.bound, "loss": self.name, "confidence": self.confidence}
+        return values | {"outputs": list(self.outputs)} if self.outputs else values
 
 
 def _is_named(name: str, loss: LossFunction) -> bool:
@@ -443,7 +451,7 @@ _NEEDED = ("layers", "tolerance", "budget", "predicted_change", "predicted", "co
 _POSSIBLE = tuple(each.name for each in dataclasses.fields(Plan))
 
 
-_OF_TOLERANCE = ("bound", "loss", "confidence", "accuracy_drop", "divergence", "relative_error", "cosine")
+_OF_TOLERANCE = ("bound", "loss", "confidence", "accuracy_drop", "divergence", "relative_error", "cosine", "outputs")
 """Options of a tolerance; version 1.0 wrote the short forms of a bound."""
 
 

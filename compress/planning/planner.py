@@ -177,7 +177,7 @@ class Planner:
         loss = self.loss_of(tolerance)
         if not self.reach_checked:
             loss.check_reach(tolerance.bound, self.outputs, self.labels, self.counts)
-        tolerance = dataclasses.replace(tolerance, loss=loss.function or loss.name)
+        tolerance = dataclasses.replace(tolerance, loss=loss.function or loss.name, outputs=loss.outputs)
         budget = budget or Budget()
         tried: list[Plan] = []
         limits: list[float] = []
@@ -438,9 +438,15 @@ class Planner:
 
     def loss_of(self, tolerance: Tolerance) -> Loss:
         """Return the loss that a tolerance bounds. Raises InputError if it compares other outputs than the planner."""
+        if tolerance.outputs and {*tolerance.outputs} != {*self.loss.outputs}:
+            raise InputError(
+                f"the tolerance must compare the outputs that were analysed, "
+                f"{', '.join(self.loss.outputs or self.outputs)}; found outputs={', '.join(tolerance.outputs)}; make "
+                f"another planner, for these"
+            )
         if tolerance.loss == AUTO:
             return self.loss
-        loss = Loss.of(tolerance.loss, self.labels is not None)
+        loss = Loss.of(tolerance.loss, self.labels is not None, self.loss.outputs)
         same = loss.scores if self.loss.scores else loss.name == self.loss.name
         if not same:
             raise InputError(

@@ -44,6 +44,7 @@ def make_planner(
     *,
     loss: str | LossFunction | Loss = AUTO,
     bound: float | None = None,
+    compared: Sequence[str] = (),
     checked: Loss | None = None,
     weights: Floats | None = None,
     analysed: Sequence[int] | None = None,
@@ -82,6 +83,8 @@ def make_planner(
         planner for class scores plans for each of the losses accuracy, answers and kl.
     bound : float or None
         Bound of a plan to come; checked before the analysis.
+    compared : sequence of str
+        Names of the outputs that `loss` compares; all by default.
     checked : Loss or None
         Loss that was checked with its bound on a larger pool that includes this one, instead of `loss`.
     weights : float [inputs] or None
@@ -154,20 +157,20 @@ def make_planner(
     module = _laid_out(module, pool)
     units, left_alone = units_without_biases(module, leave, products)
     densities = usual_densities(len(units)) if densities is None else densities
-    compared = module if original is None else _laid_out(folded(original), pool)
+    beside = module if original is None else _laid_out(folded(original), pool)
     if checked is None:
-        taken, outputs = read_outputs(compared, pool, loss, labels=labels, network=network)
+        taken, outputs = read_outputs(beside, pool, loss, labels=labels, network=network, compared=compared)
     else:
-        taken, outputs = checked, checked.read(run_outputs(compared, pool))
+        taken, outputs = checked, checked.read(run_outputs(beside, pool))
     labels = None if labels is None else taken.check_labels(labels, len(pool), outputs)
     scores, right = (outputs, labels) if taken.scores else ({}, None)
     if evaluation is not None:
         measured = Inputs.of(evaluation)
         counts = np.ones(len(measured))
         if checked is None:
-            outputs, labels = _evaluated(compared, measured, taken, evaluation_labels)
+            outputs, labels = _evaluated(beside, measured, taken, evaluation_labels)
         else:
-            outputs, labels = taken.read(run_outputs(compared, measured)), None
+            outputs, labels = taken.read(run_outputs(beside, measured)), None
         note = overfitting_note(scores, outputs, right, labels) if taken.scores else None
     else:
         note = overfitting_note(scores, None, right)
@@ -199,6 +202,7 @@ def make_planner(
         )
         if shares:
             analysis = _where_allowed(analysis, module, units, network)
+        notes = [*([] if note is None else [note]), *_idle_notes(analysis, taken)]
         compressor = LayerCompressor.of(analysis, own, compact=original is not None)
         candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept, shares)
     return Planner(
@@ -220,7 +224,7 @@ def make_planner(
         products,
         network,
         kept,
-        () if note is None else (note,),
+        tuple(notes),
         checked is not None,
         others if evaluation is None else None,
     )
@@ -259,6 +263,17 @@ def _evaluated(
     return outputs, None if labels is None else loss.check_labels(labels, len(evaluation), outputs)
 
 
+def _idle_notes(analysis: Analysis, loss: Loss) -> list[str]:
+    """Return a sentence about the layers that change none of the named outputs, if there are some."""
+    idle = [unit.name for unit in analysis.units if not unit.curvatures.any()] if loss.outputs else []
+    if not idle:
+        return []
+    return [
+        f"{', '.join(idle)} changed none of the compared outputs, {', '.join(loss.outputs)}, and may be compressed to "
+        f"nothing; compare further outputs, or leave these layers alone"
+    ]
+
+
 def _where_allowed(
     analysis: Analysis, module: torch.nn.Module, units: Sequence[WeightUnit], network: Network | None
 ) -> Analysis:
@@ -292,6 +307,8 @@ def _origin(
     origin: dict[str, Any] = {"thresholds": True} if thresholds else {}
     if original is not None:
         origin["original"] = _digest(original)
+    if loss.outputs:
+        origin["compared"] = sorted(loss.outputs)
     return origin | {
         "network": _digest(module),
         "inputs": digest_of_inputs(inputs),

@@ -78,7 +78,13 @@ def watch(
         raise InputError(f"watching needs at least two inputs; found {len(inputs)}")
     network = plain_module(planned.module).eval()
     named, before = read_outputs(
-        network, inputs, tolerance.loss, "the original's outputs", labels=labels, network=planned.network
+        network,
+        inputs,
+        tolerance.loss,
+        "the original's outputs",
+        labels=labels,
+        network=planned.network,
+        compared=tolerance.outputs,
     )
     tolerance = dataclasses.replace(tolerance, loss=named.function or named.name)
     if labels is not None:

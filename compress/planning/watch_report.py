@@ -140,7 +140,9 @@ class WatchReport:
 def _checked(plain: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a report; raise InputError if one is of another kind."""
     values = dict(plain)
-    values["tolerance"] = Tolerance(**mapping("tolerance", plain["tolerance"], ("bound", "loss", "confidence")))
+    values["tolerance"] = Tolerance(
+        **mapping("tolerance", plain["tolerance"], ("bound", "loss", "confidence"), ("outputs",))
+    )
     values["losses"] = np.array([written_number("losses", each) for each in text("losses", plain["losses"]).split()])
     values["used"] = _interval("used", plain["used"])
     values["others"] = {name: _interval(name, each) for name, each in mapping("others", plain["others"]).items()}

@@ -115,7 +115,9 @@ class WeightTolerances:
         try:
             names = [*(each.name for each in fields(WeightTolerances)), "quantiles", "units"]
             values = mapping("the tolerances", parsed_json("their text", content), names)
-            tolerance = Tolerance(**mapping("tolerance", values["tolerance"], ("bound", "loss", "confidence")))
+            tolerance = Tolerance(
+                **mapping("tolerance", values["tolerance"], ("bound", "loss", "confidence"), ("outputs",))
+            )
             across, up = (_checked_edges(name, values[name]) for name in ("magnitude_edges", "tolerance_edges"))
             layers = tuple(_checked_layer(each, across, up) for each in sequence("layers", values["layers"]))
             return WeightTolerances(tolerance, across, up, layers)

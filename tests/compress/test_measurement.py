@@ -33,6 +33,16 @@ class Two(torch.nn.Module):
         scores = self.second(hidden)
         return {"scores": scores, "length": hidden.norm(dim=1), "answer": scores.argmax(dim=1)}
 
+class Step(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.last = torch.nn.GRUCell(6, 6), torch.nn.Linear(6, 4)
+
+    def forward(self, x, state):
+        after = self.cell(x, state)
+        return self.last(after), after
+
 def one():
     torch.manual_seed(0)
     return torch.nn.Sequential(torch.nn.Linear(6, 20), torch.nn.ReLU(), torch.nn.Linear(20, 4))
@@ -96,6 +106,26 @@ def test_every_output_is_measured_as_it_can_be() -> None:
     assert (found["answer"].relative_error, found["answer"].cosine) == (None, None)
     assert (found["length"].changed_answers, found["length"].cosine) == (None, None)
     assert 0 < (found["length"].relative_error or 0) < (found["length"].worst_relative_error or 0)
+
+
+def test_named_outputs_are_measured_with_labels_of_one_of_them() -> None:
+    module, inputs = built("Two"), {"a": INPUTS, "b": INPUTS[:, :1]}
+    model, labels = compressed(built("Two")), np.arange(50) % 4
+    found = measure(model, module, inputs, labels, outputs=["scores"]).outputs
+    every = measure(model, module, inputs).outputs["scores"]
+    assert list(found) == ["scores"]
+    assert (found["scores"].divergence, found["scores"].changed_answers) == (every.divergence, every.changed_answers)
+    assert found["scores"].original_accuracy is not None
+    with pytest.raises(InputError, match="outputs must be some of the network's, scores, length, answer; found cores"):
+        measure(model, module, inputs, outputs=["cores"])
+
+
+def test_a_state_that_is_fed_on_is_measured_as_no_class_scores() -> None:
+    module = built("Step")
+    scores, state = measure(compressed(built("Step")), module, (INPUTS, INPUTS[::-1].copy())).outputs.values()
+    assert scores.divergence is not None
+    assert (state.changed_answers, state.divergence) == (None, None)
+    assert state.relative_error
 
 
 def test_what_does_not_fit_is_refused() -> None:

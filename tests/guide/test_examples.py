@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import runpy
+import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,6 +99,69 @@ def test_a_network_without_training_writes_to_its_end_and_costs_prompt_and_writt
     assert figures["bytes of keys and values read"] == ["0", f"{128 * sum(range(6, 63)) / 57:.0f}"]
     assert int(figures["cycles"][0]) < int(figures["cycles"][1])
     assert len(CompressedModel.load(tmp_path / "language_model.dc").layers) == 15
+
+
+def _small_llama(folder: Path) -> list[str]:
+    """Write a small language model whose texts differ, and a tokenizer of bytes; return the options that name them."""
+    import torch
+
+    from designs.experiments.example_networks import Llama, LlamaShape
+
+    torch.manual_seed(0)
+    shape = LlamaShape(dim=16, hidden=24, layers=1, heads=4, kv_heads=2, vocabulary=259, longest=24)
+    llama = Llama(shape)
+    layer: Any = llama.layers[0]
+    with torch.no_grad():
+        llama.embedding.weight *= 0.3
+        layer.w2.weight *= 10  # beside the token that was read, so that it does not follow itself
+    names = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3")
+    weights = [llama.embedding.weight, *(getattr(layer, name).weight for name in names), llama.norm.weight]
+    sizes = (shape.dim, shape.hidden, shape.layers, shape.heads, shape.kv_heads, shape.vocabulary, shape.longest)
+    values = b"".join(each.detach().numpy().astype("<f4").tobytes() for each in weights)
+    (folder / "model.bin").write_bytes(struct.pack("<7i", *sizes) + values)
+    pieces = [b"<unk>", b"<s>", b"</s>", *(b"<0x%02X>" % byte for byte in range(256))]
+    tokens = b"".join(struct.pack("<fi", 0, len(piece)) + piece for piece in pieces)
+    (folder / "tokens.bin").write_bytes(struct.pack("<i", 8) + tokens)
+    return ["--model", str(folder / "model.bin"), "--tokenizer", str(folder / "tokens.bin")]
+
+
+def test_plans_without_and_with_thresholds_write_side_by_side(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    options = [*_small_llama(tmp_path), "--prompt", "On", "--most", "8"]
+    printed = _story([*options, "--plan", "0.1"], tmp_path, capsys, monkeypatch)
+    found = re.findall(r"^(smallest|with thresholds): ([\d,]+) bytes, a divergence of 0\.(\d+)$", printed, re.MULTILINE)
+    assert [name for name, *_ in found] == ["smallest", "with thresholds"]
+    assert all(0 < int(divergence) <= 1000 for *_, divergence in found)
+    figures = {line[:36].strip(): line[36:].replace(",", "").split() for line in printed.splitlines()[-5:]}
+    (same,) = (values for name, values in figures.items() if name.startswith("tokens as before, of "))
+    assert all(0 <= int(count) <= 8 for count in same)
+    shares = [float(share[:-1]) for share in figures["share of activations broadcast"]]
+    assert 0 < shares[1] < shares[0] <= 100
+    assert float(figures["cycles"][1]) < float(figures["cycles"][0])
+    assert float(figures["nJ, array"][1]) < float(figures["nJ, array"][0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--plan", "0.1"], "--plan needs a trained network, whose texts it plans on; give --data, or --model and"),
+        (["--plan", "-1", "here"], "--plan -1: a tolerance's bound must be a finite number above 0; found -1"),
+    ],
+)
+def test_a_plan_of_the_story_that_means_nothing_is_refused(
+    arguments: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
+    given = [*arguments[:2], *(_small_llama(tmp_path) if arguments[2:] else [])]
+    with pytest.raises(SystemExit):
+        _story(given, tmp_path, capsys, monkeypatch)
+    assert re.search(sentence, " ".join(capsys.readouterr().err.split()))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ EXAMPLES = sorted((PROJECT / "examples").glob("*.py"))
 INNER_MODULES = {
     "examples/decode_language_model.py": {
         "designs.experiments.example_networks",
+        "designs.experiments.planning.inputs",
         "designs.experiments.tokenizer",
     },
     "guide/array.md": {"sim.host_memory"},

@@ -46,6 +46,7 @@ def test_prompt_and_written_tokens_are_costed_apart() -> None:
         assert costs.latency_us == pytest.approx(costs.cycles / ARRAY.clock_mhz)
         assert costs.energy_nj == pytest.approx(sum(float(step.energy_nj[0]) for step in part))
         assert costs.broadcasts == sum(int(layer.broadcasts[0]) for step in part for layer in step.layers)
+        assert costs.activations == len(part) * 4 * WIDTH  # four products
         lines = sum(int(layer.line_reads[0]) for step in part for layer in step.layers)
         assert costs.weight_read_bytes == lines * ARRAY.line_bits / 8
         assert costs.weight_load_bytes == 0
@@ -117,6 +118,8 @@ def test_a_sequence_goes_on_after_an_interruption() -> None:
         ([], {}, "prompt must be whole numbers .tokens., at least one token"),
         ([[1]], {}, r"found int64 \[1, 1\]"),
         ([0.5], {}, "prompt must be whole numbers"),
+        ([True], {}, "prompt must be whole numbers"),
+        ([1, -1], {}, "prompt must be tokens of at least 0; found -1; check the tokenizer"),
         ([1], {"scores": "new_keys"}, "scores must name the output with the scores of tokens, of logits; found 'new_k"),
         ([1, 2, 3], {"longest": 2}, "at most longest=2 tokens, which the network takes; found 3"),
         ([1], {"tokens_per_step": 0}, "tokens_per_step must be a whole number of at least 1"),
@@ -125,6 +128,53 @@ def test_a_sequence_goes_on_after_an_interruption() -> None:
 def test_what_cannot_be_decoded_is_refused(prompt: Any, more: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         Decoding(session(growing_decoder()), prompt, **more)
+
+
+@pytest.mark.parametrize("token", [VOCABULARY, -1, 2.7, None, "1"])
+def test_a_choice_that_is_no_token_is_refused_and_the_sequence_goes_on(token: Any) -> None:
+    choices = [token, np.array(3)]
+    decoding = Decoding(session(growing_decoder()), [1], choose=lambda _: choices.pop(0))
+    with pytest.raises(InputError, match=f"choose must return a token, a whole number of 0 to 8; found {token!r}"):
+        next(decoding)
+    assert next(decoding) == 3
+    assert decoding.tokens == [1, 3]
+
+
+def test_a_prompt_out_of_the_vocabulary_is_refused_where_it_is_looked_up() -> None:
+    run = session(growing_decoder())
+    before = run.state
+    with pytest.raises(InputError, match=r"idx=9 must be within the inclusive range"):
+        next(Decoding(run, [VOCABULARY]))
+    assert run.state is before
+
+
+def test_a_prompt_as_long_as_the_cache_writes_one_token_and_a_longer_one_none() -> None:
+    def decoding(prompt: list[int]) -> Decoding:
+        inputs = lambda tokens, before: {"tokens": tokens, "position": [[[before]]]}  # noqa: E731
+        return Decoding(session(fixed_decoder()), prompt, inputs=inputs, longest=PLACES, tokens_per_step=1)
+
+    tokens = [3, 1, 8, 1, 0]
+    full = decoding(tokens)
+    assert next(full) == greedy(tokens, 1)[-1]
+    for _ in range(2):
+        with pytest.raises(InputError, match="at most longest=5 tokens, which the network takes; found 6"):
+            next(full)
+    with pytest.raises(InputError, match="found 6; write fewer tokens, or shorten the prompt"):
+        decoding([*tokens, 2])
+
+
+def test_a_session_begins_again_from_its_first_state() -> None:
+    run = session(growing_decoder())
+    first = run.state
+    once = Decoding(run, PROMPT, tokens_per_step=1)
+    written = list(itertools.islice(once, 4))
+    run.state = first
+    again = Decoding(run, PROMPT, tokens_per_step=1)
+    assert list(itertools.islice(again, 4)) == written
+    assert (again.prompt, again.written) == (once.prompt, once.written)
+    following = Decoding(run, [0], tokens_per_step=1)  # it goes on behind the sequence before
+    whole = [*PROMPT, *written[:3], 0]
+    assert next(following) == int(expected_logits(whole)[-1].argmax())
 
 
 def _outputs(logits: Any) -> NetworkSession:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from compress.planning.committee import choose_inputs
 from compress.planning.losses import Loss
 from compress.planning.outputs import read_outputs, run_batches, run_outputs
 from compress.planning.pipeline import plan
-from compress.planning.plan import Plan, Tolerance
+from compress.planning.plan import Budget, Plan, Tolerance
 from compress.planning.preparation import make_planner
 from compress.planning.watch import watch
 from traces import AnyInputs, InputError, Inputs
@@ -247,6 +248,91 @@ def test_a_bound_without_meaning_for_the_outputs_is_refused(
         plan(made(Head, end, outputs), drawn(60, 40), tolerance=tolerance, **FEW)
 
 
+class Stepping(torch.nn.Module):
+    """Class scores, and a state that is fed on: of fixed size, or longer in each step; and a number beside them."""
+
+    def __init__(self, grows: bool = False) -> None:
+        super().__init__()
+        self.grows = grows
+        self.into, self.out, self.beside = torch.nn.Linear(12, 6), torch.nn.Linear(6, 4), torch.nn.Linear(6, 1)
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> dict[str, torch.Tensor]:
+        after = torch.tanh(self.into(torch.cat([x, state.mean(dim=1)], dim=1)))
+        kept = [state, after[:, None]] if self.grows else [state[:, 1:], after[:, None]]
+        return {"scores": self.out(after), "after": torch.cat(kept, dim=1), "beside": self.beside(x)}
+
+
+STATE = {"x": drawn(60, 6), "state": drawn(60, 3, 6)}
+
+
+@pytest.mark.parametrize("grows", [False, True])
+def test_a_state_is_no_class_scores_and_the_loss_looks_at_named_outputs(grows: bool) -> None:
+    module, within_scores = made(Stepping, grows), Tolerance(0.01, "kl", outputs=["scores"])
+    for given in ("kl", "answers"):
+        sentence = (
+            r"'after', must be class scores .*; found \[60, [34], 6\], the shape of an input.* name the class scores"
+        )
+        with pytest.raises(InputError, match=sentence):
+            plan(module, STATE, tolerance=Tolerance(0.01, given, outputs=["scores", "after"] if grows else []), **FEW)
+    found = plan(module, STATE, tolerance=within_scores, committee=30, leave=["beside"], **FEW)
+    assert (found.tolerance, found.reason) == (within_scores, "this loss was asked for")
+    assert Plan.from_json(found.to_json()).tolerance == within_scores
+    again = found.apply(module)
+    changed = made(Stepping, grows)
+    again.load_into(changed)
+    before, after = (run_outputs(each, found.planner.pool)["scores"] for each in (module, changed))
+    losses = Loss("kl").by_input(before, after)
+    assert found.measured == pytest.approx(np.mean(found.planner.counts * losses), rel=1e-5)
+    seen = watch(module, again, found.planner.pool, within_scores)
+    assert seen.losses == pytest.approx(losses)
+    assert list(seen.others) == ["answers"]
+    assert found.replan(Budget(file_bytes=1e6)).tolerance == within_scores
+    right = before.argmax(axis=1)
+    labelled = plan(module, found.planner.pool, tolerance=Tolerance(0.2, outputs=["scores"]), labels=right, **FEW)
+    assert (labelled.tolerance.loss, labelled.tolerance.outputs) == ("accuracy", ("scores",))
+
+
+def test_outputs_that_a_loss_cannot_look_at_are_refused() -> None:
+    module = made(Stepping)
+    names = "outputs must be some of the network's, scores, after, beside; found score"
+    model = plan(module, STATE, tolerance=Tolerance(0.01, "kl", outputs=["scores"]), **FEW).apply()
+    for outputs, sentence in (
+        (["scores", "score"], names),
+        (["scores", "scores"], "outputs must be different names; found scores, scores; name each once"),
+        ("scores", "outputs must be a list; found 'scores'"),
+        ([0], "outputs must be"),
+        (["beside"], "one number each, whose softmax is always 1"),
+    ):
+        for loss in ("kl", "auto") if outputs != ["beside"] else ("kl",):
+            for call in (
+                lambda outputs=outputs, loss=loss: plan(
+                    module, STATE, tolerance=Tolerance(0.01, loss, outputs=outputs), **FEW
+                ),
+                lambda outputs=outputs, loss=loss: watch(module, model, STATE, Tolerance(0.01, loss, outputs=outputs)),
+            ):
+                with pytest.raises(InputError, match=sentence):
+                    call()
+    planner = make_planner(module, STATE, loss="kl", compared=["scores"], **FEW)
+    assert planner.plan(Tolerance(0.01)).tolerance.outputs == ("scores",)
+    with pytest.raises(InputError, match="the outputs that were analysed, scores; found outputs=after; make another"):
+        planner.plan(Tolerance(0.01, outputs=["after"]))
+
+
+def test_layers_that_the_named_outputs_do_not_show_are_noted() -> None:
+    module, pool = made(Stepping), STATE
+    found = plan(module, pool, tolerance=Tolerance(0.01, "kl", outputs=["scores"]), **FEW)
+    assert [note for note in found.notes if "beside changed none of the compared outputs, scores, and may" in note]
+    assert not [note for note in plan(module, pool, tolerance=0.1, **FEW).notes if "changed none" in note]
+
+
+def test_an_analysis_that_is_kept_is_that_of_the_named_outputs(tmp_path: Path) -> None:
+    module = made(Stepping)
+    both = [Tolerance(0.2, "relative-error", outputs=[name]) for name in ("scores", "after")]
+    kept = [plan(module, STATE, tolerance=each, analysis=tmp_path, **FEW).measured for each in both]
+    assert kept == [plan(module, STATE, tolerance=each, **FEW).measured for each in both]
+    assert kept[0] != kept[1]
+
+
 def test_labels_are_those_of_the_positions_of_one_output() -> None:
     module, pool = made(Pixels), drawn(20, 2, 8, 8)
     labels = run_batches(module, pool).argmax(axis=1)
@@ -269,7 +355,7 @@ def test_labels_are_those_of_the_positions_of_one_output() -> None:
     ):
         with pytest.raises(InputError, match=sentence):
             make_planner(module, pool, wrong)
-    with pytest.raises(InputError, match="labels are those of one output; found the outputs 0, 2; wrap the network"):
+    with pytest.raises(InputError, match="labels are those of one output; found the outputs 0, 2; name one in outputs"):
         make_planner(made(Several), (drawn(80, 10), WORDS), np.zeros(80))
     with pytest.raises(InputError, match="labels have no effect on the loss cosine; leave them out"):
         make_planner(module, pool, labels, loss="cosine")

@@ -32,6 +32,16 @@ def network():
     return torch.nn.Sequential(torch.nn.Linear(20, 100), torch.nn.ReLU(), torch.nn.Linear(100, 5))
 
 nothing = 3
+
+class Step(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.last = torch.nn.GRUCell(8, 12), torch.nn.Linear(12, 5)
+
+    def forward(self, x):
+        after = self.cell(x[:, :8], x[:, 8:])
+        return {"scores": self.last(after), "after": after}
 """
 
 
@@ -335,6 +345,11 @@ BOUND = ("pool.npy", "s.dc", "--divergence", "1")
             ("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json", "--divergence", "1"),
             "the tolerance comes from --plan, or from --bound, --loss, --accuracy-drop, --divergence",
         ),
+        (
+            ("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json", "--outputs", "scores"),
+            "--cosine and --outputs; give one of them",
+        ),
+        (("plan", "mine:network", *BOUND, "--outputs", "y"), "outputs must be some of the network's, output; found y"),
         (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "p.json"), "p.json: there is no such file"),
         (("watch", "s.dc", "mine:network", "pool.npy", "--plan", "mine.py"), "a plan must be JSON as Plan.to_json"),
     ],
@@ -345,6 +360,26 @@ def test_what_is_wrong_with_the_shell_s_arguments_is_said_in_a_sentence(
     (tmp_path / "mine.py").write_text(NETWORK)
     np.save(tmp_path / "pool.npy", inputs[:50])
     check_refusal(sentence, "compress", *arguments, folder=tmp_path)
+
+
+def test_the_shell_keeps_the_outputs_that_the_loss_compares(tmp_path: Path, inputs: np.ndarray) -> None:
+    (tmp_path / "mine.py").write_text(NETWORK)
+    np.save(tmp_path / "pool.npy", inputs[:200])
+    made = run_command("compress", "plan", "mine:Step", "pool.npy", "a.dc", "--divergence", "0.01", "--outputs",
+                       "scores", folder=tmp_path)  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    tolerance = Tolerance(0.01, "kl", outputs=["scores"])
+    assert Plan.load(tmp_path / "a.plan.json").tolerance == tolerance
+    run = ("watch", "a.dc", "mine:Step", "pool.npy", "--plan", "a.plan.json", "--file-bytes", "1e6", "--replan", "b.dc")
+    again = run_command("compress", *run, "--out", "a.watch.json", folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert Plan.load(tmp_path / "b.plan.json").tolerance == tolerance
+    assert WatchReport.load(tmp_path / "a.watch.json").tolerance == tolerance
+    measured = run_command(
+        "compress", "measure", "a.dc", "mine:Step", "pool.npy", "--outputs", "scores", folder=tmp_path
+    )
+    assert "scores: differs from the original" in measured.stdout
+    assert "after" not in measured.stdout
 
 
 def test_the_shell_plans_again_with_the_options_of_the_plan(tmp_path: Path, inputs: np.ndarray) -> None:

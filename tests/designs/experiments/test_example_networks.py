@@ -25,7 +25,7 @@ from designs.experiments.example_networks import (  # noqa: E402
 )
 from designs.experiments.tokenizer import BEGIN, read_tokenizer  # noqa: E402
 from designs.experiments.uncompressed import uncompressed  # noqa: E402
-from sim import ArrayConfig, Decoding, NetworkSession  # noqa: E402
+from sim import ArrayConfig, Decoding, NetworkSession, simulate_network  # noqa: E402
 from tests.conftest import real_file  # noqa: E402
 from traces import InputError, Network  # noqa: E402
 
@@ -148,6 +148,30 @@ def test_a_plan_of_whole_sequences_is_decoded_with_its_thresholds(
         assert bool(thresholds) == ("thresholds" in choices)
 
 
+COUNTS = ("broadcasts", "useful_macs", "line_reads", "pointer_reads", "cycles", "port_words")
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.4])
+def test_steps_and_the_whole_sequence_count_the_same(llama: Llama, step: Network, threshold: float) -> None:
+    tokens, array = np.random.default_rng(0).integers(0, 300, (1, 7)), ArrayConfig(num_pes=4, weight_bits=4)
+    settings = LayerSettings(density=0.5, weight_bits=4, activation_threshold=threshold)
+    model = compress(llama, CompressionConfig(settings), inputs=tokens)
+    whole, stepping = simulate_network(model, tokens, array), model.with_graph(step.graph_bytes())
+    limits = [layer.activation_threshold for layer in whole.layers]
+    assert limits == pytest.approx([threshold] * len(limits))
+    for parts in ((7,), (3, 4), (1,) * 7):
+        run = session(stepping, 4)
+        steps = [run.step(part) for part in np.split(tokens, np.cumsum(parts)[:-1], axis=1)]
+        found = np.concatenate([each.output["logits"] for each in steps], axis=1)
+        np.testing.assert_allclose(found, whole.output, atol=1e-5 * np.abs(whole.output).max())
+        for place, layer in enumerate(whole.layers):
+            of_steps = [each.layers[place] for each in steps]
+            assert {each.name for each in of_steps} == {layer.name}
+            assert {each.activation_threshold for each in of_steps} == {layer.activation_threshold}
+            for name in COUNTS:
+                assert sum(int(getattr(each, name).sum()) for each in of_steps) == int(getattr(layer, name).sum()), name
+
+
 def test_a_graph_without_a_weight_that_has_a_threshold_is_refused(llama: Llama) -> None:
     settings = LayerSettings(weight_bits=4, activation_threshold=0.1)
     model = compress(llama, CompressionConfig(settings), inputs=np.array([PROMPT]))
@@ -174,6 +198,16 @@ def test_a_plan_of_single_steps_decodes_sequences_of_any_length(llama: Llama, st
     error = measure(model, step, pool).outputs["logits"].relative_error
     assert error is not None
     assert 0 < error < 0.3
+    with pytest.raises(
+        InputError, match=r"'new_keys', must be class scores for the loss kl; .* a state that is fed on"
+    ):
+        plan(step, pool, tolerance=Tolerance(0.2, "kl"))
+    scores = plan(step, pool, tolerance=Tolerance(0.2, outputs=["logits"]), densities=(0.5, 1.0), weight_bits=(4,))
+    assert (scores.tolerance.loss, scores.tolerance.outputs) == ("kl", ("logits",))
+    outputs = measure(scores.apply(), step, pool).outputs
+    assert (outputs["new_keys"].divergence, outputs["new_values"].changed_answers) == (None, None)
+    assert outputs["logits"].divergence is not None
+    assert 0 < outputs["logits"].divergence < 0.2
     each = {name: np.repeat(values, 12, axis=1) for name, values in pool.items() if name in LLAMA_STATE}
     with pytest.raises(InputError, match=r"input 'keys' must be float32 \[2, 1, any, 2, 4\]; found"):
         plan(step, pool | each, tolerance=0.2)
