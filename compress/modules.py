@@ -21,13 +21,13 @@ ASKED = "left alone as asked"
 
 
 @dataclass(frozen=True, eq=False)
-class WeightUnit:
-    """One weight that is compressed, and its bias.
+class ModuleLayer:
+    """Layer of a module: one weight that is compressed, and its bias.
 
     Attributes
     ----------
     name : str
-        Of the layer: the module's name, followed by the parameter's if that is not `weight`.
+        The module's name, followed by the parameter's if that is not `weight`.
     kind : str
         Type of the module: Linear, Conv2d, LSTM, ...; for a parameter of `products`, the kind given there.
     owners : tuple of (torch.nn.Module, str)
@@ -130,15 +130,15 @@ class _Weight:
         return parameter
 
 
-def weight_units(
+def module_layers(
     module: torch.nn.Module,
     *,
     leave: Sequence[str] = (),
     products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]] | None = None,
-) -> tuple[list[WeightUnit], dict[str, str]]:
+) -> tuple[list[ModuleLayer], dict[str, str]]:
     """Return the weights to compress, in order, and for each other parameter or buffer the reason to leave it alone.
 
-    A tied weight is one unit. A weight or bias that is tied to a parameter of another kind is left alone, because
+    A tied weight is one layer. A weight or bias that is tied to a parameter of another kind is left alone, because
     compression would untie them.
 
     Parameters
@@ -153,7 +153,7 @@ def weight_units(
 
     Returns
     -------
-    units : list of WeightUnit
+    layers : list of ModuleLayer
         Weights of Linear, convolutions, transposed convolutions, embeddings, recurrent layers and cells, attention, and
         of `products`.
     left_alone : dict of str to str
@@ -168,7 +168,7 @@ def weight_units(
     if isinstance(leave, str):
         raise InputError(f"leave must be a sequence of names of layers; found the text {leave!r}; write [{leave!r}]")
     places = _places(module)
-    units: dict[int, WeightUnit] = {}
+    layers: dict[int, ModuleLayer] = {}
     taken: set[str] = set()
     reasons: dict[str, str] = {}
     weights = _weights(module, places, products or {}, reasons)
@@ -178,23 +178,23 @@ def weight_units(
         if elsewhere or not parameter.numel():
             reasons[name] = f"tied to {elsewhere[0]}, which is not compressed" if elsewhere else "empty"
             continue
-        unit = units.get(id(parameter)) or _unit(name, weight)
-        if name not in unit.names:
-            owners = (*unit.owners, (weight.part, weight.attribute))
-            unit = replace(unit, owners=owners, names=(*unit.names, name))
-        units[id(parameter)] = unit
+        layer = layers.get(id(parameter)) or _layer(name, weight)
+        if name not in layer.names:
+            owners = (*layer.owners, (weight.part, weight.attribute))
+            layer = replace(layer, owners=owners, names=(*layer.names, name))
+        layers[id(parameter)] = layer
         taken.add(name)
         bias = None if weight.bias is None else weight.part._parameters.get(weight.bias)
         if weight.bias is None or bias is None:
             continue
         bias_name = f"{weight.path}.{weight.bias}" if weight.path else weight.bias
-        why = _free(parameter, bias, unit, len(places[id(bias)]))
+        why = _free(parameter, bias, layer, len(places[id(bias)]))
         if why is not None:
             reasons[bias_name] = why
         else:
             taken.add(bias_name)
-            units[id(parameter)] = replace(unit, bias=(weight.part, weight.bias), bias_name=bias_name)
-    found = _without(list(units.values()), leave, taken, reasons)
+            layers[id(parameter)] = replace(layer, bias=(weight.part, weight.bias), bias_name=bias_name)
+    found = _without(list(layers.values()), leave, taken, reasons)
     if not found:
         raise InputError(
             f"the network has nothing to compress: no {', '.join(_KINDS)}" + (" that is not in leave" if leave else "")
@@ -438,46 +438,46 @@ def _of_product(kind: str, parameter: torch.Tensor) -> Arrangement:
     return Arrangement(shape, (*range(last - 1), last, last - 1), last)
 
 
-def _unit(name: str, weight: _Weight) -> WeightUnit:
-    """Return the unit of a weight, without its bias."""
-    layer = weight.path if weight.attribute == "weight" and weight.path else name
+def _layer(name: str, weight: _Weight) -> ModuleLayer:
+    """Return the layer of a weight, without its bias."""
+    layer_name = weight.path if weight.attribute == "weight" and weight.path else name
     bias = weight.bias or "bias"
     bias_name = f"{weight.path}.{bias}" if weight.path else bias
     if weight.bias is None:
-        bias_name = f"{layer}.bias"
+        bias_name = f"{layer_name}.bias"
     owner = (weight.part, weight.attribute)
-    return WeightUnit(layer, weight.kind, (owner,), (name,), weight.arrangement, None, bias_name, weight.groups)
+    return ModuleLayer(layer_name, weight.kind, (owner,), (name,), weight.arrangement, None, bias_name, weight.groups)
 
 
-def _free(weight: torch.Tensor, bias: torch.Tensor, unit: WeightUnit, places: int) -> str | None:
+def _free(weight: torch.Tensor, bias: torch.Tensor, layer: ModuleLayer, places: int) -> str | None:
     """Return why a bias cannot be in its layer's codebook, or None if it can."""
     if places > 1:
         return "a bias that is tied"
-    if unit.bias is not None:
+    if layer.bias is not None:
         return "its layer's codebook serves another bias"
-    if tuple(bias.shape) != (unit.arrangement.rows,):
-        return f"its values are not one for each of the {unit.arrangement.rows} rows of the weight's matrix"
+    if tuple(bias.shape) != (layer.arrangement.rows,):
+        return f"its values are not one for each of the {layer.arrangement.rows} rows of the weight's matrix"
     if bias.requires_grad != weight.requires_grad:
         return "one of weight and bias is frozen (requires_grad), so they cannot share trained values"
     return None
 
 
 def _without(
-    units: Sequence[WeightUnit], leave: Sequence[str], taken: set[str], reasons: dict[str, str]
-) -> list[WeightUnit]:
-    """Return the units that are not to be left alone; move the parameters of the others from `taken` to `reasons`."""
-    unknown = [pattern for pattern in leave if not any(fnmatchcase(unit.name, pattern) for unit in units)]
+    layers: Sequence[ModuleLayer], leave: Sequence[str], taken: set[str], reasons: dict[str, str]
+) -> list[ModuleLayer]:
+    """Return the layers that are not to be left alone; move the parameters of the others from `taken` to `reasons`."""
+    unknown = [pattern for pattern in leave if not any(fnmatchcase(layer.name, pattern) for layer in layers)]
     if unknown:
         raise InputError(
             f"leave names {', '.join(map(str, unknown))}, which the network does not have; it has "
-            f"{', '.join(unit.name for unit in units)}"
+            f"{', '.join(layer.name for layer in layers)}"
         )
-    left = [unit for unit in units if any(fnmatchcase(unit.name, pattern) for pattern in leave)]
-    for unit in left:
-        parameters = [*unit.names, unit.bias_name] if unit.bias is not None else unit.names
+    left = [layer for layer in layers if any(fnmatchcase(layer.name, pattern) for pattern in leave)]
+    for layer in left:
+        parameters = [*layer.names, layer.bias_name] if layer.bias is not None else layer.names
         taken.difference_update(parameters)
         reasons.update(dict.fromkeys(parameters, ASKED))
-    return [unit for unit in units if unit not in left]
+    return [layer for layer in layers if layer not in left]
 
 
 def _left_alone(module: torch.nn.Module, taken: set[str], reasons: dict[str, str]) -> dict[str, str]:

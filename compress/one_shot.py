@@ -37,10 +37,10 @@ _COMPUTED = re.compile(r"(^|\.)parametrizations\.|(^|[._])weight_(g|v|orig|mask)
 
 
 @dataclass(eq=False)
-class _Unit:
-    """One weight to compress: its names, its part in a product, its kind, and the name of the bias it shares."""
+class _Layer:
+    """Layer to compress: its name, names, part in a product and kind of its weight, name of the bias that it shares."""
 
-    layer: str
+    name: str
     names: list[str]
     arrangement: Arrangement
     kind: str
@@ -84,49 +84,49 @@ def compress_parameters(
     given = _checked(parameters)
     _check_config(config, has_kinds=given.roles is not None)
     roles, reasons = _roles(given)
-    units = _units(given, roles, reasons, leave)
-    if not units:
+    layers = _layers(given, roles, reasons, leave)
+    if not layers:
         found = "; ".join(f"{name} ({reason})" for name, reason in [*reasons.items()][:3]) or "no parameter"
         raise InputError(
             f"there must be a weight to compress: floating-point numbers of two dimensions or more, named NAME.weight "
             f"or multiplied in an ONNX graph; found {found}"
         )
-    settings = [config.settings_of(unit.layer, unit.kind) for unit in units]
-    biased = {unit.layer for unit in units if unit.bias is not None}
-    for unit, of_layer in zip(units, settings, strict=True):
-        if unit.bias is not None and not of_layer.share_bias:
-            reasons[unit.bias] = FREE_BIAS
-            unit.bias = None
-    taken = {name for unit in units for name in (*unit.names, unit.bias)}
+    settings = [config.settings_of(layer.name, layer.kind) for layer in layers]
+    biased = {layer.name for layer in layers if layer.bias is not None}
+    for layer, of_layer in zip(layers, settings, strict=True):
+        if layer.bias is not None and not of_layer.share_bias:
+            reasons[layer.bias] = FREE_BIAS
+            layer.bias = None
+    taken = {name for layer in layers for name in (*layer.names, layer.bias)}
     tensors = _tensors(given, [name for name in given if name not in taken], reasons, config)
     has_tensors = any(values.dtype.kind == "f" for values in tensors.values())
-    kinds = {unit.layer: unit.kind for unit in units}
+    kinds = {layer.name: layer.kind for layer in layers}
     config.check_effect(kinds, biased, has_tensors)
-    tables = {unit.layer for unit in units if all(roles[name].kind == TABLE for name in unit.names if name in roles)}
+    tables = {layer.name for layer in layers if all(roles[name].kind == TABLE for name in layer.names if name in roles)}
     thresholds = thresholds_of(config, kinds, tables)
     if config.seed and all(of_layer.initialisation != "random" for of_layer in settings):
         raise InputError("seed has no effect unless the initialisation of a layer is random; leave it out")
-    layers = []
-    matrices = [unit.arrangement.matrix(given[unit.names[0]]) for unit in units]
+    compressed = []
+    matrices = [layer.arrangement.matrix(given[layer.names[0]]) for layer in layers]
     masks = pruning_masks(matrices, settings, config)
-    for unit, matrix, mask, of_layer in zip(units, matrices, masks, settings, strict=True):
-        bias = None if unit.bias is None else given[unit.bias]
-        classes = layer_classes(matrix, mask, of_layer, unit.groups)
+    for layer, matrix, mask, of_layer in zip(layers, matrices, masks, settings, strict=True):
+        bias = None if layer.bias is None else given[layer.bias]
+        classes = layer_classes(matrix, mask, of_layer, layer.groups)
         codes, codebook, bias_codes = share_layer(matrix, mask, bias, of_layer, config.seed, classes)
         codes.flags.writeable = False  # so that the layer takes them without a copy
-        threshold = thresholds[unit.layer]
-        layers.append(
+        threshold = thresholds[layer.name]
+        compressed.append(
             CompressedLayer(
-                unit.layer, codes, codebook, bias_codes, row_codebooks=classes, activation_threshold=threshold
+                layer.name, codes, codebook, bias_codes, row_codebooks=classes, activation_threshold=threshold
             )
         )
-    shapes = [given[unit.names[0]].shape for unit in units]
+    shapes = [given[layer.names[0]].shape for layer in layers]
     model = CompressedModel(
-        layers,
+        compressed,
         shapes,
-        weight_names=[unit.names for unit in units],
-        bias_names=[unit.bias or _bias_name(unit.names[0]) for unit in units],
-        arrangements=[unit.arrangement for unit in units],
+        weight_names=[layer.names for layer in layers],
+        bias_names=[layer.bias or _bias_name(layer.names[0]) for layer in layers],
+        arrangements=[layer.arrangement for layer in layers],
         tensors=tensors,
         buffers=[name for name in tensors if name in given.buffers or _is_buffer(name, tensors[name])],
         coding=[of_layer.coding for of_layer in settings],
@@ -222,9 +222,9 @@ def _turn_squares(roles: dict[str, Role], given: NamedParameters) -> None:
             roles[name] = Role(_swapped(given[name].shape), roles[name].bias)
 
 
-def _units(
+def _layers(
     given: NamedParameters, roles: dict[str, Role], reasons: dict[str, str], leave: Sequence[str]
-) -> list[_Unit]:
+) -> list[_Layer]:
     """Return the weights to compress, tied ones once; the reasons get those of what `leave` and ties leave alone."""
     if isinstance(leave, str):
         raise InputError(f"leave must be a sequence of names; found the text {leave!r}; give [{leave!r}]")
@@ -234,44 +234,44 @@ def _units(
     unmatched = {
         pattern for pattern in leave if not any(_matches(name, [pattern]) for name in (*given, *given.left_out))
     }
-    units: dict[int, _Unit] = {}
+    layers: dict[int, _Layer] = {}
     biases: dict[str, str] = {}
     for name, role in roles.items():
         values = given[name]
         names = same[id(values)]
-        layer = _layer(name)
-        unmatched -= {pattern for pattern in unmatched if _matches(layer, [pattern])}
-        if id(values) not in units:
-            if layer in {unit.layer for unit in units.values()}:
-                layer = name
-            units[id(values)] = _Unit(layer, names, role.arrangement, role.kind, role.groups, None)
-        unit = units[id(values)]
+        layer_name = _layer_name(name)
+        unmatched -= {pattern for pattern in unmatched if _matches(layer_name, [pattern])}
+        if id(values) not in layers:
+            if layer_name in {layer.name for layer in layers.values()}:
+                layer_name = name
+            layers[id(values)] = _Layer(layer_name, names, role.arrangement, role.kind, role.groups, None)
+        layer = layers[id(values)]
         bias = role.bias if role.bias in given else None
-        if bias is None or given[bias].shape != (unit.arrangement.rows,) or given[bias].dtype.kind != "f":
+        if bias is None or given[bias].shape != (layer.arrangement.rows,) or given[bias].dtype.kind != "f":
             continue
         if len(same[id(given[bias])]) > 1 or bias in biases:
             reasons[bias] = "a bias that is tied"
-        elif unit.bias is not None:
+        elif layer.bias is not None:
             reasons[bias] = "its layer's codebook serves another bias"
         elif _matches(bias, leave):
             reasons[bias] = _ASKED
         else:
-            unit.bias = biases[bias] = bias
+            layer.bias = biases[bias] = bias
     if unmatched:
         shown = ", ".join(list(given)[:8]) + (", ..." if len(given) > 8 else "")
         raise InputError(f"leave names {', '.join(sorted(unmatched))}, which there is not; the parameters are {shown}")
     compressed = []
-    for unit in units.values():
-        if any(_matches(name, leave) for name in (unit.layer, *map(_layer, unit.names), *unit.names)):
-            reasons |= dict.fromkeys([*unit.names, *([unit.bias] if unit.bias else [])], _ASKED)
+    for layer in layers.values():
+        if any(_matches(name, leave) for name in (layer.name, *map(_layer_name, layer.names), *layer.names)):
+            reasons |= dict.fromkeys([*layer.names, *([layer.bias] if layer.bias else [])], _ASKED)
             continue
-        for name in (unit.names[0], *([unit.bias] if unit.bias else [])):
+        for name in (layer.names[0], *([layer.bias] if layer.bias else [])):
             values = given[name]
             if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
                 raise InputError(
                     f"parameter {name!r} must be finite; found NaN or infinity (has the training diverged?)"
                 )
-        compressed.append(unit)
+        compressed.append(layer)
     return compressed
 
 
@@ -305,7 +305,7 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _layer(weight: str) -> str:
+def _layer_name(weight: str) -> str:
     """Return the name of the layer of a weight: of its module, or its own where a module has several."""
     named = _WEIGHT.fullmatch(weight)
     plain = named is not None and named["last"].removesuffix(":0") in ("weight", "kernel", "embeddings")

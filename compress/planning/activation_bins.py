@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from compress.modules import WeightUnit
+from compress.modules import ModuleLayer
 from traces.arrays import Floats64, Integers64, Numbers
 
 _LOWEST, _HIGHEST = -24, 16  # powers of 2 between which bins lie
@@ -35,7 +35,7 @@ class ActivationCut:
     share : float
         Share of the activations that do.
     effects : float64 [probes]
-        Change of the outputs along each probe, as of `UnitAnalysis.effects`.
+        Change of the outputs along each probe, as of `LayerAnalysis.effects`.
     """
 
     threshold: float
@@ -52,7 +52,7 @@ class ActivationBins:
     counts : int64 [bins]
         Activations that meet a weight that is not zero: zeros first, then by ascending magnitude.
     effects : float64 [probes, bins]
-        Change of the outputs along each probe if the activations of a bin become zero, as of `UnitAnalysis.effects`.
+        Change of the outputs along each probe if the activations of a bin become zero, as of `LayerAnalysis.effects`.
     """
 
     counts: Integers64
@@ -91,16 +91,16 @@ def bins_of(values: torch.Tensor) -> torch.Tensor:
     return torch.where(bits == 0, 0, numbers).long()
 
 
-def _meeting_weights(unit: WeightUnit, entering: torch.Tensor) -> torch.Tensor:
+def _meeting_weights(layer: ModuleLayer, entering: torch.Tensor) -> torch.Tensor:
     """Return the values that meet a weight that is not zero; all values if the axis of the columns is not known."""
-    weight = unit.weight.detach()
+    weight = layer.weight.detach()
     if weight.dim() == 2:
-        used = torch.from_numpy(np.any(unit.view, axis=0))
+        used = torch.from_numpy(np.any(layer.view, axis=0))
         found = [axis for axis in (-1, -2) if entering.dim() >= -axis and entering.shape[axis] == len(used)]
         if not found:
             return entering
         axis = found[0]
-    elif unit.kind.startswith("Conv"):
+    elif layer.kind.startswith("Conv"):
         axis, (rows, channels) = 1 - weight.dim(), weight.shape[:2]
         groups = entering.shape[axis] // channels
         of_rows = (weight != 0).flatten(2).any(2)  # [rows, channels of a group]
@@ -115,15 +115,15 @@ class BinnedInputs:
 
     Parameters
     ----------
-    units : sequence of WeightUnit
+    layers : sequence of ModuleLayer
         The weights.
     """
 
-    def __init__(self, units: Sequence[WeightUnit]) -> None:
-        self._units = units
+    def __init__(self, layers: Sequence[ModuleLayer]) -> None:
+        self._layers = layers
         self._entered: list[tuple[int, torch.Tensor]] = []
-        self._counts = [np.zeros(BINS, dtype=np.int64) for _ in units]
-        self._effects: list[list[Floats64]] = [[] for _ in units]
+        self._counts = [np.zeros(BINS, dtype=np.int64) for _ in layers]
+        self._effects: list[list[Floats64]] = [[] for _ in layers]
 
     def enter(self, number: int, entering: torch.Tensor) -> torch.Tensor:
         """Return what enters a product as a tensor of its own, by which outputs are derived (`Replacement`)."""
@@ -142,7 +142,7 @@ class BinnedInputs:
         for (number, entered), gradient in zip(self._entered, gradients, strict=True):
             values = entered.detach()
             places = bins_of(values).ravel()
-            meeting = _meeting_weights(self._units[number], values)
+            meeting = _meeting_weights(self._layers[number], values)
             counted = places if meeting is values else bins_of(meeting).ravel()
             self._counts[number] += np.bincount(counted.numpy(), minlength=BINS)
             if gradient is not None:

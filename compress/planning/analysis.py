@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from compress.modules import WeightUnit, weight_units
+from compress.modules import ModuleLayer, module_layers
 from compress.planning.activation_bins import ActivationBins, BinnedInputs
 from compress.planning.analysis_folder import AnalysisFolder
 from compress.planning.losses import Loss
@@ -35,7 +35,7 @@ from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
 from traces.shell.progress import progress_bar
 from traces.torch_modules import evaluating
 
-#: Parameters that are multiplied with activations by name, with the kind of each product (`weight_units`).
+#: Parameters that are multiplied with activations by name, with the kind of each product (`module_layers`).
 Products = Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]]
 
 MOST_PROBES, FEWEST_PROBES = 64, 8
@@ -47,7 +47,7 @@ _SECONDS_OF_A_PART = 20.0  # between two parts that are written; a shorter pass 
 
 
 @dataclass(frozen=True, eq=False)
-class UnitAnalysis:
+class LayerAnalysis:
     """Analysis of one weight of the network.
 
     Attributes
@@ -55,7 +55,7 @@ class UnitAnalysis:
     name : str
         Of the layer.
     weights : float32 [rows, columns]
-        Matrix whose rows are outputs (`WeightUnit.matrix`).
+        Matrix whose rows are outputs (`ModuleLayer.matrix`).
     shape : tuple of int
         Of the weights in the network.
     rows : int64 [sampled]
@@ -112,15 +112,15 @@ class Analysis:
 
     Attributes
     ----------
-    units : list of UnitAnalysis
+    layers : list of LayerAnalysis
         One for each weight.
     """
 
-    units: list[UnitAnalysis]
+    layers: list[LayerAnalysis]
 
     def predicted_change(self, weights: Mapping[str, Floats]) -> float:
         """Return the expected squared change of the outputs if layers, by name, have these weights [rows, columns]."""
-        known = {unit.name: unit for unit in self.units}
+        known = {layer.name: layer for layer in self.layers}
         unknown = sorted(set(weights) - set(known))
         if unknown:
             raise InputError(f"the network has no layers {', '.join(unknown)}; it has {', '.join(known)}")
@@ -155,7 +155,7 @@ def analyse(
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them.
     products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+        Further parameters that are multiplied with activations (`compress.modules.module_layers`).
     folder : AnalysisFolder or None
         Folder that keeps a pass of more than a few seconds, part by part; what it has is not computed again.
     copy_weights : bool
@@ -174,33 +174,33 @@ def analyse(
         If there are no inputs, the network does not take them, or outputs or derivatives are not finite.
     """
     inputs, loss = Inputs.of(inputs), loss or Loss()
-    units = weight_units(module, leave=leave, products=products)[0]
+    layers = module_layers(module, leave=leave, products=products)[0]
     if len(inputs) == 0:
         raise InputError("an analysis needs inputs; found none")
-    matrices = [unit.matrix if copy_weights else unit.view for unit in units]
+    matrices = [layer.matrix if copy_weights else layer.view for layer in layers]
     rows = [sampled_rows(len(matrix), matrix.shape[1], seed) for matrix in matrices]
     held = sum(len(kept) * matrix.shape[1] for kept, matrix in zip(rows, matrices, strict=True))
-    passed = _run(module, inputs, units, rows, probe_groups(len(inputs), held), loss, seed, folder, thresholds)
+    passed = _run(module, inputs, layers, rows, probe_groups(len(inputs), held), loss, seed, folder, thresholds)
     analysed = []
-    for number, (unit, matrix) in enumerate(zip(units, matrices, strict=True)):
+    for number, (layer, matrix) in enumerate(zip(layers, matrices, strict=True)):
         squares = passed.squares[number]
         assert squares is not None
         if not np.isfinite(squares).all():
             raise InputError(
                 f"the outputs' derivatives must be finite; found NaN or infinity in those by the weights of "
-                f"{unit.name}; look for roots, norms and quotients of 0 behind it"
+                f"{layer.name}; look for roots, norms and quotients of 0 behind it"
             )
         probes, scales = np.concatenate(passed.probes[number]), np.concatenate(passed.scales[number])
         passed.probes[number], passed.squares[number] = [], None
         of_input = (len(probes) / len(inputs)) ** 0.5
         scales *= of_input
         squares /= np.float32(len(inputs))
-        shape = tuple(unit.weight.shape)
+        shape = tuple(layer.weight.shape)
         moment = passed.moments[number]
         bins = None if passed.inputs is None else passed.inputs.of(number, of_input)
         analysed.append(
-            UnitAnalysis(
-                unit.name,
+            LayerAnalysis(
+                layer.name,
                 matrix,
                 shape,
                 rows[number],
@@ -210,7 +210,7 @@ def analyse(
                 moment,
                 bins if bins is not None and bins.counts.any() else None,
                 float(passed.vectors[number]) / len(inputs),
-                unit.groups,
+                layer.groups,
             )
         )
     return Analysis(analysed)
@@ -224,27 +224,27 @@ class _Pass:
     done : int
         Probes so far, those of earlier parts included.
     probes, scales : list of list of array
-        For each unit, the probes and their factors, part by part.
+        For each layer, the probes and their factors, part by part.
     squares : list of float32 [rows * columns] or None
-        For each unit, the sum of the squared derivatives.
+        For each layer, the sum of the squared derivatives.
     moments : list of BlockMoment or None
-        For each unit, the sum over its input vectors.
-    vectors : int64 [units]
+        For each layer, the sum over its input vectors.
+    vectors : int64 [layers]
         Number of these vectors.
     inputs : BinnedInputs or None
         What entered the products; None if thresholds are not analysed.
     """
 
-    def __init__(self, units: int, done: int = 0, inputs: BinnedInputs | None = None) -> None:
+    def __init__(self, layers: int, done: int = 0, inputs: BinnedInputs | None = None) -> None:
         self.done, self.inputs = done, inputs
-        self.vectors = np.zeros(units, dtype=np.int64)
-        self.probes: list[list[Floats]] = [[] for _ in range(units)]
-        self.scales: list[list[Floats64]] = [[] for _ in range(units)]
-        self.squares: list[Floats32 | None] = [None] * units
-        self.moments: list[BlockMoment | None] = [None] * units
+        self.vectors = np.zeros(layers, dtype=np.int64)
+        self.probes: list[list[Floats]] = [[] for _ in range(layers)]
+        self.scales: list[list[Floats64]] = [[] for _ in range(layers)]
+        self.squares: list[Floats32 | None] = [None] * layers
+        self.moments: list[BlockMoment | None] = [None] * layers
 
     def add_probe(self, gradients: Sequence[Floats32], rows: Sequence[Integers64]) -> None:
-        """Add the derivatives of the outputs of a few inputs by all weights, one matrix for each unit; they change."""
+        """Add the derivatives of the outputs of a few inputs by all weights, one matrix for each layer; they change."""
         for number, (gradient, kept) in enumerate(zip(gradients, rows, strict=True)):
             held = gradient if len(kept) == len(gradient) else gradient[kept]
             largest = float(np.abs(held).max(initial=0.0))
@@ -288,7 +288,7 @@ class _Pass:
 def _run(
     module: torch.nn.Module,
     inputs: Inputs,
-    units: Sequence[WeightUnit],
+    layers: Sequence[ModuleLayer],
     rows: Sequence[Integers64],
     begins: Sequence[int],
     loss: Loss,
@@ -297,16 +297,16 @@ def _run(
     thresholds: bool,
 ) -> _Pass:
     """Run the probes that the folder lacks, and return the sums of all."""
-    entering = BinnedInputs(units) if thresholds else None
-    total, parts = _Pass(len(units), 0, BinnedInputs(units) if thresholds else None), 0
+    entering = BinnedInputs(layers) if thresholds else None
+    total, parts = _Pass(len(layers), 0, BinnedInputs(layers) if thresholds else None), 0
     for part in [] if folder is None else folder.parts():
         total.add_part(part)
         parts += 1
-    weights = [unit.weight for unit in units]
+    weights = [layer.weight for layer in layers]
     frozen = [weight for weight in weights if not weight.requires_grad]
     floats = float_type(module)
-    moments = Moments(module, units, len(begins) - 1, seed)
-    fresh = _Pass(len(units), total.done, entering)
+    moments = Moments(module, layers, len(begins) - 1, seed)
+    fresh = _Pass(len(layers), total.done, entering)
     written = time.monotonic()
 
     def keep() -> _Pass:
@@ -317,7 +317,7 @@ def _run(
             folder.write_part(parts, part)
             parts += 1
         total.add_part(part)
-        return _Pass(len(units), total.done, entering)
+        return _Pass(len(layers), total.done, entering)
 
     try:
         for weight in frozen:
@@ -325,7 +325,7 @@ def _run(
         with (
             evaluating(module),
             moments,
-            contextlib.nullcontext() if entering is None else replacing_inputs(module, units, entering.enter),
+            contextlib.nullcontext() if entering is None else replacing_inputs(module, layers, entering.enter),
             torch.enable_grad(),
             progress_bar("analysing inputs", len(begins) - 1) as step,
         ):
@@ -333,7 +333,7 @@ def _run(
                 if probe >= fresh.done:
                     vectors = loss.vectors(_finite(call(module, inputs[begin:end], floats)))
                     directions = probe_directions(vectors, loss, seed, probe)
-                    fresh.add_probe(_gradients(vectors, directions, units, weights, entering), rows)
+                    fresh.add_probe(_gradients(vectors, directions, layers, weights, entering), rows)
                     if folder is not None and time.monotonic() - written > _SECONDS_OF_A_PART:
                         fresh, written = keep(), time.monotonic()
                 step()
@@ -357,7 +357,7 @@ def probe_directions(vectors: Sequence[torch.Tensor], loss: Loss, seed: int, pro
 def _gradients(
     vectors: Sequence[torch.Tensor],
     directions: Sequence[torch.Tensor],
-    units: Sequence[WeightUnit],
+    layers: Sequence[ModuleLayer],
     weights: Sequence[torch.Tensor],
     entering: BinnedInputs | None,
 ) -> list[Floats32]:
@@ -374,13 +374,13 @@ def _gradients(
         entering.add(gradients[len(weights) :])
     found: list[Floats32] = []
     seen: set[int] = set()
-    for unit, gradient in zip(units, gradients[: len(units)], strict=True):
+    for layer, gradient in zip(layers, gradients[: len(layers)], strict=True):
         if gradient is None:
-            gradient = torch.zeros_like(unit.weight)
+            gradient = torch.zeros_like(layer.weight)
         if gradient.data_ptr() in seen:  # weights that are added may share theirs
             gradient = gradient.clone()
         seen.add(gradient.data_ptr())
-        found.append(np.array(unit.arrangement.matrix(gradient.numpy()), dtype=np.float32, order="C", copy=None))
+        found.append(np.array(layer.arrangement.matrix(gradient.numpy()), dtype=np.float32, order="C", copy=None))
     return found
 
 

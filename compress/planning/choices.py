@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from compress.planning.activation_bins import ActivationCut
-from compress.planning.analysis import UnitAnalysis
+from compress.planning.analysis import LayerAnalysis
 from compress.planning.analysis_folder import AnalysisFolder
 from compress.planning.layer_compression import LayerCompressor, TriedLayer
 from compress.planning.plan import Candidate, Choice
@@ -96,10 +96,10 @@ def tried_choices(
         origin["thresholds"] = list(thresholds)
     if cost is not None and origin["cost"] is None:
         folder = None  # another cost function could not be told from this one
-    units = compressor.analysis.units
+    layers = compressor.analysis.layers
     tried = []
-    with progress_bar("trying choices", len(units)) as advance:
-        for number in range(len(units)):
+    with progress_bar("trying choices", len(layers)) as advance:
+        for number in range(len(layers)):
             kept = None if folder is None else folder.choices(origin, number)
             if kept is None:
                 candidates = _tried(compressor, number, densities, weight_bits, index_bits, cost, thresholds)
@@ -121,22 +121,22 @@ def _tried(
     cost: Cost | None,
     thresholds: Sequence[float],
 ) -> list[Candidate]:
-    unit = compressor.analysis.units[number]
-    at_once = max(1, _WEIGHTS_AT_ONCE // unit.probes.shape[1])
+    layer = compressor.analysis.layers[number]
+    at_once = max(1, _WEIGHTS_AT_ONCE // layer.probes.shape[1])
     every = compressor.tried(number, densities, weight_bits)
-    whole, *cuts = [_NO_CUT] if unit.activations is None else unit.activations.cuts(thresholds)
+    whole, *cuts = [_NO_CUT] if layer.activations is None else layer.activations.cuts(thresholds)
     candidates: list[Candidate] = []
     of_candidates: list[Floats64] = []
     while some := list(itertools.islice(every, at_once)):
-        effects = unit.effects(np.stack([tried.weights for tried in some]))
+        effects = layer.effects(np.stack([tried.weights for tried in some]))
         changes = np.square(effects).mean(axis=-1).tolist()
         for tried, of_tried, change in zip(some, effects, changes, strict=True):
             choice, in_file = Choice(tried.density, tried.weight_bits), {"file_bytes": tried.file_bytes}
             if thresholds:
-                in_file["macs"] = _macs(tried, unit, whole)
-            layer = tried.layer if tried.whole or cost is None else compressor.compress(number, choice)
+                in_file["macs"] = _macs(tried, layer, whole)
+            compressed = tried.layer if tried.whole or cost is None else compressor.compress(number, choice)
             for gap_bits in index_bits:
-                costs = in_file if cost is None else in_file | dict(cost(layer, gap_bits))
+                costs = in_file if cost is None else in_file | dict(cost(compressed, gap_bits))
                 candidates.append(Candidate(dataclasses.replace(choice, index_bits=gap_bits), change, costs))
                 of_candidates.append(of_tried)
     optimal = _optimal(candidates)
@@ -157,10 +157,10 @@ def _tried(
     return [candidates[place] for place in _optimal(candidates)]
 
 
-def _macs(tried: TriedLayer, unit: UnitAnalysis, whole: ActivationCut) -> float:
+def _macs(tried: TriedLayer, layer: LayerAnalysis, whole: ActivationCut) -> float:
     """Return the products per input of weights and activations that are both not zero, if they are independent."""
-    weights = np.count_nonzero(tried.layer.codes) * len(unit.weights) / len(unit.rows)
-    return float(weights * unit.vectors * (1 - whole.share))
+    weights = np.count_nonzero(tried.layer.codes) * len(layer.weights) / len(layer.rows)
+    return float(weights * layer.vectors * (1 - whole.share))
 
 
 def _optimal(candidates: Sequence[Candidate]) -> list[int]:

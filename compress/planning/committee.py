@@ -123,7 +123,7 @@ def choose_inputs(
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them.
     products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+        Further parameters that are multiplied with activations (`compress.modules.module_layers`).
 
     Returns
     -------

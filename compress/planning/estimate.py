@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.modules import WeightUnit
+from compress.modules import ModuleLayer
 from compress.planning.analysis import probe_groups, sampled_rows
 from compress.planning.moments import MOST_COLUMNS
 from compress.planning.outputs import call, float_type, run_outputs
@@ -55,7 +55,7 @@ class PlanningEstimate:
 
 
 def estimate_planning(
-    module: torch.nn.Module, units: Sequence[WeightUnit], analysed: Inputs, measured: int, choices: int
+    module: torch.nn.Module, layers: Sequence[ModuleLayer], analysed: Inputs, measured: int, choices: int
 ) -> PlanningEstimate:
     """Estimate the cost of planning from one run of a few inputs.
 
@@ -63,7 +63,7 @@ def estimate_planning(
     ----------
     module : torch.nn.Module
         The network.
-    units : sequence of WeightUnit
+    layers : sequence of ModuleLayer
         Its weights that are compressed.
     analysed : Inputs
         Inputs to analyse, at least one.
@@ -72,7 +72,7 @@ def estimate_planning(
     choices : int
         Choices for each layer.
     """
-    shapes = [unit.view.shape for unit in units]
+    shapes = [layer.view.shape for layer in layers]
     sampled = [(len(sampled_rows(rows, columns, 0)), columns) for rows, columns in shapes]
     held = sum(rows * columns for rows, columns in sampled)
     begins = probe_groups(len(analysed), held)

@@ -48,7 +48,7 @@ class TriedLayer:
     layer : CompressedLayer
         The rows, compressed.
     rows : int64 [sampled]
-        Places of the rows in the layer, `UnitAnalysis.rows`.
+        Places of the rows in the layer, `LayerAnalysis.rows`.
     whole : bool
         True if these are all rows; the layer then is what `LayerCompressor.compress` returns.
     file_bytes : float
@@ -77,7 +77,7 @@ class LayerCompressor:
     analysis : Analysis
         Of the network.
     curvatures : list of float [rows, columns]
-        For each layer, `UnitAnalysis.curvatures`.
+        For each layer, `LayerAnalysis.curvatures`.
     codebooks : LayerSettings
         Settings of the codebooks of a layer: `codebooks`, `num_pes` and `codebook_groups`.
     compact : bool
@@ -94,7 +94,7 @@ class LayerCompressor:
     @classmethod
     def of(cls, analysis: Analysis, codebooks: LayerSettings | None = None, compact: bool = False) -> LayerCompressor:
         """Return the compressor of an analysed network."""
-        return cls(analysis, [unit.curvatures for unit in analysis.units], codebooks or LayerSettings(), compact)
+        return cls(analysis, [layer.curvatures for layer in analysis.layers], codebooks or LayerSettings(), compact)
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -127,23 +127,23 @@ class LayerCompressor:
         return layer
 
     def _compressed(self, number: int, choice: Choice) -> CompressedLayer:
-        unit, spread, curvatures = self.analysis.units[number], self._spread(number), self.curvatures[number]
+        layer, spread, curvatures = self.analysis.layers[number], self._spread(number), self.curvatures[number]
         groups = self._groups(number)
-        threads = processors() if unit.weights.size >= _WEIGHTS_IN_THREADS else 1
+        threads = processors() if layer.weights.size >= _WEIGHTS_IN_THREADS else 1
         with ThreadPoolExecutor(threads) as pool:
             executor = pool if threads > 1 else None
-            kept = magnitude_mask(unit.weights, choice.density)
-            pruned = pruned_weights(unit.weights, kept, spread, executor, groups)
-            classes = self._classes(pruned, kept, curvatures, group_of_rows(len(unit.weights), unit.groups))
+            kept = magnitude_mask(layer.weights, choice.density)
+            pruned = pruned_weights(layer.weights, kept, spread, executor, groups)
+            classes = self._classes(pruned, kept, curvatures, group_of_rows(len(layer.weights), layer.groups))
             (shared,) = codebooks(pruned, kept, curvatures, [choice.weight_bits], classes)
             del pruned
-            codes = shared_codes(unit.weights, kept, spread, shared, executor, groups, classes)
-        return _layer(unit.name, codes, stored_codebook(shared), classes)
+            codes = shared_codes(layer.weights, kept, spread, shared, executor, groups, classes)
+        return _layer(layer.name, codes, stored_codebook(shared), classes)
 
     def tried(self, number: int, densities: Sequence[float], weight_bits: Sequence[int]) -> Iterator[TriedLayer]:
         """Compress the layer of this number by all choices of density and bits.
 
-        Of a large layer (`UnitAnalysis.rows`) a random sample of rows is compressed. Weights are pruned by the
+        Of a large layer (`LayerAnalysis.rows`) a random sample of rows is compressed. Weights are pruned by the
         threshold of the whole layer; shared weights are those of the sample.
 
         Parameters
@@ -158,18 +158,18 @@ class LayerCompressor:
         TriedLayer
             For each density, the layers of all bits, in this order.
         """
-        unit, spread = self.analysis.units[number], self._spread(number)
-        whole = len(unit.rows) == len(unit.weights)
-        weights = unit.weights if whole else unit.weights[unit.rows]
-        curvatures = self.curvatures[number] if whole else self.curvatures[number][unit.rows]
+        layer, spread = self.analysis.layers[number], self._spread(number)
+        whole = len(layer.rows) == len(layer.weights)
+        weights = layer.weights if whole else layer.weights[layer.rows]
+        curvatures = self.curvatures[number] if whole else self.curvatures[number][layer.rows]
         groups = self._groups(number)
-        groups = groups if whole or groups is None else groups[unit.rows]
-        of_groups = group_of_rows(len(unit.weights), unit.groups)[unit.rows]
-        share = len(unit.rows) / len(unit.weights)
+        groups = groups if whole or groups is None else groups[layer.rows]
+        of_groups = group_of_rows(len(layer.weights), layer.groups)[layer.rows]
+        share = len(layer.rows) / len(layer.weights)
 
         def of_density(density: float, threshold: MagnitudeThreshold) -> list[TriedLayer]:
-            kept = mask_above(unit.weights, threshold)
-            kept = kept if whole else kept[unit.rows]
+            kept = mask_above(layer.weights, threshold)
+            kept = kept if whole else kept[layer.rows]
             pruned = pruned_weights(weights, kept, spread, groups=groups)
             used = used_rows_and_columns(kept) if self.compact else None
             places = np.ix_(*used) if used is not None else ...
@@ -180,22 +180,22 @@ class LayerCompressor:
             of_bits = codebooks(pruned, kept, curvatures, weight_bits, classes)
             for bits, shared in zip(weight_bits, of_bits, strict=True):
                 codes = shared_codes(weights, kept, spread, shared, groups=groups, classes=classes)
-                layer = _layer(unit.name, codes, stored_codebook(shared), classes)
-                of_matrix = matrix_bytes(layer.codes[places], bits, gaps) + bytes_of_used
-                file_bytes = of_matrix / share + _codebook_bytes(layer, len(unit.weights))
-                tried.append(TriedLayer(density, bits, layer, unit.rows, whole, file_bytes))
+                made = _layer(layer.name, codes, stored_codebook(shared), classes)
+                of_matrix = matrix_bytes(made.codes[places], bits, gaps) + bytes_of_used
+                file_bytes = of_matrix / share + _codebook_bytes(made, len(layer.weights))
+                tried.append(TriedLayer(density, bits, made, layer.rows, whole, file_bytes))
             return tried
 
-        thresholds = magnitude_thresholds(unit.weights, densities)
+        thresholds = magnitude_thresholds(layer.weights, densities)
         threads = processors()
         with ThreadPoolExecutor(threads) as pool:
             over = pool.map if threads > 1 else map
             for begin in range(0, len(densities), threads):  # a few at once, so that few layers wait to be taken
                 at_once = slice(begin, begin + threads)
-                for layers in over(of_density, densities[at_once], thresholds[at_once]):
-                    for each in layers if whole else ():
+                for of_choices in over(of_density, densities[at_once], thresholds[at_once]):
+                    for each in of_choices if whole else ():
                         self._kept(number, Choice(each.density, each.weight_bits), each.layer)
-                    yield from layers
+                    yield from of_choices
 
     def _classes(self, pruned: Floats32, kept: Booleans, curvatures: Floats, groups: Integers64) -> Integers | None:
         """Return the class of each row that has a codebook of its own, the same for all bits of a code."""
@@ -209,12 +209,12 @@ class LayerCompressor:
 
     def _groups(self, number: int) -> Integers64 | None:
         """Return the group of each row of a layer; None if its input vectors are those of all rows."""
-        unit = self.analysis.units[number]
-        return None if unit.moment is None else unit.moment.group_of_rows(len(unit.weights))
+        layer = self.analysis.layers[number]
+        return None if layer.moment is None else layer.moment.group_of_rows(len(layer.weights))
 
     def _spread(self, number: int) -> Spread | None:
         """Return how an error of one weight is made good by others; it is kept if it is small."""
-        moment = self.analysis.units[number].moment
+        moment = self.analysis.layers[number].moment
         if moment is None:
             return None
         if number not in self._spreads:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.modules import WeightUnit
+from compress.modules import ModuleLayer
 from compress.planning.recurrent_vectors import can_follow, vectors_of_weights
 from compress.row_classes import group_of_rows
 from traces import InputError
@@ -125,7 +125,7 @@ class Moments:
     ----------
     module : torch.nn.Module
         The network.
-    units : sequence of WeightUnit
+    layers : sequence of ModuleLayer
         Its weights.
     calls : int or None
         Calls of the network, on about equally many inputs each. If it is known, a layer adds at most MOST_VECTORS
@@ -135,22 +135,22 @@ class Moments:
 
     Attributes
     ----------
-    vectors : int64 [units]
+    vectors : int64 [layers]
         Vectors that entered so far, those that were not drawn and those of layers without a moment included.
     """
 
     def __init__(
-        self, module: torch.nn.Module, units: Sequence[WeightUnit], calls: int | None = None, seed: int = 0
+        self, module: torch.nn.Module, layers: Sequence[ModuleLayer], calls: int | None = None, seed: int = 0
     ) -> None:
-        self._module, self._units, self._calls, self._seed = module, units, calls, seed
-        self._moments: list[BlockMoment | None] = [None] * len(units)
-        self.vectors = np.zeros(len(units), dtype=np.int64)
+        self._module, self._layers, self._calls, self._seed = module, layers, calls, seed
+        self._moments: list[BlockMoment | None] = [None] * len(layers)
+        self.vectors = np.zeros(len(layers), dtype=np.int64)
         self._context = ExitStack()
 
     def __enter__(self) -> None:
         recurrent: dict[torch.nn.Module, list[tuple[int, str]]] = {}
-        for number, unit in enumerate(self._units):
-            for owner, attribute in unit.owners:
+        for number, layer in enumerate(self._layers):
+            for owner, attribute in layer.owners:
                 if attribute == "weight" and isinstance(owner, torch.nn.Linear | _Convolution):
                     hook = owner.register_forward_pre_hook(self._hook(number), with_kwargs=True)
                     self._context.callback(hook.remove)
@@ -172,8 +172,8 @@ class Moments:
 
     def taken(self) -> tuple[list[BlockMoment | None], Integers64]:
         """Return the moments of all weights and their `vectors` since the last time, and begin anew."""
-        moments, self._moments = self._moments, [None] * len(self._units)
-        vectors, self.vectors = self.vectors, np.zeros(len(self._units), dtype=np.int64)
+        moments, self._moments = self._moments, [None] * len(self._layers)
+        vectors, self.vectors = self.vectors, np.zeros(len(self._layers), dtype=np.int64)
         return moments, vectors
 
     def _hook(self, number: int) -> Any:
@@ -194,9 +194,9 @@ class Moments:
         return add
 
     def _observe(self, parameter: str | None, _: str, node: Any, entering: torch.Tensor, weight: torch.Tensor) -> None:
-        for number, unit in enumerate(self._units):
-            if parameter in unit.names:
-                vectors = _graph_vectors(node, entering.detach(), weight.detach(), unit)
+        for number, layer in enumerate(self._layers):
+            if parameter in layer.names:
+                vectors = _graph_vectors(node, entering.detach(), weight.detach(), layer)
                 if vectors is not None:
                     self._add(number, vectors)
 
@@ -298,8 +298,8 @@ def _patches(
     return _Vectors(inputs.permute(order), 1 + axes, groups)
 
 
-def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, unit: WeightUnit) -> _Vectors | None:
-    """Return the vectors that a node of a graph multiplies a unit's matrix with, or None if it is not that matrix."""
+def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, layer: ModuleLayer) -> _Vectors | None:
+    """Return the vectors that a node of a graph multiplies a layer's matrix with, or None if it is not that matrix."""
     import onnx
 
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
@@ -332,6 +332,6 @@ def _graph_vectors(node: Any, entering: torch.Tensor, weight: torch.Tensor, unit
             return None
         matrix = weight if attributes.get("transB") else weight.T
         vectors = _rows_of(entering)
-    if vectors is None or not np.array_equal(matrix.numpy(), unit.matrix):
+    if vectors is None or not np.array_equal(matrix.numpy(), layer.matrix):
         return None
     return vectors

@@ -70,7 +70,7 @@ class ApplicablePlan(Plan):
 
     def weight_tolerances(self) -> WeightTolerances:
         """Return how far each weight may move within the plan's tolerance, summarised for each layer."""
-        weights = {unit.name: unit.weights for unit in self.planner.analysis.units}
+        weights = {layer.name: layer.weights for layer in self.planner.analysis.layers}
         return WeightTolerances.of(self.tolerance, weights, self.planner.tolerances(self.tolerance))
 
 

@@ -27,7 +27,7 @@ import torch
 
 from compress.container.loading import set_thresholds, threshold_places
 from compress.container.model import CompressedModel
-from compress.modules import WeightUnit, check_parameters, plain_module, weight_units
+from compress.modules import ModuleLayer, check_parameters, module_layers, plain_module
 from compress.networks import with_graph
 from compress.planning.analysis import Analysis, Products
 from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, digest_of_inputs
@@ -81,7 +81,7 @@ class Planner:
     ----------
     module : torch.nn.Module
         Copy of the network in evaluation mode, its normalisation folded.
-    units : list of WeightUnit
+    layers : list of ModuleLayer
         The layers, in order.
     left_alone : Mapping[str, str]
         For each other parameter or buffer, the reason why it is not compressed.
@@ -124,7 +124,7 @@ class Planner:
     """
 
     module: torch.nn.Module
-    units: list[WeightUnit]
+    layers: list[ModuleLayer]
     left_alone: Mapping[str, str]
     pool: Inputs
     counts: Floats64
@@ -294,15 +294,15 @@ class Planner:
             If the choices are not those of the network's layers, or its weights not those that were analysed.
         """
         module = folded(module)
-        views = {name: unit.view for unit in self._units_of(module) for name in unit.names}
-        for unit, analysed in zip(self.units, self.analysis.units, strict=True):
-            if not any(np.array_equal(views[name], analysed.weights) for name in unit.names if name in views):
-                raise InputError(f"the module must be the one that was analysed; {unit.name} has other weights")
+        views = {name: layer.view for layer in self._layers_of(module) for name in layer.names}
+        for layer, analysed in zip(self.layers, self.analysis.layers, strict=True):
+            if not any(np.array_equal(views[name], analysed.weights) for name in layer.names if name in views):
+                raise InputError(f"the module must be the one that was analysed; {layer.name} has other weights")
         return self._model(plan.choices if isinstance(plan, Plan) else plan)
 
-    def layer(self, name: str, choice: Choice) -> CompressedLayer:
+    def compressed_layer(self, name: str, choice: Choice) -> CompressedLayer:
         """Return one layer as `compress` compresses it. Raises InputError if the name is unknown."""
-        names = [unit.name for unit in self.units]
+        names = [layer.name for layer in self.layers]
         if name not in names:
             raise InputError(f"the network has no layer {name}; it has {', '.join(names)}")
         return self.layer_compressor.compress(names.index(name), choice)
@@ -360,10 +360,10 @@ class Planner:
         float
             Runs over the pool that this took.
         """
-        part = min(len(self.pool), max(50, round(_CALIBRATION_RUNS * len(self.pool) / len(self.units))))
+        part = min(len(self.pool), max(50, round(_CALIBRATION_RUNS * len(self.pool) / len(self.layers))))
         places = np.random.default_rng(0).permutation(len(self.pool))[:part]
         runs = 0.0
-        with progress_bar("trying layers alone", len(self.units)) as advance:
+        with progress_bar("trying layers alone", len(self.layers)) as advance:
             for number, candidate in enumerate(candidates):
                 if not self.history.calibration.knows(number, candidate.change):
                     squares = self.kept_run(
@@ -378,12 +378,12 @@ class Planner:
     def _squares(self, number: int, choice: Choice, places: Integers64) -> Floats64:
         """Run some inputs with one layer compressed, and return a measure of their outputs' squared change."""
         with self._scratch() as alone:
-            unit = self._units_of(alone)[number]
-            values = unit.in_shape(self.layer_compressor.compress(number, choice).weights())
+            layer = self._layers_of(alone)[number]
+            values = layer.in_shape(self.layer_compressor.compress(number, choice).weights())
             with torch.no_grad():
-                unit.weight.copy_(torch.from_numpy(values))
+                layer.weight.copy_(torch.from_numpy(values))
             if choice.activation_threshold:
-                thresholds = dict.fromkeys(unit.names, choice.activation_threshold)
+                thresholds = dict.fromkeys(layer.names, choice.activation_threshold)
                 set_thresholds(alone, threshold_places(alone, thresholds))
             after = self.loss.read(run_outputs(alone, self.pool[places]))
         return self.loss.squares({name: outputs[places] for name, outputs in self.outputs.items()}, after)
@@ -418,14 +418,14 @@ class Planner:
         """
         loss = self.loss_of(tolerance)
         for ranges in self._shrinking(self.change_of(tolerance, tolerance.bound)):
-            layers = []
-            for unit in self.analysis.units:
-                codes, shared = share_within(unit.weights, ranges[unit.name])
+            compressed = []
+            for layer in self.analysis.layers:
+                codes, shared = share_within(layer.weights, ranges[layer.name])
                 codebook = np.zeros(2 ** max(1, math.ceil(math.log2(len(shared)))), dtype=np.float32)
                 codebook[: len(shared)] = shared
                 codes = codes.astype(np.uint8 if len(codebook) <= 256 else np.uint16)
-                layers.append(CompressedLayer(unit.name, codes, codebook))
-            model = assemble(self.module, self.units, self.left_alone, layers, _TENSOR_BITS)
+                compressed.append(CompressedLayer(layer.name, codes, codebook))
+            model = assemble(self.module, self.layers, self.left_alone, compressed, _TENSOR_BITS)
             losses = loss.by_input(self.outputs, self._outputs_of(model), self.labels)
             if np.mean(self.counts * losses) <= tolerance.bound:
                 break
@@ -523,20 +523,20 @@ class Planner:
 
     def _model(self, choices: Mapping[str, Choice]) -> CompressedModel:
         """Return the compressed model of the planner's own copy of the network."""
-        names = [unit.name for unit in self.units]
+        names = [layer.name for layer in self.layers]
         if set(choices) != set(names):
             raise InputError(
                 f"there must be a choice for each layer, {', '.join(names)}; found choices for {', '.join(choices)}"
             )
-        layers = [self.layer_compressor.compress(number, choices[name]) for number, name in enumerate(names)]
-        model = assembled(self.module, self.units, self.left_alone, layers, self.network)
+        compressed = [self.layer_compressor.compress(number, choices[name]) for number, name in enumerate(names)]
+        model = assembled(self.module, self.layers, self.left_alone, compressed, self.network)
         if not self.layer_compressor.compact:
             return model
         assert self.network is not None
         return model.coded(self.layer_compressor.coding).compacted(self.network.example)
 
-    def _units_of(self, module: torch.nn.Module) -> list[WeightUnit]:
-        return weight_units(module, leave=self.leave, products=self.products)[0]
+    def _layers_of(self, module: torch.nn.Module) -> list[ModuleLayer]:
+        return module_layers(module, leave=self.leave, products=self.products)[0]
 
     def _within(
         self,
@@ -579,7 +579,7 @@ class Planner:
             if name == "sram_bytes_per_pe":  # of each layer alone
                 for number, of_layer in enumerate(costs[name]):
                     others = [np.zeros(len(each)) for each in costs[name]]
-                    totals[f"{name} of {self.units[number].name}"] = (
+                    totals[f"{name} of {self.layers[number].name}"] = (
                         [*others[:number], of_layer, *others[number + 1 :]],
                         bound,
                     )
@@ -601,7 +601,7 @@ class Planner:
         sums["file_bytes"] += other_bytes
         return _judged(
             Plan(
-                {unit.name: each for unit, each in zip(self.units, chosen, strict=True)},
+                {layer.name: each for layer, each in zip(self.layers, chosen, strict=True)},
                 tolerance,
                 budget,
                 predicted_change=sum(each.change for each in chosen),
@@ -666,19 +666,19 @@ class Planner:
         curvatures = self.layer_compressor.curvatures
         flat = np.concatenate([each.ravel() for each in curvatures])
         ends = np.cumsum([each.size for each in curvatures])[:-1]
-        units = self.analysis.units
-        largest = max(float(np.abs(unit.weights).max()) for unit in units)
+        layers = self.analysis.layers
+        largest = max(float(np.abs(layer.weights).max()) for layer in layers)
         for halvings in range(_MOST_HALVINGS):
             # the mean square of a uniform variable in [-1, 1] is a third
             ranges = np.split(second_order_tolerances(flat, 3 * bound, largest / 2**halvings), ends)
-            yield {unit.name: each.reshape(unit.weights.shape) for unit, each in zip(units, ranges, strict=True)}
+            yield {layer.name: each.reshape(layer.weights.shape) for layer, each in zip(layers, ranges, strict=True)}
 
     def _moved(self, ranges: Mapping[str, Floats], draw: np.random.Generator) -> torch.nn.Module:
         moved = copy.deepcopy(self.module)
         with torch.no_grad():
-            for unit in self._units_of(moved):
-                steps = draw.uniform(-1, 1, ranges[unit.name].shape) * ranges[unit.name]
-                unit.weight.add_(torch.from_numpy(unit.in_shape(steps.astype(np.float32))))
+            for layer in self._layers_of(moved):
+                steps = draw.uniform(-1, 1, ranges[layer.name].shape) * ranges[layer.name]
+                layer.weight.add_(torch.from_numpy(layer.in_shape(steps.astype(np.float32))))
         return moved
 
 
@@ -690,23 +690,23 @@ def folded(module: torch.nn.Module) -> torch.nn.Module:
     return plain
 
 
-def units_without_biases(
+def layers_without_biases(
     module: torch.nn.Module, leave: Sequence[str], products: Products | None
-) -> tuple[list[WeightUnit], dict[str, str]]:
+) -> tuple[list[ModuleLayer], dict[str, str]]:
     """Return the weights to compress, without their biases, and the reason why each other parameter is left alone."""
-    units, left_alone = weight_units(module, leave=leave, products=products)
-    return [free_bias(unit, left_alone) for unit in units], left_alone
+    layers, left_alone = module_layers(module, leave=leave, products=products)
+    return [free_bias(layer, left_alone) for layer in layers], left_alone
 
 
 def assembled(
     module: torch.nn.Module,
-    units: Sequence[WeightUnit],
+    layers: Sequence[ModuleLayer],
     left_alone: Mapping[str, str],
-    layers: Sequence[CompressedLayer],
+    compressed: Sequence[CompressedLayer],
     network: Network | None,
 ) -> CompressedModel:
     """Return the compressed model of a module whose normalisation is folded, with its graph if that is known."""
-    model = assemble(module, units, left_alone, layers, _TENSOR_BITS)
+    model = assemble(module, layers, left_alone, compressed, _TENSOR_BITS)
     return model if network is None else with_graph(model, network)
 
 

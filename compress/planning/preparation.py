@@ -14,7 +14,7 @@ import torch
 
 from compress.config import Codebooks, LayerSettings
 from compress.container.loading import threshold_places
-from compress.modules import WeightUnit
+from compress.modules import ModuleLayer
 from compress.planning.analysis import SAMPLED_WEIGHTS, Analysis, Products, analyse
 from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, digest_of_inputs
 from compress.planning.calibration import Calibration
@@ -26,7 +26,7 @@ from compress.planning.losses import AUTO, Loss, LossFunction, RandomChanges
 from compress.planning.outputs import read_outputs, run_outputs
 from compress.planning.overfitting import overfitting_note
 from compress.planning.plan import Candidate
-from compress.planning.planner import Planner, PlanningHistory, assembled, folded, units_without_biases
+from compress.planning.planner import Planner, PlanningHistory, assembled, folded, layers_without_biases
 from traces import AnyInputs, CompressedLayer, InputError, Inputs, Network
 from traces.arrays import Floats, Integers64, Numbers
 from traces.shell.progress import say
@@ -111,7 +111,7 @@ def make_planner(
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them.
     products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+        Further parameters that are multiplied with activations (`compress.modules.module_layers`).
     network : Network or None
         Graph of the module with its normalisation folded, which compressed models are to carry.
     folder : path or None
@@ -155,8 +155,8 @@ def make_planner(
         raise InputError("evaluation_labels are those of the evaluation; found none; give evaluation, too")
     seen, others = _split(len(pool), analysed, seed, evaluation is not None)
     module = _laid_out(module, pool)
-    units, left_alone = units_without_biases(module, leave, products)
-    densities = usual_densities(len(units)) if densities is None else densities
+    layers, left_alone = layers_without_biases(module, leave, products)
+    densities = usual_densities(len(layers)) if densities is None else densities
     beside = module if original is None else _laid_out(folded(original), pool)
     if checked is None:
         taken, outputs = read_outputs(beside, pool, loss, labels=labels, network=network, compared=compared)
@@ -185,7 +185,7 @@ def make_planner(
         if folder is None
         else AnalysisFolder(folder, _origin(module, original, analysed_inputs, taken, seed, leave, bool(shares)))
     )
-    estimate = estimate_planning(module, units, analysed_inputs, len(measured), len(densities) * len(weight_bits))
+    estimate = estimate_planning(module, layers, analysed_inputs, len(measured), len(densities) * len(weight_bits))
     if estimate.seconds > _WORTH_SAYING_S:
         say(str(estimate))
     with contextlib.nullcontext() if kept is None else kept.locked():
@@ -201,13 +201,13 @@ def make_planner(
             thresholds=bool(shares),
         )
         if shares:
-            analysis = _where_allowed(analysis, module, units, network)
+            analysis = _where_allowed(analysis, module, layers, network)
         notes = [*([] if note is None else [note]), *_idle_notes(analysis, taken)]
         compressor = LayerCompressor.of(analysis, own, compact=original is not None)
         candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept, shares)
     return Planner(
         module,
-        units,
+        layers,
         left_alone,
         measured,
         counts,
@@ -218,8 +218,8 @@ def make_planner(
         compressor,
         RandomChanges.of(taken, outputs, labels, counts, seed),
         candidates,
-        _other_bytes(module, units, left_alone, network, compressor, candidates),
-        PlanningHistory(Calibration(len(units)), {}),
+        _other_bytes(module, layers, left_alone, network, compressor, candidates),
+        PlanningHistory(Calibration(len(layers)), {}),
         tuple(leave),
         products,
         network,
@@ -265,7 +265,7 @@ def _evaluated(
 
 def _idle_notes(analysis: Analysis, loss: Loss) -> list[str]:
     """Return a sentence about the layers that change none of the named outputs, if there are some."""
-    idle = [unit.name for unit in analysis.units if not unit.curvatures.any()] if loss.outputs else []
+    idle = [layer.name for layer in analysis.layers if not layer.curvatures.any()] if loss.outputs else []
     if not idle:
         return []
     return [
@@ -275,20 +275,20 @@ def _idle_notes(analysis: Analysis, loss: Loss) -> list[str]:
 
 
 def _where_allowed(
-    analysis: Analysis, module: torch.nn.Module, units: Sequence[WeightUnit], network: Network | None
+    analysis: Analysis, module: torch.nn.Module, layers: Sequence[ModuleLayer], network: Network | None
 ) -> Analysis:
     """Return the analysis without activations of layers that take no threshold. Raises InputError if none takes one."""
     analysed, reason = [], "found no linear layer or convolution that is called"
-    for unit, of_unit in zip(units, analysis.units, strict=True):
-        if of_unit.activations is not None:
+    for layer, of_layer in zip(layers, analysis.layers, strict=True):
+        if of_layer.activations is not None:
             try:
-                elsewhere = network.multiplied_elsewhere & {*unit.names} if network is not None else ()
-                threshold_places(module, dict.fromkeys(unit.names, 1.0), unit.names if elsewhere else ())
+                elsewhere = network.multiplied_elsewhere & {*layer.names} if network is not None else ()
+                threshold_places(module, dict.fromkeys(layer.names, 1.0), layer.names if elsewhere else ())
                 if network is not None:
-                    network.with_thresholds(dict.fromkeys(unit.names, 1.0))
+                    network.with_thresholds(dict.fromkeys(layer.names, 1.0))
             except InputError as error:
-                of_unit, reason = dataclasses.replace(of_unit, activations=None), str(error)
-        analysed.append(of_unit)
+                of_layer, reason = dataclasses.replace(of_layer, activations=None), str(error)
+        analysed.append(of_layer)
     if all(each.activations is None for each in analysed):
         raise InputError(f"thresholds need a layer that takes one: {reason}")
     return Analysis(analysed)
@@ -337,17 +337,17 @@ def _laid_out(module: torch.nn.Module, pool: Inputs) -> torch.nn.Module:
 
 def _other_bytes(
     module: torch.nn.Module,
-    units: Sequence[WeightUnit],
+    layers: Sequence[ModuleLayer],
     left_alone: Mapping[str, str],
     network: Network | None,
     compressor: LayerCompressor,
     candidates: Sequence[Sequence[Candidate]],
 ) -> float:
     """Return the bytes of the file that belong to no layer's matrix; of a large network, to a few bytes."""
-    if sum(unit.weights.size for unit in compressor.analysis.units) <= SAMPLED_WEIGHTS:
-        layers = [compressor.compress(number, of_layer[0].choice) for number, of_layer in enumerate(candidates)]
+    if sum(layer.weights.size for layer in compressor.analysis.layers) <= SAMPLED_WEIGHTS:
+        compressed = [compressor.compress(number, of_layer[0].choice) for number, of_layer in enumerate(candidates)]
     else:  # all weights pruned: quickly coded
         codebook = np.zeros(4, np.float32)
-        layers = [CompressedLayer(unit.name, np.zeros(unit.view.shape, np.uint8), codebook) for unit in units]
-    whole = assembled(module, units, left_alone, layers, network)
-    return float(whole.size_bytes - sum(layer_file_bytes(layer) for layer in layers))
+        compressed = [CompressedLayer(layer.name, np.zeros(layer.view.shape, np.uint8), codebook) for layer in layers]
+    whole = assembled(module, layers, left_alone, compressed, network)
+    return float(whole.size_bytes - sum(map(layer_file_bytes, compressed)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from compress.modules import WeightUnit
+from compress.modules import ModuleLayer
 from traces.torch_activations import first_input
 
 #: Number of a weight and what enters one of its products, to what enters instead.
@@ -19,7 +19,7 @@ _GRAPH_PRODUCTS = ("Conv", "Gemm", "MatMul")
 
 
 @contextmanager
-def replacing_inputs(module: torch.nn.Module, units: Sequence[WeightUnit], replace: Replacement) -> Iterator[None]:
+def replacing_inputs(module: torch.nn.Module, layers: Sequence[ModuleLayer], replace: Replacement) -> Iterator[None]:
     """Replace what enters the products of weights while the context lasts.
 
     Products are linear layers, convolutions, and Conv, Gemm and MatMul of a graph. What enters recurrent layers,
@@ -29,20 +29,20 @@ def replacing_inputs(module: torch.nn.Module, units: Sequence[WeightUnit], repla
     ----------
     module : torch.nn.Module
         The network.
-    units : sequence of WeightUnit
+    layers : sequence of ModuleLayer
         Its weights.
     replace : callable
         Gets the number of the weight and the floating-point tensor that enters, at each call of a product.
     """
     with ExitStack() as context:
-        for number, unit in enumerate(units):
-            for owner, attribute in unit.owners:
+        for number, layer in enumerate(layers):
+            for owner, attribute in layer.owners:
                 if attribute == "weight" and isinstance(owner, _PRODUCTS):
                     hook = owner.register_forward_pre_hook(_hook(number, replace), with_kwargs=True)
                     context.callback(hook.remove)
         replacing: Any = getattr(module, "replacing", None)
         if replacing is not None:  # it runs an ONNX graph, whose products are no modules
-            numbers = {name: number for number, unit in enumerate(units) for name in unit.names}
+            numbers = {name: number for number, layer in enumerate(layers) for name in layer.names}
 
             def enter(parameter: str | None, node: Any, entering: torch.Tensor) -> torch.Tensor:
                 if parameter not in numbers or node.op_type not in _GRAPH_PRODUCTS:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from compress.modules import WeightUnit
+from compress.modules import ModuleLayer
 from compress.planning.planner import Planner, folded
 from traces import InputError, Network
 from traces.arrays import Floats64, Integers64
@@ -86,7 +86,7 @@ class StructuredChoice:
     """
 
     def __init__(self, planner: Planner, units: Sequence[Unit]) -> None:
-        by_name = {name: number for number, unit in enumerate(planner.units) for name in unit.names}
+        by_name = {name: number for number, layer in enumerate(planner.layers) for name in layer.names}
         known = [_known(unit, by_name) for unit in units if all(name in by_name for name in unit.columns)]
         self.units = [unit for unit in known if unit.rows or unit.columns]
         self.number = len(self.units)
@@ -121,11 +121,11 @@ def _known(unit: Unit, by_name: Mapping[str, int]) -> Unit:
 
 def _effects(planner: Planner, units: Sequence[Unit], by_name: Mapping[str, int]) -> Floats64:
     """Return the expected squared change of the outputs if only one unit is removed, for each, float64 [units]."""
-    probes = len(planner.analysis.units[0].probes)
+    probes = len(planner.analysis.layers[0].probes)
     along = np.zeros((len(units), probes))
-    for name, layer in by_name.items():
-        analysed, unit = planner.analysis.units[layer], planner.units[layer]
-        owner, order = _owners(units, name, unit, analysed.weights.shape)
+    for name, number in by_name.items():
+        analysed, layer = planner.analysis.layers[number], planner.layers[number]
+        owner, order = _owners(units, name, layer, analysed.weights.shape)
         owner, order = owner[:, analysed.rows], order[:, analysed.rows]
         factor = analysed.scales * (len(analysed.weights) / len(analysed.rows)) ** 0.5
         weights = analysed.weights[analysed.rows].ravel()
@@ -139,7 +139,7 @@ def _effects(planner: Planner, units: Sequence[Unit], by_name: Mapping[str, int]
 
 
 def _owners(
-    units: Sequence[Unit], name: str, weight: WeightUnit, shape: tuple[int, ...]
+    units: Sequence[Unit], name: str, layer: ModuleLayer, shape: tuple[int, ...]
 ) -> tuple[Integers64, Integers64]:
     """Return which weights of a parameter's matrix units take, and the unit of each, [2, rows, columns]; see below.
 
@@ -153,7 +153,7 @@ def _owners(
         if places is not None:
             plane = int(taken[0, places].any())
             taken[plane, places], number_of[plane, places] = 1, number
-    view = weight.arrangement.matrix
-    of_shape = tuple(weight.weight.shape)
+    view = layer.arrangement.matrix
+    of_shape = tuple(layer.weight.shape)
     found = [np.stack([view(each.reshape(of_shape)) for each in both]) for both in (taken, number_of)]
     return found[0], found[1]

@@ -34,13 +34,13 @@ from compress.modules import (
     BUFFER,
     EXTRA_STATE,
     NOT_STORED,
-    WeightUnit,
+    ModuleLayer,
     check_parameters,
     has_extra_state,
     make_plain,
+    module_layers,
     plain_module,
     refresh_recurrent,
-    weight_units,
 )
 from compress.pruning import magnitude_mask
 from compress.training.parametrizations import (
@@ -101,16 +101,16 @@ class Compressor:
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them.
     products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+        Further parameters that are multiplied with activations (`compress.modules.module_layers`).
 
     Attributes
     ----------
     module, config
         As given.
-    units : list of WeightUnit
+    layers : list of ModuleLayer
         Weights that are compressed.
     settings : list of LayerSettings
-        Of each unit.
+        Of each layer.
     left_alone : dict of str to str
         For each other parameter or buffer, the reason why it is not compressed.
 
@@ -134,22 +134,22 @@ class Compressor:
         check_parameters(module)
         make_plain(module)
         tensors = named_tensors(module)
-        self.units, self.left_alone = weight_units(module, leave=leave, products=products)
-        self.settings = [self.config.settings_of(unit.name, unit.kind) for unit in self.units]
-        biased = {unit.name for unit in self.units if unit.bias is not None}
-        for number, (unit, settings) in enumerate(zip(self.units, self.settings, strict=True)):
+        self.layers, self.left_alone = module_layers(module, leave=leave, products=products)
+        self.settings = [self.config.settings_of(layer.name, layer.kind) for layer in self.layers]
+        biased = {layer.name for layer in self.layers if layer.bias is not None}
+        for number, (layer, settings) in enumerate(zip(self.layers, self.settings, strict=True)):
             if not settings.share_bias:
-                self.units[number] = free_bias(unit, self.left_alone)
-        own = [unit.name for unit, each in zip(self.units, self.settings, strict=True) if each.num_codebooks > 1]
+                self.layers[number] = free_bias(layer, self.left_alone)
+        own = [layer.name for layer, each in zip(self.layers, self.settings, strict=True) if each.num_codebooks > 1]
         if own and self.config.sharing == "joint":
             raise InputError(
                 f"sharing must be 'centroids' for a layer whose rows have several codebooks; found 'joint' with "
                 f"codebooks for {own[0]!r}; give it codebooks='layer' or leave sharing out"
             )
         has_tensors = any(tensors[name].is_floating_point() for name in self.left_alone if name in tensors)
-        kinds = {unit.name: unit.kind for unit in self.units}
+        kinds = {layer.name: layer.kind for layer in self.layers}
         self.config.check_effect(kinds, biased, has_tensors)
-        tables = {unit.name for unit in self.units if _is_table(unit, products or {})}
+        tables = {layer.name for layer in self.layers if _is_table(layer, products or {})}
         self._thresholds = thresholds_of(self.config, kinds, tables)
         self._stages_done = 0
         self._digest = f"{_digest(module):08x}"
@@ -198,25 +198,25 @@ class Compressor:
         while self._next_stage() is not None:
             pass
         assert self._shared is not None
-        layers = []
-        for unit, settings, shared in zip(self.units, self.settings, self._shared, strict=True):
+        compressed = []
+        for layer, settings, shared in zip(self.layers, self.settings, self._shared, strict=True):
             codes, codebook, bias_codes = _assignment(shared)
             codebook = in_bits(codebook, settings.codebook_bits)
-            matrix, classes = unit.arrangement.matrix(codes), None
+            matrix, classes = layer.arrangement.matrix(codes), None
             if codebook.ndim == 2:
                 classes = (matrix[:, 0] >> settings.weight_bits).astype(np.uint16)
-            layers.append(
+            compressed.append(
                 CompressedLayer(
-                    unit.name,
+                    layer.name,
                     _codes(matrix, settings.weight_bits),
                     codebook,
                     None if bias_codes is None else _codes(bias_codes, settings.weight_bits),
                     row_codebooks=classes,
-                    activation_threshold=self._thresholds[unit.name],
+                    activation_threshold=self._thresholds[layer.name],
                 )
             )
         coding = [settings.coding for settings in self.settings]
-        return assemble(self.module, self.units, self.left_alone, layers, self.config.tensor_bits, coding)
+        return assemble(self.module, self.layers, self.left_alone, compressed, self.config.tensor_bits, coding)
 
     def plain_module(self) -> torch.nn.Module:
         """Do the remaining stages and return an independent copy of the network with the decoded weights.
@@ -232,27 +232,27 @@ class Compressor:
         return plain
 
     def _prune(self, number: int) -> None:
-        weights = [unit.matrix for unit in self.units]
+        weights = [layer.matrix for layer in self.layers]
         masks = list(pruning_masks(weights, self.settings, self.config, number, self.config.pruning_steps))
-        for unit, mask in zip(self.units, masks, strict=True):
-            mask_weight(unit.owners, unit.in_shape(mask))
+        for layer, mask in zip(self.layers, masks, strict=True):
+            mask_weight(layer.owners, layer.in_shape(mask))
 
     def _share(self) -> None:
         self._shared = []
-        for unit, settings in zip(self.units, self.settings, strict=True):
-            weights = _array(unit.weight)
-            bias = None if unit.bias_values is None else _array(unit.bias_values)
+        for layer, settings in zip(self.layers, self.settings, strict=True):
+            weights = _array(layer.weight)
+            bias = None if layer.bias_values is None else _array(layer.bias_values)
             share = partial(share_layer, settings=settings, seed=self.config.seed)
             if settings.num_codebooks > 1:
-                codes, codebook, bias_codes = _shared_by_class(unit, settings, self.config.seed)
-                self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
+                codes, codebook, bias_codes = _shared_by_class(layer, settings, self.config.seed)
+                self._shared.append(share_parameters(layer.owners, layer.bias, codes, codebook, bias_codes))
                 continue
             if self.config.sharing == "joint":
                 every = self.config.reassign_every
-                self._shared.append(straight_through(unit.owners, unit.bias, share, weights != 0, every))
+                self._shared.append(straight_through(layer.owners, layer.bias, share, weights != 0, every))
                 continue
             codes, codebook, bias_codes = share(weights, weights != 0, bias)
-            self._shared.append(share_parameters(unit.owners, unit.bias, codes, codebook, bias_codes))
+            self._shared.append(share_parameters(layer.owners, layer.bias, codes, codebook, bias_codes))
 
     def state(self) -> dict[str, Numbers]:
         """Return the state to resume from: the module's tensors and extra state, and the number of stages done.
@@ -287,55 +287,55 @@ class Compressor:
 
     def _origin(self) -> dict[str, Numbers]:
         """Return what a state must have in common with this compressor, as texts."""
-        layers = "\n".join(unit.name for unit in self.units)
-        origin = {"config": self.config.to_json(), "network": self._digest, "layers": layers}
+        names = "\n".join(layer.name for layer in self.layers)
+        origin = {"config": self.config.to_json(), "network": self._digest, "layers": names}
         return {name: np.array(text) for name, text in origin.items()}
 
 
 def _is_table(
-    unit: WeightUnit, products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]]
+    layer: ModuleLayer, products: Mapping[str, str | tuple[str, Arrangement] | tuple[str, Arrangement, int]]
 ) -> bool:
     """Return True if a weight is looked up and never multiplied."""
-    kinds = [products.get(name, TABLE) for name in unit.names]
-    looked_up = all(isinstance(owner, torch.nn.Embedding | torch.nn.EmbeddingBag) for owner, _ in unit.owners)
+    kinds = [products.get(name, TABLE) for name in layer.names]
+    looked_up = all(isinstance(owner, torch.nn.Embedding | torch.nn.EmbeddingBag) for owner, _ in layer.owners)
     return looked_up and all((kind if isinstance(kind, str) else kind[0]) == TABLE for kind in kinds)
 
 
-def free_bias(unit: WeightUnit, left_alone: dict[str, str]) -> WeightUnit:
-    """Return the unit without its bias; a bias that it had is added to `left_alone`."""
-    if unit.bias is None:
-        return unit
-    left_alone[unit.bias_name] = FREE_BIAS
-    return replace(unit, bias=None)
+def free_bias(layer: ModuleLayer, left_alone: dict[str, str]) -> ModuleLayer:
+    """Return the layer without its bias; a bias that it had is added to `left_alone`."""
+    if layer.bias is None:
+        return layer
+    left_alone[layer.bias_name] = FREE_BIAS
+    return replace(layer, bias=None)
 
 
 def assemble(
     module: torch.nn.Module,
-    units: Sequence[WeightUnit],
+    layers: Sequence[ModuleLayer],
     left_alone: Mapping[str, str],
-    layers: Sequence[CompressedLayer],
+    compressed: Sequence[CompressedLayer],
     tensor_bits: int,
     coding: CodingChoice | Sequence[CodingChoice] | None = None,
 ) -> CompressedModel:
-    """Return a model of compressed layers, one for each unit of the module, and of the tensors left alone.
+    """Return a model of compressed layers, one for each layer of the module, and of the tensors left alone.
 
     A layer keeps the activation threshold that an earlier container gave it (`load_into`), if that is larger.
     """
     tensors = named_tensors(module)
-    layers = [
+    compressed = [
         replace(
-            layer,
-            activation_threshold=max(layer.activation_threshold, *(threshold_of(part) for part, _ in unit.owners)),
+            each,
+            activation_threshold=max(each.activation_threshold, *(threshold_of(part) for part, _ in layer.owners)),
         )
-        for layer, unit in zip(layers, units, strict=True)
+        for each, layer in zip(compressed, layers, strict=True)
     ]
     others = [name for name, reason in left_alone.items() if reason not in (NOT_STORED, EXTRA_STATE)]
     return CompressedModel(
-        layers,
-        [tuple(unit.weight.shape) for unit in units],
-        weight_names=[unit.names for unit in units],
-        bias_names=[unit.bias_name for unit in units],
-        arrangements=[unit.arrangement for unit in units],
+        compressed,
+        [tuple(layer.weight.shape) for layer in layers],
+        weight_names=[layer.names for layer in layers],
+        bias_names=[layer.bias_name for layer in layers],
+        arrangements=[layer.arrangement for layer in layers],
         tensors={name: in_bits(tensors[name].detach().numpy(), tensor_bits) for name in others},
         buffers=[name for name in others if left_alone[name] == BUFFER],
         coding=coding,
@@ -368,7 +368,7 @@ def compress_module(
     leave : sequence of str
         Names of layers to leave alone, or shell patterns of them, like "head" and "encoder.*".
     products : Mapping[str, str or (str, Arrangement)] or None
-        Further parameters that are multiplied with activations (`compress.modules.weight_units`).
+        Further parameters that are multiplied with activations (`compress.modules.module_layers`).
 
     Returns
     -------
@@ -428,14 +428,14 @@ def sensitivity(
     """
     check_parameters(module)
     results: dict[str, dict[float, float]] = {}
-    names = [unit.name for unit in weight_units(plain_module(module))[0]]
+    names = [layer.name for layer in module_layers(plain_module(module))[0]]
     for number, name in enumerate(names):
         results[name] = {}
         for density in densities:
             pruned = plain_module(module)
-            unit = weight_units(pruned)[0][number]
+            layer = module_layers(pruned)[0][number]
             with torch.no_grad():
-                unit.weight.mul_(torch.from_numpy(magnitude_mask(_array(unit.weight), density)))
+                layer.weight.mul_(torch.from_numpy(magnitude_mask(_array(layer.weight), density)))
             results[name][density] = evaluate(pruned)
     return results
 
@@ -455,7 +455,7 @@ def _extra_state(name: str, part: torch.nn.Module) -> Numbers:
 
 
 def _assignment(shared: StraightThrough | list[SharedWeight]) -> Assignment:
-    """Return codes, codebook and codes of the bias of a unit whose weights are shared."""
+    """Return codes, codebook and codes of the bias of a layer whose weights are shared."""
     if isinstance(shared, StraightThrough):
         return shared.assign()
     codes, *bias_codes = (lookup.codes.numpy() for lookup in shared)
@@ -470,17 +470,17 @@ def _codes(places: Integers, weight_bits: int) -> Integers:
     return codes.astype(np.uint8)
 
 
-def _shared_by_class(unit: WeightUnit, settings: LayerSettings, seed: int) -> Assignment:
+def _shared_by_class(layer: ModuleLayer, settings: LayerSettings, seed: int) -> Assignment:
     """Return the places of the weights and of the bias in the codebooks of the row classes, and the codebooks."""
-    matrix = unit.matrix
-    bias = None if unit.bias_values is None else _array(unit.bias_values)
-    classes = layer_classes(matrix, matrix != 0, settings, unit.groups)
+    matrix = layer.matrix
+    bias = None if layer.bias_values is None else _array(layer.bias_values)
+    classes = layer_classes(matrix, matrix != 0, settings, layer.groups)
     codes, codebook, bias_codes = share_layer(matrix, matrix != 0, bias, settings, seed, classes)
     if classes is None:
-        return unit.in_shape(codes), codebook, bias_codes
+        return layer.in_shape(codes), codebook, bias_codes
     first = classes.astype(np.int64) << settings.weight_bits
     places = None if bias_codes is None else first + bias_codes
-    return unit.in_shape(first[:, np.newaxis] + codes), codebook, places
+    return layer.in_shape(first[:, np.newaxis] + codes), codebook, places
 
 
 def _digest(module: torch.nn.Module) -> int:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import torch
 
     from compress import CompressedModel
-    from compress.modules import WeightUnit
+    from compress.modules import ModuleLayer
 
 _RECORDED_BYTES = 2**28  # of all vectors together
 _FEWEST_RECORDED = 1024
@@ -134,7 +134,7 @@ class ArrayCost:
         vectors.
     most_inputs : int
         Largest number of inputs to record, the first ones.
-    units : sequence of WeightUnit, optional
+    layers : sequence of ModuleLayer, optional
         Compressed layers of the network, if they are not those that a plan of it has.
     counts : LayerCountsStore, optional
         Store of `layer_counts`; by default one in memory.
@@ -160,7 +160,7 @@ class ArrayCost:
         array: ArrayConfig | None = None,
         largest_error: float = LARGEST_ERROR,
         most_inputs: int = RECORDED_INPUTS,
-        units: Sequence[WeightUnit] | None = None,
+        layers: Sequence[ModuleLayer] | None = None,
         counts: LayerCountsStore | None = None,
     ) -> None:
         self.array, self._largest_error = array or ArrayConfig(), largest_error
@@ -174,7 +174,7 @@ class ArrayCost:
         excess = clock_excess(self.array)
         if excess:
             raise InputError(f"the array cannot be built: {excess}; lower the clock, or its lines and SRAMs")
-        self.network, self._stored = _opened(network, inputs, most_inputs, units)
+        self.network, self._stored = _opened(network, inputs, most_inputs, layers)
         feeds = self.network.part(self.network.bind(inputs), 0, most_inputs)
         total = self.network.num_inputs(feeds)
         compressed = {name for stored in self._stored.values() for name in stored.names}
@@ -484,7 +484,7 @@ class _Stored:
 
 
 def _opened(
-    network: Any, inputs: Any, most_inputs: int, units: Sequence[WeightUnit] | None
+    network: Any, inputs: Any, most_inputs: int, layers: Sequence[ModuleLayer] | None
 ) -> tuple[Network, dict[str, _Stored]]:
     """Return the network, and the form in which each of its layers is compressed."""
     if hasattr(network, "stored_layers"):
@@ -497,15 +497,16 @@ def _opened(
     network = open_network(network, examples)
     products = network_products(network)
     if network.module is not None and not computed_weights(network):
-        from compress.modules import weight_units
+        from compress.modules import module_layers
 
-        units = weight_units(network.module, products=products)[0] if units is None else units
-    if units is not None:
+        layers = module_layers(network.module, products=products)[0] if layers is None else layers
+    if layers is not None:
         return network, {
-            unit.name: _Stored(unit.names, tuple(unit.weight.shape), unit.arrangement, unit.bias_name) for unit in units
+            layer.name: _Stored(layer.names, tuple(layer.weight.shape), layer.arrangement, layer.bias_name)
+            for layer in layers
         }
     forms = {}
     for name, (_, arrangement, _) in products.items():
-        layer = name.removesuffix(".weight")
-        forms[layer] = _Stored((name,), network.parameters[name].shape, arrangement, f"{layer}.bias")
+        layer_name = name.removesuffix(".weight")
+        forms[layer_name] = _Stored((name,), network.parameters[name].shape, arrangement, f"{layer_name}.bias")
     return network, forms

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.modules import plain_module, weight_units
+from compress.modules import module_layers, plain_module
 from compress.planning.analysis_folder import digest_of_arrays
 from compress.planning.knapsack import choose
 from compress.planning.layer_compression import layer_file_bytes
@@ -278,7 +278,7 @@ class CompressionAnalysis:
     def _layer(self, name: str, choice: Choice) -> CompressedLayer:
         key = (name, choice)
         if key not in self._layers:
-            self._layers[key] = self.planner.layer(name, choice)
+            self._layers[key] = self.planner.compressed_layer(name, choice)
             while len(self._layers) > len(self.names) and self._codes_bytes() > _KEPT_CODES_BYTES:
                 self._layers.popitem(last=False)
         self._layers.move_to_end(key)
@@ -332,10 +332,10 @@ def analyse_compression(
     labels = network.checked_labels()[0]
     judged = pool[:_JUDGED_INPUTS]
     taken = _loss_of(network, judged, loss, labels is not None)
-    units = weight_units(plain_module(network.module), leave=network.leave, products=network.products)[0]
+    layers = module_layers(plain_module(network.module), leave=network.leave, products=network.products)[0]
     recorded = network.graph_inputs(network.pool, range(RECORDED_INPUTS))
     counts = LayerCountsStore(None if folder is None else Path(folder) / COUNTS_FOLDER)
-    array_cost = ArrayCost(network.graph, recorded, None, sampling_error, units=units, counts=counts)
+    array_cost = ArrayCost(network.graph, recorded, None, sampling_error, layers=layers, counts=counts)
     planner = make_planner(
         network.module,
         pool,
@@ -352,7 +352,7 @@ def analyse_compression(
         thresholds=network.thresholds,
     )
     options = LayerOptions(
-        tuple(unit.name for unit in planner.units), _calibrated_candidates(planner, taken, most_loss)
+        tuple(layer.name for layer in planner.layers), _calibrated_candidates(planner, taken, most_loss)
     )
     least = sum(min(each.change for each in of_layer) for of_layer in options.candidates)
     most = planner.change_of(Tolerance(1.0, _key(taken)), min(0.5, 2 * most_loss))  # plans may lose less than predicted

@@ -150,8 +150,8 @@ def _pruned(network: torch.nn.Module, config: CompressionConfig, lessons: Lesson
         lessons.draw.manual_seed(lessons.seed + number)
         last = number == config.pruning_steps - 1
         distil(compressor.module, lessons.batches, epochs if last else 1, 1e-3, TEMPERATURE, 1e-5)
-    for unit in compressor.units:
-        for owner in unit.owners:
+    for layer in compressor.layers:
+        for owner in layer.owners:
             parametrize.remove_parametrizations(*owner)
     return compressor.module
 

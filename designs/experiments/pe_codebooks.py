@@ -88,7 +88,7 @@ def _run(network: MeasuredNetwork, folder: Path) -> None:
 def _assigned(network: MeasuredNetwork, analyses: Path) -> Iterator[Row]:
     """Yield the row classes of a network's matrices beside exact methods."""
     plan = _planned(network, analyses)
-    matrices = {unit.name: unit.matrix for unit in plan.planner.units}
+    matrices = {layer.name: layer.matrix for layer in plan.planner.layers}
     for row in assignments(matrices, NUM_PES, (GROUPS, NUM_PES), DENSITIES, COMPARED_BITS):
         yield {"network": network.name, **row}
 
@@ -136,7 +136,7 @@ def _compared(network: MeasuredNetwork, analyses: Path) -> Iterator[Row]:
         for density, bits, way in settings:
             models = {"k-means": _shared(plan, density, bits, way)}
             if way in plans:
-                choices = {unit.name: Choice(density, bits) for unit in plan.planner.units}
+                choices = {layer.name: Choice(density, bits) for layer in plan.planner.layers}
                 models["planned"] = plans[way].planner.compress(plan.planned.module, choices)
             for sharing, model in models.items():
                 row = {"network": network.name, "sharing": sharing, "codebooks": way, "density": density}
@@ -147,15 +147,15 @@ def _compared(network: MeasuredNetwork, analyses: Path) -> Iterator[Row]:
 def _shared(plan: ApplicablePlan, density: float, bits: int, way: str) -> CompressedModel:
     """Return the network after magnitude pruning and k-means in each codebook."""
     settings = LayerSettings(density, bits, share_bias=False, codebook_bits=16, **_own(way))
-    layers = []
-    for unit in plan.planner.units:
-        matrix = unit.matrix
+    compressed = []
+    for layer in plan.planner.layers:
+        matrix = layer.matrix
         kept = magnitude_mask(matrix, density)
         classes = _interleaved(matrix, settings) if WAYS[way][1] else layer_classes(matrix, kept, settings)
         codes, codebook, _ = share_layer(matrix, kept, None, settings, classes=classes)
-        layers.append(CompressedLayer(unit.name, codes, codebook, row_codebooks=classes))
+        compressed.append(CompressedLayer(layer.name, codes, codebook, row_codebooks=classes))
     planner = plan.planner
-    model = assemble(planner.module, planner.units, planner.left_alone, layers, _TENSOR_BITS)
+    model = assemble(planner.module, planner.layers, planner.left_alone, compressed, _TENSOR_BITS)
     assert planner.network is not None
     return with_graph(model, planner.network)
 
@@ -167,9 +167,9 @@ def _interleaved(matrix: Numbers, settings: LayerSettings) -> Integers:
 def _measured(plan: ApplicablePlan, judge: Judge, model: CompressedModel, inputs: Numbers) -> Mapping[str, Any]:
     """Return error, loss, bytes and cycles of a compressed network."""
     squares = 0.0
-    for unit, layer in zip(plan.planner.units, model.layers, strict=True):
-        kept: Booleans = layer.codes != 0
-        squares += float(np.square((layer.weights() - unit.view)[kept], dtype=np.float64).sum())
+    for layer, compressed in zip(plan.planner.layers, model.layers, strict=True):
+        kept: Booleans = compressed.codes != 0
+        squares += float(np.square((compressed.weights() - layer.view)[kept], dtype=np.float64).sum())
     array = ArrayConfig(num_pes=NUM_PES, weight_bits=max(layer.weight_bits for layer in model.layers))
     result = simulate_network(model, plan.planned.inputs(inputs[:_SIMULATED]), array)
     accuracy, _ = judge.accuracies(model)

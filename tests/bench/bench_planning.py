@@ -37,17 +37,17 @@ def analysis() -> Analysis:
 def straightforward(analysis: Analysis) -> list[int]:
     """Return the bytes of each choice of the layers."""
     sizes = []
-    for unit in (analysis.units[number] for number in LAYERS):
-        assert unit.moment is not None
-        spread, curvatures = error_spread(unit.moment), unit.curvatures
+    for layer in (analysis.layers[number] for number in LAYERS):
+        assert layer.moment is not None
+        spread, curvatures = error_spread(layer.moment), layer.curvatures
         importances = curvatures + max(float(curvatures.mean()), 1e-30) * 1e-3
         for density in DENSITIES:
             for bits in WEIGHT_BITS:
-                kept = magnitude_mask(unit.weights, density)
-                pruned = _swept(unit.weights, kept, spread, None).astype(np.float32)
+                kept = magnitude_mask(layer.weights, density)
+                pruned = _swept(layer.weights, kept, spread, None).astype(np.float32)
                 _, codebook, _ = share_weights(pruned, kept, bits, importances=importances)
                 codebook = stored_codebook(codebook[1:].astype(np.float64))
-                moved = _swept(unit.weights, kept, spread, np.unique(codebook[1:]).astype(np.float64))
+                moved = _swept(layer.weights, kept, spread, np.unique(codebook[1:]).astype(np.float64))
                 codes: Integers = np.where(kept, 1 + np.searchsorted(codebook[1:], moved), 0).astype(np.uint8)
                 sizes.append(len(encode_matrix(codes, bits, CodingChoice()).content) + 2 * (len(codebook) - 1))
     return sizes

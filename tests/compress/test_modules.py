@@ -18,7 +18,7 @@ from torch.nn.utils import prune as untyped_prune
 from compress import CompressedModel
 from compress.compression import compress
 from compress.config import CompressionConfig, LayerSettings
-from compress.modules import plain_module, weight_units
+from compress.modules import module_layers, plain_module
 from compress.training.compressor import Compressor, sensitivity
 from traces import InputError
 from traces.arrangement import Arrangement
@@ -63,18 +63,18 @@ def test_each_kind_is_compressed_as_a_matrix_of_outputs_and_comes_back(kind: str
     make, matrices = KINDS[kind]
     torch.manual_seed(0)
     network = named(layer=make())
-    units, _ = weight_units(network)
-    assert {unit.name: list(unit.matrix.shape) for unit in units} == matrices
-    assert {unit.kind for unit in units} <= {kind, "Linear"}
+    layers, _ = module_layers(network)
+    assert {layer.name: list(layer.matrix.shape) for layer in layers} == matrices
+    assert {layer.kind for layer in layers} <= {kind, "Linear"}
     model = compress(network, HALF)
     assert {layer.name: list(layer.codes.shape) for layer in model.layers} == matrices
     fresh = named(layer=make())
     CompressedModel.from_bytes(model.to_bytes()).load_into(fresh)
     places = dict(fresh.named_parameters())
-    for unit in units:
-        kept = places[unit.names[0]].detach()
+    for layer in layers:
+        kept = places[layer.names[0]].detach()
         assert int(kept.count_nonzero()) == pytest.approx(kept.numel() / 2, abs=1)
-        changed = (kept - unit.weight)[kept != 0].abs().max()
+        changed = (kept - layer.weight)[kept != 0].abs().max()
         assert float(changed.detach()) < 0.02  # 255 shared weights in the right places
 
 
@@ -85,7 +85,7 @@ def test_a_row_of_a_transposed_convolution_makes_one_output_at_one_place(dimensi
     kind = getattr(torch.nn, f"ConvTranspose{dimensions}d")
     layer = kind(4, 6, 2, groups=groups, bias=False)
     pixel = torch.randn(1, 4, *[1] * dimensions)
-    matrix = weight_units(named(layer=layer))[0][0].matrix  # [groups * out * kernel, in]
+    matrix = module_layers(named(layer=layer))[0][0].matrix  # [groups * out * kernel, in]
     vectors = pixel.numpy().reshape(groups, -1)
     found = np.concatenate([rows @ vector for rows, vector in zip(np.split(matrix, groups), vectors, strict=True)])
     np.testing.assert_allclose(found, layer(pixel).detach().numpy().ravel(), rtol=1e-5, atol=1e-6)
@@ -102,8 +102,8 @@ def test_a_bias_is_in_the_codebook_only_with_one_value_for_each_row() -> None:
 
 def test_a_weight_of_two_inputs_is_left_alone_with_the_reason() -> None:
     network = named(pair=torch.nn.Bilinear(3, 4, 5), out=torch.nn.Linear(5, 2))
-    units, left_alone = weight_units(network)
-    assert [unit.name for unit in units] == ["out"]
+    layers, left_alone = module_layers(network)
+    assert [layer.name for layer in layers] == ["out"]
     assert left_alone["pair.weight"].startswith("Bilinear multiplies two inputs with each other")
 
 
@@ -172,18 +172,18 @@ def test_further_parameters_are_compressed_as_the_graph_names_them() -> None:
     torch.manual_seed(0)
     network = Bare()
     compressor = Compressor(network, HALF, products=PRODUCTS)
-    units = {unit.name: unit for unit in compressor.units}
-    assert {name: list(unit.matrix.shape) for name, unit in units.items()} == {
+    layers = {layer.name: layer for layer in compressor.layers}
+    assert {name: list(layer.matrix.shape) for name, layer in layers.items()} == {
         "again": [7, 5],
         "experts": [5, 18],
         "first": [6, 4],
         "listed.0": [5, 5],
         "listed.1": [5, 5],
     }
-    assert units["again"].names == ("again", "keyed.out")
-    assert {unit.kind for unit in units.values()} == {"Linear", "Einsum", "Conv1D", "MatMul"}
-    np.testing.assert_array_equal(units["first"].matrix, network.first.weight.detach().numpy().T)
-    assert units["first"].bias is not None
+    assert layers["again"].names == ("again", "keyed.out")
+    assert {layer.kind for layer in layers.values()} == {"Linear", "Einsum", "Conv1D", "MatMul"}
+    np.testing.assert_array_equal(layers["first"].matrix, network.first.weight.detach().numpy().T)
+    assert layers["first"].bias is not None
     assert compressor.left_alone == {"scale": "not a matrix"}
     x = torch.randn(9, 4)
     model = compressor.finalize()
@@ -197,9 +197,9 @@ def test_further_parameters_are_compressed_as_the_graph_names_them() -> None:
     with pytest.raises(
         InputError, match=r"products names second\.weight, which is no parameter; the network has experts"
     ):
-        weight_units(Bare(), products={"second.weight": "Linear"})
+        module_layers(Bare(), products={"second.weight": "Linear"})
     with pytest.raises(InputError, match="nothing to compress"):
-        weight_units(Bare())
+        module_layers(Bare())
 
 
 def test_layers_to_leave_stay_as_they_are() -> None:
@@ -314,7 +314,7 @@ def test_weights_of_recurrent_layers_are_computed_too() -> None:
         network: Any = named(lstm=torch.nn.LSTM(4, 3))
         change(network["lstm"])
         plain: Any = plain_module(network)
-        assert [unit.name for unit in weight_units(plain)[0]] == ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
+        assert [layer.name for layer in module_layers(plain)[0]] == ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
         weight = network["lstm"].weight_hh_l0
         torch.testing.assert_close(plain["lstm"].weight_hh_l0, torch.nn.Parameter(weight.detach()))
         expected: Any = torch.nn.LSTM(4, 3)
@@ -388,7 +388,7 @@ def test_a_container_is_not_loaded_into_computed_weights() -> None:
         assert all(torch.equal(values, before[name]) for name, values in network.named_parameters())
         model.load_into(plain_module(network))
         with pytest.raises(InputError, match=rf"the layer 0: its weight is computed \({way}\), so it is no parameter"):
-            weight_units(network)
+            module_layers(network)
 
 
 def test_a_network_of_another_type_becomes_plain_and_is_loaded_into() -> None:
@@ -450,8 +450,12 @@ def test_whatever_is_left_alone_has_its_reason() -> None:
         "empty.weight": "empty",
         "empty.bias": neither,
     }
-    of_units = [*(name for unit in compressor.units for name in unit.names), "linear.bias", "attention.out_proj.bias"]
+    of_layers = [
+        *(name for layer in compressor.layers for name in layer.names),
+        "linear.bias",
+        "attention.out_proj.bias",
+    ]
     every = [name for name in network.state_dict() if "parametrizations" not in name]
-    assert set(every) <= {*compressor.left_alone, *of_units}
+    assert set(every) <= {*compressor.left_alone, *of_layers}
     found = CompressedModel.from_bytes(compressor.finalize().to_bytes())
     assert found.tensors["empty.weight"].shape == (4, 0)

@@ -32,8 +32,8 @@ class UniformCuts:
     """
 
     def __init__(self, plan: ApplicablePlan) -> None:
-        units = plan.planner.analysis.units
-        self.bins = {unit.name: unit.activations for unit in units if unit.activations is not None}
+        layers = plan.planner.analysis.layers
+        self.bins = {layer.name: layer.activations for layer in layers if layer.activations is not None}
 
     def thresholds(self, level: float) -> dict[str, float]:
         """Return the threshold of each layer at a share, by name."""
@@ -60,7 +60,7 @@ class BlockCuts(UniformCuts):
 
     def __init__(self, plan: ApplicablePlan, inputs: Inputs, most: float) -> None:
         super().__init__(plan)
-        self._module, self._units = plan.planner.module, plan.planner.units
+        self._module, self._layers = plan.planner.module, plan.planner.layers
         blocks = _blocks(self.bins)
         self._paths: list[list[dict[str, float]]] = []
         with evaluating(self._module), torch.no_grad(), progress_bar("choosing shares in blocks", len(blocks)) as step:
@@ -97,7 +97,7 @@ class BlockCuts(UniformCuts):
         finally:
             hook.remove()
         before = [_first(part(*arguments, **keywords)) for arguments, keywords in entered]
-        sizes = {unit.name: unit.weight.numel() for unit in self._units if unit.name in names}
+        sizes = {layer.name: layer.weight.numel() for layer in self._layers if layer.name in names}
         total = sum(sizes.values())
         shares = dict.fromkeys(names, 0.0)
         path = [dict(shares)]
@@ -123,13 +123,13 @@ class BlockCuts(UniformCuts):
         before: Sequence[torch.Tensor],
     ) -> float:
         """Return the squared change of a block's output by thresholds."""
-        of_numbers = {number: cuts.get(unit.name, 0.0) for number, unit in enumerate(self._units)}
+        of_numbers = {number: cuts.get(layer.name, 0.0) for number, layer in enumerate(self._layers)}
 
         def cut(number: int, entering: torch.Tensor) -> torch.Tensor:
             threshold = of_numbers[number]
             return torch.nn.functional.hardshrink(entering, threshold) if threshold else entering
 
-        with replacing_inputs(self._module, self._units, cut):
+        with replacing_inputs(self._module, self._layers, cut):
             after = [_first(part(*arguments, **keywords)) for arguments, keywords in entered]
         return float(sum((one - other).square().sum() for one, other in zip(after, before, strict=True)))
 

@@ -41,29 +41,29 @@ class MagnitudePruning:
 
     def __init__(self, plan: ApplicablePlan) -> None:
         self.planner, self.planned = plan.planner, plan.planned
-        self.names = [unit.name for unit in self.planner.units]
+        self.names = [layer.name for layer in self.planner.layers]
         self.layer = cache(self._layer)
 
     def _layer(self, number: int, setting: Setting) -> CompressedLayer:
         density, bits = setting
-        unit = self.planner.units[number]
+        layer = self.planner.layers[number]
         settings = LayerSettings(density, bits, share_bias=False, codebook_bits=16)
-        matrix = unit.matrix
-        return CompressedLayer(unit.name, *share_layer(matrix, magnitude_mask(matrix, density), None, settings))
+        matrix = layer.matrix
+        return CompressedLayer(layer.name, *share_layer(matrix, magnitude_mask(matrix, density), None, settings))
 
     def model(self, settings: Sequence[Setting]) -> CompressedModel:
         """Return the network compressed with one setting for each layer."""
-        layers = [self.layer(number, setting) for number, setting in enumerate(settings)]
+        compressed = [self.layer(number, setting) for number, setting in enumerate(settings)]
         planner = self.planner
-        model = assemble(planner.module, planner.units, planner.left_alone, layers, _TENSOR_BITS)
+        model = assemble(planner.module, planner.layers, planner.left_alone, compressed, _TENSOR_BITS)
         return model if planner.network is None else with_graph(model, planner.network)
 
     def loss_alone(self, judge: Judge, number: int, setting: Setting) -> float:
         """Return the mean loss if one layer alone is compressed."""
-        unit = self.planner.units[number]
-        weight = unit.weight
+        layer = self.planner.layers[number]
+        weight = layer.weight
         before = weight.detach().clone()
-        values = unit.in_shape(self.layer(number, setting).weights())
+        values = layer.in_shape(self.layer(number, setting).weights())
         try:
             with torch.no_grad():
                 weight.copy_(torch.from_numpy(values))

@@ -34,12 +34,12 @@ def predictions(network: MeasuredNetwork, plans: int, seed: int = 0) -> list[Row
     rows = []
     with progress_bar("measuring random plans", plans) as advance:
         for _ in range(plans):
-            goals = np.exp(draw.uniform(low, high) + draw.normal(0, 1.5, len(planner.units))) / len(planner.units)
+            goals = np.exp(draw.uniform(low, high) + draw.normal(0, 1.5, len(planner.layers))) / len(planner.layers)
             chosen = [
                 min(options, key=lambda option, goal=goal: abs(math.log(option.change / goal)))  # type: ignore[misc]
                 for options, goal in zip(planner.candidates, goals, strict=True)
             ]
-            choices = {unit.name: option.choice for unit, option in zip(planner.units, chosen, strict=True)}
+            choices = {layer.name: option.choice for layer, option in zip(planner.layers, chosen, strict=True)}
             changed = planner.changed(planner.compress(plan.planned.module, choices))
             rows.append(
                 {

@@ -56,7 +56,7 @@ def search(network: MeasuredNetwork, journal: Path, trials: int, seed: int = 0) 
         return found
 
     rows = [row("planned", runs_over_pool(plan, plan, network.pool), model)]
-    names = [unit.name for unit in plan.planner.units]
+    names = [layer.name for layer in plan.planner.layers]
 
     def candidate(values: Mapping[str, Any]) -> CompressedModel:
         choices = {name: Choice(values[f"{name} density"], values[f"{name} weight_bits"]) for name in names}

@@ -47,9 +47,11 @@ def test_few_probes_predict_the_change_that_many_do(most: int, monkeypatch: pyte
     ratios = []
     for seed in range(12):
         analysis = analyse(module, INPUTS, seed)
-        assert all(unit.probes.shape == (most, unit.weights.size) for unit in analysis.units)
+        assert all(layer.probes.shape == (most, layer.weights.size) for layer in analysis.layers)
         steps = {name: draw.normal(size=shape) for name, shape in shapes.items()}
-        predicted = analysis.predicted_change({unit.name: unit.weights + steps[unit.name] for unit in analysis.units})
+        predicted = analysis.predicted_change(
+            {layer.name: layer.weights + steps[layer.name] for layer in analysis.layers}
+        )
         ratios.append(predicted / squared_change(module, steps))
     assert abs(np.mean(ratios) - 1) < 4 * (2 / most / len(ratios)) ** 0.5 + 0.02
     assert np.std(ratios) < 2 * (2 / most) ** 0.5
@@ -61,7 +63,7 @@ def test_a_sample_of_rows_stands_for_all_rows(monkeypatch: pytest.MonkeyPatch) -
     ratios = []
     for seed in range(20):
         analysis = analyse(module, INPUTS, seed)
-        first, second = analysis.units
+        first, second = analysis.layers
         assert len(first.rows) == 20
         assert first.probes.shape[1] == 200
         assert first.curvatures.shape == (40, 10)
@@ -75,15 +77,15 @@ def test_curvatures_are_mean_squares_of_derivatives() -> None:
     module = network()
     analysis = analyse(module, INPUTS[:40])
     loss = Loss()
-    for number, unit in enumerate(analysis.units):
-        squares = np.zeros(unit.weights.shape)
+    for number, layer in enumerate(analysis.layers):
+        squares = np.zeros(layer.weights.shape)
         begins = probe_groups(40, 640)
         for probe, (begin, end) in enumerate(itertools.pairwise(begins)):
             outputs = loss.vectors({"output": module(torch.from_numpy(INPUTS[begin:end]))})
             total = (outputs[0] * probe_directions(outputs, loss, 0, probe)[0]).sum()
             weight = module[2 * number].weight  # type: ignore[index]
             squares += torch.autograd.grad(total, weight)[0].numpy() ** 2
-        assert np.allclose(unit.curvatures, squares / 40, rtol=1e-3)
+        assert np.allclose(layer.curvatures, squares / 40, rtol=1e-3)
 
 
 def test_memory_is_linear_in_weights_and_time_in_inputs() -> None:

@@ -83,21 +83,21 @@ def test_a_sweep_moves_weight_after_weight(
 def test_all_choices_at_once_are_those_made_one_by_one() -> None:
     compressor = LayerCompressor.of(analysed())
     alone = LayerCompressor.of(compressor.analysis)  # which keeps none of the other's layers
-    assert [unit.moment is None for unit in compressor.analysis.units] == [False, True, False]
-    for number, unit in enumerate(compressor.analysis.units):
+    assert [layer.moment is None for layer in compressor.analysis.layers] == [False, True, False]
+    for number, layer in enumerate(compressor.analysis.layers):
         tried = list(compressor.tried(number, DENSITIES, WEIGHT_BITS))
         assert [(each.density, each.weight_bits) for each in tried] == [
             (density, bits) for density in DENSITIES for bits in WEIGHT_BITS
         ]
         for each in tried:
-            layer = alone.compress(number, Choice(each.density, each.weight_bits))
+            compressed = alone.compress(number, Choice(each.density, each.weight_bits))
             assert compressor.compress(number, Choice(each.density, each.weight_bits)) is each.layer
             assert each.whole
-            assert np.array_equal(each.layer.codes, layer.codes)
-            assert np.array_equal(each.layer.codebook, layer.codebook)
-            assert np.array_equal(each.weights, layer.weights())
-            assert each.file_bytes == layer_file_bytes(layer)
-            assert np.array_equal(layer.codes != 0, magnitude_mask(unit.weights, each.density))
+            assert np.array_equal(each.layer.codes, compressed.codes)
+            assert np.array_equal(each.layer.codebook, compressed.codebook)
+            assert np.array_equal(each.weights, compressed.weights())
+            assert each.file_bytes == layer_file_bytes(compressed)
+            assert np.array_equal(compressed.codes != 0, magnitude_mask(layer.weights, each.density))
 
 
 def test_a_large_layer_is_tried_on_a_sample_of_its_rows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,16 +105,17 @@ def test_a_large_layer_is_tried_on_a_sample_of_its_rows(monkeypatch: pytest.Monk
     torch.manual_seed(0)
     inputs = np.random.default_rng(0).normal(size=(8, 100)).astype(np.float32)
     compressor = LayerCompressor.of(analyse(torch.nn.Linear(100, 400), inputs))
-    (unit,) = compressor.analysis.units
-    assert unit.rows.size == 30
+    (layer,) = compressor.analysis.layers
+    assert layer.rows.size == 30
     for tried in compressor.tried(0, DENSITIES, WEIGHT_BITS):
-        layer = compressor.compress(0, Choice(tried.density, tried.weight_bits))
+        compressed = compressor.compress(0, Choice(tried.density, tried.weight_bits))
         assert not tried.whole
         assert tried.weights.shape == (30, 100)
-        assert np.array_equal(tried.layer.codes != 0, (layer.codes != 0)[unit.rows])
-        assert tried.file_bytes == pytest.approx(layer_file_bytes(layer), rel=0.25)
+        assert np.array_equal(tried.layer.codes != 0, (compressed.codes != 0)[layer.rows])
+        assert tried.file_bytes == pytest.approx(layer_file_bytes(compressed), rel=0.25)
         lost = [
-            np.square(each - unit.weights[unit.rows]).mean() for each in (tried.weights, layer.weights()[unit.rows])
+            np.square(each - layer.weights[layer.rows]).mean()
+            for each in (tried.weights, compressed.weights()[layer.rows])
         ]
         assert lost[0] == pytest.approx(lost[1], rel=0.2)
 
@@ -126,9 +127,9 @@ def test_the_rows_of_a_layer_in_threads_are_those_without(monkeypatch: pytest.Mo
     monkeypatch.setattr("compress.planning.layer_compression.processors", lambda: 3)
     monkeypatch.setattr(compensation, "_WEIGHTS_AT_ONCE", 100)
     for number, expected in enumerate(alone):
-        layer = compressor.compress(number, Choice(0.3, 4))
-        assert np.array_equal(layer.codes, expected.codes)
-        assert np.array_equal(layer.codebook, expected.codebook)
+        compressed = compressor.compress(number, Choice(0.3, 4))
+        assert np.array_equal(compressed.codes, expected.codes)
+        assert np.array_equal(compressed.codebook, expected.codebook)
         for tried in compressor.tried(number, (0.3,), (4,)):
             assert np.array_equal(tried.layer.codes, expected.codes)
 
@@ -152,27 +153,27 @@ def test_the_rows_of_a_group_are_swept_with_its_own_spread(block: int, monkeypat
     monkeypatch.setattr(compensation, "_WEIGHTS_AT_ONCE", 100)  # blocks of 10 rows, which cut groups of 8
     module, inputs = grouped()
     compressor = LayerCompressor.of(analyse(torch.nn.Sequential(module), inputs))
-    (unit,) = compressor.analysis.units
-    assert unit.moment is not None
-    assert unit.moment.groups == 4
+    (layer,) = compressor.analysis.layers
+    assert layer.moment is not None
+    assert layer.moment.groups == 4
     patches = np.lib.stride_tricks.sliding_window_view(inputs, 5, axis=2).astype(np.float64)
-    layer = compressor.compress(0, Choice(0.4, 3))
-    kept = magnitude_mask(unit.weights, 0.4)
-    shared = np.unique(layer.codebook[1:]).astype(np.float64)
-    spread = error_spread(unit.moment)
+    compressed = compressor.compress(0, Choice(0.4, 3))
+    kept = magnitude_mask(layer.weights, 0.4)
+    shared = np.unique(compressed.codebook[1:]).astype(np.float64)
+    spread = error_spread(layer.moment)
     for group in range(4):
         rows, blocks = slice(8 * group, 8 * group + 8), len(spread) // 4
-        model = swept(unit.weights[rows], kept[rows], spread[blocks * group : blocks * group + blocks], shared)
-        assert np.allclose(layer.weights()[rows], model, atol=1e-6)
+        model = swept(layer.weights[rows], kept[rows], spread[blocks * group : blocks * group + blocks], shared)
+        assert np.allclose(compressed.weights()[rows], model, atol=1e-6)
         vectors = patches[:, 2 * group : 2 * group + 2].transpose(0, 2, 1, 3).reshape(-1, 10)
         alone = error_spread(BlockMoment.of_vectors(vectors))
         for found, expected in zip(spread[blocks * group : blocks * group + blocks], alone, strict=True):
             assert np.allclose(found, expected, rtol=1e-2, atol=1e-3 * np.abs(expected).max())
         lost = [
-            np.square(vectors @ (pruned - unit.weights[rows]).T).mean()
+            np.square(vectors @ (pruned - layer.weights[rows]).T).mean()
             for pruned in (
-                pruned_weights(unit.weights, kept, spread, groups=unit.moment.group_of_rows(32))[rows],
-                pruned_weights(unit.weights, kept, None)[rows],
+                pruned_weights(layer.weights, kept, spread, groups=layer.moment.group_of_rows(32))[rows],
+                pruned_weights(layer.weights, kept, None)[rows],
             )
         ]
         assert lost[0] < 0.9 * lost[1]
@@ -182,17 +183,17 @@ def test_a_sample_of_rows_of_groups_is_swept_with_their_spread(monkeypatch: pyte
     monkeypatch.setattr(analysis_module, "SAMPLED_WEIGHTS", 200)
     module, inputs = grouped(groups=8, out=64)
     compressor = LayerCompressor.of(analyse(torch.nn.Sequential(module), inputs))
-    (unit,) = compressor.analysis.units
-    assert unit.moment is not None
-    assert len(unit.rows) == 40
-    groups = unit.moment.group_of_rows(64)
-    spread = error_spread(unit.moment)
+    (layer,) = compressor.analysis.layers
+    assert layer.moment is not None
+    assert len(layer.rows) == 40
+    groups = layer.moment.group_of_rows(64)
+    spread = error_spread(layer.moment)
     for tried in compressor.tried(0, (0.4,), (3,)):
-        kept = magnitude_mask(unit.weights, 0.4)
+        kept = magnitude_mask(layer.weights, 0.4)
         shared = np.unique(tried.layer.codebook[1:]).astype(np.float64)
         assert groups is not None
-        for row, place, weights in zip(range(40), unit.rows, tried.weights, strict=True):
-            of_row = unit.weights[place][None], kept[place][None]
+        for row, place, weights in zip(range(40), layer.rows, tried.weights, strict=True):
+            of_row = layer.weights[place][None], kept[place][None]
             model = swept(*of_row, [spread[groups[place]]], shared)
             assert np.allclose(weights, model[0], atol=1e-6), row
 
@@ -222,16 +223,16 @@ def test_choices_with_a_codebook_for_each_pe_change_the_outputs_less(own: dict[s
     one = LayerCompressor.of(analysed())
     several, alone = (LayerCompressor.of(one.analysis, settings) for _ in range(2))
     assert several.origin != one.origin == {}
-    for number, unit in enumerate(one.analysis.units):
+    for number, layer in enumerate(one.analysis.layers):
         changes = []
         every = (compressor.tried(number, (1.0, 0.4), (2, 4)) for compressor in (one, several))
         for plain, tried in zip(*every, strict=True):
-            layer = alone.compress(number, Choice(tried.density, tried.weight_bits))
-            assert layer.num_codebooks == min(settings.num_codebooks, layer.rows)
-            np.testing.assert_array_equal(layer.weights(), tried.weights)
-            np.testing.assert_array_equal(layer.row_codebooks, tried.layer.row_codebooks)
-            assert tried.file_bytes == layer_file_bytes(layer) > plain.file_bytes
-            changes.append([np.square(unit.effects(each.weights[np.newaxis])).mean() for each in (tried, plain)])
+            compressed = alone.compress(number, Choice(tried.density, tried.weight_bits))
+            assert compressed.num_codebooks == min(settings.num_codebooks, compressed.rows)
+            np.testing.assert_array_equal(compressed.weights(), tried.weights)
+            np.testing.assert_array_equal(compressed.row_codebooks, tried.layer.row_codebooks)
+            assert tried.file_bytes == layer_file_bytes(compressed) > plain.file_bytes
+            changes.append([np.square(layer.effects(each.weights[np.newaxis])).mean() for each in (tried, plain)])
         ratio = np.prod([with_several / with_one for with_several, with_one in changes])
         assert ratio < 1 or own["codebooks"] == "group"  # rows drawn alike gain nothing in three groups
 

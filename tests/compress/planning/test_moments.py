@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
 
-from compress.modules import weight_units
+from compress.modules import module_layers
 from compress.planning import moments as moments_module
 from compress.planning.analysis import analyse
 from compress.planning.moments import BlockMoment, Moments, input_vectors
@@ -62,15 +62,15 @@ def test_every_call_adds_its_vectors_and_hooks_are_gone_afterwards() -> None:
     torch.manual_seed(0)
     module = Called()
     inputs = torch.randn(5, 6)
-    units = weight_units(module)[0]
-    moments = Moments(module, units)
+    layers = module_layers(module)[0]
+    moments = Moments(module, layers)
     with moments, torch.no_grad():
         module(inputs)
     vectors, entering = [], inputs
     for _ in range(3):
         vectors.append(entering.detach().double().numpy())
         entering = torch.tanh(module.again(entering))
-    of = {unit.name: moments.of(number) for number, unit in enumerate(units)}
+    of = {layer.name: moments.of(number) for number, layer in enumerate(layers)}
     stacked = np.concatenate(vectors)
     again, out = of["again"], of["out"]
     assert again is not None
@@ -105,8 +105,8 @@ def test_the_products_of_a_graph_have_moments_as_those_of_layers() -> None:
     module = GraphModule(onnx.helper.make_model(graph, opset_imports=opset), parameters)
     products = {"kernel": "Conv2d", "transposed": "Linear", "plain": "MatMul", "square": "MatMul"}
     inputs = draw.normal(size=(6, 2, 5, 6)).astype(np.float32)
-    found = {unit.name: unit for unit in analyse(module, inputs, products=products).units}
-    moments = {name: unit.moment for name, unit in found.items() if unit.moment is not None}
+    found = {layer.name: layer for layer in analyse(module, inputs, products=products).layers}
+    moments = {name: layer.moment for name, layer in found.items() if layer.moment is not None}
     assert {name: moment.positions for name, moment in moments.items()} == {
         "kernel": 6 * 2 * 5, "transposed": 6, "plain": 6, "square": 6,
     }  # fmt: skip
@@ -155,7 +155,7 @@ def test_a_moment_of_many_columns_keeps_blocks_on_its_diagonal(monkeypatch: pyte
     monkeypatch.setattr(moments_module, "MOST_COLUMNS", 8)
     torch.manual_seed(0)
     module, inputs = torch.nn.Linear(30, 4), torch.randn(50, 30)
-    moments = Moments(module, weight_units(module)[0])
+    moments = Moments(module, module_layers(module)[0])
     with moments, torch.no_grad():
         module(inputs[:20])
         (first,), _ = moments.taken()
@@ -188,7 +188,7 @@ def test_vectors_are_multiplied_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
     vectors = input_vectors(module, inputs).double().numpy()
     for at_once in (1, 100, 2**22):
         monkeypatch.setattr(moments_module, "_VALUES_AT_ONCE", at_once)
-        moments = Moments(module, weight_units(module)[0])
+        moments = Moments(module, module_layers(module)[0])
         with moments, torch.no_grad():
             module(inputs)
         moment = moments.of(0)
@@ -200,7 +200,7 @@ def test_vectors_are_multiplied_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
 def test_of_too_many_vectors_each_call_adds_equally_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(moments_module, "MOST_VECTORS", 3000)
     module, inputs = torch.nn.Conv2d(1, 5, 3), torch.randn(25, 1, 34, 34)
-    moments = Moments(module, weight_units(module)[0], calls=3)
+    moments = Moments(module, module_layers(module)[0], calls=3)
     with moments, torch.no_grad():
         for part in torch.tensor_split(inputs, 3):
             module(part)
@@ -239,7 +239,7 @@ def test_each_group_of_a_convolution_has_the_moment_of_its_own_channels(
     monkeypatch.setattr(moments_module, "MOST_COLUMNS", block)
     torch.manual_seed(0)
     entering = torch.randn(shape)
-    moments = Moments(part, weight_units(part)[0])
+    moments = Moments(part, module_layers(part)[0])
     with moments, torch.no_grad():
         part(entering[:2])
         (first,), _ = moments.taken()
@@ -269,7 +269,7 @@ def test_a_moment_of_too_many_groups_is_not_kept(monkeypatch: pytest.MonkeyPatch
     for most, kept in ((4 * 9**2, True), (4 * 9**2 - 1, False)):
         monkeypatch.setattr(moments_module, "_MOST_GROUPED", most)
         part = torch.nn.Conv2d(4, 4, 3, groups=4)
-        moments = Moments(part, weight_units(part)[0])
+        moments = Moments(part, module_layers(part)[0])
         with moments, torch.no_grad():
             part(torch.randn(2, 4, 5, 5))
         assert (moments.of(0) is not None) == kept
@@ -297,11 +297,11 @@ def test_grouped_and_recurrent_products_of_a_graph_have_moments() -> None:
         "r": ("LSTM", _directions(shapes["r"])),
     }
     inputs = torch.from_numpy(draw.normal(size=(4, 6, 7)).astype(np.float32))
-    units = weight_units(module, products=products)[0]
-    moments = Moments(module, units)
+    layers = module_layers(module, products=products)[0]
+    moments = Moments(module, layers)
     with moments, torch.no_grad():
         states = module(inputs)
-    found = {unit.name: moments.of(number) for number, unit in enumerate(units)}
+    found = {layer.name: moments.of(number) for number, layer in enumerate(layers)}
     part = torch.nn.Conv1d(6, 6, 3, padding=1, groups=6, bias=False)
     part.weight.data = torch.from_numpy(parameters["depthwise"])
     steps = part(inputs).detach().permute(2, 0, 1)

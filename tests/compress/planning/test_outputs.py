@@ -196,10 +196,10 @@ def test_the_predicted_change_is_that_of_small_random_changes(name: str) -> None
     draw = np.random.default_rng(0)
     moved, weights = copy.deepcopy(planner.module), {}
     state = dict(moved.named_parameters())
-    for unit in planner.analysis.units:
-        step = draw.normal(0, 0.002, unit.weights.shape).astype(np.float32)
-        weights[unit.name] = unit.weights + step
-        state[f"{unit.name}.weight"].data += torch.from_numpy(step)
+    for layer in planner.analysis.layers:
+        step = draw.normal(0, 0.002, layer.weights.shape).astype(np.float32)
+        weights[layer.name] = layer.weights + step
+        state[f"{layer.name}.weight"].data += torch.from_numpy(step)
     change = planner.analysis.predicted_change(weights)
     used = float(planner.loss.squares(planner.outputs, planner.run(moved)).mean())
     used = used**0.5 if planner.loss.name == "relative-error" else used  # of outputs that change by their mean square

@@ -128,13 +128,13 @@ def test_effects_are_the_derivatives_of_the_outputs(kind: str) -> None:
     analysis = analyse(module.eval(), inputs)
     state = {name: values.clone() for name, values in module.state_dict().items()}
     stream = np.random.default_rng(1)
-    assert len(analysis.units) == {"convolutional": 4, "recurrent": 5}[kind]
-    for unit in analysis.units:
-        step = stream.normal(size=unit.weights.shape)
-        name = unit.name if unit.name in state else f"{unit.name}.weight"
+    assert len(analysis.layers) == {"convolutional": 4, "recurrent": 5}[kind]
+    for layer in analysis.layers:
+        step = stream.normal(size=layer.weights.shape)
+        name = layer.name if layer.name in state else f"{layer.name}.weight"
         outputs = []
         for sign in (1, -1):
-            moved = state[name] + torch.from_numpy(sign * 1e-5 * step).reshape(unit.shape)
+            moved = state[name] + torch.from_numpy(sign * 1e-5 * step).reshape(layer.shape)
             names = [name, "embedding.weight"] if name == "out.weight" else [name]
             names += ["out.weight"] if name == "embedding.weight" else []
             module.load_state_dict({**state, **dict.fromkeys(names, moved)})
@@ -143,10 +143,10 @@ def test_effects_are_the_derivatives_of_the_outputs(kind: str) -> None:
         tensors = [torch.from_numpy(outputs[0][place : place + 1]) for place in range(len(inputs))]
         along = [probe_directions([each], Loss(), 0, probe)[0].numpy() for probe, each in enumerate(tensors)]
         slopes = ((outputs[0] - outputs[1]) / 2e-5 * np.concatenate(along)).sum(axis=1)
-        effects = unit.effects(unit.weights + step)
+        effects = layer.effects(layer.weights + step)
         assert np.allclose(effects, slopes, rtol=5e-3, atol=5e-3 * np.abs(slopes).max())
-        squares = np.square(unit.probes.astype(np.float64) * unit.scales[:, None]).mean(axis=0)
-        assert np.allclose(unit.curvatures.ravel(), squares, rtol=1e-3)
+        squares = np.square(layer.probes.astype(np.float64) * layer.scales[:, None]).mean(axis=0)
+        assert np.allclose(layer.curvatures.ravel(), squares, rtol=1e-3)
 
 
 def test_the_predicted_change_is_what_new_inputs_show(network: torch.nn.Module, digits: ImageSet) -> None:
@@ -155,7 +155,7 @@ def test_the_predicted_change_is_what_new_inputs_show(network: torch.nn.Module, 
     state = {name: values.clone() for name, values in network.state_dict().items()}
     ratios = []
     for size in (0.003, 0.01, 0.02):
-        moved = {unit.name: unit.weights + stream.normal(0, size, unit.weights.shape) for unit in analysis.units}
+        moved = {layer.name: layer.weights + stream.normal(0, size, layer.weights.shape) for layer in analysis.layers}
         network.load_state_dict(
             state | {f"{name}.weight": torch.from_numpy(values).float() for name, values in moved.items()}
         )
@@ -247,7 +247,7 @@ def test_a_planned_file_is_smaller_than_uniform_compression_with_the_same_effect
 ) -> None:
     tolerance = Tolerance(divergence=0.03)
     plan = planner.plan(tolerance)
-    names = [unit.name for unit in planner.units]
+    names = [layer.name for layer in planner.layers]
     original = run_batches(network, digits.test_images)
     sizes = []
     for density, weight_bits in product((1.0, 0.8, 0.65, 0.52, 0.42, 0.34), (3, 4, 5)):
@@ -374,7 +374,7 @@ def test_derivatives_that_are_no_numbers_are_refused_and_tiny_ones_count_as_none
     with pytest.raises(InputError, match=r"derivatives must be finite; found NaN or infinity in those by the weights"):
         make_planner(Root(1), inputs, loss="kl")
     analysis = analyse(Root(1e-22), inputs)
-    assert np.isfinite(analysis.units[0].curvatures).all()
+    assert np.isfinite(analysis.layers[0].curvatures).all()
     assert analysis.predicted_change({"layer": np.ones((3, 3))}) < 1e-30
 
 

@@ -11,7 +11,7 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 import torch
 
-from compress.modules import weight_units
+from compress.modules import module_layers
 from compress.planning.compensation import error_spread, pruned_weights
 from compress.planning.moments import Moments
 from compress.pruning import magnitude_mask
@@ -65,8 +65,8 @@ def test_the_vectors_are_those_of_a_run_step_by_step(kind: Any, seed: int) -> No
     entering = steps.transpose(0, 1) if first and batched else steps if batched else steps[:, 0]
     begin = tuple(states if batched else [each[:, 0] for each in states])
     arguments = (entering, begin if kind is torch.nn.LSTM else begin[0]) if given else (entering,)
-    units = weight_units(part)[0]
-    moments = Moments(part, units)
+    found = module_layers(part)[0]
+    moments = Moments(part, found)
     drawn = torch.get_rng_state()
     with moments:
         outputs = part(*arguments)[0].detach()
@@ -76,12 +76,12 @@ def test_the_vectors_are_those_of_a_run_step_by_step(kind: Any, seed: int) -> No
         vectors, model = step_by_step(part, steps, states)
     outputs = outputs.transpose(0, 1) if first and batched else outputs if batched else outputs[:, None]
     assert torch.allclose(outputs, model, atol=1e-5)
-    assert {unit.owners[0][1] for unit in units} == set(vectors)
-    for number, unit in enumerate(units):
+    assert {layer.owners[0][1] for layer in found} == set(vectors)
+    for number, layer in enumerate(found):
         moment = moments.of(number)
-        stacked = torch.cat(vectors[unit.owners[0][1]]).double().numpy()
+        stacked = torch.cat(vectors[layer.owners[0][1]]).double().numpy()
         assert moment is not None
-        assert (moment.positions, moment.columns) == (len(stacked), unit.matrix.shape[1])
+        assert (moment.positions, moment.columns) == (len(stacked), layer.matrix.shape[1])
         assert moment.sums[0] == pytest.approx(stacked.T @ stacked, rel=1e-4, abs=1e-5)
 
 
@@ -90,7 +90,7 @@ def test_the_vectors_are_those_of_a_run_step_by_step(kind: Any, seed: int) -> No
 def test_cells_have_vectors_too(kind: Any, given: bool) -> None:
     torch.manual_seed(0)
     cell, inputs, hidden = kind(4, 3), torch.randn(5, 4), torch.randn(5, 3)
-    moments = Moments(cell, weight_units(cell)[0])
+    moments = Moments(cell, module_layers(cell)[0])
     with moments:
         cell(inputs, hx=((hidden, hidden) if kind is torch.nn.LSTMCell else hidden) if given else None)
     for number, vectors in enumerate((inputs, hidden * given)):
@@ -117,7 +117,7 @@ def test_what_cannot_be_followed_has_no_moment() -> None:
         (OwnForward(4, 3), sequences),
         (dropping.train(), sequences),
     ):
-        moments = Moments(part, weight_units(part)[0])
+        moments = Moments(part, module_layers(part)[0])
         with moments, torch.no_grad():
             part(entering)
         assert set(moments.taken()[0]) == {None}
@@ -126,17 +126,17 @@ def test_what_cannot_be_followed_has_no_moment() -> None:
 def test_an_error_of_a_recurrent_weight_is_compensated_on_its_own_vectors() -> None:
     torch.manual_seed(0)
     part, steps = torch.nn.LSTM(6, 8, 2), torch.randn(30, 20, 1) + torch.randn(30, 20, 6) / 2
-    units = weight_units(part)[0]
-    moments = Moments(part, units)
+    found = module_layers(part)[0]
+    moments = Moments(part, found)
     with moments, torch.no_grad():
         part(steps)
         vectors, _ = step_by_step(part, steps, torch.zeros(2, 2, 20, 8))
-    for number, unit in enumerate(units):
-        moment, stacked = moments.of(number), torch.cat(vectors[unit.owners[0][1]]).numpy()
+    for number, layer in enumerate(found):
+        moment, stacked = moments.of(number), torch.cat(vectors[layer.owners[0][1]]).numpy()
         assert moment is not None
-        kept = magnitude_mask(unit.matrix, 0.5)
+        kept = magnitude_mask(layer.matrix, 0.5)
         lost = [
-            np.square(stacked @ (pruned_weights(unit.matrix, kept, spread) - unit.matrix).T).mean()
+            np.square(stacked @ (pruned_weights(layer.matrix, kept, spread) - layer.matrix).T).mean()
             for spread in (error_spread(moment), None)
         ]
         assert lost[0] < 0.9 * lost[1]

@@ -17,7 +17,7 @@ import torch
 
 import compress
 from compress import Budget, CompressedModel, Plan, Tolerance
-from compress.modules import weight_units
+from compress.modules import module_layers
 from compress.networks import PlannedNetwork
 from compress.planning import analysis as analysis_module
 from compress.planning.activation_bins import BINS, ActivationBins, BinnedInputs, bins_of, upper_end
@@ -107,9 +107,9 @@ def test_cuts_are_the_smallest_thresholds_that_cut_their_shares() -> None:
 def test_effects_are_those_of_the_derivatives_by_what_enters() -> None:
     module, loss = network(), Loss()
     analysis = analyse(module, POOL[:10], thresholds=True)
-    for number, unit in enumerate(analysis.units):
-        assert unit.activations is not None
-        cut = unit.activations.cuts((0.5,))[-1]
+    for number, layer in enumerate(analysis.layers):
+        assert layer.activations is not None
+        cut = layer.activations.cuts((0.5,))[-1]
         for probe in range(10):
             entered: list[torch.Tensor] = []
 
@@ -119,7 +119,7 @@ def test_effects_are_those_of_the_derivatives_by_what_enters() -> None:
                     return into[0]  # type: ignore[no-any-return]
                 return x
 
-            with replacing_inputs(module, weight_units(module)[0], tap):
+            with replacing_inputs(module, module_layers(module)[0], tap):
                 outputs = loss.vectors({"output": module(torch.from_numpy(POOL[probe : probe + 1]))})
             total = (outputs[0] * probe_directions(outputs, loss, 0, probe)[0]).sum()
             gradient = torch.autograd.grad(total, entered[0])[0]
@@ -131,14 +131,14 @@ def test_the_change_by_a_threshold_is_predicted() -> None:
     module, draw = network(), np.random.default_rng(4).normal(size=(3000, 12)).astype(np.float32)
     analysis = analyse(module, POOL, thresholds=True)
     before = run_outputs(module, draw)["output"].astype(np.float64)
-    for number, unit in enumerate(analysis.units):
-        assert unit.activations is not None
-        for cut in unit.activations.cuts((0.2, 0.4)):
+    for number, layer in enumerate(analysis.layers):
+        assert layer.activations is not None
+        for cut in layer.activations.cuts((0.2, 0.4)):
 
             def shrink(which: int, x: torch.Tensor, number: int = number, by: float = cut.threshold) -> torch.Tensor:
                 return torch.nn.functional.hardshrink(x, by) if which == number else x
 
-            with replacing_inputs(module, weight_units(module)[0], shrink):
+            with replacing_inputs(module, module_layers(module)[0], shrink):
                 changes = run_outputs(module, draw)["output"] - before
             changes -= changes.mean(axis=1, keepdims=True)
             measured = float(np.square(changes).sum(axis=1).mean())
@@ -159,20 +159,22 @@ def test_a_module_and_its_graph_have_the_same_activations(module: torch.nn.Modul
     planned = compress.networks.PlannedNetwork.of(opened, inputs)
     of_module = analyse(module, inputs, thresholds=True)
     of_graph = analyse(planned.module, planned.inputs(inputs), products=planned.products, thresholds=True)
-    assert {unit.name for unit in of_graph.units} >= {unit.name for unit in of_module.units if unit.name != "table"}
-    for unit in of_module.units:
+    assert {layer.name for layer in of_graph.layers} >= {
+        layer.name for layer in of_module.layers if layer.name != "table"
+    }
+    for layer in of_module.layers:
         same = next(
             each
-            for each in of_graph.units
-            if each.weights.shape == unit.weights.shape and np.array_equal(each.weights, unit.weights)
+            for each in of_graph.layers
+            if each.weights.shape == layer.weights.shape and np.array_equal(each.weights, layer.weights)
         )
-        assert unit.activations is not None
+        assert layer.activations is not None
         assert same.activations is not None
-        assert np.abs(same.activations.counts - unit.activations.counts).sum() <= 4, "rounding may move a few"
+        assert np.abs(same.activations.counts - layer.activations.counts).sum() <= 4, "rounding may move a few"
         assert np.allclose(
-            same.activations.effects.sum(axis=1), unit.activations.effects.sum(axis=1), rtol=1e-3, atol=1e-5
+            same.activations.effects.sum(axis=1), layer.activations.effects.sum(axis=1), rtol=1e-3, atol=1e-5
         )
-        assert same.vectors == unit.vectors > 0
+        assert same.vectors == layer.vectors > 0
 
 
 def test_a_plan_with_thresholds_takes_fewer_products_within_the_tolerance() -> None:
@@ -202,7 +204,7 @@ def test_a_plan_with_thresholds_takes_fewer_products_within_the_tolerance() -> N
 def test_a_layer_is_calibrated_with_its_threshold() -> None:
     planner = make_planner(network(), POOL, loss="kl", thresholds=True, **FEW)
     finest = Choice(1.0, 5)
-    cut = planner.analysis.units[1].activations.cuts((0.5,))[-1]  # type: ignore[union-attr]
+    cut = planner.analysis.layers[1].activations.cuts((0.5,))[-1]  # type: ignore[union-attr]
     places = np.arange(len(planner.pool))
     with_cut = dataclasses.replace(finest, activation_threshold=cut.threshold, activation_cut=cut.share)
     alone = planner._squares(1, with_cut, places).mean()
@@ -304,9 +306,9 @@ def test_activations_that_meet_no_weight_are_not_counted(as_graph: bool) -> None
         Network(source.name, source.graph, source.parameters) if as_graph else Channels(), images
     )
     module = planned.module
-    units, _ = weight_units(module, products=planned.products)
-    binned = BinnedInputs(units)
-    with torch.enable_grad(), replacing_inputs(module, units, binned.enter):
+    layers, _ = module_layers(module, products=planned.products)
+    binned = BinnedInputs(layers)
+    with torch.enable_grad(), replacing_inputs(module, layers, binned.enter):
         module(torch.from_numpy(images))
     binned.add([None] * len(binned.tensors))
     of_conv, of_out = binned.of(0, 1.0).counts, binned.of(1, 1.0).counts
@@ -436,4 +438,4 @@ class Functional(torch.nn.Module):
 def test_a_layer_that_is_multiplied_outside_of_its_calls_takes_no_threshold() -> None:
     module = Functional().eval()
     planner = make_planner(module, POOL, loss="kl", network=Network.open(module, POOL[:8]), thresholds=True)
-    assert [unit.activations is not None for unit in planner.layer_compressor.analysis.units] == [False, True]
+    assert [layer.activations is not None for layer in planner.layer_compressor.analysis.layers] == [False, True]

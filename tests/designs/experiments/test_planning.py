@@ -183,7 +183,7 @@ def test_the_scan_finds_the_smallest_file_whose_measured_loss_fits(measured_netw
     judge = Judge(plan, measured_network.pool)
     pruning = MagnitudePruning(plan)
     scan = Scan(measured_network, pruning, judge, judge)
-    before = [unit.matrix for unit in plan.planner.units]
+    before = [layer.matrix for layer in plan.planner.layers]
     found = scan.smallest(0.05)
     assert found is not None
     model, loss = found
@@ -193,7 +193,7 @@ def test_the_scan_finds_the_smallest_file_whose_measured_loss_fits(measured_netw
     fitting = [each.size_bytes for each in every if judge.loss(each) <= 0.05]
     assert model.size_bytes <= 1.15 * min(fitting)  # the sum of the layers' losses is not their common loss
     assert scan.smallest(1e-9) is None
-    assert all(map(np.array_equal, before, (unit.matrix for unit in plan.planner.units)))
+    assert all(map(np.array_equal, before, (layer.matrix for layer in plan.planner.layers)))
 
 
 def test_shares_by_block_cut_one_share_of_each_block_and_change_its_output_less() -> None:
