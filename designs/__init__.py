@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from traces.lazy_names import lazy_names
 
 if TYPE_CHECKING:
+    from designs.breakeven import Breakeven, breakeven_rows, compare_at_density
     from designs.codesigns.array_cost import ArrayCost
     from designs.codesigns.comparison import compare
     from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Advice",
     "ArrayCost",
+    "Breakeven",
     "Cluster",
     "CompressionAnalysis",
     "Constraints",
@@ -54,8 +56,10 @@ __all__ = [
     "WorkloadLayer",
     "advise",
     "analyse_compression",
+    "breakeven_rows",
     "codesign",
     "compare",
+    "compare_at_density",
     "fleet",
     "front_of",
     "network_totals",
@@ -70,6 +74,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "designs.breakeven": ("Breakeven", "breakeven_rows", "compare_at_density"),
     "designs.codesigns.array_cost": ("ArrayCost",),
     "designs.codesigns.comparison": ("compare",),
     "designs.codesigns.compressions": ("CompressionAnalysis", "analyse_compression"),

@@ -1,4 +1,4 @@
-"""Command line: `python -m designs [job | simulate | sweep | codesign | fleet | front | experiment NAME]`."""
+"""Command line: `python -m designs [job | simulate | sweep | codesign | fleet | front | breakeven | experiment]`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ _RENAMED = {"--activations": "--inputs takes the file, and --most the largest nu
 def main() -> None:
     """Run the command that the arguments name."""
     # imported here, so that `run` handles an interrupt during these slow imports, too
+    from designs.commands.breakeven import breakeven
     from designs.commands.codesign import codesign, fleet
     from designs.commands.experiment import EXPERIMENTS
     from designs.commands.run import job, simulate
@@ -32,6 +33,7 @@ def main() -> None:
             "codesign": codesign,
             "fleet": fleet,
             "front": front,
+            "breakeven": breakeven,
             "experiment": CommandGroup("Run one of the project's own experiments.", EXPERIMENTS),
         },
         default="job",

@@ -375,6 +375,32 @@ RTL_COLUMNS = {
 }
 
 
+# Command "breakeven"
+BREAKEVEN_FILE = "breakeven.parquet"
+BREAKEVEN_COLUMNS = [
+    Column("layer", pa.string(), "", "name of the layer"),
+    Column("rows", pa.int64(), "rows", "rows of a group"),
+    Column("columns", pa.int64(), "columns", "columns of a group"),
+    Column("groups", pa.int64(), "groups", "groups, one after the other"),
+    Column("batch", pa.int64(), "inputs", "inputs of the network that come at once"),
+    Column("vectors", pa.int64(), "vectors", "vectors of a group for all of them"),
+    Column("density", pa.float64(), "1", "share of the weights that are not zero"),
+    Column("activation_density", pa.float64(), "1", "share of the activations that are not zero"),
+    Column("num_pes", pa.int32(), "PEs", "PEs of the array"),
+    Column("latency_us", pa.float64(), "us", "time of the array of PEs"),
+    Column("energy_nj", pa.float64(), "nJ", "energy of the array of PEs"),
+    Column("from_dram", pa.bool_(), "", "True if the weights exceed its SRAMs and are loaded"),
+    Column("dense_bits", pa.int32(), "bit", "width of a weight of the dense array"),
+    Column("dataflow", pa.string(), "", "operand that stays in a MAC of the dense array"),
+    Column("dense_rows", pa.int64(), "MACs", "rows of the dense array"),
+    Column("dense_columns", pa.int64(), "MACs", "columns of the dense array"),
+    Column("dense_latency_us", pa.float64(), "us", "time of the dense array"),
+    Column("dense_energy_nj", pa.float64(), "nJ", "energy of the dense array"),
+    Column("dense_from_dram", pa.bool_(), "", "True if its weights exceed its SRAM and are loaded"),
+    Column("latency_density", pa.float64(), "1", "density up to which the array of PEs is faster; 0: never, 1: always"),
+    Column("energy_density", pa.float64(), "1", "density up to which it takes less energy; 0: never, 1: always"),
+]
+
 # Experiment "networks"
 NETWORKS_FILE = "networks.parquet"
 NETWORK_STEPS = ("pack", "measure", "plan", "simulate", "codesign", "report")

@@ -321,6 +321,24 @@ def space_ends(folder: Folder = RESULTS_FOLDER / "space_ends") -> None:
     _save(folder, {"space_ends": pages.draw_shares(results["shares"])})
 
 
+def breakeven(folder: Folder = RESULTS_FOLDER / "breakeven") -> None:
+    """Show at which density an array of PEs and a dense array are equal, as a table and a figure.
+
+    For instance:
+
+      python -m reports breakeven results/breakeven
+
+    Args:
+        folder: folder of the results of python -m designs breakeven
+    """
+    from designs.result_files import BREAKEVEN_COLUMNS, BREAKEVEN_FILE
+    from reports.breakeven import breakeven_markdown, draw_breakeven
+
+    rows = read_rows(folder / BREAKEVEN_FILE, BREAKEVEN_COLUMNS, "breakeven", command="")
+    _write_tables(folder / "tables.md", breakeven_markdown(rows))
+    _save(folder, {"breakeven": draw_breakeven(rows)})
+
+
 def search_quality(folder: Folder = RESULTS_FOLDER / "search_quality") -> None:
     """Show how far searches are from the true fronts of stated spaces, as tables and a figure.
 
@@ -472,6 +490,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "space-ends": space_ends,
     "search-quality": search_quality,
     "outside": outside,
+    "breakeven": breakeven,
     "watch": watch,
     "tolerances": tolerances,
 }

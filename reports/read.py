@@ -13,7 +13,7 @@ from traces import InputError
 Row = dict[str, Any]
 
 
-def read_rows(path: Path, columns: Sequence[Column], experiment: str) -> list[Row]:
+def read_rows(path: Path, columns: Sequence[Column], experiment: str, command: str = "experiment ") -> list[Row]:
     """Read the rows of a result file.
 
     Parameters
@@ -24,6 +24,8 @@ def read_rows(path: Path, columns: Sequence[Column], experiment: str) -> list[Ro
         Columns that it must have.
     experiment : str
         Name of the experiment that makes it, for the error.
+    command : str
+        What comes before that name on the command line; empty for a command of its own.
 
     Returns
     -------
@@ -36,9 +38,7 @@ def read_rows(path: Path, columns: Sequence[Column], experiment: str) -> list[Ro
         If the file is missing, damaged or of another kind.
     """
     if not path.exists():
-        raise InputError(
-            f"{path}: there is no such result file; make it with python -m designs experiment {experiment}"
-        )
+        raise InputError(f"{path}: there is no such result file; make it with python -m designs {command}{experiment}")
     rows: list[Row] = read_results(path, columns)[0].to_pylist()
     return rows
 

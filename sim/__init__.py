@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from sim.cost.energy import ENERGY_PRESETS, Energy
     from sim.cost.timing import ClockWarning, Timing, timed, timing
     from sim.decoding import Decoding, SequenceCosts
+    from sim.dense_array import DenseArray, DenseRun, ProductShape, dense_area_mm2, run_dense
+    from sim.dense_comparison import DenseComparison, DenseMatch, compare_with_dense, dense_match
     from sim.fixed_point import FixedPoint
     from sim.memory import DoesNotFitWarning
     from sim.network import LayerCosts, NetworkOutputs, NetworkResult, StateCosts, compute_network, simulate_network
@@ -52,6 +54,10 @@ __all__ = [
     "CountsPerInput",
     "CycleBreakdown",
     "Decoding",
+    "DenseArray",
+    "DenseComparison",
+    "DenseMatch",
+    "DenseRun",
     "DoesNotFitWarning",
     "Energy",
     "FixedPoint",
@@ -60,6 +66,7 @@ __all__ = [
     "NetworkResult",
     "NetworkSession",
     "PackedLayer",
+    "ProductShape",
     "RecurrentResult",
     "RowAssignment",
     "SequenceCosts",
@@ -70,10 +77,13 @@ __all__ = [
     "Timing",
     "area_mm2",
     "assign_rows",
+    "compare_with_dense",
     "compute_network",
     "count",
     "count_all",
     "cycle_breakdown",
+    "dense_area_mm2",
+    "dense_match",
     "drawn_constants",
     "fit_formats",
     "pack",
@@ -81,6 +91,7 @@ __all__ = [
     "rows_balanced_by_activity",
     "rows_balanced_by_entries",
     "rows_found_by_search",
+    "run_dense",
     "simulate",
     "simulate_batch",
     "simulate_gru",
@@ -105,6 +116,8 @@ _NAMES = {
     "sim.cost.energy": ("ENERGY_PRESETS", "Energy"),
     "sim.cost.timing": ("ClockWarning", "Timing", "timed", "timing"),
     "sim.decoding": ("Decoding", "SequenceCosts"),
+    "sim.dense_array": ("DenseArray", "DenseRun", "ProductShape", "dense_area_mm2", "run_dense"),
+    "sim.dense_comparison": ("DenseComparison", "DenseMatch", "compare_with_dense", "dense_match"),
     "sim.fixed_point": ("FixedPoint",),
     "sim.memory": ("DoesNotFitWarning",),
     "sim.network": (

@@ -8,7 +8,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from sim import ArrayConfig, pack, simulate, simulate_network
+from sim import ArrayConfig, ProductShape, pack, simulate, simulate_network
 from sim.array import Engine
 from sim.observe.cycles import cycle_breakdown
 from sim.observe.screen import print_layer, print_network, printed_warnings
@@ -93,7 +93,7 @@ def _simulate_layer(
         check_runs_at_once(packed, array)
     with printed_warnings():
         result = simulate(packed, values, array, engine)
-    print_layer(layer.name, result, cycle_breakdown(packed, values, array))
+    print_layer(layer.name, ProductShape(layer.rows, layer.columns), result, cycle_breakdown(packed, values, array))
     if packed.row_order_bits:
         print(f"A table of {packed.row_order_bits:,} bits restores the order of the outputs.")
     if out is not None:

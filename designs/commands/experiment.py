@@ -262,6 +262,26 @@ def pe_codebooks(
     _say_next("pe-codebooks", out)
 
 
+def breakeven(data: Path | None = None, out: Path = RESULTS_FOLDER / "breakeven") -> None:
+    """Compare arrays of PEs with dense arrays on the same silicon: nine layers, ResNet-20 and a Llama.
+
+    Takes some minutes; finished networks are kept. PyTorch needed.
+
+    For instance:
+
+      python -m designs experiment breakeven --data DIR
+
+    Args:
+        data: folder that holds cifar10 and models, or a part of them; default: $CODESIGN_DATA
+        out: folder of the results
+    """
+    from designs.experiments.breakeven import run_breakeven
+    from designs.experiments.planning.networks import Data
+
+    for folder in run_breakeven(out, Data.of(data_folder(data), out)):
+        print(f"Results are in {folder}; python -m reports breakeven {folder} draws them.")
+
+
 def paper(
     data: Path | None = None,
     out: Path = RESULTS_FOLDER / "paper",
@@ -475,6 +495,7 @@ EXPERIMENTS: dict[str, Callable[..., None]] = {
     "resnet": resnet,
     "planning": planning,
     "pe-codebooks": pe_codebooks,
+    "breakeven": breakeven,
     "paper": paper,
     "rtl": rtl,
     "networks": networks,

@@ -7,13 +7,14 @@ from dataclasses import fields
 import numpy as np
 from rich.table import Table
 
+from designs.breakeven import shape_of
 from designs.sweeps.advice import Advice
 from designs.sweeps.network_run import FITTED_TO_SAME, NetworkRun
 from designs.sweeps.original import LOSS_LEVEL
 from sim import Energy
 from sim.network import LayerCosts, NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
-from sim.observe.screen import print_clock, print_network_memories, print_outputs, short_names
+from sim.observe.screen import print_clock, print_dense, print_network_memories, print_outputs, short_names
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -48,6 +49,9 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     )
     print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({_energy_shares(result)})")
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
+    left_out = {layer.name: layer.left_out for layer in result.layers}
+    shapes = [shape_of(each, left_out[each.layer.name]) for each in run.workload.layers]
+    print_dense(shapes, array, latency_us, result.energy_nj.mean())
     if run.accuracy is not None:
         print(f"Accuracy:   {run.accuracy:.1%} on these inputs")
     if run.lost is not None:

@@ -12,6 +12,8 @@ import numpy as np
 
 from sim.config import ArrayConfig
 from sim.cost.timing import ClockWarning, clock_excess, timing
+from sim.dense_array import ProductShape
+from sim.dense_comparison import compare_with_dense
 from sim.memory import DoesNotFitWarning, Shortfall
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown
@@ -50,6 +52,24 @@ def print_clock(array: ArrayConfig) -> None:
         given, needed = getattr(array, name), getattr(found, name)
         if given < needed:
             print(f"Its delays take {name}={needed} at this clock; it was simulated with {given}.")
+
+
+def print_dense(shapes: Sequence[ProductShape], array: ArrayConfig, latency_us: float, energy_nj: float) -> None:
+    """Print whether the best dense array on the same silicon wins.
+
+    Parameters
+    ----------
+    shapes : sequence of ProductShape
+        Layers that were run.
+    array : ArrayConfig
+        The array of PEs.
+    latency_us, energy_nj : float
+        What they cost there.
+    """
+    try:
+        print(f"Dense:      {compare_with_dense(shapes, array, latency_us, energy_nj)}")
+    except InputError as error:  # the area of such an array has no figure, or holds no dense one
+        print(f"Dense:      not compared: {error}")
 
 
 def print_network_memories(result: NetworkResult) -> None:
@@ -94,8 +114,8 @@ def print_network_memories(result: NetworkResult) -> None:
         print("  (--memory-mode resident refuses such a network, passes and streamed load what does not stay)")
 
 
-def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) -> None:
-    """Print counts, derived figures, the classes of the PEs' cycles, and energy."""
+def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakdown: CycleBreakdown) -> None:
+    """Print counts, derived figures, the classes of the PEs' cycles, energy, and the comparison with a dense array."""
     from rich.table import Table
 
     array = result.config
@@ -123,6 +143,7 @@ def print_layer(name: str, result: SimulationResult, breakdown: CycleBreakdown) 
         table.add_row(f"energy, {label}", f"{energy_nj:,.2f} nJ")
     table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
     console().print(table)
+    print_dense([shape], array, result.latency_us, result.energy.total_nj)
     print_shortfalls(name, result.shortfalls)
     print_clock(array)
 

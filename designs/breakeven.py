@@ -1,0 +1,296 @@
+"""The density at which an array of PEs and a dense array on the same silicon are equal, for a layer and a batch.
+
+Each array takes one layer after the other. Weights that exceed its SRAMs come from DRAM, once for all vectors, while it
+computes. The array of PEs runs random layers; `sim.dense_comparison` chooses the dense array.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from designs.sweeps.workload import Workload, WorkloadLayer
+from sim import ArrayConfig, DenseMatch, ProductShape, count_all, dense_match, pack
+from sim.cost.constants import NOMINAL
+from sim.dense_comparison import DENSE_BITS
+from sim.memory import Image, image_of, weight_shortfalls
+from traces import draw_layer
+from traces.plain_values import whole_number
+from traces.shell.progress import progress_bar
+
+LEAST_DENSITY = 1 / 1024
+_STEPS = 12  # of the bisection of a density, each halves the distance of its logarithms
+_DRAWN_WEIGHTS = 2**22  # more columns cost in proportion: they are alike
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a layer on an array of PEs.
+
+    Attributes
+    ----------
+    latency_us, energy_nj : float
+        Time and energy of all vectors.
+    from_dram : bool
+        True if the weights exceed the SRAMs and are loaded.
+    """
+
+    latency_us: float
+    energy_nj: float
+    from_dram: bool
+
+
+def sparse_cost(product: ProductShape, density: float, activation_density: float, array: ArrayConfig) -> Cost:
+    """Return the cost of a random layer on an array of PEs, simulated with one vector.
+
+    Parameters
+    ----------
+    product : ProductShape
+        Shape of the layer. Its vectors and groups cost the same each. Of a group with more than 4 million weights, some
+        columns are drawn, and the others cost in proportion.
+    density, activation_density : float
+        Shares of weights and of activations that are not zero.
+    array : ArrayConfig
+        The array; its `memory_mode` has no effect.
+
+    Returns
+    -------
+    Cost
+        Time and energy of all vectors and groups.
+
+    Raises
+    ------
+    InputError
+        If a density is not 0 to 1.
+    """
+    columns = min(product.columns, max(1, -(-_DRAWN_WEIGHTS // product.rows)))
+    of_vector, pj_of_vector, image = _one_vector(product.rows, columns, density, activation_density, array)
+    groups = product.groups * product.columns / columns
+    needed = Image(*(math.ceil(value * groups) for value in image))
+    cycles, energy_pj = of_vector * product.vectors * groups, pj_of_vector * product.vectors * groups
+    loads = bool(weight_shortfalls(needed, array))
+    if loads:
+        num_bytes = needed.num_bytes(array)
+        cycles = max(cycles, num_bytes / (array.dram_gb_per_s * 1e3) * array.clock_mhz)
+        standby_ns = cycles / array.clock_mhz * 1e3
+        energy_pj += num_bytes * NOMINAL.dram_pj_per_byte + standby_ns * NOMINAL.dram_standby_mw
+    return Cost(cycles / array.clock_mhz, energy_pj / 1e3, loads)
+
+
+@lru_cache(maxsize=4096)
+def _one_vector(
+    rows: int, columns: int, density: float, activation_density: float, array: ArrayConfig
+) -> tuple[int, float, Image]:
+    """Return cycles, energy in pJ and SRAM image of one drawn group and vector."""
+    layer, activations = draw_layer("drawn", rows, columns, density, activation_density, seed=1)
+    config = dataclasses.replace(array, memory_mode="unlimited")
+    packed = pack(dataclasses.replace(layer, bias=None), config)
+    (counts,) = count_all(packed, activations, [config])
+    return counts.cycles, counts.energy.total_pj, image_of(packed, config)
+
+
+def breakeven_density(gain: Callable[[float], float]) -> float:
+    """Return the density up to which sparse wins: where a falling gain reaches 1.
+
+    Parameters
+    ----------
+    gain : callable
+        Cost of the dense array over that of the array of PEs, at a density.
+
+    Returns
+    -------
+    float
+        The density, from LEAST_DENSITY to 1; 1 if sparse wins at every density, and 0 if at none.
+    """
+    if gain(1.0) >= 1:
+        return 1.0
+    if gain(LEAST_DENSITY) < 1:
+        return 0.0
+    low, high = math.log(LEAST_DENSITY), 0.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if gain(math.exp(middle)) >= 1 else (low, middle)
+    return math.exp(low)
+
+
+@dataclass(frozen=True)
+class Breakeven:
+    """An array of PEs beside a dense array, for one layer.
+
+    Attributes
+    ----------
+    product : ProductShape
+        The layer.
+    density, activation_density : float
+        Shares of weights and activations that are not zero.
+    sparse : Cost
+        Cost on the array of PEs.
+    dense : DenseMatch
+        The dense array on the same silicon.
+    latency_density, energy_density : float
+        Density up to which the array of PEs is faster, and takes less energy (`breakeven_density`).
+    """
+
+    product: ProductShape
+    density: float
+    activation_density: float
+    sparse: Cost
+    dense: DenseMatch
+    latency_density: float
+    energy_density: float
+
+    @property
+    def speedup(self) -> float:
+        """Latency of the dense array over that of the array of PEs."""
+        return self.dense.run.latency_us / self.sparse.latency_us
+
+    @property
+    def energy_gain(self) -> float:
+        """Energy of the dense array over that of the array of PEs."""
+        return self.dense.run.energy_nj / self.sparse.energy_nj
+
+
+def compare_at_density(
+    product: ProductShape,
+    density: float,
+    activation_density: float,
+    array: ArrayConfig | None = None,
+    bits: int = DENSE_BITS,
+) -> Breakeven:
+    """Compare an array of PEs with the best dense array on the same silicon, for one layer.
+
+    Parameters
+    ----------
+    product : ProductShape
+        Shape of the layer, vectors and groups.
+    density, activation_density : float
+        Shares of weights and of activations that are not zero, 0 to 1.
+    array : ArrayConfig, optional
+        Array of PEs. The default is the EIE paper's design point.
+    bits : int
+        Bits of a dense weight, 8 or 16.
+
+    Returns
+    -------
+    Breakeven
+        Costs on both, and the densities at which they are equal.
+
+    Raises
+    ------
+    InputError
+        If a density is not 0 to 1, or no dense array fits into the area.
+    """
+    array = array or ArrayConfig()
+    dense = dense_match([product], array, bits)
+
+    def gain(name: str) -> Callable[[float], float]:
+        of_dense = float(getattr(dense.run, name))
+        return lambda at: of_dense / float(getattr(sparse_cost(product, at, activation_density, array), name))
+
+    return Breakeven(
+        product,
+        density,
+        activation_density,
+        sparse_cost(product, density, activation_density, array),
+        dense,
+        breakeven_density(gain("latency_us")),
+        breakeven_density(gain("energy_nj")),
+    )
+
+
+def shape_of(layer: WorkloadLayer, left_out: tuple[int, int] = (0, 0), batch: int = 1) -> ProductShape:
+    """Return the shape of a layer of a workload.
+
+    Parameters
+    ----------
+    layer : WorkloadLayer
+        The layer.
+    left_out : (int, int)
+        Rows of all groups, and columns, that a compact network leaves out; a dense array computes them.
+    batch : int
+        Inputs of the network, all of whose vectors are counted.
+
+    Returns
+    -------
+    ProductShape
+        Rows and columns of a group, vectors and groups.
+    """
+    rows, columns = left_out
+    return ProductShape(
+        -(-(layer.layer.rows + rows) // layer.groups),
+        layer.layer.columns + columns,
+        max(1, round(layer.vectors_per_input * batch)),
+        layer.groups,
+    )
+
+
+def breakeven_rows(
+    workload: Workload, array: ArrayConfig, batches: Sequence[int], bits: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Compare both arrays for each layer of a workload, batch and width of a dense weight.
+
+    Parameters
+    ----------
+    workload : Workload
+        Layers with recorded activations. Random layers of their shapes and densities run on the array of PEs.
+    array : ArrayConfig
+        Array of PEs.
+    batches : sequence of int
+        Inputs of the network that come at once, at least 1 each.
+    bits : sequence of int
+        Bits of a dense weight, 8 or 16 each.
+
+    Returns
+    -------
+    list of dict
+        Rows of the result file (`designs.result_files.BREAKEVEN_COLUMNS`).
+
+    Raises
+    ------
+    InputError
+        If a batch or a width is out of range, or no dense array fits into the area.
+    """
+    for batch in batches:
+        whole_number("batches", batch, 1, 2**20)
+    rows = []
+    with progress_bar("comparing layers", len(workload.layers) * len(batches) * len(bits)) as advance:
+        for each in workload.layers:
+            active = float(np.count_nonzero(each.activations)) / each.activations.size
+            for batch, width in itertools.product(batches, bits):
+                shape = shape_of(each, batch=batch)
+                found = compare_at_density(shape, each.layer.density, active, array, width)
+                dense = found.dense
+                rows.append(
+                    {
+                        "layer": each.layer.name,
+                        "rows": shape.rows,
+                        "columns": shape.columns,
+                        "groups": shape.groups,
+                        "batch": batch,
+                        "vectors": shape.vectors,
+                        "density": each.layer.density,
+                        "activation_density": active,
+                        "num_pes": array.num_pes,
+                        "latency_us": found.sparse.latency_us,
+                        "energy_nj": found.sparse.energy_nj,
+                        "from_dram": found.sparse.from_dram,
+                        "dense_bits": width,
+                        "dataflow": dense.array.dataflow,
+                        "dense_rows": dense.array.rows,
+                        "dense_columns": dense.array.columns,
+                        "dense_latency_us": dense.run.latency_us,
+                        "dense_energy_nj": dense.run.energy_nj,
+                        "dense_from_dram": dense.run.dram_bytes > 0,
+                        "latency_density": found.latency_density,
+                        "energy_density": found.energy_density,
+                    }
+                )
+                advance()
+    return rows

@@ -1,0 +1,72 @@
+"""Screen about an array of PEs beside a dense array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from sim import ArrayConfig, area_mm2
+from traces.shell.command_line import console
+
+
+def print_breakeven(rows: Sequence[dict[str, Any]], array: ArrayConfig) -> None:
+    """Print both costs of each layer, and the densities at which they are equal.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows with BREAKEVEN_COLUMNS.
+    array : ArrayConfig
+        The array of PEs.
+    """
+    table = Table(
+        title=f"{array.num_pes} PEs beside the best dense array on the same silicon ({area_mm2(array):.2f} mm2)",
+        title_justify="left",
+    )
+    table.add_column("layer")
+    headings = (
+        "batch",
+        "density",
+        "us",
+        "dense bits",
+        "dense us",
+        "uJ",
+        "dense uJ",
+        "faster up to",
+        "less uJ up to",
+    )
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row["layer"],
+            f"{row['batch']:,}",
+            f"{row['density']:.2g}",
+            f"{row['latency_us']:,.1f}{'*' if row['from_dram'] else ''}",
+            str(row["dense_bits"]),
+            f"{row['dense_latency_us']:,.1f}{'*' if row['dense_from_dram'] else ''}",
+            f"{row['energy_nj'] / 1e3:,.2f}",
+            f"{row['dense_energy_nj'] / 1e3:,.2f}",
+            density_words(row["latency_density"]),
+            density_words(row["energy_density"]),
+        )
+    console().print(table)
+    print("*: the weights exceed the SRAMs and come from DRAM. Up to: density of the weights up to which sparse wins.")
+    for batch in dict.fromkeys(row["batch"] for row in rows):
+        own = [row for row in rows if row["batch"] == batch]
+        losing = [
+            f"{row['layer']} ({row['dense_bits']} bits)"
+            for row in own
+            if row["dense_latency_us"] < row["latency_us"] and row["dense_energy_nj"] < row["energy_nj"]
+        ]
+        if losing:
+            print(f"Batch {batch:,}: dense wins in time and energy on {', '.join(losing)}.")
+        else:
+            print(f"Batch {batch:,}: dense wins in time and energy on no layer.")
+
+
+def density_words(density: float) -> str:
+    """Return a break-even density in words."""
+    return {0.0: "never", 1.0: "always"}.get(density, f"{density:.1%}")

@@ -1,0 +1,440 @@
+"""A dense array of multiply-accumulate units (MACs) as closed forms, to compare an array of PEs with.
+
+The array multiplies weights [outputs, inputs] by vectors, zeros included. A grid of MACs holds one operand still:
+
+* weight-stationary: MAC (r, c) keeps the weight of input r and output c while all vectors pass. Partial sums leave the
+  grid after each block of `rows` inputs, and come back with the next one;
+* output-stationary: MAC (r, c) keeps the sum of vector r and output c while all inputs pass.
+
+A product is cut into folds that the grid takes whole. `systolic_cycles` is the runtime of SCALE-Sim (Samajdar et al.,
+ISPASS 2020, eq. 3 and 4): each fold fills and drains the grid. `cycles_of` lets these overlap with the folds before and
+after, which is to the dense array's advantage. The SRAMs and MACs have the figures of `sim.cost`, as those of PEs have.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cache, cached_property
+from typing import Literal, get_args
+
+from sim.config import ArrayConfig
+from sim.cost.area import CONTROL_GATES, MULTIPLIER_GROWTH
+from sim.cost.blocks import PAPER_BITS, tree_mm
+from sim.cost.constants import NODES, NOMINAL, Constants
+from sim.cost.energy import ADD_PJ, MULTIPLY_PJ
+from sim.cost.sram import Sram, sram
+from traces import InputError
+from traces.plain_values import number, one_of, whole_number
+
+Dataflow = Literal["weight-stationary", "output-stationary"]
+DATAFLOWS: tuple[Dataflow, ...] = get_args(Dataflow)
+WEIGHT_BITS = (8, 16)
+SUM_BITS = 32
+_ADDER_GATES_PER_BIT = 6  # of two inputs, a full adder with its share of the carry chain
+_MACS_PER_LEAF = 64  # of the clock tree
+_MOST_MACS = 2**24
+
+
+@dataclass(frozen=True)
+class ProductShape:
+    """Weights [rows, columns] of each group times vectors.
+
+    Attributes
+    ----------
+    rows, columns : int
+        Outputs and inputs of a group.
+    vectors : int
+        Vectors of each group in all: inputs of a batch times output positions of a convolution.
+    groups : int
+        Groups, which the array takes one after the other.
+    window_reuse : float
+        Windows of a convolution that an activation is in. It is read from SRAM once for all of them.
+
+    Raises
+    ------
+    InputError
+        If a number is less than 1.
+    """
+
+    rows: int
+    columns: int
+    vectors: int = 1
+    groups: int = 1
+    window_reuse: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "columns", "vectors", "groups"):
+            whole_number(name, getattr(self, name), 1, 2**40)
+        if not 1 <= number("window_reuse", self.window_reuse) <= self.columns:
+            raise InputError(f"window_reuse must be 1 to the {self.columns} columns; found {self.window_reuse}")
+
+    @property
+    def weights(self) -> int:
+        """Weights of all groups."""
+        return self.groups * self.rows * self.columns
+
+    @property
+    def macs(self) -> int:
+        """Multiplications of all groups and vectors."""
+        return self.weights * self.vectors
+
+
+@dataclass(frozen=True)
+class DenseArray:
+    """Parameters of a dense array.
+
+    Attributes
+    ----------
+    rows, columns : int
+        MACs along the two axes of the grid.
+    dataflow : {"weight-stationary", "output-stationary"}
+        Operand that stays in a MAC.
+    bits : int
+        Bits of a weight and of an activation, 8 or 16; sums have 32.
+    weight_bytes, activation_bytes : int
+        SRAM for weights, and for activations and partial sums, in banks whose ports feed the grid in each cycle.
+    clock_mhz, node_nm, dram_gb_per_s
+        As those of `ArrayConfig`.
+
+    Raises
+    ------
+    InputError
+        If a value is out of its range, or a bank is outside the SRAM tables.
+    """
+
+    rows: int
+    columns: int
+    dataflow: Dataflow = "output-stationary"
+    bits: int = 8
+    weight_bytes: int = 8 * 2**20
+    activation_bytes: int = 128 * 2**10
+    clock_mhz: float = 800.0
+    node_nm: int = 45
+    dram_gb_per_s: float = 12.8
+
+    def __post_init__(self) -> None:
+        whole_number("rows", self.rows, 1, _MOST_MACS)
+        whole_number("columns", self.columns, 1, _MOST_MACS)
+        one_of("dataflow", self.dataflow, DATAFLOWS)
+        if self.bits not in WEIGHT_BITS:
+            raise InputError(f"bits must be {' or '.join(map(str, WEIGHT_BITS))}; found {self.bits}")
+        for name in ("clock_mhz", "dram_gb_per_s"):
+            if not 1e-3 <= number(name, getattr(self, name)) <= 1e6:
+                raise InputError(f"{name} must be 0.001 to 1,000,000; found {getattr(self, name)}")
+        if self.node_nm not in NODES:
+            raise InputError(f"node_nm must be one of {', '.join(map(str, NODES))}; found {self.node_nm}")
+        for _ in (self.weight_banks, self.activation_banks):  # refuses banks outside the tables
+            pass
+
+    @property
+    def macs(self) -> int:
+        """MACs of the grid."""
+        return self.rows * self.columns
+
+    @cached_property
+    def weight_banks(self) -> Banks:
+        """SRAM whose ports give the grid `columns` weights in a cycle."""
+        return Banks.of(self.weight_bytes, self.columns * self.bits, self.node_nm)
+
+    @cached_property
+    def activation_banks(self) -> Banks:
+        """SRAM whose ports give `rows` activations in a cycle, and take and give partial sums of all columns."""
+        sums = 2 * self.columns * SUM_BITS if self.dataflow == "weight-stationary" else 0
+        return Banks.of(self.activation_bytes, max(self.rows * self.bits, sums), self.node_nm)
+
+    @property
+    def register_bits(self) -> tuple[int, int]:
+        """Flip-flops of a MAC that are clocked with each multiplication, and that only keep a value."""
+        if self.dataflow == "weight-stationary":
+            return self.bits + SUM_BITS, 2 * self.bits  # activation and sum; weight, and that of the next fold
+        return 2 * self.bits + SUM_BITS, 0
+
+
+@dataclass(frozen=True)
+class Banks:
+    """Equal SRAMs side by side.
+
+    Attributes
+    ----------
+    number : int
+        SRAMs.
+    port_bits : int
+        Width of the port of each.
+    sram : Sram
+        Figures of each.
+    """
+
+    number: int
+    port_bits: int
+    sram: Sram
+
+    @classmethod
+    def of(cls, num_bytes: int, port_bits: int, node_nm: int) -> Banks:
+        """Return the banks of least area for a capacity and the width of all ports together, a power of two of them.
+
+        Raises InputError if no bank of the SRAM tables is small and wide enough.
+        """
+        found = list(_banks(num_bytes, port_bits, node_nm))
+        if not found:
+            raise InputError(
+                f"{num_bytes:,} bytes of SRAM with ports of {port_bits:,} bits together are in no number of banks "
+                f"within the SRAM tables; use fewer rows or columns, or more bytes"
+            )
+        return min(found, key=lambda banks: banks.area_mm2)
+
+    @property
+    def area_mm2(self) -> float:
+        """Area of all banks."""
+        return self.number * float(self.sram.area_mm2)
+
+    @property
+    def read_pj_per_bit(self) -> float:
+        """Energy of a bit that is read."""
+        return float(self.sram.read_pj) / self.port_bits
+
+    @property
+    def write_pj_per_bit(self) -> float:
+        """Energy of a bit that is written."""
+        return float(self.sram.write_pj) / self.port_bits
+
+
+@cache
+def _banks(num_bytes: int, port_bits: int, node_nm: int) -> tuple[Banks, ...]:
+    """Return the banks within the SRAM tables, by each power of two."""
+    found = []
+    for banks in (1 << power for power in range(port_bits.bit_length())):
+        width = max(8, -(-port_bits // banks))
+        try:
+            found.append(Banks(banks, width, sram(-(-num_bytes // banks), width, node_nm)))
+        except InputError:  # a bank is too large, too wide, or too small for its port
+            continue
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class DenseRun:
+    """Costs of products on a dense array.
+
+    Attributes
+    ----------
+    cycles : int
+        Cycles, those that wait for DRAM included.
+    macs : int
+        Multiplications.
+    latency_us : float
+        Time in us.
+    dram_bytes : int
+        Bytes of weights from DRAM.
+    arithmetic_pj, weight_read_pj, activation_pj, clock_pj, wire_pj, leakage_pj, dram_pj : float
+        Energy: multiplications and additions; weights; activations, partial sums and outputs; clock of all flip-flops
+        and its tree; wires between SRAMs and grid; leakage of SRAMs; DRAM with its standby if it is used.
+    """
+
+    cycles: int
+    macs: int
+    latency_us: float
+    dram_bytes: int
+    arithmetic_pj: float
+    weight_read_pj: float
+    activation_pj: float
+    clock_pj: float
+    wire_pj: float
+    leakage_pj: float
+    dram_pj: float
+
+    @property
+    def energy_nj(self) -> float:
+        """Energy of all parts in nJ."""
+        parts = [field.name for field in fields(self) if field.name.endswith("_pj")]
+        return float(sum(getattr(self, name) for name in parts)) / 1e3
+
+
+def folds_of(product: ProductShape, array: DenseArray) -> tuple[int, int, int]:
+    """Return the folds of one group along the rows and the columns of the grid, and the steps of a fold."""
+    along_rows, steps = (
+        (product.columns, product.vectors)
+        if array.dataflow == "weight-stationary"
+        else (product.vectors, product.columns)
+    )
+    return -(-along_rows // array.rows), -(-product.rows // array.columns), steps
+
+
+def systolic_cycles(product: ProductShape, array: DenseArray) -> int:
+    """Return the runtime by SCALE-Sim's closed form: each fold takes 2 rows + columns + steps - 2 cycles.
+
+    Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
+    SCALE-Sim", ISPASS 2020, eq. 3 and 4.
+    """
+    down, across, steps = folds_of(product, array)
+    return product.groups * down * across * (2 * array.rows + array.columns + steps - 2)
+
+
+def cycles_of(product: ProductShape, array: DenseArray) -> int:
+    """Return the cycles if folds follow each other without a gap; only the first fills and the last drains the grid.
+
+    A fold takes as many cycles as its steps, but at least `rows`: so long does the next fold's weights take to enter,
+    or the sums of the last one to leave.
+    """
+    down, across, steps = folds_of(product, array)
+    return product.groups * down * across * max(steps, array.rows) + 2 * array.rows + array.columns - 2
+
+
+def dense_area_mm2(array: DenseArray, constants: Constants = NOMINAL) -> float:
+    """Return the area of a dense array, with the cells, SRAM tables and filler of `sim.cost.area`.
+
+    Parameters
+    ----------
+    array : DenseArray
+        The array.
+    constants : Constants, optional
+        Constants of the model.
+
+    Returns
+    -------
+    float
+        Area in mm2.
+    """
+    logic = NODES[array.node_nm].area
+    growth = (array.bits / PAPER_BITS) ** MULTIPLIER_GROWTH
+    wider_adder = (SUM_BITS - array.bits) * _ADDER_GATES_PER_BIT * constants.gate_um2
+    registers = sum(array.register_bits) * constants.register_file_um2_per_bit
+    mac_um2 = constants.multiply_add_um2 * growth + wider_adder + registers
+    srams = sum(
+        banks.number * banks.sram.with_constants(constants).area_mm2
+        for banks in (array.weight_banks, array.activation_banks)
+    )
+    um2 = logic * array.macs * mac_um2 + 1e6 * srams
+    return float(um2 / (1 - constants.filler_share) + logic * CONTROL_GATES * constants.gate_um2) / 1e6
+
+
+def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Constants = NOMINAL) -> DenseRun:
+    """Return the costs of products that a dense array runs one after the other.
+
+    Weights that do not all fit into `weight_bytes` are loaded from DRAM once for all vectors, while the array computes.
+
+    Parameters
+    ----------
+    products : sequence of ProductShape
+        Layers of a network, or one.
+    array : DenseArray
+        The array.
+    constants : Constants, optional
+        Constants of the model.
+
+    Returns
+    -------
+    DenseRun
+        Cycles and energy.
+    """
+    bits, logic = array.bits, NODES[array.node_nm].energy
+    weight_bytes = sum(product.weights for product in products) * bits // 8
+    dram_bytes = weight_bytes if weight_bytes > array.weight_bytes else 0
+    bytes_per_cycle = array.dram_gb_per_s * 1e3 / array.clock_mhz
+    cycles = weight_bits = sum_bits = output_bits = 0
+    activation_bits = 0.0
+    for product in products:
+        down, across, _ = folds_of(product, array)
+        load = product.weights * bits / 8 / bytes_per_cycle if dram_bytes else 0.0
+        cycles += max(cycles_of(product, array), math.ceil(load))
+        sums = product.groups * product.rows * product.vectors
+        entering = product.groups * product.columns * product.vectors / product.window_reuse
+        weight_stationary = array.dataflow == "weight-stationary"
+        weight_bits += product.weights * (1 if weight_stationary else down) * bits
+        activation_bits += entering * across * bits
+        sum_bits += sums * (down - 1) * SUM_BITS if weight_stationary else 0  # leave the grid and come back
+        output_bits += sums * bits
+    macs = sum(product.macs for product in products)
+    latency_us = cycles / array.clock_mhz
+    mac_pj = constants.multiply_pj * MULTIPLY_PJ[bits] / MULTIPLY_PJ[PAPER_BITS]
+    mac_pj += constants.add_pj * ADD_PJ[SUM_BITS] / ADD_PJ[PAPER_BITS]
+    weights, activations = array.weight_banks, array.activation_banks
+    clocked, kept = array.register_bits
+    idle = array.macs * cycles - macs
+    flip_flop_pj = logic * constants.flip_flop_clock_fj / 1e3
+    gated = constants.gated_share * ((clocked + kept) * idle + kept * macs)
+    side_mm = math.sqrt(dense_area_mm2(array, constants))
+    wire = NODES[array.node_nm].wire_energy
+    leaves = -(-array.macs // _MACS_PER_LEAF)
+    tree = constants.clock_wire_pj_per_mm * wire * float(tree_mm(leaves, side_mm**2 / leaves))
+    moved_bits = weight_bits + activation_bits + 2 * sum_bits + output_bits
+    leakage_mw = weights.number * weights.sram.leakage_mw + activations.number * activations.sram.leakage_mw
+    ns = latency_us * 1e3
+    return DenseRun(
+        cycles=cycles,
+        macs=macs,
+        latency_us=latency_us,
+        dram_bytes=dram_bytes,
+        arithmetic_pj=logic * mac_pj * macs,
+        weight_read_pj=constants.sram_energy * weights.read_pj_per_bit * weight_bits,
+        activation_pj=constants.sram_energy
+        * (
+            activations.read_pj_per_bit * (activation_bits + sum_bits)
+            + activations.write_pj_per_bit * (sum_bits + output_bits)
+        ),
+        clock_pj=flip_flop_pj * (clocked * macs + gated) + tree * cycles,
+        wire_pj=constants.wire_pj_per_bit_mm * wire * side_mm / 2 * moved_bits,
+        leakage_pj=constants.sram_leakage * leakage_mw * ns,
+        dram_pj=dram_bytes * constants.dram_pj_per_byte + (constants.dram_standby_mw * ns if dram_bytes else 0.0),
+    )
+
+
+def same_silicon(array: ArrayConfig, area_mm2: float, dataflow: Dataflow, bits: int) -> tuple[DenseArray, ...]:
+    """Return the dense arrays with at most the area of an array of PEs, and its node, clock, DRAM and bits of SRAM.
+
+    Parameters
+    ----------
+    array : ArrayConfig
+        The array of PEs; all bits of its SRAMs hold weights or activations here.
+    area_mm2 : float
+        Its area.
+    dataflow : {"weight-stationary", "output-stationary"}
+        Operand that stays in a MAC.
+    bits : int
+        Bits of a weight.
+
+    Returns
+    -------
+    tuple of DenseArray
+        For each power of two of `rows`, the array with the most columns that the area and the SRAM tables allow; none
+        if the SRAMs alone take more.
+    """
+    return tuple(_shapes(array, area_mm2, dataflow, bits))
+
+
+def _shapes(array: ArrayConfig, area_mm2: float, dataflow: Dataflow, bits: int) -> Iterator[DenseArray]:
+    activation_bytes = array.num_pes * array.activation_bytes
+    weight_bytes = array.num_pes * (array.sparse_matrix_bytes + array.pointer_bytes)
+
+    def shaped(rows: int, columns: int) -> DenseArray | None:
+        try:
+            found = DenseArray(
+                rows,
+                columns,
+                dataflow,
+                bits,
+                weight_bytes,
+                activation_bytes,
+                array.clock_mhz,
+                array.node_nm,
+                array.dram_gb_per_s,
+            )
+        except InputError:  # its banks are outside the SRAM tables
+            return None
+        return found if dense_area_mm2(found) <= area_mm2 else None
+
+    rows = 1
+    while (found := shaped(rows, 1)) is not None:
+        fits, exceeds = 1, 2
+        while (larger := shaped(rows, exceeds)) is not None:
+            found, fits, exceeds = larger, exceeds, 2 * exceeds
+        while exceeds - fits > 1:
+            middle = (fits + exceeds) // 2
+            larger = shaped(rows, middle)
+            if larger is None:
+                exceeds = middle
+            else:
+                found, fits = larger, middle
+        yield found
+        rows *= 2

@@ -1,0 +1,185 @@
+"""The dense array: its closed forms beside a loop over cycles, SCALE-Sim and published times; silicon and costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reports.eie.published import PLATFORM_TIMES_US, PLATFORMS
+from sim import (
+    ArrayConfig,
+    DenseArray,
+    ProductShape,
+    area_mm2,
+    compare_with_dense,
+    dense_area_mm2,
+    dense_match,
+    run_dense,
+)
+from sim.dense_array import DATAFLOWS, WEIGHT_BITS, Dataflow, cycles_of, folds_of, same_silicon, systolic_cycles
+from traces import InputError
+from traces.eie_benchmark import EIE_BENCHMARK
+
+
+def grid_cycles(rows: int, columns: int, steps: int) -> int:
+    """Return the cycle after which the last MAC of a grid has taken the last step, operands being skewed."""
+    last = 0
+    for row in range(rows):
+        for column in range(columns):
+            last = max(last, row + column + steps)  # waits for its neighbours above and to the left
+    return last
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "dataflow", "shape", "scale_sim"),
+    [
+        (8, 8, "weight-stationary", (20, 30, 10), 383),
+        (16, 4, "weight-stationary", (20, 30, 10), 439),
+        (8, 16, "weight-stationary", (64, 64, 1), 991),
+        (8, 8, "output-stationary", (20, 30, 10), 263),
+        (16, 4, "output-stationary", (20, 30, 10), 239),
+        (8, 16, "output-stationary", (64, 64, 1), 343),
+    ],
+)
+def test_fills_and_drains_as_scale_sim_does(
+    rows: int, columns: int, dataflow: Dataflow, shape: tuple[int, int, int], scale_sim: int
+) -> None:
+    """SCALE-Sim 3.0.0 counts from 0, and its output-stationary array does not wait for the sums to leave."""
+    product, array = ProductShape(*shape), DenseArray(rows, columns, dataflow, activation_bytes=64 * 1024)
+    down, across, steps = folds_of(product, array)
+    by_paper = systolic_cycles(product, array)
+    not_waited = rows * down * across if dataflow == "output-stationary" else 0
+    assert by_paper - not_waited - 1 == scale_sim
+    assert by_paper == down * across * (grid_cycles(rows, columns, steps) + rows)  # loading, or draining, takes `rows`
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_overlapping_folds_save_time_only(dataflow: Dataflow) -> None:
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        rows, columns = (int(each) for each in random.integers(1, 33, 2))
+        shape = ProductShape(*(int(each) for each in random.integers(1, [200, 200, 200, 4])))
+        array = DenseArray(rows, columns, dataflow, activation_bytes=64 * 1024)
+        down, across, _ = folds_of(shape, array)
+        cycles = cycles_of(shape, array)
+        assert shape.macs / array.macs <= cycles <= systolic_cycles(shape, array)
+        if (down, across, shape.groups) == (1, 1, 1) and shape.vectors >= rows and shape.columns >= rows:
+            assert cycles == systolic_cycles(shape, array)
+
+
+def test_dadiannao_and_gpu_of_the_eie_paper() -> None:
+    """Table V: DaDianNao reads 4,096 weights in a cycle of 606 MHz. Table IV: a Titan X has 336.5 GB/s."""
+    alex_7 = ProductShape(4096, 4096)
+    array = DenseArray(1, 4096, "output-stationary", 16, 36 * 2**20, 4 * 2**20, 606)
+    down, across, steps = folds_of(alex_7, array)
+    frames_per_s = 606e6 / (down * across * steps)
+    assert frames_per_s == pytest.approx(PLATFORMS["DaDianNao"][3], rel=1e-3)
+    shares = []
+    for layer, measured_us in zip(EIE_BENCHMARK.values(), PLATFORM_TIMES_US["GPU", 1, "dense"], strict=True):
+        bytes_of_weights = 4 * layer.rows * layer.columns
+        shares.append(bytes_of_weights / 336.5e3 / measured_us)
+    assert max(shares) < 1  # no GPU is faster than its memory
+    assert shares[3] > 0.8  # the largest layer comes near to it
+
+
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+@pytest.mark.parametrize("bits", WEIGHT_BITS)
+def test_same_silicon(dataflow: Dataflow, bits: int) -> None:
+    pes = ArrayConfig(num_pes=16, node_nm=32, clock_mhz=500)
+    arrays = same_silicon(pes, area_mm2(pes), dataflow, bits)
+    assert arrays
+    for array in arrays:
+        srams = 8 * (array.weight_bytes + array.activation_bytes)
+        assert srams == 8 * 16 * (pes.sparse_matrix_bytes + pes.pointer_bytes + pes.activation_bytes)
+        assert (array.node_nm, array.clock_mhz, array.dram_gb_per_s) == (32, 500, pes.dram_gb_per_s)
+        assert dense_area_mm2(array) <= area_mm2(pes)
+    if dataflow == "output-stationary":  # the others are limited by the banks of their partial sums
+        for array in arrays:
+            assert dense_area_mm2(replace(array, columns=array.columns + 8)) > area_mm2(pes)
+
+
+def test_energy_by_hand() -> None:
+    array = DenseArray(4, 8, "output-stationary", 8, 64 * 1024, 16 * 1024)
+    run = run_dense([ProductShape(16, 100, 4)], array)
+    assert run.macs == 16 * 100 * 4
+    assert run.cycles == 2 * 100 + 2 * 4 + 8 - 2  # two folds of eight outputs
+    assert run.arithmetic_pj == pytest.approx(run.macs * (0.2 + 0.1))  # Horowitz: 8 bits times, 32 bits plus
+    read = 16 * 100 * 8 * array.weight_banks.read_pj_per_bit  # the four vectors share each weight
+    assert run.weight_read_pj == pytest.approx(read)
+    activations = array.activation_banks
+    moved = 4 * 100 * 2 * 8 * activations.read_pj_per_bit + 16 * 4 * 8 * activations.write_pj_per_bit
+    assert run.activation_pj == pytest.approx(moved)
+    assert run.dram_bytes == 0 == run.dram_pj
+    parts = run.arithmetic_pj + run.weight_read_pj + run.activation_pj + run.clock_pj + run.wire_pj + run.leakage_pj
+    assert run.energy_nj == pytest.approx(parts / 1e3)
+    reused = run_dense([ProductShape(16, 100, 4, window_reuse=4)], array)
+    assert reused.activation_pj < run.activation_pj
+    assert reused.cycles == run.cycles
+
+
+def test_partial_sums_leave_and_come_back() -> None:
+    array = DenseArray(10, 16, "weight-stationary", 8, 64 * 1024, 16 * 1024)
+    one, three = (run_dense([ProductShape(16, columns, 50)], array) for columns in (10, 30))
+    sums = 16 * 50 * 32  # bits, for each further fold of the columns
+    activations = array.activation_banks
+    inputs = 2 * 10 * 50 * 8 * activations.read_pj_per_bit
+    expected = inputs + 2 * sums * (activations.read_pj_per_bit + activations.write_pj_per_bit)
+    assert three.activation_pj - one.activation_pj == pytest.approx(expected)
+
+
+def test_weights_that_do_not_fit_come_from_dram_once() -> None:
+    array = DenseArray(1, 64, "output-stationary", 8, 64 * 1024, 16 * 1024)
+    fits, exceeds = ProductShape(256, 256), ProductShape(257, 256)
+    assert run_dense([fits], array).dram_bytes == 0
+    loaded = run_dense([exceeds], array)
+    assert loaded.dram_bytes == 257 * 256
+    assert loaded.latency_us >= 257 * 256 / 12.8e3
+    assert run_dense([replace(exceeds, vectors=9)], array).dram_bytes == loaded.dram_bytes
+    assert run_dense([fits, fits], array).dram_bytes == 2 * 256 * 256  # a network is too large as a whole
+
+
+def test_the_match_is_the_best_shape() -> None:
+    shapes, pes = [ProductShape(100, 300, 7), ProductShape(20, 100, 7)], ArrayConfig(num_pes=16)
+    match = dense_match(shapes, pes)
+    costs = [
+        (run := run_dense(shapes, array)).latency_us * run.energy_nj
+        for dataflow in DATAFLOWS
+        for array in same_silicon(pes, area_mm2(pes), dataflow, 8)
+    ]
+    assert match.run.latency_us * match.run.energy_nj == min(costs)
+    twice = compare_with_dense(shapes, pes, 2 * match.run.latency_us, match.run.energy_nj / 4)
+    assert twice.speedup == pytest.approx(0.5)
+    assert twice.energy_gain == pytest.approx(4)
+    assert str(twice).startswith("dense is faster, sparse takes less energy; ")
+    assert str(twice).endswith("This array is 2.0x as slow and takes 0.25x the energy.")
+    assert str(compare_with_dense(shapes, pes, 1e-6, 1e-6)).startswith("sparse wins; ")
+    assert str(compare_with_dense(shapes, pes, 1e6, 1e9)).startswith("dense wins; ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rows": 0}, "rows must be"),
+        ({"dataflow": "row-stationary"}, "dataflow must be"),
+        ({"bits": 4}, "bits must be 8 or 16; found 4"),
+        ({"clock_mhz": 0}, "clock_mhz must be"),
+        ({"columns": 2**20}, "in no number of banks within the SRAM tables"),
+        ({"node_nm": 7}, "node_nm"),
+    ],
+)
+def test_wrong_arrays_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        DenseArray(**({"rows": 2, "columns": 2} | changes))
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(InputError, match="columns"):
+        ProductShape(3, 0)
+    with pytest.raises(InputError, match=r"window_reuse must be 1 to the 9 columns; found 0\.5"):
+        ProductShape(3, 9, window_reuse=0.5)
+    beyond = ArrayConfig(num_pes=1, sparse_matrix_bytes=64)
+    with pytest.raises(InputError, match="an SRAM must have"):
+        dense_match([ProductShape(3, 9)], beyond)
