@@ -154,6 +154,27 @@ def test_the_experiment_goes_from_a_network_to_tables_and_figures_and_keeps_what
     assert all((tmp_path / f"planned_{name}.svg").exists() for name in names)
 
 
+def test_fronts_of_thresholds_have_cycles_answers_and_cosines() -> None:
+    row = {
+        **{"network": "ds_cnn", "loss": "kl", "method": "fastest", "bound": 0.1, "bits": -1, "unseen_loss": 0.0884},
+        **{"bits_per_weight": 7.74, "broadcast_share": 0.333, "latency_us": 460.1, "energy_nj": 205643.2},
+        **{"same_answers": 0.819, "same_beginning": -1.0, "perplexity": -1.0, "perplexity_before": -1.0},
+    }
+    encoder = row | {"network": "sentence_encoder", "loss": "cosine", "same_answers": -1.0}
+    text = thresholds.fronts_markdown([row, encoder, row | {"method": "uniform"}])
+    heads, _, *lines = ([cell.strip() for cell in line.split("|")[1:-1]] for line in text.strip().splitlines())
+    first, second = (dict(zip(heads, line, strict=True)) for line in lines)
+    assert (first["cycles"], first["us"], first["answers that stay"]) == ("368,080", "460.10", "81.9%")
+    cosine = "cosine to the original's outputs"
+    assert (first[cosine], second[cosine], second["answers that stay"]) == ("", "0.9116", "")
+    (panel, other) = thresholds.draw_thresholds([row, encoder]).axes
+    assert panel.get_ylabel() == "divergence on unseen inputs, nats"
+    assert other.get_ylabel() == "1 - cosine on unseen inputs"
+    assert panel.get_xlabel() == "latency per input, us"
+    llama = row | {"network": "stories", "perplexity": 3.2}
+    assert thresholds.draw_thresholds([llama]).axes[0].get_xlabel() == "latency per token, us"
+
+
 def test_times_and_memory_of_planning_come_with_their_units(tmp_path: Path) -> None:
     effort = dataclasses.replace(QUICK, speed_inputs=20)
     run_planning(Data(tmp_path), ("resnet_32", "wide_layer", "sentence_encoder"), (), None, effort)
