@@ -242,7 +242,7 @@ def pe_codebooks(
 ) -> None:
     """Compare a codebook for each PE with one for each layer: error, loss, bytes and cycles at equal bits of a code.
 
-    The rows that share a codebook are compared with exact assignments, too. Takes about half an hour on one core; the
+    The rows that share a codebook are compared with exact assignments, too. Takes about ten minutes on two cores; the
     same command resumes an interrupted run. PyTorch needed.
 
     For instance:

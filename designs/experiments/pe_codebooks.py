@@ -20,9 +20,10 @@ import numpy as np
 from compress.config import Codebooks, LayerSettings
 from compress.container.model import CompressedModel
 from compress.layer_stages import layer_classes, share_layer
-from compress.networks import with_graph
+from compress.networks import PlannedNetwork, with_graph
 from compress.planning.pipeline import ApplicablePlan
 from compress.planning.plan import Choice
+from compress.planning.planner import folded, layers_without_biases
 from compress.pruning import magnitude_mask
 from compress.training.compressor import assemble
 from designs.experiments.planning.measuring import Judge, planned, tolerance_of
@@ -74,10 +75,13 @@ def run_pe_codebooks(data: Data, names: Sequence[str] = ()) -> None:
 def _run(network: MeasuredNetwork, folder: Path) -> None:
     """Write the result files of a network."""
     origin = network.origin | {"num_pes": NUM_PES, "groups": GROUPS, "densities": DENSITIES, "weight_bits": WEIGHT_BITS}
-    makers: dict[str, Callable[..., Iterable[Row]]] = {"codebooks": _compared, "assignments": _assigned}
+    makers: dict[str, Callable[[], Iterable[Row]]] = {
+        "assignments": partial(_assigned, network),
+        "codebooks": partial(_compared, network, folder / "analyses"),
+    }
 
     def write(part: str, path: Path) -> None:
-        rows = list(makers[part](network, folder / "analyses"))
+        rows = list(makers[part]())
         write_results(path, table_of(PE_CODEBOOKS_COLUMNS[part], rows), provenance(origin))
 
     with Stages(folder) as stages:
@@ -85,10 +89,11 @@ def _run(network: MeasuredNetwork, folder: Path) -> None:
             stages.run(f"{part}.parquet", origin, partial(write, part))
 
 
-def _assigned(network: MeasuredNetwork, analyses: Path) -> Iterator[Row]:
+def _assigned(network: MeasuredNetwork) -> Iterator[Row]:
     """Yield the row classes of a network's matrices beside exact methods."""
-    plan = _planned(network, analyses)
-    matrices = {layer.name: layer.matrix for layer in plan.planner.layers}
+    opened = PlannedNetwork.of(network.network, network.pool[:1], graph=True)
+    layers, _ = layers_without_biases(folded(opened.module), (), opened.products)
+    matrices = {layer.name: layer.matrix for layer in layers}
     for row in assignments(matrices, NUM_PES, (GROUPS, NUM_PES), DENSITIES, COMPARED_BITS):
         yield {"network": network.name, **row}
 
