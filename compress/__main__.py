@@ -81,7 +81,7 @@ def pack(
     parameters, opened = _parameters_of(network, key, inputs, weights, no_graph)
     model, left_alone = compress_parameters(parameters, compression, leave=leave)
     if opened is not None and not no_graph:
-        model = with_graph(model, opened)
+        model = with_graph(model, opened, compression)
     model.save(container)
     _print_sizes(model, container)
     for note in parameters.notes:
@@ -151,12 +151,17 @@ def _print_sizes(model: CompressedModel, container: Path) -> None:
     from rich.table import Table
 
     report = model.size_report
-    table = Table(title=str(container), title_justify="left")
+    has_codebooks = any(layer.num_codebooks > 1 for layer in model.layers)
+    has_thresholds = any(layer.activation_threshold for layer in model.layers)
+    padding = (0, 0 if has_codebooks or has_thresholds else 1)  # room for their columns
+    table = Table(title=str(container), title_justify="left", padding=padding)
     table.add_column("layer")
     headings = (
         "shape",
         "density",
         "bits",
+        *(("codebooks",) if has_codebooks else ()),
+        *(("threshold",) if has_thresholds else ()),
         "codes",
         "gaps",
         "padding",
@@ -176,6 +181,8 @@ def _print_sizes(model: CompressedModel, container: Path) -> None:
             " x ".join(str(length) for length in shape),
             f"{layer.density:.1%}",
             str(layer.weight_bits),
+            *((f"{layer.num_codebooks:,}",) if has_codebooks else ()),
+            *((f"{layer.activation_threshold:.3g}",) if has_thresholds else ()),
             *(f"{part:,}" for part in parts),
             f"{size.above_entropy:+.1%}",
         )

@@ -74,11 +74,11 @@ def compress(
         model = compress_module(
             opened.module, config, train, state_file, leave=leave, products=network_products(opened)
         )
-        return with_graph(model, opened)
+        return with_graph(model, opened, config)
     if train is not None or state_file is not None:
         reason = f"it computes {', '.join(computed)} in its forward pass" if computed else "it is no module"
         raise InputError(
             f"{opened.name}: a network that is fine-tuned must be a module with weights of its own; {reason}"
         )
     config = replace(config or CompressionConfig(), pruning_steps=CompressionConfig.pruning_steps)  # no stages
-    return with_graph(compress_parameters(named_parameters(opened), config, leave=leave)[0], opened)
+    return with_graph(compress_parameters(named_parameters(opened), config, leave=leave)[0], opened, config)

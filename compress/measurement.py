@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from compress.class_scores import are_probabilities, check_finite, check_labels, check_scores, find_state
-from compress.container.loading import check_thresholds_applied
 from compress.container.model import CompressedModel
 from compress.modules import plain_module
 from compress.networks import PlannedNetwork
@@ -24,7 +23,7 @@ from compress.output_changes import (
     surprises,
 )
 from compress.planning.losses import compared_outputs, labels_of, output_names
-from compress.planning.outputs import float_shapes, run_outputs
+from compress.planning.outputs import compressed_outputs, float_shapes, run_outputs
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Numbers
 
@@ -149,10 +148,7 @@ def _outputs(
     model: CompressedModel, network: torch.nn.Module, inputs: Inputs
 ) -> tuple[dict[str, Floats], dict[str, Floats]]:
     """Return the outputs of the original network and of the one with the container's weights."""
-    changed = plain_module(network).eval()
-    model.load_into(changed)
-    after = run_outputs(changed, inputs)
-    check_thresholds_applied(changed)
+    after = compressed_outputs(model, plain_module(network).eval(), inputs)
     return run_outputs(plain_module(network).eval(), inputs), after
 
 

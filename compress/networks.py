@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.config import CompressionConfig
 from compress.container.model import CompressedModel
 from compress.weight_files.network_parameters import Products, computed_weights, network_products
 from compress.weight_files.reading import read_parameters
@@ -185,8 +186,7 @@ class PlannedNetwork:
         """Return the original network of a compressed model; it is traced only if needed."""
         names = [name for of_layer in model.weight_names for name in of_layer]
         if model.thresholds_elsewhere:  # which a module cannot apply
-            opened = open_network(network, Inputs.of(inputs)[:_EXAMPLES], fold=True)
-            network = Network(opened.name, opened.graph, opened.parameters, None, opened.example)
+            network = _graph_of_module(model, network, Inputs.of(inputs)[:_EXAMPLES])
         is_stepping = isinstance(network, Network) and network.tracing is not None  # its axes of inputs are the graph's
         return cls.of(network, inputs, graph=is_stepping or any(name.startswith(COMPUTED) for name in names))
 
@@ -211,6 +211,22 @@ class PlannedNetwork:
         return self.network.at(feeds, [place for place in places if place < total])
 
 
+def _graph_of_module(model: CompressedModel, network: Any, inputs: Inputs) -> Network:
+    """Return the graph of the module that a model was made of; its normalisation is folded if the model's is.
+
+    It has the tensors of the module that the graph does not use, too, since the model holds them.
+    """
+    from traces.torch_modules import named_tensors
+
+    held = model.state()
+    opened = open_network(network, inputs)
+    if not opened.parameters.keys() <= held.keys():
+        opened = open_network(network, inputs, fold=True)
+    tensors = {} if opened.module is None else named_tensors(opened.module, every_name=True)
+    unused = {name: values.detach().numpy() for name, values in tensors.items() if name in held}
+    return Network(opened.name, opened.graph, {**unused, **opened.parameters}, None, opened.example)
+
+
 def given_inputs(values: AnyInputs) -> Any:
     """Return inputs as `Network.bind` takes them; arrays of an .npz file without names are taken by their order."""
     if not isinstance(values, str | os.PathLike):
@@ -223,10 +239,12 @@ def given_inputs(values: AnyInputs) -> Any:
     return tuple(arrays.values()) if list(arrays) == [f"arr_{number}" for number in range(len(arrays))] else arrays
 
 
-def with_graph(model: CompressedModel, network: Network) -> CompressedModel:
+def with_graph(model: CompressedModel, network: Network, config: CompressionConfig | None = None) -> CompressedModel:
     """Return a model with the graph of its network, and with the activation thresholds that the graph has.
 
-    Raises InputError if the model lacks a parameter of the graph, or the graph a product that takes a threshold.
+    A layer that the graph does not call has the threshold 0. Raises InputError if the model lacks a parameter of the
+    graph, the graph a product that takes a threshold, or the config names a layer with a threshold that the graph does
+    not call.
     """
     held = {*model.decoded_parameters(), *model.tensors}
     missing = [name for name in network.parameters if name not in held]
@@ -234,24 +252,16 @@ def with_graph(model: CompressedModel, network: Network) -> CompressedModel:
         raise InputError(
             f"{network.name}: the model must hold the parameters of the graph; it lacks {', '.join(missing)}"
         )
-    model = model.with_graph(network.graph_bytes())
-    own = _own_thresholds(model, network)
-    model = model.with_thresholds(own) if own else model
+    uncalled = {}
+    for layer, names in zip(model.layers, model.weight_names, strict=True):
+        if layer.activation_threshold and not any(name in network.parameters for name in names):
+            if config is not None and "activation_threshold" in config.layers.get(layer.name, {}):
+                raise InputError(
+                    f"layer {layer.name!r}: activation_threshold has no effect, since the network does not call the "
+                    f"layer; leave it out"
+                )
+            uncalled[layer.name] = 0.0
+    model = model.with_thresholds(uncalled).with_graph(network.graph_bytes())
     if any(layer.activation_threshold for layer in model.layers):
         _ = model.network  # which refuses a threshold that no product takes
     return model
-
-
-def _own_thresholds(model: CompressedModel, network: Network) -> dict[str, float]:
-    """Return the activation thresholds that the graph has before all products of a layer, where they are larger.
-
-    A layer that the graph does not call has the threshold 0.
-    """
-    own = {}
-    for layer, names in zip(model.layers, model.weight_names, strict=True):
-        if layer.activation_threshold and not any(name in network.parameters for name in names):
-            own[layer.name] = 0.0
-        found = {network.thresholds.get(name, 0.0) for name in names if network.weights.get(name) is not None}
-        if len(found) == 1 and max(found) > layer.activation_threshold:
-            own[layer.name] = max(found)
-    return own

@@ -76,7 +76,7 @@ def copy_into(module: torch.nn.Module, state: Mapping[str, Numbers], without_bia
 def threshold_places(
     module: torch.nn.Module, thresholds: Mapping[str, float], elsewhere: Collection[str] = ()
 ) -> dict[str, float]:
-    """Return the thresholds by the name of the submodule that multiplies the weight.
+    """Return the thresholds by the name of the submodule that multiplies the weight; tied layers have one threshold.
 
     A module that executes a graph, which has the attribute `activation_thresholds`, takes them by weight. Raises
     InputError if a weight belongs to no plain linear or convolutional layer, or is among those that are known to be
@@ -92,8 +92,12 @@ def threshold_places(
         return dict(thresholds)
     parts = dict(named_parts(module, every_name=True)) if thresholds else {}
     inside = {id(part.out_proj) for part in parts.values() if isinstance(part, nn.MultiheadAttention)}
-    multiplied = {id(part.weight) for part in parts.values() if multiplies_as_called(part)}
+    multiplied: dict[int, list[str]] = {}
+    for name, layer in parts.items():
+        if multiplies_as_called(layer) and id(layer) not in inside:
+            multiplied.setdefault(id(layer.weight), []).append(name)
     places: dict[str, float] = {}
+    tied: dict[str, float] = {}
     for stated, threshold in thresholds.items():
         path, _, attribute = _plain(stated).rpartition(".")
         part = parts.get(path)
@@ -102,6 +106,8 @@ def threshold_places(
                 f"the module's {stated!r} has a product outside a call of its layer, where a module cannot apply its "
                 f"activation threshold; run the container's own graph (`model.network`)"
             )
+        if attribute == "weight" and part is not None:
+            tied |= dict.fromkeys(multiplied.get(id(part._parameters.get("weight")), ()), threshold)
         if isinstance(part, nn.Embedding) and id(part.weight) in multiplied:  # a tied weight, which is looked up here
             continue
         if not multiplies_as_called(part) or attribute != "weight" or id(part) in inside:
@@ -111,7 +117,7 @@ def threshold_places(
                 f"torch.nn that is called; found {found}; run the container's own graph instead"
             )
         places[path] = threshold
-    return places
+    return tied | places
 
 
 def set_thresholds(module: torch.nn.Module, places: Mapping[str, float]) -> None:
@@ -139,16 +145,14 @@ def threshold_of(part: torch.nn.Module) -> float:
     return max((hook.threshold for hook in hooks if isinstance(hook, _Threshold)), default=0.0)
 
 
-def check_thresholds_applied(module: torch.nn.Module) -> None:
-    """Raise InputError if a layer with a threshold was not called since `set_thresholds`."""
-    from traces.torch_modules import named_parts
+def thresholds_in(module: torch.nn.Module) -> dict[str, float]:
+    """Return the thresholds of a module, as `set_thresholds` takes them."""
+    from traces.torch_modules import named_parts, unwrapped
 
-    for name, part in named_parts(module):
-        if any(isinstance(hook, _Threshold) and not hook.applied for hook in part._forward_pre_hooks.values()):
-            raise InputError(
-                f"layer {name!r} must be called for its activation threshold; the network never does; compress it with "
-                f"inputs, so that the container has a graph, which applies the threshold"
-            )
+    inner: Any = unwrapped(module)
+    if hasattr(inner, "activation_thresholds"):
+        return dict(inner.activation_thresholds)
+    return {name: threshold for name, part in named_parts(module) if (threshold := threshold_of(part))}
 
 
 class _Threshold:
@@ -162,12 +166,10 @@ class _Threshold:
 
     def __init__(self, threshold: float) -> None:
         self.threshold = threshold
-        self.applied = False
 
     def __call__(
         self, part: torch.nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        self.applied = True
         if arguments:
             return (self._kept(arguments[0]), *arguments[1:]), keywords
         return arguments, {**keywords, "input": self._kept(keywords["input"])}

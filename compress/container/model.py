@@ -250,7 +250,7 @@ class CompressedModel:
                 "the container must hold the network's graph; it holds none; compress the network with its inputs, or "
                 "an ONNX file"
             )
-        network = Network.from_bytes("container", self.graph, {**self.decoded_parameters(), **self._tensors})
+        network = self._without_thresholds
         for layer, names in zip(self._layers, self.weight_names, strict=True):
             if layer.activation_threshold and not any(name in network.parameters for name in names):
                 raise InputError(
@@ -259,16 +259,61 @@ class CompressedModel:
                 )
         return network.with_thresholds(self._thresholds)
 
+    @property
+    def _without_thresholds(self) -> Network:
+        """Network of the graph alone, with the decoded parameters."""
+        assert self.graph is not None
+        return Network.from_bytes("container", self.graph, {**self.decoded_parameters(), **self._tensors})
+
+    @cached_property
+    def _own_thresholds(self) -> dict[str, float]:
+        """Thresholds above 0 that the graph itself has before all products of a layer, by the name of the layer."""
+        if self.graph is None or b"Shrink" not in self.graph:  # as its nodes name the operator
+            return {}
+        network, own = self._without_thresholds, {}
+        for layer, names in zip(self._layers, self.weight_names, strict=True):
+            found = {network.thresholds.get(name, 0.0) for name in names if network.weights.get(name) is not None}
+            if len(found) == 1 and max(found) > 0:
+                own[layer.name] = max(found)
+        return own
+
     def with_graph(self, graph: bytes) -> CompressedModel:
         """Return the same model with a graph, as `Network.graph_bytes` gives it.
 
         It may be another graph of the same parameters, such as one that continues a sequence. Its products take the
-        activation thresholds of the layers. It is not compact; `compacted` makes it so.
+        activation thresholds of the layers; a larger threshold that the graph itself has before all products of a layer
+        (a Shrink) becomes that of the layer. It is not compact; `compacted` makes it so.
         """
-        return self._changed(graph=graph)
+        model = self._changed(graph=graph)
+        stated = {layer.name: layer.activation_threshold for layer in self._layers}
+        own = {name: each for name, each in model._own_thresholds.items() if each > stated[name]}
+        return model.with_thresholds(own) if own else model
 
     def with_thresholds(self, thresholds: Mapping[str, float]) -> CompressedModel:
-        """Return the same model with other activation thresholds, by the name of the layer."""
+        """Return the same model with other activation thresholds.
+
+        Parameters
+        ----------
+        thresholds : mapping of str to float
+            Threshold by the name of the layer; other layers keep theirs.
+
+        Raises
+        ------
+        InputError
+            If there is no such layer, or a threshold is below the one that the graph itself has before all products of
+            the layer (a Shrink), which is a part of the network.
+        """
+        names = [layer.name for layer in self._layers]
+        for name, threshold in thresholds.items():
+            if name not in names:
+                raise InputError(f"activation_threshold must be that of a layer, {', '.join(names)}; found {name!r}")
+            own = self._own_thresholds.get(name, 0.0)
+            if np.float32(threshold) < np.float32(own):
+                raise InputError(
+                    f"activation_threshold={threshold:g} of {name!r} must be at least {own:g}, since the network's own "
+                    f"graph has a Shrink of {own:g} before the products of the layer; give {own:g} or more, or take "
+                    f"the Shrink out of the network"
+                )
         layers = [
             replace(layer, activation_threshold=thresholds.get(layer.name, layer.activation_threshold))
             for layer in self._layers
@@ -438,7 +483,9 @@ class CompressedModel:
         Notes
         -----
         Activation thresholds become hooks of their layers, which set activations to zero; those of an earlier container
-        are removed.
+        are removed. A hook acts on calls of its layer only. Without a graph, or with that of an ONNX file, it is
+        unknown whether the module uses the weight otherwise, as in `F.linear(x, layer.weight)`; there no threshold
+        holds. `measure`, `watch` and plans refuse such a module when it runs.
         Integer buffers that the container lacks, and extra state of modules, are left as they are.
         """
         without_bias = {

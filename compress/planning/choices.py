@@ -92,11 +92,12 @@ def tried_choices(
     origin: dict[str, Any] = {"densities": list(densities), "weight_bits": list(weight_bits)}
     origin |= compressor.origin
     origin |= {"index_bits": list(index_bits), "cost": None if cost is None else getattr(cost, "origin", None)}
+    layers = compressor.analysis.layers
     if thresholds:
         origin["thresholds"] = list(thresholds)
+        origin["without_thresholds"] = [layer.name for layer in layers if layer.activations is None]
     if cost is not None and origin["cost"] is None:
         folder = None  # another cost function could not be told from this one
-    layers = compressor.analysis.layers
     tried = []
     with progress_bar("trying choices", len(layers)) as advance:
         for number in range(len(layers)):

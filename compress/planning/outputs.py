@@ -9,6 +9,9 @@ import numpy as np
 import torch
 
 from compress.class_scores import check_form, check_labels
+from compress.container.loading import threshold_of
+from compress.container.model import CompressedModel
+from compress.container.weight_uses import uses_elsewhere
 from compress.planning.frozen_module import freeze
 from compress.planning.losses import (
     AUTO,
@@ -21,7 +24,7 @@ from compress.planning.losses import (
 )
 from traces import AnyInputs, InputError, Inputs, Network
 from traces.arrays import Floats, Floats32, Numbers
-from traces.torch_modules import evaluating
+from traces.torch_modules import evaluating, named_parts
 
 _BATCH = 125
 _WORTH_FREEZING = 250  # inputs; for fewer, making a frozen copy takes longer than it saves
@@ -82,6 +85,44 @@ def run_outputs(module: torch.nn.Module, inputs: AnyInputs, batch: int = _BATCH)
         input.
     """
     return _joined(list(_batches(module, Inputs.of(inputs), batch)))
+
+
+def compressed_outputs(model: CompressedModel, module: torch.nn.Module, inputs: AnyInputs) -> dict[str, Floats]:
+    """Load a compressed model into a module, run it without gradients, and return all its outputs by name.
+
+    Parameters
+    ----------
+    model : CompressedModel
+        The model.
+    module : torch.nn.Module
+        The network that was compressed; changed in place.
+    inputs : array [inputs, ...], tuple or Mapping of arrays, path, or Inputs
+        At least one input.
+
+    Returns
+    -------
+    dict of str to array [inputs, ...]
+        As `run_outputs` does.
+
+    Raises
+    ------
+    InputError
+        As `CompressedModel.load_into` and `run_outputs` do, or if the module uses a weight with an activation threshold
+        outside of calls of its layer, where no threshold is applied.
+    """
+    model.load_into(module)
+    hooked = [name for name, part in named_parts(module, every_name=True) if threshold_of(part)]
+    if not hooked:
+        return run_outputs(module, inputs)
+    with uses_elsewhere(module, hooked) as elsewhere:
+        outputs = run_outputs(module, inputs)
+    for name, function in elsewhere.items():
+        raise InputError(
+            f"layer {name!r}: a module applies an activation threshold in calls of the layer only; found its weight "
+            f"in {function}, outside of them; compress the network with inputs, so that the container has its graph, "
+            f"and give the network of this graph"
+        )
+    return outputs
 
 
 def read_outputs(

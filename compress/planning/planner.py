@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress.container.loading import set_thresholds, threshold_places
+from compress.container.loading import set_thresholds, threshold_places, thresholds_in
 from compress.container.model import CompressedModel
 from compress.modules import ModuleLayer, check_parameters, module_layers, plain_module
 from compress.networks import with_graph
@@ -36,7 +36,7 @@ from compress.planning.confidence import level_of, upper_limit
 from compress.planning.knapsack import choose, choose_nearest
 from compress.planning.layer_compression import LayerCompressor
 from compress.planning.losses import AUTO, Loss, RandomChanges
-from compress.planning.outputs import run_outputs
+from compress.planning.outputs import compressed_outputs, run_outputs
 from compress.planning.plan import Budget, Candidate, Choice, Plan, Tolerance, check_minimised
 from compress.planning.tolerances import second_order_tolerances, share_within
 from compress.training.compressor import assemble, free_bias
@@ -340,8 +340,7 @@ class Planner:
 
     def _outputs_of(self, model: CompressedModel) -> dict[str, Floats]:
         with self._scratch() as changed:
-            model.load_into(changed)
-            return self.run(changed)
+            return self.loss.read(compressed_outputs(model, changed, self.pool))
 
     def run(self, module: torch.nn.Module) -> dict[str, Floats]:
         """Run a changed network over the pool and return its outputs, to be compared with `outputs`."""
@@ -383,8 +382,9 @@ class Planner:
             with torch.no_grad():
                 layer.weight.copy_(torch.from_numpy(values))
             if choice.activation_threshold:
-                thresholds = dict.fromkeys(layer.names, choice.activation_threshold)
-                set_thresholds(alone, threshold_places(alone, thresholds))
+                own, thresholds = thresholds_in(alone), dict.fromkeys(layer.names, choice.activation_threshold)
+                of_parts = threshold_places(alone, thresholds)
+                set_thresholds(alone, own | {name: max(each, own.get(name, 0.0)) for name, each in of_parts.items()})
             after = self.loss.read(run_outputs(alone, self.pool[places]))
         return self.loss.squares({name: outputs[places] for name, outputs in self.outputs.items()}, after)
 
@@ -488,7 +488,7 @@ class Planner:
         with torch.no_grad():
             for values, original in zip(_tensors(module), _tensors(self.module), strict=True):
                 values.copy_(original)
-        set_thresholds(module, {})
+        set_thresholds(module, thresholds_in(self.module))
         yield module
 
     def kept_run(self, origin: Mapping[str, Any], run: Callable[[], Floats64]) -> Floats64:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from compress.config import Codebooks, LayerSettings
-from compress.container.loading import threshold_places
+from compress.container.loading import threshold_places, thresholds_in
+from compress.container.weight_uses import uses_elsewhere
 from compress.modules import ModuleLayer
 from compress.planning.analysis import SAMPLED_WEIGHTS, Analysis, Products, analyse
 from compress.planning.analysis_folder import AnalysisFolder, digest_of_arrays, digest_of_inputs
@@ -183,7 +184,9 @@ def make_planner(
     kept = (
         None
         if folder is None
-        else AnalysisFolder(folder, _origin(module, original, analysed_inputs, taken, seed, leave, bool(shares)))
+        else AnalysisFolder(
+            folder, _origin(module, original, layers, analysed_inputs, taken, seed, leave, bool(shares))
+        )
     )
     estimate = estimate_planning(module, layers, analysed_inputs, len(measured), len(densities) * len(weight_bits))
     if estimate.seconds > _WORTH_SAYING_S:
@@ -201,7 +204,7 @@ def make_planner(
             thresholds=bool(shares),
         )
         if shares:
-            analysis = _where_allowed(analysis, module, layers, network)
+            analysis = _where_allowed(analysis, module, layers, network, analysed_inputs)
         notes = [*([] if note is None else [note]), *_idle_notes(analysis, taken)]
         compressor = LayerCompressor.of(analysis, own, compact=original is not None)
         candidates = tried_choices(compressor, densities, weight_bits, index_bits, cost, kept, shares)
@@ -275,15 +278,16 @@ def _idle_notes(analysis: Analysis, loss: Loss) -> list[str]:
 
 
 def _where_allowed(
-    analysis: Analysis, module: torch.nn.Module, layers: Sequence[ModuleLayer], network: Network | None
+    analysis: Analysis, module: torch.nn.Module, layers: Sequence[ModuleLayer], network: Network | None, inputs: Inputs
 ) -> Analysis:
     """Return the analysis without activations of layers that take no threshold. Raises InputError if none takes one."""
     analysed, reason = [], "found no linear layer or convolution that is called"
+    elsewhere = _multiplied_elsewhere(module, layers, inputs) if network is None else network.multiplied_elsewhere
     for layer, of_layer in zip(layers, analysis.layers, strict=True):
         if of_layer.activations is not None:
             try:
-                elsewhere = network.multiplied_elsewhere & {*layer.names} if network is not None else ()
-                threshold_places(module, dict.fromkeys(layer.names, 1.0), layer.names if elsewhere else ())
+                outside = layer.names if elsewhere & {*layer.names} else ()
+                threshold_places(module, dict.fromkeys(layer.names, 1.0), outside)
                 if network is not None:
                     network.with_thresholds(dict.fromkeys(layer.names, 1.0))
             except InputError as error:
@@ -294,9 +298,21 @@ def _where_allowed(
     return Analysis(analysed)
 
 
+def _multiplied_elsewhere(module: torch.nn.Module, layers: Sequence[ModuleLayer], inputs: Inputs) -> frozenset[str]:
+    """Return the weights that a module without a known graph uses outside of calls of their layers on these inputs."""
+    names_of: dict[str, tuple[str, ...]] = {}
+    for layer in layers:
+        with contextlib.suppress(InputError):
+            names_of |= dict.fromkeys(threshold_places(module, dict.fromkeys(layer.names, 1.0)), layer.names)
+    with uses_elsewhere(module, names_of) as elsewhere:
+        run_outputs(module, inputs)
+    return frozenset(name for part in elsewhere for name in names_of[part])
+
+
 def _origin(
     module: torch.nn.Module,
     original: torch.nn.Module | None,
+    layers: Sequence[ModuleLayer],
     inputs: Inputs,
     loss: Loss,
     seed: int,
@@ -305,12 +321,15 @@ def _origin(
 ) -> dict[str, Any]:
     """Return everything that an analysis and its runs depend on, for its folder."""
     origin: dict[str, Any] = {"thresholds": True} if thresholds else {}
+    if own := thresholds_in(module):
+        origin["own_thresholds"] = own
     if original is not None:
         origin["original"] = _digest(original)
     if loss.outputs:
         origin["compared"] = sorted(loss.outputs)
     return origin | {
         "network": _digest(module),
+        "layers": [layer.name for layer in layers],
         "inputs": digest_of_inputs(inputs),
         "outputs": "class scores" if loss.scores else loss.name,
         "logarithms": list(loss.logarithms),

@@ -23,7 +23,7 @@ from compress.output_changes import entropies
 from compress.planning.confidence import interval
 from compress.planning.drift import compare_halves
 from compress.planning.losses import AUTO, Loss, LossFunction
-from compress.planning.outputs import read_outputs, run_outputs
+from compress.planning.outputs import compressed_outputs, read_outputs
 from compress.planning.plan import Plan, Tolerance
 from compress.planning.watch_report import LEVEL, WatchReport
 from traces import AnyInputs, InputError, Inputs, Network
@@ -90,8 +90,7 @@ def watch(
     if labels is not None:
         labels = named.check_labels(labels, len(inputs), before)
     named.check_reach(tolerance.bound, before, labels)
-    model.load_into(network)
-    after = named.read(run_outputs(network, inputs))
+    after = named.read(compressed_outputs(model, network, inputs))
     for values in after.values():
         check_finite("the compressed network's outputs", values)
     used = named.by_input(before, after, labels)

@@ -34,7 +34,8 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
     Raises
     ------
     InputError
-        If the table does not have the design's packing.
+        If the table does not have the design's packing, or the layers were not packed, since their codebooks do not
+        suit the PEs.
 
     Notes
     -----
@@ -45,6 +46,9 @@ def fitted(design: Design, sizes: pa.Table) -> Design:
     rows = [row for row in sizes.to_pylist() if tuple(row[name] for name in packing._fields) == tuple(packing)]
     if not rows:
         raise InputError(f"sizes must have rows of {packing}; found none; sweep such a design first")
+    lacking = next((row["lacking"] for row in rows if row["lacking"]), "")
+    if lacking and not any(row["stored_entries"] for row in rows):
+        raise InputError(f"sizes must be of packed layers; found none packed for {packing}: {lacking}")
     entries = max(row["fullest_pe_entries"] for row in rows)
     pointers = max(row["columns"] for row in rows) + 2  # columns and the bias, plus the end of the last one
     activations = max(-(-row["columns"] // array.num_pes) + -(-row["rows"] // array.num_pes) for row in rows)

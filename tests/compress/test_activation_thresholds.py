@@ -21,6 +21,7 @@ from compress import (  # noqa: E402
     measure,
     plain_module,
 )
+from compress.planning.watch import watch  # noqa: E402
 from sim import ArrayConfig, simulate_network  # noqa: E402
 from tests.commands import run_command  # noqa: E402
 from traces import InputError, Network  # noqa: E402
@@ -213,13 +214,33 @@ class TiedHead(torch.nn.Module):  # type: ignore[misc]
         return torch.nn.functional.linear(torch.tanh(self.layer(self.table(ids))), self.table.weight)
 
 
+class Normalised(torch.nn.Module):  # type: ignore[misc]
+    """Convolution that is multiplied outside of its calls without its bias, after a normalisation; a layer is spare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.conv = torch.nn.Conv1d(4, 4, 1), torch.nn.Conv1d(4, 4, 1)
+        self.norm, self.spare = torch.nn.BatchNorm1d(4), torch.nn.Linear(2, 2)
+        with torch.no_grad():
+            self.norm.running_mean.normal_()
+
+    def forward(self, x: Any) -> Any:
+        return torch.nn.functional.conv1d(self.norm(self.first(x[..., None])), self.conv.weight)
+
+
 VECTORS = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
 IDS = np.random.default_rng(0).integers(0, 9, (40, 3))
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "inputs"),
-    [(Functional, "both", VECTORS), (Functional, "never", VECTORS), (TiedHead, "table", IDS)],
+    [
+        (Functional, "both", VECTORS),
+        (Functional, "never", VECTORS),
+        (TiedHead, "table", IDS),
+        (Normalised, "conv", VECTORS),
+    ],
 )
 def test_a_product_outside_of_its_layer_has_its_threshold_in_the_graph_only(kind: Any, name: str, inputs: Any) -> None:
     module = kind().eval()
@@ -236,10 +257,131 @@ def test_a_product_outside_of_its_layer_has_its_threshold_in_the_graph_only(kind
     found.with_thresholds({name: 0.0}).load_into(kind())
 
 
-def test_without_a_graph_a_table_takes_no_threshold_and_layers_must_be_called() -> None:
-    config = CompressionConfig(LayerSettings(0.9), layers={"never": {"activation_threshold": 0.4}})
-    with pytest.raises(InputError, match="'never' must be called for its activation threshold; the network never does"):
-        measure(compress(Functional(), config), Functional(), VECTORS)
+OUTSIDE = "a module applies an activation threshold in calls of the layer only; found its weight in"
+
+
+@pytest.mark.parametrize("name", ["both", "never"])
+@pytest.mark.parametrize("run", ["measure", "watch"])
+def test_a_module_that_uses_a_weight_outside_of_its_layer_is_noticed_when_it_runs(name: str, run: str) -> None:
+    module = Functional().eval()
+    config = CompressionConfig(LayerSettings(0.9), layers={name: {"activation_threshold": 0.4}})
+    graph = compress(module, config, inputs=VECTORS)
+    onnx_file = compress(
+        Network.open(Network.open(module, VECTORS).to_onnx()), config
+    )  # which does not know of modules
+    runs: dict[str, Any] = {
+        "measure": lambda model: measure(model, module, VECTORS),
+        "watch": lambda model: watch(module, model, VECTORS, 0.1, loss="relative-error"),
+    }
+    for model in (graph.without_graph(), onnx_file):
+        model.load_into(Functional())
+        with pytest.raises(InputError, match=f"'{name}': {OUTSIDE} linear, outside of them; compress .* with inputs"):
+            runs[run](model)
+    called = CompressionConfig(LayerSettings(0.9), layers={"out": {"activation_threshold": 0.4}})
+    changes = [
+        measure(each, module, VECTORS).outputs["output"].relative_error
+        for each in (compress(module, called), compress(module, called, inputs=VECTORS))
+    ]
+    assert changes[0] == pytest.approx(changes[1], rel=1e-4)
+
+
+class Gated(torch.nn.Module):  # type: ignore[misc]
+    """Layers of which one is not called, and of one of which the type and shape are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.expert, self.out = torch.nn.Linear(4, 4), torch.nn.Linear(4, 4)
+
+    def forward(self, x: Any) -> Any:
+        hidden = self.out(x.to(self.out.weight.dtype).reshape(-1, self.out.weight.shape[1]))
+        return self.expert(hidden) if hidden.sum() > 1e6 else hidden
+
+
+def test_a_layer_that_no_input_reaches_keeps_its_threshold() -> None:
+    model = compress(Gated(), CompressionConfig(LayerSettings(0.9, activation_threshold=0.3)))
+    plain = compress(Gated(), CompressionConfig(LayerSettings(0.9)))
+    loaded = Gated()
+    plain.load_into(loaded)
+    expected = outputs(loaded, np.where(np.abs(VECTORS) > 0.3, VECTORS, 0))
+    original = outputs(Gated(), VECTORS)
+    error = (np.linalg.norm(expected - original, axis=1) / np.linalg.norm(original, axis=1)).mean()
+    assert measure(model, Gated(), VECTORS).outputs["output"].relative_error == pytest.approx(error, rel=1e-4)
+
+
+class TiedLayers(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Any) -> Any:
+        return self.b(torch.tanh(self.a(x)))
+
+
+def test_layers_of_one_weight_have_its_threshold_under_each_of_their_names() -> None:
+    module = TiedLayers().eval()
+    config = CompressionConfig(LayerSettings(0.9, activation_threshold=0.4))
+    found = compress(Network.open(Network.open(module, VECTORS).to_onnx()), config)
+    assert len(found.weight_names[0]) == 1
+    found.load_into(module)
+    np.testing.assert_allclose(
+        outputs(module, VECTORS), next(iter(found.network.run(VECTORS).values())), rtol=1e-5, atol=1e-6
+    )
+
+
+class OwnShrink(torch.nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.own, self.out, self.spare = (torch.nn.Linear(4, 4) for _ in range(3))
+
+    def forward(self, x: Any) -> Any:
+        return self.out(torch.tanh(self.own(torch.nn.functional.hardshrink(x, 0.3))))
+
+
+def test_a_threshold_below_that_of_the_network_itself_is_refused() -> None:
+    nodes = [
+        onnx.helper.make_node("Shrink", ["x"], ["kept"], lambd=0.3),
+        onnx.helper.make_node("Gemm", ["kept", "own.weight"], ["y"], transB=1),
+    ]
+    values = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    sides = [onnx.helper.make_tensor_value_info(name, 1, ["n", 4]) for name in "xy"]
+    made = onnx.helper.make_graph(
+        nodes, "g", sides[:1], sides[1:], [onnx.numpy_helper.from_array(values, "own.weight")]
+    )
+    network = Network.open(onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", 17)]))
+    model = compress(network, CompressionConfig(LayerSettings(0.9)))
+    for each in (model, model.without_graph().with_thresholds({"own": 0}).with_graph(network.graph_bytes())):
+        assert [layer.activation_threshold for layer in each.layers] == [np.float32(0.3)]
+    for lower in (0, 0.2):
+        with pytest.raises(InputError, match=f"activation_threshold={lower} of 'own' must be at least 0.3, since the"):
+            model.with_thresholds({"own": lower})
+    assert model.with_thresholds({"own": 0.3}).to_bytes() == model.to_bytes()
+    raised = model.with_thresholds({"own": 0.9})
+    (layer,) = simulate_network(raised, VECTORS, LARGE).layers
+    kept = np.abs(VECTORS) > 0.9
+    assert layer.broadcasts.sum() == kept.sum()
+    np.testing.assert_allclose(
+        raised.network.run(VECTORS)["y"], (kept * VECTORS) @ model.layers[0].weights().T, rtol=1e-4, atol=1e-5
+    )
+    with pytest.raises(InputError, match="activation_threshold must be that of a layer, own; found 'other'"):
+        model.with_thresholds({"other": 0.5})
+
+
+def test_a_named_layer_that_the_network_does_not_call_takes_no_threshold() -> None:
+    every = LayerSettings(0.9, activation_threshold=0.2)
+    found = compress(OwnShrink(), CompressionConfig(every), inputs=VECTORS)
+    assert {layer.name: layer.activation_threshold > 0 for layer in found.layers}["spare"] is False
+    named = CompressionConfig(LayerSettings(0.9), layers={"spare": {"activation_threshold": 0.2}})
+    with pytest.raises(
+        InputError, match="'spare': activation_threshold has no effect, since the network does not call"
+    ):
+        compress(OwnShrink(), named, inputs=VECTORS)
+
+
+def test_without_a_graph_a_table_takes_no_threshold() -> None:
     config = CompressionConfig(LayerSettings(0.9), layers={"table": {"activation_threshold": 0.4}})
     graph = compress(TiedHead(), config, inputs=IDS)
     with pytest.raises(InputError, match=r"an activation threshold must be .* found Embedding"):
@@ -305,6 +447,17 @@ def test_settings_and_the_command_line_take_thresholds(tmp_path: Path) -> None:
 
     done("pack", "small.npz", "small.dc", "--activation-threshold", "0.5")
     assert {layer.activation_threshold for layer in CompressedModel.load(tmp_path / "small.dc").layers} == {0.5}
+    done("pack", "small.npz", "several.dc", "--activation-threshold", "0.5", "--codebooks", "pe", "--num-pes", "3")
+    for name, columns in (("small.dc", ["bits", "threshold", "codes"]), ("several.dc", ["codebooks", "threshold"])):
+        heading, *rows = [
+            line.split("|") for line in done("show", name).replace("│", "|").replace("┃", "|").split("\n")
+        ]
+        shown = [[cell.strip() for cell in row] for row in (heading, *rows)]
+        headings = next(row for row in shown if "threshold" in row)
+        place = headings.index(columns[0])
+        assert headings[place : place + len(columns)] == columns
+        of_layers = [row[headings.index("threshold")] for row in shown if row[1:2] in (["0"], ["3"])]
+        assert of_layers == ["0.5", "0.5"]
     assert "weights.npz has no activation thresholds; an .onnx file" in done("unpack", "small.dc", "weights.npz")
     done("export", "small.dc", "small.safetensors")
     done("import", "small.safetensors", "again.dc")

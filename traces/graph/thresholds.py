@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ def with_thresholds(network: Network, thresholds: Mapping[str, float]) -> Networ
     scope = {name: frozenset([name] if name in wanted else []) for name in network.parameters}
     taken = set(network.parameters)
     collect_names(graph.graph, taken)
-    _Inserter(network.name, wanted, taken).visit(graph.graph, scope)
+    _Inserter(network.name, wanted, taken, _uses(graph.graph)).visit(graph.graph, scope)
     changed = type(network)(network.name, graph, network.parameters)
     changed.kept["origins"] = network.kept.setdefault("origins", {})
     layers, lookups = static_layers(changed)
@@ -52,6 +53,12 @@ def with_thresholds(network: Network, thresholds: Mapping[str, float]) -> Networ
     if unused:
         raise _refused(network.name, unused[0], "found none")
     return changed
+
+
+def _uses(graph: GraphProto) -> Counter[str]:
+    """Return how often nodes and outputs of a graph and of the graphs inside it use each value."""
+    uses = Counter([*(value.name for value in graph.output), *(name for node in graph.node for name in node.input)])
+    return sum((_uses(body) for node in graph.node for body in subgraphs(node)), uses)
 
 
 def _refused(network: str, weight: str, reason: str) -> InputError:
@@ -72,10 +79,12 @@ class _Inserter:
         Threshold by the name of the weight.
     taken : set of str
         Names of all values.
+    uses : Counter of str
+        Uses of each value.
     """
 
-    def __init__(self, network: str, thresholds: Mapping[str, float], taken: set[str]) -> None:
-        self._network, self._thresholds, self._taken = network, thresholds, taken
+    def __init__(self, network: str, thresholds: Mapping[str, float], taken: set[str], uses: Counter[str]) -> None:
+        self._network, self._thresholds, self._taken, self._uses = network, thresholds, taken, uses
 
     def visit(self, graph: GraphProto, outer: Mapping[str, _Parameters]) -> None:
         """Insert thresholds; `outer` has, for each fixed value, the weights with thresholds that it is made of."""
@@ -110,11 +119,12 @@ class _Inserter:
     def _before(
         self, node: NodeProto, scope: Mapping[str, _Parameters], shrinks: Mapping[str, float]
     ) -> list[NodeProto]:
-        """Return the threshold before a product, which it then takes; none if there is one as large already."""
+        """Return the threshold before a product, which it then takes; none if it has one as large to itself."""
         weight = 1 if node.input[1] in scope else 0
         thresholds = [self._thresholds[name] for name in scope.get(node.input[weight], ())]
         entering = node.input[1 - weight]
-        if not thresholds or shrinks.get(entering, 0.0) >= max(thresholds):
+        own = shrinks.get(entering, 0.0) if self._uses[entering] == 1 else 0.0
+        if not thresholds or own >= max(thresholds):
             return []
         output = unique_name(f"{node.output[0]}/kept", self._taken)
         self._taken.add(output)

@@ -21,8 +21,9 @@ from compress.modules import module_layers
 from compress.networks import PlannedNetwork
 from compress.planning import analysis as analysis_module
 from compress.planning.activation_bins import BINS, ActivationBins, BinnedInputs, bins_of, upper_end
-from compress.planning.analysis import analyse, probe_directions
-from compress.planning.choices import CUT_SHARES
+from compress.planning.analysis import Analysis, analyse, probe_directions
+from compress.planning.choices import CUT_SHARES, tried_choices
+from compress.planning.layer_compression import LayerCompressor
 from compress.planning.losses import Loss
 from compress.planning.outputs import run_outputs
 from compress.planning.plan import Choice
@@ -435,7 +436,43 @@ class Functional(torch.nn.Module):
         return scores
 
 
-def test_a_layer_that_is_multiplied_outside_of_its_calls_takes_no_threshold() -> None:
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_a_layer_that_is_multiplied_outside_of_its_calls_takes_no_threshold(is_traced: bool, tmp_path: Path) -> None:
     module = Functional().eval()
-    planner = make_planner(module, POOL, loss="kl", network=Network.open(module, POOL[:8]), thresholds=True)
+    options: dict[str, Any] = {"loss": "kl", "thresholds": True, "folder": tmp_path, **FEW}
+    planner = make_planner(module, POOL, network=Network.open(module, POOL[:8]) if is_traced else None, **options)
     assert [layer.activations is not None for layer in planner.layer_compressor.analysis.layers] == [False, True]
+    assert not any(candidate.choice.activation_threshold for candidate in planner.candidates[0])
+    made = planner.plan(TOLERANCE, minimise="macs")
+    assert [choice.activation_threshold > 0 for choice in made.choices.values()] == [False, True]
+
+
+def test_a_folder_tells_layers_with_thresholds_from_those_without(tmp_path: Path) -> None:
+    planner = make_planner(network(), POOL, loss="kl", thresholds=(0.4,), folder=tmp_path, **FEW)
+    first, second = planner.layer_compressor.analysis.layers
+    without = Analysis([dataclasses.replace(first, activations=None), second])
+    compressor = LayerCompressor.of(without)
+    tried = tried_choices(compressor, (1.0, 0.6), (3, 5), folder=planner.folder, thresholds=(0.4,))
+    of_layers = [any(each.choice.activation_threshold for each in of_layer) for of_layer in planner.candidates]
+    assert of_layers == [True, True]
+    assert [any(each.choice.activation_threshold for each in of_layer) for of_layer in tried] == [False, True]
+    hooked = network()
+    config = compress.CompressionConfig(compress.LayerSettings(1.0, weight_bits=8, activation_threshold=0.6))
+    compress.compress(hooked, config).load_into(hooked)
+    plain = network()
+    plain.load_state_dict(hooked.state_dict())
+    for module in (plain, hooked):
+        make_planner(module, POOL, loss="kl", folder=tmp_path / "own", **FEW)
+    assert len(list((tmp_path / "own").iterdir())) == 2
+
+
+def test_layers_tried_alone_keep_the_thresholds_that_the_network_has_already() -> None:
+    module = network()
+    config = compress.CompressionConfig(compress.LayerSettings(1.0, weight_bits=8, activation_threshold=0.6))
+    compress.compress(module, config).load_into(module)
+    planner = make_planner(module, POOL, loss="kl", **FEW)
+    places = np.arange(len(planner.pool))
+    same = planner._squares(1, Choice(1.0, 8), places)
+    assert same.mean() < 1e-4
+    other = planner._squares(0, Choice(1.0, 8, activation_threshold=0.1), places)
+    assert other.mean() < 1e-4

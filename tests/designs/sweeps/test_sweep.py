@@ -21,6 +21,8 @@ from designs.experiments.grid import Grid
 from designs.results import read_results, write_results
 from designs.stages import Stages
 from designs.sweeps.evaluation import SWEEP_COLUMNS
+from designs.sweeps.fitting import fitted
+from designs.sweeps.totals import best_point
 from sim import ArrayConfig, simulate
 from sim.cost.area import area_mm2
 from traces import InputError
@@ -89,7 +91,14 @@ def test_arrays_that_codebooks_do_not_suit_are_points_without_figures(tmp_path: 
         assert row["fits"] == suits
         assert ("must suit its codebooks" in row["lacking"]) == (not suits)
     assert str(sweep(workload, designs, folder=tmp_path, workers=2).to_pylist()) == str(rows)
-    assert [point.runs for point in network_totals(sweep(workload, designs))] == [False] * 2 + [True] * 2 + [False] * 2
+    points = network_totals(sweep(workload, designs))
+    assert [point.runs for point in points] == [False] * 2 + [True] * 2 + [False] * 2
+    table = sweep(workload, designs)
+    assert fitted(designs[2], table) == fitted(designs[2], sweep(workload, designs[2:4]))
+    with pytest.raises(InputError, match=r"sizes must be of packed layers; found none .*num_pes=12.* must suit its"):
+        fitted(designs[4], table)
+    (best,) = [place for place, point in enumerate(points) if point == best_point(table)]
+    assert points[best].num_pes == 8
 
 
 def test_a_network_s_total_is_the_sum_over_its_layers() -> None:

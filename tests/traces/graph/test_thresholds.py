@@ -126,6 +126,25 @@ def test_a_shrink_of_another_meaning_or_with_other_uses_stays_off_the_array(node
     assert stricter.off_array["Shrink"].count == 1
 
 
+@pytest.mark.parametrize("outputs", [("y",), ("y", "h")])
+def test_products_of_one_shrink_of_the_network_have_thresholds_of_their_own(outputs: Any) -> None:
+    nodes = [shrink("x", "h", 0.5), node("MatMul", ["h", "w"], ["a"]), node("MatMul", ["h", "v"], ["b"])]
+    nodes.append(node("Add", ["a", "b"]))
+    x, parameters = activations(5, 6, 4), {"w": drawn(5, 4, 3), "v": drawn(6, 4, 3)}
+    network = Network.open(model(nodes, {"x": ("n", 4)}, outputs, parameters=parameters))
+    changed = network.with_thresholds({"w": 0.2, "v": LARGE})
+    assert [(layer.weight, round(layer.activation_threshold, 3)) for layer in changed.layers] == [
+        ("w", 0.2),
+        ("v", LARGE),
+    ]
+    expected = hard(x, 0.5) @ parameters["w"] + hard(x) @ parameters["v"]
+    np.testing.assert_allclose(changed.run(x)["y"], expected, rtol=1e-5, atol=1e-6)
+    result = simulate_network(compressed(changed), x, ArrayConfig(num_pes=2, weight_bits=8))
+    assert result.largest_difference < 1e-6
+    alone = Network.open(model([*nodes[:2], node("Identity", ["a"])], {"x": ("n", 4)}, outputs, parameters=parameters))
+    assert alone.with_thresholds({"w": 0.2}).layers[0].activation_threshold >= np.float32(0.2)
+
+
 def test_a_threshold_far_before_its_product_is_part_of_it() -> None:
     nodes = [shrink("x", "h"), node("Tanh", ["x"], ["t"]), node("Gemm", ["h", "w", "t"], transB=1)]
     x = activations(6, 5, 4)
