@@ -256,7 +256,7 @@ class Verification:
         module = copy.deepcopy(planner.module)
         model = compress_module(module, config, self.fine_tune, leave=network.leave, products=network.products)
         thresholds = {name: each.activation_threshold for name, each in point.choices.items()}
-        return with_graph(model, network.graph).with_thresholds(thresholds)
+        return with_graph(model.with_thresholds(thresholds), network.graph)
 
     def _accuracy(self, outputs: _Outputs) -> float:
         """Return the share of right answers; without labels, of unchanged answers; nan if there are no answers."""
