@@ -15,6 +15,7 @@ import scipy.sparse
 
 from sim import ArrayConfig, simulate
 from tests.commands import run_command
+from tests.conftest import real_file
 from traces import InputError, open_layer, read_matrix, reading_limit
 from traces.files.matrix_market import read_matrix_market
 from traces.files.smtx import read_smtx
@@ -88,6 +89,16 @@ def test_a_mask_runs_as_a_layer_of_one_shared_weight(tmp_path: Path) -> None:
     done = run_command("sim", "mask.smtx", "--activations", "input.npy", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "mask on 64 PEs" in done.stdout
+
+
+def test_masks_of_published_pruned_layers_are_read(data: Path) -> None:
+    paths = sorted(real_file(data, "dlmc").rglob("*.smtx"))
+    assert paths
+    for path in paths:
+        with path.open() as file:
+            rows, columns, non_zeros = map(int, file.readline().split(","))
+        layer = read_matrix(path)
+        assert (layer.rows, layer.columns, np.count_nonzero(layer.codes)) == (rows, columns, non_zeros), path
 
 
 def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
