@@ -426,6 +426,35 @@ NETWORKS_COLUMNS = [
 ]
 
 
+# Experiment "unevenness"
+UNEVENNESS_FILE = "unevenness.parquet"
+_MASKS = {
+    "random": "random masks",
+    "spreads": "spreads of rows and columns alone",
+    "dead": "and dead rows and columns",
+    "blocks": "and blocks of rows",
+    "tails": "and heavy tails of the rows",
+    "own": "the whole model: and the fullest classes",
+    "predicted": "the whole model, with parameters predicted from other groups",
+}
+UNEVENNESS_COLUMNS = [
+    Column("network", pa.string(), "", "network of the layer"),
+    Column("pruning", pa.string(), "", "how it was pruned"),
+    Column("layer", pa.string(), "", "name of the layer"),
+    Column("kind", pa.string(), "", "convolution, attention or fully connected"),
+    Column("rows", pa.int32(), "rows", "output activations"),
+    Column("columns", pa.int32(), "columns", "input activations"),
+    Column("density", pa.float64(), "1", "share of the weights kept"),
+    Column("num_pes", pa.int32(), "PEs", "PEs of the array"),
+    Column("main", pa.bool_(), "", "true at one number of PEs for each layer, 64 if it has 512 rows or more"),
+    Column("cycles", pa.float64(), "cycles", "cycles of the pruned layer, mean over inputs"),
+    Column("draw_deviation", pa.float64(), "1", "relative standard deviation of the cycles of one draw of the model"),
+    *(
+        Column(f"{name}_difference", pa.float64(), "1", f"relative difference of the cycles of drawn masks: {masks}")
+        for name, masks in _MASKS.items()
+    ),
+]
+
 # Experiment "space-ends"
 _SEED = Column("seed", pa.int64(), "", "seed of the search")
 _PARAMETER = Column("parameter", pa.string(), "", "parameter of the space")

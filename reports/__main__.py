@@ -27,6 +27,8 @@ from designs.result_files import (
     RTL_COLUMNS,
     SEARCH_QUALITY_COLUMNS,
     SPACE_ENDS_COLUMNS,
+    UNEVENNESS_COLUMNS,
+    UNEVENNESS_FILE,
     outside_file,
     outside_files,
     pe_codebooks_files,
@@ -391,6 +393,23 @@ def outside(folder: Folder = RESULTS_FOLDER / "outside") -> None:
         sys.exit(f"numbers that must be the published ones differ: {'; '.join(wrong)}")
 
 
+def unevenness(folder: Folder = RESULTS_FOLDER / "unevenness") -> None:
+    """Show how near the cycles of drawn masks are to those of pruned layers, by group, form of the model and layer.
+
+    For instance:
+
+      python -m reports unevenness results/unevenness
+
+    Args:
+        folder: folder of the results of python -m designs experiment unevenness
+    """
+    from reports import unevenness as pages
+
+    rows = read_rows(folder / UNEVENNESS_FILE, UNEVENNESS_COLUMNS, "unevenness")
+    shows = (pages.groups_markdown, pages.forms_markdown, pages.layers_markdown)
+    _write_tables(folder / "tables.md", *(show(rows) for show in shows))
+
+
 def codesign(
     folder: Folder = RESULTS_FOLDER / "codesign",
     out: Path | None = None,
@@ -491,6 +510,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "search-quality": search_quality,
     "outside": outside,
     "breakeven": breakeven,
+    "unevenness": unevenness,
     "watch": watch,
     "tolerances": tolerances,
 }

@@ -107,8 +107,9 @@ class PaperReport:
             "# EIE and Deep Compression: our results beside the papers'\n",
             "Random masks keep each weight with the same probability. Uneven masks have rows and columns of different "
             f"scales. The spread of the scales (standard deviation of the logarithm) is {spreads.row_spread:.3f} over "
-            f"rows and {spreads.column_spread:.3f} over columns, the median of real pruned layers; it is not fitted to "
-            "any time of the paper (`traces/mask_unevenness.csv`, `python -m designs experiment unevenness`). Active "
+            f"rows and {spreads.column_spread:.3f} over columns, as is typical of fully connected layers that were "
+            "pruned; nothing is fitted to any time of the paper (`traces/mask_unevenness.csv`, `python -m designs "
+            "experiment unevenness`). Active "
             "inputs are drawn independently of the mask. The real Alex-8 replaces the drawn one if the data hold it.\n",
         ]
         if self.absent:

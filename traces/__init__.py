@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from traces.graph.units import Unit, UnitGroup, unit_groups
     from traces.inputs import AnyInputs, Inputs
     from traces.layer import CompressedLayer
+    from traces.mask_measurement import unevenness_of
     from traces.synthetic import draw_layer, draw_uneven_layer
     from traces.torch_activations import record_activations
     from traces.unevenness import Unevenness, measured_unevenness
@@ -66,6 +67,7 @@ __all__ = [
     "read_npz",
     "reading_limit",
     "record_activations",
+    "unevenness_of",
     "unit_groups",
     "write_layer",
     "write_npy",
@@ -96,6 +98,7 @@ _NAMES = {
     "traces.graph.units": ("Unit", "UnitGroup", "unit_groups"),
     "traces.inputs": ("AnyInputs", "Inputs"),
     "traces.layer": ("CompressedLayer",),
+    "traces.mask_measurement": ("unevenness_of",),
     "traces.synthetic": ("draw_layer", "draw_uneven_layer"),
     "traces.torch_activations": ("record_activations",),
     "traces.unevenness": ("Unevenness", "measured_unevenness"),

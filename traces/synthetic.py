@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from traces.arrays import Floats32, Floats64, Integers64
+from traces.arrays import Floats32
 from traces.errors import InputError
 from traces.layer import CompressedLayer
 from traces.plain_values import number, whole_number
+from traces.uneven_mask import draw_mask
 from traces.unevenness import Unevenness
 
 
@@ -83,7 +82,7 @@ def draw_uneven_layer(
     seed : int
         Seed of the random stream.
     unevenness : Unevenness
-        Spread of the scales of rows and columns.
+        Parameters of the mask, such as those that `unevenness_of` measures on a layer.
 
     Returns
     -------
@@ -95,48 +94,25 @@ def draw_uneven_layer(
     Raises
     ------
     InputError
-        If the layer is empty or a density is out of range.
+        If the layer is empty, a density is out of range, or the live rows and columns have fewer weights.
 
     Notes
     -----
-    The draws are in this order: logarithms of the scales of rows and of columns; weights, the largest of which are
-    kept; their codes; bias codes; active inputs, independent of their columns; their values from (0, 1].
+    The draws are in this order: the mask, as in `traces.uneven_mask`; the codes of its weights; bias codes; active
+    inputs, independent of their columns; their values from (0, 1].
     """
     _check(rows, columns, weight_density, activation_density, seed)
     stream = np.random.RandomState(seed)
-    row_scales = _exponentials(unevenness.row_spread * stream.standard_normal(rows))
-    column_scales = _exponentials(unevenness.column_spread * stream.standard_normal(columns))
-    magnitudes = np.empty((rows, columns), dtype=np.float32)
-    for part in _row_blocks(rows, columns):
-        drawn = np.abs(stream.standard_normal(magnitudes[part].shape))
-        magnitudes[part] = drawn * row_scales[part, np.newaxis] * column_scales
-    kept = _largest(magnitudes.ravel(), round(weight_density * rows * columns))
-    del magnitudes
-    codes = np.zeros(rows * columns, dtype=np.uint8)
-    codes[kept] = stream.randint(1, 16, size=len(kept)).astype(np.uint8)
+    codes = np.zeros((rows, columns), dtype=np.uint8)
+    kept_weights = round(weight_density * rows * columns)
+    for row, kept in draw_mask(stream, rows, columns, kept_weights, unevenness):
+        codes[row, kept] = 1
+    codes[codes != 0] = stream.randint(1, 16, size=kept_weights).astype(np.uint8)
     bias = stream.randint(0, 16, size=rows).astype(np.uint8)
     active = stream.permutation(columns)[: round(activation_density * columns)]
     activations = np.zeros(columns, dtype=np.float32)
     activations[active] = 1 - stream.random_sample(len(active))
-    return CompressedLayer(name, codes.reshape(rows, columns), _codebook(), bias), activations
-
-
-def _exponentials(values: Floats64) -> Floats64:
-    """Return e to each value; those of NumPy differ in the last digit from one processor to another."""
-    return np.array([math.exp(value) for value in values.tolist()])
-
-
-def _largest(magnitudes: Floats32, number: int) -> Integers64:
-    """Return the places of the `number` largest magnitudes; of equal ones, those of the first."""
-    if number == 0:
-        return np.zeros(0, dtype=np.int64)
-    bits = magnitudes.view(np.uint32)  # have the order of the magnitudes; nothing is copied
-    low, high = 0, int(bits.max())  # bounds of the largest threshold that `number` of them reach
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if np.count_nonzero(bits >= middle) >= number else (low, middle - 1)
-    above = np.flatnonzero(bits > low)
-    return np.concatenate([above, np.flatnonzero(bits == low)[: number - len(above)]])
+    return CompressedLayer(name, codes, _codebook(), bias), activations
 
 
 def _row_blocks(rows: int, columns: int) -> list[slice]:

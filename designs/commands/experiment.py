@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE
+from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE, UNEVENNESS_FILE
 from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.plain_values import whole_number
@@ -82,34 +82,45 @@ def eie_sweeps(
 
 
 def unevenness(
-    data: Path | None = None, containers: Path = Path("tests/containers"), out: Path = MEASURED_FILE
+    data: Path | None = None,
+    containers: Path = Path("tests/containers"),
+    table: Path = MEASURED_FILE,
+    out: Path = RESULTS_FOLDER / "unevenness",
+    draws: int = 4,
 ) -> None:
-    """Measure the unevenness of the masks of pruned layers: Alex-8, SqueezeNet, the project's own networks.
+    """Measure the unevenness of the masks of pruned layers, and compare drawn masks with them.
 
-    The uneven masks of the benchmark layers are drawn with the median of these. A second table compares the cycles of
-    each layer with those of masks drawn with the layer's own unevenness.
+    The layers are Alex-8, those of SqueezeNet and of the project's own networks, and the masks of the Deep Learning
+    Matrix Collection. The cycles of each are compared with those of masks drawn with the layer's own unevenness, and
+    with one predicted from other networks. Takes about five minutes on one core.
 
     For instance:
 
       python -m designs experiment unevenness --data DIR
 
     Args:
-        data: folder that holds alex8 and squeezenet_deep_compression; default: $CODESIGN_DATA
+        data: folder that holds alex8, squeezenet_deep_compression and dlmc; default: $CODESIGN_DATA
         containers: folder of the project's own compressed networks
-        out: table to write, CSV
+        table: table of the measured layers to write, CSV; the benchmark's uneven masks are drawn with it
+        out: folder of the results of the comparison
+        draws: masks to draw for each layer and form of the model
     """
-    from designs.experiments.screens import print_mask_checks, print_unevenness
+    from designs.experiments.screens import print_unevenness
     from designs.experiments.unevenness import active_columns_gain, check_unevenness, measure_unevenness
     from traces.eie_benchmark import REAL_LAYERS
     from traces.files.npz import read_layer_and_input
     from traces.unevenness import measured_unevenness
 
-    folder = _required_data(data, "the masks of Alex-8 and SqueezeNet are not part of this project; give their folder")
-    print_unevenness(measure_unevenness(folder, containers, out), measured_unevenness(out))
-    print_mask_checks(check_unevenness(folder, containers))
+    folder = _required_data(data, "the masks of pruned layers are not part of this project; give their folder")
+    whole_number("draws", draws, 2)
+    rows = measure_unevenness(folder, containers, table)
+    print_unevenness(rows, measured_unevenness(table))
     gain = active_columns_gain(*read_layer_and_input(folder / REAL_LAYERS["Alex-8"]))
     print(f"The columns of Alex-8's active inputs are {gain:+.1%} denser than all columns.")
-    print(f"The table is in {out}.")
+    print(f"The table is in {table}.")
+    out.mkdir(parents=True, exist_ok=True)
+    check_unevenness(folder, containers, rows, out / UNEVENNESS_FILE, draws)
+    _say_next("unevenness", out)
 
 
 def compare(

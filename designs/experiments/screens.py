@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
 from designs.experiments.eie_sweeps import PAPER, FoundArray, ParameterSweep
-from designs.experiments.unevenness import MaskCheck, regularities
+from designs.experiments.unevenness import regularities
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.timing import timing
@@ -126,32 +125,19 @@ def _clock(array: ArrayConfig) -> str:
     )
 
 
-def print_unevenness(rows: Sequence[Row], median: Unevenness) -> None:
-    """Print the spreads of each measured layer, their median, and their correlation with density and size."""
-    table = Table(title="Spread of the weights' scale over rows and over columns", title_justify="left")
+def print_unevenness(rows: Sequence[Row], typical: Unevenness) -> None:
+    """Print the parameters of each measured layer, the typical ones, and correlations with density and size."""
+    table = Table(title="Unevenness of the masks of pruned layers", title_justify="left")
+    left = ("network", "pruning", "layer", "kind")
     for heading in rows[0]:
-        table.add_column(heading.replace("_", " "), justify="left" if heading in ("network", "layer") else "right")
+        table.add_column(heading.replace("_", " "), justify="left" if heading in left else "right")
     for row in rows:
         table.add_row(*map(str, row.values()))
     console().print(table)
-    print(f"Median of the fully connected layers: {median.row_spread:.4f} and {median.column_spread:.4f}.")
+    parameters = [f"{name} {value:.4g}" for name, value in vars(typical).items() if name != "fullest_classes"]
+    print(f"Typical of fully connected layers (median over groups of the groups' medians): {', '.join(parameters)}.")
     correlations = [
         f"{each.spread.replace('_', ' ')} with {each.size} {each.correlation:+.2f} (p {each.chance:.2f})"
         for each in regularities(rows)
     ]
     print(f"Rank correlations over these layers: {', '.join(correlations)}.")
-
-
-def print_mask_checks(checks: Sequence[MaskCheck]) -> None:
-    """Print the cycles of pruned layers, and the differences of random and uneven masks."""
-    table = Table(title="Cycles of pruned layers, and of masks drawn at their density", title_justify="left")
-    for heading in ("network", "layer", "PEs", "cycles", "random mask", "with the layer's spreads"):
-        table.add_column(heading, justify="left" if heading in ("network", "layer") else "right")
-    for check in checks:
-        differences = f"{check.even_difference:+.1%}", f"{check.uneven_difference:+.1%}"
-        table.add_row(check.network, check.layer, str(check.num_pes), f"{check.cycles:,.0f}", *differences)
-    console().print(table)
-    even, uneven = (
-        np.mean(np.abs([getattr(check, name) for check in checks])) for name in ("even_difference", "uneven_difference")
-    )
-    print(f"Mean absolute difference: random masks {even:.1%}, masks with the layer's spreads {uneven:.1%}.")

@@ -1,69 +1,63 @@
-"""Measurement of the mask unevenness of pruned layers, the source of the table in `traces.unevenness`.
+"""Measurement of the mask unevenness of pruned layers, and a check of the masks that are drawn with it.
 
-Counts of kept weights vary more from row to row than those of a random mask. The variance of the rows' densities is
-this variance minus the binomial one; the same holds for columns. The spreads of the scales of rows and columns are
-solved for, so that they cause these variances at the layer's density.
+The table in `traces.unevenness` comes from here. The check compares the cycles of each layer with those of masks drawn
+at its density: random ones, those of forms of the model from simple to whole with the parameters of the layer itself,
+and those of the whole model with parameters predicted from layers of other groups. A group is a network and the way it
+was pruned.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import ndtr
+import pyarrow as pa
 from scipy.stats import spearmanr
 
 from compress import CompressedModel
 from designs.paper_sources import CONTAINERS, SQUEEZENET
+from designs.result_files import UNEVENNESS_COLUMNS
+from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, count
-from traces import CompressedLayer
-from traces.arrays import Floats32
+from traces import CompressedLayer, InputError
+from traces.arrays import Floats32, Floats64
 from traces.eie_benchmark import REAL_LAYERS
 from traces.files.csv_file import write_csv
 from traces.files.deep_compression_net import read_net
+from traces.files.layer_file import open_layer
 from traces.files.npz import read_layer
+from traces.mask_measurement import unevenness_of
 from traces.shell.progress import progress_bar
 from traces.synthetic import draw_uneven_layer
-from traces.unevenness import FIELDS, FULLY_CONNECTED, Unevenness
+from traces.unevenness import FIELDS, FULLY_CONNECTED, Unevenness, typical_unevenness
 
+CONVOLUTION, ATTENTION = "convolution", "attention"
+MAGNITUDE = "magnitude pruning"
 SQUEEZENET_CLASSIFIER = "conv_final"  # 1 x 1: at each position, a fully connected layer
+COLLECTION = "dlmc"  # folder of the Deep Learning Matrix Collection: NETWORK/PRUNING/LAYER.smtx
+COLLECTED_NETWORKS = {"rn50": "ResNet-50", "transformer": "Transformer"}
+COLLECTED_PRUNINGS = {"l0_regularization": "L0 regularization"}
 LARGEST_DENSITY = 0.5  # denser layers were hardly pruned
 LEAST_ROWS = 10
-ROWS_PER_PE, CHECKED_ACTIVE = 8, 0.4
-_LARGEST_SPREAD = 3.0
-_ITERATIONS = 8
-_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
-_SHARES = _WEIGHTS / _WEIGHTS.sum()
+ROWS_PER_PE, MOST_PES, CHECKED_ACTIVE = 8, 64, 0.4
+OTHER_PES = (16, 256)  # the check is made with these, too, if a layer has a row for each
+INPUTS = 16
+Form = Callable[[Unevenness], Unevenness]
 
 
 @dataclass(frozen=True)
-class MaskCheck:
-    """Cycles of a pruned layer and of masks drawn at its density.
-
-    Attributes
-    ----------
-    network, layer : str
-        Names of the network and of the layer.
-    num_pes : int
-        PEs of the array.
-    cycles : float
-        Cycles of the pruned layer.
-    even_difference, uneven_difference : float
-        Relative difference of the cycles of random masks, and of masks with the layer's own spreads.
-    """
+class PrunedLayer:
+    """Pruned layer, its kind and group: network, pruning and kind of layer."""
 
     network: str
-    layer: str
-    num_pes: int
-    cycles: float
-    even_difference: float
-    uneven_difference: float
+    pruning: str
+    kind: str
+    layer: CompressedLayer
 
 
 @dataclass(frozen=True)
@@ -88,56 +82,34 @@ class Regularity:
     chance: float
 
 
-def unevenness_of(layer: CompressedLayer) -> Unevenness:
-    """Return the spreads of one layer's mask; 0 if its counts vary no more than by chance."""
-    mask = layer.codes != 0
-    density = float(mask.mean())
-    if not 0 < density < 1:
-        return Unevenness(0.0, 0.0)
-    row_excess, column_excess = excess(mask.sum(axis=1), layer.columns), excess(mask.sum(axis=0), layer.rows)
-    row_spread = column_spread = 0.0
-    for _ in range(_ITERATIONS):  # each spread flattens what the other one does to counts
-        row_spread = _spread(row_excess, column_spread, density)
-        column_spread = _spread(column_excess, row_spread, density)
-    return Unevenness(row_spread, column_spread)
+def _two_spreads(own: Unevenness) -> Unevenness:
+    """Return the spreads of rows and columns alone."""
+    return Unevenness(math.hypot(own.row_spread, own.block_spread), own.column_spread)
 
 
-def excess(counts: npt.NDArray[np.int64], most: int) -> float:
-    """Return the squared coefficient of variation of the rows' (or columns') densities, without that of chance.
-
-    Parameters
-    ----------
-    counts : int64 [rows]
-        Kept weights of each row.
-    most : int
-        Weights of a row before pruning.
-    """
-    density = float(counts.mean()) / most
-    if len(counts) < 2 or most < 2:
-        return 0.0
-    variance = float(counts.var(ddof=1)) - most * density * (1 - density)
-    return max(0.0, variance / (most * (most - 1)) / density**2)
+def _with_dead(own: Unevenness) -> Unevenness:
+    """Return the spreads, and dead rows and columns anywhere."""
+    return dataclasses.replace(_two_spreads(own), dead_rows=own.dead_rows, dead_columns=own.dead_columns)
 
 
-def _spread(wanted: float, other: float, density: float) -> float:
-    """Return the spread of the rows' scales that causes the wanted excess, if the columns have spread `other`."""
-    if wanted == 0:
-        return 0.0
-    if _excess_of(_LARGEST_SPREAD, other, density) <= wanted:
-        return _LARGEST_SPREAD
-    return float(brentq(lambda spread: _excess_of(spread, other, density) - wanted, 0.0, _LARGEST_SPREAD, xtol=1e-6))
+def _with_blocks(own: Unevenness) -> Unevenness:
+    """Return everything but heavy tails and fullest classes."""
+    return dataclasses.replace(own, row_kurtosis=0.0, fullest_classes=())
 
 
-def _excess_of(spread: float, other: float, density: float) -> float:
-    """Return the squared coefficient of variation of the rows' densities, given their mean."""
-    logarithms = np.add.outer(spread * _NODES, other * _NODES)
+def _with_tails(own: Unevenness) -> Unevenness:
+    """Return everything but fullest classes."""
+    return dataclasses.replace(own, fullest_classes=())
 
-    def densities(threshold: float) -> npt.NDArray[np.float64]:
-        kept: npt.NDArray[np.float64] = 2 * ndtr(-np.exp(threshold - logarithms)) @ _SHARES
-        return kept
 
-    threshold = brentq(lambda logarithm: float(_SHARES @ densities(logarithm)) - density, -60, 60)
-    return float(_SHARES @ densities(threshold) ** 2) / density**2 - 1
+FORMS: Mapping[str, Form] = {
+    "random": lambda _: Unevenness(),
+    "spreads": _two_spreads,
+    "dead": _with_dead,
+    "blocks": _with_blocks,
+    "tails": _with_tails,
+    "own": lambda own: own,
+}
 
 
 def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[str, Any]]:
@@ -146,7 +118,7 @@ def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[st
     Parameters
     ----------
     data : Path
-        Folder that holds alex8/alex8.npz and SqueezeNet's squeezenet_deep_compression/*.net.
+        Folder that holds alex8/alex8.npz, SqueezeNet's squeezenet_deep_compression/*.net and dlmc/.
     containers : Path
         Folder of the project's own compressed networks, CONTAINERS.
     path : Path
@@ -162,47 +134,107 @@ def measure_unevenness(data: Path, containers: Path, path: Path) -> list[dict[st
     InputError
         If a source file is missing.
     """
-    rows = []
-    for network, layer, kind in _pruned_layers(data, containers):
-        unevenness = unevenness_of(layer)
-        values = (network, layer.name, kind, layer.rows, layer.columns, f"{layer.density:.4f}")
-        spreads = (f"{unevenness.row_spread:.4f}", f"{unevenness.column_spread:.4f}")
-        rows.append(dict(zip(FIELDS, (*values, *spreads), strict=True)))
+    rows = [_row(pruned, unevenness_of(pruned.layer)) for pruned in pruned_layers(data, containers)]
     write_csv(path, FIELDS, [[row[name] for name in FIELDS] for row in rows])
     return rows
 
 
-def check_unevenness(data: Path, containers: Path, draws: int = 3) -> list[MaskCheck]:
-    """Compare the cycles of the same layers with those of masks drawn at their density, random and uneven.
+def predicted_unevenness(rows: Sequence[Mapping[str, str]], known: Mapping[str, str]) -> Unevenness:
+    """Predict the unevenness of a layer from those of other groups: what is typical of the layers of its kind.
 
-    The three have the same random inputs, a share CHECKED_ACTIVE of them active; biases are omitted. Cycles are means
-    of `draws` draws.
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Measured layers, with FIELDS.
+    known : mapping
+        The layer: network, pruning and kind.
     """
-    layers = list(_pruned_layers(data, containers))
-    checks = []
+    others = [row for row in rows if (row["network"], row["pruning"]) != (known["network"], known["pruning"])]
+    alike = [row for row in others if row["kind"] == known["kind"]]
+    return typical_unevenness(alike or others)
+
+
+def check_unevenness(
+    data: Path, containers: Path, rows: Sequence[Mapping[str, str]], path: Path, draws: int = 4
+) -> pa.Table:
+    """Compare the cycles of the measured layers with those of masks drawn at their density; write the result file.
+
+    A share CHECKED_ACTIVE of the inputs is active; biases are omitted. The cycles of a layer are the mean of INPUTS
+    random inputs, those of drawn masks the mean of `draws` draws, each with an input of its own.
+
+    Parameters
+    ----------
+    data, containers
+        As of `measure_unevenness`.
+    rows : sequence of mapping
+        Measured layers, as `measure_unevenness` returns them.
+    path : Path
+        Result file to write, with UNEVENNESS_COLUMNS.
+    draws : int
+        Masks of each form.
+
+    Returns
+    -------
+    pyarrow.Table
+        The rows of the result file.
+    """
+    results: list[dict[str, Any]] = []
+    layers = list(pruned_layers(data, containers))
     with progress_bar("simulating pruned layers and drawn ones", len(layers)) as advance:
-        for network, layer, _ in layers:
-            pes = 1 << min(6, max(0, (layer.rows // ROWS_PER_PE).bit_length() - 1))
-            array = ArrayConfig(num_pes=pes, weight_bits=max(4, layer.weight_bits))
-            cycles = np.zeros(3)
-            for draw in range(draws):
-                masks = [layer]
-                for unevenness in (Unevenness(0.0, 0.0), unevenness_of(layer)):
-                    shape = (layer.rows, layer.columns, layer.density, CHECKED_ACTIVE)
-                    drawn, activations = draw_uneven_layer(layer.name, *shape, draw, unevenness)
-                    masks.append(drawn)
-                unbiased = [dataclasses.replace(mask, bias=None, free_bias=None) for mask in masks]
-                cycles += [count(mask, activations, array).cycles for mask in unbiased]
-            real, even, uneven = cycles / draws
-            checks.append(MaskCheck(network, layer.name, pes, real, even / real - 1, uneven / real - 1))
+        for pruned, row in zip(layers, rows, strict=True):
+            results += _check(pruned, row, predicted_unevenness(rows, row), draws)
             advance()
-    return checks
+    table = table_of(UNEVENNESS_COLUMNS, results)
+    write_results(path, table, provenance({"draws": draws, "inputs": INPUTS, "active": CHECKED_ACTIVE}))
+    return table
+
+
+def _check(pruned: PrunedLayer, row: Mapping[str, str], predicted: Unevenness, draws: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the result file of one layer, one for each number of PEs."""
+    layer = dataclasses.replace(pruned.layer, bias=None, free_bias=None)
+    most_pes = 1 << min(MOST_PES.bit_length() - 1, max(0, (layer.rows // ROWS_PER_PE).bit_length() - 1))
+    pes = [most_pes, *(number for number in OTHER_PES if most_pes == MOST_PES and number <= layer.rows)]
+    arrays = [ArrayConfig(num_pes=number, weight_bits=max(4, layer.weight_bits), pointer_bits=32) for number in pes]
+    real = np.mean([_cycles(layer, inputs, arrays) for inputs in _inputs(layer.columns)], axis=0)
+    own = unevenness_of(layer)
+    differences, deviation = {}, np.zeros(len(arrays))
+    for name, unevenness in {**{name: form(own) for name, form in FORMS.items()}, "predicted": predicted}.items():
+        drawn = np.array([_drawn_cycles(layer, unevenness, draw, arrays) for draw in range(draws)])
+        differences[name] = drawn.mean(axis=0) / real - 1
+        if name == "own":
+            deviation = drawn.std(axis=0, ddof=1) / real
+    for place, number in enumerate(pes):
+        yield {
+            **{name: row[name] for name in ("network", "pruning", "layer", "kind")},
+            **{"rows": layer.rows, "columns": layer.columns, "density": layer.density, "num_pes": number},
+            **{"main": number == most_pes, "cycles": real[place], "draw_deviation": deviation[place]},
+            **{f"{name}_difference": found[place] for name, found in differences.items()},
+        }
+
+
+def _inputs(columns: int) -> Iterator[Floats32]:
+    """Yield INPUTS inputs with the share CHECKED_ACTIVE of active ones."""
+    stream = np.random.RandomState(0)
+    for _ in range(INPUTS):
+        inputs = np.zeros(columns, dtype=np.float32)
+        inputs[stream.permutation(columns)[: round(CHECKED_ACTIVE * columns)]] = 1
+        yield inputs
+
+
+def _drawn_cycles(layer: CompressedLayer, unevenness: Unevenness, draw: int, arrays: Sequence[ArrayConfig]) -> Floats64:
+    shape = (layer.rows, layer.columns, layer.density, CHECKED_ACTIVE)
+    drawn, inputs = draw_uneven_layer(layer.name, *shape, draw, unevenness)
+    return _cycles(dataclasses.replace(drawn, bias=None), inputs, arrays)
+
+
+def _cycles(layer: CompressedLayer, inputs: Floats32, arrays: Sequence[ArrayConfig]) -> Floats64:
+    return np.array([count(layer, inputs, array).cycles for array in arrays], dtype=np.float64)
 
 
 def regularities(rows: Sequence[Mapping[str, Any]]) -> list[Regularity]:
     """Return Spearman's rank correlation of each spread with density and size over the measured layers."""
     correlations = []
-    for spread in FIELDS[-2:]:
+    for spread in ("row_spread", "column_spread"):
         for size in ("density", "rows", "columns"):
             values, sizes = ([float(row[name]) for row in rows] for name in (spread, size))
             rank = spearmanr(values, sizes)
@@ -216,19 +248,49 @@ def active_columns_gain(layer: CompressedLayer, activations: Floats32) -> float:
     return float(kept[activations != 0].mean() / kept.mean()) - 1
 
 
-def _pruned_layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
-    """Yield network, layer and kind of the layers pruned to LARGEST_DENSITY or less."""
-    for network, layer, kind in _layers(data, containers):
-        if layer.density <= LARGEST_DENSITY and min(layer.codes.shape) >= LEAST_ROWS:
-            yield network, layer, kind
+def pruned_layers(data: Path, containers: Path) -> Iterator[PrunedLayer]:
+    """Yield the layers pruned to LARGEST_DENSITY or less; raise InputError if a source file is missing."""
+    for pruned in _layers(data, containers):
+        if pruned.layer.density <= LARGEST_DENSITY and min(pruned.layer.codes.shape) >= LEAST_ROWS:
+            yield pruned
 
 
-def _layers(data: Path, containers: Path) -> Iterator[tuple[str, CompressedLayer, str]]:
+def _layers(data: Path, containers: Path) -> Iterator[PrunedLayer]:
     (alex8,) = REAL_LAYERS.values()
-    yield "AlexNet", read_layer(data / alex8)[0], FULLY_CONNECTED
+    yield PrunedLayer("AlexNet", MAGNITUDE, FULLY_CONNECTED, read_layer(data / alex8)[0])
     for layer in read_net(data / SQUEEZENET).layers:
-        yield "SqueezeNet", layer, FULLY_CONNECTED if layer.name == SQUEEZENET_CLASSIFIER else "convolution"
+        kind = FULLY_CONNECTED if layer.name == SQUEEZENET_CLASSIFIER else CONVOLUTION
+        yield PrunedLayer("SqueezeNet", MAGNITUDE, kind, layer)
     for name in CONTAINERS:
         for layer in CompressedModel.load(containers / f"{name}.dc").layers:
             connected = layer.name.startswith("fc") or layer.name == "linear"
-            yield name, layer, FULLY_CONNECTED if connected else "convolution"
+            yield PrunedLayer(name, MAGNITUDE, FULLY_CONNECTED if connected else CONVOLUTION, layer)
+    collected = sorted((data / COLLECTION).glob("*/*/*.smtx"))
+    if not collected:
+        raise InputError(
+            f"{data / COLLECTION}: must hold masks of the Deep Learning Matrix Collection as NETWORK/PRUNING/LAYER.smtx"
+        )
+    for path in collected:
+        network, pruning = path.parent.parent.name, path.parent.name
+        yield PrunedLayer(
+            COLLECTED_NETWORKS.get(network, network),
+            COLLECTED_PRUNINGS.get(pruning, pruning.replace("_", " ")),
+            _kind_of(path.stem),
+            dataclasses.replace(open_layer(path)[0], name=path.stem),
+        )
+
+
+def _kind_of(name: str) -> str:
+    """Return the kind of a layer of the collection."""
+    if "attention" in name:
+        return ATTENTION
+    return FULLY_CONNECTED if "ffn" in name or "dense" in name else CONVOLUTION
+
+
+def _row(pruned: PrunedLayer, unevenness: Unevenness) -> dict[str, str]:
+    layer = pruned.layer
+    return {
+        **{"network": pruned.network, "pruning": pruned.pruning, "layer": layer.name, "kind": pruned.kind},
+        **{"rows": str(layer.rows), "columns": str(layer.columns), "density": f"{layer.density:.4f}"},
+        **unevenness.row(),
+    }
