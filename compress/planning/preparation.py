@@ -36,6 +36,7 @@ from traces.torch_modules import named_tensors
 MOST_ANALYSED = 256
 """Most inputs that are analysed by default; the others are measured."""
 _WORTH_SAYING_S = 10.0
+_SOME_INPUTS = 4  # on which networks are told apart
 
 
 def make_planner(
@@ -329,6 +330,7 @@ def _origin(
         origin["compared"] = sorted(loss.outputs)
     return origin | {
         "network": _digest(module),
+        "sizes": _sizes(module, inputs),
         "layers": [layer.name for layer in layers],
         "inputs": digest_of_inputs(inputs),
         "outputs": "class scores" if loss.scores else loss.name,
@@ -336,6 +338,15 @@ def _origin(
         "seed": seed,
         "leave": list(leave),
     }
+
+
+def _sizes(module: torch.nn.Module, inputs: Inputs) -> dict[str, str]:
+    """Return the mean magnitude of each output for some inputs: networks of the same weights may compute differently.
+
+    Four digits hardly depend on the number of threads.
+    """
+    outputs = run_outputs(module, inputs[:_SOME_INPUTS])
+    return {name: f"{np.abs(values.astype(np.float64)).mean():.4g}" for name, values in sorted(outputs.items())}
 
 
 def _digest(module: torch.nn.Module) -> str:

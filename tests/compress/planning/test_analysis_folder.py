@@ -41,7 +41,7 @@ class StoppedError(Exception):
 
 @pytest.mark.parametrize(
     ("module", "name", "after"),
-    [(analysis_module, "_gradients", 17), (choices_module, "_tried", 1), (planner_module, "run_outputs", 3)],
+    [(analysis_module, "_gradients", 17), (choices_module, "_tried", 1), (planner_module, "compressed_outputs", 1)],
 )
 def test_a_plan_that_was_interrupted_goes_on_where_it_stopped(
     module: Any, name: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +88,16 @@ def test_a_folder_keeps_analyses_of_several_networks_losses_and_inputs_apart(tmp
         again = make_planner(network(), POOL, loss=loss, folder=tmp_path, **FEW).plan(tolerance)
         assert again.choices == alone.choices
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_folder_tells_networks_of_the_same_weights_apart(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first, last = torch.nn.Linear(6, 8), torch.nn.Linear(8, 3)
+    pool = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    for between in (torch.nn.ReLU(), torch.nn.GELU()):
+        network = torch.nn.Sequential(first, between, last)
+        make_planner(network, pool, loss="kl", folder=tmp_path, **FEW)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_analysis(tmp_path: Path) -> None:
