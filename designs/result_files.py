@@ -10,9 +10,11 @@ import pyarrow as pa
 from designs.design import DESIGN_COLUMNS
 from designs.results import Column
 from sim import Energy
+from sim.limits import STEPS
 
 # Experiment "benchmark"; "paper" leaves the same files
 BENCHMARK_FILE = "eie_benchmark.parquet"
+BENCHMARK_STEPS = ("useful", "padding", "imbalance", "scan", "start", "queues")  # a layer alone has no others
 BENCHMARK_COLUMNS = [
     *DESIGN_COLUMNS,
     Column("layer", pa.string(), "", "layer of the benchmark"),
@@ -32,6 +34,13 @@ BENCHMARK_COLUMNS = [
     Column("pointer_reads", pa.int64(), "pairs", "reads of a column's begin and end pointers"),
     Column("line_reads", pa.int64(), "lines", "line reads of the sparse-matrix SRAM"),
     Column("efficiency", pa.float64(), "1", "useful MACs per PE and cycle"),
+    Column("limit_cycles", pa.int64(), "cycles", "least cycles of the layer (`sim.limits`)", newer=True),
+    Column("limit_share", pa.float64(), "1", "least cycles over cycles", newer=True),
+    Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE or broadcasts", newer=True),
+    *(
+        Column(f"share_{name}", pa.float64(), "1", f"share of the cycles: {STEPS[name]}", newer=True)
+        for name in BENCHMARK_STEPS
+    ),
     Column("theoretical_us", pa.float64(), "us", "time at one useful MAC per PE and cycle"),
     Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
     Column("energy_pj", pa.float64(), "pJ", "energy of all blocks"),

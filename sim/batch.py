@@ -14,6 +14,7 @@ from sim.batch_counts import BlockCounts, CountsByName
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
 from sim.fixed_point import FixedPoint, Operands, fitted_format, operands, sums_of_products
+from sim.limits import Limit, array_limits, limit_of
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
@@ -48,6 +49,9 @@ class CountsPerInput:
         Entries that the PEs go through, padding included, and padding among them.
     line_reads : numpy.ndarray
         Lines read from the sparse-matrix SRAMs.
+    scan_limit_cycles, pe_limit_cycles, array_limit_cycles : numpy.ndarray
+        Cycles that each input takes at least: for its broadcasts, for the entries of the most loaded PE, and for the
+        larger one in each run of a block (`sim.limits`).
     dram_read_bytes, dram_write_bytes : numpy.ndarray
         Traffic from and to DRAM.
     line_writes, pointer_writes : numpy.ndarray
@@ -70,6 +74,9 @@ class CountsPerInput:
     processed_entries: Integers64
     processed_padding: Integers64
     line_reads: Integers64
+    scan_limit_cycles: Integers64
+    pe_limit_cycles: Integers64
+    array_limit_cycles: Integers64
     dram_read_bytes: Integers64
     dram_write_bytes: Integers64
     line_writes: Integers64
@@ -103,6 +110,11 @@ class CountsPerInput:
     def transfers(self) -> Transfers:
         """Accesses of the SRAMs by what moves weights and activations, arrays [inputs]."""
         return Transfers(self.line_writes, self.pointer_writes, self.activation_reads, self.activation_writes)
+
+    @property
+    def limit(self) -> Limit:
+        """Least cycles that these inputs take, all together, what sets them, and where the measured ones go."""
+        return limit_of(self)
 
     def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, Floats64]:
         """Return the energy in pJ by block, float64 [inputs] for each field of `sim.Energy`.
@@ -356,6 +368,8 @@ class BatchRun:
         none = np.zeros((0, len(self.operands.activations)), dtype=np.int64)
         return WholeCounts(
             broadcasts=block.counts["broadcasts"],
+            bubble_cycles=block.counts["bubble_cycles"],
+            most_loaded_entries=block.counts["most_loaded_entries"],
             processed_entries=block.counts["processed_entries"],
             processed_padding=block.counts["processed_padding"],
             cycles_without_pipeline=1 + np.stack([each["last_active_edge"] for each in timed]) if timed else none,
@@ -369,7 +383,8 @@ class BatchRun:
         counted.count([pair], [config.entries_per_line])
         counts = {**counted.counts, **counted.timing(*pair), "line_reads": counted.line_reads[config.entries_per_line]}
         counts["cycles"] = 1 + counts.pop("last_active_edge") + config.pipeline_cycles
-        return counts
+        most_loaded = counts.pop("most_loaded_entries")
+        return counts | array_limits(counts["broadcasts"], counts["bubble_cycles"], most_loaded, config.pipeline_cycles)
 
     def _block(self, block: Block) -> BlockCounts:
         key = id(block.packed)  # `packed` keeps it alive
@@ -384,8 +399,10 @@ class WholeCounts:
 
     Attributes
     ----------
-    broadcasts, processed_entries, processed_padding : numpy.ndarray
+    broadcasts, bubble_cycles, processed_entries, processed_padding : numpy.ndarray
         As in `CountsPerInput`, the same on all these arrays, [inputs].
+    most_loaded_entries : numpy.ndarray
+        Entries of the PE that goes through most, padding included, [inputs].
     cycles_without_pipeline : numpy.ndarray
         Cycles of each timing, without the `pipeline_cycles` that an array adds, [timings, inputs].
     blocked_cycles : numpy.ndarray
@@ -395,6 +412,8 @@ class WholeCounts:
     """
 
     broadcasts: Integers64
+    bubble_cycles: Integers64
+    most_loaded_entries: Integers64
     processed_entries: Integers64
     processed_padding: Integers64
     cycles_without_pipeline: Integers64

@@ -18,8 +18,9 @@ from traces.kernel_lanes import LANES
 
 CountsByName = dict[str, Integers64]
 _LEAST_INPUTS = 192  # that are counted side by side (`sim.batch_kernels`)
+_INPUTS_AT_ONCE = 1024  # whose entries are summed in each PE
 _COLUMNS_AT_ONCE = 8  # that are compared with those of the input before
-_NAMES = ("broadcasts", "bubble_cycles", "processed_entries", "processed_padding")
+_NAMES = ("broadcasts", "bubble_cycles", "processed_entries", "processed_padding", "most_loaded_entries")
 
 
 class BlockCounts:
@@ -93,7 +94,7 @@ class _OneByOne:
     def count(
         self, timings: Sequence[tuple[int, int]], lines: Sequence[int]
     ) -> tuple[Integers64, list[Integers64], Integers64]:
-        """Return counts [4, inputs], edges [2, inputs] of each timing, and reads of each line [lines, inputs]."""
+        """Return counts [5, inputs], edges [2, inputs] of each timing, and reads of each line [lines, inputs]."""
         from sim.batch_kernels import count_inputs
 
         by_type: dict[type[np.unsignedinteger[Any]], list[int]] = {}
@@ -108,7 +109,7 @@ class _OneByOne:
         room = np.empty(LANES, dtype=np.uint64 if wide else np.uint32)
         all_edges = [np.zeros(0, dtype=np.int64)] * len(timings)
         all_reads = np.empty((len(lines), inputs), dtype=np.int64)
-        counts = np.empty((inputs, 4), dtype=np.int64)
+        counts = np.empty((inputs, len(_NAMES)), dtype=np.int64)
         for lags, places in (by_type or {np.uint8: []}).items():
             edges = np.empty((len(places), 2, inputs), dtype=np.int64)
             line_reads = np.empty((len(lines), inputs), dtype=np.int64)
@@ -160,17 +161,18 @@ class _SideBySide:
     def count(
         self, timings: Sequence[tuple[int, int]], lines: Sequence[int]
     ) -> tuple[Integers64, list[Integers64], Integers64]:
-        """Return counts [4, inputs], edges [2, inputs] of each timing, and reads of each line [lines, inputs]."""
+        """Return counts [5, inputs], edges [2, inputs] of each timing, and reads of each line [lines, inputs]."""
         from sim import batch_kernels as kernels
 
         packed, inputs = self._packed, self._nonzero.shape[1]
         shared = (self._nonzero, packed.num_pes, self._has_bias)
-        counts = np.empty((4, inputs), dtype=np.int64)
+        counts = np.empty((len(_NAMES), inputs), dtype=np.int64)
+        counts[-1] = self._most_loaded
         kernels.count_scans(
             *shared,
             packed.entries_per_column.astype(np.int32),
             packed.padding_per_column.astype(np.int32),
-            counts,
+            counts[:-1],
         )
         edges = np.empty((len(timings), 2, inputs), dtype=np.int64)
         entry_counts, in_other_pes = self._entry_counts
@@ -198,6 +200,19 @@ class _SideBySide:
         padded = np.zeros((len(counts), -(-np.count_nonzero(several) // 8) * 8), dtype=counts.dtype)
         padded[:, : np.count_nonzero(several)] = counts[:, several]
         return padded, in_others
+
+    @cached_property
+    def _most_loaded(self) -> Integers64:
+        """Entries of the PE that goes through most, int64 [inputs]; sums in float32 are exact up to 2^24."""
+        packed, inputs = self._packed, self._nonzero.shape[1]
+        number: type[np.floating[Any]] = np.float32 if packed.fullest_pe_entries < 2**24 else np.float64
+        lanes = min(packed.num_pes, packed.layer.rows)  # other PEs hold no entries
+        entries = packed.entry_lanes[:, :lanes].T.astype(number)
+        most = np.empty(inputs, dtype=np.int64)
+        for begin in range(0, inputs, _INPUTS_AT_ONCE):
+            sent = self._nonzero[:, begin : begin + _INPUTS_AT_ONCE].astype(number)
+            most[begin : begin + _INPUTS_AT_ONCE] = np.matmul(entries, sent).max(axis=0)
+        return most
 
     @cached_property
     def _most_waiting(self) -> int:

@@ -93,6 +93,24 @@ def count_kept_lines(first_lines: Integers, last_lines: Integers, columns: Integ
 
 
 @kernel
+def most_loaded(entry_lanes: Integers, columns: Integers, room: Integers) -> np.int64:
+    """Return the entries of some columns in the PE that has most of them; `room` is of a type that holds their sum."""
+    zero = room.dtype.type(0)
+    zeros = lanes.spread(zero)
+    most = zeros
+    size = np.uint64(entry_lanes.shape[1])
+    first_lane = np.uint64(0)
+    while first_lane < size:
+        entries = zeros
+        for j in range(np.uint64(columns.shape[0])):
+            of_column = lanes.load(entry_lanes, np.uint64(columns[j]) * size + first_lane)
+            entries = lanes.add(entries, lanes.convert(of_column, zero))
+        most = lanes.larger(most, entries)
+        first_lane += np.uint64(lanes.LANES)
+    return np.int64(lanes.largest(most))
+
+
+@kernel
 def count_inputs(
     activations: Numbers,
     num_pes: int,
@@ -134,7 +152,8 @@ def count_inputs(
     first_lines, last_lines : numpy.ndarray
         Room for the numbers of lines [columns, lanes], of an unsigned type that holds more than the entries of a PE.
     counts : numpy.ndarray
-        int64 [inputs, 4]. Result: broadcasts, bubble cycles, processed entries, padding among them.
+        int64 [inputs, 5]. Result: broadcasts, bubble cycles, processed entries, padding among them, and entries of the
+        PE that has most.
     edges : numpy.ndarray
         int64 [timings, 2, inputs]. Result: last active edge, and blocked cycles.
     line_reads : numpy.ndarray
@@ -162,6 +181,7 @@ def count_inputs(
                 processed += entries[column]
                 of_padding += padding[column]
             counts[i, 0], counts[i, 1], counts[i, 2], counts[i, 3] = sent, bubble_cycles, processed, of_padding
+            counts[i, 4] = most_loaded(entry_lanes, columns[i - begin, :sent], first_lines)
             for timing in range(timings.shape[0]):
                 edges[timing, 0, i], edges[timing, 1, i] = queue_recurrence(
                     entry_lanes,

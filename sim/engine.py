@@ -34,6 +34,7 @@ from sim.engine_kernels import (
 )
 from sim.fixed_point import Operands
 from sim.host_memory import check_memory
+from sim.limits import array_limits
 from sim.packing import PackedLayer
 from sim.result import Counts
 from traces.arrays import Integers32, Integers64, Numbers
@@ -166,6 +167,7 @@ class Run:
             padding_per_pe=self.padding,
             line_reads_per_pe=self.line_reads(config.entries_per_line),
             finish_edge_per_pe=timing.finish_edges,
+            **array_limits(self.columns.size, self.bubble_cycles, int(self.entries.max()), config.pipeline_cycles),
         )
 
     def accumulate(self, accumulators: Numbers) -> int:

@@ -18,6 +18,7 @@ from sim.config import ArrayConfig
 from sim.cost.constants import NOMINAL
 from sim.cost.timing import warn_of_clock
 from sim.fixed_point import FixedPoint
+from sim.limits import Limit, dram_cycles, sum_of_limits
 from sim.memory import DoesNotFitWarning, Shortfall, weight_shortfalls
 from sim.network_schedule import (
     SCHEDULED,
@@ -272,6 +273,11 @@ class NetworkResult:
     def energy_nj(self) -> Floats64:
         """`energy_pj` in nJ, as reports show it."""
         return self.energy_pj / 1e3
+
+    @property
+    def limit(self) -> Limit:
+        """Least cycles of all layers and inputs together, what sets them, and where the measured ones go."""
+        return sum_of_limits([layer.limit for layer in self.layers], dram_cycles(self.layers, self.config))
 
     @property
     def efficiency(self) -> float:

@@ -20,6 +20,7 @@ from sim.array import packed_for
 from sim.batch import BatchResult, checked_inputs, simulate_batch
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Ranges, format_of_ranges
+from sim.limits import Limit, sum_of_limits
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats32, Floats64, Integers64
@@ -54,6 +55,11 @@ class RecurrentResult:
     energy_pj: Floats64
     input_products: BatchResult
     hidden_products: list[BatchResult]
+
+    @property
+    def limit(self) -> Limit:
+        """Least cycles of all products together, what sets them, and where the measured ones go."""
+        return sum_of_limits([product.limit for product in (self.input_products, *self.hidden_products)])
 
     @property
     def energy_nj(self) -> Floats64:

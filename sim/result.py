@@ -11,6 +11,7 @@ import numpy as np
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
 from sim.fixed_point import FixedPoint
+from sim.limits import Limit, limit_of
 from sim.memory import Block, Schedule, Shortfall, memory_counts
 from sim.packing import PackedLayer
 from traces.arrays import Floats32, Integers64
@@ -40,6 +41,9 @@ class Counts:
         Lines that each PE reads from its sparse-matrix SRAM, int64 [num_pes].
     finish_edge_per_pe : numpy.ndarray
         Clock edge at which each PE's last entry left the pointer read, int64 [num_pes]; 0 without entries.
+    scan_limit_cycles, pe_limit_cycles, array_limit_cycles : int
+        Cycles that the layer takes at least: for its broadcasts, for the entries of the most loaded PE, and for the
+        larger one in each block (`sim.limits`).
     blocks : int
         Parts in which the layer was run, one after the other (`sim.memory`).
     waiting_cycles : int
@@ -65,6 +69,9 @@ class Counts:
     padding_per_pe: Integers64
     line_reads_per_pe: Integers64
     finish_edge_per_pe: Integers64
+    scan_limit_cycles: int
+    pe_limit_cycles: int
+    array_limit_cycles: int
     blocks: int = 1
     waiting_cycles: int = 0
     dram_read_bytes: int = 0
@@ -109,6 +116,11 @@ class Counts:
     def transfers(self) -> Transfers:
         """Accesses of the SRAMs by what moves weights and activations."""
         return Transfers(self.line_writes, self.pointer_writes, self.activation_reads, self.activation_writes)
+
+    @property
+    def limit(self) -> Limit:
+        """Least cycles that this layer takes with this input, what sets them, and where the measured ones go."""
+        return limit_of(self)
 
     @property
     def energy(self) -> Energy:
@@ -157,7 +169,10 @@ class SimulationResult(Counts):
     saturated_activations: int = 0
 
 
-_SUMS = ("broadcasts", "bubble_cycles", "blocked_cycles", "entries_per_pe", "padding_per_pe", "line_reads_per_pe")
+_SUMS = (
+    *("broadcasts", "bubble_cycles", "blocked_cycles", "entries_per_pe", "padding_per_pe", "line_reads_per_pe"),
+    *("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles"),
+)
 
 
 def summed(parts: Sequence[object], names: Sequence[str]) -> dict[str, Any]:

@@ -235,5 +235,6 @@ def _layer_row(row: dict[str, Any], layer: str, place: int) -> dict[str, Any]:
         **{name: row[name] for name in ("trial", "digest")},
         **{"layer": layer, "kind": "Linear", "scan_order": "rows", "residency": "resident"},
         **{"rows_left_out": 0, "columns_left_out": 0, "activation_threshold": 0.0, "broadcast_share": 0.5},
+        **{"limit_share": 0.75, "limit_binds": "most loaded PE"},
         "timeline_cycles": ends,
     }

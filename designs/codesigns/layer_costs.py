@@ -16,7 +16,7 @@ from compress.planning.plan import Candidate
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures
 from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
-from designs.sweeps.evaluation import COUNTS, ENERGIES, NETWORK_CYCLES, energies_pj
+from designs.sweeps.evaluation import COUNTS, ENERGIES, LIMITS, NETWORK_CYCLES, energies_pj, limits_of
 from sim import ArrayConfig, FixedPoint, PackedLayer
 from sim.network import LayerCosts
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
@@ -72,8 +72,14 @@ LAYER_COLUMNS = [
     *(
         Column(name, pa.float64(), "1/input", f"{name.replace('_', ' ')}, mean, measured")
         for name in COUNTS
-        if name != "waiting_cycles"  # equal to the class of that name
+        if name not in (*LIMITS, "waiting_cycles")  # that is equal to the class of that name
     ),
+    *(
+        Column(name, pa.float64(), "cycles/input", f"{name.replace('_', ' ')}, mean (`sim.limits`)", newer=True)
+        for name in (*LIMITS, "limit_cycles")
+    ),
+    Column("limit_share", pa.float64(), "1", "limit of the cycles over the measured ones", newer=True),
+    Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE, broadcasts or port", newer=True),
     *(
         Column(f"{name}_cycles", pa.float64(), "cycles/input", f"of a PE, mean of all PEs, in which {meaning}")
         for name, meaning in zip(CYCLE_CLASSES, _CLASS_MEANINGS, strict=True)
@@ -135,6 +141,15 @@ class MeasuredCosts:
     def energies_pj(self) -> Floats64:
         """Energy of each block per input, in pJ, [blocks, layers]."""
         return energies_pj(self.estimated.design.array, self.counts)
+
+    @cached_property
+    def limits(self) -> list[dict[str, Any]]:
+        """limit_cycles, limit_share and limit_binds of LAYER_COLUMNS, for each layer."""
+        found = limits_of(self.counts.T, self.estimated.design.array, in_network=True)
+        return [
+            {"limit_cycles": float(cycles), "limit_share": float(share), "limit_binds": found.words[place]}
+            for cycles, share, place in zip(found.cycles, found.shares, found.binds, strict=True)
+        ]
 
     @property
     def latency_us(self) -> float:
@@ -222,6 +237,7 @@ def layer_rows(
                 "sampling_error": float(predicted.errors[before]),
                 "energy_pj": float(measured.energies_pj[:, number].sum()),
                 **dict(zip(COUNTS, map(float, measured.counts[number]), strict=True)),
+                **measured.limits[number],
                 **dict(zip(ENERGIES, map(float, measured.energies_pj[:, number]), strict=True)),
                 **_over_time(
                     runs,

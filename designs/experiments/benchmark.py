@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from designs.design import Design, design_row
-from designs.result_files import BENCHMARK_COLUMNS
+from designs.result_files import BENCHMARK_COLUMNS, BENCHMARK_STEPS
 from designs.results import provenance, table_of, write_results
 from sim import ArrayConfig, count_all, pack
+from sim.limits import BINDING
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats32
 from traces.eie_benchmark import EIE_BENCHMARK, REAL_LAYERS
@@ -93,7 +94,7 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
             layer, activations = draw()
             published = EIE_BENCHMARK[name]
             (counts,) = count_all(pack(layer, config), activations, [config])
-            active = activations != 0
+            active, limit = activations != 0, counts.limit
             rows.append(
                 {
                     **design_row(Design(config)),
@@ -108,6 +109,10 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
                     "cycles_in_batches": _cycles_in_batches(layer, activations, config, counts.cycles),
                     "processed_entries": counts.processed_entries,
                     **{field: getattr(counts, field) for field in _COUNTS},
+                    "limit_cycles": limit.limit_cycles,
+                    "limit_share": limit.share,
+                    "limit_binds": BINDING[limit.binds],
+                    **{f"share_{name}": limit.shares[name] for name in BENCHMARK_STEPS},
                     "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
                     "energy_pj": counts.energy.total_pj,
                     **dataclasses.asdict(counts.energy),

@@ -10,9 +10,11 @@ from rich.table import Table
 
 from designs.experiments.eie_sweeps import PAPER, FoundArray, ParameterSweep
 from designs.experiments.unevenness import regularities
+from designs.result_files import BENCHMARK_STEPS
 from sim import ArrayConfig
 from sim.cost.area import area_mm2
 from sim.cost.timing import timing
+from sim.limits import STEPS
 from traces.shell.command_line import console
 from traces.unevenness import Unevenness
 
@@ -36,6 +38,16 @@ def print_benchmark(benchmark: pa.Table) -> None:
             f"{row['paper_actual_us']:.1f}",
             f"{row['latency_us'] / row['paper_actual_us'] - 1:+.1%}",
         )
+    console().print(table)
+    table = Table(title="Distance to the limit, and shares of the cycles", title_justify="left")
+    for heading in ("layer", "weights", "binding"):
+        table.add_column(heading)
+    for heading in ("limit, cycles", "of the cycles", *(STEPS[name] for name in BENCHMARK_STEPS)):
+        table.add_column(heading, justify="right")
+    for row in benchmark.to_pylist():
+        shares = [row["limit_share"], *(row[f"share_{name}"] for name in BENCHMARK_STEPS)]
+        names = (row[name] for name in ("layer", "weights", "limit_binds"))
+        table.add_row(*names, f"{row['limit_cycles']:,}", *(f"{share:.1%}" for share in shares))
     console().print(table)
 
 

@@ -14,7 +14,14 @@ from designs.sweeps.original import LOSS_LEVEL
 from sim import Energy
 from sim.network import LayerCosts, NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
-from sim.observe.screen import print_clock, print_dense, print_network_memories, print_outputs, short_names
+from sim.observe.screen import (
+    limit_words,
+    print_clock,
+    print_dense,
+    print_network_memories,
+    print_outputs,
+    short_names,
+)
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -69,7 +76,8 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print()
     own_codebooks = any(group.layer.num_codebooks > 1 for groups in run.packed for group in groups)
     console().print(_layers(result, advice, own_codebooks))
-    print(f"\nBottleneck: {_bottleneck(result, advice)}\n")
+    print(f"\nBottleneck: {_bottleneck(result, advice)}")
+    print(f"Limit:      {limit_words(result.limit, result.cycles.size)}\n")
     console().print(_changes(advice))
     _print_sampled(run, advice)
     print(_advice(advice))

@@ -23,6 +23,7 @@ from sim.batch import CountsPerInput
 from sim.cost.area import area_mm2
 from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
+from sim.limits import BINDING, array_limits
 from sim.memory import blocks_of, fits, shortfalls
 from sim.network_schedule import (
     Call,
@@ -76,10 +77,15 @@ SWEEP_COLUMNS = [
     Column("port_wait_cycles", pa.float64(), "cycles/input", "in which the array waits for the port, mean"),
     Column("switch_cycles", pa.float64(), "cycles/input", "of switches to a network's layer, mean"),
     Column("dram_wait_cycles", pa.float64(), "cycles/input", "in which the array waits for DRAM between runs, mean"),
+    Column("limit_cycles", pa.float64(), "cycles/input", "least of all cycles, mean (`sim.limits`)"),
+    Column("limit_share", pa.float64(), "1", "least of all cycles over all cycles"),
+    Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE, broadcasts, port or DRAM"),
     Column("latency_us", pa.float64(), "us/input", "all cycles over the clock frequency, mean"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
+LIMITS = ("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles")
+"""Counts from which the limit of a layer follows (`sim.limits`)."""
 _OF_NETWORKS = ("port_words", "port_cycles", "port_wait_cycles", "switch_cycles", "dram_wait_cycles")
 COUNTS = (
     "broadcasts",
@@ -95,6 +101,7 @@ COUNTS = (
     "pointer_writes",
     "activation_reads",
     "activation_writes",
+    *LIMITS,
     *_OF_NETWORKS,
 )
 NETWORK_CYCLES = ("cycles", "port_wait_cycles", "switch_cycles", "dram_wait_cycles")
@@ -198,7 +205,7 @@ class Evaluation:
         InputError
             If an SRAM of a design is outside the SRAM tables.
         """
-        return _table(self.workload.layers, numbers, designs, evaluated)
+        return _table(self.workload, numbers, designs, evaluated)
 
 
 class _OnArray(NamedTuple):
@@ -371,10 +378,9 @@ def network_counts(
     return counts, residency
 
 
-def _table(
-    work: Sequence[WorkloadLayer], numbers: Integers64, designs: DesignRows, evaluated: Sequence[Evaluated]
-) -> pa.Table:
-    layers, arrays = len(work), designs.arrays
+def _table(workload: Workload, numbers: Integers64, designs: DesignRows, evaluated: Sequence[Evaluated]) -> pa.Table:
+    work, arrays = workload.layers, designs.arrays
+    layers = len(work)
     areas = area_mm2(arrays)
     for place in np.flatnonzero(np.isnan(areas))[:1].tolist():
         area_mm2(designs[place].array)  # raises InputError
@@ -404,15 +410,69 @@ def _table(
     columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
         arrays.filled(arrays.clock_mhz), layers
     )
+    limits = limits_of(counts, arrays, in_network=workload.execution is not None)
+    columns |= {"limit_cycles": _rows(limits.cycles), "limit_share": _rows(limits.shares)}
+    columns["limit_binds"] = pa.DictionaryArray.from_arrays(_rows(limits.binds), limits.words).cast(pa.string())
     schema = schema_of(SWEEP_COLUMNS)
     arrow = []
     for field in schema:
         values = columns[field.name]
-        if len(values) < layers * len(designs):  # one value for all
+        if isinstance(values, pa.Array):
+            arrow.append(values)
+        elif len(values) < layers * len(designs):  # one value for all
             arrow.append(pa.repeat(pa.scalar(values[0].item(), field.type), layers * len(designs)))
         else:
             arrow.append(pa.array(values, field.type))
     return pa.table(arrow, schema=schema)
+
+
+class Limits(NamedTuple):
+    """Limits of layers on arrays, mean per input; nan on an array that does not run each layer.
+
+    Attributes
+    ----------
+    cycles, shares : numpy.ndarray
+        Least of all cycles, and their share in all cycles, [layers, ...].
+    binds : numpy.ndarray
+        What sets the limit, the place in `words`, int8 [layers, ...].
+    words : list of str
+        Words of `sim.limits.BINDING`, and an empty text for a layer that is not run.
+    """
+
+    cycles: Floats64
+    shares: Floats64
+    binds: Any
+    words: list[str]
+
+
+def limits_of(counts: Floats64, array: ArrayOrTable, in_network: bool) -> Limits:
+    """Return the limits of layers, as `sim.limits` states them, from their means.
+
+    Parameters
+    ----------
+    counts : float64 [counts, layers], or [counts, layers, arrays]
+        COUNTS of the layers.
+    array : ArrayConfig or ArrayTable
+        The array, or a table of arrays.
+    in_network : bool
+        True for layers of a network, of which the DRAM may load one while another one runs: it is left out.
+    """
+    mean = {name: counts[number] for name, number in _PLACE.items()}
+    switches, port = mean["switch_cycles"], mean["port_cycles"]
+    bytes_per_cycle = array.dram_gb_per_s * 1e3 / array.clock_mhz
+    none = np.zeros_like(port)
+    bounds = {
+        "pe": mean["pe_limit_cycles"] + switches,
+        "scan": mean["scan_limit_cycles"] + switches,
+        "port": np.where(port > 0, port + switches, 0.0),
+        "dram": none if in_network else np.floor(mean["dram_bytes"] / bytes_per_cycle),
+    }
+    limit = np.maximum(mean["array_limit_cycles"] + switches, np.maximum(bounds["port"], bounds["dram"]))
+    all_cycles = np.asarray(sum(mean[name] for name in NETWORK_CYCLES))
+    shares = np.divide(limit, all_cycles, out=np.ones_like(limit), where=all_cycles != 0)
+    binds = np.argmax([bounds[name] for name in BINDING], axis=0).astype(np.int8)
+    binds[np.isnan(limit)] = len(BINDING)
+    return Limits(limit, shares, binds, [*BINDING.values(), ""])
 
 
 def _rows(values: Any) -> Any:
@@ -549,6 +609,7 @@ class LayerRuns:
             for run in self.batch_runs(designs[place].array):
                 whole = run.whole([(slots, cycles) for slots, cycles in queues], [line for (line,) in lines])
                 inputs = len(whole.broadcasts)
+                limits = array_limits(whole.broadcasts, whole.bubble_cycles, whole.most_loaded_entries, 0)
                 cycles = whole.cycles_without_pipeline.sum(axis=-1)[of_queue] + inputs * some.pipeline_cycles
                 found = {
                     "broadcasts": whole.broadcasts.sum(),
@@ -558,6 +619,7 @@ class LayerRuns:
                     "useful_macs": (whole.processed_entries - whole.processed_padding).sum(),
                     "pointer_reads": whole.broadcasts.sum() * run.packed.num_pes,
                     "line_reads": whole.line_reads.sum(axis=-1)[of_line],
+                    **{name: limits[name].sum() + inputs * some.pipeline_cycles for name in LIMITS},
                 }
                 for name, total in found.items():
                     sums[_PLACE[name], places] += total

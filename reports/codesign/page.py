@@ -83,6 +83,7 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
     """Return the data of the page's script."""
     layers = {digest: [_layer_values(row) for row in rows] for digest, rows in data.layers.items()}
     opened_layers = data.layers.get(opened["id"], [])
+    limits = _any_layer_has(data, ("limit_binds",))
     left_out = _any_layer_has(data, ("rows_left_out", "columns_left_out"))
     thresholds = _any_layer_has(data, ("activation_threshold",)) or any(
         len(choice) > 2 for design in shown for choice in design["choices"].values()
@@ -122,9 +123,10 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
             name: [{"name": f"{part}{ending}", "label": words(part)} for part in parts]
             for name, (_, ending, parts) in charts.PARTS.items()
         },
-        "plan_heads": _plan_heads(left_out, thresholds),
+        "plan_heads": _plan_heads(left_out, thresholds, limits),
         "left_out": left_out,
         "thresholds": thresholds,
+        "limits": limits,
         "volumes": volumes(data.study),
         "charts": {
             "front": {
@@ -148,7 +150,7 @@ def _any_layer_has(data: CodesignData, names: Sequence[str]) -> bool:
     return any(row.get(name) for rows in data.layers.values() for row in rows for name in names)
 
 
-def _plan_heads(left_out: bool, thresholds: bool) -> list[str]:
+def _plan_heads(left_out: bool, thresholds: bool, limits: bool) -> list[str]:
     """Return the headings of the plan of a design whose layers are stored."""
     return [
         *("layer", "kind", "rows x columns", *(["left out"] if left_out else []), "vectors per input"),
@@ -157,6 +159,7 @@ def _plan_heads(left_out: bool, thresholds: bool) -> list[str]:
         *("gap bits, array", "gap bits, file", "weights stay, or loaded in", "bytes loaded"),
         *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
         *("nJ predicted", "measured", "off by"),
+        *(["limit, cycles", "of all cycles", "binding"] if limits else []),
     ]
 
 

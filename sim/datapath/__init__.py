@@ -29,6 +29,7 @@ from sim.datapath.memory_control import run_blocks
 from sim.datapath.pointer_read import PointerRead
 from sim.datapath.sparse_matrix_read import SparseMatrixRead
 from sim.fixed_point import Operands
+from sim.limits import array_limits
 from sim.memory import Block, blocks_of
 from sim.packing import PackedLayer
 from sim.result import SimulationResult, counts_in_sequence
@@ -133,18 +134,21 @@ class Array:
     def _result(self, cycles: int) -> SimulationResult:
         pes, number_format = self.pes, self.operands.number_format
         accumulators = self.accumulators
+        entries_per_pe = np.array([pe.arithmetic.entries for pe in pes])
+        broadcasts, bubble_cycles = pes[0].pointer_read.pair_reads, self.scan.bubble_cycles
         return SimulationResult(
             config=self.config,
             stored_entries=sum(pe.sparse_matrix_read.num_entries for pe in pes),
             padding_entries=self.packed.padding_entries,
-            broadcasts=pes[0].pointer_read.pair_reads,
+            broadcasts=broadcasts,
             cycles=cycles,
-            bubble_cycles=self.scan.bubble_cycles,
+            bubble_cycles=bubble_cycles,
             blocked_cycles=self.scan.blocked_cycles,
-            entries_per_pe=np.array([pe.arithmetic.entries for pe in pes]),
+            entries_per_pe=entries_per_pe,
             padding_per_pe=np.array([pe.arithmetic.padding for pe in pes]),
             line_reads_per_pe=np.array([pe.sparse_matrix_read.line_reads for pe in pes]),
             finish_edge_per_pe=np.array([pe.pointer_read.last_entry_edge for pe in pes]),
+            **array_limits(broadcasts, bubble_cycles, int(entries_per_pe.max()), self.config.pipeline_cycles),
             output=self.operands.values(accumulators),
             number_format=number_format,
             output_codes=None if number_format is None else accumulators,

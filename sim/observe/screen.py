@@ -14,12 +14,16 @@ from sim.config import ArrayConfig
 from sim.cost.timing import ClockWarning, clock_excess, timing
 from sim.dense_array import ProductShape
 from sim.dense_comparison import compare_with_dense
+from sim.limits import BINDING, STEPS, Limit
 from sim.memory import DoesNotFitWarning, Shortfall
 from sim.network import NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES, CycleBreakdown
 from sim.result import SimulationResult
 from traces import InputError
 from traces.shell.command_line import console
+
+_NEARLY = 0.9  # of the limit, from which what does not bind is named, too
+_SHOWN_SHARE = 0.005  # of the cycles
 
 
 @contextlib.contextmanager
@@ -114,6 +118,28 @@ def print_network_memories(result: NetworkResult) -> None:
         print("  (--memory-mode resident refuses such a network, passes and streamed load what does not stay)")
 
 
+def limit_words(limit: Limit, inputs: int) -> str:
+    """Return the least cycles per input, what binds, and the share of each step from useful work to all cycles.
+
+    Parameters
+    ----------
+    limit : Limit
+        The limit of all inputs together.
+    inputs : int
+        Number of inputs.
+    """
+    nearly = [
+        f"{BINDING[name]} ({limit.bounds[name] / limit.limit_cycles:.0%} of the limit)"
+        for name in BINDING
+        if name != limit.binds and limit.bounds[name] >= _NEARLY * limit.limit_cycles
+    ]
+    steps = ", ".join(f"{STEPS[name]} {share:.0%}" for name, share in limit.shares.items() if share >= _SHOWN_SHARE)
+    return (
+        f"at least {limit.limit_cycles / inputs:,.0f} cycles, {limit.share:.0%} of these; binding: "
+        f"{', then '.join([BINDING[limit.binds], *nearly])}; all cycles: {steps}"
+    )
+
+
 def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakdown: CycleBreakdown) -> None:
     """Print counts, derived figures, the classes of the PEs' cycles, energy, and the comparison with a dense array."""
     from rich.table import Table
@@ -136,6 +162,13 @@ def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakd
     if result.blocked_cycles:
         worst = int(breakdown.blocked_by.argmax())
         table.add_row("broadcast blocked most by", f"PE {worst}: {breakdown.blocked_by[worst]:,} cycles")
+    table.add_section()
+    limit = result.limit
+    table.add_row("limit", f"{limit.limit_cycles:,} cycles, {limit.share:.1%} of these")
+    table.add_row("limit, binding", BINDING[limit.binds])
+    for step, share in limit.shares.items():
+        if share >= _SHOWN_SHARE:
+            table.add_row(f"cycles, {STEPS[step]}", f"{share:.1%}")
     table.add_section()
     for block in fields(result.energy):
         energy_nj = getattr(result.energy, block.name) / 1e3
@@ -218,6 +251,7 @@ def print_network(title: str, result: NetworkResult) -> None:
     for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_nj)):
         spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
     console().print(spread)
+    print(f"Limit:      {limit_words(result.limit, inputs)}")
     print_network_memories(result)
     print_outputs(result)
     print_clock(result.config)

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from sim.array import prepare
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Operands
+from sim.limits import array_limits
 from sim.packing import PackedLayer
 from sim.result import SimulationResult
 from sim.rtl.model import build
@@ -277,6 +278,7 @@ def _run_of(job: Job, answer: _Answer, parameters: RtlParameters, config: ArrayC
         padding_per_pe=padding,
         line_reads_per_pe=line_reads,
         finish_edge_per_pe=finish_edges,
+        **array_limits(broadcasts, bubbles, int(entries.max()), config.pipeline_cycles),
         output=operands.values(codes),
         number_format=operands.number_format,
         output_codes=codes,

@@ -13,8 +13,10 @@ from compress import CompressedModel
 from compress.container.layer_coding import CodingChoice
 from sim import ArrayConfig, count, pack, simulate
 from sim.cost.area import area_mm2, module_areas_um2, pe_area_um2
+from sim.limits import STEPS
 from tests.conftest import PROJECT, real_file
 from tests.guide.tables import constants_table, nodes_table
+from traces.eie_benchmark import EIE_BENCHMARK
 from traces.files.npz import read_layer_and_input
 
 README = (PROJECT / "README.md").read_text()
@@ -68,6 +70,17 @@ def test_the_cycles_of_balanced_rows_in_the_guide(data: Path) -> None:
     orders = (None, rows_balanced_by_entries(layer, 64), rows_balanced_by_activity(layer, activations, 64))
     for said, order in zip(found.groups(), orders, strict=True):
         assert said == f"{count(pack(layer, ArrayConfig(), order), activations).cycles:,}"
+
+
+@pytest.mark.parametrize("name", ["Alex-8", "VGG-8", "NT-We"])
+def test_the_distance_to_the_limit_in_the_guide(name: str) -> None:
+    page = (PROJECT / "guide/counters.md").read_text()
+    (row,) = [row for row in rows_with("layer", "cycles", "limit", page=page) if row["layer"] == name]
+    limit = count(*EIE_BENCHMARK[name].draw()).limit
+    shares = {STEPS[step]: f"{share:.1%}" for step, share in limit.shares.items() if STEPS[step] in row}
+    found = {"layer": name, "cycles": f"{limit.cycles:,}", "limit": f"{limit.limit_cycles:,}"}
+    assert row == found | {"of the cycles": f"{limit.share:.1%}"} | shares
+    assert limit.binds == "pe"
 
 
 def test_the_area_of_each_module_and_of_the_array() -> None:

@@ -30,6 +30,9 @@ COUNTERS = [
     "useful_macs",
     "pointer_reads",
     "line_reads",
+    "scan_limit_cycles",
+    "pe_limit_cycles",
+    "array_limit_cycles",
     "blocks",
     "waiting_cycles",
     "dram_read_bytes",
@@ -136,7 +139,8 @@ def test_a_batch_is_its_inputs_one_by_one(case: Case, num_inputs: int, precision
     inputs = np.stack([activations, *(stream.permutation(activations) * 2 for _ in range(num_inputs - 1))])
     batch = simulate_batch(layer, inputs, config)
     names = "cycles broadcasts bubble_cycles blocked_cycles waiting_cycles useful_macs pointer_reads line_reads "
-    names += "dram_read_bytes dram_write_bytes overflows saturated_activations"
+    names += "dram_read_bytes dram_write_bytes overflows saturated_activations "
+    names += "scan_limit_cycles pe_limit_cycles array_limit_cycles"
     for number, values in enumerate(inputs):
         alone = simulate(layer, values, config, number_format=batch.number_format)
         for name in names.split():

@@ -269,10 +269,11 @@ function plan_row(layer) {
   const shape = `${layer.rows} x ${layer.columns}`;
   const left_out = page.left_out ? [`${layer.rows_left_out}, ${layer.columns_left_out}`] : [];
   const broadcast = page.thresholds ? [layer.activation_threshold, [layer.broadcast_share, "share"]] : [];
+  const limit = page.limits ? [layer.limit_cycles, [layer.limit_share, "share"], layer.limit_binds] : [];
   const settings = [layer.kind, shape, ...left_out, layer.vectors, ...broadcast,
     [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
   return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits,
-    layer.residency, layer.load_bytes, ...costs] };
+    layer.residency, layer.load_bytes, ...costs, ...limit] };
 }
 
 // ---- Actions of the reader

@@ -20,7 +20,7 @@ from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
 from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
 from designs.results import read_results, write_results
-from designs.sweeps.evaluation import ENERGIES
+from designs.sweeps.evaluation import ENERGIES, LIMITS
 from reports.codesign.data import (
     DOMINATED,
     FRONT,
@@ -383,7 +383,8 @@ def test_layers_of_an_earlier_version_are_shown_without_thresholds(tmp_path: Pat
     write_study(tmp_path, 3, 3, of_layers={"conv": {"activation_threshold": 0.5, "rows": 14, "columns": 9}})
     table, origin = read_results(tmp_path / LAYERS_FILE, LAYER_COLUMNS)
     newer = [column.name for column in LAYER_COLUMNS if column.newer]
-    assert newer == ["rows_left_out", "columns_left_out", "activation_threshold", "broadcast_share"]
+    before = ["rows_left_out", "columns_left_out", "activation_threshold", "broadcast_share"]
+    assert newer == [*before, *LIMITS, "limit_cycles", "limit_share", "limit_binds"]
     write_results(tmp_path / LAYERS_FILE, table.drop_columns(newer), origin)
     with Reader(browser, page_of(tmp_path)) as reader:
         shown = cells(reader, "conv")
