@@ -140,7 +140,9 @@ def test_the_screen_answers_how_fast_how_much_what_and_what_next(
     assert f"Energy:     {run.result.energy_nj.mean():,.1f} nJ per input" in printed
     assert f"Bottleneck: {advice.total[advice.bottleneck]:.0%} of the PEs' cycles" in printed
     assert f"Try next:   {advice.changes[-1].what}" in printed
-    assert len(printed.splitlines()) <= 45
+    limit = run.result.limit
+    assert f"Limit:      at least {limit.limit_cycles / run.inputs:,.0f} cycles, {limit.share:.0%} of these" in printed
+    assert len(printed.splitlines()) <= 46
     assert all(name.replace("_", " ") in printed for name in CYCLE_CLASSES[:-1])
 
 
