@@ -250,7 +250,7 @@ def breakeven_rows(
     Returns
     -------
     list of dict
-        Rows of the result file (`designs.result_files.BREAKEVEN_COLUMNS`).
+        Rows of the result file, with BREAKEVEN_COLUMNS.
 
     Raises
     ------
