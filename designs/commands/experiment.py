@@ -479,7 +479,7 @@ def outside(
 ) -> None:
     """Compute numbers that others published, from the same data: Sparseloop's cycles, MLPerf Tiny's networks.
 
-    Takes about half an hour on two cores; the same command resumes an interrupted run. MLPerf Tiny needs PyTorch.
+    Takes about ten minutes on two cores; the same command resumes an interrupted run. MLPerf Tiny needs PyTorch.
 
     For instance:
 

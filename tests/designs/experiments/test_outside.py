@@ -17,6 +17,7 @@ from reports.outside import ELEMENT_CYCLES, SPARSELOOP_CYCLES, TINY_MODELS
 from sim import ArrayConfig, simulate, simulate_batch
 from tests.conftest import real_file
 from traces import InputError, Network, layer_from_matrix
+from traces.files.images import load_idx_folder
 
 
 def small_masks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[np.ndarray, np.ndarray]:
@@ -94,3 +95,16 @@ def test_weights_and_macs_of_mlperf_tiny_are_those_of_its_definitions(name: str,
     }
     network = Network.open(real_file(data, "models", "mlperf_tiny", files[name]))
     assert outside.size_and_work(network) == (TINY_MODELS[name].weights, TINY_MODELS[name].macs)
+
+
+@pytest.mark.slow
+def test_resnet_8_answers_as_often_right_as_its_publishers_state(data: Path) -> None:
+    model = real_file(data, "models", "mlperf_tiny", "resnet8_cifar10.onnx")
+    images = load_idx_folder(real_file(data, "cifar10"))
+    pixels = np.ascontiguousarray(images.test_images.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) * np.float32(255))
+    network = Network.open(model)
+    right = 0
+    for begin in range(0, len(pixels), 500):
+        (scores,) = network.run(pixels[begin : begin + 500]).values()
+        right += np.count_nonzero(scores.argmax(axis=1) == images.test_labels[begin : begin + 500])
+    assert right / len(pixels) == TINY_MODELS["resnet_8"].accuracy
