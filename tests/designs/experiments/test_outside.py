@@ -106,5 +106,5 @@ def test_resnet_8_answers_as_often_right_as_its_publishers_state(data: Path) -> 
     right = 0
     for begin in range(0, len(pixels), 500):
         (scores,) = network.run(pixels[begin : begin + 500]).values()
-        right += np.count_nonzero(scores.argmax(axis=1) == images.test_labels[begin : begin + 500])
+        right += int(np.count_nonzero(scores.argmax(axis=1) == images.test_labels[begin : begin + 500]))
     assert right / len(pixels) == TINY_MODELS["resnet_8"].accuracy

@@ -98,7 +98,7 @@ def test_masks_of_published_pruned_layers_are_read(data: Path) -> None:
         with path.open() as file:
             rows, columns, non_zeros = map(int, file.readline().split(","))
         layer = read_matrix(path)
-        assert (layer.rows, layer.columns, np.count_nonzero(layer.codes)) == (rows, columns, non_zeros), path
+        assert (layer.rows, layer.columns, int(np.count_nonzero(layer.codes))) == (rows, columns, non_zeros), path
 
 
 def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
