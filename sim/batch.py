@@ -14,7 +14,7 @@ from sim.batch_counts import BlockCounts, CountsByName
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
 from sim.fixed_point import FixedPoint, Operands, fitted_format, operands, sums_of_products
-from sim.limits import Limit, array_limits, limit_of
+from sim.limits import Limit, array_limits, limit_energy_pj, limit_of
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
@@ -115,6 +115,12 @@ class CountsPerInput:
     def limit(self) -> Limit:
         """Least cycles that these inputs take, all together, what sets them, and where the measured ones go."""
         return limit_of(self)
+
+    @property
+    def limit_energy_pj(self) -> Floats64:
+        """Energy of the useful work alone with the preset `eie`, float64 [inputs]; each weight is read once."""
+        energy: Floats64 = limit_energy_pj(self.useful_macs, self.config)
+        return energy
 
     def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, Floats64]:
         """Return the energy in pJ by block, float64 [inputs] for each field of `sim.Energy`.

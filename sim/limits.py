@@ -26,7 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from sim.array_table import ArrayOrTable
 from sim.config import ArrayConfig
+from sim.cost.energy import event_energies
 from sim.memory import bytes_per_cycle
 
 #: What can set the limit, by name, in words.
@@ -159,6 +161,25 @@ def limit_of(counts: Any) -> Limit:
             "switches": pes * switches,
         },
     )
+
+
+def limit_energy_pj(useful_macs: Any, array: ArrayOrTable) -> Any:
+    """Return the energy of useful work alone, with the preset `eie`: each weight is read once, in full lines.
+
+    Parameters
+    ----------
+    useful_macs : int, float or array
+        Multiply-accumulates that are not padding.
+    array : ArrayConfig or ArrayTable
+        The array, or a table of arrays.
+
+    Notes
+    -----
+    Each takes decoding, multiplication, addition, the accumulator and its share of a line. Padding, columns, clock,
+    leakage and DRAM are left out, so that no run takes less.
+    """
+    event = event_energies(array)
+    return useful_macs * (event.entry_pj + event.accumulator_pj + event.line_read_pj / array.entries_per_line)
 
 
 def dram_cycles(layers: Sequence[Any], config: ArrayConfig) -> int:

@@ -275,6 +275,12 @@ class NetworkResult:
         return self.energy_pj / 1e3
 
     @property
+    def limit_energy_pj(self) -> Floats64:
+        """Energy of the useful work of all layers alone, float64 [inputs]; each weight is read once for a vector."""
+        total: Floats64 = np.sum([layer.limit_energy_pj for layer in self.layers], axis=0)
+        return total
+
+    @property
     def limit(self) -> Limit:
         """Least cycles of all layers and inputs together, what sets them, and where the measured ones go."""
         return sum_of_limits([layer.limit for layer in self.layers], dram_cycles(self.layers, self.config))

@@ -11,7 +11,7 @@ import numpy as np
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
 from sim.fixed_point import FixedPoint
-from sim.limits import Limit, limit_of
+from sim.limits import Limit, limit_energy_pj, limit_of
 from sim.memory import Block, Schedule, Shortfall, memory_counts
 from sim.packing import PackedLayer
 from traces.arrays import Floats32, Integers64
@@ -121,6 +121,11 @@ class Counts:
     def limit(self) -> Limit:
         """Least cycles that this layer takes with this input, what sets them, and where the measured ones go."""
         return limit_of(self)
+
+    @property
+    def limit_energy_pj(self) -> float:
+        """Energy of the useful work alone with the preset `eie`; each weight is read once."""
+        return float(limit_energy_pj(self.useful_macs, self.config))
 
     @property
     def energy(self) -> Energy:

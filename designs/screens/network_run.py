@@ -50,11 +50,13 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print()
     low, high = np.percentile(result.latency_us, (5, 95))
     latency_us = result.latency_us.mean()
+    least_nj = result.limit_energy_pj.mean() / 1e3
     print(
         f"Latency:    {latency_us:,.2f} us per input ({low:,.2f} to {high:,.2f} for nine in ten); "
         f"{result.cycles.mean():,.0f} cycles; {1e6 / latency_us:,.0f} inputs per second"
     )
-    print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({_energy_shares(result)})")
+    shares = f"{_energy_shares(result)}; at least {least_nj:,.1f} nJ"
+    print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({shares})")
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     left_out = {layer.name: layer.left_out for layer in result.layers}
     shapes = [shape_of(each, left_out[each.layer.name]) for each in run.workload.layers]

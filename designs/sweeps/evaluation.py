@@ -23,7 +23,7 @@ from sim.batch import CountsPerInput
 from sim.cost.area import area_mm2
 from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
-from sim.limits import BINDING, array_limits
+from sim.limits import BINDING, array_limits, limit_energy_pj
 from sim.memory import blocks_of, fits, shortfalls
 from sim.network_schedule import (
     Call,
@@ -82,6 +82,7 @@ SWEEP_COLUMNS = [
     Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE, broadcasts, port or DRAM"),
     Column("latency_us", pa.float64(), "us/input", "all cycles over the clock frequency, mean"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
+    Column("limit_energy_pj", pa.float64(), "pJ/input", "energy of useful work, each weight read once, mean"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
 LIMITS = ("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles")
@@ -407,6 +408,7 @@ def _table(workload: Workload, numbers: Integers64, designs: DesignRows, evaluat
     columns |= {name: _rows(counts[number]) for number, name in enumerate(COUNTS)}
     columns |= {name: energies[..., number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=-1).ravel()
+    columns["limit_energy_pj"] = _rows(limit_energy_pj(counts[_PLACE["useful_macs"]], arrays))
     columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
         arrays.filled(arrays.clock_mhz), layers
     )

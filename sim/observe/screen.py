@@ -175,6 +175,7 @@ def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakd
         label = block.name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM")
         table.add_row(f"energy, {label}", f"{energy_nj:,.2f} nJ")
     table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
+    table.add_row("energy, at least", f"{result.limit_energy_pj / 1e3:,.2f} nJ")
     console().print(table)
     print_dense([shape], array, result.latency_us, result.energy.total_nj)
     print_shortfalls(name, result.shortfalls)

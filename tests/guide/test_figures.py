@@ -76,10 +76,11 @@ def test_the_cycles_of_balanced_rows_in_the_guide(data: Path) -> None:
 def test_the_distance_to_the_limit_in_the_guide(name: str) -> None:
     page = (PROJECT / "guide/counters.md").read_text()
     (row,) = [row for row in rows_with("layer", "cycles", "limit", page=page) if row["layer"] == name]
-    limit = count(*EIE_BENCHMARK[name].draw()).limit
+    counts = count(*EIE_BENCHMARK[name].draw())
+    limit, energy = counts.limit, counts.limit_energy_pj / counts.energy.total_pj
     shares = {STEPS[step]: f"{share:.1%}" for step, share in limit.shares.items() if STEPS[step] in row}
     found = {"layer": name, "cycles": f"{limit.cycles:,}", "limit": f"{limit.limit_cycles:,}"}
-    assert row == found | {"of the cycles": f"{limit.share:.1%}"} | shares
+    assert row == found | {"of the cycles": f"{limit.share:.1%}", "energy": f"{energy:.1%}"} | shares
     assert limit.binds == "pe"
 
 

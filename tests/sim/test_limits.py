@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from sim import ArrayConfig, DoesNotFitWarning, count, pack, simulate, simulate_batch, simulate_lstm, simulate_network
 from sim.array import Engine
+from sim.cost.energy import event_energies
 from sim.limits import BINDING, STEPS, Limit
 from tests.layers import Case, cases, with_codebooks
 from traces import CompressedLayer, InputError, draw_layer
+
+LEAST_SRAM_BYTES = 1024  # of which the cost model has tables
 
 
 def assert_holds(limit: Limit) -> None:
@@ -44,6 +47,7 @@ def check(case: Case, mode: Any, axis: Any, sram_bytes: int, engine: Engine = "c
     assert_holds(limit)
     assert limit.binds == ("dram" if limit.bounds["dram"] > result.array_limit_cycles else limit.binds)
     assert result.array_limit_cycles <= result.cycles - result.waiting_cycles
+    assert sram_bytes < LEAST_SRAM_BYTES or 0 <= result.limit_energy_pj < result.energy.total_pj
     if result.blocks > 1:
         return result.blocks
     kept = layer.codes[:, layer.thresholded(activations) != 0] != 0
@@ -131,6 +135,21 @@ def test_the_most_loaded_pe_binds_where_one_pe_has_the_weights() -> None:
     assert heavy.cycles == heavy.limit_cycles + 2  # the first column is on its way to the PE
 
 
+def test_the_least_energy_is_that_of_useful_work_in_full_lines() -> None:
+    layer, activations = draw_layer("x", 64, 80, 0.3, 1.0, 1)
+    array = ArrayConfig(num_pes=4, index_bits=2)  # some padding
+    result, event = simulate(layer, activations, array), event_energies(array)
+    parts = result.energy
+    lines = result.useful_macs / array.entries_per_line * event.line_read_pj
+    arithmetic = parts.arithmetic_pj * result.useful_macs / result.processed_entries + parts.activation_write_pj
+    assert result.limit_energy_pj == pytest.approx(arithmetic + lines)
+    assert result.useful_macs < result.processed_entries
+    batch = simulate_batch(layer, [activations, 0 * activations], array)
+    assert 0 < batch.useful_macs[1] < batch.useful_macs[0] == result.useful_macs  # those of the bias
+    expected = result.limit_energy_pj * batch.useful_macs / result.useful_macs
+    np.testing.assert_allclose(batch.limit_energy_pj, expected)
+
+
 def test_a_layer_without_weights_takes_exactly_as_long_as_its_scan() -> None:
     limit = simulate(ones(np.zeros((8, 9))), np.ones(9), ArrayConfig(num_pes=4)).limit
     assert (limit.binds, limit.cycles, limit.limit_cycles, limit.share) == ("scan", 15, 15, 1.0)
@@ -187,6 +206,8 @@ def test_no_network_takes_fewer_cycles_than_its_limit(seed: int) -> None:
         result = simulate_network(layers, stream.normal(size=(3, lengths[0])), array)
     limit = result.limit
     assert limit.limit_cycles <= limit.cycles == int(result.cycles.sum())
+    if array.sparse_matrix_bytes >= LEAST_SRAM_BYTES:
+        assert (result.limit_energy_pj < result.energy_pj).all()
     assert sum(limit.pe_cycles.values()) == array.num_pes * limit.cycles
     assert limit.limit_cycles >= sum(layer.limit.limit_cycles for layer in result.layers)
     for layer in result.layers:
