@@ -8,7 +8,7 @@ its largest weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -80,17 +80,21 @@ def _row_counts(
     """Draw the weights of each row, `total` in all: of some candidates those with the wanted fullest classes."""
     places = np.arange(2 * _COLUMN_SAMPLE + 1)[1::2] * len(columns) // (2 * _COLUMN_SAMPLE)
     shares = kept(np.add.outer(LOGARITHMS, np.sort(columns)[places])).mean(axis=1)  # by the logarithm of a row's scale
-    wanted = np.array(unevenness.fullest_classes)
-    best, least = np.zeros(rows, dtype=np.int64), math.inf
-    for _ in range(CANDIDATES if len(wanted) else 1):
+    candidates = []
+    for _ in range(CANDIDATES if unevenness.fullest_classes else 1):
         logarithms, live = _draw_rows(stream, rows, dead_rows, unevenness)
         expected = np.zeros(rows)
         expected[live] = _shares_with_sum(shares, logarithms[live], total / len(columns))
-        counts = _with_sum(stream, stream.binomial(len(columns), expected), live, len(columns), total)
-        distance = float(np.abs(np.array(fullest_classes(counts)) / wanted - 1).sum()) if len(wanted) else 0.0
-        if distance < least:
-            best, least = counts, distance
-    return best
+        drawn = stream.binomial(len(columns), expected)
+        candidates.append(_with_sum(stream, drawn, live, len(columns), total))
+    return candidates[_nearest(candidates, unevenness) if unevenness.fullest_classes else 0]
+
+
+def _nearest(candidates: Sequence[Integers64], unevenness: Unevenness) -> int:
+    """Return the candidate whose fullest classes are nearest the wanted ones, in their standard deviations."""
+    found = np.array([fullest_classes(counts) for counts in candidates])
+    deviations = np.maximum(found.std(axis=0), 1e-9)
+    return int(np.argmin((np.abs(found - unevenness.fullest_classes) / deviations).sum(axis=1)))
 
 
 def _draw_rows(
