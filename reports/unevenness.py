@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from reports.markdown import markdown
+from sim import ArrayConfig
 
 Row = Mapping[str, Any]
 FORMS = {
@@ -34,7 +35,9 @@ def groups_markdown(rows: Sequence[Row]) -> str:
     for row in _main(rows):
         groups[row["network"], row["pruning"]].append(row)
     cells = [[f"{network}, {pruning}", *_group_cells(own)] for (network, pruning), own in groups.items()]
-    cells.append(["all", *_group_cells(_main(rows))])
+    on_paper_array = [row for row in _main(rows) if row["num_pes"] == ArrayConfig().num_pes]
+    for words, own in ((f"all that run on {ArrayConfig().num_pes} PEs", on_paper_array), ("all", _main(rows))):
+        cells.append([words, *_group_cells(own)])
     return markdown(["group", "layers", *_GROUPED.values(), "worst layer of the model"], cells)
 
 
@@ -61,7 +64,7 @@ def forms_markdown(rows: Sequence[Row]) -> str:
     cells.append([words, f"{np.mean(chosen):.1%} ({max(chosen):.1%})"])
     for num_pes in sorted({row["num_pes"] for row in rows if not row["main"]}):
         others = [row for row in rows if row["num_pes"] == num_pes and not row["main"]]
-        cells.append([f"the model on {num_pes} PEs, {len(others)} layers", _errors(others, "own")])
+        cells.append([f"the model on {num_pes} PEs, {_layers(len(others))}", _errors(others, "own")])
     deviation = float(np.mean([row["draw_deviation"] for row in main]))
     spread = f"\nStandard deviation of the cycles of single draws of the model, mean of the layers: {deviation:.1%}.\n"
     return markdown(["masks", "mean (largest) absolute difference"], cells) + spread
@@ -90,6 +93,10 @@ def layers_markdown(rows: Sequence[Row]) -> str:
 def _best_form(rows: Sequence[Row]) -> str:
     """Return the form with the least mean absolute difference."""
     return min(FORMS, key=lambda name: float(np.mean(_absolute(rows, name))))
+
+
+def _layers(number: int) -> str:
+    return f"{number} layer{'s' * (number > 1)}"
 
 
 def _main(rows: Sequence[Row]) -> list[Row]:

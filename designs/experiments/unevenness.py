@@ -45,7 +45,7 @@ COLLECTED_PRUNINGS = {"l0_regularization": "L0 regularization"}
 LARGEST_DENSITY = 0.5  # denser layers were hardly pruned
 LEAST_ROWS = 10
 ROWS_PER_PE, MOST_PES, CHECKED_ACTIVE = 8, 64, 0.4
-OTHER_PES = (16, 256)  # the check is made with these, too, if a layer has a row for each
+OTHER_PES = (16, 32, 128, 256)  # for layers with a row for each; of 32 and 128 classes the model knows nothing
 INPUTS = 16
 Form = Callable[[Unevenness], Unevenness]
 

@@ -108,7 +108,7 @@ def test_masks_drawn_with_a_layer_s_own_unevenness_take_its_cycles(data: Path, t
     errors = np.abs([each["own_difference"] for each in rows])
     assert len(errors) == len(read_measured())
     assert errors.mean() < 0.02
-    assert errors.max() < 0.1
+    assert errors.max() < 0.13
     assert np.mean(np.abs([each["spreads_difference"] for each in rows])) > 2 * errors.mean()
 
 
