@@ -26,7 +26,8 @@ class LayerSize:
     matrix_header : int
         Bytes of `header` that come with the matrix of codes.
     entropy_bytes : float
-        Bytes of an ideal coder of codes and gaps, each symbol by its frequency alone.
+        Bytes of an ideal coder of codes and gaps, each symbol by its frequency alone: no Huffman code takes less. The
+        range coder has other contexts and may take less.
     scan_order, index_bits, coder
         As chosen for the file.
     """

@@ -142,3 +142,10 @@ def test_empty_rows_and_columns_are_left_out_where_that_takes_fewer_bytes(tmp_pa
     for each in (full, sparse):
         same = [CompressedModel([each], coding=CodingChoice(leaves_out_empty=out)).to_bytes() for out in (False, True)]
         assert same[0] == same[1]
+
+
+@settings(deadline=None, max_examples=200)
+@given(matrices(), st.integers(1, 9))
+def test_no_huffman_code_takes_less_than_the_entropy_of_its_symbols(drawn: tuple[Integers, int], num_pes: int) -> None:
+    coded = encode_matrix(*drawn, CodingChoice(num_pes=num_pes))
+    assert coded.codes + coded.gaps + coded.fillers >= coded.entropy_bytes * (1 - 1e-12)

@@ -379,17 +379,28 @@ def test_designs_that_are_not_verified_show_the_thresholds_that_were_chosen(tmp_
         assert "threshold" not in cells(reader, "conv")
 
 
+def test_the_plan_shows_the_limit_of_each_layer(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 3, 3, of_layers={"conv": {"limit_cycles": 321.0, "limit_binds": "broadcasts"}})
+    with Reader(browser, page_of(tmp_path)) as reader:
+        assert reader.page.locator("#plans table thead th").all_inner_texts()[-3:] == [
+            *("limit, cycles", "of all cycles", "binding")
+        ]
+        row = reader.page.locator("#plans table tbody tr").filter(has=reader.page.get_by_text("conv", exact=True))
+        assert row.locator("td").all_inner_texts()[-3:] == ["321", "75 %", "broadcasts"]
+
+
 def test_layers_of_an_earlier_version_are_shown_without_thresholds(tmp_path: Path, browser: Any) -> None:
     write_study(tmp_path, 3, 3, of_layers={"conv": {"activation_threshold": 0.5, "rows": 14, "columns": 9}})
     table, origin = read_results(tmp_path / LAYERS_FILE, LAYER_COLUMNS)
     newer = [column.name for column in LAYER_COLUMNS if column.newer]
     before = ["rows_left_out", "columns_left_out", "activation_threshold", "broadcast_share"]
-    assert newer == [*before, *LIMITS, "limit_cycles", "limit_share", "limit_binds"]
+    assert newer == [*before, "entropy_bytes", *LIMITS, "limit_cycles", "limit_share", "limit_binds"]
     write_results(tmp_path / LAYERS_FILE, table.drop_columns(newer), origin)
     with Reader(browser, page_of(tmp_path)) as reader:
         shown = cells(reader, "conv")
         assert shown["rows x columns"] == "14 x 9"
         assert not {"threshold", "broadcast", "left out"} & set(shown)
+        assert "limit, cycles" not in reader.page.locator("#plans table thead th").all_inner_texts()
     wrong = table.drop_columns(["broadcast_share"]).append_column("broadcast_share", table["layer"])
     write_results(tmp_path / LAYERS_FILE, wrong, origin)
     with pytest.raises(InputError, match=r"layers.parquet: is no result of this kind: broadcast_share missing or of"):
