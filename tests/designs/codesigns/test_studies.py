@@ -56,6 +56,7 @@ from designs.sweeps.evaluation import ENERGIES, NETWORK_CYCLES  # noqa: E402
 from sim import ArrayConfig, simulate_batch  # noqa: E402
 from sim.cost.constants import NOMINAL  # noqa: E402
 from sim.cost.sram import activation_sram  # noqa: E402
+from sim.limits import BINDING  # noqa: E402
 from sim.network_schedule import LAYER_REGISTERS  # noqa: E402
 from sim.observe.cycles import CYCLE_CLASSES  # noqa: E402
 from tests.commands import environment_with  # noqa: E402
@@ -242,6 +243,11 @@ def test_the_layers_of_verified_designs_add_up_to_what_the_designs_cost(finished
             assert layer["matrix_bytes"] == pytest.approx(layer["predicted_matrix_bytes"], abs=3)
             assert sum(layer[f"{name}_cycles"] for name in CYCLE_CLASSES) == pytest.approx(layer["cycles"])
             assert sum(layer[name] for name in ENERGIES) == pytest.approx(layer["energy_pj"])
+            all_cycles = sum(layer[name] for name in NETWORK_CYCLES)
+            assert 0 < layer["limit_cycles"] <= all_cycles
+            assert layer["limit_cycles"] == pytest.approx(layer["limit_share"] * all_cycles)
+            assert layer["limit_binds"] in set(BINDING.values()) - {"DRAM"}
+            assert layer["entropy_bytes"] == size.entropy_bytes > 0
             assert layer["chosen_density"] == json.loads(row["choices"])[layer["layer"]][0]
             edges = np.array([0, *layer["timeline_cycles"]])
             busy = np.array(layer["timeline_busy_pes"]) * np.diff(edges)
