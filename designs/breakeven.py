@@ -19,9 +19,9 @@ import numpy as np
 from designs.sweeps.workload import Workload, WorkloadLayer
 from sim import ArrayConfig, DenseMatch, ProductShape, count_all, dense_match, pack
 from sim.cost.constants import NOMINAL
-from sim.dense_comparison import DENSE_BITS
+from sim.cost.energy import event_energies
 from sim.memory import Image, image_of, weight_shortfalls
-from traces import draw_layer
+from traces import InputError, draw_layer
 from traces.plain_values import whole_number
 from traces.shell.progress import progress_bar
 
@@ -79,9 +79,22 @@ def sparse_cost(product: ProductShape, density: float, activation_density: float
     if loads:
         num_bytes = needed.num_bytes(array)
         cycles = max(cycles, num_bytes / (array.dram_gb_per_s * 1e3) * array.clock_mhz)
-        standby_ns = cycles / array.clock_mhz * 1e3
-        energy_pj += num_bytes * NOMINAL.dram_pj_per_byte + standby_ns * NOMINAL.dram_standby_mw
+        energy_pj += _loading_pj(needed, num_bytes, cycles, cycles - of_vector * product.vectors * groups, array)
     return Cost(cycles / array.clock_mhz, energy_pj / 1e3, loads)
+
+
+def _loading_pj(image: Image, num_bytes: int, cycles: float, waiting_cycles: float, array: ArrayConfig) -> float:
+    """Return the energy of loading weights: DRAM with its standby, writes, and the array while it waits."""
+    event = event_energies(dataclasses.replace(array, memory_mode="streamed"))
+    ns, waiting_ns = cycles / array.clock_mhz * 1e3, waiting_cycles / array.clock_mhz * 1e3
+    return float(
+        num_bytes * NOMINAL.dram_pj_per_byte
+        + ns * event.dram_standby_mw
+        + image.all_lines * event.line_write_pj
+        + image.all_pointers * event.pointer_stored_pj
+        + waiting_cycles * (event.clock_pj_per_cycle + event.scan_pj_per_cycle)
+        + waiting_ns * array.num_pes * event.leakage_mw
+    )
 
 
 @lru_cache(maxsize=4096)
@@ -162,7 +175,7 @@ def compare_at_density(
     density: float,
     activation_density: float,
     array: ArrayConfig | None = None,
-    bits: int = DENSE_BITS,
+    bits: int = 8,
 ) -> Breakeven:
     """Compare an array of PEs with the best dense array on the same silicon, for one layer.
 
@@ -259,10 +272,13 @@ def breakeven_rows(
     """
     for batch in batches:
         whole_number("batches", batch, 1, 2**20)
+    for name, values in (("batches", batches), ("bits", bits)):
+        if not values or len(set(values)) < len(values):
+            raise InputError(f"{name} must be different numbers, at least one; found {list(values)}")
     rows = []
     with progress_bar("comparing layers", len(workload.layers) * len(batches) * len(bits)) as advance:
         for each in workload.layers:
-            active = float(np.count_nonzero(each.activations)) / each.activations.size
+            active = float(np.mean(np.abs(each.activations) > each.layer.activation_threshold))
             for batch, width in itertools.product(batches, bits):
                 shape = shape_of(each, batch=batch)
                 found = compare_at_density(shape, each.layer.density, active, array, width)

@@ -35,6 +35,8 @@ SUM_BITS = 32
 _ADDER_GATES_PER_BIT = 6  # of two inputs, a full adder with its share of the carry chain
 _MACS_PER_LEAF = 64  # of the clock tree
 _MOST_MACS = 2**24
+_LARGEST_SIDE = 2**14  # of a grid that is tried
+_MOST_BANKS, _LEAST_PORT_BITS = 2**16, 8
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,7 @@ class DenseArray:
         whole_number("rows", self.rows, 1, _MOST_MACS)
         whole_number("columns", self.columns, 1, _MOST_MACS)
         one_of("dataflow", self.dataflow, DATAFLOWS)
-        if self.bits not in WEIGHT_BITS:
-            raise InputError(f"bits must be {' or '.join(map(str, WEIGHT_BITS))}; found {self.bits}")
+        _check_bits(self.bits)
         for name in ("clock_mhz", "dram_gb_per_s"):
             if not 1e-3 <= number(name, getattr(self, name)) <= 1e6:
                 raise InputError(f"{name} must be 0.001 to 1,000,000; found {getattr(self, name)}")
@@ -140,9 +141,12 @@ class DenseArray:
 
     @cached_property
     def activation_banks(self) -> Banks:
-        """SRAM whose ports give `rows` activations in a cycle, and take and give partial sums of all columns."""
-        sums = 2 * self.columns * SUM_BITS if self.dataflow == "weight-stationary" else 0
-        return Banks.of(self.activation_bytes, max(self.rows * self.bits, sums), self.node_nm)
+        """SRAM whose ports give `rows` activations in a cycle, and take what leaves `columns`: sums, or outputs.
+
+        Partial sums of a weight-stationary array come back by as many ports.
+        """
+        leaving = 2 * SUM_BITS if self.dataflow == "weight-stationary" else self.bits
+        return Banks.of(self.activation_bytes, self.rows * self.bits + self.columns * leaving, self.node_nm)
 
     @property
     def register_bits(self) -> tuple[int, int]:
@@ -150,6 +154,11 @@ class DenseArray:
         if self.dataflow == "weight-stationary":
             return self.bits + SUM_BITS, 2 * self.bits  # activation and sum; weight, and that of the next fold
         return 2 * self.bits + SUM_BITS, 0
+
+
+def _check_bits(bits: int) -> None:
+    if bits not in WEIGHT_BITS:
+        raise InputError(f"bits must be {' or '.join(map(str, WEIGHT_BITS))}; found {bits}")
 
 
 @dataclass(frozen=True)
@@ -204,8 +213,8 @@ class Banks:
 def _banks(num_bytes: int, port_bits: int, node_nm: int) -> tuple[Banks, ...]:
     """Return the banks within the SRAM tables, by each power of two."""
     found = []
-    for banks in (1 << power for power in range(port_bits.bit_length())):
-        width = max(8, -(-port_bits // banks))
+    for banks in (1 << power for power in range(_MOST_BANKS.bit_length())):
+        width = max(_LEAST_PORT_BITS, -(-port_bits // banks))
         try:
             found.append(Banks(banks, width, sram(-(-num_bytes // banks), width, node_nm)))
         except InputError:  # a bank is too large, too wide, or too small for its port
@@ -227,9 +236,10 @@ class DenseRun:
         Time in us.
     dram_bytes : int
         Bytes of weights from DRAM.
-    arithmetic_pj, weight_read_pj, activation_pj, clock_pj, wire_pj, leakage_pj, dram_pj : float
-        Energy: multiplications and additions; weights; activations, partial sums and outputs; clock of all flip-flops
-        and its tree; wires between SRAMs and grid; leakage of SRAMs; DRAM with its standby if it is used.
+    arithmetic_pj, weight_pj, activation_pj, clock_pj, wire_pj, leakage_pj, dram_pj : float
+        Energy: multiplications and additions; reads of weights, and their writes when they are loaded; activations,
+        partial sums and outputs; clock of all flip-flops and its tree; wires between SRAMs and grid; leakage of SRAMs;
+        DRAM with its standby if it is used.
     """
 
     cycles: int
@@ -237,7 +247,7 @@ class DenseRun:
     latency_us: float
     dram_bytes: int
     arithmetic_pj: float
-    weight_read_pj: float
+    weight_pj: float
     activation_pj: float
     clock_pj: float
     wire_pj: float
@@ -312,7 +322,8 @@ def dense_area_mm2(array: DenseArray, constants: Constants = NOMINAL) -> float:
 def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Constants = NOMINAL) -> DenseRun:
     """Return the costs of products that a dense array runs one after the other.
 
-    Weights that do not all fit into `weight_bytes` are loaded from DRAM once for all vectors, while the array computes.
+    If the weights do not all fit into `weight_bytes`, the largest layers that do stay there. The others are loaded from
+    DRAM once for all vectors, while the array computes.
 
     Parameters
     ----------
@@ -329,15 +340,14 @@ def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Co
         Cycles and energy.
     """
     bits, logic = array.bits, NODES[array.node_nm].energy
-    weight_bytes = sum(product.weights for product in products) * bits // 8
-    dram_bytes = weight_bytes if weight_bytes > array.weight_bytes else 0
+    loaded = _loaded(products, array)
+    dram_bytes = sum(loaded)
     bytes_per_cycle = array.dram_gb_per_s * 1e3 / array.clock_mhz
     cycles = weight_bits = sum_bits = output_bits = 0
     activation_bits = 0.0
-    for product in products:
+    for product, num_bytes in zip(products, loaded, strict=True):
         down, across, _ = folds_of(product, array)
-        load = product.weights * bits / 8 / bytes_per_cycle if dram_bytes else 0.0
-        cycles += max(cycles_of(product, array), math.ceil(load))
+        cycles += max(cycles_of(product, array), math.ceil(num_bytes / bytes_per_cycle))
         sums = product.groups * product.rows * product.vectors
         entering = product.groups * product.columns * product.vectors / product.window_reuse
         weight_stationary = array.dataflow == "weight-stationary"
@@ -367,7 +377,8 @@ def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Co
         latency_us=latency_us,
         dram_bytes=dram_bytes,
         arithmetic_pj=logic * mac_pj * macs,
-        weight_read_pj=constants.sram_energy * weights.read_pj_per_bit * weight_bits,
+        weight_pj=constants.sram_energy
+        * (weights.read_pj_per_bit * weight_bits + weights.write_pj_per_bit * 8 * dram_bytes),
         activation_pj=constants.sram_energy
         * (
             activations.read_pj_per_bit * (activation_bits + sum_bits)
@@ -378,6 +389,18 @@ def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Co
         leakage_pj=constants.sram_leakage * leakage_mw * ns,
         dram_pj=dram_bytes * constants.dram_pj_per_byte + (constants.dram_standby_mw * ns if dram_bytes else 0.0),
     )
+
+
+def _loaded(products: Sequence[ProductShape], array: DenseArray) -> list[int]:
+    """Return the bytes of each layer that are loaded; layers stay in the order of their size while there is room."""
+    sizes = [-(-product.weights * array.bits // 8) for product in products]
+    room, loaded = array.weight_bytes, [0] * len(sizes)
+    for place in sorted(range(len(sizes)), key=lambda each: -sizes[each]):
+        if sizes[place] <= room:
+            room -= sizes[place]
+        else:
+            loaded[place] = sizes[place]
+    return loaded
 
 
 def same_silicon(array: ArrayConfig, area_mm2: float, dataflow: Dataflow, bits: int) -> tuple[DenseArray, ...]:
@@ -397,9 +420,16 @@ def same_silicon(array: ArrayConfig, area_mm2: float, dataflow: Dataflow, bits: 
     Returns
     -------
     tuple of DenseArray
-        For each power of two of `rows`, the array with the most columns that the area and the SRAM tables allow; none
-        if the SRAMs alone take more.
+        For each power of two of `rows`, the array with the most columns that the area and the SRAM tables allow, and
+        those with each power of two of columns below; none if the SRAMs alone take more area.
+
+    Raises
+    ------
+    InputError
+        If dataflow or bits are none of those.
     """
+    one_of("dataflow", dataflow, DATAFLOWS)
+    _check_bits(bits)
     return tuple(_shapes(array, area_mm2, dataflow, bits))
 
 
@@ -424,17 +454,21 @@ def _shapes(array: ArrayConfig, area_mm2: float, dataflow: Dataflow, bits: int) 
             return None
         return found if dense_area_mm2(found) <= area_mm2 else None
 
-    rows = 1
-    while (found := shaped(rows, 1)) is not None:
-        fits, exceeds = 1, 2
-        while (larger := shaped(rows, exceeds)) is not None:
-            found, fits, exceeds = larger, exceeds, 2 * exceeds
-        while exceeds - fits > 1:
-            middle = (fits + exceeds) // 2
-            larger = shaped(rows, middle)
-            if larger is None:
-                exceeds = middle
+    for rows in (1 << power for power in range(_LARGEST_SIDE.bit_length())):
+        fitting = [
+            found
+            for columns in (1 << power for power in range(_LARGEST_SIDE.bit_length()))
+            if (found := shaped(rows, columns)) is not None
+        ]
+        if not fitting:
+            continue
+        largest = fitting[-1]
+        below, above = largest.columns, 2 * largest.columns
+        while above - below > 1:
+            middle = (below + above) // 2
+            found = shaped(rows, middle)
+            if found is None:
+                above = middle
             else:
-                found, fits = larger, middle
-        yield found
-        rows *= 2
+                below, largest = middle, found
+        yield from fitting if largest is fitting[-1] else (*fitting, largest)

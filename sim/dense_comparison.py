@@ -16,8 +16,6 @@ from sim.cost.area import area_mm2
 from sim.dense_array import DATAFLOWS, DenseArray, DenseRun, ProductShape, run_dense, same_silicon
 from traces import InputError
 
-DENSE_BITS = 8
-
 
 @dataclass(frozen=True)
 class DenseMatch:
@@ -39,7 +37,7 @@ class DenseMatch:
         return f"{grid} MACs of {self.array.bits} bits, {self.array.dataflow}"
 
 
-def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int = DENSE_BITS) -> DenseMatch:
+def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int = 8) -> DenseMatch:
     """Return the dense array with the least energy times latency on the silicon of an array of PEs.
 
     Parameters
@@ -64,8 +62,8 @@ def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int 
     found = [DenseMatch(dense, run_dense(products, dense)) for dense in _dense_arrays(array, bits)]
     if not found:
         raise InputError(
-            f"no dense array of {bits} bits with the bits of SRAM of {array.num_pes} PEs fits into their area of "
-            f"{area_mm2(array):.2f} mm2; give the array of PEs larger SRAMs or more PEs"
+            f"no dense array of {bits} bits with all bits of SRAM of these {array.num_pes} PEs fits into their area of "
+            f"{area_mm2(array):.2f} mm2; compare another array, or fewer bits"
         )
     return min(found, key=lambda match: match.run.latency_us * match.run.energy_nj)
 
@@ -96,14 +94,14 @@ class DenseComparison:
         run = self.dense.run
         loads = ", with weights from DRAM," if run.dram_bytes else ""
         costs = f"{self.dense} on the same silicon{loads} take {run.latency_us:,.2f} us and {run.energy_nj:,.1f} nJ"
-        time = f"{self.speedup:,.1f}x as fast" if self.speedup >= 1 else f"{1 / self.speedup:,.1f}x as slow"
         verdict = {
             (True, True): "sparse wins",
             (False, False): "dense wins",
             (True, False): "sparse is faster, dense takes less energy",
             (False, True): "dense is faster, sparse takes less energy",
         }[self.speedup >= 1, self.energy_gain >= 1]
-        return f"{verdict}; {costs}. This array is {time} and takes {1 / self.energy_gain:.2g}x the energy."
+        time, energy = 1 / self.speedup, 1 / self.energy_gain
+        return f"{verdict}; {costs}. This array takes {time:.3g}x the time and {energy:.3g}x the energy."
 
 
 def compare_with_dense(
@@ -111,7 +109,7 @@ def compare_with_dense(
     array: ArrayConfig,
     latency_us: float,
     energy_nj: float,
-    bits: int = DENSE_BITS,
+    bits: int = 8,
 ) -> DenseComparison:
     """Compare what a workload costs on an array of PEs with its costs on the best dense array on the same silicon.
 
@@ -122,7 +120,7 @@ def compare_with_dense(
     array : ArrayConfig
         The array of PEs.
     latency_us, energy_nj : float
-        Costs of the workload there.
+        Costs of the workload there, with those of DRAM for weights that do not fit: `memory_mode` is not "unlimited".
     bits : int
         Bits of a dense weight, 8 or 16.
 

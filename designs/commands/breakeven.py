@@ -10,6 +10,8 @@ import tyro
 from designs.result_files import BREAKEVEN_COLUMNS, BREAKEVEN_FILE
 from designs.results import RESULTS_FOLDER
 from sim import ArrayConfig
+from traces import InputError
+from traces.graph.description import RECURRENT
 from traces.shell.command_line import data_folder
 
 
@@ -47,8 +49,16 @@ def breakeven(
     from designs.breakeven import breakeven_rows
     from designs.results import provenance, table_of, write_results
     from designs.screens.breakeven import print_breakeven
-    from designs.sweeps.workload_source import open_workload
+    from designs.sweeps.workload_source import open_container, open_workload
 
+    if array.memory_mode != ArrayConfig.memory_mode:
+        raise InputError("memory_mode has no effect here: weights that do not fit come from DRAM; leave it out")
+    container = len(workload) == 1 and workload[0].endswith(".dc")
+    if container and {layer.kind for layer in open_container(workload[0])[0].network.layers} & {*RECURRENT}:
+        raise InputError(
+            f"{workload[0]}: steps of a recurrent layer follow one another, which the dense array is not modelled for; "
+            f"compare its layers as layer files"
+        )
     images = data if inputs is not None else data_folder(data)
     rows = breakeven_rows(open_workload(workload, images, inputs, most), array, batches, bits)
     print_breakeven(rows, array)

@@ -57,7 +57,6 @@ def sweep(
         cluster: local, for a Dask cluster on this machine, or the address of a Dask scheduler
         fresh: discard the results of earlier runs
     """
-    from designs.breakeven import shape_of
     from designs.screens.sweep import print_left_out, print_needs, print_sweep
     from designs.space import Space
     from designs.sweeps.dask_workers import Cluster
@@ -76,8 +75,7 @@ def sweep(
     opened = open_workload(workload, images, inputs, most, dict(state), sampling_error, arrays)
     print_needs(len(designs.designs), len(opened.layers))
     file = run_sweep(opened, designs, None, out, crew, fresh)
-    shapes = [shape_of(layer) for layer in opened.layers]
-    print_sweep(SweepReader(file).tables(), ("latency_us", "energy_nj", "area_mm2"), shapes=shapes)
+    print_sweep(SweepReader(file).tables(), ("latency_us", "energy_nj", "area_mm2"))
     for name, taken in opened.sampled.items():
         print(
             f"Layer {name}: {taken['vectors']:,} of {taken['of']:,} vectors; this alters its mean cycles and energy "

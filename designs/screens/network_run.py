@@ -15,6 +15,7 @@ from sim import Energy
 from sim.network import LayerCosts, NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
 from sim.observe.screen import (
+    NOT_FITTING,
     limit_words,
     print_clock,
     print_dense,
@@ -22,6 +23,7 @@ from sim.observe.screen import (
     print_outputs,
     short_names,
 )
+from traces.graph.description import RECURRENT
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -60,7 +62,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     left_out = {layer.name: layer.left_out for layer in result.layers}
     shapes = [shape_of(each, left_out[each.layer.name]) for each in run.workload.layers]
-    print_dense(shapes, array, latency_us, result.energy_nj.mean())
+    print_dense(shapes, array, latency_us, float(result.energy_nj.mean()), _not_compared(result))
     if run.accuracy is not None:
         print(f"Accuracy:   {run.accuracy:.1%} on these inputs")
     if run.lost is not None:
@@ -84,6 +86,14 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     _print_sampled(run, advice)
     print(_advice(advice))
     print_clock(result.config)
+
+
+def _not_compared(result: NetworkResult) -> str:
+    """Return why a network is not compared with a dense array; empty if it is."""
+    if result.state_costs is not None or {layer.kind for layer in result.layers} & {*RECURRENT}:
+        return "steps of a recurrent network follow one another, which the dense array is not modelled for"
+    lacking = result.shortfalls or any(layer.shortfalls for layer in result.layers)
+    return NOT_FITTING if lacking and result.config.memory_mode == "unlimited" else ""
 
 
 def _print_sampled(run: NetworkRun, advice: Advice) -> None:

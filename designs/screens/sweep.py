@@ -11,8 +11,6 @@ from rich.table import Table
 from designs.design import HARDWARE
 from designs.sweeps.sampling import Sample
 from designs.sweeps.totals import DesignPoint, Objective, SweepTotals
-from sim import ProductShape
-from sim.observe.screen import print_dense
 from traces import InputError
 from traces.shell.command_line import console
 
@@ -43,12 +41,7 @@ def print_needs(points: int, layers: int) -> None:
         )
 
 
-def print_sweep(
-    tables: Iterable[pa.Table],
-    objectives: Sequence[Objective],
-    fitting: bool = False,
-    shapes: Sequence[ProductShape] = (),
-) -> None:
+def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fitting: bool = False) -> None:
     """Print the number of designs of a sweep that run every layer, and the Pareto-optimal ones.
 
     Parameters
@@ -59,8 +52,6 @@ def print_sweep(
         Costs to minimise.
     fitting : bool
         Exclude designs whose SRAMs do not hold every layer.
-    shapes : sequence of ProductShape
-        Layers of the workload, to compare the design of the least energy times latency with a dense array.
 
     Raises
     ------
@@ -77,10 +68,6 @@ def print_sweep(
         )
     print(f"{totals.points:,} designs, of which {totals.running:,} {'hold' if fitting else 'run'} every layer.")
     console().print(_front_table(totals.front, totals.varied, objectives))
-    if shapes:
-        best = min(totals.front, key=lambda point: point.energy_delay_nj_us)
-        print(f"Point {best.point}, of the least energy times latency, beside a dense array:")
-        print_dense(shapes, best.design.array, best.latency_us, best.energy_nj)
 
 
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:

@@ -58,7 +58,9 @@ def print_clock(array: ArrayConfig) -> None:
             print(f"Its delays take {name}={needed} at this clock; it was simulated with {given}.")
 
 
-def print_dense(shapes: Sequence[ProductShape], array: ArrayConfig, latency_us: float, energy_nj: float) -> None:
+def print_dense(
+    shapes: Sequence[ProductShape], array: ArrayConfig, latency_us: float, energy_nj: float, reason: str = ""
+) -> None:
     """Print whether the best dense array on the same silicon wins.
 
     Parameters
@@ -66,14 +68,24 @@ def print_dense(shapes: Sequence[ProductShape], array: ArrayConfig, latency_us: 
     shapes : sequence of ProductShape
         Layers that were run.
     array : ArrayConfig
-        The array of PEs.
+        The array of PEs; the dense array has the bits of its activations.
     latency_us, energy_nj : float
         What they cost there.
+    reason : str
+        Why they cannot be compared; empty if they can.
     """
     try:
-        print(f"Dense:      {compare_with_dense(shapes, array, latency_us, energy_nj)}")
-    except InputError as error:  # the area of such an array has no figure, or holds no dense one
+        if reason:
+            raise InputError(reason)
+        print(f"Dense:      {compare_with_dense(shapes, array, latency_us, energy_nj, array.activation_bits)}")
+    except InputError as error:  # an SRAM without figures, 32 bits, or one of the caller's reasons
         print(f"Dense:      not compared: {error}")
+
+
+NOT_FITTING = (
+    "this run takes weights as if they fitted, and a dense array loads them; give --memory-mode streamed or passes"
+)
+"""Why a run that exceeds the SRAMs cannot be compared with a dense array."""
 
 
 def print_network_memories(result: NetworkResult) -> None:
@@ -177,9 +189,14 @@ def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakd
     table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
     table.add_row("energy, at least", f"{result.limit_energy_pj / 1e3:,.2f} nJ")
     console().print(table)
-    print_dense([shape], array, result.latency_us, result.energy.total_nj)
+    print_dense([shape], array, result.latency_us, result.energy.total_nj, NOT_FITTING if _ignored(result) else "")
     print_shortfalls(name, result.shortfalls)
     print_clock(array)
+
+
+def _ignored(result: SimulationResult) -> bool:
+    """Return True if a layer ran as if it fitted."""
+    return bool(result.shortfalls) and result.config.memory_mode == "unlimited"
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -97,7 +97,30 @@ def test_the_command_writes_and_says_who_wins(tmp_path: Path, capsys: pytest.Cap
     assert all(math.isfinite(row["dense_energy_nj"]) for row in rows)
 
 
-@pytest.mark.parametrize(("batches", "bits", "name"), [((0,), (8,), "batches"), ((1,), (4,), "bits")])
+def test_loading_costs_as_in_a_streamed_run() -> None:
+    array = ArrayConfig()
+    layer, activations = draw_layer("drawn", 4096, 20000, 0.04, 0.2, seed=1)
+    streamed = count(
+        dataclasses.replace(layer, bias=None), activations, dataclasses.replace(array, memory_mode="streamed")
+    )
+    cost = sparse_cost(ProductShape(4096, 20000), 0.04, 0.2, array)
+    assert cost.from_dram
+    assert cost.latency_us == pytest.approx(streamed.latency_us, rel=0.1)
+    assert cost.energy_nj == pytest.approx(streamed.energy.total_nj, rel=0.1)
+
+
+def test_activations_below_a_threshold_are_not_active() -> None:
+    layer, _ = draw_layer("mine", 40, 30, 0.5, 1.0, seed=1)
+    values = np.linspace(0, 1, 30, dtype=np.float32)[np.newaxis]
+    workload = Workload("mine", (WorkloadLayer(dataclasses.replace(layer, activation_threshold=0.5), values),))
+    (row,) = breakeven_rows(workload, PES, (1,), (8,))
+    assert row["activation_density"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("batches", "bits", "name"),
+    [((0,), (8,), "batches"), ((1,), (4,), "bits"), ((), (8,), "batches"), ((1,), (8, 8), "bits")],
+)
 def test_wrong_options_are_refused(tmp_path: Path, batches: tuple[int, ...], bits: tuple[int, ...], name: str) -> None:
     with pytest.raises(InputError, match=name):
         breakeven(ArrayConfig(), ("NT-We",), batches, bits, out=tmp_path)

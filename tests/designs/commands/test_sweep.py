@@ -54,11 +54,7 @@ def test_a_sweep_of_a_layer_file_prints_its_front_and_what_is_left_out(tmp_path:
     assert "4 designs, of which 4 run every layer." in done.stdout
     assert (tmp_path / "out/sweep.parquet").exists()
     again = run_command("designs", "front", "out", folder=tmp_path)
-    *front, point, dense, where = done.stdout.splitlines()[1:]
-    assert again.stdout.splitlines() == front
-    assert point.endswith("beside a dense array:")
-    assert "on the same silicon take" in dense
-    assert where.startswith("Results are in")
+    assert again.stdout.splitlines() == done.stdout.splitlines()[1:-1]
 
 
 def test_progress_states_points_rate_the_best_and_time_left(
