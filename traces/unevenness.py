@@ -97,8 +97,8 @@ class Unevenness:
                 f"fullest_classes must have a value for each of {', '.join(map(str, CLASS_NUMBERS))} classes, or none; "
                 f"found {len(self.fullest_classes)}"
             )
-        for value in self.fullest_classes:
-            number("fullest_classes", value, 1)
+        for value, classes in zip(self.fullest_classes, CLASS_NUMBERS, strict=False):
+            number("fullest_classes", value, 1, classes)
 
     @classmethod
     def of_row(cls, row: Mapping[str, str]) -> Unevenness:

@@ -44,6 +44,7 @@ from traces.files.atomic_file import write_atomically
 from traces.graph.network import Network
 from traces.graph.stored import StoredLayer
 from traces.layer import MOST_WEIGHTS
+from traces.plain_values import number
 
 if TYPE_CHECKING:
     import torch
@@ -307,6 +308,7 @@ class CompressedModel:
         for name, threshold in thresholds.items():
             if name not in names:
                 raise InputError(f"activation_threshold must be that of a layer, {', '.join(names)}; found {name!r}")
+            number(f"activation_threshold of {name!r}", threshold, 0)
             own = self._own_thresholds.get(name, 0.0)
             if np.float32(threshold) < np.float32(own):
                 raise InputError(
