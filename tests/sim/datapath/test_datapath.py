@@ -202,9 +202,10 @@ def test_a_layer_on_a_deeper_pipeline_takes_exactly_as_many_cycles_more(engine: 
     shortest = simulate(layer, activations, config, engine)
     for more in (1, 3, 59):
         deeper = simulate(layer, activations, replace(config, pipeline_cycles=5 + more), engine)
-        assert deeper.cycles == shortest.cycles + more
         for name in COUNTERS:
-            assert name == "cycles" or getattr(deeper, name) == getattr(shortest, name), name
+            before, after = getattr(shortest, name), getattr(deeper, name)
+            grows = name == "cycles" or name.endswith("limit_cycles")
+            assert after == (before + more if grows else before), name
         assert deeper.finish_edge_per_pe.tolist() == shortest.finish_edge_per_pe.tolist()
         np.testing.assert_array_equal(deeper.output, shortest.output)
 
