@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,8 @@ from designs.result_files import (
     search_quality_files,
     space_ends_files,
 )
-from designs.results import RESULTS_FOLDER, read_results
-from reports.read import container_of, read_rows
+from designs.results import RESULTS_FOLDER, Column, read_results
+from reports.read import Row, container_of, read_rows
 from traces import InputError
 from traces.files.atomic_file import write_atomically
 from traces.shell.command_line import data_folder, run, run_commands
@@ -175,10 +175,7 @@ def planning(folder: Folder = RESULTS_FOLDER / "planning") -> None:
     """
     from reports.planning import committee, figures, structured, tables, thresholds
 
-    results = {
-        part: [row for path in planning_files(folder, part) for row in read_rows(path, columns, "planning")]
-        for part, columns in PLANNING_COLUMNS.items()
-    }
+    results = _rows_by_part(folder, planning_files, PLANNING_COLUMNS, "planning")
     if not any(results.values()):  # says how to make them
         read_rows(planning_file(folder, "lenet_5", "curves"), PLANNING_COLUMNS["curves"], "planning")
     pages = {
@@ -211,10 +208,7 @@ def pe_codebooks(folder: Folder = RESULTS_FOLDER / "pe_codebooks") -> None:
     """
     from reports import pe_codebooks as pages
 
-    results = {
-        part: [row for path in pe_codebooks_files(folder, part) for row in read_rows(path, columns, "pe-codebooks")]
-        for part, columns in PE_CODEBOOKS_COLUMNS.items()
-    }
+    results = _rows_by_part(folder, pe_codebooks_files, PE_CODEBOOKS_COLUMNS, "pe-codebooks")
     if not results["codebooks"]:  # says how to make them
         read_rows(folder / "stories" / "codebooks.parquet", PE_CODEBOOKS_COLUMNS["codebooks"], "pe-codebooks")
     shown = [pages.divergences_markdown(results["codebooks"]), pages.codebooks_markdown(results["codebooks"])]
@@ -312,10 +306,7 @@ def space_ends(folder: Folder = RESULTS_FOLDER / "space_ends") -> None:
     """
     from reports import space_ends as pages
 
-    results = {
-        part: [row for path in space_ends_files(folder, part) for row in read_rows(path, columns, "space-ends")]
-        for part, columns in SPACE_ENDS_COLUMNS.items()
-    }
+    results = _rows_by_part(folder, space_ends_files, SPACE_ENDS_COLUMNS, "space-ends")
     if not results["shares"]:  # says how to make them
         read_rows(folder / "lenet_5" / "0" / "shares.parquet", SPACE_ENDS_COLUMNS["shares"], "space-ends")
     shows = {"shares": pages.shares_markdown, "moves": pages.moves_markdown, "earlier": pages.earlier_markdown}
@@ -353,11 +344,8 @@ def search_quality(folder: Folder = RESULTS_FOLDER / "search_quality") -> None:
     """
     from reports import search_quality as pages
 
-    results = {
-        part: [row for path in search_quality_files(folder, part) for row in read_rows(path, columns, "search-quality")]
-        for part, columns in SEARCH_QUALITY_COLUMNS.items()
-        if part != "truth"
-    }
+    columns = {part: of_part for part, of_part in SEARCH_QUALITY_COLUMNS.items() if part != "truth"}
+    results = _rows_by_part(folder, search_quality_files, columns, "search-quality")
     if not results["searches"]:  # says how to make them
         read_rows(folder / "digits" / "space.parquet", SEARCH_QUALITY_COLUMNS["space"], "search-quality")
     _write_tables(
@@ -477,6 +465,19 @@ def tolerances(file: Folder) -> None:
     stem = file.name.removesuffix(SUFFIX).removesuffix(".json")
     _write_tables(file.with_name(f"{stem}_tolerances.md"), tolerances_markdown(result))
     _save(file.parent, {f"{stem}_tolerances": draw_tolerances(result)})
+
+
+def _rows_by_part(
+    folder: Path,
+    files_of: Callable[[Path, str], Sequence[Path]],
+    columns: Mapping[str, Sequence[Column]],
+    experiment: str,
+) -> dict[str, list[Row]]:
+    """Return the rows of each part of an experiment, of all its result files in a folder."""
+    return {
+        part: [row for path in files_of(folder, part) for row in read_rows(path, of_part, experiment)]
+        for part, of_part in columns.items()
+    }
 
 
 def _write_tables(path: Path, *parts: str) -> None:

@@ -74,12 +74,13 @@ def print_dense(
     reason : str
         Why they cannot be compared; empty if they can.
     """
-    try:
-        if reason:
-            raise InputError(reason)
-        print(f"Dense:      {compare_with_dense(shapes, array, latency_us, energy_nj, array.activation_bits)}")
-    except InputError as error:  # an SRAM without figures, 32 bits, or one of the caller's reasons
-        print(f"Dense:      not compared: {error}")
+    found = f"not compared: {reason}"
+    if not reason:
+        try:
+            found = str(compare_with_dense(shapes, array, latency_us, energy_nj, array.activation_bits))
+        except InputError as error:  # an SRAM without figures, or 32 bits
+            found = f"not compared: {error}"
+    print(f"Dense:      {found}")
 
 
 NOT_FITTING = (
