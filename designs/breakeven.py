@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from designs.sweeps.workload import Workload, WorkloadLayer
-from sim import ArrayConfig, DenseMatch, ProductShape, count_all, dense_match, pack
-from sim.cost.constants import NOMINAL
-from sim.cost.energy import event_energies
-from sim.memory import Image, image_of, weight_shortfalls
+from sim import ArrayConfig, Counts, DenseMatch, ProductShape, count_all, dense_match, pack
+from sim.cost.energy import NO_TRANSFERS, Transfers, block_energies
+from sim.memory import Image, image_of, transfer_cycles, weight_shortfalls
 from traces import InputError, draw_layer
 from traces.plain_values import whole_number
 from traces.shell.progress import progress_bar
@@ -71,42 +70,36 @@ def sparse_cost(product: ProductShape, density: float, activation_density: float
         If a density is not 0 to 1.
     """
     columns = min(product.columns, max(1, -(-_DRAWN_WEIGHTS // product.rows)))
-    of_vector, pj_of_vector, image = _one_vector(product.rows, columns, density, activation_density, array)
+    counts, image = _one_vector(product.rows, columns, density, activation_density, array)
     groups = product.groups * product.columns / columns
+    runs = product.vectors * groups
     needed = Image(*(math.ceil(value * groups) for value in image))
-    cycles, energy_pj = of_vector * product.vectors * groups, pj_of_vector * product.vectors * groups
     loads = bool(weight_shortfalls(needed, array))
-    if loads:
-        num_bytes = needed.num_bytes(array)
-        cycles = max(cycles, num_bytes / (array.dram_gb_per_s * 1e3) * array.clock_mhz)
-        energy_pj += _loading_pj(needed, num_bytes, cycles, cycles - of_vector * product.vectors * groups, array)
-    return Cost(cycles / array.clock_mhz, energy_pj / 1e3, loads)
-
-
-def _loading_pj(image: Image, num_bytes: int, cycles: float, waiting_cycles: float, array: ArrayConfig) -> float:
-    """Return the energy of loading weights: DRAM with its standby, writes, and the array while it waits."""
-    event = event_energies(dataclasses.replace(array, memory_mode="streamed"))
-    ns, waiting_ns = cycles / array.clock_mhz * 1e3, waiting_cycles / array.clock_mhz * 1e3
-    return float(
-        num_bytes * NOMINAL.dram_pj_per_byte
-        + ns * event.dram_standby_mw
-        + image.all_lines * event.line_write_pj
-        + image.all_pointers * event.pointer_stored_pj
-        + waiting_cycles * (event.clock_pj_per_cycle + event.scan_pj_per_cycle)
-        + waiting_ns * array.num_pes * event.leakage_mw
+    num_bytes = needed.num_bytes(array) if loads else 0
+    cycles = max(counts.cycles * runs, transfer_cycles(num_bytes, array))
+    energies_pj = block_energies(
+        dataclasses.replace(array, memory_mode="streamed" if loads else "unlimited"),
+        cycles,
+        counts.pointer_reads * runs,
+        counts.line_reads * runs,
+        counts.processed_entries * runs,
+        counts.useful_macs * runs,
+        num_bytes,
+        transfers=Transfers(needed.all_lines, needed.all_pointers) if loads else NO_TRANSFERS,
     )
+    return Cost(cycles / array.clock_mhz, float(sum(energies_pj.values())) / 1e3, loads)
 
 
 @lru_cache(maxsize=4096)
 def _one_vector(
     rows: int, columns: int, density: float, activation_density: float, array: ArrayConfig
-) -> tuple[int, float, Image]:
-    """Return cycles, energy in pJ and SRAM image of one drawn group and vector."""
+) -> tuple[Counts, Image]:
+    """Return the counts of one drawn group and vector, and its SRAM image."""
     layer, activations = draw_layer("drawn", rows, columns, density, activation_density, seed=1)
     config = dataclasses.replace(array, memory_mode="unlimited")
     packed = pack(dataclasses.replace(layer, bias=None), config)
     (counts,) = count_all(packed, activations, [config])
-    return counts.cycles, counts.energy.total_pj, image_of(packed, config)
+    return counts, image_of(packed, config)
 
 
 def breakeven_density(gain: Callable[[float], float]) -> float:

@@ -25,6 +25,7 @@ from sim.cost.blocks import PAPER_BITS, tree_mm
 from sim.cost.constants import NODES, NOMINAL, Constants
 from sim.cost.energy import ADD_PJ, MULTIPLY_PJ
 from sim.cost.sram import Sram, sram
+from sim.memory import transfer_cycles
 from traces import InputError
 from traces.plain_values import number, one_of, whole_number
 
@@ -342,12 +343,11 @@ def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Co
     bits, logic = array.bits, NODES[array.node_nm].energy
     loaded = _loaded(products, array)
     dram_bytes = sum(loaded)
-    bytes_per_cycle = array.dram_gb_per_s * 1e3 / array.clock_mhz
     cycles = weight_bits = sum_bits = output_bits = 0
     activation_bits = 0.0
     for product, num_bytes in zip(products, loaded, strict=True):
         down, across, _ = folds_of(product, array)
-        cycles += max(cycles_of(product, array), math.ceil(num_bytes / bytes_per_cycle))
+        cycles += max(cycles_of(product, array), transfer_cycles(num_bytes, array))
         sums = product.groups * product.rows * product.vectors
         entering = product.groups * product.columns * product.vectors / product.window_reuse
         weight_stationary = array.dataflow == "weight-stationary"

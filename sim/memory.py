@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -364,12 +364,24 @@ def _listed(lacking: Sequence[Shortfall]) -> str:
     return "; ".join(map(str, lacking))
 
 
-def transfer_cycles(num_bytes: int, config: ArrayConfig) -> int:
+class DramClock(Protocol):
+    """What has a DRAM and a clock: an `ArrayConfig`, or a dense array."""
+
+    @property
+    def dram_gb_per_s(self) -> float:
+        """Bandwidth in GB/s."""
+
+    @property
+    def clock_mhz(self) -> float:
+        """Clock in MHz."""
+
+
+def transfer_cycles(num_bytes: int, config: DramClock) -> int:
     """Return the cycles of one transfer from or to DRAM."""
     return math.ceil(num_bytes / bytes_per_cycle(config))
 
 
-def bytes_per_cycle(config: ArrayConfig) -> Fraction:
+def bytes_per_cycle(config: DramClock) -> Fraction:
     """Return the bytes that the DRAM moves in a cycle of the array, as an exact fraction."""
     return Fraction(config.dram_gb_per_s) * 1000 / Fraction(config.clock_mhz)
 

@@ -48,7 +48,7 @@ PAPER_MW = MappingProxyType(
 PAPER_PE_MW = 9.157
 _FILE_WORDS = 64  # of the register file whose energy Table I states
 
-Count = int | Integers64 | Floats64
+Count = float | Integers64 | Floats64
 
 
 class Transfers(NamedTuple):
