@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from traces.arrays import Floats32, Integers, Integers64, Numbers
+from traces.arrays import Booleans, Floats32, Integers, Integers64, Numbers
 from traces.errors import InputError
 
 MOST_WEIGHTS = 2**30  # of a layer in a file: a GiB of codes
+NO_LOST_WEIGHT = "must be 0 or above 7.01e-46 in magnitude: smaller ones are 0 as float32"
+LOST_WEIGHT_REMEDY = "set it to 0, which prunes it, or scale the weights"
 
 
 def check_size(name: str, rows: int, columns: int) -> None:
@@ -47,13 +49,34 @@ def checked_activations(name: str, values: Numbers, columns: int) -> Floats32:
     return finite_as_float32(name, values)
 
 
-def finite_as_float32(name: str, values: Numbers) -> Floats32:
-    """Return real numbers as float32; raise InputError, which names them, if one is not finite then."""
+def finite_as_float32(name: str, values: Numbers, places: Sequence[Integers] | None = None) -> Floats32:
+    """Return real numbers as float32; raise InputError, which names value and place, if one is not finite then.
+
+    `places` are the indices of the values along each axis, if they are the entries of a sparse array.
+    """
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
-    if not np.isfinite(narrow).all():
-        raise InputError(f"{name} must be finite as float32; found NaN, infinity or a larger number")
+    _refuse_first(f"{name} must be finite as float32", ~np.isfinite(narrow), values, places, "correct or scale it")
     return narrow
+
+
+def weights_as_float32(name: str, values: Numbers, places: Sequence[Integers] | None = None) -> Floats32:
+    """Return weights as `finite_as_float32` does; raise InputError also if one is 0 only as float32."""
+    narrow = finite_as_float32(name, values, places)
+    if values.dtype.kind == "f" and values.dtype.itemsize > narrow.itemsize:
+        lost = (narrow == 0) & (values != 0)
+        _refuse_first(f"{name} {NO_LOST_WEIGHT}", lost, values, places, LOST_WEIGHT_REMEDY)
+    return narrow
+
+
+def _refuse_first(
+    requirement: str, wrong: Booleans, values: Numbers, places: Sequence[Integers] | None, remedy: str
+) -> None:
+    """Raise InputError about the first of the values that are wrong, if there is one."""
+    if wrong.any():
+        first = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+        place = [int(each) for each in first] if places is None else [int(each[first]) for each in places]
+        raise InputError(f"{requirement}; found {values[first]!s} at {place}; {remedy}")
 
 
 def thresholded(activations: Numbers, threshold: float) -> Numbers:
@@ -158,18 +181,15 @@ class CompressedLayer:
         array = np.asarray(self.codebook)
         if array.dtype.kind not in "fiu":
             raise InputError(f"layer {self.name!r}: codebook must be real numbers; found {array.dtype}")
-        with np.errstate(over="ignore"):
-            codebook = array.astype(np.float32)
-        length = codebook.shape[-1] if codebook.ndim else 0
-        if codebook.ndim not in (1, 2) or codebook.size == 0 or length < 2 or length & (length - 1):
+        length = array.shape[-1] if array.ndim else 0
+        if array.ndim not in (1, 2) or array.size == 0 or length < 2 or length & (length - 1):
             raise InputError(
                 f"layer {self.name!r}: codebook must be one row of 2**weight_bits shared weights "
-                f"(2, 4, 8, ...), or several such rows; found shape {codebook.shape}; fill it up with zeros"
+                f"(2, 4, 8, ...), or several such rows; found shape {array.shape}; fill it up with zeros"
             )
         if length > 2**16:
             raise InputError(f"layer {self.name!r}: codebook may hold at most 65,536 shared weights; found {length:,}")
-        if not np.isfinite(codebook).all():
-            raise InputError(f"layer {self.name!r}: every codebook value must be finite; found NaN or infinity")
+        codebook = weights_as_float32(f"layer {self.name!r}: every codebook value", array)
         pruned = codebook[..., 0]
         if pruned.any():
             raise InputError(
@@ -246,11 +266,7 @@ class CompressedLayer:
                 f"layer {self.name!r}: a bias must be codes (bias) or values (free_bias); found both; give their sum, "
                 f"codebook[bias] + free_bias, as free_bias"
             )
-        with np.errstate(over="ignore"):
-            values = array.astype(np.float32)
-        if not np.isfinite(values).all():
-            raise InputError(f"layer {self.name!r}: every value of free_bias must be finite as float32")
-        return values
+        return finite_as_float32(f"layer {self.name!r}: every value of free_bias", array)
 
     def _check_codes_in_codebook(self, field: str, codes: Integers, length: int) -> None:
         largest = int(codes.max())

@@ -14,7 +14,7 @@ from traces.errors import InputError
 from traces.files.matrix_market import read_matrix_market
 from traces.files.npz import read_npy, read_npz
 from traces.files.smtx import read_smtx
-from traces.layer import CompressedLayer, check_size, finite_as_float32
+from traces.layer import CompressedLayer, check_size, weights_as_float32
 from traces.reading_limit import check_array_bytes
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def layer_from_matrix(
     Raises
     ------
     InputError
-        If an array has a wrong shape or type, holds NaN or infinity, or there are more than 65,535 different values
-        besides zero, or the indices of a sparse matrix are not consistent.
+        If an array has a wrong shape or type, holds a value that is not finite as float32 or is 0 only as float32,
+        there are more than 65,535 different values besides zero, or the indices of a sparse matrix are not consistent.
 
     Notes
     -----
@@ -69,25 +69,28 @@ def layer_from_matrix(
 
     if scipy.sparse.issparse(weights):
         matrix = _entries(name, weights)
-        shape, values = matrix.shape, np.asarray(matrix.data)
+        shape, values, places = matrix.shape, np.asarray(matrix.data), matrix.coords
     else:
-        dense = np.asarray(weights)
-        shape, values = dense.shape, dense.ravel()
+        values = np.asarray(weights)
+        shape, places = values.shape, None
     if len(shape) != 2 or 0 in shape or values.dtype.kind not in "fiub":
         raise InputError(
             f"layer {name!r}: weights must be real numbers [rows, columns], at least one; "
             f"found {values.dtype} {list(shape)}"
         )
     check_size(name, *shape)
-    values = _as_float32(name, "weights", values)
+    values = weights_as_float32(f"layer {name!r}: weights", values, places)
     biases = np.zeros(0, dtype=np.float32)
     if bias is not None:
-        biases = _as_float32(name, "bias", np.asarray(bias))
+        biases = np.asarray(bias)
+        if biases.dtype.kind not in "fiub":
+            raise InputError(f"layer {name!r}: bias must be real numbers; found {biases.dtype}")
+        biases = weights_as_float32(f"layer {name!r}: bias", biases)
         if biases.shape != (shape[0],):
             raise InputError(
                 f"layer {name!r}: bias must be [{shape[0]}], one value per row; found {list(biases.shape)}"
             )
-    distinct = np.unique(np.concatenate([values, biases]))
+    distinct = np.unique(np.concatenate([values.ravel(), biases]))
     distinct = distinct[distinct != 0]
     if distinct.size > MOST_SHARED_WEIGHTS:
         raise InputError(
@@ -101,11 +104,11 @@ def layer_from_matrix(
     def codes_of(numbers: Floats32) -> Numbers:
         return np.where(numbers == 0, 0, np.searchsorted(distinct, numbers) + 1).astype(dtype)
 
-    if scipy.sparse.issparse(weights):
-        codes = np.zeros(shape, dtype=dtype)
-        codes[matrix.coords] = codes_of(values)
+    if places is None:
+        codes = codes_of(values)
     else:
-        codes = codes_of(values).reshape(shape)
+        codes = np.zeros(shape, dtype=dtype)
+        codes[places] = codes_of(values)
     return CompressedLayer(name, codes, codebook, None if bias is None else codes_of(biases))
 
 
@@ -127,12 +130,6 @@ def _entries(name: str, weights: Any) -> Any:
             f"found a matrix that SciPy refuses: {str(error)[:200]}"
         ) from None
     return matrix if summed.nnz == matrix.nnz else summed
-
-
-def _as_float32(name: str, field: str, values: Numbers) -> Floats32:
-    if values.dtype.kind not in "fiub":
-        raise InputError(f"layer {name!r}: {field} must be real numbers; found {values.dtype}")
-    return finite_as_float32(f"layer {name!r}: {field}", values)
 
 
 def read_matrix(path: str | os.PathLike[str]) -> CompressedLayer:

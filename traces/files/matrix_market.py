@@ -17,7 +17,7 @@ import numpy as np
 from traces.arrays import Floats64, Integers64
 from traces.errors import InputError
 from traces.files.plain_or_gzip import read_plain_or_gzip
-from traces.layer import check_size
+from traces.layer import LOST_WEIGHT_REMEDY, NO_LOST_WEIGHT, check_size
 from traces.reading_limit import check_array_bytes, check_decoded_bytes
 
 if TYPE_CHECKING:
@@ -25,15 +25,18 @@ if TYPE_CHECKING:
 
 BANNER = b"%%MatrixMarket"
 _FORMATS = ("coordinate", "array")
-_FIELDS = ("real", "integer", "pattern")
+_FIELDS = ("real", "integer", "unsigned-integer", "pattern")  # SciPy writes the third one
 _SYMMETRIES = ("general", "symmetric", "skew-symmetric")
 _SIZE = re.compile(rb"[0-9]{1,18}")
 _BLANK_LINES = re.compile(rb"\n[ \t\r\n]*\n")
 _LINE = re.compile(rb"[^\s][^\n]*\n")
+_COMMENT = re.compile(rb"^[ \t]*+%", re.MULTILINE)
+_ZERO = re.compile(rb"(?<!\S)[-+]?[0.]++(?:[eE][-+]?[0-9]++)?[ \t]*+\r?\n")
 _INDEX = rb"[ \t]*+[0-9]{1,18}(?![0-9])[ \t]++"
 _VALUE = {
     "real": rb"[ \t]*+[-+]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][-+]?[0-9]++)?",
     "integer": rb"[ \t]*+[-+]?[0-9]++",
+    "unsigned-integer": rb"[ \t]*+[0-9]++",
     "pattern": rb"",
 }
 _BYTES_PER_ENTRY = 64  # row, column and value, once as numbers of a line and once apart, and for sorting them
@@ -45,7 +48,8 @@ def read_matrix_market(path: str | os.PathLike[str]) -> scipy.sparse.coo_array:
     Parameters
     ----------
     path : str or os.PathLike
-        The file, plain or gzip: coordinate or array; real, integer or pattern; general, symmetric or skew-symmetric.
+        The file, plain or gzip: coordinate or array; real, integer, unsigned-integer or pattern; general,
+        symmetric or skew-symmetric.
 
     Returns
     -------
@@ -55,8 +59,9 @@ def read_matrix_market(path: str | os.PathLike[str]) -> scipy.sparse.coo_array:
     Raises
     ------
     InputError
-        If the file is missing, cut off or damaged, is complex or Hermitian, holds an index outside of its sizes, a
-        place twice or a value beyond float32, or would take more than its size allows (`traces.reading_limit`).
+        If the file is missing, cut off or damaged, is complex or Hermitian, holds a comment among its entries, an
+        index outside of its sizes, a place twice, a value beyond float32 or one that is 0 only as float32, or would
+        take more than its size allows (`traces.reading_limit`).
     """
     import scipy.sparse
 
@@ -89,14 +94,18 @@ class _Head:
 
 def _head(path: str | os.PathLike[str], content: bytes) -> _Head:
     end = content.find(b"\n") + 1
-    words = content[: min(end, 200)].decode("latin1").lower().split()
+    words = [word.decode("latin1").lower() for word in content[:end].split(None, 5)]
     if len(words) != 5 or words[0] != BANNER.decode().lower() or words[1] != "matrix":
         raise InputError(
-            f"{path}: line 1 must be %%MatrixMarket matrix, a form, a type and a symmetry; found {content[:60]!r}"
+            f"{path}: line 1 must be %%MatrixMarket matrix, a form, a type and a symmetry, and nothing else; found "
+            f"{content[: min(end, 80) or 80]!r}" + ("" if end else ", which does not end; the file is cut off")
         )
     form, field, symmetry = words[2:]
     if field == "complex" or symmetry == "hermitian":
-        raise InputError(f"{path}: line 1: weights must be real numbers; found a matrix {field} {symmetry}")
+        raise InputError(
+            f"{path}: line 1: weights must be real numbers; found a matrix {field} {symmetry}; write its real part with "
+            f"scipy.io.mmwrite"
+        )
     valid = form in _FORMATS and field in _FIELDS and symmetry in _SYMMETRIES
     if not valid or (field == "pattern" and (form == "array" or symmetry == "skew-symmetric")):
         raise InputError(
@@ -136,20 +145,28 @@ def _head(path: str | os.PathLike[str], content: bytes) -> _Head:
 def _entries(path: str | os.PathLike[str], content: bytes, head: _Head) -> tuple[Integers64, Integers64, Floats64]:
     """Return row, column and value of each entry of the file."""
     if not content.endswith(b"\n"):
-        raise InputError(f"{path}: the last line must end; the file is cut off")
+        raise InputError(
+            f"{path}: the last line must end; found none; the file is cut off, or its last line needs a line feed"
+        )
     body = _BLANK_LINES.sub(b"\n", b"\n" + content[head.end :])[1:]
     found = body.count(b"\n")
-    if found != head.entries:
-        raise InputError(
-            f"{path}: must have {head.entries:,} lines of entries, as it states; found {found:,}; the file is cut off "
-            f"or damaged"
-        )
 
-    def refuse(entry: int, requirement: str) -> InputError:
+    def refuse(entry: int, requirement: str, remedy: str = "") -> InputError:
         lines = _LINE.finditer(content, head.end)
         place = next(each for number, each in enumerate(lines) if number == entry)
         line = content.count(b"\n", 0, place.start()) + 1
-        return InputError(f"{path}: line {line}: {requirement}; found {place[0].strip()[:60]!r}")
+        found = f"found {place[0].strip()[:60]!r}"
+        return InputError("; ".join([f"{path}: line {line}: {requirement}", found, *([remedy] if remedy else [])]))
+
+    comment = _COMMENT.search(body)
+    if comment is not None:
+        at = body.count(b"\n", 0, comment.start())
+        raise refuse(at, "comments must stand before the line of the sizes", "move it there")
+    if found != head.entries:
+        cause = "cut off or damaged" if found < head.entries else "damaged, or its line of sizes is wrong"
+        raise InputError(
+            f"{path}: must have {head.entries:,} lines of entries, as it states; found {found:,}; the file is {cause}"
+        )
 
     indices = _INDEX * 2 if head.form == "coordinate" else b""
     if head.field == "pattern":
@@ -166,7 +183,14 @@ def _entries(path: str | os.PathLike[str], content: bytes, head: _Head) -> tuple
     values = np.ones(head.entries) if head.field == "pattern" else numbers[:, -1]
     large = np.flatnonzero(np.abs(values) > np.finfo(np.float32).max)
     if large.size:
-        raise refuse(int(large[0]), "a value must be finite as float32")
+        raise refuse(int(large[0]), "a value must be finite as float32", "correct it, or scale the weights")
+    zeros = np.flatnonzero(values.astype(np.float32) == 0)
+    if zeros.size:
+        written = np.fromiter((each.start() for each in _ZERO.finditer(body)), dtype=np.int64)
+        line_ends = np.flatnonzero(np.frombuffer(body, dtype=np.uint8) == ord("\n"))
+        lost = np.setdiff1d(zeros, np.searchsorted(line_ends, written))
+        if lost.size:
+            raise refuse(int(lost[0]), f"values {NO_LOST_WEIGHT}", LOST_WEIGHT_REMEDY)
     if head.form == "array":
         return *_places(head), values
     row, column = (numbers[:, each].astype(np.int64) - 1 for each in range(2))

@@ -60,8 +60,16 @@ def test_entries_that_are_stored_twice_are_added_up_and_stored_zeros_pruned() ->
         (np.ones((0, 3)), None, "at least one; found float64 [0, 3]"),
         (np.array([["a"]]), None, "weights must be real numbers [rows, columns], at least one; found <U1 [1, 1]"),
         (np.array([[1j]]), None, "found complex128 [1, 1]"),
-        (np.array([[np.inf]]), None, "weights must be finite as float32; found NaN, infinity or a larger number"),
-        (np.array([[1e39]]), None, "weights must be finite as float32"),
+        (np.array([[np.inf]]), None, "weights must be finite as float32; found inf at [0, 0]; correct or scale it"),
+        (np.array([[1, 1e39]]), None, "weights must be finite as float32; found 1e+39 at [0, 1]"),
+        (
+            np.array([[1, 0], [0, -1e-60]]),
+            None,
+            "weights must be 0 or above 7.01e-46 in magnitude: smaller ones are 0 as float32; found -1e-60 at [1, 1]; "
+            "set it to 0, which prunes it, or scale the weights",
+        ),
+        (np.array([[1.0]]), [1e-60], "bias must be 0 or above 7.01e-46 in magnitude"),
+        (scipy.sparse.coo_array(([1, 1e-60], ([0, 1], [1, 2])), shape=(2, 3)), None, "found 1e-60 at [1, 2]; set it"),
         (WEIGHTS, [1], "bias must be [2], one value per row; found [1]"),
         (WEIGHTS, ["a", "b"], "bias must be real numbers; found <U1"),
         (
