@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from traces.arrays import Booleans, Floats64, Integers64
+from traces.errors import InputError
 from traces.kept_shares import kept, slopes
 from traces.layer import CompressedLayer
 from traces.unevenness import LARGEST_KURTOSIS, LARGEST_SPREAD, Unevenness, fullest_classes
@@ -59,7 +60,7 @@ class _Blocks:
 
 
 def unevenness_of(layer: CompressedLayer) -> Unevenness:
-    """Return the unevenness of one layer's mask; a layer without pruned weights, or without others, is even.
+    """Return the unevenness of one layer's mask.
 
     Parameters
     ----------
@@ -71,14 +72,24 @@ def unevenness_of(layer: CompressedLayer) -> Unevenness:
     Unevenness
         All parameters, with which `draw_uneven_layer` draws masks like this one. Those that chance explains are 0.
 
+    Raises
+    ------
+    InputError
+        If `layer` is no CompressedLayer.
+
     Notes
     -----
-    The empty rows and columns that chance explains at the fitted scales are not counted as dead.
+    The empty rows and columns that chance explains at the fitted scales are not counted as dead. A layer without pruned
+    weights, or without others, is even: its fullest classes are those of rows with as many weights each.
     """
+    if not isinstance(layer, CompressedLayer):
+        raise InputError(
+            f"layer must be a CompressedLayer; found {type(layer).__name__}; layer_from_matrix makes one of an array"
+        )
     mask = layer.codes != 0
     row_counts, column_counts = np.count_nonzero(mask, axis=1), np.count_nonzero(mask, axis=0)
     if not 0 < row_counts.sum() < mask.size:
-        return Unevenness()
+        return Unevenness(fullest_classes=fullest_classes(np.ones(layer.rows, dtype=np.int64)))
     rows, columns = _scales(row_counts[row_counts > 0], column_counts[column_counts > 0])
     live = row_counts > 0
     blocks = _blocks(rows.logarithms, live)

@@ -94,7 +94,8 @@ def draw_uneven_layer(
     Raises
     ------
     InputError
-        If the layer is empty, a density is out of range, or the live rows and columns have fewer weights.
+        If the layer is empty, a density is out of range, `unevenness` is of another type, or the live rows and columns
+        have fewer weights.
 
     Notes
     -----
@@ -102,6 +103,11 @@ def draw_uneven_layer(
     inputs, independent of their columns; their values from (0, 1].
     """
     _check(rows, columns, weight_density, activation_density, seed)
+    if not isinstance(unevenness, Unevenness):
+        raise InputError(
+            f"unevenness must be an Unevenness; found {type(unevenness).__name__}; measured_unevenness() returns a "
+            f"typical one"
+        )
     stream = np.random.RandomState(seed)
     codes = np.zeros((rows, columns), dtype=np.uint8)
     kept_weights = round(weight_density * rows * columns)

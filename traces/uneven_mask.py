@@ -20,6 +20,7 @@ from traces.unevenness import Unevenness, fullest_classes
 CANDIDATES = 128
 _COLUMN_SAMPLE = 64  # columns that stand for all of them in expected numbers
 _BISECTIONS, _LARGEST_SHIFT = 26, 25.0
+_LEAST_KURTOSIS = 1e-300  # below, the degrees of freedom of Student's t would be infinite: it is normal
 
 
 def draw_mask(
@@ -61,7 +62,8 @@ def draw_mask(
     if kept_weights > most:
         raise InputError(
             f"a mask with dead_rows={unevenness.dead_rows} and dead_columns={unevenness.dead_columns} must have at "
-            f"most {most:,} of {rows * columns:,} weights; found {kept_weights:,}; lower the weight density"
+            f"most {most:,} of {rows * columns:,} weights; found {kept_weights:,}; lower the weight density, or "
+            f"give fewer dead rows or columns"
         )
     if kept_weights == 0:
         return
@@ -101,7 +103,7 @@ def _draw_rows(
     stream: np.random.RandomState, rows: int, dead_rows: int, unevenness: Unevenness
 ) -> tuple[Floats64, Booleans]:
     """Draw the logarithms of the rows' scales, and the rows that are not dead."""
-    if unevenness.row_kurtosis:  # Student's t has the excess kurtosis 6 / (freedom - 4)
+    if unevenness.row_kurtosis > _LEAST_KURTOSIS:  # Student's t has the excess kurtosis 6 / (freedom - 4)
         freedom = 4 + 6 / unevenness.row_kurtosis
         inside = stream.standard_t(freedom, rows) * math.sqrt((freedom - 2) / freedom)
     else:

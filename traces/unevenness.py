@@ -25,12 +25,12 @@ from statistics import median
 
 from traces.arrays import Integers64
 from traces.errors import InputError
-from traces.plain_values import number, whole_number
+from traces.plain_values import number, shown, whole_number
 
 MEASURED_FILE = Path(__file__).with_name("mask_unevenness.csv")
 FULLY_CONNECTED = "fully connected"
 CLASS_NUMBERS = (16, 64, 256)  # numbers of classes whose fullest one is measured, such as numbers of PEs
-LARGEST_SPREAD, LARGEST_KURTOSIS = 10.0, 60.0
+LARGEST_SPREAD, LARGEST_KURTOSIS, MOST_BLOCK_ROWS = 10.0, 60.0, 2**31 - 1
 _LIMITS = {
     "row_spread": LARGEST_SPREAD,
     "column_spread": LARGEST_SPREAD,
@@ -41,6 +41,8 @@ _LIMITS = {
     "dead_clustering": 0.99,
 }
 _FULLEST = tuple(f"fullest_of_{classes}" for classes in CLASS_NUMBERS)
+_CLASSES = ", ".join(map(str, CLASS_NUMBERS))
+_REMEDY = "unevenness_of measures it on a layer"
 PARAMETERS = ("block_rows", *_LIMITS, *_FULLEST)
 FIELDS = ("network", "pruning", "layer", "kind", "rows", "columns", "density", *PARAMETERS)
 
@@ -70,7 +72,7 @@ class Unevenness:
     Raises
     ------
     InputError
-        If a value is out of range.
+        If a value has another type or is out of range.
     """
 
     row_spread: float = 0.0
@@ -84,32 +86,46 @@ class Unevenness:
     fullest_classes: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, most in _LIMITS.items():
-            number(name, getattr(self, name), 0, most)
-        whole_number("block_rows", self.block_rows, 0)
+        given = self.fullest_classes
+        if not isinstance(given, tuple) or len(given) not in (0, len(CLASS_NUMBERS)):
+            raise InputError(
+                f"fullest_classes must be a tuple with a value for each of {_CLASSES} classes, or an empty one; found "
+                f"{shown(given)}; {_REMEDY}"
+            )
+        try:
+            for name, most in _LIMITS.items():
+                number(name, getattr(self, name), 0, most)
+            whole_number("block_rows", self.block_rows, 0, MOST_BLOCK_ROWS)
+            for place, (value, classes) in enumerate(zip(given, CLASS_NUMBERS, strict=False)):
+                number(f"fullest_classes[{place}]", value, 1, classes)
+        except InputError as error:
+            raise InputError(f"{error}; {_REMEDY}") from None
         if not self.block_rows and (self.block_spread or self.dead_clustering):
             raise InputError(
                 f"block_rows must be 1 or more for block_spread={self.block_spread} and dead_clustering="
-                f"{self.dead_clustering}; found {self.block_rows}"
+                f"{self.dead_clustering}; found {self.block_rows}; give block_rows, or leave the others at 0"
             )
-        if len(self.fullest_classes) not in (0, len(CLASS_NUMBERS)):
-            raise InputError(
-                f"fullest_classes must have a value for each of {', '.join(map(str, CLASS_NUMBERS))} classes, or none; "
-                f"found {len(self.fullest_classes)}"
-            )
-        for value, classes in zip(self.fullest_classes, CLASS_NUMBERS, strict=False):
-            number("fullest_classes", value, 1, classes)
 
     @classmethod
     def of_row(cls, row: Mapping[str, str]) -> Unevenness:
-        """Return the unevenness in a row of the table of measured layers."""
-        values = {name: float(row[name]) for name in _LIMITS}
-        return cls(
-            **values, block_rows=int(row["block_rows"]), fullest_classes=tuple(float(row[name]) for name in _FULLEST)
-        )
+        """Return the unevenness in a row of the table of measured layers; raise InputError if a value is no number."""
+        try:
+            values = {name: float(row[name]) for name in _LIMITS}
+            block_rows, fullest = int(row["block_rows"]), tuple(float(row[name]) for name in _FULLEST)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"a row of measured layers must have a number for each of {', '.join(PARAMETERS)}; reading it failed: "
+                f"{error}; take the texts that Unevenness.row gives"
+            ) from None
+        return cls(**values, block_rows=block_rows, fullest_classes=fullest)
 
     def row(self) -> dict[str, str]:
-        """Return the parameters as texts by PARAMETERS, as in the table of measured layers."""
+        """Return the parameters as texts by PARAMETERS, as in the table; raise InputError without fullest classes."""
+        if not self.fullest_classes:
+            raise InputError(
+                f"fullest_classes must have a value for each of {_CLASSES} classes in a row of the table; found (); "
+                f"{_REMEDY}"
+            )
         texts = {name: f"{getattr(self, name):.4f}" for name in _LIMITS}
         fullest = zip(_FULLEST, self.fullest_classes, strict=True)
         return {"block_rows": str(self.block_rows)} | texts | {name: f"{value:.4f}" for name, value in fullest}
@@ -140,10 +156,19 @@ def typical_unevenness(rows: Iterable[Mapping[str, str]]) -> Unevenness:
     ----------
     rows : iterable of mapping
         Rows of the table of measured layers, at least one.
+
+    Raises
+    ------
+    InputError
+        If there is no row, or a value of one is no number or out of range.
     """
     groups: dict[tuple[str, str], list[Unevenness]] = {}
     for row in rows:
         groups.setdefault((row["network"], row["pruning"]), []).append(Unevenness.of_row(row))
+    if not groups:
+        raise InputError(
+            "rows must be those of at least one measured layer; found none; read_measured() returns all of them"
+        )
     return _medians([_medians(group) for group in groups.values()])
 
 
@@ -191,7 +216,7 @@ def read_measured(path: str | os.PathLike[str] = MEASURED_FILE) -> list[dict[str
         if not wrong:
             for row in rows:
                 Unevenness.of_row(row)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path}: must be a table of measured layers; reading it failed: {error}; make it again with "
             f"python -m designs experiment unevenness"

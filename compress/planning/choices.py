@@ -18,7 +18,7 @@ from compress.planning.plan import Candidate, Choice
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats64
 from traces.pareto import non_dominated
-from traces.plain_values import number, sequence
+from traces.plain_values import shown
 from traces.shell.progress import progress_bar
 
 #: Costs of a compressed layer on an array with gaps of this many bits, by the names of a budget's bounds.
@@ -44,14 +44,19 @@ def usual_densities(layers: int) -> tuple[float, ...]:
 def cut_shares(thresholds: bool | Sequence[float]) -> tuple[float, ...]:
     """Return the shares of activations to choose from: `CUT_SHARES` if True, none if False, or those given.
 
-    Raises InputError if a share is not above 0 and below 1.
+    Raises InputError if `thresholds` is no bool, list or tuple, or a share is not above 0 and below 1.
     """
     if isinstance(thresholds, bool | np.bool_):
         return CUT_SHARES if thresholds else ()
-    shares = tuple(number("thresholds", share, above=0) for share in sequence("thresholds", thresholds))
-    if max(shares, default=0.0) >= 1:
-        raise InputError(f"thresholds must cut shares of the activations below 1; found {max(shares):g}")
-    return shares
+    given: Sequence[object] = thresholds if isinstance(thresholds, list | tuple) else [thresholds]
+    numbers = (int, float, np.integer, np.floating)
+    wrong = [share for share in given if not (isinstance(share, numbers) and 0 < share < 1)]
+    if wrong or given is not thresholds:
+        raise InputError(
+            f"thresholds must be a bool, or a list of shares of the activations to cut, each above 0 and below 1; "
+            f"found {shown((wrong or given)[0])}; give True to try {CUT_SHARES[0]} to {CUT_SHARES[-1]}"
+        )
+    return tuple(map(float, thresholds))
 
 
 def tried_choices(

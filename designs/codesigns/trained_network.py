@@ -12,7 +12,7 @@ import torch
 
 from compress.class_scores import check_labels
 from compress.networks import PlannedNetwork, is_module
-from compress.planning.choices import DENSITIES, WEIGHT_BITS
+from compress.planning.choices import DENSITIES, WEIGHT_BITS, cut_shares
 from compress.planning.losses import labels_of
 from compress.planning.outputs import run_outputs
 from compress.weight_files.network_parameters import Products
@@ -53,8 +53,8 @@ class TrainedNetwork:
     Raises
     ------
     InputError
-        If the network or the inputs cannot be read, labels are not whole numbers, one per input, or an array lacks its
-        counterpart.
+        If the network or the inputs cannot be read, labels are not whole numbers, one per input, an array lacks its
+        counterpart, or the thresholds are no bool and no shares above 0 and below 1.
     """
 
     name: str
@@ -71,6 +71,7 @@ class TrainedNetwork:
     thresholds: bool | Sequence[float] = False
 
     def __post_init__(self) -> None:
+        cut_shares(self.thresholds)
         for what, inputs, labels in self._labelled():
             if labels is not None and inputs is None:
                 raise InputError(f"{what}: there must be inputs for the labels; found none for {len(labels):,} labels")

@@ -11,11 +11,12 @@ import pytest
 from traces import CompressedLayer, InputError, Unevenness, draw_layer, draw_uneven_layer, unevenness_of
 from traces.arrays import Integers64
 from traces.kept_shares import kept, slopes
-from traces.unevenness import fullest_classes
+from traces.unevenness import fullest_classes, typical_unevenness
 
 HEADS = Unevenness(
     0.1, 0.12, block_rows=64, block_spread=0.3, row_kurtosis=2.0, dead_rows=0.2, dead_columns=0.1, dead_clustering=0.4
 )
+HEADS_ROW = dataclasses.replace(HEADS, fullest_classes=(1.1, 1.2, 1.3)).row()
 
 
 def drawn(seed: int, unevenness: Unevenness, density: float = 0.1, rows: int = 1000, columns: int = 1500) -> Integers64:
@@ -136,9 +137,18 @@ def test_layers_of_one_row_or_column_are_drawn_and_measured() -> None:
             assert again.sum() == mask.sum()
 
 
-def test_full_and_empty_layers_are_even_and_torn_ones_are_drawn_again() -> None:
-    for mask in (np.zeros((20, 20)), np.ones((20, 20))):
-        assert measured(mask.astype(np.int64)) == Unevenness()
+@pytest.mark.parametrize("shape", [(20, 20), (1, 20), (20, 1), (1, 1), (256, 3)])
+def test_full_and_empty_layers_are_even_as_rows_with_as_many_weights(shape: tuple[int, int]) -> None:
+    rows = shape[0]
+    even = tuple(-(-rows // classes) * classes / rows for classes in (16, 64, 256))
+    for mask in (np.zeros(shape), np.ones(shape)):
+        found = measured(mask.astype(np.int64))
+        assert found == Unevenness(fullest_classes=even)
+        assert Unevenness.of_row(found.row()) == found
+        assert drawn(1, found, float(mask.mean()), *shape).tolist() == mask.tolist()
+
+
+def test_torn_layers_are_drawn_again() -> None:
     diagonal = measured(np.eye(20, dtype=np.int64))
     assert diagonal.row_spread == diagonal.column_spread == 0
     torn = np.repeat(np.arange(20) % 2, 20).reshape(20, 20)  # rows are full or empty
@@ -149,19 +159,46 @@ def test_full_and_empty_layers_are_even_and_torn_ones_are_drawn_again() -> None:
 
 
 def test_what_cannot_be_drawn_is_refused_with_the_parameter() -> None:
-    with pytest.raises(InputError, match=r"dead_rows=0.2 and dead_columns=0.1 must have at most 1,080,000 of 1,500,0"):
+    with pytest.raises(
+        InputError, match=r"dead_rows=0.2 and dead_columns=0.1 must have at most 1,080,000 of 1,500,.*fewer dead rows"
+    ):
         drawn(1, HEADS, 0.8)
     with pytest.raises(InputError, match=r"weight_density is a share of non-zeros and must be 0 to 1; found 1\.5"):
         drawn(1, Unevenness(), density=1.5)
     for wrong, sentence in (
         ({"row_spread": -0.1}, r"row_spread must be a finite number from 0 to 10\.0; found -0\.1"),
         ({"dead_rows": 1.5}, "dead_rows must be a finite number from 0 to 1"),
-        ({"block_spread": 0.1}, "block_rows must be 1 or more"),
-        ({"fullest_classes": (1.0,)}, "fullest_classes must have a value for each of 16, 64, 256 classes"),
-        ({"fullest_classes": (1.0, 0.5, 1.0)}, "fullest_classes must be"),
+        ({"block_spread": 0.1}, "block_rows must be 1 or more .*; found 0; give block_rows, or leave the others at 0"),
+        ({"block_rows": 10**30}, "block_rows must be a whole number from 0 to 2,147,483,647; found 1.*; unevenness_of"),
+        ({"row_kurtosis": None}, r"row_kurtosis must be a finite number from 0 to 60\.0; found None; unevenness_of"),
+        (
+            {"fullest_classes": (1.0,)},
+            r"fullest_classes must be a tuple with a value for each .*; found \(1\.0,\); unev",
+        ),
+        ({"fullest_classes": [1.0, 1.0, 1.0]}, r"fullest_classes must be a tuple .*; found \[1\.0, 1\.0, 1\.0\]; unev"),
+        ({"fullest_classes": None}, "fullest_classes must be a tuple .*; found None; unevenness_of measures it"),
+        (
+            {"fullest_classes": (1.0, 0.5, 1.0)},
+            r"fullest_classes\[1\] must be a finite number from 1 to 64; found 0\.5",
+        ),
     ):
         with pytest.raises(InputError, match=sentence):
             Unevenness(**wrong)
+    with pytest.raises(InputError, match=r"unevenness must be an Unevenness; found dict; measured_unevenness\(\)"):
+        drawn(1, {})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="layer must be a CompressedLayer; found ndarray; layer_from_matrix makes one"):
+        unevenness_of(np.eye(3))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"fullest_classes must have a value for each of 16, 64, 256 .*; found \(\)"):
+        Unevenness().row()
+    with pytest.raises(InputError, match=r"a row of measured layers must have a number for each of block_r.*'no'"):
+        Unevenness.of_row(HEADS_ROW | {"dead_rows": "no"})
+    with pytest.raises(InputError, match="rows must be those of at least one measured layer; found none"):
+        typical_unevenness([])
+
+
+def test_the_smallest_kurtosis_is_drawn_as_none() -> None:
+    smallest = Unevenness(0.2, row_kurtosis=1e-320)
+    assert np.array_equal(drawn(1, smallest, rows=40), drawn(1, Unevenness(0.2), rows=40))
 
 
 def test_shares_kept_are_those_of_normal_weights() -> None:

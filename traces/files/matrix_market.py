@@ -103,8 +103,8 @@ def _head(path: str | os.PathLike[str], content: bytes) -> _Head:
     form, field, symmetry = words[2:]
     if field == "complex" or symmetry == "hermitian":
         raise InputError(
-            f"{path}: line 1: weights must be real numbers; found a matrix {field} {symmetry}; write its real part with "
-            f"scipy.io.mmwrite"
+            f"{path}: line 1: weights must be real numbers; found a matrix {field} {symmetry}; write its real part "
+            f"with scipy.io.mmwrite"
         )
     valid = form in _FORMATS and field in _FIELDS and symmetry in _SYMMETRIES
     if not valid or (field == "pattern" and (form == "array" or symmetry == "skew-symmetric")):

@@ -379,8 +379,11 @@ def test_a_tied_table_takes_a_threshold_in_its_product_alone() -> None:
         ({"thresholds": True}, "thresholds need a cost that they lower.*found minimise='file_bytes'"),
         ({"minimise": "macs"}, "minimise must be one of the costs file_bytes; found 'macs'"),
         ({"thresholds": True, "minimise": "latency_us"}, "one of the costs file_bytes, macs; found 'latency_us'"),
-        ({"thresholds": (0.5, 1.0), "minimise": "macs"}, "shares of the activations below 1; found 1"),
-        ({"thresholds": (0.0,), "minimise": "macs"}, "thresholds must be a finite number above 0"),
+        (
+            {"thresholds": (0.5, 1.0), "minimise": "macs"},
+            r"each above 0 and below 1; found 1\.0; give True to try 0\.1",
+        ),
+        ({"thresholds": (0.0,), "minimise": "macs"}, r"each above 0 and below 1; found 0\.0; give True to try 0\.1"),
     ],
 )
 def test_options_without_effect_or_meaning_are_refused(options: dict[str, Any], match: str) -> None:

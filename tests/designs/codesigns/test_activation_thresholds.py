@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,16 @@ def test_the_shell_asks_for_thresholds_of_any_network() -> None:
     name = "tests.small_network:small_network"
     assert open_network(name, thresholds=True).thresholds is True
     assert open_network(name).thresholds is False
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), 0.1, "0.1", [1.5], [0.0], (0.1, float("nan")), ["0.1"], [True], None])
+def test_thresholds_that_are_no_shares_are_refused_at_once(wrong: Any) -> None:
+    shown = repr(wrong[-1] if isinstance(wrong, list | tuple) else wrong)
+    sentence = (
+        f"thresholds must be a bool, or a list of shares of the activations to cut, .*; found {re.escape(shown)}; "
+    )
+    with pytest.raises(InputError, match=sentence + r"give True to try 0\.1 to 0\.9"):
+        dataclasses.replace(NETWORK, thresholds=wrong)
 
 
 def test_thresholds_beside_a_space_of_compressions_are_refused(analysis: CompressionAnalysis) -> None:
