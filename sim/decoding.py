@@ -110,19 +110,21 @@ class Decoding(Iterator[int]):
     Parameters
     ----------
     session : NetworkSession
-        The network, with the state before the prompt.
+        The network, with the state before the prompt. A sequence continues where the one before left the session: its
+        tokens are counted from `session.position`.
     prompt : array of int [tokens]
         Tokens to begin with, at least one.
     inputs : callable, optional
-        Takes tokens, int64 [1, steps], and the number of tokens before them, and returns the inputs of the step as
-        `NetworkSession.step` takes them. By default the tokens are the only input.
+        Takes tokens, int64 [1, steps], and the number of tokens before them, those of earlier sequences included, and
+        returns the inputs of the step as `NetworkSession.step` takes them. By default the tokens are the only input.
     scores : str, optional
         Output that holds the scores of the next token, [..., steps, vocabulary], or [..., vocabulary] after the last
         step; by default the only one that is no state.
     choose : callable, optional
         Takes the scores, float64 [vocabulary], and returns the token; by default the most likely one.
     longest : int, optional
-        Most tokens that the network takes, such as the places of a cache of fixed size.
+        Most tokens that the network takes, those of earlier sequences included, such as the places of a cache of fixed
+        size.
     tokens_per_step : int, optional
         Most tokens of the prompt in one step; by default all of them.
 
@@ -137,9 +139,10 @@ class Decoding(Iterator[int]):
     Raises
     ------
     InputError
-        If the prompt is empty, longer than `longest` or has negative tokens, or the network has no such output.
-        Iterating raises it if the sequence reaches `longest`, the largest score is not finite, `choose` returns no
-        token, or a step is refused, as for a token out of the vocabulary.
+        If the prompt is empty, longer than `longest` or has negative tokens, the network has no such output, or the
+        position of the session is unknown. Iterating raises it if the sequence reaches `longest`, the session was used
+        by others in between, the largest score is not finite, `choose` returns no token, or a step is refused, as for a
+        token out of the vocabulary.
     """
 
     def __init__(
@@ -161,7 +164,13 @@ class Decoding(Iterator[int]):
             )
         if given.min() < 0:  # a look-up would count it from the end
             raise InputError(f"prompt must be tokens of at least 0; found {given.min()}; check the tokenizer")
+        if session.position is None:
+            raise InputError(
+                "session.position must be the number of tokens that led to the session's state; found None, after "
+                "steps or a state that no Decoding counted; set it, or set session.state to the first state"
+            )
         self._session, self._inputs, self._choose = session, inputs, choose
+        self._before = session.position
         self._scores = _scores_output(session, scores)
         self._longest = None if longest is None else whole_number("longest", longest, 1)
         self._per_step = given.size if tokens_per_step is None else whole_number("tokens_per_step", tokens_per_step, 1)
@@ -186,17 +195,25 @@ class Decoding(Iterator[int]):
         return self._taken < self._prompt_tokens
 
     def _check_longest(self) -> None:
-        if self._longest is not None and len(self.tokens) > self._longest:
+        tokens = self._before + len(self.tokens)
+        if self._longest is not None and tokens > self._longest:
+            earlier = f", {self._before:,} of them in earlier sequences of the session" if self._before else ""
             raise InputError(
                 f"the sequence must have at most longest={self._longest:,} tokens, which the network takes; found "
-                f"{len(self.tokens):,}; write fewer tokens, or shorten the prompt"
+                f"{tokens:,}{earlier}; write fewer tokens, or shorten the prompt"
             )
 
     def _step(self, end: int) -> None:
         """Run the tokens up to one place."""
         begin = self._taken
+        if self._session.position != self._before + begin:
+            raise InputError(
+                f"the session must be where this sequence left it, at position {self._before + begin:,}; found "
+                f"{self._session.position}; decode one sequence after the other, or in sessions of their own"
+            )
         tokens = np.array([self.tokens[begin:end]], dtype=np.int64)
-        result = self._session.step(self._inputs(tokens, begin))
+        result = self._session.step(self._inputs(tokens, self._before + begin))
+        self._session.position = self._before + end
         costs = SequenceCosts.of_step(result, end - begin)
         if self._in_prompt:
             self.prompt += costs
@@ -216,7 +233,7 @@ class Decoding(Iterator[int]):
         if not np.isfinite(last.max()):  # NaN, too
             raise InputError(
                 f"the largest score of the next token, output {self._scores!r}, must be finite; found {last.max()} "
-                f"after {self._taken:,} tokens; check the weights and the first state"
+                f"after {self._before + self._taken:,} tokens; check the weights and the first state"
             )
         return last
 

@@ -14,6 +14,7 @@ from sim.number_formats import NumberFormats
 from sim.packing import PackedLayer
 from traces import CompressedLayer, InputError
 from traces.arrays import Numbers
+from traces.plain_values import whole_number
 
 if TYPE_CHECKING:
     from compress import CompressedModel
@@ -92,6 +93,7 @@ class NetworkSession:
         self._network = compressed.network
         self._run = _Run(self._network, compressed.stored_layers, packed, config, number_formats)
         self.state: dict[str, Numbers] = state_before(self._network, state, first or {})
+        self._first = self._counted = (self.state, 0)
         self._inputs = tuple(entry for entry in self._network.inputs if entry.name not in state)
         self._warned = False
 
@@ -99,6 +101,18 @@ class NetworkSession:
     def outputs(self) -> tuple[str, ...]:
         """Names of the outputs that are no state, in order."""
         return tuple(name for name in self._network.outputs if name not in self._names.values())
+
+    @property
+    def position(self) -> int | None:
+        """Number of tokens that led to the state: 0 for the first state; None if it is unknown.
+
+        `Decoding` counts them. Set it after own calls of `step`, or if `state` is replaced by another than the first.
+        """
+        return next((tokens for state, tokens in (self._counted, self._first) if state is self.state), None)
+
+    @position.setter
+    def position(self, tokens: int) -> None:
+        self._counted = (self.state, whole_number("position", tokens, 0))
 
     def step(self, inputs: Any) -> NetworkResult:
         """Run one step; its state enters the next one.

@@ -177,6 +177,38 @@ def test_a_session_begins_again_from_its_first_state() -> None:
     assert next(following) == int(expected_logits(whole)[-1].argmax())
 
 
+def fixed_inputs(tokens: Any, before: int) -> dict[str, Any]:
+    return {"tokens": tokens, "position": [[[before]]]}
+
+
+def test_a_second_sequence_of_a_session_goes_on_at_its_position() -> None:
+    run = session(fixed_decoder())
+    first = Decoding(run, PROMPT, inputs=fixed_inputs, longest=PLACES, tokens_per_step=1)
+    written = list(itertools.islice(first, 2))
+    assert run.position == 3  # the last token that was written was not taken
+    second = Decoding(run, [0], inputs=fixed_inputs, longest=PLACES, tokens_per_step=1)
+    assert next(second) == greedy([*PROMPT, written[0], 0], 1)[-1]
+    assert (run.position, second.prompt.tokens) == (4, 1)
+    with pytest.raises(InputError, match=r"at most longest=5 .*; found 6, 4 of them in earlier sequences of the se"):
+        Decoding(run, [0, 1], inputs=fixed_inputs, longest=PLACES)
+    with pytest.raises(InputError, match="must be where this sequence left it, at position 3; found 4; decode one"):
+        next(first)
+
+
+def test_a_session_at_an_unknown_position_is_refused() -> None:
+    run = session(growing_decoder())
+    first = run.state
+    run.step([[3]])
+    with pytest.raises(InputError, match=r"session\.position must be the number of tokens .*; found None.*; set"):
+        Decoding(run, [1])
+    run.position = 1
+    assert next(Decoding(run, [1])) == greedy([3, 1], 1)[-1]
+    run.state = first
+    assert run.position == 0
+    with pytest.raises(InputError, match="position must be a whole number of at least 0; found -1"):
+        run.position = -1
+
+
 def _outputs(logits: Any) -> NetworkSession:
     """Return a session whose scores are those of a parameter, beside a product that counts steps."""
     nodes = [
