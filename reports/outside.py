@@ -2,9 +2,9 @@
 
 Sources: Wu et al., "Sparseloop", MICRO 2022, its artifact, evaluation_setups/fig12_eyerissv2_pe_setup: cycles of the
 model in ref_outputs/uniform_actual, of the processing element itself in scripts/ground_truth_cycles.yaml. Banbury et
-al., "MLPerf Tiny Benchmark", NeurIPS Datasets and Benchmarks 2021, Table 1: targets of quality, and bytes of the
-reference models in 8-bit integers; weights and multiply-accumulates are those of keras_model.py of each task in
-https://github.com/mlcommons/tiny, by hand.
+al., "MLPerf Tiny Benchmark", NeurIPS Datasets and Benchmarks 2021 (arXiv:2106.07597), Table 1, version 0.5: targets
+of quality, and sizes of the reference models as TensorFlow Lite files, in KB, here of 1,000 bytes; weights and
+multiply-accumulates are those of keras_model.py of each task in https://github.com/mlcommons/tiny, by hand.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from reports.markdown import markdown
 
-SPARSELOOP_CYCLES = {"L07": 1_702_141, "L21": 1_677_685}
+SPARSELOOP_CYCLES = {"L07": 1_702_141, "L21": 1_677_685}  # of its model: one more than of the element
 ELEMENT_CYCLES = {"L07": 1_702_140, "L21": 1_677_684}
 COMMAND = "`python -m designs experiment outside --data DIR`"
 _TINY = "MLPerf Tiny"
@@ -23,12 +23,12 @@ _TINY = "MLPerf Tiny"
 
 @dataclass(frozen=True)
 class TinyModel:
-    """Published numbers of one network of MLPerf Tiny: weights, MACs of an input, bytes in 8-bit integers."""
+    """Published numbers of one network of MLPerf Tiny: weights, MACs of an input, bytes in TensorFlow Lite."""
 
     title: str
     weights: int
     macs: int
-    int8_bytes: int
+    file_bytes: int
     accuracy: float | None = None  # of the published file, on all test images
     least_accuracy: float | None = None  # that the benchmark asks for
 
@@ -78,20 +78,18 @@ def _of_layer(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
     by_macs: dict[int, list[str]] = {}
     for row in rows:
         by_macs.setdefault(row["useful_macs"], []).append(str(row["num_pes"]))
-    found = []
-    for who, number, stated in (
-        ("Sparseloop", "cycles of one PE, less one, beside useful MACs", SPARSELOOP_CYCLES[name] - 1),
-        ("Eyeriss v2 PE", "cycles, beside useful MACs", ELEMENT_CYCLES[name]),
-    ):
-        ours = "; ".join(f"{macs:,} on {', '.join(pes)} PEs" for macs, pes in by_macs.items())
-        is_wrong = by_macs.keys() != {stated}
-        difference = "differs" if is_wrong else "0"
-        found.append(Row(who, f"{name}: {number}", f"{stated:,}", ours, difference, is_wrong))
+    stated = ELEMENT_CYCLES[name]
+    is_wrong = by_macs.keys() != {stated}
+    counted = [f"{macs:,} on {', '.join(pes)} PEs" for macs, pes in by_macs.items()]
+    ours = "; ".join(counted) if is_wrong else f"{stated:,}"
+    number, difference = f"{name}: useful MACs, one per cycle", "differs" if is_wrong else "0"
+    found = [Row("Eyeriss v2 PE", number, f"{stated:,}", ours, difference, is_wrong)]
     for row in rows:
         if row["num_pes"] == 1:
             stated = SPARSELOOP_CYCLES[name]
             difference = f"{100 * (row['cycles'] / stated - 1):+.2f} %"
-            found.append(Row("Sparseloop", f"{name}: cycles, 1 PE", f"{stated:,}", f"{row['cycles']:,}", difference))
+            number = f"{name}: cycles of one PE"
+            found.append(Row("Sparseloop", number, f"{stated:,}", f"{row['cycles']:,}", difference))
     return found
 
 
@@ -107,10 +105,10 @@ def _of_network(row: Mapping[str, Any], model: TinyModel) -> list[Row]:
             _of_plan(model, row["container_accuracy"], f"planned, {row['unseen']:,} images"),
             _of_plan(model, row["array_accuracy"], f"the same on the array, {row['images']:,} images, {others}"),
         ]
-    title = f"{model.title}: bytes, 8-bit integers; planned, {row['loss']} of at most {row['bound']:g}"
+    title = f"{model.title}: bytes in TensorFlow Lite; planned, {row['loss']} of at most {row['bound']:g}"
     size = row["container_bytes"]
-    smaller = f"{model.int8_bytes / size:.1f}x smaller"
-    return [*found, Row(_TINY, title, f"{model.int8_bytes:,}", f"{size:,}", smaller)]
+    difference = f"{100 * (size / model.file_bytes - 1):+.0f} %"
+    return [*found, Row(_TINY, title, f"{model.file_bytes:,}", f"{size:,}", difference)]
 
 
 def _of_plan(model: TinyModel, accuracy: float, what: str) -> Row:

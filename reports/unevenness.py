@@ -60,7 +60,8 @@ def forms_markdown(rows: Sequence[Row]) -> str:
         forms.add(best)
         own = [row for row in main if (row["network"], row["pruning"]) == group]
         chosen += _absolute(own, best)
-    words = f"for each group, the form that is best on the others (chosen: {', '.join(sorted(forms))})"
+    names = ", ".join(words.removeprefix("and ").split(": ")[-1] for name, words in FORMS.items() if name in forms)
+    words = f"for each group, the form that is best on the other groups: {names}"
     cells.append([words, f"{np.mean(chosen):.1%} ({max(chosen):.1%})"])
     for num_pes in sorted({row["num_pes"] for row in rows if not row["main"]}):
         others = [row for row in rows if row["num_pes"] == num_pes and not row["main"]]

@@ -17,11 +17,10 @@ TINY: dict[str, Any] = {
 def test_counts_must_be_the_published_ones_and_cycles_are_compared() -> None:
     macs = SPARSELOOP_CYCLES["L07"] - 1
     layers = [LAYER | {"useful_macs": macs}, LAYER | {"useful_macs": macs, "num_pes": 16}]
-    same, element, cycles = outside_rows(layers, [])
-    for row in (same, element):
-        assert (row.theirs, row.ours, row.difference) == ("1,702,140", "1,702,140 on 1, 16 PEs", "0")
+    element, cycles = outside_rows(layers, [])
+    assert (element.theirs, element.ours, element.difference) == ("1,702,140", "1,702,140", "0")
     assert (cycles.theirs, cycles.ours, cycles.difference) == ("1,702,141", "1,710,337", "+0.48 %")
-    assert not any(row.is_wrong for row in (same, element, cycles))
+    assert not any(row.is_wrong for row in (element, cycles))
     layers[1]["useful_macs"] = macs - 1
     off, *_ = outside_rows(layers, [])
     assert (off.is_wrong, off.difference) == (True, "differs")
@@ -36,13 +35,13 @@ def test_networks_are_compared_in_size_work_and_accuracy() -> None:
         ("87.19 %", "87.19 %", "0"),
         ("at least 85 %", "86.00 %", "+1.00 points"),
         ("at least 85 %", "84.20 %", "-0.80 points"),
-        ("96,000", "32,000", "3.0x smaller"),
+        ("96,000", "32,000", "-67 %"),
     ]
     unlabelled = outside_rows([], [TINY | {"accuracy": -1.0}])
     assert [row.number.split(";")[0] for row in unlabelled] == [
         "ResNet-8: weights",
         "ResNet-8: MACs per input",
-        "ResNet-8: bytes, 8-bit integers",
+        "ResNet-8: bytes in TensorFlow Lite",
     ]
     assert [row.is_wrong for row in outside_rows([], [TINY | {"weights": 77_361, "accuracy": 0.8718}])[:3]] == [
         True,
