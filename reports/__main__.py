@@ -67,7 +67,7 @@ def report(results: Path = RESULTS_FOLDER) -> None:
     from designs.sweeps.evaluation import SWEEP_COLUMNS
     from designs.sweeps.folder import SWEEP_FILE
     from designs.sweeps.totals import network_totals
-    from reports.figures.sweep import draw_sweep
+    from reports.figures.sweep import draw_sweep, sweep_title
     from reports.figures.timeline import draw_timeline
     from sim.observe.timeline_summary import read_timeline
 
@@ -81,7 +81,12 @@ def report(results: Path = RESULTS_FOLDER) -> None:
         )
     for path in sweeps:
         table, origin = read_results(path, SWEEP_COLUMNS)
-        _save(path.parent, {path.stem: draw_sweep(network_totals(table), origin["network"])})
+        points = network_totals(table)
+        running = [point for point in points if point.runs]
+        if running:
+            _save(path.parent, {path.stem: draw_sweep(running, sweep_title(origin, len(points)))})
+        else:
+            print(f"{path}: none of its {len(points):,} designs runs every layer, so there is no figure.")
     for path in timelines:
         _save(path.parent, {path.stem: draw_timeline(read_timeline(path))})
     if benchmark.exists():
