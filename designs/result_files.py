@@ -44,7 +44,7 @@ BENCHMARK_COLUMNS = [
     Column("theoretical_us", pa.float64(), "us", "time at one useful MAC per PE and cycle"),
     Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
     Column("energy_pj", pa.float64(), "pJ", "energy of all blocks"),
-    Column("limit_energy_pj", pa.float64(), "pJ", "energy of useful work, each weight read once", newer=True),
+    Column("limit_energy_pj", pa.float64(), "pJ", "least energy of the layer (`sim.entropy_limits`)", newer=True),
     *(Column(field.name, pa.float64(), "pJ", "energy of this block") for field in dataclasses.fields(Energy)),
     Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
     Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),

@@ -13,10 +13,12 @@ from sim.array import packed_for
 from sim.batch_counts import BlockCounts, CountsByName
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
+from sim.entropy_limits import ByteLimit, EnergyLimit, byte_limit, energy_limit
 from sim.fixed_point import FixedPoint, Operands, fitted_format, operands, sums_of_products
-from sim.limits import Limit, array_limits, limit_energy_pj, limit_of
+from sim.limits import Limit, array_limits, limit_of
 from sim.memory import Block, Shortfall, blocks_of, memory_counts, schedule
 from sim.packing import PackedLayer
+from sim.weight_entropy import WeightEntropy
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats32, Floats64, Integers64
 
@@ -37,6 +39,10 @@ class CountsPerInput:
         The array.
     stored_entries, padding_entries : int
         Entries of the packed layer, and padding among them.
+    stored_lines, stored_pointers : int
+        Lines and pointers that the weights take in the SRAMs of all PEs.
+    entropy : WeightEntropy
+        Bits of an ideal code of the weights (`sim.weight_entropy`).
     shortfalls : tuple of Shortfall
         Capacities that the layer exceeds, if it was simulated as if it fitted.
     cycles : numpy.ndarray
@@ -65,6 +71,9 @@ class CountsPerInput:
     config: ArrayConfig
     stored_entries: int
     padding_entries: int
+    stored_lines: int
+    stored_pointers: int
+    entropy: WeightEntropy
     shortfalls: tuple[Shortfall, ...]
     cycles: Integers64
     broadcasts: Integers64
@@ -117,10 +126,15 @@ class CountsPerInput:
         return limit_of(self)
 
     @property
-    def limit_energy_pj(self) -> Floats64:
-        """Energy of the useful work alone with the preset `eie`, float64 [inputs]; each weight is read once."""
-        energy: Floats64 = limit_energy_pj(self.useful_macs, self.config)
-        return energy
+    def energy_limit(self) -> EnergyLimit:
+        """Least energy of these inputs together with the preset `eie`, and where the rest goes."""
+        total = Energy(**{name: float(values.sum()) for name, values in self.energies_with().items()})
+        return energy_limit(float(self.useful_macs.sum()), self.entropy, self.config, total)
+
+    @property
+    def byte_limit(self) -> ByteLimit:
+        """Least bytes of the weights in the SRAMs, and where the rest goes."""
+        return byte_limit(self.entropy, self.padding_entries, self.stored_lines, self.stored_pointers, self.config)
 
     def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, Floats64]:
         """Return the energy in pJ by block, float64 [inputs] for each field of `sim.Energy`.

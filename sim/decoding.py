@@ -26,8 +26,12 @@ class SequenceCosts:
         Tokens that the network took, and steps in which it took them.
     cycles, latency_us : float
         Cycles of the array, with loads of weights, port and switches, and their time.
+    limit_cycles : float
+        Least cycles that the steps take (`sim.limits`).
     energy_nj : float
         Energy of the array, with loads of weights.
+    limit_energy_nj : float
+        Least energy that the steps take there (`sim.entropy_limits`).
     broadcasts : float
         Activations that are broadcast.
     weight_read_bytes : float
@@ -48,7 +52,9 @@ class SequenceCosts:
     steps: float = 0
     cycles: float = 0
     latency_us: float = 0
+    limit_cycles: float = 0
     energy_nj: float = 0
+    limit_energy_nj: float = 0
     broadcasts: float = 0
     weight_read_bytes: float = 0
     weight_load_bytes: float = 0
@@ -68,7 +74,9 @@ class SequenceCosts:
             steps=1,
             cycles=int(result.cycles.sum()),
             latency_us=float(result.latency_us.sum()),
+            limit_cycles=result.limit.limit_cycles,
             energy_nj=float(result.energy_nj.sum()),
+            limit_energy_nj=result.energy_limit.limit_pj / 1e3,
             broadcasts=sum(int(layer.broadcasts.sum()) for layer in result.layers),
             weight_read_bytes=sum(int(layer.line_reads.sum()) for layer in result.layers) * line_bytes,
             weight_load_bytes=sum(int(layer.load_bytes.sum()) for layer in result.layers),

@@ -35,6 +35,7 @@ from sim.engine_kernels import (
 from sim.fixed_point import Operands
 from sim.host_memory import check_memory
 from sim.limits import array_limits
+from sim.memory import stored_counts
 from sim.packing import PackedLayer
 from sim.result import Counts
 from traces.arrays import Integers32, Integers64, Numbers
@@ -157,8 +158,7 @@ class Run:
         timing = self._timings[key]
         return Counts(
             config=config,
-            stored_entries=self.packed.stored_entries,
-            padding_entries=self.packed.padding_entries,
+            **stored_counts(self.packed, config),
             broadcasts=self.columns.size,
             cycles=timing.cycles(config),
             bubble_cycles=self.bubble_cycles,

@@ -8,10 +8,10 @@ Of a run of one input in one block (`sim.memory`),
     pe_limit    = start + most_loaded_entries           a PE takes one entry, padding included, in each cycle
     array_limit = max(scan_limit, pe_limit)
 
-Blocks, groups, vectors and layers run one after the other, so their limits add up. Besides, a layer that is loaded
-takes at least as long as the DRAM takes for its bytes, and a layer of a network as long as the port takes for its
-activations; each switch to a layer comes on top. Three figures that never exceed `pe_limit` show what it is made of:
-useful multiply-accumulates over PEs, entries over PEs, and lines over PEs (a line that is read serves an entry).
+Blocks, groups, vectors, layers and inputs run one after the other, so their limits add up. Besides, a layer that is
+loaded takes at least as long as the DRAM takes for its bytes, and a layer of a network as long as the port takes for
+its activations; each switch to a layer comes on top. Three figures that never exceed `pe_limit` show what it is made
+of: useful multiply-accumulates over PEs, entries over PEs, and lines over PEs (a line that is read serves an entry).
 
 A limit is of this layer as it is packed, with these inputs. Other rows for each PE, other gaps and other numbers of PEs
 have other limits.
@@ -19,16 +19,16 @@ have other limits.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sim.array_table import ArrayOrTable
 from sim.config import ArrayConfig
-from sim.cost.energy import event_energies
 from sim.memory import bytes_per_cycle
 
 #: What can set the limit, by name, in words.
@@ -110,44 +110,85 @@ class Limit:
         return {name: cycles / total if total else 0.0 for name, cycles in self.pe_cycles.items()}
 
 
+class LayerLimits(NamedTuple):
+    """Limits of a layer; its values are numbers, or arrays of one shape.
+
+    Attributes
+    ----------
+    cycles
+        Least cycles.
+    bounds : dict of str to number or array
+        Least cycles that each resource of `BINDING` alone would take.
+    binds
+        What sets the limit: the place in `BINDING`.
+    """
+
+    cycles: Any
+    bounds: dict[str, Any]
+    binds: Any
+
+
+def layer_limits(scan: Any, pe: Any, array: Any, switches: Any, port: Any, loaded: Any) -> LayerLimits:
+    """Return the limits of a layer from what each resource has to do.
+
+    Parameters
+    ----------
+    scan, pe, array : int or array
+        scan_limit_cycles, pe_limit_cycles and array_limit_cycles of `sim.Counts`.
+    switches, port : int or array
+        Cycles of switches to the layer, and those of the port; 0 without a network.
+    loaded : int or array
+        Cycles that the DRAM takes for the bytes of the layer, if it does not load them while another layer runs.
+    """
+    bounds = {
+        "pe": pe + switches,
+        "scan": scan + switches,
+        "port": np.where(np.asarray(port) > 0, port + switches, 0),
+        "dram": loaded + 0 * switches,
+    }
+    cycles = np.maximum(array + switches, np.maximum(bounds["port"], bounds["dram"]))
+    return LayerLimits(cycles, bounds, np.argmax(np.stack([bounds[name] for name in BINDING]), axis=0))
+
+
+def _limits_of(counts: Any) -> LayerLimits:
+    """Return the limits of each input of a layer, int64 [inputs]."""
+    of_network = hasattr(counts, "network_cycles")
+    names = ("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles")
+    scan, pe, array = (np.atleast_1d(getattr(counts, name)) for name in names)
+    none = np.zeros_like(scan)
+    switches, port = (counts.switch_cycles, counts.port_cycles) if of_network else (none, none)
+    return layer_limits(scan, pe, array, switches, port, none if of_network else _loaded_cycles([counts]))
+
+
 def limit_of(counts: Any) -> Limit:
-    """Return the limit of one layer, of all its inputs together.
+    """Return the limit of one layer; inputs run one after the other, so that their limits add up.
 
     Parameters
     ----------
     counts : Counts, CountsPerInput or LayerCosts
         Its counts. Those of a layer of a network leave the DRAM out, which may load its weights while another layer
-        runs; `NetworkResult.limit` has it.
+        runs; `limit_of_network` has it.
     """
-    config, of_network = counts.config, hasattr(counts, "network_cycles")
-    switches, port, port_wait, dram_wait = (
+    of_network = hasattr(counts, "network_cycles")
+    switches, port_wait, dram_wait = (
         _sum(getattr(counts, name)) if of_network else 0
-        for name in ("switch_cycles", "port_cycles", "port_wait_cycles", "dram_wait_cycles")
+        for name in ("switch_cycles", "port_wait_cycles", "dram_wait_cycles")
     )
-    pes = config.num_pes
-    names = (
-        "cycles",
-        "waiting_cycles",
-        "broadcasts",
-        "bubble_cycles",
-        "useful_macs",
-        "processed_entries",
-        "line_reads",
+    names = "cycles waiting_cycles broadcasts bubble_cycles useful_macs processed_entries line_reads scan_limit_cycles"
+    names += " pe_limit_cycles array_limit_cycles"
+    cycles, waiting, broadcasts, bubbles, useful, entries, lines, scan, pe, array = (
+        _sum(getattr(counts, name)) for name in names.split()
     )
-    cycles, waiting, broadcasts, bubbles, useful, entries, lines = (_sum(getattr(counts, name)) for name in names)
-    limits = ("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles")
-    scan, pe, array = (_sum(getattr(counts, name)) for name in limits)
-    start = scan - broadcasts - bubbles
-    loaded = 0 if of_network else dram_cycles([counts], config)
-    bounds = {"pe": pe + switches, "scan": scan + switches, "port": port + switches if port else 0, "dram": loaded}
-    limit = max(array + switches, bounds["port"], loaded)
+    pes, start = counts.config.num_pes, scan - broadcasts - bubbles
+    found = _limits_of(counts)
+    bounds = {name: _sum(values) for name, values in found.bounds.items()}
     shown = {"useful": useful, "entries": entries, "lines": lines}
     bounds |= {name: start + switches - (-count // pes) for name, count in shown.items()}
     return Limit(
         num_pes=pes,
         cycles=cycles + switches + port_wait + dram_wait,
-        limit_cycles=limit,
-        binds=max(BINDING, key=lambda name: bounds[name]),
+        limit_cycles=_sum(found.cycles),
+        binds=_binding([found]),
         bounds=bounds,
         pe_cycles={
             "useful": useful,
@@ -163,53 +204,62 @@ def limit_of(counts: Any) -> Limit:
     )
 
 
-def limit_energy_pj(useful_macs: Any, array: ArrayOrTable) -> Any:
-    """Return the energy of useful work alone, with the preset `eie`: each weight is read once, in full lines.
+def limit_of_network(layers: Sequence[Any]) -> Limit:
+    """Return the limit of layers of a network, at least one, of which the DRAM loads one while another one runs.
 
     Parameters
     ----------
-    useful_macs : int, float or array
-        Multiply-accumulates that are not padding.
-    array : ArrayConfig or ArrayTable
-        The array, or a table of arrays.
-
-    Notes
-    -----
-    Each takes decoding, multiplication, addition, the accumulator and its share of a line. Padding, columns, clock,
-    leakage and DRAM are left out, so that no run takes less.
+    layers : sequence of LayerCosts
+        Counts of the layers.
     """
-    event = event_energies(array)
-    return useful_macs * (event.entry_pj + event.accumulator_pj + event.line_read_pj / array.entries_per_line)
+    of_layers = [_limits_of(layer) for layer in layers]
+    computed = np.sum([each.cycles for each in of_layers], axis=0)
+    loaded = _loaded_cycles(layers)
+    together = sum_of_limits([layer.limit for layer in layers])
+    slow = loaded > computed
+    dram = LayerLimits(np.where(slow, loaded, 0), {}, np.full(loaded.shape, list(BINDING).index("dram")))
+    others = [each._replace(cycles=np.where(slow, 0, each.cycles)) for each in of_layers]
+    return replace(
+        together,
+        limit_cycles=_sum(np.maximum(computed, loaded)),
+        binds=_binding([*others, dram]),
+        bounds={**together.bounds, "dram": _sum(loaded)},
+    )
 
 
-def dram_cycles(layers: Sequence[Any], config: ArrayConfig) -> int:
-    """Return the whole cycles in which the DRAM moves the bytes of layers, `Counts` or the like, for all inputs."""
-    num_bytes = sum(_sum(counts.dram_read_bytes) + _sum(counts.dram_write_bytes) for counts in layers)
-    return int(num_bytes / bytes_per_cycle(config))
-
-
-def sum_of_limits(limits: Sequence[Limit], loaded_cycles: int = 0) -> Limit:
-    """Return the limit of layers that run one after the other on one array.
-
-    Parameters
-    ----------
-    limits : sequence of Limit
-        Limits of the layers, at least one.
-    loaded_cycles : int
-        Cycles that the DRAM takes for the bytes of all of them, if it moves those of a layer while another one runs.
-    """
+def sum_of_limits(limits: Sequence[Limit]) -> Limit:
+    """Return the limit of runs one after the other on one array, at least one."""
     parts = {name: sum(limit.limit_cycles for limit in limits if limit.binds == name) for name in BINDING}
-    bounds = {name: sum(limit.bounds[name] for limit in limits) for name in limits[0].bounds}
-    bounds["dram"] += loaded_cycles
-    of_layers = sum(parts.values())
     return Limit(
         num_pes=limits[0].num_pes,
         cycles=sum(limit.cycles for limit in limits),
-        limit_cycles=max(of_layers, loaded_cycles),
-        binds="dram" if loaded_cycles > of_layers else max(parts, key=lambda name: parts[name]),
-        bounds=bounds,
+        limit_cycles=sum(limit.limit_cycles for limit in limits),
+        binds=max(parts, key=lambda name: parts[name]),
+        bounds={name: sum(limit.bounds[name] for limit in limits) for name in limits[0].bounds},
         pe_cycles={name: sum(limit.pe_cycles[name] for limit in limits) for name in STEPS},
     )
+
+
+def dram_cycles(num_bytes: Any, array: ArrayOrTable) -> Any:
+    """Return the whole cycles in which the DRAM moves bytes, an array or a number; of an array also of a table."""
+    if isinstance(array, ArrayConfig):
+        rate = bytes_per_cycle(array)
+        different, places = np.unique(num_bytes, return_inverse=True)
+        cycles = [int(each / rate) if each == each else math.nan for each in different.tolist()]
+        return np.array(cycles)[places].reshape(np.shape(num_bytes))
+    return np.floor(num_bytes / (array.dram_gb_per_s * 1e3 / array.clock_mhz))
+
+
+def _loaded_cycles(layers: Sequence[Any]) -> Any:
+    """Return the cycles in which the DRAM moves the bytes of layers together, int64 [inputs]."""
+    num_bytes = sum(np.atleast_1d(layer.dram_read_bytes + layer.dram_write_bytes) for layer in layers)
+    return dram_cycles(num_bytes, layers[0].config)
+
+
+def _binding(limits: Sequence[LayerLimits]) -> str:
+    """Return what sets the largest part of all limits together, a key of `BINDING`."""
+    parts = [sum(_sum(each.cycles[each.binds == place]) for each in limits) for place in range(len(BINDING))]
+    return list(BINDING)[int(np.argmax(parts))]
 
 
 def _sum(values: Any) -> int:

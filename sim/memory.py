@@ -30,6 +30,7 @@ from sim.array_table import ArrayOrTable, ArrayTable
 from sim.config import ArrayConfig
 from sim.fixed_point import Operands
 from sim.packing import PackedLayer, pack
+from sim.weight_entropy import weight_entropy
 from traces import CompressedLayer, InputError
 
 
@@ -430,12 +431,28 @@ def schedule(blocks: Sequence[Block], run_cycles: Sequence[Any], config: ArrayCo
     return Schedule(total, begins, total - sum(run_cycles))
 
 
+def stored_counts(packed: PackedLayer, config: ArrayConfig) -> dict[str, Any]:
+    """Return those fields of `sim.Counts` that state what the SRAMs hold of a layer in one block, by name."""
+    image = image_of(packed, config)
+    return {
+        "stored_entries": packed.stored_entries,
+        "padding_entries": packed.padding_entries,
+        "stored_lines": image.all_lines,
+        "stored_pointers": image.all_pointers,
+        "entropy": weight_entropy(packed.layer),
+    }
+
+
 def memory_counts(packed: PackedLayer, blocks: Sequence[Block], config: ArrayConfig) -> dict[str, Any]:
     """Return those fields of `sim.Counts` that depend only on the blocks, by name."""
+    images = [image_of(block.packed, config) for block in blocks]
     return {
         "config": config,
         "stored_entries": sum(block.packed.stored_entries for block in blocks),
         "padding_entries": sum(block.packed.padding_entries for block in blocks),
+        "stored_lines": sum(image.all_lines for image in images),
+        "stored_pointers": sum(image.all_pointers for image in images),
+        "entropy": weight_entropy(packed.layer),
         "dram_read_bytes": sum(block.load_bytes for block in blocks),
         "dram_write_bytes": sum(block.store_bytes for block in blocks),
         "line_writes": sum(block.line_writes for block in blocks),

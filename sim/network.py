@@ -17,8 +17,9 @@ from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, comp
 from sim.config import ArrayConfig
 from sim.cost.constants import NOMINAL
 from sim.cost.timing import warn_of_clock
+from sim.entropy_limits import ByteLimit, EnergyLimit, sum_of_byte_limits, sum_of_energy_limits
 from sim.fixed_point import FixedPoint
-from sim.limits import Limit, dram_cycles, sum_of_limits
+from sim.limits import Limit, limit_of_network
 from sim.memory import DoesNotFitWarning, Shortfall, weight_shortfalls
 from sim.network_schedule import (
     SCHEDULED,
@@ -35,6 +36,7 @@ from sim.network_schedule import (
 from sim.network_source import compressed_network
 from sim.number_formats import NumberFormats, check_formats, format_of, formats_of_packed
 from sim.packing import PackedLayer, pack
+from sim.weight_entropy import WeightEntropy, weight_entropy
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
 from traces.graph.runtime import processors
@@ -275,15 +277,19 @@ class NetworkResult:
         return self.energy_pj / 1e3
 
     @property
-    def limit_energy_pj(self) -> Floats64:
-        """Energy of the useful work of all layers alone, float64 [inputs]; each weight is read once for a vector."""
-        total: Floats64 = np.sum([layer.limit_energy_pj for layer in self.layers], axis=0)
-        return total
-
-    @property
     def limit(self) -> Limit:
         """Least cycles of all layers and inputs together, what sets them, and where the measured ones go."""
-        return sum_of_limits([layer.limit for layer in self.layers], dram_cycles(self.layers, self.config))
+        return limit_of_network(self.layers)
+
+    @property
+    def energy_limit(self) -> EnergyLimit:
+        """Least energy of all layers and inputs together with the preset `eie`, and where the rest goes."""
+        return sum_of_energy_limits([layer.energy_limit for layer in self.layers])
+
+    @property
+    def byte_limit(self) -> ByteLimit:
+        """Least bytes of the weights of all layers in the SRAMs, and where the rest goes."""
+        return sum_of_byte_limits([layer.byte_limit for layer in self.layers])
 
     @property
     def efficiency(self) -> float:
@@ -778,6 +784,9 @@ class _Run:
                     activation_threshold=layer.activation_threshold,
                     stored_entries=sum(group.stored_entries for group in groups),
                     padding_entries=sum(group.padding_entries for group in groups),
+                    stored_lines=scheduled.image.all_lines,
+                    stored_pointers=scheduled.image.all_pointers,
+                    entropy=WeightEntropy.total(weight_entropy(group.layer) for group in groups),
                     shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),
                     residency=residency[number],
                     **per_input[number],

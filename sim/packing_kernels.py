@@ -38,6 +38,30 @@ def mark_kept(codes: Integers, bias: Integers, kept: Integers) -> None:
 
 
 @kernel
+def count_kept(codes: Integers, bias: Integers, kept: Integers, of_codes: Integers, of_columns: Integers) -> None:
+    """Count the weights that are kept by code and by column.
+
+    Parameters
+    ----------
+    codes, bias, kept : numpy.ndarray
+        As those of `mark_kept`.
+    of_codes : numpy.ndarray
+        Zeros, int64 [codes]. Result.
+    of_columns : numpy.ndarray
+        Zeros, int64 [64 words]. Result.
+    """
+    columns, size = np.uint64(codes.shape[1]), np.uint64(lanes.LANES)
+    for row in range(np.uint64(kept.shape[1])):
+        for word in range(np.uint64(kept.shape[0])):
+            mask = kept[word, row]
+            while mask != 0:
+                column = np.uint64(word) * size + lanes.lowest(mask)
+                mask &= mask - np.uint64(1)
+                of_codes[codes[row, column] if column < columns else bias[row]] += 1
+                of_columns[column] += 1
+
+
+@kernel
 def weigh_rows(kept: Integers, planes: Integers, sums: Integers) -> None:
     """Add up the weights of the columns that each row keeps.
 

@@ -19,6 +19,7 @@ from scipy.special import expit
 from sim.array import packed_for
 from sim.batch import BatchResult, checked_inputs, simulate_batch
 from sim.config import ArrayConfig
+from sim.entropy_limits import ByteLimit, EnergyLimit, sum_of_byte_limits, sum_of_energy_limits
 from sim.fixed_point import FixedPoint, Ranges, format_of_ranges
 from sim.limits import Limit, sum_of_limits
 from sim.packing import PackedLayer
@@ -60,6 +61,16 @@ class RecurrentResult:
     def limit(self) -> Limit:
         """Least cycles of all products together, what sets them, and where the measured ones go."""
         return sum_of_limits([product.limit for product in (self.input_products, *self.hidden_products)])
+
+    @property
+    def energy_limit(self) -> EnergyLimit:
+        """Least energy of all products together with the preset `eie`, and where the rest goes."""
+        return sum_of_energy_limits([product.energy_limit for product in (self.input_products, *self.hidden_products)])
+
+    @property
+    def byte_limit(self) -> ByteLimit:
+        """Least bytes of both matrices in the SRAMs, and where the rest goes."""
+        return sum_of_byte_limits([product.byte_limit for product in (self.input_products, *self.hidden_products[:1])])
 
     @property
     def energy_nj(self) -> Floats64:

@@ -10,10 +10,12 @@ import numpy as np
 
 from sim.config import ArrayConfig
 from sim.cost.energy import DEFAULT_PRESET, Energy, Transfers, block_energies
+from sim.entropy_limits import ByteLimit, EnergyLimit, byte_limit, energy_limit
 from sim.fixed_point import FixedPoint
-from sim.limits import Limit, limit_energy_pj, limit_of
+from sim.limits import Limit, limit_of
 from sim.memory import Block, Schedule, Shortfall, memory_counts
 from sim.packing import PackedLayer
+from sim.weight_entropy import WeightEntropy
 from traces.arrays import Floats32, Integers64
 
 
@@ -27,6 +29,10 @@ class Counts:
         The array.
     stored_entries, padding_entries : int
         Entries of the packed matrix as the SRAMs hold it, and padding among them.
+    stored_lines, stored_pointers : int
+        Lines and pointers that the weights take in the SRAMs of all PEs.
+    entropy : WeightEntropy
+        Bits of an ideal code of the weights (`sim.weight_entropy`).
     broadcasts : int
         Columns sent to the PEs: non-zero activations, and the bias.
     cycles : int
@@ -61,6 +67,9 @@ class Counts:
     config: ArrayConfig
     stored_entries: int
     padding_entries: int
+    stored_lines: int
+    stored_pointers: int
+    entropy: WeightEntropy
     broadcasts: int
     cycles: int
     bubble_cycles: int
@@ -123,9 +132,14 @@ class Counts:
         return limit_of(self)
 
     @property
-    def limit_energy_pj(self) -> float:
-        """Energy of the useful work alone with the preset `eie`; each weight is read once."""
-        return float(limit_energy_pj(self.useful_macs, self.config))
+    def energy_limit(self) -> EnergyLimit:
+        """Least energy that this layer takes with this input and the preset `eie`, and where the rest goes."""
+        return energy_limit(self.useful_macs, self.entropy, self.config, self.energy)
+
+    @property
+    def byte_limit(self) -> ByteLimit:
+        """Least bytes of its weights in the SRAMs, and where the rest goes."""
+        return byte_limit(self.entropy, self.padding_entries, self.stored_lines, self.stored_pointers, self.config)
 
     @property
     def energy(self) -> Energy:

@@ -115,7 +115,7 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
                     **{f"share_{name}": limit.shares[name] for name in BENCHMARK_STEPS},
                     "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
                     "energy_pj": counts.energy.total_pj,
-                    "limit_energy_pj": counts.limit_energy_pj,
+                    "limit_energy_pj": counts.energy_limit.limit_pj,
                     **dataclasses.asdict(counts.energy),
                     "paper_theoretical_us": published.paper_theoretical_us,
                     "paper_actual_us": published.paper_actual_us,

@@ -16,6 +16,8 @@ from sim.network import LayerCosts, NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
 from sim.observe.screen import (
     NOT_FITTING,
+    energy_limit_words,
+    energy_words,
     limit_words,
     print_clock,
     print_dense,
@@ -52,13 +54,12 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     print()
     low, high = np.percentile(result.latency_us, (5, 95))
     latency_us = result.latency_us.mean()
-    least_nj = result.limit_energy_pj.mean() / 1e3
     print(
         f"Latency:    {latency_us:,.2f} us per input ({low:,.2f} to {high:,.2f} for nine in ten); "
         f"{result.cycles.mean():,.0f} cycles; {1e6 / latency_us:,.0f} inputs per second"
     )
-    shares = f"{_energy_shares(result)}; at least {least_nj:,.1f} nJ"
-    print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({shares})")
+    least = energy_limit_words(result.energy_limit, result.cycles.size)
+    print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({_energy_shares(result)}); {least}")
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
     left_out = {layer.name: layer.left_out for layer in result.layers}
     shapes = [shape_of(each, left_out[each.layer.name]) for each in run.workload.layers]
@@ -118,11 +119,7 @@ def _energy_shares(result: NetworkResult) -> str:
     }
     total = sum(by_block.values())
     largest = sorted(by_block, key=lambda name: -by_block[name])[:4]
-    return ", ".join(
-        f"{name.removesuffix('_pj').replace('_', ' ').replace('dram', 'DRAM')} {by_block[name] / total:.0%}"
-        for name in largest
-        if by_block[name] > 0
-    )
+    return ", ".join(f"{energy_words(name)} {by_block[name] / total:.0%}" for name in largest if by_block[name] > 0)
 
 
 def _layers(result: NetworkResult, advice: Advice, own_codebooks: bool) -> Table:

@@ -23,7 +23,8 @@ from sim.batch import CountsPerInput
 from sim.cost.area import area_mm2
 from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
-from sim.limits import BINDING, array_limits, limit_energy_pj
+from sim.entropy_limits import least_energies_pj
+from sim.limits import BINDING, array_limits, dram_cycles, layer_limits
 from sim.memory import blocks_of, fits, shortfalls
 from sim.network_schedule import (
     Call,
@@ -34,6 +35,7 @@ from sim.network_schedule import (
     residencies,
     schedule_network,
 )
+from sim.weight_entropy import WeightEntropy, weight_entropy
 from traces import InputError
 from traces.arrays import Booleans, Floats64, Integers64
 from traces.graph.description import Execution
@@ -82,7 +84,7 @@ SWEEP_COLUMNS = [
     Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE, broadcasts, port or DRAM"),
     Column("latency_us", pa.float64(), "us/input", "all cycles over the clock frequency, mean"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
-    Column("limit_energy_pj", pa.float64(), "pJ/input", "energy of useful work, each weight read once, mean"),
+    Column("limit_energy_pj", pa.float64(), "pJ/input", "least of all energy, mean (`sim.entropy_limits`)"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
 LIMITS = ("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles")
@@ -408,7 +410,10 @@ def _table(workload: Workload, numbers: Integers64, designs: DesignRows, evaluat
     columns |= {name: _rows(counts[number]) for number, name in enumerate(COUNTS)}
     columns |= {name: energies[..., number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=-1).ravel()
-    columns["limit_energy_pj"] = _rows(limit_energy_pj(counts[_PLACE["useful_macs"]], arrays))
+    entropies = [WeightEntropy.total(map(weight_entropy, each.matrices)) for each in work]
+    bits = np.array([[each.bits_per_weight] for each in entropies])
+    least = least_energies_pj(counts[_PLACE["useful_macs"]], bits, arrays)
+    columns["limit_energy_pj"] = _rows(np.asarray(sum(least.values())))
     columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
         arrays.filled(arrays.clock_mhz), layers
     )
@@ -460,21 +465,14 @@ def limits_of(counts: Floats64, array: ArrayOrTable, in_network: bool) -> Limits
         True for layers of a network, of which the DRAM may load one while another one runs: it is left out.
     """
     mean = {name: counts[number] for name, number in _PLACE.items()}
-    switches, port = mean["switch_cycles"], mean["port_cycles"]
-    bytes_per_cycle = array.dram_gb_per_s * 1e3 / array.clock_mhz
-    none = np.zeros_like(port)
-    bounds = {
-        "pe": mean["pe_limit_cycles"] + switches,
-        "scan": mean["scan_limit_cycles"] + switches,
-        "port": np.where(port > 0, port + switches, 0.0),
-        "dram": none if in_network else np.floor(mean["dram_bytes"] / bytes_per_cycle),
-    }
-    limit = np.maximum(mean["array_limit_cycles"] + switches, np.maximum(bounds["port"], bounds["dram"]))
+    loaded = np.zeros_like(mean["cycles"]) if in_network else dram_cycles(mean["dram_bytes"], array)
+    scan, pe, in_blocks = (mean[name] for name in LIMITS)
+    found = layer_limits(scan, pe, in_blocks, mean["switch_cycles"], mean["port_cycles"], loaded)
     all_cycles = np.asarray(sum(mean[name] for name in NETWORK_CYCLES))
-    shares = np.divide(limit, all_cycles, out=np.ones_like(limit), where=all_cycles != 0)
-    binds = np.argmax([bounds[name] for name in BINDING], axis=0).astype(np.int8)
-    binds[np.isnan(limit)] = len(BINDING)
-    return Limits(limit, shares, binds, [*BINDING.values(), ""])
+    shares = np.divide(found.cycles, all_cycles, out=np.ones_like(all_cycles), where=all_cycles != 0)
+    binds = found.binds.astype(np.int8)
+    binds[np.isnan(found.cycles)] = len(BINDING)
+    return Limits(found.cycles, shares, binds, [*BINDING.values(), ""])
 
 
 def _rows(values: Any) -> Any:

@@ -30,7 +30,7 @@ from sim.datapath.pointer_read import PointerRead
 from sim.datapath.sparse_matrix_read import SparseMatrixRead
 from sim.fixed_point import Operands
 from sim.limits import array_limits
-from sim.memory import Block, blocks_of
+from sim.memory import Block, blocks_of, stored_counts
 from sim.packing import PackedLayer
 from sim.result import SimulationResult, counts_in_sequence
 from traces.arrays import Numbers
@@ -138,8 +138,8 @@ class Array:
         broadcasts, bubble_cycles = pes[0].pointer_read.pair_reads, self.scan.bubble_cycles
         return SimulationResult(
             config=self.config,
-            stored_entries=sum(pe.sparse_matrix_read.num_entries for pe in pes),
-            padding_entries=self.packed.padding_entries,
+            **stored_counts(self.packed, self.config)
+            | {"stored_entries": sum(pe.sparse_matrix_read.num_entries for pe in pes)},
             broadcasts=broadcasts,
             cycles=cycles,
             bubble_cycles=bubble_cycles,

@@ -14,6 +14,7 @@ from sim.config import ArrayConfig
 from sim.cost.timing import ClockWarning, clock_excess, timing
 from sim.dense_array import ProductShape
 from sim.dense_comparison import compare_with_dense
+from sim.entropy_limits import STORED_PARTS, ByteLimit, EnergyLimit
 from sim.limits import BINDING, STEPS, Limit
 from sim.memory import DoesNotFitWarning, Shortfall
 from sim.network import NetworkResult
@@ -116,7 +117,7 @@ def print_network_memories(result: NetworkResult) -> None:
     spilled = f", {result.spilled_words:,} of them through DRAM" if result.spilled_words else ""
     print(
         f"SRAMs:      {weights}; {result.live_words:,} activations are alive at once, "
-        f"{-(-result.live_words // array.num_pes):,} for each PE{spilled}"
+        f"{-(-result.live_words // array.num_pes):,} for each PE{spilled}; {byte_limit_words(result.byte_limit)}"
     )
     if result.state_costs is not None:
         state = result.state_costs
@@ -153,6 +154,40 @@ def limit_words(limit: Limit, inputs: int) -> str:
     )
 
 
+def energy_limit_words(limit: EnergyLimit, inputs: int) -> str:
+    """Return the least energy per input, the shares of its parts in all energy, and what is most above it.
+
+    Parameters
+    ----------
+    limit : EnergyLimit
+        The limit of all inputs together.
+    inputs : int
+        Number of inputs.
+    """
+    total = limit.total_pj or 1.0
+    return (
+        f"at least {limit.limit_pj / inputs / 1e3:,.1f} nJ, {limit.share:.0%} of these: arithmetic "
+        f"{limit.arithmetic_pj / total:.0%}, weights at their entropy {limit.weight_pj / total:.0%}; most above it: "
+        f"{energy_words(limit.binds)}"
+    )
+
+
+def byte_limit_words(limit: ByteLimit) -> str:
+    """Return the bytes that weights take and take at least, the shares of its parts, and what is most above it."""
+    total = limit.stored_bytes or 1.0
+    codes, positions = (limit.parts[name] / total for name in ("codes", "positions"))
+    return (
+        f"{limit.stored_bytes:,.0f} bytes of weights and pointers, at least {limit.limit_bytes:,.0f}, "
+        f"{limit.share:.0%} of these: codes {codes:.0%}, positions {positions:.0%}; most above it: "
+        f"{STORED_PARTS[limit.binds]}"
+    )
+
+
+def energy_words(name: str) -> str:
+    """Return a field of `sim.Energy` in words."""
+    return name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM").replace("sram", "SRAM")
+
+
 def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakdown: CycleBreakdown) -> None:
     """Print counts, derived figures, the classes of the PEs' cycles, energy, and the comparison with a dense array."""
     from rich.table import Table
@@ -176,20 +211,14 @@ def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakd
         worst = int(breakdown.blocked_by.argmax())
         table.add_row("broadcast blocked most by", f"PE {worst}: {breakdown.blocked_by[worst]:,} cycles")
     table.add_section()
-    limit = result.limit
-    table.add_row("limit", f"{limit.limit_cycles:,} cycles, {limit.share:.1%} of these")
-    table.add_row("limit, binding", BINDING[limit.binds])
-    for step, share in limit.shares.items():
-        if share >= _SHOWN_SHARE:
-            table.add_row(f"cycles, {STEPS[step]}", f"{share:.1%}")
-    table.add_section()
     for block in fields(result.energy):
         energy_nj = getattr(result.energy, block.name) / 1e3
-        label = block.name.removesuffix("_pj").replace("_", " ").replace("dram", "DRAM")
-        table.add_row(f"energy, {label}", f"{energy_nj:,.2f} nJ")
+        table.add_row(f"energy, {energy_words(block.name)}", f"{energy_nj:,.2f} nJ")
     table.add_row("energy, total", f"{result.energy.total_pj / 1e3:,.2f} nJ")
-    table.add_row("energy, at least", f"{result.limit_energy_pj / 1e3:,.2f} nJ")
     console().print(table)
+    print(f"Limit:      {limit_words(result.limit, inputs=1)}")
+    print(f"Energy:     {energy_limit_words(result.energy_limit, inputs=1)}")
+    print(f"SRAMs:      {byte_limit_words(result.byte_limit)}")
     print_dense([shape], array, result.latency_us, result.energy.total_nj, NOT_FITTING if _ignored(result) else "")
     print_shortfalls(name, result.shortfalls)
     print_clock(array)
@@ -271,6 +300,7 @@ def print_network(title: str, result: NetworkResult) -> None:
         spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
     console().print(spread)
     print(f"Limit:      {limit_words(result.limit, inputs)}")
+    print(f"Energy:     {energy_limit_words(result.energy_limit, inputs)}")
     print_network_memories(result)
     print_outputs(result)
     print_clock(result.config)

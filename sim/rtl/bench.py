@@ -27,6 +27,7 @@ from sim.array import prepare
 from sim.config import ArrayConfig
 from sim.fixed_point import FixedPoint, Operands
 from sim.limits import array_limits
+from sim.memory import stored_counts
 from sim.packing import PackedLayer
 from sim.result import SimulationResult
 from sim.rtl.model import build
@@ -268,8 +269,7 @@ def _run_of(job: Job, answer: _Answer, parameters: RtlParameters, config: ArrayC
         codes[packed.row_order] = codes.copy()
     result = SimulationResult(
         config=config,
-        stored_entries=packed.stored_entries,
-        padding_entries=packed.padding_entries,
+        **stored_counts(packed, config),
         broadcasts=broadcasts,
         cycles=cycles,
         bubble_cycles=bubbles,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -12,10 +13,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim import ArrayConfig, DoesNotFitWarning, count, pack, simulate, simulate_batch, simulate_lstm, simulate_network
+from sim import (
+    ArrayConfig,
+    Counts,
+    DoesNotFitWarning,
+    count,
+    pack,
+    simulate,
+    simulate_batch,
+    simulate_lstm,
+    simulate_network,
+)
 from sim.array import Engine
 from sim.cost.energy import event_energies
+from sim.entropy_limits import sum_of_byte_limits
 from sim.limits import BINDING, STEPS, Limit
+from sim.weight_entropy import weight_entropy
 from tests.layers import Case, cases, with_codebooks
 from traces import CompressedLayer, InputError, draw_layer
 
@@ -30,7 +43,43 @@ def assert_holds(limit: Limit) -> None:
     assert min(limit.pe_cycles.values()) >= 0
     assert sum(limit.pe_cycles.values()) == limit.num_pes * limit.cycles
     assert sum(limit.shares.values()) == pytest.approx(1.0)
+
+
+def assert_binds(limit: Limit) -> None:
+    """Assert that the largest bound of one input binds."""
     assert limit.bounds[limit.binds] == max(limit.bounds[name] for name in BINDING)
+
+
+def bits_of(layer: CompressedLayer) -> tuple[float, float]:
+    """Return the bits of codes and of positions, from factorials and logarithms of whole numbers."""
+    codes = layer.codes if layer.bias is None else np.hstack([layer.codes, layer.bias[:, np.newaxis]])
+    kept = codes != 0
+    used = [int(np.count_nonzero(codes == code)) for code in np.unique(codes[kept])]
+
+    def placements(places: int, numbers: Any) -> float:
+        return sum(math.log2(math.comb(places, int(number))) for number in numbers)
+
+    of_columns, of_rows = placements(len(kept), kept.sum(axis=0)), placements(kept.shape[1], kept.sum(axis=1))
+    return sum(number * math.log2(sum(used) / number) for number in used), min(of_columns, of_rows)
+
+
+def assert_weights_hold(result: Counts, layer: CompressedLayer, sram_bytes: int) -> None:
+    """Assert that no part of energy and stored bytes is negative, and that the parts add up to all of each."""
+    code_bits, position_bits = bits_of(layer)
+    assert result.entropy.code_bits == pytest.approx(code_bits, abs=1e-6)
+    assert result.entropy.position_bits == pytest.approx(position_bits, abs=1e-6)
+    assert result.entropy.weights == result.stored_entries - result.padding_entries
+    stored, array = result.byte_limit, result.config
+    assert min(stored.parts.values()) >= -1e-9
+    assert stored.limit_bytes <= (code_bits + position_bits) / 8 + 1e-6
+    all_bits = result.stored_lines * array.line_bits + result.stored_pointers * array.pointer_bits
+    assert stored.stored_bytes == pytest.approx(all_bits / 8)
+    assert 0 <= stored.share <= 1 + 1e-9
+    if sram_bytes >= LEAST_SRAM_BYTES:
+        energy = result.energy_limit
+        assert min(energy.above_pj.values()) >= -1e-9 * energy.total_pj
+        assert energy.total_pj == pytest.approx(result.energy.total_pj)
+        assert 0 <= energy.limit_pj < energy.total_pj
 
 
 def check(case: Case, mode: Any, axis: Any, sram_bytes: int, engine: Engine = "closed-form") -> int:
@@ -45,9 +94,10 @@ def check(case: Case, mode: Any, axis: Any, sram_bytes: int, engine: Engine = "c
         return 0
     limit = result.limit
     assert_holds(limit)
+    assert_binds(limit)
     assert limit.binds == ("dram" if limit.bounds["dram"] > result.array_limit_cycles else limit.binds)
     assert result.array_limit_cycles <= result.cycles - result.waiting_cycles
-    assert sram_bytes < LEAST_SRAM_BYTES or 0 <= result.limit_energy_pj < result.energy.total_pj
+    assert_weights_hold(result, layer, sram_bytes)
     if result.blocks > 1:
         return result.blocks
     kept = layer.codes[:, layer.thresholded(activations) != 0] != 0
@@ -135,19 +185,51 @@ def test_the_most_loaded_pe_binds_where_one_pe_has_the_weights() -> None:
     assert heavy.cycles == heavy.limit_cycles + 2  # the first column is on its way to the PE
 
 
-def test_the_least_energy_is_that_of_useful_work_in_full_lines() -> None:
+def test_the_least_energy_is_that_of_arithmetic_and_of_weights_at_their_entropy() -> None:
     layer, activations = draw_layer("x", 64, 80, 0.3, 1.0, 1)
     array = ArrayConfig(num_pes=4, index_bits=2)  # some padding
     result, event = simulate(layer, activations, array), event_energies(array)
     parts = result.energy
-    lines = result.useful_macs / array.entries_per_line * event.line_read_pj
+    assert result.entropy.bits_per_weight == pytest.approx(sum(bits_of(layer)) / result.entropy.weights)
+    bits = min(result.entropy.bits_per_weight, array.entry_bits)
+    weights = result.useful_macs * bits * event.line_read_pj / array.line_bits
     arithmetic = parts.arithmetic_pj * result.useful_macs / result.processed_entries + parts.activation_write_pj
-    assert result.limit_energy_pj == pytest.approx(arithmetic + lines)
+    limit = result.energy_limit
+    assert limit.arithmetic_pj == pytest.approx(arithmetic)
+    assert limit.weight_pj == pytest.approx(weights)
+    assert limit.share == pytest.approx((arithmetic + weights) / parts.total_pj)
+    assert limit.above_pj[limit.binds] == max(limit.above_pj.values())
     assert result.useful_macs < result.processed_entries
     batch = simulate_batch(layer, [activations, 0 * activations], array)
     assert 0 < batch.useful_macs[1] < batch.useful_macs[0] == result.useful_macs  # those of the bias
-    expected = result.limit_energy_pj * batch.useful_macs / result.useful_macs
-    np.testing.assert_allclose(batch.limit_energy_pj, expected)
+    expected = result.energy_limit.limit_pj * batch.useful_macs.sum() / result.useful_macs
+    assert batch.energy_limit.limit_pj == pytest.approx(expected)
+    assert batch.energy_limit.total_pj == pytest.approx(batch.energy_pj.sum())
+    assert batch.byte_limit == result.byte_limit
+
+
+def test_equal_weights_in_a_full_matrix_take_no_bits() -> None:
+    entropy = weight_entropy(ones(np.ones((8, 9))))
+    assert entropy == (72, 0.0, 0.0)
+    assert weight_entropy(ones(np.zeros((8, 9)))) == (0, 0.0, 0.0)
+    assert weight_entropy(ones(np.zeros((8, 9)))).bits_per_weight == 0.0
+
+
+def test_the_weights_of_one_of_two_columns_take_the_bits_of_one_column() -> None:
+    codes = np.zeros((4, 2))
+    codes[:2, 0] = 1, 2
+    layer = CompressedLayer("two", codes.astype(np.uint8), np.array([0, 1, 2, 3], dtype=np.float32))
+    entropy = weight_entropy(layer)
+    assert entropy.code_bits == pytest.approx(2.0)
+    assert entropy.position_bits == pytest.approx(2.0)  # two rows with one of two columns; by columns, log2 6
+    array = ArrayConfig(num_pes=2)
+    stored = simulate(layer, np.ones(2), array).byte_limit
+    assert stored.limit_bytes == pytest.approx(0.5)
+    assert stored.parts["wider_codes"] == pytest.approx((2 * array.weight_bits - 2) / 8)
+    gaps_and_pointers = 2 * array.index_bits + 2 * 3 * array.pointer_bits
+    assert stored.parts["gaps_and_pointers"] == pytest.approx((gaps_and_pointers - 2) / 8)
+    assert stored.parts["free"] == pytest.approx((2 * array.line_bits - 2 * array.entry_bits) / 8)
+    assert sum_of_byte_limits([stored, stored]).stored_bytes == pytest.approx(2 * stored.stored_bytes)
 
 
 def test_a_layer_without_weights_takes_exactly_as_long_as_its_scan() -> None:
@@ -182,6 +264,12 @@ def test_inputs_add_up() -> None:
     assert together.limit_cycles == sum(limit.limit_cycles for limit in limits)
     assert together.pe_cycles == {name: sum(limit.pe_cycles[name] for limit in limits) for name in STEPS}
     assert all(together.bounds[name] == sum(limit.bounds[name] for limit in limits) for name in ("pe", "scan"))
+    slow = ArrayConfig(num_pes=4, sparse_matrix_bytes=64, memory_mode="streamed", dram_gb_per_s=8.0)
+    of_inputs = [simulate(layer, each, slow).limit for each in (inputs[0], 0 * inputs[0])]
+    assert {limit.binds for limit in of_inputs} == {"pe", "dram"}  # some inputs are computed faster than loaded
+    mixed = simulate_batch(layer, np.stack([inputs[0], 0 * inputs[0]]), slow).limit
+    assert mixed.limit_cycles == sum(limit.limit_cycles for limit in of_inputs)
+    assert mixed.limit_cycles > max(mixed.bounds[name] for name in BINDING)
     many = simulate_batch(layer, np.tile(inputs, (100, 1)), array)  # side by side
     np.testing.assert_array_equal(many.pe_limit_cycles[:3], [limit.bounds["pe"] for limit in limits])
 
@@ -207,12 +295,20 @@ def test_no_network_takes_fewer_cycles_than_its_limit(seed: int) -> None:
     limit = result.limit
     assert limit.limit_cycles <= limit.cycles == int(result.cycles.sum())
     if array.sparse_matrix_bytes >= LEAST_SRAM_BYTES:
-        assert (result.limit_energy_pj < result.energy_pj).all()
+        energy = result.energy_limit
+        assert energy.total_pj == pytest.approx(result.energy_pj.sum())
+        assert min(energy.above_pj.values()) >= -1e-9 * energy.total_pj
+        assert energy.limit_pj == pytest.approx(sum(layer.energy_limit.limit_pj for layer in result.layers))
+    assert result.byte_limit.limit_bytes == pytest.approx(sum(map(least_bytes, layers)))
     assert sum(limit.pe_cycles.values()) == array.num_pes * limit.cycles
     assert limit.limit_cycles >= sum(layer.limit.limit_cycles for layer in result.layers)
     for layer in result.layers:
         assert_holds(layer.limit)
         assert layer.limit.cycles == int(layer.network_cycles.sum())
+
+
+def least_bytes(layer: CompressedLayer) -> float:
+    return sum(bits_of(layer)) / 8
 
 
 def test_the_port_and_the_dram_bind_in_networks() -> None:
@@ -234,3 +330,5 @@ def test_the_products_of_a_recurrent_layer_add_up() -> None:
     result = simulate_lstm(of_input, of_hidden, np.random.default_rng(1).normal(size=(2, 3, 12)), array)
     assert result.limit.cycles == int(result.cycles.sum())
     assert_holds(result.limit)
+    assert result.energy_limit.total_pj == pytest.approx(result.energy_pj.sum())
+    assert result.byte_limit.limit_bytes == pytest.approx(least_bytes(of_input) + least_bytes(of_hidden))

@@ -142,6 +142,9 @@ def test_the_screen_answers_how_fast_how_much_what_and_what_next(
     assert f"Try next:   {advice.changes[-1].what}" in printed
     limit = run.result.limit
     assert f"Limit:      at least {limit.limit_cycles / run.inputs:,.0f} cycles, {limit.share:.0%} of these" in printed
+    energy, stored = run.result.energy_limit, run.result.byte_limit
+    assert f"at least {energy.limit_pj / run.inputs / 1e3:,.1f} nJ, {energy.share:.0%} of these: arithmetic" in printed
+    assert f"at least {stored.limit_bytes:,.0f}, {stored.share:.0%} of these: codes" in printed
     assert len(printed.splitlines()) <= 46
     assert all(name.replace("_", " ") in printed for name in CYCLE_CLASSES[:-1])
 

@@ -186,7 +186,7 @@ def test_designs_evaluated_at_once_have_the_costs_of_each_alone() -> None:
         limit = expected.limit
         assert (row["limit_cycles"], row["limit_binds"]) == (limit.limit_cycles, BINDING[limit.binds])
         assert row["limit_share"] == pytest.approx(limit.share)
-        assert row["limit_energy_pj"] == pytest.approx(expected.limit_energy_pj)
+        assert row["limit_energy_pj"] == pytest.approx(expected.energy_limit.limit_pj)
         assert (row["cycles"], row["energy_pj"]) == (expected.cycles, pytest.approx(expected.energy.total_pj))
 
 
