@@ -36,8 +36,10 @@ TEXTS, STEPS = 128, 48
 #: Each figure of the table, with its name and decimals.
 FIGURES = {
     "cycles": ("cycles", 0),
+    "limit_cycles": ("least cycles", 0),
     "latency_us": ("us", 2),
     "energy_nj": ("nJ, array", 1),
+    "limit_energy_nj": ("nJ, array, at least", 1),
     "broadcasts": ("activations broadcast", 0),
     "weight_read_bytes": ("bytes of weights from SRAM", 0),
     "weight_load_bytes": ("bytes of weights from DRAM", 0),

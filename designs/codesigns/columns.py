@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +27,14 @@ _FIGURE_UNITS = {
     "area_mm2": ("mm2", "area"),
     "file_bytes": ("bytes", "size of the container"),
 }
+LIMIT_COLUMNS = [
+    Column("limit_cycles", pa.float64(), "cycles/input", "least of the network, mean (`sim.limits`)", newer=True),
+    Column("limit_share", pa.float64(), "1", "limit of the cycles over the measured ones", newer=True),
+    Column("limit_binds", pa.string(), "", "what sets the largest part of this limit; empty if not run", newer=True),
+    Column("limit_energy_nj", pa.float64(), "nJ/input", "least of it, mean (`sim.entropy_limits`)", newer=True),
+    Column("limit_bytes", pa.float64(), "bytes", "least of its weights in SRAMs (`sim.weight_entropy`)", newer=True),
+]
+"""Limits of a verified design, as `MeasuredCosts.network_limits` has them."""
 VERIFIED_COLUMNS = [
     *HARDWARE_COLUMNS,
     Column("choices", pa.string(), "", CHOICES),
@@ -41,6 +49,7 @@ VERIFIED_COLUMNS = [
         )
         for end in ("lower", "upper")
     ),
+    *LIMIT_COLUMNS,
 ]
 """Columns of every verified design; `verified_row` gives their values."""
 FRONT_COLUMNS = [
@@ -105,17 +114,15 @@ DESIGN_COLUMNS = [
 """Columns of the predicted front: designs that no design of any trial dominates."""
 
 
-def verified_row(
-    predicted: CodesignPoint, measured: CodesignPoint, intervals: Mapping[str, Sequence[float]]
-) -> dict[str, Any]:
+def verified_row(predicted: CodesignPoint, measured: CodesignPoint, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of VERIFIED_COLUMNS for a design as predicted and as measured.
 
     Parameters
     ----------
     predicted, measured : CodesignPoint
         The design.
-    intervals : mapping of str to (float, float)
-        Intervals of the loss: predicted_loss and measured_loss.
+    record : mapping
+        Intervals of the loss, predicted_loss and measured_loss, and limits, the values of LIMIT_COLUMNS.
     """
     return {
         **measured.design.hardware,
@@ -124,10 +131,11 @@ def verified_row(
         **{f"predicted_{name}": predicted.figures.get(name) for name in FIGURES},
         **{f"measured_{name}": measured.figures.get(name) for name in FIGURES},
         **{
-            f"{how}_loss_{end}": intervals[f"{how}_loss"][place]
+            f"{how}_loss_{end}": record[f"{how}_loss"][place]
             for how in ("predicted", "measured")
             for place, end in enumerate(("lower", "upper"))
         },
+        **record["limits"],
     }
 
 

@@ -18,6 +18,7 @@ from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
 from designs.sweeps.evaluation import COUNTS, ENERGIES, LIMITS, NETWORK_CYCLES, energies_pj, limits_of
 from sim import ArrayConfig, FixedPoint, PackedLayer
+from sim.limits import BINDING, limit_of_network
 from sim.network import LayerCosts
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline_summary import BINNED, timeline_summary
@@ -81,6 +82,9 @@ LAYER_COLUMNS = [
     ),
     Column("limit_share", pa.float64(), "1", "limit of the cycles over the measured ones", newer=True),
     Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE, broadcasts or port", newer=True),
+    Column("limit_energy_pj", pa.float64(), "pJ/input", "least energy, mean (`sim.entropy_limits`)", newer=True),
+    Column("limit_bytes", pa.float64(), "bytes", "least of its weights in SRAMs (`sim.weight_entropy`)", newer=True),
+    Column("sram_bytes", pa.float64(), "bytes", "of its weights and pointers in the SRAMs", newer=True),
     *(
         Column(f"{name}_cycles", pa.float64(), "cycles/input", f"of a PE, mean of all PEs, in which {meaning}")
         for name, meaning in zip(CYCLE_CLASSES, _CLASS_MEANINGS, strict=True)
@@ -151,6 +155,33 @@ class MeasuredCosts:
             {"limit_cycles": float(cycles), "limit_share": float(share), "limit_binds": found.words[place]}
             for cycles, share, place in zip(found.cycles, found.shares, found.binds, strict=True)
         ]
+
+    @property
+    def network_limits(self) -> dict[str, Any]:
+        """Limits of the whole network: the values of `designs.codesigns.columns.LIMIT_COLUMNS`."""
+        products = [product for of_layer in self.layers.values() for product in of_layer]
+        if not products:
+            lacking = dict.fromkeys(("limit_cycles", "limit_share", "limit_energy_nj", "limit_bytes"), math.nan)
+            return lacking | {"limit_binds": ""}
+        limit, inputs = limit_of_network(products), products[0].cycles.size
+        return {
+            "limit_cycles": limit.limit_cycles / inputs,
+            "limit_share": limit.share,
+            "limit_binds": BINDING[limit.binds],
+            "limit_energy_nj": sum(product.energy_limit.limit_pj for product in products) / inputs / 1e3,
+            "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
+        }
+
+    def least(self, name: str) -> dict[str, float]:
+        """Return limit_energy_pj, limit_bytes and sram_bytes of a layer; nan if the design does not run it."""
+        if not self.layers:
+            return dict.fromkeys(("limit_energy_pj", "limit_bytes", "sram_bytes"), math.nan)
+        products = self.layers[name]
+        return {
+            "limit_energy_pj": sum(product.energy_limit.limit_pj / product.cycles.size for product in products),
+            "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
+            "sram_bytes": sum(product.byte_limit.stored_bytes for product in products),
+        }
 
     @property
     def latency_us(self) -> float:
@@ -240,6 +271,7 @@ def layer_rows(
                 "energy_pj": float(measured.energies_pj[:, number].sum()),
                 **dict(zip(COUNTS, map(float, measured.counts[number]), strict=True)),
                 **measured.limits[number],
+                **measured.least(name),
                 **dict(zip(ENERGIES, map(float, measured.energies_pj[:, number]), strict=True)),
                 **_over_time(
                     runs,

@@ -183,6 +183,7 @@ class Verification:
         measured = CodesignPoint(costs.design, point.choices, figures, excesses, formats)
         others = shared | {
             "output_difference": measured_costs.output_difference,
+            "limits": measured_costs.network_limits,
             "fine_tune": self._tuning,
             "predicted_loss": analysis.predict(point.choices, precision).loss_interval,
         }

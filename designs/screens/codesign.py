@@ -20,6 +20,7 @@ from traces.shell.command_line import console
 
 Row = dict[str, Any]
 _ARRAY = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
+_LIMIT_HEADINGS = ("least cycles", "binding", "least energy")
 _MOST_PREDICTED = 30  # designs that are listed of a predicted front
 
 
@@ -65,13 +66,21 @@ def print_verified(table: pa.Table, objectives: Sequence[str], searched: Sequenc
     figures = _measured(table, "measured_")
     pairs = [heading for name in figures for heading in (name, "predicted")]
     tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
-    for heading in ("design", *drawn, *varied, *tested, *pairs):
+    for heading in ("design", *drawn, *varied, *tested, *pairs, *_LIMIT_HEADINGS):
         shown.add_column(heading.replace("_", " "), justify="right")
     for row in front:
         costs = [_with_interval(row, kind, name) for name in figures for kind in ("measured", "predicted")]
         cells = [*(row[name] for name in (*drawn, *varied, *tested)), *costs]
-        shown.add_row(row["digest"][:8], *map(_short, cells))
+        shown.add_row(row["digest"][:8], *map(_short, cells), *_limits(row))
     console(width=280).print(shown)  # a design with all its figures
+
+
+def _limits(row: Mapping[str, Any]) -> list[str]:
+    """Return shares of least cycles and energy, and what sets the first, as far as the results have them."""
+    if not row.get("limit_binds"):
+        return ["", "", ""]
+    energy = row["limit_energy_nj"] / row["measured_energy_nj"]
+    return [f"{row['limit_share']:.0%}", row["limit_binds"], f"{energy:.0%}"]
 
 
 def _told_apart(table: pa.Table, front: Sequence[Row]) -> list[Row]:
@@ -130,13 +139,15 @@ def print_fleet(table: pa.Table) -> None:
     shown = Table(title="One analysis, one design per target, as measured", title_justify="left")
     figures = _measured(table, "measured_")
     tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
-    for heading in ("target", *_ARRAY, *tested, *figures, "sram_bytes_per_pe", "minimised", "budget"):
+    others = ("sram_bytes_per_pe", *_LIMIT_HEADINGS, "minimised", "budget")
+    for heading in ("target", *_ARRAY, *tested, *figures, *others):
         shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
     for row in table.to_pylist():
         shown.add_row(
             *(_short(row[name]) for name in ("target", *_ARRAY, *tested)),
             *(_short(row[f"measured_{name}"]) for name in figures),
             _short(row["sram_bytes_per_pe"]),
+            *_limits(row),
             row["minimised"],
             "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
         )

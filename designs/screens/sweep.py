@@ -70,10 +70,20 @@ def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fit
     console().print(_front_table(totals.front, totals.varied, objectives))
 
 
+def limit_sentence(point: DesignPoint) -> str:
+    """Return a sentence about the least cycles and energy of a network on a design."""
+    return (
+        f"At least {point.limit_cycles:,.0f} of its {point.cycles:,.0f} cycles are needed "
+        f"({point.limit_cycles / point.cycles:.0%}, binding: {point.limit_binds}), and {point.limit_energy_nj:,.1f} nJ "
+        f"({point.limit_energy_nj / point.energy_nj:.0%})."
+    )
+
+
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:
     title = f"The {len(front):,} Pareto-optimal designs in {', '.join(objectives)}"
     table = Table(title=title, title_justify="left")
-    for heading in ("point", *varied, "cycles", "latency_us", "efficiency", "energy_nj", "area_mm2", "nJ us", "fits"):
+    headings = ("latency_us", "efficiency", "energy_nj", "least", "area_mm2", "nJ us", "fits")
+    for heading in ("point", *varied, "cycles", "least", "binding", *headings):
         table.add_column(heading.replace("_", " "), justify="right")
     for point in front:
         parameters = vars(point.design.array) | {"row_assignment": point.design.row_assignment}
@@ -81,9 +91,12 @@ def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives
             str(point.point),
             *(_parameter(parameters[name]) for name in varied),
             f"{point.cycles:,.0f}",
+            f"{point.limit_cycles / point.cycles:.0%}",
+            point.limit_binds,
             f"{point.latency_us:.2f}",
             f"{point.efficiency:.1%}",
             f"{point.energy_nj:,.1f}",
+            f"{point.limit_energy_nj / point.energy_nj:.0%}",
             f"{point.area_mm2:.2f}",
             f"{point.energy_delay_nj_us:,.1f}",
             "yes" if point.fits else "no",

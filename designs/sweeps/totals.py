@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 
 from designs.design import HARDWARE, Design
 from designs.sweeps.evaluation import NETWORK_CYCLES
+from sim import ArrayConfig
+from sim.limits import BINDING, dram_cycles
 from traces.pareto import non_dominated
 
 Objective = Literal["latency_us", "energy_nj", "area_mm2", "energy_delay_nj_us"]
@@ -42,6 +44,10 @@ class DesignPoint:
         Area, in mm2.
     fits : bool
         True if every layer fits the SRAMs whole, and the layers of a network fit them together.
+    limit_cycles, limit_energy_nj : float
+        Least cycles and energy per input.
+    limit_binds : str
+        What sets the largest part of the least cycles, in words of `sim.limits.BINDING`; empty if not every layer runs.
     """
 
     point: int
@@ -52,6 +58,9 @@ class DesignPoint:
     energy_nj: float
     area_mm2: float
     fits: bool
+    limit_cycles: float
+    limit_energy_nj: float
+    limit_binds: str
 
     @property
     def num_pes(self) -> int:
@@ -216,9 +225,11 @@ class _Sums:
     def __init__(self, table: pa.Table) -> None:
         points = table["point"].to_numpy()
         self.begin: npt.NDArray[Any] = np.flatnonzero(np.diff(points, prepend=-1))
-        names = (*NETWORK_CYCLES, "latency_us", "useful_macs", "energy_pj")
+        names = (*NETWORK_CYCLES, "latency_us", "useful_macs", "energy_pj", "limit_energy_pj", "dram_bytes")
         self.of = {name: np.add.reduceat(table[name].to_numpy(), self.begin) for name in names}
         self.fits: npt.NDArray[np.bool_] = np.logical_and.reduceat(table["fits"].to_numpy(), self.begin)
+        self._limits = table.select(["limit_cycles", "limit_binds"])
+        self._end = np.append(self.begin, len(points))
         self.designs = table.select(["point", *HARDWARE, "area_mm2"])
         self.cycles = np.asarray(sum(self.of[name] for name in NETWORK_CYCLES))
 
@@ -250,4 +261,18 @@ class _Sums:
             energy_nj=float(self.of["energy_pj"][place]) / 1e3,
             area_mm2=row["area_mm2"],
             fits=bool(self.fits[place]),
+            limit_energy_nj=float(self.of["limit_energy_pj"][place]) / 1e3,
+            **self._limit(place, array),
         )
+
+    def _limit(self, place: int, array: ArrayConfig) -> dict[str, Any]:
+        """Return the least cycles of a design and what sets them; the DRAM loads a layer while another one runs."""
+        begin, end = self._end[place : place + 2].tolist()
+        parts: dict[str, float] = {}
+        for row in self._limits.slice(begin, end - begin).to_pylist():
+            parts[row["limit_binds"]] = parts.get(row["limit_binds"], 0.0) + row["limit_cycles"]
+        cycles = sum(parts.values())
+        loaded = float(dram_cycles(self.of["dram_bytes"][place], array))
+        if loaded > cycles:
+            return {"limit_cycles": loaded, "limit_binds": BINDING["dram"]}
+        return {"limit_cycles": cycles, "limit_binds": max(parts, key=lambda name: parts[name])}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from designs.codesigns.columns import loss_of
+from designs.codesigns.columns import LIMIT_COLUMNS, loss_of
 from designs.codesigns.folder import StudyResults
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import HARDWARE
@@ -34,6 +34,7 @@ KINDS = (FRONT, DOMINATED, INFEASIBLE, PREDICTED)
 MOST_SHOWN = 400
 """Most designs that page and figures show of those that are not verified."""
 ENDS = ("lower", "upper")  # of intervals
+LIMIT_NAMES = tuple(column.name for column in LIMIT_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +56,9 @@ class CodesignData:
         measured), measured (None: not verified), accuracy (None: not verified, or outputs are
         no answers), test_accuracy (None: no test images), front_share (None: no constants were drawn), same_as (its own
         id, or that of the design that stands for it), overflows and saturated_activations per input (None: not
-        verified), settings, choices and number_formats. Costs are by figure, settings by name, `plain_choices` by
-        layer, formats by product (none: floating point, or not verified).
+        verified), limits (LIMIT_COLUMNS by name; empty if not verified, or of an earlier version), settings, choices
+        and number_formats. Costs are by figure, settings by name, `plain_choices` by layer, formats by product (none:
+        floating point, or not verified).
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
@@ -177,6 +179,7 @@ def _verified(study: StudyResults) -> list[Row]:
             "same_as": row["same_as"] or row["digest"],
             "overflows": row["overflows"],
             "saturated_activations": row["saturated_activations"],
+            "limits": {name: row[name] for name in LIMIT_NAMES if name in row},
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
             "number_formats": json.loads(row["number_formats"]),
@@ -206,10 +209,24 @@ def _predicted(row: Row) -> Row:
         "same_as": row["digest"],
         "overflows": None,
         "saturated_activations": None,
+        "limits": {},
         "settings": {name: row[name] for name in HARDWARE},
         "choices": json.loads(row["choices"]),
         "number_formats": {},
     }
+
+
+def limit_words(design: Row) -> str:
+    """Return a sentence about the limits of a verified design that the array runs; an empty text without any."""
+    limits = design["limits"]
+    if not limits.get("limit_binds"):
+        return ""
+    energy = limits["limit_energy_nj"] / design["measured"]["energy_nj"]
+    return (
+        f"at least {limits['limit_cycles']:,.0f} cycles per input, {limits['limit_share']:.0%} of all, binding: "
+        f"{limits['limit_binds']}; at least {limits['limit_energy_nj']:,.4g} nJ per input, {energy:.0%} of all; at "
+        f"least {limits['limit_bytes']:,.0f} bytes of weights in the SRAMs."
+    )
 
 
 def default_axes(data: CodesignData) -> tuple[str, str]:

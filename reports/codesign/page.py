@@ -20,6 +20,7 @@ from reports.codesign.data import (
     bounds_of,
     default_axes,
     design_name,
+    limit_words,
     plain,
     shown_layer,
     standing,
@@ -83,7 +84,7 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
     """Return the data of the page's script."""
     layers = {digest: [_layer_values(row) for row in rows] for digest, rows in data.layers.items()}
     opened_layers = data.layers.get(opened["id"], [])
-    limits = _any_layer_has(data, ("limit_binds",))
+    limits, least = _any_layer_has(data, ("limit_binds",)), _any_layer_has(data, ("sram_bytes",))
     left_out = _any_layer_has(data, ("rows_left_out", "columns_left_out"))
     thresholds = _any_layer_has(data, ("activation_threshold",)) or any(
         len(choice) > 2 for design in shown for choice in design["choices"].values()
@@ -106,6 +107,7 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
                 **{name: design[name] for name in ("front_share", "same_as")},
                 **{name: design[name] for name in ("overflows", "saturated_activations")},
                 "name": design_name(design),
+                "limits": limit_words(design),
                 "predicted": [design["predicted"][name] for name in data.figures],
                 **{
                     how: design[how] and [design[how][name] for name in data.figures]
@@ -123,10 +125,11 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
             name: [{"name": f"{part}{ending}", "label": words(part)} for part in parts]
             for name, (_, ending, parts) in charts.PARTS.items()
         },
-        "plan_heads": _plan_heads(left_out, thresholds, limits),
+        "plan_heads": _plan_heads(left_out, thresholds, limits, least),
         "left_out": left_out,
         "thresholds": thresholds,
         "limits": limits,
+        "least": least,
         "volumes": volumes(data.study),
         "charts": {
             "front": {
@@ -150,7 +153,7 @@ def _any_layer_has(data: CodesignData, names: Sequence[str]) -> bool:
     return any(row.get(name) for rows in data.layers.values() for row in rows for name in names)
 
 
-def _plan_heads(left_out: bool, thresholds: bool, limits: bool) -> list[str]:
+def _plan_heads(left_out: bool, thresholds: bool, limits: bool, least: bool) -> list[str]:
     """Return the headings of the plan of a design whose layers are stored."""
     return [
         *("layer", "kind", "rows x columns", *(["left out"] if left_out else []), "vectors per input"),
@@ -160,6 +163,7 @@ def _plan_heads(left_out: bool, thresholds: bool, limits: bool) -> list[str]:
         *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
         *("nJ predicted", "measured", "off by"),
         *(["limit, cycles", "of all cycles", "binding"] if limits else []),
+        *(["limit, nJ", "limit, bytes in the SRAMs", "of all bytes"] if least else []),
     ]
 
 

@@ -13,6 +13,7 @@ from designs.codesigns.folder import read_study
 from designs.codesigns.search import FIGURES
 from reports.codesign.data import (
     ENDS,
+    LIMIT_NAMES,
     CodesignData,
     Row,
     bounds_of,
@@ -113,6 +114,7 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
                 for place, end in enumerate(ENDS)
             },
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
+            **{name: design["limits"].get(name, "") for name in LIMIT_NAMES},
             **{name: design[name] if data.draws and design["measured"] else "" for name in ("front_share", "same_as")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),

@@ -86,7 +86,7 @@ def test_a_network_without_training_writes_to_its_end_and_costs_prompt_and_writt
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     printed = _story(["--prompt", "Once"], tmp_path, capsys, monkeypatch)
-    figures = {line[:36].strip(): line[36:].replace(",", "").split() for line in printed.splitlines()[-11:]}
+    figures = {line[:36].strip(): line[36:].replace(",", "").split() for line in printed.splitlines()[-13:]}
     assert printed.splitlines()[0] == "a network without training"
     assert printed.splitlines()[3].startswith("Once")
     assert figures["mean of a token"] == [
@@ -98,6 +98,9 @@ def test_a_network_without_training_writes_to_its_end_and_costs_prompt_and_writt
     assert figures["bytes of keys and values written"] == ["128", "128"]
     assert figures["bytes of keys and values read"] == ["0", f"{128 * sum(range(6, 63)) / 57:.0f}"]
     assert int(figures["cycles"][0]) < int(figures["cycles"][1])
+    for place in (0, 1):
+        assert 0 < int(figures["least cycles"][place]) <= int(figures["cycles"][place])
+        assert 0 < float(figures["nJ, array, at least"][place]) < float(figures["nJ, array"][place])
     assert len(CompressedModel.load(tmp_path / "language_model.dc").layers) == 15
 
 

@@ -237,6 +237,8 @@ function show_costs() {
   find("compare-words").textContent = b
     ? `B (${b.name}) against A (${a.name}): ${words.filter(Boolean).join("; ")}.${a !== b && a.same_as === b.same_as ? SAME : ""}`
     : `A is ${a.name}. Pick a second design as B to compare both.`;
+  const limits = pair.map((design, at) => design.limits && `Limits of ${"AB"[at]}: ${design.limits}`);
+  find("limit-words").textContent = limits.filter(Boolean).join(" ");
 }
 
 const format_heads = ["product", "bits of a number", "weights", "activations", "sums"];
@@ -270,10 +272,11 @@ function plan_row(layer) {
   const left_out = page.left_out ? [`${layer.rows_left_out}, ${layer.columns_left_out}`] : [];
   const broadcast = page.thresholds ? [layer.activation_threshold, [layer.broadcast_share, "share"]] : [];
   const limit = page.limits ? [layer.limit_cycles, [layer.limit_share, "share"], layer.limit_binds] : [];
+  const least = page.least ? [layer.limit_energy_nj, layer.limit_bytes, [layer.limit_bytes / layer.sram_bytes, "share"]] : [];
   const settings = [layer.kind, shape, ...left_out, layer.vectors, ...broadcast,
     [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
   return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits,
-    layer.residency, layer.load_bytes, ...costs, ...limit] };
+    layer.residency, layer.load_bytes, ...costs, ...limit, ...least] };
 }
 
 // ---- Actions of the reader

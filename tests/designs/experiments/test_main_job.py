@@ -12,7 +12,9 @@ from sim import ArrayConfig
 
 def point(number: int, latency_us: float, energy_nj: float, area_mm2: float, fits: bool = True) -> DesignPoint:
     design = Design(ArrayConfig(num_pes=number))
-    return DesignPoint(number, design, latency_us * 800, latency_us, 0.5, energy_nj, area_mm2, fits)
+    cycles = latency_us * 800
+    limits = 0.75 * cycles, energy_nj / 4, "port"
+    return DesignPoint(number, design, cycles, latency_us, 0.5, energy_nj, area_mm2, fits, *limits)
 
 
 def test_the_smallest_array_within_two_percent_of_the_smallest_energy_delay_product_is_recommended() -> None:

@@ -46,6 +46,8 @@ def test_a_finished_study_shows_what_was_measured_and_how_good_the_front_is(
     print_front(tmp_path, ALL)
     said = capsys.readouterr().out
     assert "6 designs were compressed and measured, of which 4 are feasible" in said
+    assert all(words in said for words in ("least cycles", "binding", "least energy"))
+    assert len([line for line in said.splitlines() if " 62% │ broadcasts │ " in line]) == 4
     assert said.endswith(
         "The last quarter of the compressions added 0.00% of the hypervolume.\n"
         "25.00% of the hypervolume of the front depends on where in their intervals the costs of unmeasured designs "

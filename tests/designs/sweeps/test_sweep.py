@@ -75,6 +75,8 @@ def test_every_row_of_a_sweep_is_the_mean_of_its_simulations() -> None:
         for name in ("cycles", "useful_macs", "line_reads", "pointer_reads", "blocked_cycles", "broadcasts"):
             assert row[name] == pytest.approx(np.mean([getattr(result, name) for result in results]))
         assert row["energy_pj"] == pytest.approx(np.mean([result.energy.total_pj for result in results]))
+        assert row["limit_cycles"] == pytest.approx(np.mean([result.limit.limit_cycles for result in results]))
+        assert row["limit_energy_pj"] == pytest.approx(np.mean([result.energy_limit.limit_pj for result in results]))
         assert row["area_mm2"] == area_mm2(array)
 
 
@@ -106,6 +108,9 @@ def test_a_network_s_total_is_the_sum_over_its_layers() -> None:
     rows = table.to_pylist()
     for number, point in enumerate(network_totals(table)):
         pair = rows[2 * number : 2 * number + 2]
+        assert point.limit_cycles == pytest.approx(sum(row["limit_cycles"] for row in pair))
+        assert point.limit_energy_nj == pytest.approx(sum(row["limit_energy_pj"] for row in pair) / 1e3)
+        assert point.limit_binds == max(pair, key=lambda row: row["limit_cycles"])["limit_binds"]
         assert (point.num_pes, point.queue_slots, point.line_bits) == tuple(
             pair[0][name] for name in ("num_pes", "queue_slots", "line_bits")
         )

@@ -380,13 +380,23 @@ def test_designs_that_are_not_verified_show_the_thresholds_that_were_chosen(tmp_
 
 
 def test_the_plan_shows_the_limit_of_each_layer(tmp_path: Path, browser: Any) -> None:
-    write_study(tmp_path, 3, 3, of_layers={"conv": {"limit_cycles": 321.0, "limit_binds": "broadcasts"}})
+    of_conv = {"limit_energy_pj": 4500.0, "limit_bytes": 75.0, "sram_bytes": 100.0}
+    write_study(tmp_path, 3, 3, of_layers={"conv": {"limit_cycles": 321.0, "limit_binds": "broadcasts"} | of_conv})
     with Reader(browser, page_of(tmp_path)) as reader:
-        assert reader.page.locator("#plans table thead th").all_inner_texts()[-3:] == [
-            *("limit, cycles", "of all cycles", "binding")
+        assert reader.page.locator("#plans table thead th").all_inner_texts()[-6:] == [
+            *("limit, cycles", "of all cycles", "binding"),
+            *("limit, nJ", "limit, bytes in the SRAMs", "of all bytes"),
         ]
         row = reader.page.locator("#plans table tbody tr").filter(has=reader.page.get_by_text("conv", exact=True))
-        assert row.locator("td").all_inner_texts()[-3:] == ["321", "75 %", "broadcasts"]
+        assert row.locator("td").all_inner_texts()[-6:] == ["321", "75 %", "broadcasts", "4.5", "75", "75 %"]
+        said = reader.page.locator("#limit-words").inner_text()
+        assert said.startswith(
+            "Limits of A: at least 1,234 cycles per input, 62% of all, binding: broadcasts; at least 1"
+        )
+        assert said.endswith("; at least 4,321 bytes of weights in the SRAMs.")
+
+
+OF_LIMITS = ("limit_cycles", "limit_share", "limit_binds", "limit_energy_pj", "limit_bytes", "sram_bytes")
 
 
 def test_layers_of_an_earlier_version_are_shown_without_thresholds(tmp_path: Path, browser: Any) -> None:
@@ -394,7 +404,7 @@ def test_layers_of_an_earlier_version_are_shown_without_thresholds(tmp_path: Pat
     table, origin = read_results(tmp_path / LAYERS_FILE, LAYER_COLUMNS)
     newer = [column.name for column in LAYER_COLUMNS if column.newer]
     before = ["rows_left_out", "columns_left_out", "activation_threshold", "broadcast_share"]
-    assert newer == [*before, "entropy_bytes", *LIMITS, "limit_cycles", "limit_share", "limit_binds"]
+    assert newer == [*before, "entropy_bytes", *LIMITS, *OF_LIMITS]
     write_results(tmp_path / LAYERS_FILE, table.drop_columns(newer), origin)
     with Reader(browser, page_of(tmp_path)) as reader:
         shown = cells(reader, "conv")
