@@ -45,6 +45,8 @@ BENCHMARK_COLUMNS = [
     Column("latency_us", pa.float64(), "us", "cycles over the clock frequency"),
     Column("energy_pj", pa.float64(), "pJ", "energy of all blocks"),
     Column("limit_energy_pj", pa.float64(), "pJ", "least energy of the layer (`sim.entropy_limits`)", newer=True),
+    Column("limit_bytes", pa.float64(), "B", "least of its weights in the SRAMs (`sim.weight_entropy`)", newer=True),
+    Column("sram_bytes", pa.float64(), "B", "of its weights and pointers in the SRAMs", newer=True),
     *(Column(field.name, pa.float64(), "pJ", "energy of this block") for field in dataclasses.fields(Energy)),
     Column("paper_theoretical_us", pa.float64(), "us", "EIE, Table IV"),
     Column("paper_actual_us", pa.float64(), "us", "EIE, Table IV"),

@@ -116,6 +116,8 @@ def run_benchmark(path: Path, data: Path | None = None, uneven_draws: int = 0) -
                     "theoretical_us": counts.useful_macs / config.num_pes / config.clock_mhz,
                     "energy_pj": counts.energy.total_pj,
                     "limit_energy_pj": counts.energy_limit.limit_pj,
+                    "limit_bytes": counts.byte_limit.limit_bytes,
+                    "sram_bytes": counts.byte_limit.stored_bytes,
                     **dataclasses.asdict(counts.energy),
                     "paper_theoretical_us": published.paper_theoretical_us,
                     "paper_actual_us": published.paper_actual_us,

@@ -42,11 +42,12 @@ def print_benchmark(benchmark: pa.Table) -> None:
     table = Table(title="Distance to the limit, and shares of the cycles", title_justify="left")
     for heading in ("layer", "weights", "binding"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("limit, cycles", "of the cycles", *(STEPS[name] for name in BENCHMARK_STEPS), "limit of the nJ"):
+    steps = [STEPS[name] for name in BENCHMARK_STEPS]
+    for heading in ("limit, cycles", "of the cycles", *steps, "of the nJ", "of the bytes"):
         table.add_column(heading, justify="right")
     for row in benchmark.to_pylist():
         shares = [row["limit_share"], *(row[f"share_{name}"] for name in BENCHMARK_STEPS)]
-        shares.append(row["limit_energy_pj"] / row["energy_pj"])
+        shares += [row["limit_energy_pj"] / row["energy_pj"], row["limit_bytes"] / row["sram_bytes"]]
         names = (row[name] for name in ("layer", "weights", "limit_binds"))
         table.add_row(*names, f"{row['limit_cycles']:,}", *(f"{share:.1%}" for share in shares))
     console().print(table)
