@@ -267,9 +267,14 @@ def _layers(
             continue
         for name in (layer.names[0], *([layer.bias] if layer.bias else [])):
             values = given[name]
-            if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
+            if not values.size:
+                continue
+            with np.errstate(over="ignore"):
+                extremes = np.array([values.min(), values.max()]).astype(np.float32)
+            if not np.isfinite(extremes).all():
                 raise InputError(
-                    f"parameter {name!r} must be finite; found NaN or infinity (has the training diverged?)"
+                    f"parameter {name!r} must be finite as float32; found values from {values.min():g} to "
+                    f"{values.max():g} (has the training diverged?); scale it, or leave it out with leave"
                 )
         compressed.append(layer)
     return compressed

@@ -86,8 +86,14 @@ def test_values_that_are_not_finite_come_back_but_not_in_a_weight() -> None:
     for name in ("fc.weight", "fc.bias"):
         wrong = {"fc.weight": numbers(4, 6), "fc.bias": numbers(4)}
         wrong[name].flat[1] = np.nan
-        with pytest.raises(InputError, match=f"parameter '{name}' must be finite; found NaN or infinity"):
+        with pytest.raises(InputError, match=f"parameter '{name}' must be finite as float32; found values from nan"):
             compress_parameters(wrong, HALF)
+        large = {each: values.astype(np.float64) for each, values in wrong.items()}
+        large[name].flat[1] = -1e60
+        with pytest.raises(
+            InputError, match=rf"parameter .{name}. must be finite as .*; found values from -1e\+60 to .*; scale"
+        ):
+            compress_parameters(large, HALF)
 
 
 def test_names_that_share_memory_are_one_weight_and_equal_values_are_two() -> None:
