@@ -1,7 +1,7 @@
 """The density at which an array of PEs and a dense array on the same silicon are equal, for a layer and a batch.
 
-Each array takes one layer after the other. Weights that exceed its SRAMs come from DRAM, once for all vectors, while it
-computes. The array of PEs runs random layers; `sim.dense_comparison` chooses the dense array.
+Each array takes one layer after the other. Weights that exceed its SRAMs come from DRAM for each run, once for all its
+vectors, while it computes. The array of PEs runs random layers; `sim.dense_comparison` chooses the dense array.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from designs.sweeps.workload import Workload, WorkloadLayer
+from designs.sweeps.workload import Workload
 from sim import ArrayConfig, Counts, DenseMatch, ProductShape, count_all, dense_match, pack
 from sim.cost.energy import NO_TRANSFERS, Transfers, block_energies
 from sim.memory import Image, image_of, transfer_cycles, weight_shortfalls
@@ -52,8 +52,8 @@ def sparse_cost(product: ProductShape, density: float, activation_density: float
     Parameters
     ----------
     product : ProductShape
-        Shape of the layer. Its vectors and groups cost the same each. Of a group with more than 4 million weights, some
-        columns are drawn, and the others cost in proportion.
+        Shape of the layer. Its vectors, groups and runs cost the same each. Of a group with more than 4 million
+        weights, some columns are drawn, and the others cost in proportion.
     density, activation_density : float
         Shares of weights and of activations that are not zero.
     array : ArrayConfig
@@ -62,7 +62,7 @@ def sparse_cost(product: ProductShape, density: float, activation_density: float
     Returns
     -------
     Cost
-        Time and energy of all vectors and groups.
+        Time and energy of all vectors, groups and runs.
 
     Raises
     ------
@@ -72,20 +72,23 @@ def sparse_cost(product: ProductShape, density: float, activation_density: float
     columns = min(product.columns, max(1, -(-_DRAWN_WEIGHTS // product.rows)))
     counts, image = _one_vector(product.rows, columns, density, activation_density, array)
     groups = product.groups * product.columns / columns
-    runs = product.vectors * groups
+    vectors = product.vectors * groups
     needed = Image(*(math.ceil(value * groups) for value in image))
     loads = bool(weight_shortfalls(needed, array))
-    num_bytes = needed.num_bytes(array) if loads else 0
-    cycles = max(counts.cycles * runs, transfer_cycles(num_bytes, array))
+    num_bytes = needed.num_bytes(array) if loads else 0  # in each run
+    cycles = product.runs * max(counts.cycles * vectors, transfer_cycles(num_bytes, array))
+    vectors *= product.runs
     energies_pj = block_energies(
         dataclasses.replace(array, memory_mode="streamed" if loads else "unlimited"),
         cycles,
-        counts.pointer_reads * runs,
-        counts.line_reads * runs,
-        counts.processed_entries * runs,
-        counts.useful_macs * runs,
-        num_bytes,
-        transfers=Transfers(needed.all_lines, needed.all_pointers) if loads else NO_TRANSFERS,
+        counts.pointer_reads * vectors,
+        counts.line_reads * vectors,
+        counts.processed_entries * vectors,
+        counts.useful_macs * vectors,
+        num_bytes * product.runs,
+        transfers=Transfers(*(count * product.runs for count in (needed.all_lines, needed.all_pointers)))
+        if loads
+        else NO_TRANSFERS,
     )
     return Cost(cycles / array.clock_mhz, float(sum(energies_pj.values())) / 1e3, loads)
 
@@ -133,7 +136,7 @@ class Breakeven:
     Attributes
     ----------
     product : ProductShape
-        The layer.
+        The layer on the array of PEs.
     density, activation_density : float
         Shares of weights and activations that are not zero.
     sparse : Cost
@@ -169,6 +172,7 @@ def compare_at_density(
     activation_density: float,
     array: ArrayConfig | None = None,
     bits: int = 8,
+    on_dense: ProductShape | None = None,
 ) -> Breakeven:
     """Compare an array of PEs with the best dense array on the same silicon, for one layer.
 
@@ -182,6 +186,8 @@ def compare_at_density(
         Array of PEs. The default is the EIE paper's design point.
     bits : int
         Bits of a dense weight, 8 or 16.
+    on_dense : ProductShape, optional
+        Shape on the dense array, if the array of PEs leaves rows and columns out.
 
     Returns
     -------
@@ -194,7 +200,7 @@ def compare_at_density(
         If a density is not 0 to 1, or no dense array fits into the area.
     """
     array = array or ArrayConfig()
-    dense = dense_match([product], array, bits)
+    dense = dense_match([on_dense or product], array, bits)
 
     def gain(name: str) -> Callable[[float], float]:
         of_dense = float(getattr(dense.run, name))
@@ -208,32 +214,6 @@ def compare_at_density(
         dense,
         breakeven_density(gain("latency_us")),
         breakeven_density(gain("energy_nj")),
-    )
-
-
-def shape_of(layer: WorkloadLayer, left_out: tuple[int, int] = (0, 0), batch: int = 1) -> ProductShape:
-    """Return the shape of a layer of a workload.
-
-    Parameters
-    ----------
-    layer : WorkloadLayer
-        The layer.
-    left_out : (int, int)
-        Rows of all groups, and columns, that a compact network leaves out; a dense array computes them.
-    batch : int
-        Inputs of the network, all of whose vectors are counted.
-
-    Returns
-    -------
-    ProductShape
-        Rows and columns of a group, vectors and groups.
-    """
-    rows, columns = left_out
-    return ProductShape(
-        -(-(layer.layer.rows + rows) // layer.groups),
-        layer.layer.columns + columns,
-        max(1, round(layer.vectors_per_input * batch)),
-        layer.groups,
     )
 
 
@@ -261,29 +241,39 @@ def breakeven_rows(
     Raises
     ------
     InputError
-        If a batch or a width is out of range, or no dense array fits into the area.
+        If a batch or a width is out of range, no layer is multiplied with the inputs, or no dense array fits into the
+        area.
     """
     for batch in batches:
         whole_number("batches", batch, 1, 2**20)
     for name, values in (("batches", batches), ("bits", bits)):
         if not values or len(set(values)) < len(values):
             raise InputError(f"{name} must be different numbers, at least one; found {list(values)}")
+    called = [(each, each.shape) for each in workload.layers if each.shape is not None]
+    if not called:
+        raise InputError(f"{workload.name}: no layer is multiplied with the inputs; give others")
     rows = []
-    with progress_bar("comparing layers", len(workload.layers) * len(batches) * len(bits)) as advance:
-        for each in workload.layers:
+    with progress_bar("comparing layers", len(called) * len(batches) * len(bits)) as advance:
+        for each, of_input in called:
             active = float(np.mean(np.abs(each.activations) > each.layer.activation_threshold))
             for batch, width in itertools.product(batches, bits):
-                shape = shape_of(each, batch=batch)
-                found = compare_at_density(shape, each.layer.density, active, array, width)
+                whole = of_input.of_batch(batch)
+                held = each.layer.rows // each.groups, each.layer.columns
+                shape = dataclasses.replace(whole, rows=held[0], columns=held[1], window_reuse=1)
+                found = compare_at_density(shape, each.layer.density, active, array, width, whole)
                 dense = found.dense
                 rows.append(
                     {
                         "layer": each.layer.name,
                         "rows": shape.rows,
                         "columns": shape.columns,
+                        "rows_left_out": whole.rows - shape.rows,
+                        "columns_left_out": whole.columns - shape.columns,
                         "groups": shape.groups,
                         "batch": batch,
                         "vectors": shape.vectors,
+                        "runs": shape.runs,
+                        "window_reuse": whole.window_reuse,
                         "density": each.layer.density,
                         "activation_density": active,
                         "num_pes": array.num_pes,

@@ -393,9 +393,17 @@ BREAKEVEN_COLUMNS = [
     Column("layer", pa.string(), "", "name of the layer"),
     Column("rows", pa.int64(), "rows", "rows of a group"),
     Column("columns", pa.int64(), "columns", "columns of a group"),
+    *(
+        Column(
+            f"{name}_left_out", pa.int64(), name, f"{name} that the PEs leave out, and the other array not", newer=True
+        )
+        for name in ("rows", "columns")
+    ),
     Column("groups", pa.int64(), "groups", "groups, one after the other"),
     Column("batch", pa.int64(), "inputs", "inputs of the network that come at once"),
-    Column("vectors", pa.int64(), "vectors", "vectors of a group for all of them"),
+    Column("vectors", pa.int64(), "vectors", "vectors of a group for all of them, in a run"),
+    Column("runs", pa.float64(), "runs", "runs that follow one another, as steps of a recurrent layer", newer=True),
+    Column("window_reuse", pa.float64(), "windows", "windows of a convolution that an activation is in", newer=True),
     Column("density", pa.float64(), "1", "share of the weights that are not zero"),
     Column("activation_density", pa.float64(), "1", "share of the activations that are not zero"),
     Column("num_pes", pa.int32(), "PEs", "PEs of the array"),

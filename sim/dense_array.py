@@ -26,7 +26,7 @@ from sim.cost.constants import NODES, NOMINAL, Constants
 from sim.cost.energy import ADD_PJ, MULTIPLY_PJ
 from sim.cost.sram import Sram, sram
 from sim.memory import transfer_cycles
-from traces import InputError
+from traces import InputError, NetworkLayer
 from traces.plain_values import number, one_of, whole_number
 
 Dataflow = Literal["weight-stationary", "output-stationary"]
@@ -49,16 +49,19 @@ class ProductShape:
     rows, columns : int
         Outputs and inputs of a group.
     vectors : int
-        Vectors of each group in all: inputs of a batch times output positions of a convolution.
+        Vectors of each group in a run: inputs of a batch times output positions of a convolution.
     groups : int
         Groups, which the array takes one after the other.
     window_reuse : float
         Windows of a convolution that an activation is in. It is read from SRAM once for all of them.
+    runs : float
+        Times that the product is run, one after the other, with as many vectors each: steps of a recurrent layer. The
+        mean of many batches may be a fraction.
 
     Raises
     ------
     InputError
-        If a number is less than 1.
+        If a number is less than 1, or there is no run.
     """
 
     rows: int
@@ -66,12 +69,62 @@ class ProductShape:
     vectors: int = 1
     groups: int = 1
     window_reuse: float = 1.0
+    runs: float = 1
+
+    @classmethod
+    def of_calls(
+        cls, rows: int, columns: int, vectors: float, calls: int = 1, groups: int = 1, window_reuse: float = 1.0
+    ) -> ProductShape:
+        """Return the shape of a product that a network calls several times.
+
+        Parameters
+        ----------
+        rows, columns, groups, window_reuse
+            As the attributes.
+        vectors : float
+            Vectors of each group in all calls, above 0. The mean of many inputs may be a fraction.
+        calls : int
+            Calls, each of which is a run of as many vectors; rounded up, with `runs` so that all vectors are `vectors`.
+        """
+        of_call = max(1, math.ceil(round(vectors / calls, 9)))
+        runs = vectors / of_call
+        return cls(rows, columns, of_call, groups, window_reuse, int(runs) if runs == int(runs) else runs)
+
+    @classmethod
+    def of_layer(cls, layer: NetworkLayer, vectors: float, calls: int) -> ProductShape:
+        """Return the shape of a layer of a network for one input, with what a compact network leaves out.
+
+        Parameters
+        ----------
+        layer : NetworkLayer
+            The layer. An activation is in no more windows than a call has vectors.
+        vectors : float
+            Vectors of each group for one input in all calls, mean; above 0.
+        calls : int
+            Calls for one input.
+        """
+        rows, columns = layer.left_out
+        return cls.of_calls(
+            -(-(layer.rows + rows) // layer.groups),
+            layer.columns + columns,
+            vectors,
+            calls,
+            layer.groups,
+            min(layer.window_reuse, max(1.0, vectors / calls)),
+        )
+
+    def of_batch(self, inputs: int) -> ProductShape:
+        """Return the shape for so many inputs at once: each run takes the vectors of all of them."""
+        vectors = self.vectors * self.runs * inputs
+        calls = math.ceil(self.runs)
+        return self.of_calls(self.rows, self.columns, vectors, calls, self.groups, self.window_reuse)
 
     def __post_init__(self) -> None:
         for name in ("rows", "columns", "vectors", "groups"):
             whole_number(name, getattr(self, name), 1, 2**40)
         if not 1 <= number("window_reuse", self.window_reuse) <= self.columns:
             raise InputError(f"window_reuse must be 1 to the {self.columns} columns; found {self.window_reuse}")
+        number("runs", self.runs, above=0)
 
     @property
     def weights(self) -> int:
@@ -79,9 +132,9 @@ class ProductShape:
         return self.groups * self.rows * self.columns
 
     @property
-    def macs(self) -> int:
-        """Multiplications of all groups and vectors."""
-        return self.weights * self.vectors
+    def macs(self) -> float:
+        """Multiplications of all groups, vectors and runs."""
+        return self.weights * self.vectors * self.runs
 
 
 @dataclass(frozen=True)
@@ -229,13 +282,13 @@ class DenseRun:
 
     Attributes
     ----------
-    cycles : int
+    cycles : float
         Cycles, those that wait for DRAM included.
-    macs : int
+    macs : float
         Multiplications.
     latency_us : float
         Time in us.
-    dram_bytes : int
+    dram_bytes : float
         Bytes of weights from DRAM.
     arithmetic_pj, weight_pj, activation_pj, clock_pj, wire_pj, leakage_pj, dram_pj : float
         Energy: multiplications and additions; reads of weights, and their writes when they are loaded; activations,
@@ -243,10 +296,10 @@ class DenseRun:
         DRAM with its standby if it is used.
     """
 
-    cycles: int
-    macs: int
+    cycles: float
+    macs: float
     latency_us: float
-    dram_bytes: int
+    dram_bytes: float
     arithmetic_pj: float
     weight_pj: float
     activation_pj: float
@@ -273,7 +326,7 @@ def folds_of(product: ProductShape, array: DenseArray) -> tuple[int, int, int]:
 
 
 def systolic_cycles(product: ProductShape, array: DenseArray) -> int:
-    """Return the runtime by SCALE-Sim's closed form: each fold takes 2 rows + columns + steps - 2 cycles.
+    """Return the runtime of a run by SCALE-Sim's closed form: each fold takes 2 rows + columns + steps - 2 cycles.
 
     Source: Samajdar et al., "A systematic methodology for characterizing scalability of DNN accelerators using
     SCALE-Sim", ISPASS 2020, eq. 3 and 4.
@@ -283,7 +336,7 @@ def systolic_cycles(product: ProductShape, array: DenseArray) -> int:
 
 
 def cycles_of(product: ProductShape, array: DenseArray) -> int:
-    """Return the cycles if folds follow each other without a gap; only the first fills and the last drains the grid.
+    """Return the cycles of a run if its folds follow without a gap; only the first fills and the last drains the grid.
 
     A fold takes as many cycles as its steps, but at least `rows`: so long does the next fold's weights take to enter,
     or the sums of the last one to leave.
@@ -320,11 +373,13 @@ def dense_area_mm2(array: DenseArray, constants: Constants = NOMINAL) -> float:
     return float(um2 / (1 - constants.filler_share) + logic * CONTROL_GATES * constants.gate_um2) / 1e6
 
 
-def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Constants = NOMINAL) -> DenseRun:
+def run_dense(
+    products: Sequence[ProductShape], array: DenseArray, constants: Constants = NOMINAL, alone: bool = False
+) -> DenseRun:
     """Return the costs of products that a dense array runs one after the other.
 
-    If the weights do not all fit into `weight_bytes`, the largest layers that do stay there. The others are loaded from
-    DRAM once for all vectors, while the array computes.
+    If the weights do not all fit into `weight_bytes`, the layers that would load most stay there. The others are loaded
+    from DRAM for each run, once for all its vectors, while the array computes.
 
     Parameters
     ----------
@@ -334,24 +389,30 @@ def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Co
         The array.
     constants : Constants, optional
         Constants of the model.
+    alone : bool
+        True if each layer has the array to itself, so that its weights stay if they fit alone.
 
     Returns
     -------
     DenseRun
         Cycles and energy.
+
+    Notes
+    -----
+    A run begins when the one before has ended, since a step of a recurrent layer takes what the last one gave: the grid
+    fills and drains, and reads the weights of all folds, in each run.
     """
     bits, logic = array.bits, NODES[array.node_nm].energy
-    loaded = _loaded(products, array)
-    dram_bytes = sum(loaded)
-    cycles = weight_bits = sum_bits = output_bits = 0
-    activation_bits = 0.0
+    loaded = [_loaded([each], array)[0] for each in products] if alone else _loaded(products, array)
+    cycles = dram_bytes = weight_bits = activation_bits = sum_bits = output_bits = 0.0
     for product, num_bytes in zip(products, loaded, strict=True):
         down, across, _ = folds_of(product, array)
-        cycles += max(cycles_of(product, array), transfer_cycles(num_bytes, array))
-        sums = product.groups * product.rows * product.vectors
-        entering = product.groups * product.columns * product.vectors / product.window_reuse
+        cycles += product.runs * max(cycles_of(product, array), transfer_cycles(num_bytes, array))
+        dram_bytes += product.runs * num_bytes
+        vectors = product.groups * product.vectors * product.runs
+        sums, entering = product.rows * vectors, product.columns * vectors / product.window_reuse
         weight_stationary = array.dataflow == "weight-stationary"
-        weight_bits += product.weights * (1 if weight_stationary else down) * bits
+        weight_bits += product.weights * product.runs * (1 if weight_stationary else down) * bits
         activation_bits += entering * across * bits
         sum_bits += sums * (down - 1) * SUM_BITS if weight_stationary else 0  # leave the grid and come back
         output_bits += sums * bits
@@ -392,10 +453,13 @@ def run_dense(products: Sequence[ProductShape], array: DenseArray, constants: Co
 
 
 def _loaded(products: Sequence[ProductShape], array: DenseArray) -> list[int]:
-    """Return the bytes of each layer that are loaded; layers stay in the order of their size while there is room."""
+    """Return the bytes of each layer that are loaded for a run.
+
+    Layers stay in the order of the bytes that all their runs would load, while there is room.
+    """
     sizes = [-(-product.weights * array.bits // 8) for product in products]
     room, loaded = array.weight_bytes, [0] * len(sizes)
-    for place in sorted(range(len(sizes)), key=lambda each: -sizes[each]):
+    for place in sorted(range(len(sizes)), key=lambda each: -sizes[each] * products[each].runs):
         if sizes[place] <= room:
             room -= sizes[place]
         else:

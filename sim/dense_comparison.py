@@ -37,7 +37,7 @@ class DenseMatch:
         return f"{grid} MACs of {self.array.bits} bits, {self.array.dataflow}"
 
 
-def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int = 8) -> DenseMatch:
+def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int = 8, alone: bool = False) -> DenseMatch:
     """Return the dense array with the least energy times latency on the silicon of an array of PEs.
 
     Parameters
@@ -48,6 +48,8 @@ def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int 
         The array of PEs.
     bits : int
         Bits of a dense weight, 8 or 16.
+    alone : bool
+        True if each layer has the array to itself (`run_dense`).
 
     Returns
     -------
@@ -59,7 +61,7 @@ def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int 
     InputError
         If no dense array fits into the area.
     """
-    found = [DenseMatch(dense, run_dense(products, dense)) for dense in _dense_arrays(array, bits)]
+    found = [DenseMatch(dense, run_dense(products, dense, alone=alone)) for dense in _dense_arrays(array, bits)]
     if not found:
         raise InputError(
             f"no dense array of {bits} bits with all bits of SRAM of these {array.num_pes} PEs fits into their area of "
@@ -110,6 +112,7 @@ def compare_with_dense(
     latency_us: float,
     energy_nj: float,
     bits: int = 8,
+    alone: bool = False,
 ) -> DenseComparison:
     """Compare what a workload costs on an array of PEs with its costs on the best dense array on the same silicon.
 
@@ -123,6 +126,8 @@ def compare_with_dense(
         Costs of the workload there, with those of DRAM for weights that do not fit: `memory_mode` is not "unlimited".
     bits : int
         Bits of a dense weight, 8 or 16.
+    alone : bool
+        True if each layer has the array to itself (`run_dense`).
 
     Returns
     -------
@@ -134,5 +139,5 @@ def compare_with_dense(
     InputError
         If no dense array fits into the area.
     """
-    dense = dense_match(products, array, bits)
+    dense = dense_match(products, array, bits, alone)
     return DenseComparison(dense, dense.run.latency_us / latency_us, dense.run.energy_nj / energy_nj)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -17,6 +18,7 @@ from sim.batch import PER_INPUT, BatchOutputs, BatchResult, CountsPerInput, comp
 from sim.config import ArrayConfig
 from sim.cost.constants import NOMINAL
 from sim.cost.timing import warn_of_clock
+from sim.dense_array import ProductShape
 from sim.entropy_limits import ByteLimit, EnergyLimit, sum_of_byte_limits, sum_of_energy_limits
 from sim.fixed_point import FixedPoint
 from sim.limits import Limit, limit_of_network
@@ -219,6 +221,8 @@ class NetworkResult:
         Capacities of a PE that the whole network exceeds, if it was simulated as if it fitted.
     state_costs : StateCosts or None
         Costs of the state that is fed on, if there is one.
+    shapes : tuple of ProductShape
+        Shapes of the layers for one input, mean, with the rows and columns that a compact network leaves out.
     """
 
     config: ArrayConfig
@@ -231,6 +235,7 @@ class NetworkResult:
     spilled_words: int = 0
     shortfalls: tuple[Shortfall, ...] = ()
     state_costs: StateCosts | None = None
+    shapes: tuple[ProductShape, ...] = ()
 
     @property
     def largest_difference(self) -> float:
@@ -712,6 +717,7 @@ class _Run:
         config = self._config
         off_array = self.off_array()
         scheduled = self.scheduled()
+        shapes = self.shapes()
         read, written = ([getattr(step, name) for step in self._steps] for name in ("read_words", "written_words"))
         result = NetworkResult(
             config=config,
@@ -724,6 +730,7 @@ class _Run:
             spilled_words=spilled_words(scheduled, config),
             shortfalls=network_shortfalls(scheduled, config) if config.memory_mode == "unlimited" else (),
             state_costs=StateCosts.of_words(read, written, config) if self._steps else None,
+            shapes=shapes,
         )
         self.clear()
         return result
@@ -733,6 +740,19 @@ class _Run:
         for kept in (self._chunks, self._steps, self._differences, self.of_outputs):
             kept.clear()
         self._first = None
+
+    def shapes(self) -> tuple[ProductShape, ...]:
+        """Return the shapes of the layers that were called, for one input, mean."""
+        inputs = sum(chunk.inputs for chunk in self._chunks)
+        calls = Counter(name for chunk in self._chunks[:1] for name, _, _ in chunk.calls)
+        vectors: Counter[str] = Counter()
+        for chunk in self._chunks:
+            vectors.update({name: counts["vectors"] for name, counts in chunk.counts.items()})
+        return tuple(
+            ProductShape.of_layer(layer, vectors[name] / layer.groups / inputs, max(1, calls[name]))
+            for name, layer in self._layers.items()
+            if vectors[name]
+        )
 
     def costs(self, network: ScheduledNetwork) -> list[LayerCosts]:
         """Return the counts of each layer over all inputs, and free them; call it once."""

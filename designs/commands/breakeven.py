@@ -11,7 +11,6 @@ from designs.result_files import BREAKEVEN_COLUMNS, BREAKEVEN_FILE
 from designs.results import RESULTS_FOLDER
 from sim import ArrayConfig
 from traces import InputError
-from traces.graph.description import RECURRENT
 from traces.shell.command_line import data_folder
 
 
@@ -23,6 +22,7 @@ def breakeven(
     data: Path | None = None,
     inputs: Path | None = None,
     most: int = 8,
+    state: tuple[tuple[str, str], ...] = (),
     out: Path = RESULTS_FOLDER / "breakeven",
 ) -> None:
     """Find the density at which an array of PEs and a dense array on the same silicon are equal, layer by layer.
@@ -44,23 +44,19 @@ def breakeven(
         data: folder of images that enter a container, and of the real benchmark layers; default: $CODESIGN_DATA
         inputs: inputs of a container's network instead of images, .npy, or .npz with an array for each input
         most: most inputs of a container to record, for the shares of active inputs
+        state: pairs of an input of a container's network that is its own earlier output, and that output; an input is
+            then one step, and a batch so many sequences
         out: folder of the results
     """
     from designs.breakeven import breakeven_rows
     from designs.results import provenance, table_of, write_results
     from designs.screens.breakeven import print_breakeven
-    from designs.sweeps.workload_source import open_container, open_workload
+    from designs.sweeps.workload_source import open_workload
 
     if array.memory_mode != ArrayConfig.memory_mode:
         raise InputError("memory_mode has no effect here: weights that do not fit come from DRAM; leave it out")
-    container = len(workload) == 1 and workload[0].endswith(".dc")
-    if container and {layer.kind for layer in open_container(workload[0])[0].network.layers} & {*RECURRENT}:
-        raise InputError(
-            f"{workload[0]}: steps of a recurrent layer follow one another, which the dense array is not modelled for; "
-            f"compare its layers as layer files"
-        )
     images = data if inputs is not None else data_folder(data)
-    rows = breakeven_rows(open_workload(workload, images, inputs, most), array, batches, bits)
+    rows = breakeven_rows(open_workload(workload, images, inputs, most, dict(state)), array, batches, bits)
     print_breakeven(rows, array)
     settings = {"workload": list(workload), "array": vars(array), "batches": list(batches), "bits": list(bits)}
     file = out / BREAKEVEN_FILE

@@ -7,7 +7,6 @@ from dataclasses import fields
 import numpy as np
 from rich.table import Table
 
-from designs.breakeven import shape_of
 from designs.sweeps.advice import Advice
 from designs.sweeps.network_run import FITTED_TO_SAME, NetworkRun
 from designs.sweeps.original import LOSS_LEVEL
@@ -15,17 +14,15 @@ from sim import Energy
 from sim.network import LayerCosts, NetworkResult
 from sim.observe.cycles import CYCLE_CLASSES
 from sim.observe.screen import (
-    NOT_FITTING,
     energy_limit_words,
     energy_words,
     limit_words,
     print_clock,
-    print_dense,
+    print_network_dense,
     print_network_memories,
     print_outputs,
     short_names,
 )
-from traces.graph.description import RECURRENT
 from traces.shell.command_line import console
 
 _SHOWN_CHANGES = 10
@@ -61,9 +58,7 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     least = energy_limit_words(result.energy_limit, result.cycles.size)
     print(f"Energy:     {result.energy_nj.mean():,.1f} nJ per input ({_energy_shares(result)}); {least}")
     print(f"Area:       {advice.area_mm2:,.2f} mm2; power {result.energy_pj.mean() / latency_us / 1e6:.3f} W")
-    left_out = {layer.name: layer.left_out for layer in result.layers}
-    shapes = [shape_of(each, left_out[each.layer.name]) for each in run.workload.layers]
-    print_dense(shapes, array, latency_us, float(result.energy_nj.mean()), _not_compared(result))
+    print_network_dense(result)
     if run.accuracy is not None:
         print(f"Accuracy:   {run.accuracy:.1%} on these inputs")
     if run.lost is not None:
@@ -87,14 +82,6 @@ def print_network_run(run: NetworkRun, advice: Advice) -> None:
     _print_sampled(run, advice)
     print(_advice(advice))
     print_clock(result.config)
-
-
-def _not_compared(result: NetworkResult) -> str:
-    """Return why a network is not compared with a dense array; empty if it is."""
-    if result.state_costs is not None or {layer.kind for layer in result.layers} & {*RECURRENT}:
-        return "steps of a recurrent network follow one another, which the dense array is not modelled for"
-    lacking = result.shortfalls or any(layer.shortfalls for layer in result.layers)
-    return NOT_FITTING if lacking and result.config.memory_mode == "unlimited" else ""
 
 
 def _print_sampled(run: NetworkRun, advice: Advice) -> None:

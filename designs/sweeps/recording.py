@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from compress.networks import given_inputs
 from designs.sweeps.evaluation import LayerRuns
 from designs.sweeps.recorded import LARGEST_ERROR, VectorsByWork, sampled
 from designs.sweeps.workload import WorkloadLayer
-from sim import ArrayConfig, pack
+from sim import ArrayConfig, ProductShape, pack
 from sim.network_source import compressed_network
 from traces import AnyInputs, CompressedLayer, InputError, Network, Recorded
 from traces.arrays import Floats, Floats32, Floats64, Integers64, Numbers
@@ -41,7 +42,8 @@ def record_layers(
     feeds = opened.bind(given_inputs(inputs), state or ())
     total = opened.num_inputs(feeds)
     first = _first_step(opened, feeds, state)
-    layers = {layer.name: joined_groups(matrices) for layer, matrices in compressed.array_layers(first)}
+    on_array = compressed.array_layers(first)
+    layers = {layer.name: joined_groups(matrices) for layer, matrices in on_array}
     if not layers:
         raise InputError(f"network {opened.name!r} has no compressed layer to run on the array")
     once = opened.record(first, state=state)
@@ -74,7 +76,15 @@ def record_layers(
             for name, (layer, groups) in layers.items()
         )
         if most is None or all(work.sampling_error <= sampling_error for work in taken):
-            return opened.name, taken, compressed.execution(first, state or ())
+            execution = compressed.execution(first, state or ())
+            calls = Counter(name for name, _ in execution.calls)
+            shaped = tuple(
+                dataclasses.replace(work, shape=ProductShape.of_layer(layer, work.vectors_per_input, calls[layer.name]))
+                if work.vectors_per_input
+                else work
+                for work, (layer, _) in zip(taken, on_array, strict=True)
+            )
+            return opened.name, shaped, execution
         most *= 2
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from designs.file_names import file_name
-from sim import ArrayConfig
+from sim import ArrayConfig, ProductShape
 from sim.batch import checked_inputs
 from traces import AnyInputs, CompressedLayer, CompressedNetwork, InputError
 from traces.arrays import Floats, Floats32
@@ -48,6 +48,9 @@ class WorkloadLayer:
     sampling_error : float
         Bound on the relative error of mean cycles and energy because the vectors are a sample of those of the inputs,
         at a confidence level of 95 %; 0 if they are all.
+    shape : ProductShape, optional
+        Shape for one input, with what a compact network leaves out. By default it follows from the other fields; it
+        stays None if there are no vectors.
 
     Raises
     ------
@@ -61,6 +64,7 @@ class WorkloadLayer:
     groups: int = 1
     inputs: int = 0
     sampling_error: float = 0.0
+    shape: ProductShape | None = None
 
     def __post_init__(self) -> None:
         name = self.layer.name
@@ -77,6 +81,10 @@ class WorkloadLayer:
                     f"layer {name!r}: {self.vectors} vectors must be a multiple of vectors_per_input={vectors}"
                 )
             object.__setattr__(self, "inputs", self.vectors // int(vectors))
+        if self.shape is None and self.vectors_per_input:
+            rows, columns = self.layer.rows // self.groups, self.layer.columns
+            shape = ProductShape.of_calls(rows, columns, self.vectors_per_input, groups=self.groups)
+            object.__setattr__(self, "shape", shape)
 
     @property
     def vectors(self) -> int:
@@ -129,6 +137,11 @@ class Workload:
     def layer_names(self) -> tuple[str, ...]:
         """Names of the layers, in the order in which they run."""
         return tuple(each.layer.name for each in self.layers)
+
+    @property
+    def shapes(self) -> list[ProductShape]:
+        """Shapes for one input of the layers that it is multiplied with."""
+        return [each.shape for each in self.layers if each.shape is not None]
 
     @property
     def sampled(self) -> dict[str, dict[str, float]]:
@@ -248,7 +261,9 @@ class Workload:
         except OSError as error:
             raise InputError(f"{folder} cannot be written: {error.strerror or error}; give another folder") from error
         entries = [
-            {name: getattr(each, name) for name in _COUNTS} | {"name": each.layer.name, "arrays": list(_arrays(each))}
+            {name: getattr(each, name) for name in _COUNTS}
+            | {"name": each.layer.name, "arrays": list(_arrays(each))}
+            | {"shape": None if each.shape is None else dataclasses.asdict(each.shape)}
             for each in self.layers
         ]
         executed = None if self.execution is None else dataclasses.asdict(self.execution)
@@ -268,7 +283,9 @@ class Workload:
                     file_name("an array's name", file, "write the workload again")
                 arrays = {name: mapped(path / file) for name, file in files.items()}
                 layer = CompressedLayer.of_arrays(entry["name"], arrays)
-                layers.append(WorkloadLayer(layer, arrays["activations"], **{key: entry[key] for key in _COUNTS}))
+                counts = {key: entry[key] for key in _COUNTS}
+                shape = None if entry["shape"] is None else ProductShape(**entry["shape"])
+                layers.append(WorkloadLayer(layer, arrays["activations"], **counts, shape=shape))
             execution = _execution(index["execution"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: must hold a complete workload: {error}") from error

@@ -90,6 +90,14 @@ NOT_FITTING = (
 """Why a run that exceeds the SRAMs cannot be compared with a dense array."""
 
 
+def print_network_dense(result: NetworkResult) -> None:
+    """Print whether the best dense array on the same silicon wins on a network; a state in DRAM costs both the same."""
+    lacking = result.shortfalls or any(layer.shortfalls for layer in result.layers)
+    reason = NOT_FITTING if lacking and result.config.memory_mode == "unlimited" else ""
+    reason = reason if result.shapes else "no layer was multiplied with the inputs"
+    print_dense(result.shapes, result.config, float(result.latency_us.mean()), float(result.energy_nj.mean()), reason)
+
+
 def print_network_memories(result: NetworkResult) -> None:
     """Print what a network takes besides the runs of the array, which weights stay, and the feature maps.
 
@@ -299,6 +307,7 @@ def print_network(title: str, result: NetworkResult) -> None:
     for name, values in (("latency us", result.latency_us), ("energy nJ", result.energy_nj)):
         spread.add_row(name, *(f"{value:,.2f}" for value in np.percentile(values, (0, 5, 50, 95, 100))))
     console().print(spread)
+    print_network_dense(result)
     print(f"Limit:      {limit_words(result.limit, inputs)}")
     print(f"Energy:     {energy_limit_words(result.energy_limit, inputs)}")
     print_network_memories(result)

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from designs import Workload, WorkloadLayer, breakeven_rows, compare_at_density, open_workload
-from designs.breakeven import LEAST_DENSITY, breakeven_density, shape_of, sparse_cost
+from designs import (
+    Workload,
+    WorkloadLayer,
+    advise,
+    breakeven_rows,
+    compare_at_density,
+    open_workload,
+    run_container,
+)
+from designs.breakeven import LEAST_DENSITY, breakeven_density, sparse_cost
 from designs.commands.breakeven import breakeven
 from designs.result_files import BREAKEVEN_COLUMNS, BREAKEVEN_FILE
 from designs.results import read_results
-from sim import ArrayConfig, ProductShape, count
-from traces import InputError, draw_layer
+from designs.screens.network_run import print_network_run
+from sim import ArrayConfig, ProductShape, count, dense_match
+from tests.traces.graph.graphs import activations, compressed, drawn, model, node
+from traces import InputError, Network, draw_layer
 
 PES = ArrayConfig(num_pes=16, sparse_matrix_bytes=4 * 1024, pointer_bytes=4 * 1024)
 
@@ -76,15 +87,63 @@ def test_a_larger_batch_is_better_for_the_dense_array() -> None:
     assert many["energy_density"] <= one["energy_density"]
 
 
-def test_shapes_of_groups_and_of_compact_layers() -> None:
+def test_shapes_of_groups() -> None:
     layer, _ = draw_layer("conv", 30, 18, 0.5, 1.0, seed=1)
     vectors = np.ones((3 * 8, 18), dtype=np.float32)
     each = WorkloadLayer(layer, vectors, vectors_per_input=4, groups=3, inputs=2)
-    assert shape_of(each) == ProductShape(10, 18, 4, 3)
-    assert shape_of(each, (6, 2), batch=5) == ProductShape(12, 20, 20, 3)
+    assert each.shape == ProductShape(10, 18, 4, 3)
     (row,) = breakeven_rows(Workload("mine", (each,)), PES, (2,), (16,))
     assert (row["rows"], row["groups"], row["vectors"], row["dense_bits"]) == (10, 3, 8, 16)
     assert row["activation_density"] == 1
+
+
+def test_runs_of_a_vector_cost_what_one_costs() -> None:
+    for array in (PES, dataclasses.replace(PES, sparse_matrix_bytes=1024)):  # the second loads in each run
+        one, ten = (sparse_cost(ProductShape(200, 300, runs=runs), 0.5, 0.4, array) for runs in (1, 10))
+        assert one.from_dram == ten.from_dram == (array is not PES)
+        assert ten.latency_us == pytest.approx(10 * one.latency_us)
+        assert ten.energy_nj == pytest.approx(10 * one.energy_nj)
+
+
+def lstm(path: Path) -> Path:
+    """Write the container of an LSTM with six inputs and three cells."""
+    parameters = {"w": drawn(1, 1, 12, 6), "r": drawn(2, 1, 12, 3)}
+    made = model([node("LSTM", ["x", "w", "r"], hidden_size=3)], {"x": [5, "n", 6]}, parameters=parameters, opset=14)
+    compressed(Network.open(made, {"x": activations(3, 5, 1, 6)})).save(path / "lstm.dc")
+    np.save(path / "x.npy", activations(3, 5, 1, 6))
+    return path / "lstm.dc"
+
+
+def test_steps_of_a_recurrent_layer_follow_one_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    container = lstm(tmp_path)
+    breakeven(PES, (str(container),), (1, 4), (8,), inputs=tmp_path / "x.npy", out=tmp_path / "out")
+    rows = read_results(tmp_path / "out" / BREAKEVEN_FILE, BREAKEVEN_COLUMNS)[0].to_pylist()
+    found = [(row["rows"], row["columns"], row["batch"], row["vectors"], row["runs"]) for row in rows]
+    assert found == [(12, 6, 1, 5, 1), (12, 6, 4, 20, 1), (12, 3, 1, 1, 5), (12, 3, 4, 4, 5)]
+    capsys.readouterr()
+    run = run_container(container, ArrayConfig(num_pes=4, weight_bits=8), tmp_path / "x.npy")
+    assert run.result.shapes == (ProductShape(12, 6, 5), ProductShape(12, 3, runs=5))
+    assert tuple(run.workload.shapes) == run.result.shapes
+    print_network_run(run, advise(run))
+    assert re.search(r"^Dense: +(sparse|dense) (wins|is faster)", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_a_compact_layer_is_whole_on_the_dense_array() -> None:
+    layer, _ = draw_layer("compact", 30, 18, 0.5, 1.0, seed=1)
+    whole = ProductShape(40, 20, window_reuse=9)
+    each = WorkloadLayer(layer, np.ones((1, 18), dtype=np.float32), shape=whole)
+    (row,) = breakeven_rows(Workload("mine", (each,)), PES, (1,), (8,))
+    assert (row["rows"], row["columns"], row["rows_left_out"], row["columns_left_out"]) == (30, 18, 10, 2)
+    assert row["window_reuse"] == 9
+    assert row["dense_energy_nj"] == dense_match([whole], PES).run.energy_nj
+    assert row["latency_us"] == sparse_cost(ProductShape(30, 18), layer.density, 1.0, PES).latency_us
+
+
+def test_a_network_that_is_never_called_is_refused() -> None:
+    layer, _ = draw_layer("idle", 30, 18, 0.5, 1.0, seed=1)
+    each = WorkloadLayer(layer, np.zeros((1, 18), dtype=np.float32), vectors_per_input=0, inputs=1)
+    with pytest.raises(InputError, match="idle network: no layer is multiplied with the inputs"):
+        breakeven_rows(Workload("idle network", (each,)), PES, (1,), (8,))
 
 
 def test_the_command_writes_and_says_who_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -153,6 +153,48 @@ def test_weights_that_do_not_fit_come_from_dram_once() -> None:
     assert writes == pytest.approx(8 * loaded.dram_bytes * array.weight_banks.write_pj_per_bit)
 
 
+@pytest.mark.parametrize("dataflow", DATAFLOWS)
+def test_runs_follow_one_another(dataflow: Dataflow) -> None:
+    """Five runs of a vector cost five times one run; the weights of a run that do not fit are loaded anew."""
+    array = DenseArray(4, 8, dataflow, 8, 64 * 1024, 16 * 1024)
+    for columns in (100, 5000):  # the second is loaded
+        one, five = (run_dense([ProductShape(16, columns, runs=runs)], array) for runs in (1, 5))
+        assert bool(one.dram_bytes) == (columns == 5000)
+        for name, value in vars(one).items():
+            assert getattr(five, name) == pytest.approx(5 * value), name
+    together = run_dense([ProductShape(16, 100, 5)], array)  # not the same as five vectors of one run
+    assert together.cycles < five.cycles
+    assert together.weight_pj <= run_dense([ProductShape(16, 100, runs=5)], array).weight_pj
+
+
+def test_layers_that_would_load_most_stay() -> None:
+    array = DenseArray(1, 64, "output-stationary", 8, 64 * 1024, 16 * 1024)
+    large, small = ProductShape(250, 256), ProductShape(100, 256, runs=5)
+    assert run_dense([large, small], array).dram_bytes == 250 * 256
+    assert run_dense([large, replace(small, runs=2)], array).dram_bytes == 2 * 100 * 256
+    assert run_dense([large, small], array, alone=True).dram_bytes == 0
+
+
+def test_shapes_of_calls_have_all_vectors() -> None:
+    of_calls = ProductShape.of_calls
+    assert of_calls(3, 9, 7) == ProductShape(3, 9, 7)
+    assert of_calls(3, 9, 7, calls=7, groups=2) == ProductShape(3, 9, 1, 2, runs=7)
+    assert of_calls(3, 9, 0.2) == ProductShape(3, 9, 1, runs=0.2)
+    assert of_calls(3, 9, 2.5) == ProductShape(3, 9, 3, runs=2.5 / 3)
+    array = DenseArray(1, 8, "output-stationary", 8, 64 * 1024, 16 * 1024)
+    whole, part = (run_dense([of_calls(3, 9, vectors)], array) for vectors in (1, 0.2))
+    for name, value in vars(whole).items():
+        assert getattr(part, name) == pytest.approx(value / 5), name
+    assert run_dense([of_calls(3, 9, 2.5)], array).macs == pytest.approx(2.5 * 27)
+
+
+def test_a_batch_joins_the_vectors_of_a_run() -> None:
+    assert ProductShape(3, 9, 4, 2, 1.5).of_batch(3) == ProductShape(3, 9, 12, 2, 1.5)
+    assert ProductShape(3, 9, runs=7).of_batch(16) == ProductShape(3, 9, 16, runs=7)  # sequences side by side
+    assert ProductShape(3, 9, runs=0.2).of_batch(5) == ProductShape(3, 9)
+    assert ProductShape.of_calls(3, 9, 2.5).of_batch(2) == ProductShape(3, 9, 5)
+
+
 def test_the_match_is_the_best_shape() -> None:
     shapes, pes = [ProductShape(100, 300, 7), ProductShape(20, 100, 7)], ArrayConfig(num_pes=16)
     match = dense_match(shapes, pes)
@@ -206,6 +248,8 @@ def test_wrong_shapes_are_refused() -> None:
         ProductShape(3, 0)
     with pytest.raises(InputError, match=r"window_reuse must be 1 to the 9 columns; found 0\.5"):
         ProductShape(3, 9, window_reuse=0.5)
+    with pytest.raises(InputError, match="runs must be"):
+        ProductShape(3, 9, runs=0)
     beyond = ArrayConfig(num_pes=1, sparse_matrix_bytes=64)
     with pytest.raises(InputError, match="an SRAM must have"):
         dense_match([ProductShape(3, 9)], beyond)

@@ -88,6 +88,8 @@ class NetworkLayer:
         Activations whose magnitude is at most this count as zero, by a Shrink in the graph.
     left_out : (int, int)
         Rows of all groups, and columns, without weights that a compact network leaves out of `rows` and `columns`.
+    window_reuse : float
+        Windows of a convolution that an activation is in, away from the border; the fewest of all calls.
     """
 
     name: str
@@ -103,6 +105,7 @@ class NetworkLayer:
     vectors_per_input: float
     activation_threshold: float = 0.0
     left_out: tuple[int, int] = (0, 0)
+    window_reuse: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

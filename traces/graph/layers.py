@@ -137,12 +137,14 @@ def _layers(
                         math.nan,
                         product.activation_threshold,
                         part.left_out,
+                        part.window_reuse,
                     )
                 )
                 biases.append(None if bias is None else bias.astype(np.float32))
             number = keys[key]
             layer_of_part[id(part)] = number
-            layers[number] = replace(layers[number], calls=layers[number].calls + 1)
+            reuse = min(layers[number].window_reuse, part.window_reuse)
+            layers[number] = replace(layers[number], calls=layers[number].calls + 1, window_reuse=reuse)
     return _with_own_names(layers), layer_of_part, biases, list(keys)
 
 

@@ -44,6 +44,8 @@ class Part:
         Kind of layer, as PyTorch names it.
     left_out : (int, int)
         Rows of all groups, and columns, that hold no weights and that the matrix lacks (`traces.graph.compaction`).
+    window_reuse : float
+        Windows of a convolution that an activation is in, away from the border (`window_reuse_of`).
     """
 
     operand: str
@@ -52,6 +54,7 @@ class Part:
     bias: Callable[[Numbers], Numbers]
     kind: str
     left_out: tuple[int, int] = (0, 0)
+    window_reuse: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +184,7 @@ def _conv(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
         (bias,) if bias else (),
         lambda b: b.reshape(groups, rows),
         f"Conv{len(kernel)}d",
+        window_reuse=window_reuse_of(kernel, strides, dilations),
     )
 
     def run(entering: Sequence[Any], multiply: Multiply) -> tuple[Any, ...]:
@@ -192,6 +196,29 @@ def _conv(node: NodeProto, fixed: FixedValues, place: str) -> Product | None:
         return (np.ascontiguousarray(by_input.reshape(len(images), shape[0], *sizes)),)
 
     return Product((node,), (part,), (node.input[0],), (node.output[0],), 0, run)
+
+
+def window_reuse_of(kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> float:
+    """Return the windows of a convolution that an activation is in, away from the border.
+
+    Along an axis, windows begin at each multiple of the stride, and take every activation at a multiple of the
+    dilation. They reach the multiples of the greatest common divisor of both, of which each is in gcd * size / stride
+    windows on average, or in one if windows leave gaps.
+
+    Parameters
+    ----------
+    kernel, strides, dilations : sequence of int
+        By axis.
+
+    Returns
+    -------
+    float
+        Mean over the activations that are in a window at all, 1 to the size of the kernel.
+    """
+    return math.prod(
+        max(1.0, math.gcd(stride, dilation) * size / stride)
+        for size, stride, dilation in zip(kernel, strides, dilations, strict=True)
+    )
 
 
 def unrolled(
@@ -606,13 +633,7 @@ def _with_addition(
     rows = part.matrix(weights).shape[1]
     if weights.ndim < 2 or bias.ndim != 1 or bias.shape[0] not in (1, rows) or bias.dtype != weights.dtype:
         return product
-    new_part = Part(
-        part.operand,
-        part.matrix,
-        (addend,),
-        lambda b: np.broadcast_to(b.reshape(1, -1), (1, rows)),
-        part.kind,
-    )
+    new_part = replace(part, biases=(addend,), bias=lambda b: np.broadcast_to(b.reshape(1, -1), (1, rows)))
 
     def run(entering: Sequence[Any], multiply: Multiply) -> tuple[Any, ...]:
         return product.run(entering, lambda _, vectors: multiply(new_part, vectors))

@@ -12,7 +12,7 @@ from compress import CompressedModel
 from designs import Design, Workload, advise, read_sweep, run_container, sweep
 from designs.sweeps import recording
 from designs.sweeps.evaluation import NETWORK_CYCLES
-from sim import ArrayConfig, simulate_network
+from sim import ArrayConfig, ProductShape, simulate_network
 from traces import InputError
 
 pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
@@ -100,6 +100,12 @@ def test_a_sweep_has_one_row_for_each_layer_with_the_counts_of_the_network(separ
         (1, 2, 6),
     ]
     assert not workload.sampled
+    shapes = [  # 3 x 3 windows, and a layer that is called twice
+        ProductShape(8, 27, 81, window_reuse=9),
+        ProductShape(1, 9, 49, groups=8, window_reuse=9),
+        ProductShape(8, 8, runs=2),
+    ]
+    assert workload.shapes == shapes
     rows = sweep(workload, [Design(array) for array in ARRAYS]).to_pylist()
     assert_costs_are_those_of_the_network(rows, separable, IMAGES)
 
@@ -124,6 +130,7 @@ def test_processes_give_the_rows_of_one(separable: CompressedModel, tmp_path: Pa
     workload.write(tmp_path / "arrays")
     again = Workload.open(tmp_path / "arrays")
     assert again.digest == workload.digest
+    assert again.shapes == workload.shapes
     assert sweep(again, designs).equals(alone)
 
 

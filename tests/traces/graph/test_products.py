@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.traces.graph.graphs import activations, checked, compressed, drawn, matrix_of, model, node, run
 from traces import InputError, Network
+from traces.graph.products import window_reuse_of
 
 FEW = settings(deadline=None, max_examples=20)
 MORE = settings(deadline=None, max_examples=25)
@@ -54,6 +55,17 @@ def spatial_cases(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         case["attributes"]["kernel_shape"] = case["kernel"]
     return case
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_windows_that_share_an_activation(size: int, stride: int, dilation: int) -> None:
+    windows = [{begin * stride + step * dilation for step in range(size)} for begin in range(1000)]
+    inner = [place for place in range(100, 100 + 60 * stride) if any(place in window for window in windows)]
+    mean = sum(place in window for window in windows for place in inner) / len(inner)
+    assert window_reuse_of([size], [stride], [dilation]) == pytest.approx(mean, rel=0.02)
+    assert window_reuse_of([size, 3], [stride, 1], [dilation, 1]) == 3 * window_reuse_of([size], [stride], [dilation])
 
 
 @MORE
