@@ -14,7 +14,7 @@ from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE,
 from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.plain_values import whole_number
-from traces.shell.command_line import data_folder
+from traces.shell.command_line import data_folder, if_interrupted
 from traces.unevenness import MEASURED_FILE
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def unevenness(
     print(f"The columns of Alex-8's active inputs are {gain:+.1%} denser than all columns.")
     print(f"The table is in {table}.")
     out.mkdir(parents=True, exist_ok=True)
-    check_unevenness(folder, containers, rows, out / UNEVENNESS_FILE, draws)
+    with if_interrupted(f"finished layers are kept in {out}; the same command continues"):
+        check_unevenness(folder, containers, rows, out / UNEVENNESS_FILE, draws)
     _say_next("unevenness", out)
 
 

@@ -27,6 +27,7 @@ from sim import ArrayConfig, count
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats32, Floats64
 from traces.eie_benchmark import REAL_LAYERS
+from traces.files.checksums import arrays_checksum, read_checked, write_checked
 from traces.files.csv_file import write_csv
 from traces.files.deep_compression_net import read_net
 from traces.files.layer_file import open_layer
@@ -47,6 +48,7 @@ LEAST_ROWS = 10
 ROWS_PER_PE, MOST_PES, CHECKED_ACTIVE = 8, 64, 0.4
 OTHER_PES = (16, 32, 128, 256)  # for layers with a row for each; of 32 and 128 classes the model knows nothing
 INPUTS = 16
+LAYERS_FOLDER = "layers"  # of the rows of each finished layer
 Form = Callable[[Unevenness], Unevenness]
 
 
@@ -160,7 +162,8 @@ def check_unevenness(
     """Compare the cycles of the measured layers with those of masks drawn at their density; write the result file.
 
     A share CHECKED_ACTIVE of the inputs is active; biases are omitted. The cycles of a layer are the mean of INPUTS
-    random inputs, those of drawn masks the mean of `draws` draws, each with an input of its own.
+    random inputs, those of drawn masks the mean of `draws` draws, each with an input of its own. Finished layers are
+    kept in LAYERS_FOLDER beside the result file, and an interrupted check continues after them.
 
     Parameters
     ----------
@@ -180,12 +183,21 @@ def check_unevenness(
     """
     results: list[dict[str, Any]] = []
     layers = list(pruned_layers(data, containers))
+    origin = provenance({"draws": draws, "inputs": INPUTS, "active": CHECKED_ACTIVE})
+    kept = path.parent / LAYERS_FOLDER
+    kept.mkdir(parents=True, exist_ok=True)
     with progress_bar("simulating pruned layers and drawn ones", len(layers)) as advance:
-        for pruned, row in zip(layers, rows, strict=True):
-            results += _check(pruned, row, predicted_unevenness(rows, row), draws)
+        for number, (pruned, row) in enumerate(zip(layers, rows, strict=True)):
+            predicted, record = predicted_unevenness(rows, row), kept / f"{number}.json"
+            belongs_to = [origin, dict(row), vars(predicted), arrays_checksum({"codes": pruned.layer.codes})]
+            found = read_checked(record, belongs_to)
+            if found is None:
+                found = {"rows": list(_check(pruned, row, predicted, draws))}
+                write_checked(record, found, belongs_to)
+            results += found["rows"]
             advance()
     table = table_of(UNEVENNESS_COLUMNS, results)
-    write_results(path, table, provenance({"draws": draws, "inputs": INPUTS, "active": CHECKED_ACTIVE}))
+    write_results(path, table, origin)
     return table
 
 
@@ -262,6 +274,11 @@ def _layers(data: Path, containers: Path) -> Iterator[PrunedLayer]:
         kind = FULLY_CONNECTED if layer.name == SQUEEZENET_CLASSIFIER else CONVOLUTION
         yield PrunedLayer("SqueezeNet", MAGNITUDE, kind, layer)
     for name in CONTAINERS:
+        if not (containers / f"{name}.dc").exists():
+            raise InputError(
+                f"containers must be the folder of the project's own compressed networks; found no {name}.dc in "
+                f"{containers}; give tests/containers of a clone of the project"
+            )
         for layer in CompressedModel.load(containers / f"{name}.dc").layers:
             connected = layer.name.startswith("fc") or layer.name == "linear"
             yield PrunedLayer(name, MAGNITUDE, FULLY_CONNECTED if connected else CONVOLUTION, layer)

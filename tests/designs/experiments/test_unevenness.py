@@ -6,11 +6,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from designs.commands.experiment import unevenness
 from designs.experiments.unevenness import (
     FORMS,
+    PrunedLayer,
     active_columns_gain,
     check_unevenness,
     measure_unevenness,
@@ -18,9 +20,18 @@ from designs.experiments.unevenness import (
     regularities,
 )
 from designs.result_files import UNEVENNESS_COLUMNS
-from sim import count
+from sim import ArrayConfig, Counts, count
 from tests.conftest import PROJECT, real_file
-from traces import InputError, Unevenness, draw_uneven_layer, measured_unevenness, open_layer, unevenness_of
+from traces import (
+    CompressedLayer,
+    InputError,
+    Unevenness,
+    draw_uneven_layer,
+    measured_unevenness,
+    open_layer,
+    unevenness_of,
+)
+from traces.arrays import Floats32
 from traces.files.npz import read_layer_and_input
 from traces.unevenness import FIELDS, MEASURED_FILE, read_measured, typical_unevenness
 
@@ -110,6 +121,47 @@ def test_masks_drawn_with_a_layer_s_own_unevenness_take_its_cycles(data: Path, t
     assert errors.mean() < 0.02
     assert errors.max() < 0.13
     assert np.mean(np.abs([each["spreads_difference"] for each in rows])) > 2 * errors.mean()
+
+
+def test_an_interrupted_check_continues_after_its_finished_layers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = [draw_uneven_layer(name, 40, 30, 0.2, 0.5, 1, Unevenness())[0] for name in ("first", "second", "third")]
+    layers = [PrunedLayer("A", layer.name, "convolution", layer) for layer in drawn]
+    rows = [row("A", name, "convolution") | {"layer": name} for name in ("first", "second", "third")]
+    counted: list[str] = []
+    interrupts = True
+
+    def counting(layer: CompressedLayer, activations: Floats32, array: ArrayConfig) -> Counts:
+        counted.append(layer.name)
+        if interrupts and counted.count("second") == 3:
+            raise KeyboardInterrupt
+        return count(layer, activations, array)
+
+    def check(folder: str, draws: int = 2) -> pa.Table:
+        counted.clear()
+        return check_unevenness(tmp_path, tmp_path, rows, tmp_path / folder / "check.parquet", draws)
+
+    monkeypatch.setattr("designs.experiments.unevenness.pruned_layers", lambda *_: layers)
+    monkeypatch.setattr("designs.experiments.unevenness.count", counting)
+    with pytest.raises(KeyboardInterrupt):
+        check("out")
+    assert not (tmp_path / "out" / "check.parquet").exists()
+    interrupts = False
+    continued = check("out")
+    assert set(counted) == {"second", "third"}
+    assert check("out") == continued
+    assert not counted
+    assert check("new") == continued
+    assert set(counted) == {"first", "second", "third"}
+    check("out", draws=3)
+    assert set(counted) == {"first", "second", "third"}
+
+
+def test_a_folder_without_the_project_s_containers_is_named(tmp_path: Path, data: Path) -> None:
+    sources(data)
+    with pytest.raises(InputError, match=r"containers must be the folder .*; found no lenet_300_100\.dc in .*; give"):
+        measure_unevenness(data, tmp_path, tmp_path / "table.csv")
 
 
 def test_a_layer_whose_heads_are_nearly_dead_takes_the_cycles_of_masks_drawn_like_it(data: Path) -> None:
