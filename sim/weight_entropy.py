@@ -20,7 +20,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import gammaln
 
 from sim.packing import kept_weights
 from traces import CompressedLayer
@@ -90,6 +89,7 @@ def weight_entropy(layer: CompressedLayer) -> WeightEntropy:
 
 def _placements_bits(places: int, numbers: Integers) -> float:
     """Return the sum of the logarithms of the binomial coefficients of these numbers among so many places, in bits."""
-    different, times = np.unique(numbers, return_counts=True)
-    logarithms = gammaln(places + 1) - gammaln(different + 1) - gammaln(places - different + 1)
-    return max(0.0, float(times @ logarithms) / math.log(2))
+    nats = 0.0
+    for number, times in zip(*(each.tolist() for each in np.unique(numbers, return_counts=True)), strict=True):
+        nats += times * (math.lgamma(places + 1) - math.lgamma(number + 1) - math.lgamma(places - number + 1))
+    return max(0.0, nats / math.log(2))

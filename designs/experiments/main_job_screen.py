@@ -8,7 +8,6 @@ from rich.table import Table
 
 from designs.experiments.main_job import MainJobResult, recommended, without_near_ties
 from designs.near_ties import TOLERANCE
-from designs.screens.sweep import limit_sentence
 from designs.sweeps.totals import DesignPoint, front_of, network_totals
 from traces.shell.command_line import console
 
@@ -42,7 +41,7 @@ def recommendation(result: MainJobResult) -> str:
         f"Take {best.num_pes} PEs, {best.queue_slots} queue slots and {best.line_bits}-bit lines "
         f"({best.latency_us:.2f} us, {best.energy_nj:.1f} nJ per input, {best.area_mm2:.2f} mm2): of the designs"
         f"{holding} within {TOLERANCE:.0%} of the smallest energy-delay product, this one has the smallest area. "
-        f"{limit_sentence(best)}"
+        f"{best.limit_sentence}"
     )
 
 

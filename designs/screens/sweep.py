@@ -70,15 +70,6 @@ def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fit
     console().print(_front_table(totals.front, totals.varied, objectives))
 
 
-def limit_sentence(point: DesignPoint) -> str:
-    """Return a sentence about the least cycles and energy of a network on a design."""
-    return (
-        f"At least {point.limit_cycles:,.0f} of its {point.cycles:,.0f} cycles are needed "
-        f"({point.limit_cycles / point.cycles:.0%}, binding: {point.limit_binds}), and {point.limit_energy_nj:,.1f} nJ "
-        f"({point.limit_energy_nj / point.energy_nj:.0%})."
-    )
-
-
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:
     title = f"The {len(front):,} Pareto-optimal designs in {', '.join(objectives)}"
     table = Table(title=title, title_justify="left")

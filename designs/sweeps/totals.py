@@ -87,6 +87,15 @@ class DesignPoint:
         """Energy-delay product, in nJ us."""
         return self.energy_nj * self.latency_us
 
+    @property
+    def limit_sentence(self) -> str:
+        """Sentence about the least cycles and energy, if the design runs every layer."""
+        return (
+            f"At least {self.limit_cycles:,.0f} of its {self.cycles:,.0f} cycles are needed "
+            f"({self.limit_cycles / self.cycles:.0%}, binding: {self.limit_binds}), and {self.limit_energy_nj:,.1f} nJ "
+            f"({self.limit_energy_nj / self.energy_nj:.0%})."
+        )
+
     def cost(self, objective: Objective) -> float:
         """Return the value of one objective."""
         return float(getattr(self, objective))

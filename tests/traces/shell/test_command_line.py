@@ -56,6 +56,7 @@ def test_the_main_job_prints_accuracy_bytes_and_design_points(finished: tuple[Pa
     last = printed.splitlines()[-1]
     assert last.startswith(f"Take {best.num_pes} PEs, {best.queue_slots} queue slots and {best.line_bits}-bit lines")
     assert f"{best.energy_nj:.1f} nJ per input" in last
+    assert f"At least {best.limit_cycles:,.0f} of its {best.cycles:,.0f} cycles are needed (" in last
     assert "smallest energy-delay product" in last
     assert "gives the network's answer for 50 of 50 test images" in printed
 
