@@ -34,7 +34,8 @@ class DenseMatch:
 
     def __str__(self) -> str:
         grid = f"{self.array.rows:,} x {self.array.columns:,}"
-        return f"{grid} MACs of {self.array.bits} bits, {self.array.dataflow}"
+        loads = ", with weights from DRAM," if self.run.dram_bytes else ""
+        return f"{grid} MACs of {self.array.bits} bits, {self.array.dataflow}{loads}"
 
 
 def dense_match(products: Sequence[ProductShape], array: ArrayConfig, bits: int = 8, alone: bool = False) -> DenseMatch:
@@ -94,16 +95,29 @@ class DenseComparison:
 
     def __str__(self) -> str:
         run = self.dense.run
-        loads = ", with weights from DRAM," if run.dram_bytes else ""
-        costs = f"{self.dense} on the same silicon{loads} take {run.latency_us:,.2f} us and {run.energy_nj:,.1f} nJ"
-        verdict = {
-            (True, True): "sparse wins",
-            (False, False): "dense wins",
-            (True, False): "sparse is faster, dense takes less energy",
-            (False, True): "dense is faster, sparse takes less energy",
-        }[self.speedup >= 1, self.energy_gain >= 1]
-        time, energy = 1 / self.speedup, 1 / self.energy_gain
-        return f"{verdict}; {costs}. This array takes {time:.3g}x the time and {energy:.3g}x the energy."
+        return verdict(str(self.dense), run.latency_us, run.energy_nj, self.speedup, self.energy_gain)
+
+
+def verdict(dense: str, latency_us: float, energy_nj: float, speedup: float, energy_gain: float) -> str:
+    """Return a sentence that says which array wins.
+
+    Parameters
+    ----------
+    dense : str
+        The dense array in words.
+    latency_us, energy_nj : float
+        Costs of the workload there.
+    speedup, energy_gain : float
+        These over the costs on the array of PEs.
+    """
+    winner = {
+        (True, True): "sparse wins",
+        (False, False): "dense wins",
+        (True, False): "sparse is faster, dense takes less energy",
+        (False, True): "dense is faster, sparse takes less energy",
+    }[speedup >= 1, energy_gain >= 1]
+    costs = f"{dense} on the same silicon take {latency_us:,.2f} us and {energy_nj:,.1f} nJ"
+    return f"{winner}; {costs}. This array takes {1 / speedup:.3g}x the time and {1 / energy_gain:.3g}x the energy."
 
 
 def compare_with_dense(
@@ -141,3 +155,58 @@ def compare_with_dense(
     """
     dense = dense_match(products, array, bits, alone)
     return DenseComparison(dense, dense.run.latency_us / latency_us, dense.run.energy_nj / energy_nj)
+
+
+NOT_FITTING = (
+    "this run takes weights as if they fitted, and a dense array loads them; give memory_mode streamed or passes"
+)
+"""Why a run that exceeds the SRAMs cannot be compared with a dense array."""
+
+
+def screen_match(
+    products: Sequence[ProductShape], array: ArrayConfig, fits: bool = True, alone: bool = False
+) -> DenseMatch | str:
+    """Return the dense array that screens compare with, of as many bits as the PEs' activations; or why there is none.
+
+    Parameters
+    ----------
+    products : sequence of ProductShape
+        Layers of the workload for one input, with the rows and columns that they have before any is left out.
+    array : ArrayConfig
+        The array of PEs.
+    fits : bool
+        True if the SRAMs of the PEs hold all that the run takes from them.
+    alone : bool
+        True if each layer has the array to itself (`run_dense`).
+    """
+    if not products:
+        return "no layer is multiplied with the inputs"
+    if not fits and array.memory_mode == "unlimited":
+        return NOT_FITTING
+    try:
+        return dense_match(products, array, array.activation_bits, alone)
+    except InputError as error:  # an SRAM without figures, or 32 bits
+        return str(error)
+
+
+def dense_words(
+    products: Sequence[ProductShape],
+    array: ArrayConfig,
+    latency_us: float,
+    energy_nj: float,
+    fits: bool = True,
+    alone: bool = False,
+) -> str:
+    """Return a sentence that says which array wins, or why they are not compared.
+
+    Parameters
+    ----------
+    latency_us, energy_nj : float
+        Costs of the workload on the array of PEs.
+    products, array, fits, alone
+        As in `screen_match`.
+    """
+    dense = screen_match(products, array, fits, alone)
+    if isinstance(dense, str):
+        return f"not compared: {dense}"
+    return str(DenseComparison(dense, dense.run.latency_us / latency_us, dense.run.energy_nj / energy_nj))

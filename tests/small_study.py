@@ -204,6 +204,7 @@ LIMITS_OF_NETWORK = {
     "limit_energy_nj": 1.5,
     "limit_bytes": 4321.0,
 }
+DENSE = {"dense": "4 x 8 MACs of 16 bits, output-stationary", "dense_latency_us": 0.001, "dense_energy_nj": 1e6}
 
 
 def _front_row(
@@ -216,7 +217,8 @@ def _front_row(
         **verified_row(
             point,
             dataclasses.replace(point, figures=figures, number_formats=formats),
-            {"predicted_loss": [0.005, 0.06], "measured_loss": [0.01, 0.04], "limits": LIMITS_OF_NETWORK},
+            {"predicted_loss": [0.005, 0.06], "measured_loss": [0.01, 0.04], "limits": LIMITS_OF_NETWORK}
+            | {"dense": DENSE},
         ),
         "accuracy": 0.95 - figures.get("accuracy_loss", math.nan),
         "test_accuracy": math.nan,

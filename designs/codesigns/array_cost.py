@@ -19,7 +19,7 @@ from designs.design import Design, Packing
 from designs.sweeps.evaluation import COUNTS, NETWORK_CYCLES, energies_pj, network_counts, network_of
 from designs.sweeps.fitting import fitted_network
 from designs.sweeps.recorded import LARGEST_ERROR
-from sim import ArrayConfig
+from sim import ArrayConfig, ProductShape
 from sim.cost.area import area_mm2
 from sim.cost.timing import clock_excess
 from sim.network_schedule import network_shortfalls
@@ -222,6 +222,17 @@ class ArrayCost:
             for of_layer in self._products.values()
             for product in of_layer
         )
+
+    @property
+    def shapes(self) -> list[ProductShape]:
+        """Shapes for one input of the products of compressed layers, before any of their weights is left out."""
+        calls = Counter(name for name, _ in self._execution.calls)
+        return [
+            ProductShape.of_layer(product, vectors, calls[product.name])
+            for of_layer in self._products.values()
+            for product in of_layer
+            if (vectors := self._recorded[product.name].per_input)
+        ]
 
     @property
     def live_words(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +12,8 @@ from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import HARDWARE_COLUMNS
 from designs.results import Column
+from sim import ArrayConfig, ProductShape
+from sim.dense_comparison import screen_match, verdict
 from sim.number_formats import plain_formats
 
 CHOICES = "density and bits of a code of each layer, and its activation threshold and cut if it has one, as JSON"
@@ -35,6 +37,14 @@ LIMIT_COLUMNS = [
     Column("limit_bytes", pa.float64(), "bytes", "least of its weights in SRAMs (`sim.weight_entropy`)", newer=True),
 ]
 """Limits of a verified design, as `MeasuredCosts.network_limits` has them."""
+DENSE_COLUMNS = [
+    Column("dense", pa.string(), "", "best dense array on the same silicon; or why it is not compared", newer=True),
+    *(
+        Column(f"dense_{name}", pa.float64(), _FIGURE_UNITS[name][0], f"{what} of the network there", True, True)
+        for name, what in (("latency_us", "latency"), ("energy_nj", "energy"))
+    ),
+]
+"""A verified design beside a dense array, which runs the network as it is before compression."""
 VERIFIED_COLUMNS = [
     *HARDWARE_COLUMNS,
     Column("choices", pa.string(), "", CHOICES),
@@ -50,6 +60,7 @@ VERIFIED_COLUMNS = [
         for end in ("lower", "upper")
     ),
     *LIMIT_COLUMNS,
+    *DENSE_COLUMNS,
 ]
 """Columns of every verified design; `verified_row` gives their values."""
 FRONT_COLUMNS = [
@@ -122,7 +133,8 @@ def verified_row(predicted: CodesignPoint, measured: CodesignPoint, record: Mapp
     predicted, measured : CodesignPoint
         The design.
     record : mapping
-        Intervals of the loss, predicted_loss and measured_loss, and limits, the values of LIMIT_COLUMNS.
+        Intervals of the loss, predicted_loss and measured_loss; limits and dense, the values of LIMIT_COLUMNS and
+        DENSE_COLUMNS.
     """
     return {
         **measured.design.hardware,
@@ -136,7 +148,35 @@ def verified_row(predicted: CodesignPoint, measured: CodesignPoint, record: Mapp
             for place, end in enumerate(("lower", "upper"))
         },
         **record["limits"],
+        **record["dense"],
     }
+
+
+def dense_values(shapes: Sequence[ProductShape], array: ArrayConfig, fits: bool) -> dict[str, Any]:
+    """Return the values of DENSE_COLUMNS: see `sim.dense_comparison.screen_match`."""
+    dense = screen_match(shapes, array, fits)
+    if isinstance(dense, str):
+        return {"dense": dense, "dense_latency_us": None, "dense_energy_nj": None}
+    return {"dense": str(dense), "dense_latency_us": dense.run.latency_us, "dense_energy_nj": dense.run.energy_nj}
+
+
+def dense_verdict(row: Mapping[str, Any]) -> str:
+    """Return a sentence that compares a verified design with a dense array.
+
+    Parameters
+    ----------
+    row : mapping
+        Row with VERIFIED_COLUMNS; of an earlier version, it lacks DENSE_COLUMNS.
+    """
+    if not row.get("dense"):
+        return "not compared: results of an earlier version lack the dense array; run the co-design again"
+    times, nanojoules = row["dense_latency_us"], row["dense_energy_nj"]
+    latency_us, energy_nj = row["measured_latency_us"], row["measured_energy_nj"]
+    if times is None:
+        return f"not compared: {row['dense']}"
+    if not (latency_us > 0 and energy_nj > 0):
+        return "not compared: the array does not run the network"
+    return verdict(row["dense"], times, nanojoules, times / latency_us, nanojoules / energy_nj)
 
 
 def loss_of(settings: Mapping[str, Any]) -> tuple[str, str]:

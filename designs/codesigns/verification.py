@@ -31,6 +31,7 @@ from compress.training.compressor import Stage, compress_module
 from compress.training.distillation import Batch, distil
 from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
+from designs.codesigns.columns import DENSE_COLUMNS, dense_values
 from designs.codesigns.layer_costs import LAYER_COLUMNS, MeasuredCosts, layer_rows
 from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.problem import CodesignProblem, all_figures
@@ -79,8 +80,9 @@ class Verification:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.analysis.network
         self._loss = problem.analysis.loss
-        columns = [column.name for column in LAYER_COLUMNS]  # a record of an earlier version may lack some
-        self._origin = values_checksum(problem.origin() | {"layer_columns": columns})
+        # a record of an earlier version may lack some of these columns
+        columns = [column.name for column in (*LAYER_COLUMNS, *DENSE_COLUMNS)]
+        self._origin = values_checksum(problem.origin() | {"columns": columns})
         self._inputs = self.network.judged_on[0]
         pool, evaluation, self._test_labels = self.network.checked_labels()
         planner = problem.analysis.planner
@@ -184,6 +186,7 @@ class Verification:
         others = shared | {
             "output_difference": measured_costs.output_difference,
             "limits": measured_costs.network_limits,
+            "dense": dense_values(analysis.array_cost.shapes, costs.design.array, not (costs.lacking or lacking)),
             "fine_tune": self._tuning,
             "predicted_loss": analysis.predict(point.choices, precision).loss_interval,
         }

@@ -41,7 +41,7 @@ def job(
         fresh: discard the results of earlier runs
     """
     from designs.experiments.main_job import run_main_job
-    from designs.experiments.main_job_screen import print_main_job, recommendation
+    from designs.experiments.main_job_screen import beside_dense, print_main_job, recommendation
 
     begin = time.perf_counter()
     folder = "the folder of the results" if out is None else str(out)
@@ -51,6 +51,7 @@ def job(
     kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""
     print(f"Results are in {result.folder} ({time.perf_counter() - begin:.0f} s{kept}).")
     print(recommendation(result))
+    print(f"Dense:      {beside_dense(result)}")
 
 
 def simulate(

@@ -75,7 +75,7 @@ def sweep(
     opened = open_workload(workload, images, inputs, most, dict(state), sampling_error, arrays)
     print_needs(len(designs.designs), len(opened.layers))
     file = run_sweep(opened, designs, None, out, crew, fresh)
-    print_sweep(SweepReader(file).tables(), ("latency_us", "energy_nj", "area_mm2"))
+    print_sweep(SweepReader(file), ("latency_us", "energy_nj", "area_mm2"))
     for name, taken in opened.sampled.items():
         print(
             f"Layer {name}: {taken['vectors']:,} of {taken['of']:,} vectors; this alters its mean cycles and energy "

@@ -18,10 +18,10 @@ from designs.near_ties import TOLERANCE, standing_for, told_apart
 from designs.results import RESULTS_FOLDER, provenance, write_results
 from designs.stages import Stages
 from designs.sweeps.folder import SWEEP_FILE
-from designs.sweeps.sweep import sweep
+from designs.sweeps.sweep import plain_shapes, sweep
 from designs.sweeps.totals import DesignPoint
 from designs.sweeps.workload import Workload
-from sim import ArrayConfig, simulate_network
+from sim import ArrayConfig, ProductShape, simulate_network
 from traces.files.images import ImageSet, load_images
 from traces.files.npz import read_npz, write_npz
 from traces.plain_values import whole_number
@@ -97,6 +97,8 @@ class MainJobResult:
         Test images for which the paper's array gives the network's answer.
     table : pyarrow.Table
         Rows of the sweep, one for each layer and design, with SWEEP_COLUMNS.
+    shapes : tuple of ProductShape
+        Shapes of the layers for one input.
     folder : Path
         Folder of the results.
     kept_files : tuple of str
@@ -112,6 +114,7 @@ class MainJobResult:
     inputs: int
     agreeing_inputs: int
     table: pa.Table
+    shapes: tuple[ProductShape, ...]
     folder: Path
     kept_files: tuple[str, ...]
 
@@ -187,7 +190,8 @@ def run_main_job(
         activations = record_activations(network, inputs, [layer.name for layer in model.layers])
 
         on_the_array = simulate_network(model.layers, inputs, paper_array).output.argmax(axis=1)
-        table = sweep(Workload.of_layers(images.name, model.layers, activations), designs)
+        workload = Workload.of_layers(images.name, model.layers, activations)
+        table = sweep(workload, designs)
         result = MainJobResult(
             images=images.name,
             accuracy_before=accuracy_before,
@@ -198,10 +202,12 @@ def run_main_job(
             inputs=len(inputs),
             agreeing_inputs=int((on_the_array == answers).sum()),
             table=table,
+            shapes=tuple(workload.shapes),
             folder=folder,
             kept_files=tuple(kept_files),
         )
-        write_results(folder / SWEEP_FILE, table, origin | {"network": _summary(result)})
+        stated = origin["settings"] | {"workload": plain_shapes(workload)}
+        write_results(folder / SWEEP_FILE, table, origin | {"network": _summary(result), "settings": stated})
     return result
 
 

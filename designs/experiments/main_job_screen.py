@@ -9,6 +9,7 @@ from rich.table import Table
 from designs.experiments.main_job import MainJobResult, recommended, without_near_ties
 from designs.near_ties import TOLERANCE
 from designs.sweeps.totals import DesignPoint, front_of, network_totals
+from sim.dense_comparison import dense_words
 from traces.shell.command_line import console
 
 
@@ -43,6 +44,12 @@ def recommendation(result: MainJobResult) -> str:
         f"{holding} within {TOLERANCE:.0%} of the smallest energy-delay product, this one has the smallest area. "
         f"{best.limit_sentence}"
     )
+
+
+def beside_dense(result: MainJobResult) -> str:
+    """Return a sentence that compares the recommended design with the best dense array on the same silicon."""
+    best = recommended(network_totals(result.table))
+    return dense_words(result.shapes, best.design.array, best.latency_us, best.energy_nj, best.fits, alone=True)
 
 
 def _network_table(result: MainJobResult) -> Table:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from rich.table import Table
 
-from designs.codesigns.columns import loss_of
+from designs.codesigns.columns import dense_verdict, loss_of
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.codesigns.sentences import quality_sentences
 from designs.hypervolume import CostBox, spread_out
@@ -73,6 +73,17 @@ def print_verified(table: pa.Table, objectives: Sequence[str], searched: Sequenc
         cells = [*(row[name] for name in (*drawn, *varied, *tested)), *costs]
         shown.add_row(row["digest"][:8], *map(_short, cells), *_limits(row))
     console(width=280).print(shown)  # a design with all its figures
+    print(f"Dense:      {_beside_dense(front)}")
+
+
+def _beside_dense(front: Sequence[Row]) -> str:
+    """Return a sentence that compares one design with a dense array."""
+    if not front:
+        return "not compared: no design is feasible"
+    compared = [row for row in front if row.get("dense_latency_us") is not None and row["measured_latency_us"] > 0]
+    best = min(compared or front, key=lambda row: row["measured_latency_us"] * row["measured_energy_nj"])
+    which = f"design {best['digest'][:8]}, which has the least energy x delay of those that can be compared"
+    return f"{which}: {dense_verdict(best)}"
 
 
 def _limits(row: Mapping[str, Any]) -> list[str]:
@@ -132,6 +143,7 @@ def print_predicted(table: pa.Table, objectives: Sequence[str], compressions: in
     for row in (front[place] for place in places):
         shown.add_row(row["digest"][:8], *(_short(row[name]) for name in (*_ARRAY, *figures)))
     console().print(shown)
+    print("Dense:      not compared: no design is measured yet")
 
 
 def print_fleet(table: pa.Table) -> None:
@@ -152,6 +164,8 @@ def print_fleet(table: pa.Table) -> None:
             "kept" if row["keeps_budget"] else f"exceeds {row['exceeds']}",
         )
     console(width=280).print(shown)  # a design with all its figures
+    for row in table.to_pylist():
+        print(f"Dense:      {row['target']}: {dense_verdict(row)}")
 
 
 def _measured(table: pa.Table, beginning: str) -> list[str]:

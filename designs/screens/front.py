@@ -63,4 +63,4 @@ def print_front(result: Path, objectives: Sequence[str], fitting: bool = False) 
     if unknown:
         known = ", ".join(get_args(Objective))
         raise InputError(f"objectives of a sweep must be among {known}; found {', '.join(unknown)}")
-    print_sweep(SweepReader(result).tables(), cast(Sequence[Objective], objectives), fitting)
+    print_sweep(SweepReader(result), cast(Sequence[Objective], objectives), fitting)

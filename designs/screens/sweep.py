@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from rich.table import Table
 
 from designs.design import HARDWARE
+from designs.sweeps.folder import SweepReader
 from designs.sweeps.sampling import Sample
+from designs.sweeps.sweep import shapes_in
 from designs.sweeps.totals import DesignPoint, Objective, SweepTotals
+from sim.dense_comparison import dense_words
 from traces import InputError
 from traces.shell.command_line import console
 
@@ -41,13 +44,13 @@ def print_needs(points: int, layers: int) -> None:
         )
 
 
-def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fitting: bool = False) -> None:
-    """Print the number of designs of a sweep that run every layer, and the Pareto-optimal ones.
+def print_sweep(sweep: SweepReader, objectives: Sequence[Objective], fitting: bool = False) -> None:
+    """Print the number of designs that run every layer, the Pareto-optimal ones, and one beside a dense array.
 
     Parameters
     ----------
-    tables : iterable of pyarrow.Table
-        Rows of the sweep, with SWEEP_COLUMNS, in tables of whole points.
+    sweep : SweepReader
+        The sweep.
     objectives : sequence of str
         Costs to minimise.
     fitting : bool
@@ -59,7 +62,7 @@ def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fit
         If no design is left.
     """
     totals = SweepTotals(objectives, fitting)
-    for table in tables:
+    for table in sweep.tables():
         totals.add(table)
     if not totals.running:
         verb = "holds" if fitting else "runs"
@@ -68,6 +71,18 @@ def print_sweep(tables: Iterable[pa.Table], objectives: Sequence[Objective], fit
         )
     print(f"{totals.points:,} designs, of which {totals.running:,} {'hold' if fitting else 'run'} every layer.")
     console().print(_front_table(totals.front, totals.varied, objectives))
+    print(f"Dense:      {_dense_words(totals.front, sweep.origin)}")
+
+
+def _dense_words(front: Sequence[DesignPoint], origin: Mapping[str, Any]) -> str:
+    """Compare the design of least energy x delay, of those that are fit for it, with the best dense array."""
+    shapes = shapes_in(origin)
+    if shapes is None:
+        return "not compared: these results do not state the shapes of the layers; run the same sweep again"
+    comparable = [point for point in front if point.fits or point.design.array.memory_mode != "unlimited"]
+    best = min(comparable or front, key=lambda point: point.energy_delay_nj_us)
+    which = f"point {best.point}, which has the least energy x delay of those that can be compared: "
+    return which + dense_words(shapes[0], best.design.array, best.latency_us, best.energy_nj, best.fits, shapes[1])
 
 
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from designs.sweeps.rows import SweepExtent, in_order
 from designs.sweeps.sampling import Sample, Sampling, sample
 from designs.sweeps.workers import Workers, chosen_workers, finished_batches
 from designs.sweeps.workload import Workload
-from sim import ArrayConfig
+from sim import ArrayConfig, ProductShape
 from traces import InputError
 
 
@@ -137,6 +138,7 @@ def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
         "name": workload.name,
         "digest": workload.digest,
         "layers": list(workload.layer_names),
+        **plain_shapes(workload),
     }
     if workload.sampled:
         of_workload["sampled"] = workload.sampled
@@ -147,6 +149,26 @@ def sweep_origin(workload: Workload, chosen: Sample) -> dict[str, Any]:
         **chosen.origin,
     }
     return provenance(settings)
+
+
+def plain_shapes(workload: Workload) -> dict[str, Any]:
+    """Return what `shapes_in` reads: the shapes for one input, and whether the layers are of one network."""
+    return {
+        "shapes": [dataclasses.asdict(shape) for shape in workload.shapes],
+        "network": workload.execution is not None,
+    }
+
+
+def shapes_in(origin: Mapping[str, Any]) -> tuple[list[ProductShape], bool] | None:
+    """Return the shapes of the layers for one input, and True if each layer has the array to itself.
+
+    Returns None if the origin, of an earlier version, does not state them.
+    """
+    try:
+        workload = origin["settings"]["workload"]
+        return [ProductShape(**shape) for shape in workload["shapes"]], not workload["network"]
+    except (KeyError, TypeError, InputError):
+        return None
 
 
 def read_sweep(path: str | os.PathLike[str]) -> tuple[pa.Table, dict[str, Any]]:

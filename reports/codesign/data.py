@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from designs.codesigns.columns import LIMIT_COLUMNS, loss_of
+from designs.codesigns.columns import DENSE_COLUMNS, LIMIT_COLUMNS, dense_verdict, loss_of
 from designs.codesigns.folder import StudyResults
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.design import HARDWARE
@@ -35,6 +35,7 @@ MOST_SHOWN = 400
 """Most designs that page and figures show of those that are not verified."""
 ENDS = ("lower", "upper")  # of intervals
 LIMIT_NAMES = tuple(column.name for column in LIMIT_COLUMNS)
+DENSE_NAMES = tuple(column.name for column in DENSE_COLUMNS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +57,9 @@ class CodesignData:
         measured), measured (None: not verified), accuracy (None: not verified, or outputs are
         no answers), test_accuracy (None: no test images), front_share (None: no constants were drawn), same_as (its own
         id, or that of the design that stands for it), overflows and saturated_activations per input (None: not
-        verified), limits (LIMIT_COLUMNS by name; empty if not verified, or of an earlier version), settings, choices
-        and number_formats. Costs are by figure, settings by name, `plain_choices` by layer, formats by product (none:
-        floating point, or not verified).
+        verified), limits and dense (LIMIT_COLUMNS and DENSE_COLUMNS by name; empty if not verified, or of an earlier
+        version), settings, choices and number_formats. Costs are by figure, settings by name, `plain_choices` by layer,
+        formats by product (none: floating point, or not verified).
     layers : dict of str to list of dict
         Rows of LAYER_COLUMNS by id of the design; empty if none are stored.
     refused : dict of str to int
@@ -180,6 +181,7 @@ def _verified(study: StudyResults) -> list[Row]:
             "overflows": row["overflows"],
             "saturated_activations": row["saturated_activations"],
             "limits": {name: row[name] for name in LIMIT_NAMES if name in row},
+            "dense": {name: row[name] for name in DENSE_NAMES if name in row},
             "settings": {name: row[name] for name in HARDWARE},
             "choices": json.loads(row["choices"]),
             "number_formats": json.loads(row["number_formats"]),
@@ -210,6 +212,7 @@ def _predicted(row: Row) -> Row:
         "overflows": None,
         "saturated_activations": None,
         "limits": {},
+        "dense": {},
         "settings": {name: row[name] for name in HARDWARE},
         "choices": json.loads(row["choices"]),
         "number_formats": {},
@@ -227,6 +230,13 @@ def limit_words(design: Row) -> str:
         f"{limits['limit_binds']}; at least {limits['limit_energy_nj']:,.4g} nJ per input, {energy:.0%} of all; at "
         f"least {limits['limit_bytes']:,.0f} bytes of weights in the SRAMs."
     )
+
+
+def dense_words(design: Row) -> str:
+    """Return a sentence that compares a verified design with a dense array; an empty text for other designs."""
+    if not design["measured"]:
+        return ""
+    return dense_verdict(design["dense"] | {f"measured_{name}": value for name, value in design["measured"].items()})
 
 
 def default_axes(data: CodesignData) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from reports.codesign.data import (
     Row,
     bounds_of,
     default_axes,
+    dense_words,
     design_name,
     limit_words,
     plain,
@@ -108,6 +109,7 @@ def _values(data: CodesignData, opened: Row, shown: Sequence[Row]) -> Row:
                 **{name: design[name] for name in ("overflows", "saturated_activations")},
                 "name": design_name(design),
                 "limits": limit_words(design),
+                "dense": dense_words(design),
                 "predicted": [design["predicted"][name] for name in data.figures],
                 **{
                     how: design[how] and [design[how][name] for name in data.figures]

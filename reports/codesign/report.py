@@ -12,6 +12,7 @@ import matplotlib as mpl
 from designs.codesigns.folder import read_study
 from designs.codesigns.search import FIGURES
 from reports.codesign.data import (
+    DENSE_NAMES,
     ENDS,
     LIMIT_NAMES,
     CodesignData,
@@ -115,6 +116,7 @@ def _write_tables(data: CodesignData, beside: Path) -> list[Path]:
             },
             **{name: "" if design[name] is None else design[name] for name in ("accuracy", "test_accuracy")},
             **{name: design["limits"].get(name, "") for name in LIMIT_NAMES},
+            **{name: "" if (value := design["dense"].get(name)) is None else value for name in DENSE_NAMES},
             **{name: design[name] if data.draws and design["measured"] else "" for name in ("front_share", "same_as")},
             **design["settings"],
             "choices": json.dumps(design["choices"]),

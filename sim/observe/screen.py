@@ -13,7 +13,7 @@ import numpy as np
 from sim.config import ArrayConfig
 from sim.cost.timing import ClockWarning, clock_excess, timing
 from sim.dense_array import ProductShape
-from sim.dense_comparison import compare_with_dense
+from sim.dense_comparison import dense_words
 from sim.entropy_limits import STORED_PARTS, ByteLimit, EnergyLimit
 from sim.limits import BINDING, STEPS, Limit
 from sim.memory import DoesNotFitWarning, Shortfall
@@ -59,43 +59,11 @@ def print_clock(array: ArrayConfig) -> None:
             print(f"Its delays take {name}={needed} at this clock; it was simulated with {given}.")
 
 
-def print_dense(
-    shapes: Sequence[ProductShape], array: ArrayConfig, latency_us: float, energy_nj: float, reason: str = ""
-) -> None:
-    """Print whether the best dense array on the same silicon wins.
-
-    Parameters
-    ----------
-    shapes : sequence of ProductShape
-        Layers that were run.
-    array : ArrayConfig
-        The array of PEs; the dense array has the bits of its activations.
-    latency_us, energy_nj : float
-        What they cost there.
-    reason : str
-        Why they cannot be compared; empty if they can.
-    """
-    found = f"not compared: {reason}"
-    if not reason:
-        try:
-            found = str(compare_with_dense(shapes, array, latency_us, energy_nj, array.activation_bits))
-        except InputError as error:  # an SRAM without figures, or 32 bits
-            found = f"not compared: {error}"
-    print(f"Dense:      {found}")
-
-
-NOT_FITTING = (
-    "this run takes weights as if they fitted, and a dense array loads them; give --memory-mode streamed or passes"
-)
-"""Why a run that exceeds the SRAMs cannot be compared with a dense array."""
-
-
 def print_network_dense(result: NetworkResult) -> None:
     """Print whether the best dense array on the same silicon wins on a network; a state in DRAM costs both the same."""
-    lacking = result.shortfalls or any(layer.shortfalls for layer in result.layers)
-    reason = NOT_FITTING if lacking and result.config.memory_mode == "unlimited" else ""
-    reason = reason if result.shapes else "no layer was multiplied with the inputs"
-    print_dense(result.shapes, result.config, float(result.latency_us.mean()), float(result.energy_nj.mean()), reason)
+    fits = not (result.shortfalls or any(layer.shortfalls for layer in result.layers))
+    latency_us, energy_nj = float(result.latency_us.mean()), float(result.energy_nj.mean())
+    print(f"Dense:      {dense_words(result.shapes, result.config, latency_us, energy_nj, fits)}")
 
 
 def print_network_memories(result: NetworkResult) -> None:
@@ -227,14 +195,10 @@ def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakd
     print(f"Limit:      {limit_words(result.limit, inputs=1)}")
     print(f"Energy:     {energy_limit_words(result.energy_limit, inputs=1)}")
     print(f"SRAMs:      {byte_limit_words(result.byte_limit)}")
-    print_dense([shape], array, result.latency_us, result.energy.total_nj, NOT_FITTING if _ignored(result) else "")
+    words = dense_words([shape], array, result.latency_us, result.energy.total_nj, not result.shortfalls)
+    print(f"Dense:      {words}")
     print_shortfalls(name, result.shortfalls)
     print_clock(array)
-
-
-def _ignored(result: SimulationResult) -> bool:
-    """Return True if a layer ran as if it fitted."""
-    return bool(result.shortfalls) and result.config.memory_mode == "unlimited"
 
 
 def short_names(names: Sequence[str]) -> list[str]:

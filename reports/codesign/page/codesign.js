@@ -239,6 +239,8 @@ function show_costs() {
     : `A is ${a.name}. Pick a second design as B to compare both.`;
   const limits = pair.map((design, at) => design.limits && `Limits of ${"AB"[at]}: ${design.limits}`);
   find("limit-words").textContent = limits.filter(Boolean).join(" ");
+  const dense = pair.map((design, at) => design.dense && `${"AB"[at]} beside a dense array: ${design.dense}`);
+  find("dense-words").textContent = dense.filter(Boolean).join(" ");
 }
 
 const format_heads = ["product", "bits of a number", "weights", "activations", "sums"];

@@ -103,6 +103,7 @@ def test_layers_cost_what_the_simulated_network_costs(kind: str, threshold: floa
     cost = ArrayCost(model, inputs, ARRAY, largest_error=0)
     whole = simulate_network(model, inputs, ARRAY)
     assert whole.largest_difference < 1e-5
+    assert {*cost.shapes} == {*whole.shapes}
     layers = {layer.name: ChosenLayer(layer, 0) for layer in model.layers}
     figures = cost.figures(layers, Design(ARRAY), fit_srams=False)
     assert figures.latency_us == pytest.approx(whole.latency_us.mean())

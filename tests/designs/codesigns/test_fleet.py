@@ -18,6 +18,7 @@ from designs.codesigns.fleet import FLEET_COLUMNS, Target, read_fleet
 from designs.commands.networks import open_network
 from designs.experiments.main_job import run_main_job
 from designs.results import read_results
+from designs.screens.codesign import print_fleet
 from tests.designs.codesigns.test_studies import SPACE
 from tests.small_network import small_network
 from traces import InputError
@@ -31,14 +32,19 @@ def analysis() -> CompressionAnalysis:
 
 
 def test_each_target_gets_a_container_and_an_array_within_its_budget(
-    analysis: CompressionAnalysis, tmp_path: Path
+    analysis: CompressionAnalysis, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = (
         Target("small", max_area_mm2=0.4, max_num_pes=2, max_accuracy_loss=0.1, minimise="area_mm2"),
         Target("fast", max_latency_us=60.0, max_accuracy_loss=0.1, minimise="energy_nj"),
         Target("lean", max_file_bytes=2000.0, max_sram_bytes_per_pe=8192, minimise="latency_us"),
     )
-    rows = fleet(analysis, targets, SPACE, Search(trials=15), tmp_path).to_pylist()
+    table = fleet(analysis, targets, SPACE, Search(trials=15), tmp_path)
+    print_fleet(table)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Dense: ")]
+    assert [line.split()[1] for line in lines] == ["small:", "fast:", "lean:"]
+    assert all(" MACs of 16 bits, " in line for line in lines)
+    rows = table.to_pylist()
     assert [row["target"] for row in rows] == ["small", "fast", "lean"]
     for row, target in zip(rows, targets, strict=True):
         model = CompressedModel.load(tmp_path / row["container"])

@@ -53,7 +53,7 @@ from designs.codesigns.verification import Distillation  # noqa: E402
 from designs.results import read_results  # noqa: E402
 from designs.space import Constraints  # noqa: E402
 from designs.sweeps.evaluation import ENERGIES, NETWORK_CYCLES  # noqa: E402
-from sim import ArrayConfig, simulate_batch  # noqa: E402
+from sim import ArrayConfig, ProductShape, dense_match, simulate_batch  # noqa: E402
 from sim.cost.constants import NOMINAL  # noqa: E402
 from sim.cost.sram import activation_sram  # noqa: E402
 from sim.limits import BINDING  # noqa: E402
@@ -238,6 +238,10 @@ def test_the_layers_of_verified_designs_add_up_to_what_the_designs_cost(finished
         assert 0 < row["limit_energy_nj"] < row["measured_energy_nj"]
         assert row["limit_bytes"] == pytest.approx(sum(layer["limit_bytes"] for layer in ours))
         assert all(0 < layer["limit_bytes"] < layer["sram_bytes"] for layer in ours)
+        array = Design.from_hardware(row).array
+        shapes = [ProductShape(6, 9, 64, window_reuse=9), ProductShape(24, 96), ProductShape(10, 24)]
+        assert row["dense"] == str(dense_match(shapes, array, array.activation_bits))
+        assert row["dense_energy_nj"] == dense_match(shapes, array, array.activation_bits).run.energy_nj
         assert cycles / row["clock_mhz"] == pytest.approx(row["measured_latency_us"])
         assert {layer["residency"] for layer in ours} == {"resident"}
         assert sum(layer["energy_pj"] for layer in ours) / 1e3 == pytest.approx(row["measured_energy_nj"])

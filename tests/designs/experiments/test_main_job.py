@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
 import pytest
 
-from designs import Design
-from designs.experiments.main_job import recommended, without_near_ties
-from designs.sweeps.totals import DesignPoint
-from sim import ArrayConfig
+from designs import Design, Workload, sweep
+from designs.experiments.main_job import MainJobResult, recommended, without_near_ties
+from designs.experiments.main_job_screen import beside_dense
+from designs.sweeps.totals import DesignPoint, network_totals
+from sim import ArrayConfig, ProductShape, compare_with_dense
+from traces import draw_layer
 
 
 def point(number: int, latency_us: float, energy_nj: float, area_mm2: float, fits: bool = True) -> DesignPoint:
@@ -28,6 +34,19 @@ def test_a_design_that_does_not_hold_or_run_every_layer_is_recommended_only_if_n
     idle = point(3, float("nan"), float("nan"), 0.5, fits=False)
     assert recommended([small, large, idle]) is large
     assert recommended([small, idle]) is small
+
+
+def test_the_recommended_design_is_compared_with_a_dense_array(tmp_path: Path) -> None:
+    layer, activations = draw_layer("fc1", 100, 64, 0.2, 0.5, seed=1)
+    workload = Workload.of_layers("digits", [layer], {"fc1": activations[np.newaxis]})
+    array = ArrayConfig(num_pes=4)
+    table = sweep(workload, [Design(array)])
+    shapes = tuple(workload.shapes)
+    assert shapes == (ProductShape(100, 64),)
+    result = MainJobResult("digits", 1, 1, 1, 1, cast(Any, None), 1, 1, table, shapes, tmp_path, ())
+    (best,) = network_totals(table)
+    expected = compare_with_dense(shapes, array, best.latency_us, best.energy_nj, 16)
+    assert beside_dense(result) == str(expected)
 
 
 @pytest.mark.parametrize("preferred", [0, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ def test_all_designs_of_a_small_predicted_front_are_shown_from_the_journal_of_a_
     assert "the predicted front of 2 compressions has " in said
     assert "spread over" not in said
     assert "As predicted" in said
+    assert "Dense:      not compared: no design is measured yet" in said
 
 
 def test_a_finished_study_shows_what_was_measured_and_how_good_the_front_is(
@@ -48,6 +50,12 @@ def test_a_finished_study_shows_what_was_measured_and_how_good_the_front_is(
     assert "6 designs were compressed and measured, of which 4 are feasible" in said
     assert all(words in said for words in ("least cycles", "binding", "least energy"))
     assert len([line for line in said.splitlines() if " 62% │ broadcasts │ " in line]) == 4
+    assert re.search(
+        r"^Dense: +design [0-9a-f]{8}, which has the least energy x delay of those that can be compared: dense is "
+        r"faster, sparse takes less energy; 4 x 8 MACs of 16 bits, output-stationary on the same silicon take 0\.00 us",
+        said,
+        re.MULTILINE,
+    )
     assert said.endswith(
         "The last quarter of the compressions added 0.00% of the hypervolume.\n"
         "25.00% of the hypervolume of the front depends on where in their intervals the costs of unmeasured designs "

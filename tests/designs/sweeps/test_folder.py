@@ -110,7 +110,9 @@ def test_a_result_says_what_made_it(tmp_path: Path) -> None:
     settings = origin["settings"]
     assert settings["space"] == SPACE.to_dict()
     assert settings["sampling"] == {"method": "grid", "points": None, "seed": 0}
-    assert settings["workload"] == {"name": "one layer", "digest": WORKLOAD.digest, "layers": ["layer"]}
+    shape = {"rows": 200, "columns": 150, "vectors": 1, "groups": 1, "window_reuse": 1.0, "runs": 1}
+    of_workload = {"name": "one layer", "digest": WORKLOAD.digest, "layers": ["layer"]}
+    assert settings["workload"] == of_workload | {"shapes": [shape], "network": False}
     assert {"python", "numpy", "numba", "eie-codesign"} <= set(origin["versions"])
 
 

@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("altair", reason="needs the extra 'report'")
 pytest.importorskip("vl_convert", reason="needs the extra 'report'")
 
-from designs.codesigns.columns import FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
+from designs.codesigns.columns import DENSE_COLUMNS, FRONT_COLUMNS, FRONT_FILE, TRIALS_FILE
 from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
 from designs.results import read_results, write_results
@@ -216,6 +216,9 @@ def test_figures_and_tables_of_drawn_constants(tmp_path: Path) -> None:
         designs = list(csv.DictReader(stream))
     assert [row["front_share"] for row in designs[:4]] == [*(str(row["front_share"]) for row in rows), ""]
     assert [row["same_as"] for row in designs[:4]] == [*(row["same_as"] for row in rows), ""]
+    dense = "4 x 8 MACs of 16 bits, output-stationary", "1000000.0"
+    found = [(row["dense"], row["dense_energy_nj"]) for row in designs[:4]]
+    assert found == [*[dense] * 3, ("", "")]
     data = codesign_data(read_study(tmp_path))
     drawn = (tmp_path / "report" / "front_latency_us_accuracy_loss.svg").read_text()
     assert design_name(data.designs[0]) in drawn
@@ -394,6 +397,21 @@ def test_the_plan_shows_the_limit_of_each_layer(tmp_path: Path, browser: Any) ->
             "Limits of A: at least 1,234 cycles per input, 62% of all, binding: broadcasts; at least 1"
         )
         assert said.endswith("; at least 4,321 bytes of weights in the SRAMs.")
+
+
+def test_the_page_compares_designs_with_dense_arrays(tmp_path: Path, browser: Any) -> None:
+    write_study(tmp_path, 3, 3)
+    with Reader(browser, page_of(tmp_path)) as reader:
+        said = reader.page.locator("#dense-words").inner_text()
+    assert said.startswith(
+        "A beside a dense array: dense is faster, sparse takes less energy; 4 x 8 MACs of 16 bits, output-stationary "
+        "on the same silicon take 0.00 us and 1,000,000.0 nJ. This array takes "
+    )
+    table, origin = read_results(tmp_path / FRONT_FILE, FRONT_COLUMNS)
+    write_results(tmp_path / FRONT_FILE, table.drop_columns([column.name for column in DENSE_COLUMNS]), origin)
+    with Reader(browser, page_of(tmp_path)) as reader:
+        said = reader.page.locator("#dense-words").inner_text()
+    assert "not compared: results of an earlier version lack the dense array" in said
 
 
 OF_LIMITS = ("limit_cycles", "limit_share", "limit_binds", "limit_energy_pj", "limit_bytes", "sram_bytes")
