@@ -30,7 +30,7 @@ from sim.array_table import ArrayOrTable, ArrayTable
 from sim.config import ArrayConfig
 from sim.fixed_point import Operands
 from sim.packing import PackedLayer, pack
-from sim.weight_entropy import weight_entropy
+from sim.weight_entropy import WeightEntropy
 from traces import CompressedLayer, InputError
 
 
@@ -439,7 +439,7 @@ def stored_counts(packed: PackedLayer, config: ArrayConfig) -> dict[str, Any]:
         "padding_entries": packed.padding_entries,
         "stored_lines": image.all_lines,
         "stored_pointers": image.all_pointers,
-        "entropy": weight_entropy(packed.layer),
+        "entropy": WeightEntropy([packed.layer]),
     }
 
 
@@ -452,7 +452,7 @@ def memory_counts(packed: PackedLayer, blocks: Sequence[Block], config: ArrayCon
         "padding_entries": sum(block.packed.padding_entries for block in blocks),
         "stored_lines": sum(image.all_lines for image in images),
         "stored_pointers": sum(image.all_pointers for image in images),
-        "entropy": weight_entropy(packed.layer),
+        "entropy": WeightEntropy([packed.layer]),
         "dram_read_bytes": sum(block.load_bytes for block in blocks),
         "dram_write_bytes": sum(block.store_bytes for block in blocks),
         "line_writes": sum(block.line_writes for block in blocks),

@@ -38,7 +38,7 @@ from sim.network_schedule import (
 from sim.network_source import compressed_network
 from sim.number_formats import NumberFormats, check_formats, format_of, formats_of_packed
 from sim.packing import PackedLayer, pack
-from sim.weight_entropy import WeightEntropy, weight_entropy
+from sim.weight_entropy import WeightEntropy
 from traces import CompressedLayer, InputError
 from traces.arrays import Floats, Floats64, Integers64, Numbers
 from traces.graph.runtime import processors
@@ -806,7 +806,7 @@ class _Run:
                     padding_entries=sum(group.padding_entries for group in groups),
                     stored_lines=scheduled.image.all_lines,
                     stored_pointers=scheduled.image.all_pointers,
-                    entropy=WeightEntropy.total(weight_entropy(group.layer) for group in groups),
+                    entropy=WeightEntropy(group.layer for group in groups),
                     shortfalls=weight_shortfalls(scheduled.image, config) if config.memory_mode == "unlimited" else (),
                     residency=residency[number],
                     **per_input[number],

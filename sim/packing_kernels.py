@@ -38,15 +38,19 @@ def mark_kept(codes: Integers, bias: Integers, kept: Integers) -> None:
 
 
 @kernel
-def count_kept(codes: Integers, bias: Integers, kept: Integers, of_codes: Integers, of_columns: Integers) -> None:
+def count_kept(
+    codes: Integers, bias: Integers, kept: Integers, codebooks: Integers, of_codes: Integers, of_columns: Integers
+) -> None:
     """Count the weights that are kept by code and by column.
 
     Parameters
     ----------
     codes, bias, kept : numpy.ndarray
         As those of `mark_kept`.
+    codebooks : numpy.ndarray
+        Codebook of each row, int64 [rows].
     of_codes : numpy.ndarray
-        Zeros, int64 [codes]. Result.
+        Zeros, int64 [codebooks, codes]. Result.
     of_columns : numpy.ndarray
         Zeros, int64 [64 words]. Result.
     """
@@ -57,7 +61,7 @@ def count_kept(codes: Integers, bias: Integers, kept: Integers, of_codes: Intege
             while mask != 0:
                 column = np.uint64(word) * size + lanes.lowest(mask)
                 mask &= mask - np.uint64(1)
-                of_codes[codes[row, column] if column < columns else bias[row]] += 1
+                of_codes[codebooks[row], codes[row, column] if column < columns else bias[row]] += 1
                 of_columns[column] += 1
 
 

@@ -35,7 +35,7 @@ from sim.network_schedule import (
     residencies,
     schedule_network,
 )
-from sim.weight_entropy import WeightEntropy, weight_entropy
+from sim.weight_entropy import WeightEntropy
 from traces import InputError
 from traces.arrays import Booleans, Floats64, Integers64
 from traces.graph.description import Execution
@@ -410,8 +410,7 @@ def _table(workload: Workload, numbers: Integers64, designs: DesignRows, evaluat
     columns |= {name: _rows(counts[number]) for number, name in enumerate(COUNTS)}
     columns |= {name: energies[..., number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=-1).ravel()
-    entropies = [WeightEntropy.total(map(weight_entropy, each.matrices)) for each in work]
-    bits = np.array([[each.bits_per_weight] for each in entropies])
+    bits = np.array([[WeightEntropy(each.matrices).bits_per_weight] for each in work])
     least = least_energies_pj(counts[_PLACE["useful_macs"]], bits, arrays)
     columns["limit_energy_pj"] = _rows(np.asarray(sum(least.values())))
     columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
