@@ -19,7 +19,6 @@ have other limits.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -28,8 +27,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sim.array_table import ArrayOrTable
-from sim.config import ArrayConfig
-from sim.memory import bytes_per_cycle
 
 #: What can set the limit, by name, in words.
 BINDING = MappingProxyType({"pe": "most loaded PE", "scan": "broadcasts", "port": "port", "dram": "DRAM"})
@@ -241,17 +238,15 @@ def sum_of_limits(limits: Sequence[Limit]) -> Limit:
 
 
 def dram_cycles(num_bytes: Any, array: ArrayOrTable) -> Any:
-    """Return the whole cycles in which the DRAM moves bytes, an array or a number; of an array also of a table."""
-    if isinstance(array, ArrayConfig):
-        rate = bytes_per_cycle(array)
-        different, places = np.unique(num_bytes, return_inverse=True)
-        cycles = [int(each / rate) if each == each else math.nan for each in different.tolist()]
-        return np.array(cycles)[places].reshape(np.shape(num_bytes))
+    """Return the whole cycles in which the DRAM moves bytes, an array or a number; rounded down, as a limit must be.
+
+    Transfers take whole cycles each, rounded up (`sim.memory`), so that rounding errors here never exceed them.
+    """
     return np.floor(num_bytes / (array.dram_gb_per_s * 1e3 / array.clock_mhz))
 
 
 def _loaded_cycles(layers: Sequence[Any]) -> Any:
-    """Return the cycles in which the DRAM moves the bytes of layers together, int64 [inputs]."""
+    """Return the cycles in which the DRAM moves the bytes of layers together, float64 [inputs]."""
     num_bytes = sum(np.atleast_1d(layer.dram_read_bytes + layer.dram_write_bytes) for layer in layers)
     return dram_cycles(num_bytes, layers[0].config)
 

@@ -16,9 +16,9 @@ from compress.planning.plan import Candidate
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures
 from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
-from designs.sweeps.evaluation import COUNTS, ENERGIES, LIMITS, NETWORK_CYCLES, energies_pj, limits_of
+from designs.sweeps.evaluation import COUNTS, ENERGIES, LIMITS, NETWORK_CYCLES, energies_pj
 from sim import ArrayConfig, FixedPoint, PackedLayer
-from sim.limits import BINDING, limit_of_network
+from sim.limits import BINDING, limit_of_network, sum_of_limits
 from sim.network import LayerCosts
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline_summary import BINNED, timeline_summary
@@ -147,15 +147,6 @@ class MeasuredCosts:
         """Energy of each block per input, in pJ, [blocks, layers]."""
         return energies_pj(self.estimated.design.array, self.counts)
 
-    @cached_property
-    def limits(self) -> list[dict[str, Any]]:
-        """limit_cycles, limit_share and limit_binds of LAYER_COLUMNS, for each layer."""
-        found = limits_of(self.counts.T, self.estimated.design.array, in_network=True)
-        return [
-            {"limit_cycles": float(cycles), "limit_share": float(share), "limit_binds": found.words[place]}
-            for cycles, share, place in zip(found.cycles, found.shares, found.binds, strict=True)
-        ]
-
     @property
     def network_limits(self) -> dict[str, Any]:
         """Limits of the whole network: the values of `designs.codesigns.columns.LIMIT_COLUMNS`."""
@@ -172,13 +163,19 @@ class MeasuredCosts:
             "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
         }
 
-    def least(self, name: str) -> dict[str, float]:
-        """Return limit_energy_pj, limit_bytes and sram_bytes of a layer; nan if the design does not run it."""
-        if not self.layers:
-            return dict.fromkeys(("limit_energy_pj", "limit_bytes", "sram_bytes"), math.nan)
-        products = self.layers[name]
+    def limits(self, name: str) -> dict[str, Any]:
+        """Return the limits and sram_bytes of a layer, by LAYER_COLUMNS; nan if the design does not run the network."""
+        products = self.layers.get(name, ())
+        if not products:  # 0 is all that it takes
+            shares = {"limit_share": 1.0 if self.layers else math.nan, "limit_binds": ""}
+            names = ("limit_cycles", "limit_energy_pj", "limit_bytes", "sram_bytes")
+            return shares | dict.fromkeys(names, 0.0 if self.layers else math.nan)
+        limit, inputs = sum_of_limits([product.limit for product in products]), products[0].cycles.size
         return {
-            "limit_energy_pj": sum(product.energy_limit.limit_pj / product.cycles.size for product in products),
+            "limit_cycles": limit.limit_cycles / inputs,
+            "limit_share": limit.share,
+            "limit_binds": BINDING[limit.binds],
+            "limit_energy_pj": sum(product.energy_limit.limit_pj for product in products) / inputs,
             "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
             "sram_bytes": sum(product.byte_limit.stored_bytes for product in products),
         }
@@ -270,8 +267,7 @@ def layer_rows(
                 "sampling_error": float(predicted.errors[before]),
                 "energy_pj": float(measured.energies_pj[:, number].sum()),
                 **dict(zip(COUNTS, map(float, measured.counts[number]), strict=True)),
-                **measured.limits[number],
-                **measured.least(name),
+                **measured.limits(name),
                 **dict(zip(ENERGIES, map(float, measured.energies_pj[:, number]), strict=True)),
                 **_over_time(
                     runs,

@@ -438,9 +438,9 @@ class Limits(NamedTuple):
     Attributes
     ----------
     cycles, shares : numpy.ndarray
-        Least of all cycles, and their share in all cycles, [layers, ...].
+        Least of all cycles, and their share in all cycles, [layers, arrays].
     binds : numpy.ndarray
-        What sets the limit, the place in `words`, int8 [layers, ...].
+        What sets the limit, the place in `words`, int8 [layers, arrays].
     words : list of str
         Words of `sim.limits.BINDING`, and an empty text for a layer that is not run.
     """
@@ -451,20 +451,23 @@ class Limits(NamedTuple):
     words: list[str]
 
 
-def limits_of(counts: Floats64, array: ArrayOrTable, in_network: bool) -> Limits:
-    """Return the limits of layers, as `sim.limits` states them, from their means.
+def limits_of(counts: Floats64, arrays: ArrayTable, in_network: bool) -> Limits:
+    """Return the limits of layers from their means.
+
+    They are those of `sim.limits` if one resource binds for all inputs. If port or DRAM bind for some inputs alone, the
+    largest mean is less than the mean of the largest.
 
     Parameters
     ----------
-    counts : float64 [counts, layers], or [counts, layers, arrays]
+    counts : float64 [counts, layers, arrays]
         COUNTS of the layers.
-    array : ArrayConfig or ArrayTable
-        The array, or a table of arrays.
+    arrays : ArrayTable
+        The arrays.
     in_network : bool
         True for layers of a network, of which the DRAM may load one while another one runs: it is left out.
     """
     mean = {name: counts[number] for name, number in _PLACE.items()}
-    loaded = np.zeros_like(mean["cycles"]) if in_network else dram_cycles(mean["dram_bytes"], array)
+    loaded = np.zeros_like(mean["cycles"]) if in_network else dram_cycles(mean["dram_bytes"], arrays)
     scan, pe, in_blocks = (mean[name] for name in LIMITS)
     found = layer_limits(scan, pe, in_blocks, mean["switch_cycles"], mean["port_cycles"], loaded)
     all_cycles = np.asarray(sum(mean[name] for name in NETWORK_CYCLES))

@@ -28,9 +28,11 @@ from sim import (
     simulate_network,
 )
 from sim.array import Engine
+from sim.array_table import ArrayTable
 from sim.cost.energy import event_energies
 from sim.entropy_limits import sum_of_byte_limits
-from sim.limits import BINDING, STEPS, Limit
+from sim.limits import BINDING, STEPS, Limit, dram_cycles
+from sim.memory import transfer_cycles
 from sim.weight_entropy import WeightEntropy
 from tests.layers import Case, cases, with_codebooks
 from traces import CompressedLayer, InputError, draw_layer
@@ -294,6 +296,19 @@ def test_the_dram_binds_where_it_is_slow() -> None:
     fast = simulate(layer, activations, replace(array, dram_gb_per_s=100.0))
     assert fast.limit.binds == "pe"
     assert fast.limit.limit_cycles == fast.pe_limit_cycles < limit.limit_cycles
+
+
+def test_the_dram_takes_no_fewer_cycles_than_its_limit_whatever_the_bandwidth() -> None:
+    stream = np.random.default_rng(0)
+    rates, clocks = stream.choice([0.05, 0.1, 0.3, 12.8, 200.0], 2_000), stream.choice([100.0, 333.0, 800.0], 2_000)
+    num_bytes = stream.integers(0, 10**6, size=2_000)
+    of_table = dram_cycles(num_bytes, ArrayTable(dram_gb_per_s=rates, clock_mhz=clocks))
+    for rate, clock, transferred, found in zip(rates, clocks, num_bytes, of_table, strict=True):
+        array = ArrayConfig(dram_gb_per_s=float(rate), clock_mhz=float(clock))
+        measured = transfer_cycles(int(transferred), array)
+        assert dram_cycles(int(transferred), array) == found  # a sweep states the limit of a simulation
+        assert dram_cycles(float(transferred), array) == found
+        assert measured - 1 <= found <= measured
 
 
 def test_inputs_add_up() -> None:

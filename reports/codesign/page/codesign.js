@@ -274,7 +274,8 @@ function plan_row(layer) {
   const left_out = page.left_out ? [`${layer.rows_left_out}, ${layer.columns_left_out}`] : [];
   const broadcast = page.thresholds ? [layer.activation_threshold, [layer.broadcast_share, "share"]] : [];
   const limit = page.limits ? [layer.limit_cycles, [layer.limit_share, "share"], layer.limit_binds] : [];
-  const least = page.least ? [layer.limit_energy_nj, layer.limit_bytes, [layer.limit_bytes / layer.sram_bytes, "share"]] : [];
+  const of_bytes = layer.sram_bytes ? layer.limit_bytes / layer.sram_bytes : null;
+  const least = page.least ? [layer.limit_energy_nj, layer.limit_bytes, [of_bytes, "share"]] : [];
   const settings = [layer.kind, shape, ...left_out, layer.vectors, ...broadcast,
     [layer.chosen_density, "share"], [layer.density, "share"], layer.weight_bits];
   return { head: layer.layer, cells: [...settings, layer.array_index_bits, layer.file_index_bits,

@@ -21,9 +21,11 @@ from designs import ArrayCost, Design, Workload, sweep
 from designs.codesigns import array_cost
 from designs.codesigns.array_cost import ChosenLayer
 from designs.sweeps.evaluation import COUNTS
+from designs.sweeps.totals import network_totals
 from sim import ArrayConfig, batch_counts, simulate, simulate_network
 from sim.cost.constants import CONSTANTS
 from sim.cost.sram import activation_sram
+from sim.limits import BINDING
 from sim.network_schedule import LAYER_REGISTERS
 from traces import CompressedLayer, InputError, layer_from_matrix
 from traces.arrays import Numbers
@@ -320,7 +322,15 @@ def test_loads_and_spills_are_predicted_as_they_are_simulated(
             names = ("dram_read_bytes", "dram_write_bytes") if count == "dram_bytes" else (count,)
             expected = sum(getattr(by_name[product], each).mean() for each in names)
             assert figures.counts[number, place] == pytest.approx(expected), (name, count)
-    (row, *_) = rows = sweep(Workload.of_network(model, inputs), [Design(array)]).to_pylist()
+    table = sweep(Workload.of_network(model, inputs), [Design(array)])
+    (row, *_) = rows = table.to_pylist()
+    (total,) = network_totals(table)
+    assert total.limit_cycles == pytest.approx(whole.limit.limit_cycles / 3)
+    assert total.limit_binds == BINDING[whole.limit.binds]
+    assert total.limit_energy_nj == pytest.approx(whole.energy_limit.limit_pj / 3e3)
+    for each, layer in zip(rows, whole.layers, strict=True):
+        assert each["limit_cycles"] == pytest.approx(layer.limit.limit_cycles / 3)
+        assert each["limit_share"] == pytest.approx(layer.limit.share)
     assert sum(each["latency_us"] for each in rows) == pytest.approx(whole.latency_us.mean(), rel=1e-12)
     assert sum(each["energy_pj"] for each in rows) == pytest.approx(whole.energy_pj.mean(), rel=1e-12)
     fits = sram_bytes == 2**17

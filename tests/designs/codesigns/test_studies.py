@@ -231,7 +231,7 @@ def test_the_layers_of_verified_designs_add_up_to_what_the_designs_cost(finished
         ours = [layer for layer in layers if layer["digest"] == row["digest"]]
         report = CompressedModel.load(folder / "front" / f"{row['digest']}.dc").size_report
         cycles = sum(layer[name] for layer in ours for name in NETWORK_CYCLES)
-        assert row["limit_cycles"] == pytest.approx(sum(layer["limit_cycles"] for layer in ours), rel=1e-3)
+        assert row["limit_cycles"] == pytest.approx(sum(layer["limit_cycles"] for layer in ours))
         assert row["limit_share"] == pytest.approx(row["limit_cycles"] / cycles)
         assert row["limit_binds"] in {layer["limit_binds"] for layer in ours}
         assert row["limit_energy_nj"] == pytest.approx(sum(layer["limit_energy_pj"] for layer in ours) / 1e3)
