@@ -1,15 +1,22 @@
 """Least energy and least bytes: arithmetic alone, and weights at the entropy of their codes and positions.
 
-No array of PEs computes a layer with less energy than its useful multiply-accumulates take, each with a weight that is
-read. `sim.weight_entropy` has the bits of an ideal code of these weights. With them, and of a line its bits alone,
+The PEs read a weight for each useful multiply-accumulate. It has `bits_per_weight` in an ideal code
+(`sim.weight_entropy`), mean of the layer, and `entry_bits` in an entry. With the fewer bits, each at the energy of a
+bit of a line,
 
     arithmetic_pj = useful_macs ( entry_pj + accumulator_pj )
     weight_pj     = useful_macs min( bits_per_weight, entry_bits ) line_read_pj / line_bits
 
-Energy above that is padding, bits that an ideal code would not have, columns, clock, leakage and transfers. Weights
-take at least `code_bits + position_bits` in the SRAMs; above that are bits of codes, gaps and pointers that an ideal
-code would not have, padding, and places of lines that stay free. A mask with more structure than its entropy tells may
-be stored in fewer bits; then the limit is what gaps and pointers take.
+Energy above that is padding, bits that an ideal code would not have, columns, clock, leakage and transfers. In the
+SRAMs, weights take at least
+
+    stored_bits   = code_bits + min( position_bits, bits of gaps and pointers )
+
+Above that are bits of codes, gaps and pointers that an ideal code would not have, padding, and places of lines that
+stay free.
+
+These are limits of this array, and of codes that know no more than `sim.weight_entropy` says. PEs that use a weight for
+several vectors each time they read it take less energy, and codes that know more take fewer bits.
 """
 
 from __future__ import annotations

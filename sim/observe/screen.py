@@ -125,7 +125,7 @@ def limit_words(limit: Limit, inputs: int) -> str:
     ]
     steps = ", ".join(f"{STEPS[name]} {share:.0%}" for name, share in limit.shares.items() if share >= _SHOWN_SHARE)
     return (
-        f"at least {limit.limit_cycles / inputs:,.0f} cycles, {limit.share:.0%} of these; binding: "
+        f"at least {limit.limit_cycles / inputs:,.0f} cycles, {limit.share:.1%} of all; binding: "
         f"{', then '.join([BINDING[limit.binds], *nearly])}; all cycles: {steps}"
     )
 
@@ -142,7 +142,7 @@ def energy_limit_words(limit: EnergyLimit, inputs: int) -> str:
     """
     total = limit.total_pj or 1.0
     return (
-        f"at least {limit.limit_pj / inputs / 1e3:,.1f} nJ, {limit.share:.0%} of these: arithmetic "
+        f"at least {limit.limit_pj / inputs / 1e3:,.1f} nJ, {limit.share:.0%} of all: arithmetic "
         f"{limit.arithmetic_pj / total:.0%}, weights at their entropy {limit.weight_pj / total:.0%}; most above it: "
         f"{energy_words(limit.binds)}"
     )
@@ -154,7 +154,7 @@ def byte_limit_words(limit: ByteLimit) -> str:
     codes, positions = (limit.parts[name] / total for name in ("codes", "positions"))
     return (
         f"{limit.stored_bytes:,.0f} bytes of weights and pointers, at least {limit.limit_bytes:,.0f}, "
-        f"{limit.share:.0%} of these: codes {codes:.0%}, positions {positions:.0%}; most above it: "
+        f"{limit.share:.0%} of all: codes {codes:.0%}, positions {positions:.0%}; most above it: "
         f"{STORED_PARTS[limit.binds]}"
     )
 
