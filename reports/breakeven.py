@@ -29,7 +29,7 @@ def breakeven_markdown(rows: Sequence[Row]) -> str:
         [
             row["layer"],
             f"{row['batch']:,}",
-            f"{row['density']:.0%}",
+            f"{row['density']:.1%}",
             f"{row['latency_us']:,.1f}{_dram(row['from_dram'])}",
             f"{row['dense_bits']}",
             f"{row['dense_rows']:,} x {row['dense_columns']:,}, {row['dataflow']}",

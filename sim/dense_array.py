@@ -378,8 +378,8 @@ def run_dense(
 ) -> DenseRun:
     """Return the costs of products that a dense array runs one after the other.
 
-    If the weights do not all fit into `weight_bytes`, the layers that would load most stay there. The others are loaded
-    from DRAM for each run, once for all its vectors, while the array computes.
+    If the weights do not all fit into `weight_bytes`, the largest layers that do stay there. The others are loaded from
+    DRAM while the array computes: a layer that fits alone once for all vectors and runs, a larger one for each run.
 
     Parameters
     ----------
@@ -400,19 +400,22 @@ def run_dense(
     Notes
     -----
     A run begins when the one before has ended, since a step of a recurrent layer takes what the last one gave: the grid
-    fills and drains, and reads the weights of all folds, in each run.
+    fills and drains in each run, and reads the weights of all folds. If the weights are one fold of a weight-stationary
+    grid, they stay in the MACs, and later runs take the steps and the way through the grid alone.
     """
     bits, logic = array.bits, NODES[array.node_nm].energy
-    loaded = [_loaded([each], array)[0] for each in products] if alone else _loaded(products, array)
+    loads = [_loads([each], array)[0] for each in products] if alone else _loads(products, array)
     cycles = dram_bytes = weight_bits = activation_bits = sum_bits = output_bits = 0.0
-    for product, num_bytes in zip(products, loaded, strict=True):
+    for product, times in zip(products, loads, strict=True):
         down, across, _ = folds_of(product, array)
-        cycles += product.runs * max(cycles_of(product, array), transfer_cycles(num_bytes, array))
-        dram_bytes += product.runs * num_bytes
+        num_bytes = _bytes_of(product, array)
+        cycles += max(_cycles_of_runs(product, array), times * transfer_cycles(num_bytes, array))
+        dram_bytes += times * num_bytes
         vectors = product.groups * product.vectors * product.runs
         sums, entering = product.rows * vectors, product.columns * vectors / product.window_reuse
         weight_stationary = array.dataflow == "weight-stationary"
-        weight_bits += product.weights * product.runs * (1 if weight_stationary else down) * bits
+        reads = min(product.runs, 1) if _stays_in_grid(product, array) else product.runs
+        weight_bits += product.weights * reads * (1 if weight_stationary else down) * bits
         activation_bits += entering * across * bits
         sum_bits += sums * (down - 1) * SUM_BITS if weight_stationary else 0  # leave the grid and come back
         output_bits += sums * bits
@@ -452,19 +455,38 @@ def run_dense(
     )
 
 
-def _loaded(products: Sequence[ProductShape], array: DenseArray) -> list[int]:
-    """Return the bytes of each layer that are loaded for a run.
+def _stays_in_grid(product: ProductShape, array: DenseArray) -> bool:
+    """Return True if all weights stay in the MACs from run to run."""
+    down, across, _ = folds_of(product, array)
+    return array.dataflow == "weight-stationary" and product.groups * down * across == 1
 
-    Layers stay in the order of the bytes that all their runs would load, while there is room.
+
+def _cycles_of_runs(product: ProductShape, array: DenseArray) -> float:
+    """Return the cycles of all runs, one after the other."""
+    runs, whole = product.runs, cycles_of(product, array)
+    if runs <= 1 or not _stays_in_grid(product, array):
+        return runs * whole
+    return whole + (runs - 1) * (product.vectors + array.rows + array.columns - 2)
+
+
+def _bytes_of(product: ProductShape, array: DenseArray) -> int:
+    return -(-product.weights * array.bits // 8)
+
+
+def _loads(products: Sequence[ProductShape], array: DenseArray) -> list[float]:
+    """Return how often each layer is loaded: 0 if it stays. Layers stay by size, while there is room.
+
+    A layer that fits alone serves all of its runs once it is loaded, as on the array of PEs (`sim.network_schedule`).
     """
-    sizes = [-(-product.weights * array.bits // 8) for product in products]
-    room, loaded = array.weight_bytes, [0] * len(sizes)
-    for place in sorted(range(len(sizes)), key=lambda each: -sizes[each] * products[each].runs):
+    sizes = [_bytes_of(product, array) for product in products]
+    room, loads = array.weight_bytes, [0.0] * len(sizes)
+    for place in sorted(range(len(sizes)), key=lambda each: -sizes[each]):
         if sizes[place] <= room:
             room -= sizes[place]
         else:
-            loaded[place] = sizes[place]
-    return loaded
+            runs = products[place].runs
+            loads[place] = runs if sizes[place] > array.weight_bytes else min(runs, 1)
+    return loads
 
 
 def same_silicon(array: ArrayConfig, area_mm2: float, dataflow: Dataflow, bits: int) -> tuple[DenseArray, ...]:

@@ -43,7 +43,7 @@ def print_breakeven(rows: Sequence[dict[str, Any]], array: ArrayConfig) -> None:
         table.add_row(
             row["layer"],
             f"{row['batch']:,}",
-            f"{row['density']:.2g}",
+            f"{row['density']:.1%}",
             f"{row['latency_us']:,.1f}{'*' if row['from_dram'] else ''}",
             str(row["dense_bits"]),
             f"{row['dense_latency_us']:,.1f}{'*' if row['dense_from_dram'] else ''}",

@@ -20,7 +20,8 @@ from sim import (
     run_dense,
 )
 from sim.dense_array import DATAFLOWS, WEIGHT_BITS, Dataflow, cycles_of, folds_of, same_silicon, systolic_cycles
-from traces import InputError
+from sim.memory import transfer_cycles
+from traces import InputError, NetworkLayer
 from traces.eie_benchmark import EIE_BENCHMARK
 
 
@@ -155,7 +156,7 @@ def test_weights_that_do_not_fit_come_from_dram_once() -> None:
 
 @pytest.mark.parametrize("dataflow", DATAFLOWS)
 def test_runs_follow_one_another(dataflow: Dataflow) -> None:
-    """Five runs of a vector cost five times one run; the weights of a run that do not fit are loaded anew."""
+    """Five runs of a vector cost five times one run; weights that do not fit alone are loaded anew."""
     array = DenseArray(4, 8, dataflow, 8, 64 * 1024, 16 * 1024)
     for columns in (100, 5000):  # the second is loaded
         one, five = (run_dense([ProductShape(16, columns, runs=runs)], array) for runs in (1, 5))
@@ -167,11 +168,24 @@ def test_runs_follow_one_another(dataflow: Dataflow) -> None:
     assert together.weight_pj <= run_dense([ProductShape(16, 100, runs=5)], array).weight_pj
 
 
-def test_layers_that_would_load_most_stay() -> None:
+def test_weights_stay_in_a_grid_that_takes_them_whole() -> None:
+    array = DenseArray(4, 8, "weight-stationary", 8, 64 * 1024, 16 * 1024)
+    one, five = (run_dense([ProductShape(8, 4, runs=runs)], array) for runs in (1, 5))
+    assert five.weight_pj == one.weight_pj
+    assert five.activation_pj == pytest.approx(5 * one.activation_pj)
+    assert one.cycles == 4 + 2 * 4 + 8 - 2
+    assert five.cycles == one.cycles + 4 * grid_cycles(4, 8, 1)
+
+
+def test_a_loaded_layer_that_fits_alone_serves_all_of_its_runs() -> None:
     array = DenseArray(1, 64, "output-stationary", 8, 64 * 1024, 16 * 1024)
     large, small = ProductShape(250, 256), ProductShape(100, 256, runs=5)
-    assert run_dense([large, small], array).dram_bytes == 250 * 256
-    assert run_dense([large, replace(small, runs=2)], array).dram_bytes == 2 * 100 * 256
+    loaded = run_dense([large, small], array)
+    assert loaded.dram_bytes == 100 * 256
+    assert loaded.cycles == run_dense([large], array).cycles + max(
+        5 * cycles_of(small, array), transfer_cycles(100 * 256, array)
+    )
+    assert run_dense([large, replace(small, runs=0.2)], array).dram_bytes == 0.2 * 100 * 256
     assert run_dense([large, small], array, alone=True).dram_bytes == 0
 
 
@@ -186,6 +200,14 @@ def test_shapes_of_calls_have_all_vectors() -> None:
     for name, value in vars(whole).items():
         assert getattr(part, name) == pytest.approx(value / 5), name
     assert run_dense([of_calls(3, 9, 2.5)], array).macs == pytest.approx(2.5 * 27)
+
+
+def test_the_shape_of_a_compact_layer_has_what_it_leaves_out() -> None:
+    places = np.zeros((3, 10, 18), dtype=np.int64)
+    layer = NetworkLayer("conv", "Conv2d", 30, 18, 3, "conv.weight", places, None, None, 1, 12.0, 0.0, (6, 2), 9.0)
+    assert ProductShape.of_layer(layer, 100, 1) == ProductShape(12, 20, 100, 3, 9.0)
+    assert ProductShape.of_layer(layer, 4, 1) == ProductShape(12, 20, 4, 3, 4.0)  # no more windows than positions
+    assert ProductShape.of_layer(layer, 4, 4) == ProductShape(12, 20, 1, 3, 1.0, 4)
 
 
 def test_a_batch_joins_the_vectors_of_a_run() -> None:

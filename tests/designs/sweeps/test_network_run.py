@@ -9,8 +9,11 @@ import pytest
 
 from compress import CompressedModel, CompressionConfig, LayerSettings, compress
 from designs import advise, run_container
+from designs.commands.breakeven import breakeven
+from designs.result_files import BREAKEVEN_COLUMNS, BREAKEVEN_FILE
+from designs.results import read_results
 from designs.screens.network_run import print_network_run
-from sim import ArrayConfig
+from sim import ArrayConfig, compare_with_dense
 from sim.cost.constants import NOMINAL
 from sim.network_schedule import LAYER_REGISTERS
 from tests.designs.sweeps.test_recording import IMAGES, STEPS, cell, separable
@@ -106,6 +109,11 @@ def test_state_begins_with_zeros_or_with_what_is_given(cell: Path, tmp_path: Pat
     np.testing.assert_array_equal(from_zero.result.output[name], same.result.output[name])
     assert np.abs(from_zero.result.output[name][0] - begun.result.output[name][0]).max() > 0.01
     assert from_zero.result.largest_difference < 1e-5
+    pairs = tuple(state.items())
+    breakeven(ARRAY, (str(cell),), (1, 4), (8,), inputs=tmp_path / "steps.npy", state=pairs, out=tmp_path)
+    rows = read_results(tmp_path / BREAKEVEN_FILE, BREAKEVEN_COLUMNS)[0].to_pylist()
+    found = [(row["rows"], row["columns"], row["vectors"], row["runs"]) for row in rows]
+    assert found == [(21, 5, 1, 1), (21, 5, 4, 1), (21, 7, 1, 1), (21, 7, 4, 1)]  # a step, of one or four sequences
 
 
 def test_keys_and_values_begin_empty_and_are_costed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +130,13 @@ def test_keys_and_values_begin_empty_and_are_costed(tmp_path: Path, capsys: pyte
     words = (
         f"{per_place} bytes are read from DRAM and {per_place} written for each step, {nj:.1f} nJ beside the array's"
     )
-    assert f"State:      {words}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"State:      {words}" in said
+    assert all(shape.vectors == shape.runs == 1 for shape in run.result.shapes)  # a token
+    dense = compare_with_dense(
+        run.result.shapes, run.result.config, run.result.latency_us.mean(), run.result.energy_nj.mean(), 16
+    )
+    assert f"Dense:      {dense}\n" in said
 
 
 def test_inputs_of_a_file_may_be_the_same_for_all_steps(tmp_path: Path) -> None:
