@@ -1,10 +1,17 @@
-"""Names of layers in narrow tables."""
+"""Names of layers in narrow tables, and the line that compares a run with a dense array."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 
-from sim.observe.screen import short_names
+from sim import ArrayConfig, ProductShape, compare_with_dense, simulate, simulate_network
+from sim.dense_comparison import dense_words
+from sim.observe.cycles import cycle_breakdown
+from sim.observe.screen import print_layer, print_network, short_names
+from traces import draw_layer
 
 
 @pytest.mark.parametrize(
@@ -21,3 +28,39 @@ from sim.observe.screen import short_names
 )
 def test_parts_that_all_names_share_are_left_out(names: list[str], short: list[str]) -> None:
     assert short_names(names) == short
+
+
+def dense_line(said: str) -> str:
+    (line,) = [line for line in said.splitlines() if line.startswith("Dense: ")]
+    return line.removeprefix("Dense:").strip()
+
+
+def test_layers_and_networks_are_compared_with_a_dense_array(capsys: pytest.CaptureFixture[str]) -> None:
+    layer, activations = draw_layer("fc", 100, 64, 0.2, 0.5, seed=1)
+    array = ArrayConfig(num_pes=4)
+    result = simulate(layer, activations, array)
+    print_layer("fc", ProductShape(100, 64), result, cycle_breakdown(layer, activations, array))
+    expected = compare_with_dense([ProductShape(100, 64)], array, result.latency_us, result.energy.total_nj, 16)
+    assert dense_line(capsys.readouterr().out) == str(expected)
+    network = simulate_network([layer], np.stack([activations, activations]), array)
+    assert network.shapes == (ProductShape(100, 64),)
+    print_network("one layer", network)
+    costs = float(network.latency_us.mean()), float(network.energy_nj.mean())
+    expected = compare_with_dense([ProductShape(100, 64)], array, *costs, 16)
+    assert dense_line(capsys.readouterr().out) == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "shapes", "fits", "words"),
+    [
+        ({}, [ProductShape(9, 9)], False, "not compared: this run takes weights as if they fitted"),
+        ({"memory_mode": "streamed"}, [ProductShape(9, 9)], False, "sparse wins; "),
+        ({"precision": "fixed-32"}, [ProductShape(9, 9)], True, "not compared: bits must be 8 or 16; found 32"),
+        ({"sparse_matrix_bytes": 64}, [ProductShape(9, 9)], True, "not compared: an SRAM must have"),
+        ({}, [], True, "not compared: no layer is multiplied with the inputs"),
+    ],
+)
+def test_what_is_not_compared_says_why(
+    changes: dict[str, Any], shapes: list[ProductShape], fits: bool, words: str
+) -> None:
+    assert dense_words(shapes, ArrayConfig(num_pes=1, **changes), 1e-6, 1e-6, fits).startswith(words)
