@@ -60,12 +60,17 @@ def table_of(columns: Sequence[Column], rows: Sequence[Mapping[str, Any]]) -> pa
 
 def provenance(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the origin of a result: its settings, the versions of the software, a digest of the project's sources."""
-    packages = (traces, compress, sim)
     return {
         "settings": dict(settings),
         "versions": versions("numba", "scikit-learn", "torch", "pyarrow"),
-        "sources": source_digest(*(Path(package.__file__ or "").parent for package in packages), Path(__file__).parent),
+        "sources": sources_of_results(),
     }
+
+
+def sources_of_results() -> str:
+    """Return a digest of the project's sources that results follow from."""
+    packages = (traces, compress, sim)
+    return source_digest(*(Path(package.__file__ or "").parent for package in packages), Path(__file__).parent)
 
 
 def write_results(path: str | os.PathLike[str], table: pa.Table, origin: Mapping[str, Any]) -> None:

@@ -95,9 +95,9 @@ def read_study(folder: str | os.PathLike[str]) -> StudyResults:
     _check_one_study(folder, origins)
     origin = next((origins[name] for name in (FRONT_FILE, DESIGNS_FILE, TRIALS_FILE) if name in origins), {})
     if (folder / JOURNAL_FILE).exists():
-        finished, settings = _of_journal(folder)
+        finished, settings, sources = _of_journal(folder)
         _check_one_study(folder, {JOURNAL_FILE: {"settings": settings}, **origins} if settings else origins)
-        origin = origin or {"settings": settings, "versions": {}, "sources": ""}
+        origin = origin or {"settings": settings, "versions": {}, "sources": sources}
         if finished and (trials is None or trials.num_rows < len(finished)):
             trials = trials_table(finished, settings["search"]["objectives"])
             designs = designs_table(finished, settings["search"]["objectives"])
@@ -160,8 +160,8 @@ def _not_together(folder: Path, name: str) -> InputError:
     )
 
 
-def _of_journal(folder: Path) -> tuple[list[StudyTrial], dict[str, Any]]:
-    """Return the finished trials and the settings of the study in the journal of a folder."""
+def _of_journal(folder: Path) -> tuple[list[StudyTrial], dict[str, Any], str]:
+    """Return the finished trials, the settings and the sources of the study in the journal of a folder."""
     path = folder / JOURNAL_FILE
     try:
         storage = open_storage(folder)
@@ -170,7 +170,10 @@ def _of_journal(folder: Path) -> tuple[list[StudyTrial], dict[str, Any]]:
         ours = [study for study in studies if ORIGIN in study.user_attrs]
         if len(ours) > 1:
             raise InputError(f"{path}: holds {len(ours)} studies, {', '.join(names)}; give each a folder of its own")
-        return (read_trials(ours[0]), ours[0].user_attrs[ORIGIN]) if ours else ([], {})
+        if not ours:
+            return [], {}, ""
+        settings = dict(ours[0].user_attrs[ORIGIN])
+        return read_trials(ours[0]), settings, str(settings.pop("sources", ""))
     except InputError:
         raise
     except Exception as error:  # Optuna may raise anything if a journal is damaged

@@ -59,7 +59,7 @@ from designs.codesigns.uncertainty import number_of_draws
 from designs.codesigns.verification import FRONT_FILES, FRONT_FOLDER, FineTune
 from designs.codesigns.verified_front import verified_front
 from designs.hypervolume import LOGARITHMIC, scaled
-from designs.results import provenance, write_results
+from designs.results import provenance, sources_of_results, write_results
 from designs.results_folder import check_links, check_origin, remove_files, unwritable
 from designs.space import Space
 from designs.sweeps.workers import Workers
@@ -239,7 +239,7 @@ def _run_study(problem: CodesignProblem, study: optuna.Study, given: Sequence[Co
     search, worker = problem.search, f"{BEGUN}{socket.gethostname()}-{os.getpid()}"
     chooser = CompressionSearch.of(problem) if given is None else CompressionSearch(given, search.objectives)
     trials: list[StudyTrial] = []
-    reader, origin = StudyReader(study), problem.origin()
+    reader, origin = StudyReader(study), _study_origin(problem)
     most = search.trials if given is None else len(given)
     with StudyProgress(search.objectives, most, len(study.get_trials(deepcopy=False, states=DONE))) as progress:
         while True:
@@ -303,8 +303,13 @@ def _parameters(compression: Compression) -> tuple[dict[str, Any], dict[str, Bas
     return params, distributions
 
 
+def _study_origin(problem: CodesignProblem) -> dict[str, Any]:
+    """Return the origin of a study, with the sources: trials of different cost models are not compared."""
+    return problem.origin() | {"sources": sources_of_results()}
+
+
 def _open_study(problem: CodesignProblem, folder: Path, storage: str | None, name: str) -> optuna.Study:
-    objectives, origin = problem.search.objectives, problem.origin()
+    objectives, origin = problem.search.objectives, _study_origin(problem)
     with _one_at_a_time(folder):
         try:
             study = optuna.create_study(

@@ -31,11 +31,12 @@ from compress.training.compressor import Stage, compress_module
 from compress.training.distillation import Batch, distil
 from designs.codesigns.arithmetic import NetworkArithmetic
 from designs.codesigns.array_cost import ArrayCost, ArrayFigures, ChosenLayer
-from designs.codesigns.columns import DENSE_COLUMNS, dense_values
-from designs.codesigns.layer_costs import LAYER_COLUMNS, MeasuredCosts, layer_rows
+from designs.codesigns.columns import dense_values
+from designs.codesigns.layer_costs import MeasuredCosts, layer_rows
 from designs.codesigns.point import CodesignPoint, plain_choices
 from designs.codesigns.problem import CodesignProblem, all_figures
 from designs.codesigns.trained_network import TrainedNetwork
+from designs.results import sources_of_results
 from sim import FixedPoint, simulate_network
 from sim.config import Precision
 from sim.number_formats import formats_of_plain
@@ -80,9 +81,8 @@ class Verification:
         self.problem, self.folder, self.fine_tune = problem, folder, fine_tune
         self.network: TrainedNetwork = problem.analysis.network
         self._loss = problem.analysis.loss
-        # a record of an earlier version may lack some of these columns
-        columns = [column.name for column in (*LAYER_COLUMNS, *DENSE_COLUMNS)]
-        self._origin = values_checksum(problem.origin() | {"columns": columns})
+        # records of an earlier version may lack columns, and be measured by another cost model
+        self._origin = values_checksum(problem.origin() | {"sources": sources_of_results()})
         self._inputs = self.network.judged_on[0]
         pool, evaluation, self._test_labels = self.network.checked_labels()
         planner = problem.analysis.planner

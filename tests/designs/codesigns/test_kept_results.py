@@ -18,6 +18,7 @@ pytest.importorskip("torch", reason="needs PyTorch: install the extra 'train'")
 
 from compress import CompressedModel
 from designs import Search, codesign, fleet
+from designs.codesigns import loop, verification
 from designs.codesigns.columns import DESIGN_COLUMNS, FRONT_COLUMNS
 from designs.codesigns.compressions import CompressionAnalysis, analyse_compression
 from designs.codesigns.fleet import Target
@@ -120,6 +121,28 @@ def test_a_design_whose_record_or_container_was_changed_is_measured_again(
     measured.clear()
     codesign(analysis, SPACE, SMALL, study)
     assert not measured
+
+
+def test_records_and_trials_of_other_sources_are_not_mixed_with_those_of_today(
+    analysis: CompressionAnalysis, finished: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier version may have predicted and measured other costs."""
+    for module in (loop, verification):
+        monkeypatch.setattr(module, "sources_of_results", lambda: "0" * 16)
+    with pytest.raises(InputError, match="holds another study, of which sources differ; give another folder, or fresh"):
+        codesign(analysis, SPACE, SMALL, study)
+    assert read_study(study).trials.num_rows == SMALL.trials
+    measured = []
+    usual = Verification._measured
+
+    def counted(self: Verification, point: Any) -> Any:
+        measured.append(point.digest)
+        return usual(self, point)
+
+    monkeypatch.setattr(Verification, "_measured", counted)
+    (study / JOURNAL_FILE).unlink()
+    codesign(analysis, SPACE, SMALL, study)
+    assert sorted(measured) == sorted(path.stem for path in (finished / "front").glob("*.json"))
 
 
 def test_records_of_another_problem_are_not_taken(analysis: CompressionAnalysis, study: Path) -> None:
