@@ -277,7 +277,7 @@ def pe_codebooks(
 def breakeven(data: Path | None = None, out: Path = RESULTS_FOLDER / "breakeven") -> None:
     """Compare arrays of PEs with dense arrays on the same silicon: nine layers, ResNet-20 and a Llama.
 
-    Takes some minutes; finished networks are kept. PyTorch needed.
+    Takes some minutes; the same command continues an interrupted run after its last finished network. PyTorch needed.
 
     For instance:
 
@@ -290,7 +290,9 @@ def breakeven(data: Path | None = None, out: Path = RESULTS_FOLDER / "breakeven"
     from designs.experiments.breakeven import run_breakeven
     from designs.experiments.planning.networks import Data
 
-    for folder in run_breakeven(out, Data.of(data_folder(data), out)):
+    with if_interrupted(f"finished networks are kept in {out}; the same command continues after them"):
+        folders = run_breakeven(out, Data.of(data_folder(data), out))
+    for folder in folders:
         print(f"Results are in {folder}; python -m reports breakeven {folder} draws them.")
 
 
@@ -494,7 +496,8 @@ def outside(
     from designs.experiments.outside import run_outside
 
     folder = _required_data(data, "the masks and networks are not part of this project; give their folder")
-    run_outside(out, folder, whole_number("most_images", most_images, 1))
+    with if_interrupted(f"finished networks are kept in {out}; the same command continues after them"):
+        run_outside(out, folder, whole_number("most_images", most_images, 1))
     _say_next("outside", out)
 
 

@@ -6,7 +6,8 @@ token of a text, as when it writes; a batch is that of so many texts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import numpy as np
 
 from compress import CompressionConfig, LayerSettings, compress
 from designs.breakeven import breakeven_rows
-from designs.experiments.planning.networks import Data, network_makers
+from designs.experiments.planning.networks import Data, MeasuredNetwork, network_makers
 from designs.result_files import BREAKEVEN_COLUMNS, BREAKEVEN_FILE
 from designs.results import provenance, table_of, write_results
+from designs.stages import Stages
 from designs.sweeps.workload import Workload
 from designs.sweeps.workload_source import EIE, open_workload
 from sim import ArrayConfig
-from traces.arrays import Numbers
 
 BATCHES, DENSE_BITS = (1, 4, 16, 64), (8, 16)
 #: Density, PEs, batches, and the tokens of an input, of each network; 0: whole inputs.
@@ -35,7 +36,8 @@ def run_breakeven(folder: Path, data: Data) -> list[Path]:
     Parameters
     ----------
     folder : Path
-        Folder of the results; a file that is there is kept.
+        Folder of the results. An interrupted run continues after its last finished network. A file that is
+        damaged, or of other sources or data, is made anew.
     data : Data
         Folders of the networks and their inputs.
 
@@ -43,32 +45,40 @@ def run_breakeven(folder: Path, data: Data) -> list[Path]:
     -------
     list of Path
         The folders of the result files.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written, or another run writes to it.
     """
     makers = network_makers(data)
-    folders = []
-    batches: Sequence[int]
-    for name in (EIE, *(name for name in NETWORKS if name in makers)):
-        path = folder / name / BREAKEVEN_FILE
-        folders.append(path.parent)
-        if path.exists():
-            continue
-        if name == EIE:
-            workload, array, batches = open_workload([EIE]), ArrayConfig(), BATCHES
-        else:
-            density, num_pes, batches, tokens = NETWORKS[name]
-            array = ArrayConfig(num_pes=num_pes, weight_bits=_WEIGHT_BITS)
-            network = makers[name]()
-            inputs = np.asarray(network.pool[:_INPUTS])
-            workload = _workload(network.network, inputs[:, :tokens] if tokens else inputs, density, path.parent)
-        rows = breakeven_rows(workload, array, batches, DENSE_BITS)
+    names = [EIE, *(name for name in NETWORKS if name in makers)]
+    for name in names:
+        network = makers[name]() if name in NETWORKS else None
+        _, num_pes, batches, _ = NETWORKS.get(name, (1.0, ArrayConfig.num_pes, BATCHES, 0))
+        array = ArrayConfig(num_pes=num_pes, weight_bits=_WEIGHT_BITS)
         settings = {"workload": name, "array": vars(array), "batches": list(batches), "bits": list(DENSE_BITS)}
-        write_results(path, table_of(BREAKEVEN_COLUMNS, rows), provenance(settings))
-    return folders
+        origin = provenance(settings | ({} if network is None else {"network": network.origin}))
+        step = partial(_compare, network, array, origin)
+        with Stages(folder / name) as stages:
+            stages.run(BREAKEVEN_FILE, origin, step)
+    return [folder / name for name in names]
 
 
-def _workload(network: Any, inputs: Numbers, density: float, folder: Path) -> Workload:
+def _compare(network: MeasuredNetwork | None, array: ArrayConfig, origin: Mapping[str, Any], path: Path) -> None:
+    """Write the result file of a network, or of the nine layers."""
+    workload = open_workload([EIE]) if network is None else _workload(network, path.parent)
+    settings = origin["settings"]
+    rows = breakeven_rows(workload, array, settings["batches"], settings["bits"])
+    write_results(path, table_of(BREAKEVEN_COLUMNS, rows), origin)
+
+
+def _workload(network: MeasuredNetwork, folder: Path) -> Workload:
     """Compress a network without data, and record inputs of its layers."""
+    density, _, _, tokens = NETWORKS[network.name]
+    inputs = np.asarray(network.pool[:_INPUTS])
+    inputs = inputs[:, :tokens] if tokens else inputs
     config = CompressionConfig(every=LayerSettings(density=density, weight_bits=_WEIGHT_BITS))
     folder.mkdir(parents=True, exist_ok=True)
-    compress(network, config, inputs=inputs).save(folder / _CONTAINER)
+    compress(network.network, config, inputs=inputs).save(folder / _CONTAINER)
     return open_workload([str(folder / _CONTAINER)], inputs=inputs, most=_INPUTS)

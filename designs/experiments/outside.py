@@ -19,6 +19,7 @@ from designs.stages import Stages
 from sim import ArrayConfig, compute_network, simulate_batch
 from traces import InputError, Network, layer_from_matrix
 from traces.arrays import Booleans, Numbers
+from traces.files.checksums import file_checksum
 from traces.files.images import load_idx_folder
 from traces.shell.progress import progress_bar
 
@@ -59,22 +60,20 @@ def run_outside(folder: Path, data: Path, most_images: int = 10_000) -> None:
         )
     with Stages(folder) as stages:
         if has_masks:
-            origin = {"masks": sorted(MASKS), "num_pes": list(NUM_PES)}
-            stages.run(outside_file(folder, "sparseloop").name, origin, lambda path: _write(path, _sparseloop(data)))
+            masks = {name: [file_checksum(path) for path in _mask_files(data, name)] for name in MASKS}
+            origin = provenance({"masks": masks, "num_pes": list(NUM_PES)})
+            step = partial(_write, "sparseloop", lambda _: _sparseloop(data), origin)
+            stages.run(outside_file(folder, "sparseloop").name, origin, step)
         for name, make in makers.items():
-            origin = {"network": name, "most_images": most_images}
-            path = outside_file(folder, "mlperf_tiny", name)
-            stages.run(path.name, origin, partial(_write_tiny, make, most_images))
+            network = make()
+            origin = provenance(network.origin | {"most_images": most_images})
+            step = partial(_write, "mlperf_tiny", partial(_tiny_rows, network, most_images), origin)
+            stages.run(outside_file(folder, "mlperf_tiny", name).name, origin, step)
 
 
-def _write(path: Path, rows: Iterator[Row]) -> None:
-    write_results(path, table_of(OUTSIDE_COLUMNS["sparseloop"], list(rows)), provenance({"masks": sorted(MASKS)}))
-
-
-def _write_tiny(make: Callable[[], MeasuredNetwork], most_images: int, path: Path) -> None:
-    network = make()
-    row = _tiny_row(network, most_images, path.parent)
-    write_results(path, table_of(OUTSIDE_COLUMNS["mlperf_tiny"], [row]), provenance(network.origin))
+def _write(part: str, make: Callable[[Path], Iterator[Row]], origin: Mapping[str, Any], path: Path) -> None:
+    """Write the result file of a part, a key of OUTSIDE_COLUMNS, from the rows that are made beside it."""
+    write_results(path, table_of(OUTSIDE_COLUMNS[part], list(make(path.parent))), origin)
 
 
 def _mask_files(data: Path, name: str) -> tuple[Path, Path]:
@@ -163,8 +162,8 @@ def _on_published_images(make: Callable[[], MeasuredNetwork], cifar10: Path) -> 
     )
 
 
-def _tiny_row(network: MeasuredNetwork, most_images: int, folder: Path) -> Row:
-    """Return size and work of a network, and of its plan; accuracies where the labels are here."""
+def _tiny_rows(network: MeasuredNetwork, most_images: int, folder: Path) -> Iterator[Row]:
+    """Yield a row with size and work of a network, and of its plan; accuracies where the labels are here."""
     from compress.output_changes import answers
     from designs.experiments.planning.measuring import planned, tolerance_of
 
@@ -186,7 +185,7 @@ def _tiny_row(network: MeasuredNetwork, most_images: int, folder: Path) -> Row:
         accuracies = {name: float((given == network.labels[: len(given)]).mean()) for name, given in found.items()}
         same = found["array_accuracy"] == found["container_accuracy"][: len(images)]
         differences = int(np.count_nonzero(~same))
-    return {
+    yield {
         "network": network.name,
         "weights": weights,
         "macs": macs,

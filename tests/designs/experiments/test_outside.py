@@ -63,7 +63,14 @@ def test_small_masks_go_through_the_experiment_and_its_table(
     written = path.stat().st_mtime_ns
     run_outside(folder, tmp_path)
     assert path.stat().st_mtime_ns == written
-    with pytest.raises(SystemExit, match="numbers that must be the published ones differ: L07: cycles of one PE"):
+    mask = tmp_path / "mobilenet_masks/L07_iacts.txt"
+    others = mask.read_text()
+    mask.write_text("1" * len(others))
+    run_outside(folder, tmp_path)
+    assert {row["useful_macs"] for row in read_results(path, OUTSIDE_COLUMNS["sparseloop"])[0].to_pylist()} != {macs}
+    mask.write_text(others)
+    run_outside(folder, tmp_path)
+    with pytest.raises(SystemExit, match="numbers that must be the published ones differ: L07: useful MACs"):
         commands.outside(folder)
     monkeypatch.setitem(pages.SPARSELOOP_CYCLES, "L07", macs + 1)
     monkeypatch.setitem(pages.ELEMENT_CYCLES, "L07", macs)
