@@ -26,6 +26,7 @@ from traces.reading_limit import check_decoded_bytes
 RESULTS_FOLDER = Path("results")
 _PROVENANCE = b"eie-codesign"
 _CHECKSUM = b"eie-codesign crc32"  # of all bytes before the footer, and of the origin in it
+_COLUMNS = b"eie-codesign columns"  # their names, since a column whose name was damaged would count as not there
 _TEXT_BYTES = 16  # of a text in memory, about
 _AT_ONCE = 2**24  # bytes whose checksum is computed at once
 
@@ -111,7 +112,8 @@ def results_file(
 @contextmanager
 def _writer(stream: BinaryIO, schema: pa.Schema, origin: Mapping[str, Any]) -> Iterator[pq.ParquetWriter]:
     checked = _Checksummed(stream)
-    metadata = {**(schema.metadata or {}), _PROVENANCE: json.dumps(origin).encode()}
+    names = json.dumps(schema.names).encode()
+    metadata = {**(schema.metadata or {}), _PROVENANCE: json.dumps(origin).encode(), _COLUMNS: names}
     with pq.ParquetWriter(
         checked, schema.with_metadata(metadata), compression="zstd", write_page_checksum=True
     ) as writer:
@@ -182,7 +184,9 @@ class ResultFile:
             wrong = wrong or ["origin"]
         if wrong or not (self.num_rows or empty) or not isinstance(self.origin, dict):
             raise self._of_another_kind(wrong)
-        if footer.get(_CHECKSUM) != f"{zlib.crc32(footer[_PROVENANCE], self._crc32()):08x}".encode():
+        names = json.dumps(list(types)).encode()
+        whole = footer.get(_COLUMNS, names) == names  # old files do not state them
+        if not whole or footer.get(_CHECKSUM) != f"{zlib.crc32(footer[_PROVENANCE], self._crc32()):08x}".encode():
             raise InputError(
                 f"{self.path}: the content of a result file must have the checksum in its footer; this file was edited "
                 f"or damaged; make it again with python -m designs"
