@@ -63,7 +63,7 @@ def array_limits(broadcasts: Any, bubble_cycles: Any, most_loaded_entries: Any, 
     """
     start = 1 + pipeline_cycles
     scan, pe = start + broadcasts + bubble_cycles, start + most_loaded_entries
-    larger = max(scan, pe) if isinstance(scan, int) else scan + (pe > scan) * (pe - scan)
+    larger = max(scan, pe) if isinstance(scan, int) else np.maximum(scan, pe)
     return {"scan_limit_cycles": scan, "pe_limit_cycles": pe, "array_limit_cycles": larger}
 
 

@@ -33,7 +33,9 @@ LIMIT_COLUMNS = [
     Column("limit_cycles", pa.float64(), "cycles/input", "least of the network, mean (`sim.limits`)", newer=True),
     Column("limit_share", pa.float64(), "1", "limit of the cycles over the measured ones", newer=True),
     Column("limit_binds", pa.string(), "", "what sets the largest part of this limit; empty if not run", newer=True),
-    Column("limit_energy_nj", pa.float64(), "nJ/input", "least of it, mean (`sim.entropy_limits`)", newer=True),
+    Column(
+        "limit_energy_nj", pa.float64(), "nJ/input", "least of the network, mean (`sim.entropy_limits`)", newer=True
+    ),
     Column("limit_bytes", pa.float64(), "bytes", "least of its weights in SRAMs (`sim.weight_entropy`)", newer=True),
 ]
 """Limits of a verified design, as `MeasuredCosts.network_limits` has them."""

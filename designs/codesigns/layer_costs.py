@@ -81,7 +81,13 @@ LAYER_COLUMNS = [
         for name in (*LIMITS, "limit_cycles")
     ),
     Column("limit_share", pa.float64(), "1", "limit of the cycles over the measured ones", newer=True),
-    Column("limit_binds", pa.string(), "", "what sets the limit: most loaded PE, broadcasts or port", newer=True),
+    Column(
+        "limit_binds",
+        pa.string(),
+        "",
+        "what sets the limit: most loaded PE, broadcasts or port; else empty",
+        newer=True,
+    ),
     Column("limit_energy_pj", pa.float64(), "pJ/input", "least energy, mean (`sim.entropy_limits`)", newer=True),
     Column("limit_bytes", pa.float64(), "bytes", "least of its weights in SRAMs (`sim.weight_entropy`)", newer=True),
     Column("sram_bytes", pa.float64(), "bytes", "of its weights and pointers in the SRAMs", newer=True),

@@ -91,7 +91,7 @@ def _limits(row: Mapping[str, Any]) -> list[str]:
     if not row.get("limit_binds"):
         return ["", "", ""]
     energy = row["limit_energy_nj"] / row["measured_energy_nj"]
-    return [f"{row['limit_share']:.0%}", row["limit_binds"], f"{energy:.0%}"]
+    return [f"{row['limit_share']:.1%}", row["limit_binds"], f"{energy:.0%}"]
 
 
 def _told_apart(table: pa.Table, front: Sequence[Row]) -> list[Row]:

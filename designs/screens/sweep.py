@@ -88,8 +88,8 @@ def _dense_words(front: Sequence[DesignPoint], origin: Mapping[str, Any]) -> str
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:
     title = f"The {len(front):,} Pareto-optimal designs in {', '.join(objectives)}"
     table = Table(title=title, title_justify="left")
-    headings = ("latency_us", "efficiency", "energy_nj", "least", "area_mm2", "nJ us", "fits")
-    for heading in ("point", *varied, "cycles", "least", "binding", *headings):
+    headings = ("latency_us", "efficiency", "energy_nj", "least energy", "area_mm2", "nJ us", "fits")
+    for heading in ("point", *varied, "cycles", "least cycles", "binding", *headings):
         table.add_column(heading.replace("_", " "), justify="right")
     for point in front:
         parameters = vars(point.design.array) | {"row_assignment": point.design.row_assignment}
@@ -97,7 +97,7 @@ def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives
             str(point.point),
             *(_parameter(parameters[name]) for name in varied),
             f"{point.cycles:,.0f}",
-            f"{point.limit_cycles / point.cycles:.0%}",
+            f"{point.limit_cycles / point.cycles:.1%}",
             point.limit_binds,
             f"{point.latency_us:.2f}",
             f"{point.efficiency:.1%}",

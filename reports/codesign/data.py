@@ -226,7 +226,7 @@ def limit_words(design: Row) -> str:
         return ""
     energy = limits["limit_energy_nj"] / design["measured"]["energy_nj"]
     return (
-        f"at least {limits['limit_cycles']:,.0f} cycles per input, {limits['limit_share']:.0%} of all, binding: "
+        f"at least {limits['limit_cycles']:,.0f} cycles per input, {limits['limit_share']:.1%} of all, binding: "
         f"{limits['limit_binds']}; at least {limits['limit_energy_nj']:,.4g} nJ per input, {energy:.0%} of all; at "
         f"least {limits['limit_bytes']:,.0f} bytes of weights in the SRAMs."
     )

@@ -143,7 +143,7 @@ def energy_limit_words(limit: EnergyLimit, inputs: int) -> str:
     total = limit.total_pj or 1.0
     return (
         f"at least {limit.limit_pj / inputs / 1e3:,.1f} nJ, {limit.share:.0%} of all: arithmetic "
-        f"{limit.arithmetic_pj / total:.0%}, weights at their entropy {limit.weight_pj / total:.0%}; most above it: "
+        f"{limit.arithmetic_pj / total:.0%}, weights in an ideal code {limit.weight_pj / total:.0%}; most above it: "
         f"{energy_words(limit.binds)}"
     )
 

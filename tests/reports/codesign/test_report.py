@@ -394,7 +394,7 @@ def test_the_plan_shows_the_limit_of_each_layer(tmp_path: Path, browser: Any) ->
         assert row.locator("td").all_inner_texts()[-6:] == ["321", "75 %", "broadcasts", "4.5", "75", "75 %"]
         said = reader.page.locator("#limit-words").inner_text()
         assert said.startswith(
-            "Limits of A: at least 1,234 cycles per input, 62% of all, binding: broadcasts; at least 1"
+            "Limits of A: at least 1,234 cycles per input, 62.5% of all, binding: broadcasts; at least 1"
         )
         assert said.endswith("; at least 4,321 bytes of weights in the SRAMs.")
 
