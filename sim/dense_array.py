@@ -101,9 +101,10 @@ class ProductShape:
         vectors : float
             Vectors of each group for one input in all calls, mean; above 0.
         calls : int
-            Calls for one input.
+            Calls for the first input; a layer that others alone call is called once.
         """
         rows, columns = layer.left_out
+        calls = max(1, calls)
         return cls.of_calls(
             -(-(layer.rows + rows) // layer.groups),
             layer.columns + columns,

@@ -749,7 +749,7 @@ class _Run:
         for chunk in self._chunks:
             vectors.update({name: counts["vectors"] for name, counts in chunk.counts.items()})
         return tuple(
-            ProductShape.of_layer(layer, vectors[name] / layer.groups / inputs, max(1, calls[name]))
+            ProductShape.of_layer(layer, vectors[name] / layer.groups / inputs, calls[name])
             for name, layer in self._layers.items()
             if vectors[name]
         )

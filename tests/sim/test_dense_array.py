@@ -207,6 +207,7 @@ def test_the_shape_of_a_compact_layer_has_what_it_leaves_out() -> None:
     layer = NetworkLayer("conv", "Conv2d", 30, 18, 3, "conv.weight", places, None, None, 1, 12.0, 0.0, (6, 2), 9.0)
     assert ProductShape.of_layer(layer, 100, 1) == ProductShape(12, 20, 100, 3, 9.0)
     assert ProductShape.of_layer(layer, 4, 1) == ProductShape(12, 20, 4, 3, 4.0)  # no more windows than positions
+    assert ProductShape.of_layer(layer, 0.5, 0) == ProductShape(12, 20, 1, 3, 1.0, 0.5)  # not for the first input
     assert ProductShape.of_layer(layer, 4, 4) == ProductShape(12, 20, 1, 3, 1.0, 4)
 
 
