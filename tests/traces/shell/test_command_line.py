@@ -53,7 +53,8 @@ def test_the_main_job_prints_accuracy_bytes_and_design_points(finished: tuple[Pa
     smallest = min(point.energy_delay_nj_us for point in table)
     close = [point for point in table if point.energy_delay_nj_us <= 1.02 * smallest]
     best = min(close, key=lambda point: point.area_mm2)
-    last = printed.splitlines()[-1]
+    last, dense = printed.splitlines()[-2:]
+    assert re.match(r"Dense: +(sparse|dense) ", dense)
     assert last.startswith(f"Take {best.num_pes} PEs, {best.queue_slots} queue slots and {best.line_bits}-bit lines")
     assert f"{best.energy_nj:.1f} nJ per input" in last
     assert f"At least {best.limit_cycles:,.0f} of its {best.cycles:,.0f} cycles are needed (" in last
