@@ -52,7 +52,9 @@ class AnalysisFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"{path}: the analysis cannot be kept here: {error.strerror or error}") from error
+            raise InputError(
+                f"{path}: the analysis cannot be kept here: {error.strerror or error}; choose another place"
+            ) from error
         write_atomically(self.path / "origin.json", json.dumps(content, indent=1).encode())
 
     @contextmanager

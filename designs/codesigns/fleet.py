@@ -275,13 +275,14 @@ def fleet(
         )
     problems: list[_TargetProblem] = []
     compressions: dict[str, Compression] = {}
+    if fresh:  # all at once, since an interrupted fleet continues without it
+        for target in targets:
+            remove_study(folder / target.name, None, target.name)
     for target in targets:
         figures = [target.minimise, figure_of(analysis.loss), *target.bounds]
         objectives: tuple[Figure, ...] = tuple(name for name in FIGURES if name in figures)
         of_target = dataclasses.replace(search, objectives=objectives, bounds=target.bounds)
         problem = _TargetProblem(analysis, target.space(space), of_target, target)
-        if fresh:
-            remove_study(folder / target.name, None, target.name)
         trials = run_study(problem, folder / target.name, None, target.name)
         problems.append(problem)
         best = [trials[at] for at in np.unique(Front.of(trials, objectives).trials)] or _nearest(trials)[:1]

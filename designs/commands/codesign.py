@@ -11,7 +11,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 
 from designs.codesigns.search import DRAWS, Search, figure_of
 from designs.results import RESULTS_FOLDER, read_results
-from traces.shell.command_line import data_folder, if_interrupted
+from traces.shell.command_line import data_folder, if_interrupted, same_command
 
 
 def _number_of_draws(words: list[str]) -> int:
@@ -113,7 +113,7 @@ def codesign(
     with if_interrupted(f"the analysis so far is kept in {kept_in}; the same command continues it"):
         network_analysis = analysed(trained, search, arrays, kept_in)
     print_network({"network": network_origin(network_analysis)})
-    with if_interrupted(f"finished trials are kept in {out}; the same command continues the search"):
+    with if_interrupted(f"finished trials are kept in {out}; {same_command(fresh)} continues the search"):
         table = search_together(
             network_analysis, arrays, search, out, storage, name, tuning, fresh, uncertain=uncertain, workers=crew
         )
@@ -184,7 +184,8 @@ def fleet(
     trained = open_network(network, data_folder(data), weights, files, leave, thresholds)
     tuning = Distillation(trained, fine_tune, seed) if fine_tune else None
     search = Search(trials=trials, seed=seed, loss=loss)
-    with if_interrupted(f"the analysis and finished trials are kept in {out}; the same command continues the search"):
+    kept = f"the analysis and finished trials are kept in {out}"
+    with if_interrupted(f"{kept}; {same_command(fresh)} continues the search"):
         table = search_fleet(trained, all_targets, arrays, search, out, tuning, fresh, analysis)
     print_network(read_results(out / FLEET_FILE, FLEET_COLUMNS)[1]["settings"])
     print_fleet(table)

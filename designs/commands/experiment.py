@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from designs.result_files import BENCHMARK_FILE, LINE_WIDTH_FILE, TIMELINE_FILE,
 from designs.results import RESULTS_FOLDER
 from traces import InputError
 from traces.plain_values import whole_number
-from traces.shell.command_line import data_folder, if_interrupted
+from traces.shell.command_line import data_folder, if_interrupted, same_command
 from traces.unevenness import MEASURED_FILE
 
 if TYPE_CHECKING:
@@ -74,9 +75,10 @@ def eie_sweeps(
     from designs.sweeps.workload_source import EIE, open_workload
 
     workload = open_workload([EIE], data_folder(data))
-    for sweep in run_eie_sweeps(workload, out, workers, fresh):
-        print_parameter_sweep(sweep)
-    found = find_array(workload, out, workers, fresh)
+    with _continues(out, fresh):
+        for sweep in run_eie_sweeps(workload, out, workers, fresh):
+            print_parameter_sweep(sweep)
+        found = find_array(workload, out, workers, fresh)
     print_found(found, verify(workload, found.design))
     print(f"Results are in {out}.")
 
@@ -119,7 +121,7 @@ def unevenness(
     print(f"The columns of Alex-8's active inputs are {gain:+.1%} denser than all columns.")
     print(f"The table is in {table}.")
     out.mkdir(parents=True, exist_ok=True)
-    with if_interrupted(f"finished layers are kept in {out}; the same command continues"):
+    with _continues(out):
         check_unevenness(folder, containers, rows, out / UNEVENNESS_FILE, draws)
     _say_next("unevenness", out)
 
@@ -158,7 +160,9 @@ def compare(
     search = dataclasses.replace(SEARCH, trials=trials)
     trained = open_network(network, data_folder(data), weights)
     name = file_name("the network's name", network.replace(":", "."), "give its function another name")
-    print_comparison(run_comparison(trained, SPACE, search, out / name, range(seeds)))
+    with _continues(out):
+        compared = run_comparison(trained, SPACE, search, out / name, range(seeds))
+    print_comparison(compared)
     print(f"Results are in {out}.")
 
 
@@ -180,7 +184,8 @@ def deep_compression(data: Path | None = None, out: Path = RESULTS_FOLDER / "dee
     from traces.files.images import load_idx_folder
 
     folder = _required_data(data, "the LeNets are trained on MNIST; give the folder of its IDX files")
-    run_deep_compression(load_idx_folder(folder), out)
+    with _continues(out):
+        run_deep_compression(load_idx_folder(folder), out)
     _say_next("deep-compression", out)
 
 
@@ -244,8 +249,9 @@ def planning(
 
     folder = _required_data(data, "the networks and their inputs are not part of this project; give their folder")
     effort = QUICK if quick else None
-    for sentence in run_planning(Data.of(folder, out), networks, parts, sentence_encoder, effort):
-        print(sentence)
+    with _continues(out):
+        for sentence in run_planning(Data.of(folder, out), networks, parts, sentence_encoder, effort):
+            print(sentence)
     _say_next("planning", out)
 
 
@@ -270,7 +276,8 @@ def pe_codebooks(
     from designs.experiments.planning.networks import Data
 
     folder = _required_data(data, "the networks and their inputs are not part of this project; give their folder")
-    run_pe_codebooks(Data.of(folder, out), networks)
+    with _continues(out):
+        run_pe_codebooks(Data.of(folder, out), networks)
     _say_next("pe-codebooks", out)
 
 
@@ -290,7 +297,7 @@ def breakeven(data: Path | None = None, out: Path = RESULTS_FOLDER / "breakeven"
     from designs.experiments.breakeven import run_breakeven
     from designs.experiments.planning.networks import Data
 
-    with if_interrupted(f"finished networks are kept in {out}; the same command continues after them"):
+    with _continues(out):
         folders = run_breakeven(out, Data.of(data_folder(data), out))
     for folder in folders:
         print(f"Results are in {folder}; python -m reports breakeven {folder} draws them.")
@@ -325,7 +332,8 @@ def paper(
     from designs.experiments.eie_paper import run_paper
     from designs.paper_sources import PaperSources
 
-    run_paper(PaperSources(data_folder(data), containers, deep_compression), out, workers, fresh)
+    with _continues(out, fresh):
+        run_paper(PaperSources(data_folder(data), containers, deep_compression), out, workers, fresh)
     _say_next("paper", out)
 
 
@@ -373,7 +381,8 @@ def networks(
     """
     from designs.experiments.networks import run_networks
 
-    run_networks(data_folder(data), out, names, trials)
+    with _continues(out):
+        run_networks(data_folder(data), out, names, trials)
     _say_next("networks", out)
 
 
@@ -423,8 +432,9 @@ def space_ends(
     if unknown:
         raise InputError(f"networks must be some of {', '.join(opened)}; found {', '.join(unknown)}")
     chosen: dict[str, Callable[[], TrainedNetwork]] = {name: opened[name] for name in networks or opened}
-    for sentence in run_space_ends(chosen, out, range(seeds), search, earlier=before, moved=moved):
-        print(sentence)
+    with _continues(out):
+        for sentence in run_space_ends(chosen, out, range(seeds), search, earlier=before, moved=moved):
+            print(sentence)
     _say_next("space-ends", out)
 
 
@@ -460,8 +470,15 @@ def search_quality(
     if folder is None and set(names) != {"digits"}:
         folder = _required_data(data, "all networks but digits need their images; give their folder")
     whole_number("seeds", seeds, 1)
-    run_search_quality({name: functools.partial(_stated_network, name, folder) for name in names}, out, range(seeds))
+    opened = {name: functools.partial(_stated_network, name, folder) for name in names}
+    with _continues(out):
+        run_search_quality(opened, out, range(seeds))
     _say_next("search-quality", out)
+
+
+def _continues(out: Path, fresh: bool = False) -> AbstractContextManager[None]:
+    """Say, if an experiment is interrupted, what is kept and how to go on."""
+    return if_interrupted(f"finished parts are kept in {out}; {same_command(fresh)} continues after them")
 
 
 def _stated_network(name: str, data: Path | None) -> TrainedNetwork:
@@ -496,7 +513,7 @@ def outside(
     from designs.experiments.outside import run_outside
 
     folder = _required_data(data, "the masks and networks are not part of this project; give their folder")
-    with if_interrupted(f"finished networks are kept in {out}; the same command continues after them"):
+    with _continues(out):
         run_outside(out, folder, whole_number("most_images", most_images, 1))
     _say_next("outside", out)
 

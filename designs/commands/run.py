@@ -13,7 +13,7 @@ from designs.experiments.main_job import MainJobSettings
 from sim import ArrayConfig
 from sim.row_assignment import RowAssignment
 from traces import InputError
-from traces.shell.command_line import data_folder, if_interrupted
+from traces.shell.command_line import data_folder, if_interrupted, same_command
 
 
 def job(
@@ -45,7 +45,7 @@ def job(
 
     begin = time.perf_counter()
     folder = "the folder of the results" if out is None else str(out)
-    with if_interrupted(f"finished steps are kept in {folder}; the same command continues"):
+    with if_interrupted(f"finished steps are kept in {folder}; {same_command(fresh)} continues"):
         result = run_main_job(data_folder(data), settings, grid, out, fresh)
     print_main_job(result)
     kept = f", {' and '.join(result.kept_files)} kept from an earlier run" if result.kept_files else ""

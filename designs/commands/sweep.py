@@ -12,7 +12,7 @@ from designs.codesigns.search import Figure
 from designs.results import RESULTS_FOLDER
 from designs.sweeps.sampling import Sampling
 from designs.sweeps.totals import Objective
-from traces.shell.command_line import data_folder
+from traces.shell.command_line import data_folder, if_interrupted, same_command
 
 
 def sweep(
@@ -74,7 +74,8 @@ def sweep(
     arrays = tuple(dict.fromkeys(designs.designs[place].array for place in (fewest, most_pes)))
     opened = open_workload(workload, images, inputs, most, dict(state), sampling_error, arrays)
     print_needs(len(designs.designs), len(opened.layers))
-    file = run_sweep(opened, designs, None, out, crew, fresh)
+    with if_interrupted(f"finished points are kept in {out}; {same_command(fresh)} continues the sweep"):
+        file = run_sweep(opened, designs, None, out, crew, fresh)
     print_sweep(SweepReader(file), ("latency_us", "energy_nj", "area_mm2"))
     for name, taken in opened.sampled.items():
         print(

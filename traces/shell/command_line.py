@@ -93,6 +93,11 @@ def if_interrupted(consequence: str) -> Iterator[None]:
         raise KeyboardInterrupt(consequence) from None
 
 
+def same_command(fresh: bool) -> str:
+    """Return the command that continues an interrupted one; --fresh would discard what is kept."""
+    return "the same command without --fresh" if fresh else "the same command"
+
+
 @dataclass(frozen=True)
 class CommandGroup:
     """Commands that share their first word, with a description for the overview."""

@@ -24,6 +24,7 @@ from designs.codesigns.compressions import CompressionAnalysis, analyse_compress
 from designs.codesigns.fleet import Target
 from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import LAYER_COLUMNS
+from designs.codesigns.loop import finished_trials
 from designs.codesigns.storage import JOURNAL_FILE, open_storage
 from designs.codesigns.trials import ORIGIN
 from designs.codesigns.verification import Verification
@@ -326,6 +327,22 @@ def test_no_link_leads_out_of_the_folder_of_a_fleet(analysis: CompressionAnalysi
     assert {path.name: path.read_text() for path in outside.iterdir()} == dict.fromkeys(
         ("front.parquet", "phone.dc"), "kept"
     )
+
+
+def test_a_fleet_that_was_begun_anew_and_interrupted_has_no_earlier_trials(
+    analysis: CompressionAnalysis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, search = (Target("first"), Target("second")), Search(trials=1)
+    fleet(analysis, targets, SPACE, search, tmp_path)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("designs.codesigns.fleet.run_study", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fleet(analysis, targets, SPACE, search, tmp_path, fresh=True)
+    with pytest.raises(KeyError):  # there is no such study
+        finished_trials(tmp_path / "second", name="second")
 
 
 def test_files_of_another_study_beside_a_front_are_refused(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from designs import Design, Workload, network_totals, sweep
+from designs.commands.sweep import sweep as sweep_command
 from designs.sweeps.progress import SweepProgress
+from designs.sweeps.sampling import Sampling
 from sim import ArrayConfig
 from tests.commands import check_refusal, run_command
 from traces.files.npz import write_npz
@@ -76,3 +79,22 @@ def test_progress_states_points_rate_the_best_and_time_left(
         f"sweep: 400 of 1,000 points, 20 per second; best {best.energy_delay_nj_us:,.4g} nJ us: point {best.point}, "
         f"{best.num_pes} PEs, 8 slots, 64-bit lines; 30 s left\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("fresh", "command"), [(False, "the same command"), (True, "the same command without --fresh")]
+)
+def test_an_interrupted_sweep_says_what_is_kept_and_how_to_go_on(
+    fresh: bool, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --fresh, the same command would discard what is kept."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("designs.sweeps.sweep.run_sweep", interrupted)
+    space = tmp_path / "space.toml"
+    space.write_text("[hardware]\nnum_pes = [1, 2]\n")
+    sentence = f"finished points are kept in {tmp_path}; {command} continues the sweep"
+    with pytest.raises(KeyboardInterrupt, match=f"^{re.escape(sentence)}$"):
+        sweep_command(space, Sampling(), ("NT-We",), out=tmp_path, fresh=fresh)

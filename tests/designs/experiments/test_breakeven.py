@@ -74,7 +74,7 @@ def test_an_interrupted_experiment_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(f"designs.experiments.{name}.run_{name}", interrupted)
-    sentence = f"finished networks are kept in {tmp_path}; the same command continues after them"
+    sentence = f"finished parts are kept in {tmp_path}; the same command continues after them"
     with pytest.raises(KeyboardInterrupt, match=re.escape(sentence)):
         EXPERIMENTS[name](data=tmp_path, out=tmp_path)
 
