@@ -259,7 +259,8 @@ class Workload:
                 for name, array in _arrays(each).items():
                     np.save(folder / f"{number}.{name}.npy", array, allow_pickle=False)  # temporary: not forced to disk
         except OSError as error:
-            raise InputError(f"{folder} cannot be written: {error.strerror or error}; give another folder") from error
+            reason = error.strerror or f"the disk may be full: {error}"  # NumPy states the bytes alone
+            raise InputError(f"{folder} cannot be written: {reason}; give another folder, or make room") from error
         entries = [
             {name: getattr(each, name) for name in _COUNTS}
             | {"name": each.layer.name, "arrays": list(_arrays(each))}

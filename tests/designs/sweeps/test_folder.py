@@ -321,6 +321,19 @@ def test_a_table_that_another_program_wrote_again_is_refused(tmp_path: Path) -> 
             use()
 
 
+def test_a_workload_that_is_written_in_part_says_that_the_disk_may_be_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written_in_part(*_: object, **__: object) -> None:
+        raise OSError("4096 requested and 20 written")  # NumPy's words
+
+    monkeypatch.setattr(np, "save", written_in_part)
+    with pytest.raises(
+        InputError, match=r"cannot be written: the disk may be full: 4096 .*; give another folder, or make"
+    ):
+        WORKLOAD.write(tmp_path / "workload")
+
+
 def test_a_table_whose_origin_was_edited_is_refused(tmp_path: Path) -> None:
     sweep(TWO_LAYERS, SPACE, folder=tmp_path)
     path = tmp_path / "sweep.parquet"
