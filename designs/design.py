@@ -22,6 +22,20 @@ HARDWARE = (*ARRAY_FIELDS, "row_assignment")
 """Names of a design's hardware parameters: the fields of `ArrayConfig`, then row_assignment."""
 HARDWARE_TYPES: dict[str, Any] = {**get_type_hints(ArrayConfig), "row_assignment": RowAssignment}
 """Type of each hardware parameter: int, float, bool or a Literal."""
+_SPELT = {
+    "pes": "PEs",
+    "mhz": "MHz",
+    "nj": "nJ",
+    "dram": "DRAM",
+    "sram": "SRAM",
+    "srams": "SRAMs",
+    "eie-codesign": "this project",
+}
+
+
+def words(name: str) -> str:
+    """Return the name of a parameter or a figure in words."""
+    return " ".join(_SPELT.get(word, word) for word in name.replace("gb_per_s", "GB/s").split("_"))
 
 
 @dataclass(frozen=True)

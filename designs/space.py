@@ -397,7 +397,7 @@ def _check_names(where: str, values: Any, known: Sequence[str] | None) -> None:
     mapping(where, values)
     unknown = sorted(set(values) - set(known)) if known is not None else []
     if unknown:
-        raise InputError(f"{where}: there is no {', '.join(unknown)}; there are {', '.join(known or ())}")
+        raise InputError(f"{where}: unknown: {', '.join(unknown)}; valid names: {', '.join(known or ())}")
 
 
 def _parameter(name: str, kind: str, given: Any, check: Any) -> Parameter:

@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from designs.screens.breakeven import density_words
 from reports.figures.sweep import STYLES
@@ -15,6 +16,7 @@ from reports.markdown import markdown
 Row = dict[str, Any]
 _PANELS = {"latency_density": "faster", "energy_density": "less energy"}
 _LEAST = 1 / 1024  # drawn for "never"
+_RING = "ring: so at the\nlayer's own density"
 
 
 def breakeven_markdown(rows: Sequence[Row]) -> str:
@@ -41,7 +43,7 @@ def breakeven_markdown(rows: Sequence[Row]) -> str:
         ]
         for row in rows
     ]
-    headings = ["layer", "batch", "density", "us", "bits", "dense array", "dense, us", "uJ", "dense, uJ"]
+    headings = ["layer", "batch", "density", "us", "dense bits", "dense array", "dense us", "uJ", "dense uJ"]
     return markdown([*headings, "faster up to", "less energy up to"], cells)
 
 
@@ -59,18 +61,19 @@ def draw_breakeven(rows: Sequence[Row]) -> Figure:
     for width, across in zip(widths, panels, strict=True):
         for (name, words), axes in zip(_PANELS.items(), across, strict=True):
             _draw(axes, [row for row in rows if row["dense_bits"] == width], name)
-            axes.set_title(f"{words} than a dense array of {width} bits", fontsize=11)
+            axes.set_title(f"PEs: {words} than a dense array of {width} bits", fontsize=11)
     for axes in panels[-1]:
         axes.set_xlabel("batch, inputs")
     for axes in panels[:, 0]:
         axes.set_ylabel("up to this density of the weights")
     handles, labels = panels[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", fontsize=9)
+    handles.append(Line2D([], [], color="grey", marker="o", markersize=9, fillstyle="none", linestyle="none"))
+    figure.legend(handles, [*labels, _RING], loc="outside right center", fontsize=9)
     return figure
 
 
 def _draw(axes: Axes, rows: Sequence[Row], name: str) -> None:
-    """Draw one panel; a large marker stands for a layer whose own density is below the break-even."""
+    """Draw one panel; a ring stands for a layer whose own density is not above the break-even."""
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     for place, layer in enumerate(layers):
         own = [row for row in rows if row["layer"] == layer]

@@ -34,7 +34,7 @@ class DenseMatch:
 
     def __str__(self) -> str:
         grid = f"{self.array.rows:,} x {self.array.columns:,}"
-        loads = ", with weights from DRAM," if self.run.dram_bytes else ""
+        loads = ", with weights from DRAM" if self.run.dram_bytes else ""
         return f"{grid} MACs of {self.array.bits} bits, {self.array.dataflow}{loads}"
 
 
@@ -111,13 +111,16 @@ def verdict(dense: str, latency_us: float, energy_nj: float, speedup: float, ene
         These over the costs on the array of PEs.
     """
     winner = {
-        (True, True): "sparse wins",
-        (False, False): "dense wins",
+        (True, True): "sparse wins in time and energy",
+        (False, False): "dense wins in time and energy",
         (True, False): "sparse is faster, dense takes less energy",
         (False, True): "dense is faster, sparse takes less energy",
     }[speedup >= 1, energy_gain >= 1]
-    costs = f"{dense} on the same silicon take {latency_us:,.2f} us and {energy_nj:,.1f} nJ"
-    return f"{winner}; {costs}. This array takes {1 / speedup:.3g}x the time and {1 / energy_gain:.3g}x the energy."
+    dense = dense.removesuffix(",")  # of result files of an earlier version
+    return (
+        f"{winner}; the best dense array on the same silicon ({dense}) takes {latency_us:,.2f} us and "
+        f"{energy_nj:,.1f} nJ. The PEs take {1 / speedup:.3g}x its time and {1 / energy_gain:.3g}x its energy."
+    )
 
 
 def compare_with_dense(
@@ -161,6 +164,11 @@ NOT_FITTING = (
     "this run takes weights as if they fitted, and a dense array loads them; give memory_mode streamed or passes"
 )
 """Why a run that exceeds the SRAMs cannot be compared with a dense array."""
+STREAMED = (
+    "memory_mode streamed loads a layer from DRAM even if it fits, and a dense array keeps such a layer; give "
+    "memory_mode passes"
+)
+"""Why layers that have the array to themselves cannot be compared with a dense array if one of them may fit."""
 
 
 def screen_match(
@@ -183,6 +191,8 @@ def screen_match(
         return "no layer is multiplied with the inputs"
     if not fits and array.memory_mode == "unlimited":
         return NOT_FITTING
+    if alone and array.memory_mode == "streamed" and (fits or len(products) > 1):
+        return STREAMED
     try:
         return dense_match(products, array, array.activation_bits, alone)
     except InputError as error:  # an SRAM without figures, or 32 bits

@@ -182,7 +182,7 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Target, ...]:
             raise InputError(f"{path}: {name} must be a table with a target's budget; found {options!r}")
         unknown = sorted(set(options) - set(known))
         if unknown:
-            raise InputError(f"{path}: {name}: there is no {', '.join(unknown)}; there are {', '.join(known)}")
+            raise InputError(f"{path}: {name}: unknown: {', '.join(unknown)}; valid names: {', '.join(known)}")
         try:
             targets.append(Target(name, **options))
         except InputError as error:

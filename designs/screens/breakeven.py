@@ -35,7 +35,7 @@ def print_breakeven(rows: Sequence[dict[str, Any]], array: ArrayConfig) -> None:
         "uJ",
         "dense uJ",
         "faster up to",
-        "less uJ up to",
+        "less energy up to",
     )
     for heading in headings:
         table.add_column(heading, justify="right")
@@ -53,18 +53,19 @@ def print_breakeven(rows: Sequence[dict[str, Any]], array: ArrayConfig) -> None:
             density_words(row["energy_density"]),
         )
     console().print(table)
-    print("*: the weights exceed the SRAMs and come from DRAM. Up to: density of the weights up to which sparse wins.")
+    print("us, uJ: of the PEs, for the whole batch. *: the weights exceed the SRAMs and come from DRAM.")
+    print("Up to: density of the weights up to which the PEs are faster, or take less energy.")
     for batch in dict.fromkeys(row["batch"] for row in rows):
         own = [row for row in rows if row["batch"] == batch]
-        losing = [
-            f"{row['layer']} ({row['dense_bits']} bits)"
-            for row in own
-            if row["dense_latency_us"] < row["latency_us"] and row["dense_energy_nj"] < row["energy_nj"]
-        ]
-        if losing:
-            print(f"Batch {batch:,}: dense wins in time and energy on {', '.join(losing)}.")
-        else:
-            print(f"Batch {batch:,}: dense wins in time and energy on no layer.")
+        won: dict[str, list[str]] = {"sparse": [], "dense": []}
+        for row in own:
+            faster, less = (row[f"dense_{name}"] >= row[name] for name in ("latency_us", "energy_nj"))
+            if faster == less:
+                won["sparse" if faster else "dense"].append(f"{row['layer']} ({row['dense_bits']} bits)")
+        of_each = "; ".join(
+            f"{array} wins in time and energy on {', '.join(names) or 'no layer'}" for array, names in won.items()
+        )
+        print(f"Batch {batch:,}: {of_each}.")
 
 
 def density_words(density: float) -> str:

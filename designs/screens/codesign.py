@@ -13,6 +13,7 @@ from rich.table import Table
 from designs.codesigns.columns import dense_verdict, loss_of
 from designs.codesigns.search import FIGURES, LOSSES
 from designs.codesigns.sentences import quality_sentences
+from designs.design import words
 from designs.hypervolume import CostBox, spread_out
 from designs.screens.sweep import varied_parameters
 from traces.pareto import non_dominated
@@ -20,7 +21,7 @@ from traces.shell.command_line import console
 
 Row = dict[str, Any]
 _ARRAY = ("num_pes", "queue_slots", "line_bits", "weight_bits", "index_bits", "clock_mhz")
-_LIMIT_HEADINGS = ("least cycles", "binding", "least energy")
+_LIMIT_HEADINGS = ("limit / cycles", "limited by", "limit / energy")
 _MOST_PREDICTED = 30  # designs that are listed of a predicted front
 
 
@@ -67,7 +68,7 @@ def print_verified(table: pa.Table, objectives: Sequence[str], searched: Sequenc
     pairs = [heading for name in figures for heading in (name, "predicted")]
     tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
     for heading in ("design", *drawn, *varied, *tested, *pairs, *_LIMIT_HEADINGS):
-        shown.add_column(heading.replace("_", " "), justify="right")
+        shown.add_column(words(heading), justify="right")
     for row in front:
         costs = [_with_interval(row, kind, name) for name in figures for kind in ("measured", "predicted")]
         cells = [*(row[name] for name in (*drawn, *varied, *tested)), *costs]
@@ -139,7 +140,7 @@ def print_predicted(table: pa.Table, objectives: Sequence[str], compressions: in
     shown = Table(title="As predicted", title_justify="left")
     figures = _measured(table, "")
     for heading in ("design", *_ARRAY, *figures):
-        shown.add_column(heading.replace("_", " "), justify="right")
+        shown.add_column(words(heading), justify="right")
     for row in (front[place] for place in places):
         shown.add_row(row["digest"][:8], *(_short(row[name]) for name in (*_ARRAY, *figures)))
     console().print(shown)
@@ -153,7 +154,7 @@ def print_fleet(table: pa.Table) -> None:
     tested = ["test_accuracy"] if not np.isnan(table["test_accuracy"].to_numpy()).all() else []
     others = ("sram_bytes_per_pe", *_LIMIT_HEADINGS, "minimised", "budget")
     for heading in ("target", *_ARRAY, *tested, *figures, *others):
-        shown.add_column(heading.replace("_", " "), justify="left" if heading == "target" else "right")
+        shown.add_column(words(heading), justify="left" if heading == "target" else "right")
     for row in table.to_pylist():
         shown.add_row(
             *(_short(row[name]) for name in ("target", *_ARRAY, *tested)),

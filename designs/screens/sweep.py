@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 from rich.table import Table
 
-from designs.design import HARDWARE
+from designs.design import HARDWARE, words
 from designs.sweeps.folder import SweepReader
 from designs.sweeps.sampling import Sample
 from designs.sweeps.sweep import shapes_in
@@ -88,9 +88,9 @@ def _dense_words(front: Sequence[DesignPoint], origin: Mapping[str, Any]) -> str
 def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives: Sequence[str]) -> Table:
     title = f"The {len(front):,} Pareto-optimal designs in {', '.join(objectives)}"
     table = Table(title=title, title_justify="left")
-    headings = ("latency_us", "efficiency", "energy_nj", "least energy", "area_mm2", "nJ us", "fits")
-    for heading in ("point", *varied, "cycles", "least cycles", "binding", *headings):
-        table.add_column(heading.replace("_", " "), justify="right")
+    headings = ("latency_us", "efficiency", "energy_nj", "limit / energy", "area_mm2", "energy x delay, nJ us", "fits")
+    for heading in ("point", *varied, "cycles", "limit / cycles", "limited by", *headings):
+        table.add_column(words(heading), justify="right")
     for point in front:
         parameters = vars(point.design.array) | {"row_assignment": point.design.row_assignment}
         table.add_row(
@@ -104,7 +104,7 @@ def _front_table(front: Sequence[DesignPoint], varied: Sequence[str], objectives
             f"{point.energy_nj:,.1f}",
             f"{point.limit_energy_nj / point.energy_nj:.0%}",
             f"{point.area_mm2:.2f}",
-            f"{point.energy_delay_nj_us:,.1f}",
+            f"{point.energy_delay_nj_us:,.{0 if point.energy_delay_nj_us >= 1e3 else 1}f}",
             "yes" if point.fits else "no",
         )
     return table

@@ -92,7 +92,8 @@ class DesignPoint:
         """Sentence about the least cycles and energy, if the design runs every layer."""
         return (
             f"At least {self.limit_cycles:,.0f} of its {self.cycles:,.0f} cycles are needed "
-            f"({self.limit_cycles / self.cycles:.1%}, binding: {self.limit_binds}), and {self.limit_energy_nj:,.1f} nJ "
+            f"({self.limit_cycles / self.cycles:.1%}, limited by: {self.limit_binds}), and at least "
+            f"{self.limit_energy_nj:,.1f} of its {self.energy_nj:,.1f} nJ "
             f"({self.limit_energy_nj / self.energy_nj:.0%})."
         )
 

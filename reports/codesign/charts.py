@@ -9,6 +9,7 @@ import altair as alt
 
 from designs.codesigns.layer_costs import BYTE_KINDS
 from designs.codesigns.search import LOSSES
+from designs.design import words
 from designs.sweeps.evaluation import ENERGIES, NETWORK_CYCLES
 from reports.codesign.data import (
     DOMINATED,
@@ -20,7 +21,6 @@ from reports.codesign.data import (
     costs_of,
     is_logarithmic,
     stairs,
-    words,
 )
 from reports.html_page import Spec, spec_of
 from sim.observe.cycles import CYCLE_CLASSES

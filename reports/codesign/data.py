@@ -27,7 +27,6 @@ LABELS = {
     "area_mm2": ("area", "mm2"),
     "file_bytes": ("container", "bytes"),
 }
-_SPELT = {"pes": "PEs", "mhz": "MHz", "dram": "DRAM", "srams": "SRAMs", "eie-codesign": "this project"}
 FRONT, DOMINATED, INFEASIBLE = "front", "dominated", "infeasible"  # of verified designs, as measured
 PREDICTED = "predicted front"
 KINDS = (FRONT, DOMINATED, INFEASIBLE, PREDICTED)
@@ -226,9 +225,9 @@ def limit_words(design: Row) -> str:
         return ""
     energy = limits["limit_energy_nj"] / design["measured"]["energy_nj"]
     return (
-        f"at least {limits['limit_cycles']:,.0f} cycles per input, {limits['limit_share']:.1%} of all, binding: "
-        f"{limits['limit_binds']}; at least {limits['limit_energy_nj']:,.4g} nJ per input, {energy:.0%} of all; at "
-        f"least {limits['limit_bytes']:,.0f} bytes of weights in the SRAMs."
+        f"at least {limits['limit_cycles']:,.0f} cycles per input ({limits['limit_share']:.1%} of all; limited by: "
+        f"{limits['limit_binds']}), at least {limits['limit_energy_nj']:,.4g} nJ per input ({energy:.0%} of all), and "
+        f"at least {limits['limit_bytes']:,.0f} bytes of weights in the SRAMs."
     )
 
 
@@ -324,11 +323,6 @@ def shown_layer(layer: Row) -> Row:
         f"{name.removesuffix('_pj')}_nj": value / 1e3 for name, value in shown.items() if name.endswith("_pj")
     }
     return {name: value for name, value in shown.items() if not name.endswith("_pj")} | nanojoules
-
-
-def words(name: str) -> str:
-    """Return a field's name in words."""
-    return " ".join(_SPELT.get(word, word) for word in name.replace("gb_per_s", "GB/s").split("_"))
 
 
 def plain(value: Any) -> Any:

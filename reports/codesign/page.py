@@ -9,6 +9,7 @@ from typing import Any
 from designs.codesigns.columns import loss_of
 from designs.codesigns.search import LOSSES
 from designs.codesigns.sentences import quality_sentences
+from designs.design import words
 from designs.near_ties import CERTAINTY, TOLERANCE
 from reports.codesign import charts as charts
 from reports.codesign.data import (
@@ -27,7 +28,6 @@ from reports.codesign.data import (
     standing,
     timeline_columns,
     volumes,
-    words,
 )
 from reports.html_page import DARK, LIGHT, render
 
@@ -164,8 +164,8 @@ def _plan_heads(left_out: bool, thresholds: bool, limits: bool, least: bool) -> 
         *("gap bits, array", "gap bits, file", "weights stay, or loaded in", "bytes loaded"),
         *("bytes predicted", "measured", "off by", "cycles predicted", "measured", "off by"),
         *("nJ predicted", "measured", "off by"),
-        *(["limit, cycles", "of all cycles", "binding"] if limits else []),
-        *(["limit, nJ", "limit, bytes in the SRAMs", "of all bytes"] if least else []),
+        *(["limit, cycles", "of all cycles", "limited by"] if limits else []),
+        *(["limit, nJ", "limit, bytes in the SRAMs", "of all these bytes"] if least else []),
     ]
 
 

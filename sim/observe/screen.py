@@ -56,7 +56,7 @@ def print_clock(array: ArrayConfig) -> None:
     for name in ("pipeline_cycles", "broadcast_cycles"):
         given, needed = getattr(array, name), getattr(found, name)
         if given < needed:
-            print(f"Its delays take {name}={needed} at this clock; it was simulated with {given}.")
+            print(f"This array needs {name}={needed} at this clock; it was simulated with {given}.")
 
 
 def print_network_dense(result: NetworkResult) -> None:
@@ -109,7 +109,7 @@ def print_network_memories(result: NetworkResult) -> None:
 
 
 def limit_words(limit: Limit, inputs: int) -> str:
-    """Return the least cycles per input, what binds, and the share of each step from useful work to all cycles.
+    """Return the least cycles per input, what sets them, and the share of each step from useful work to all cycles.
 
     Parameters
     ----------
@@ -125,13 +125,14 @@ def limit_words(limit: Limit, inputs: int) -> str:
     ]
     steps = ", ".join(f"{STEPS[name]} {share:.0%}" for name, share in limit.shares.items() if share >= _SHOWN_SHARE)
     return (
-        f"at least {limit.limit_cycles / inputs:,.0f} cycles, {limit.share:.1%} of all; binding: "
-        f"{', then '.join([BINDING[limit.binds], *nearly])}; all cycles: {steps}"
+        f"at least {limit.limit_cycles / inputs:,.0f} of {limit.cycles / inputs:,.0f} cycles are needed "
+        f"({limit.share:.1%}), limited by: {', then '.join([BINDING[limit.binds], *nearly])}; shares of all cycles: "
+        f"{steps}"
     )
 
 
 def energy_limit_words(limit: EnergyLimit, inputs: int) -> str:
-    """Return the least energy per input, the shares of its parts in all energy, and what is most above it.
+    """Return the least energy per input, the shares of its parts in all energy, and the largest part of the rest.
 
     Parameters
     ----------
@@ -142,19 +143,19 @@ def energy_limit_words(limit: EnergyLimit, inputs: int) -> str:
     """
     total = limit.total_pj or 1.0
     return (
-        f"at least {limit.limit_pj / inputs / 1e3:,.1f} nJ, {limit.share:.0%} of all: arithmetic "
-        f"{limit.arithmetic_pj / total:.0%}, weights in an ideal code {limit.weight_pj / total:.0%}; most above it: "
-        f"{energy_words(limit.binds)}"
+        f"at least {limit.limit_pj / inputs / 1e3:,.1f} of {limit.total_pj / inputs / 1e3:,.1f} nJ are needed "
+        f"({limit.share:.0%}: arithmetic {limit.arithmetic_pj / total:.0%}, weights in an ideal code "
+        f"{limit.weight_pj / total:.0%}); largest part of the rest: {energy_words(limit.binds)}"
     )
 
 
 def byte_limit_words(limit: ByteLimit) -> str:
-    """Return the bytes that weights take and take at least, the shares of its parts, and what is most above it."""
+    """Return the bytes that weights need and take, the shares of their parts, and the largest part of the rest."""
     total = limit.stored_bytes or 1.0
     codes, positions = (limit.parts[name] / total for name in ("codes", "positions"))
     return (
-        f"{limit.stored_bytes:,.0f} bytes of weights and pointers, at least {limit.limit_bytes:,.0f}, "
-        f"{limit.share:.0%} of all: codes {codes:.0%}, positions {positions:.0%}; most above it: "
+        f"at least {limit.limit_bytes:,.0f} of {limit.stored_bytes:,.0f} bytes of weights and pointers are needed "
+        f"({limit.share:.0%}: codes {codes:.0%}, positions {positions:.0%}); largest part of the rest: "
         f"{STORED_PARTS[limit.binds]}"
     )
 
@@ -195,7 +196,7 @@ def print_layer(name: str, shape: ProductShape, result: SimulationResult, breakd
     print(f"Limit:      {limit_words(result.limit, inputs=1)}")
     print(f"Energy:     {energy_limit_words(result.energy_limit, inputs=1)}")
     print(f"SRAMs:      {byte_limit_words(result.byte_limit)}")
-    words = dense_words([shape], array, result.latency_us, result.energy.total_nj, not result.shortfalls)
+    words = dense_words([shape], array, result.latency_us, result.energy.total_nj, not result.shortfalls, alone=True)
     print(f"Dense:      {words}")
     print_shortfalls(name, result.shortfalls)
     print_clock(array)

@@ -149,8 +149,9 @@ def test_a_network_that_is_never_called_is_refused() -> None:
 def test_the_command_writes_and_says_who_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     breakeven(ArrayConfig(), ("NT-We",), (1, 64), (8,), out=tmp_path)
     shown = capsys.readouterr().out
-    assert "Batch 1: dense wins in time and energy on no layer." in shown
-    assert "Batch 64: dense wins in time and energy on NT-We (8 bits)." in shown
+    no_layer = "wins in time and energy on no layer"
+    assert f"Batch 1: sparse {no_layer}; dense {no_layer}." in shown
+    assert f"Batch 64: sparse {no_layer}; dense wins in time and energy on NT-We (8 bits)." in shown
     rows = read_results(tmp_path / BREAKEVEN_FILE, BREAKEVEN_COLUMNS)[0].to_pylist()
     assert [row["batch"] for row in rows] == [1, 64]
     assert all(math.isfinite(row["dense_energy_nj"]) for row in rows)

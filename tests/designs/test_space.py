@@ -130,8 +130,8 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("[hardwear]\n", "the space: there is no hardwear; there are hardware, compression, constraints"),
-        ("[hardware]\nnum_pe = 4\n", "hardware: there is no num_pe; there are num_pes, queue_slots"),
+        ("[hardwear]\n", "the space: unknown: hardwear; valid names: hardware, compression, constraints"),
+        ("[hardware]\nnum_pe = 4\n", "hardware: unknown: num_pe; valid names: num_pes, queue_slots"),
         ("[hardware]\nnum_pes = [4, 0]\n", "num_pes must be 1 to 65,536"),
         ("[hardware]\nnum_pes = []\n", r"num_pes must be one or more different values; found \(\)"),
         ("[hardware]\nnum_pes = [4, 4]\n", r"num_pes must be one or more different values; found \(4, 4\)"),
@@ -144,7 +144,7 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
         ("[hardware]\nnum_pes = { low = 8, high = 4 }\n", "num_pes: a range goes from low to high; found 8 to 4"),
         (
             "[hardware]\nnum_pes = { low = 1, high = 4, stp = 1 }\n",
-            "num_pes: there is no stp; there are low, high, step",
+            "num_pes: unknown: stp; valid names: low, high, step",
         ),
         ("[hardware]\nnum_pes = { low = 1, high = 9, step = 2, factor = 2 }\n", "a range has a step or a factor"),
         ("[hardware]\nnum_pes = { low = 1, high = 9, step = 0 }\n", "a range's step must be above 0; found 0"),
@@ -157,9 +157,9 @@ def test_a_sobol_sample_fills_the_space_evenly() -> None:
             "density: the share of weights to keep must be above 0 and at most 1; found 1.5",
         ),
         ("[compression]\nweight_bits = [4, 9]\n", "weight_bits=9 must be 1 to 8"),
-        ("[compression.layers.fc]\nbits = 4\n", "compression.layers.fc: there is no bits; there are density"),
+        ("[compression.layers.fc]\nbits = 4\n", "compression.layers.fc: unknown: bits; valid names: density"),
         ("[compression.layers]\nfc = 4\n", "compression.layers.fc must be values by name; found 4"),
-        ("[constraints]\nmax_area = 4\n", "constraints: there is no max_area; there are max_area_mm2, must_fit"),
+        ("[constraints]\nmax_area = 4\n", "constraints: unknown: max_area; valid names: max_area_mm2, must_fit"),
         ("[constraints]\nmax_area_mm2 = 0\n", "max_area_mm2 must be a finite number above 0; found 0"),
         ("[constraints]\nmust_fit = 1\n", "must_fit must be true or false; found 1"),
         (

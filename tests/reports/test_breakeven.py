@@ -16,7 +16,7 @@ def test_table_and_figure() -> None:
     assert "never" in table
     figure = draw_breakeven(rows)
     first, second = figure.axes
-    assert first.get_title() == "faster than a dense array of 8 bits"
+    assert first.get_title() == "PEs: faster than a dense array of 8 bits"
     lines = {line.get_label(): line for line in second.get_lines()}
     at_1, at_16 = np.asarray(lines["NT-We"].get_ydata(), dtype=float)
     assert at_1 > at_16  # a larger batch needs sparser weights

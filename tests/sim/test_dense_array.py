@@ -231,9 +231,9 @@ def test_the_match_is_the_best_shape() -> None:
     assert twice.speedup == pytest.approx(0.5)
     assert twice.energy_gain == pytest.approx(4)
     assert str(twice).startswith("dense is faster, sparse takes less energy; ")
-    assert str(twice).endswith("This array takes 2x the time and 0.25x the energy.")
-    assert str(compare_with_dense(shapes, pes, 1e-6, 1e-6)).startswith("sparse wins; ")
-    assert str(compare_with_dense(shapes, pes, 1e6, 1e9)).startswith("dense wins; ")
+    assert str(twice).endswith("The PEs take 2x its time and 0.25x its energy.")
+    assert str(compare_with_dense(shapes, pes, 1e-6, 1e-6)).startswith("sparse wins in time and energy; ")
+    assert str(compare_with_dense(shapes, pes, 1e6, 1e9)).startswith("dense wins in time and energy; ")
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_names_of_image_folders_workers_and_arrays_lead_out_of_no_folder(
     [
         ("", "a fleet has a table for each target; found none"),
         ("a = 3", "a must be a table with a target's budget; found 3"),
-        ("[a]\nmax_arae = 3", "a: there is no max_arae; there are max_accuracy_loss, max_output_error"),
+        ("[a]\nmax_arae = 3", "a: unknown: max_arae; valid names: max_accuracy_loss, max_output_error"),
         ("[a]\nmax_area_mm2 = 0", "a: max_area_mm2 must be a finite number above 0; found 0"),
         ("[a]\nmax_area_mm2 = true", "a: max_area_mm2 must be a finite number above 0; found True"),
         (

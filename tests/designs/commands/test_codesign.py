@@ -55,7 +55,7 @@ SMALL = ["--network", "tests.small_network:small_network"]
             ["codesign", "space.toml", "--bounds", "speed", "1"],
             "error: the figure of a bound must be one of accuracy_lo",
         ),
-        (["fleet", "space.toml", "space.toml"], "error: space.toml: hardware: there is no line_bits, num_pes, queue_s"),
+        (["fleet", "space.toml", "space.toml"], "error: space.toml: hardware: unknown: line_bits, num_pes, queue_s"),
         (["fleet", "fleet.toml", "space.toml"], "error: results/digits/trained.npz: there is no trained network"),
         (
             ["fleet", "fleet.toml", "space.toml", *SMALL, "--leave", "fc3"],

@@ -24,7 +24,7 @@ SPACE = "[hardware]\nnum_pes = [2, 4]\nqueue_slots = [2, 8]\nline_bits = [8, 4]\
     ("arguments", "sentence"),
     [
         (["sweep", "absent.toml"], "error: absent.toml: there is no such file"),
-        (["sweep", "wrong.toml"], "error: wrong.toml: hardware: there is no pes; there are num_pes, queue_slots"),
+        (["sweep", "wrong.toml"], "error: wrong.toml: hardware: unknown: pes; valid names: num_pes, queue_slots"),
         (["sweep", "space.toml", "--method", "sobol"], "error: points must be the number of designs to draw"),
         (["sweep", "space.toml", "--points", "5"], "error: a grid takes every combination; points and seed have no"),
         (["sweep", "space.toml", "--workload", "absent"], "error: absent: there is no such layer file, and the EIE"),

@@ -28,7 +28,9 @@ def test_one_design_of_a_sweep_is_compared_with_a_dense_array(
     assert "Dense:      point 1, which has the least energy x delay of those that can be compared: " in said
     shapes = [ProductShape(600, 4096), ProductShape(2400, 1201)]
     alone = dense_match(shapes, designs[1].array, 16, alone=True)
-    assert f"{alone} on the same silicon take {alone.run.latency_us:,.2f} us and {alone.run.energy_nj:,.1f} nJ" in said
+    assert (
+        f"on the same silicon ({alone}) takes {alone.run.latency_us:,.2f} us and {alone.run.energy_nj:,.1f} nJ" in said
+    )
     assert alone.run.dram_bytes == 0
     assert dense_match(shapes, designs[1].array, 16).run.dram_bytes > 0
     table, origin = read_results(file, SWEEP_COLUMNS)

@@ -141,10 +141,13 @@ def test_the_screen_answers_how_fast_how_much_what_and_what_next(
     assert f"Bottleneck: {advice.total[advice.bottleneck]:.0%} of the PEs' cycles" in printed
     assert f"Try next:   {advice.changes[-1].what}" in printed
     limit = run.result.limit
-    assert f"Limit:      at least {limit.limit_cycles / run.inputs:,.0f} cycles, {limit.share:.1%} of all" in printed
+    assert f"Limit:      at least {limit.limit_cycles / run.inputs:,.0f} of " in printed
+    assert f" cycles are needed ({limit.share:.1%}), limited by: " in printed
     energy, stored = run.result.energy_limit, run.result.byte_limit
-    assert f"at least {energy.limit_pj / run.inputs / 1e3:,.1f} nJ, {energy.share:.0%} of all: arithmetic" in printed
-    assert f"at least {stored.limit_bytes:,.0f}, {stored.share:.0%} of all: codes" in printed
+    assert f"at least {energy.limit_pj / run.inputs / 1e3:,.1f} of " in printed
+    assert f" nJ are needed ({energy.share:.0%}: arithmetic" in printed
+    assert f"at least {stored.limit_bytes:,.0f} of {stored.stored_bytes:,.0f} bytes of weights" in printed
+    assert f" are needed ({stored.share:.0%}: codes" in printed
     assert len(printed.splitlines()) <= 46
     assert all(name.replace("_", " ") in printed for name in CYCLE_CLASSES[:-1])
 

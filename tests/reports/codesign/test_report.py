@@ -387,16 +387,16 @@ def test_the_plan_shows_the_limit_of_each_layer(tmp_path: Path, browser: Any) ->
     write_study(tmp_path, 3, 3, of_layers={"conv": {"limit_cycles": 321.0, "limit_binds": "broadcasts"} | of_conv})
     with Reader(browser, page_of(tmp_path)) as reader:
         assert reader.page.locator("#plans table thead th").all_inner_texts()[-6:] == [
-            *("limit, cycles", "of all cycles", "binding"),
-            *("limit, nJ", "limit, bytes in the SRAMs", "of all bytes"),
+            *("limit, cycles", "of all cycles", "limited by"),
+            *("limit, nJ", "limit, bytes in the SRAMs", "of all these bytes"),
         ]
         row = reader.page.locator("#plans table tbody tr").filter(has=reader.page.get_by_text("conv", exact=True))
         assert row.locator("td").all_inner_texts()[-6:] == ["321", "75 %", "broadcasts", "4.5", "75", "75 %"]
         said = reader.page.locator("#limit-words").inner_text()
         assert said.startswith(
-            "Limits of A: at least 1,234 cycles per input, 62.5% of all, binding: broadcasts; at least 1"
+            "Limits of A: at least 1,234 cycles per input (62.5% of all; limited by: broadcasts), at least 1"
         )
-        assert said.endswith("; at least 4,321 bytes of weights in the SRAMs.")
+        assert said.endswith(", and at least 4,321 bytes of weights in the SRAMs.")
 
 
 def test_the_page_compares_designs_with_dense_arrays(tmp_path: Path, browser: Any) -> None:
@@ -404,8 +404,8 @@ def test_the_page_compares_designs_with_dense_arrays(tmp_path: Path, browser: An
     with Reader(browser, page_of(tmp_path)) as reader:
         said = reader.page.locator("#dense-words").inner_text()
     assert said.startswith(
-        "A beside a dense array: dense is faster, sparse takes less energy; 4 x 8 MACs of 16 bits, output-stationary "
-        "on the same silicon take 0.00 us and 1,000,000.0 nJ. This array takes "
+        "A beside a dense array: dense is faster, sparse takes less energy; the best dense array on the same "
+        "silicon (4 x 8 MACs of 16 bits, output-stationary) takes 0.00 us and 1,000,000.0 nJ. The PEs take "
     )
     table, origin = read_results(tmp_path / FRONT_FILE, FRONT_COLUMNS)
     write_results(tmp_path / FRONT_FILE, table.drop_columns([column.name for column in DENSE_COLUMNS]), origin)

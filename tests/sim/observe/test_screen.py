@@ -54,7 +54,7 @@ def test_layers_and_networks_are_compared_with_a_dense_array(capsys: pytest.Capt
     ("changes", "shapes", "fits", "words"),
     [
         ({}, [ProductShape(9, 9)], False, "not compared: this run takes weights as if they fitted"),
-        ({"memory_mode": "streamed"}, [ProductShape(9, 9)], False, "sparse wins; "),
+        ({"memory_mode": "streamed"}, [ProductShape(9, 9)], False, "sparse wins in time and energy; "),
         ({"precision": "fixed-32"}, [ProductShape(9, 9)], True, "not compared: bits must be 8 or 16; found 32"),
         ({"sparse_matrix_bytes": 64}, [ProductShape(9, 9)], True, "not compared: an SRAM must have"),
         ({}, [], True, "not compared: no layer is multiplied with the inputs"),
@@ -64,3 +64,15 @@ def test_what_is_not_compared_says_why(
     changes: dict[str, Any], shapes: list[ProductShape], fits: bool, words: str
 ) -> None:
     assert dense_words(shapes, ArrayConfig(num_pes=1, **changes), 1e-6, 1e-6, fits).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("fits", "layers", "alone", "compared"),
+    [(True, 1, True, False), (False, 1, True, True), (False, 2, True, False), (True, 2, False, True)],
+)
+def test_layers_that_are_streamed_though_they_fit_are_not_compared(
+    fits: bool, layers: int, alone: bool, compared: bool
+) -> None:
+    streamed = ArrayConfig(num_pes=1, memory_mode="streamed")
+    said = dense_words([ProductShape(9, 9)] * layers, streamed, 1.0, 1.0, fits, alone)
+    assert said.startswith("not compared: memory_mode streamed loads a layer from DRAM even if it fits") != compared
