@@ -52,8 +52,8 @@ def sparse_cost(product: ProductShape, density: float, activation_density: float
     Parameters
     ----------
     product : ProductShape
-        Shape of the layer. Its vectors, groups and runs cost the same each. Of a group with more than 4 million
-        weights, some columns are drawn, and the others cost in proportion.
+        Shape of the layer. Its vectors, groups and runs cost the same each. If a group has more than 4 million weights,
+        some columns are drawn, and the others cost in proportion.
     density, activation_density : float
         Shares of weights and of activations that are not zero.
     array : ArrayConfig
@@ -106,7 +106,7 @@ def _one_vector(
 
 
 def breakeven_density(gain: Callable[[float], float]) -> float:
-    """Return the density up to which sparse wins: where a falling gain reaches 1.
+    """Return the density up to which the array of PEs is better: where a falling gain reaches 1.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def breakeven_density(gain: Callable[[float], float]) -> float:
     Returns
     -------
     float
-        The density, from LEAST_DENSITY to 1; 1 if sparse wins at every density, and 0 if at none.
+        The density, from LEAST_DENSITY to 1; 1 if the array of PEs is better at every density, and 0 if at none.
     """
     if gain(1.0) >= 1:
         return 1.0

@@ -191,12 +191,12 @@ class DenseArray:
 
     @cached_property
     def weight_banks(self) -> Banks:
-        """SRAM whose ports give the grid `columns` weights in a cycle."""
+        """SRAM whose ports give the grid `columns` weights per cycle."""
         return Banks.of(self.weight_bytes, self.columns * self.bits, self.node_nm)
 
     @cached_property
     def activation_banks(self) -> Banks:
-        """SRAM whose ports give `rows` activations in a cycle, and take what leaves `columns`: sums, or outputs.
+        """SRAM whose ports give `rows` activations per cycle, and take what leaves `columns`: sums, or outputs.
 
         Partial sums of a weight-stationary array come back by as many ports.
         """
@@ -250,17 +250,17 @@ class Banks:
 
     @property
     def area_mm2(self) -> float:
-        """Area of all banks."""
+        """Area of all banks in mm2."""
         return self.number * float(self.sram.area_mm2)
 
     @property
     def read_pj_per_bit(self) -> float:
-        """Energy of a bit that is read."""
+        """Energy of a bit that is read, in pJ."""
         return float(self.sram.read_pj) / self.port_bits
 
     @property
     def write_pj_per_bit(self) -> float:
-        """Energy of a bit that is written."""
+        """Energy of a bit that is written, in pJ."""
         return float(self.sram.write_pj) / self.port_bits
 
 
@@ -317,7 +317,7 @@ class DenseRun:
 
 
 def folds_of(product: ProductShape, array: DenseArray) -> tuple[int, int, int]:
-    """Return the folds of one group along the rows and the columns of the grid, and the steps of a fold."""
+    """Return the folds of one group along the rows and along the columns of the grid, and the steps of a fold."""
     along_rows, steps = (
         (product.columns, product.vectors)
         if array.dataflow == "weight-stationary"
@@ -339,8 +339,8 @@ def systolic_cycles(product: ProductShape, array: DenseArray) -> int:
 def cycles_of(product: ProductShape, array: DenseArray) -> int:
     """Return the cycles of a run if its folds follow without a gap; only the first fills and the last drains the grid.
 
-    A fold takes as many cycles as its steps, but at least `rows`: so long does the next fold's weights take to enter,
-    or the sums of the last one to leave.
+    A fold takes as many cycles as its steps, but at least `rows`: the weights of the next fold take that long to enter,
+    and so do the sums of the last one to leave.
     """
     down, across, steps = folds_of(product, array)
     return product.groups * down * across * max(steps, array.rows) + 2 * array.rows + array.columns - 2

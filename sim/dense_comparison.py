@@ -109,6 +109,11 @@ def verdict(dense: str, latency_us: float, energy_nj: float, speedup: float, ene
         Costs of the workload there.
     speedup, energy_gain : float
         These over the costs on the array of PEs.
+
+    Returns
+    -------
+    str
+        Two sentences.
     """
     winner = {
         (True, True): "sparse wins in time and energy",
@@ -186,6 +191,11 @@ def screen_match(
         True if the SRAMs of the PEs hold all that the run takes from them.
     alone : bool
         True if each layer has the array to itself (`run_dense`).
+
+    Returns
+    -------
+    DenseMatch or str
+        The dense array with its costs, or the reason why there is no comparison.
     """
     if not products:
         return "no layer is multiplied with the inputs"
@@ -215,6 +225,11 @@ def dense_words(
         Costs of the workload on the array of PEs.
     products, array, fits, alone
         As in `screen_match`.
+
+    Returns
+    -------
+    str
+        The sentences of `verdict`, or "not compared: " and the reason.
     """
     dense = screen_match(products, array, fits, alone)
     if isinstance(dense, str):

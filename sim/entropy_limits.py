@@ -1,19 +1,19 @@
 """Least energy and least bytes: arithmetic alone, and weights at the entropy of their codes and positions.
 
-The PEs read a weight for each useful multiply-accumulate. It has `bits_per_weight` in an ideal code
-(`sim.weight_entropy`), mean of the layer, and `entry_bits` in an entry. With the fewer bits, each at the energy of a
-bit of a line,
+The PEs read a weight for each useful multiply-accumulate. In an ideal code (`sim.weight_entropy`), it has
+`bits_per_weight`, the mean of the layer; in an entry, it has `entry_bits`. The limit takes the fewer bits, each at the
+energy of a bit of a line:
 
     arithmetic_pj = useful_macs ( entry_pj + accumulator_pj )
     weight_pj     = useful_macs min( bits_per_weight, entry_bits ) line_read_pj / line_bits
 
-Energy above that is padding, bits that an ideal code would not have, columns, clock, leakage and transfers. In the
+Energy above that goes to padding, bits that an ideal code would not have, columns, clock, leakage and transfers. In the
 SRAMs, weights take at least
 
     stored_bits   = code_bits + min( position_bits, bits of gaps and pointers )
 
-Above that are bits of codes, gaps and pointers that an ideal code would not have, padding, and places of lines that
-stay free.
+Bytes above that are bits of codes, gaps and pointers that an ideal code would not have, padding, and places of lines
+that stay free.
 
 These are limits of this array, and of codes that know no more than `sim.weight_entropy` says. PEs that use a weight for
 several vectors each time they read it take less energy, and codes that know more take fewer bits.
@@ -89,22 +89,22 @@ class EnergyLimit:
 
     @property
     def weight_pj(self) -> float:
-        """Least energy of reading weights."""
+        """Least energy of reading weights, in pJ."""
         return self.least_pj["sparse_matrix_read_pj"]
 
     @property
     def arithmetic_pj(self) -> float:
-        """Least energy of arithmetic: decoding, multiplication, addition and the accumulators."""
+        """Least energy of arithmetic, in pJ: decoding, multiplication, addition and the accumulators."""
         return self.limit_pj - self.weight_pj
 
     @property
     def limit_pj(self) -> float:
-        """Energy that the runs take at least."""
+        """Energy that the runs take at least, in pJ."""
         return sum(self.least_pj.values())
 
     @property
     def total_pj(self) -> float:
-        """Energy that they take."""
+        """Energy that the runs take, in pJ."""
         return self.limit_pj + sum(self.above_pj.values())
 
     @property
@@ -131,6 +131,11 @@ def energy_limit(useful_macs: float, entropy: WeightEntropy, config: ArrayConfig
         The array.
     energy : Energy
         Energy that it takes there with the preset `eie`.
+
+    Returns
+    -------
+    EnergyLimit
+        The least energy, and the energy above it.
     """
     least = least_energies_pj(useful_macs, entropy.bits_per_weight, config)
     least = {name: float(value) for name, value in least.items()}
@@ -194,6 +199,11 @@ def byte_limit(
         Padding entries, lines and pointers in all PEs.
     config : ArrayConfig
         The array.
+
+    Returns
+    -------
+    ByteLimit
+        The least bytes, and the bytes above them.
     """
     entries = entropy.weights + padding_entries
     gaps_and_pointers = entropy.weights * config.index_bits + pointers * config.pointer_bits

@@ -1,7 +1,7 @@
 """Distance to the limit: the least cycles that a run can take, what sets them, and where the measured ones go.
 
-Each resource of the array does one thing a cycle, so that a run has at least as many cycles as one of them has work.
-Of a run of one input in one block (`sim.memory`),
+Each resource of the array does one thing per cycle, so that a run has at least as many cycles as any of them has work.
+For a run of one input in one block (`sim.memory`),
 
     start       = 1 + pipeline_cycles                   the first row is loaded, and the last entry is written
     scan_limit  = start + broadcasts + bubble_cycles    the scan sends one column, or leaves a row, in each cycle
@@ -136,6 +136,11 @@ def layer_limits(scan: Any, pe: Any, array: Any, switches: Any, port: Any, loade
         Cycles of switches to the layer, and those of the port; 0 without a network.
     loaded : int or array
         Cycles that the DRAM takes for the bytes of the layer, if it does not load them while another layer runs.
+
+    Returns
+    -------
+    LayerLimits
+        The limits; their values have the shape of the arguments.
     """
     bounds = {
         "pe": pe + switches,
@@ -165,6 +170,11 @@ def limit_of(counts: Any) -> Limit:
     counts : Counts, CountsPerInput or LayerCosts
         Its counts. Those of a layer of a network leave the DRAM out, which may load its weights while another layer
         runs; `limit_of_network` has it.
+
+    Returns
+    -------
+    Limit
+        The limit of all inputs together.
     """
     of_network = hasattr(counts, "network_cycles")
     switches, port_wait, dram_wait = (
@@ -208,6 +218,11 @@ def limit_of_network(layers: Sequence[Any]) -> Limit:
     ----------
     layers : sequence of LayerCosts
         Counts of the layers.
+
+    Returns
+    -------
+    Limit
+        The limit of the network, all inputs together.
     """
     of_layers = [_limits_of(layer) for layer in layers]
     computed = np.sum([each.cycles for each in of_layers], axis=0)

@@ -1,6 +1,7 @@
 """Bits that an ideal code takes for the weights of a layer: the entropy of their codes, and that of their positions.
 
-Of the rows with one codebook, in which n weights are not zero, n[c] of them with code c, and of the whole matrix,
+In the rows with one codebook, n weights are not zero, n[c] of them with code c. In the whole matrix, column j has n[j]
+weights that are not zero, and row i has n[i]:
 
     code_bits     = sum over codebooks of sum over codes c of n[c] log2( n / n[c] )
     position_bits = min( sum over columns j of log2 C( rows, n[j] ), sum over rows i of log2 C( columns, n[i] ) )
@@ -31,8 +32,8 @@ _KNOWN: weakref.WeakKeyDictionary[CompressedLayer, _Bits] = weakref.WeakKeyDicti
 class WeightEntropy:
     """Bits of an ideal code of the weights of some matrices, each coded by itself.
 
-    They are found when they are first asked for, since that takes longer than counting cycles. Until then, the matrices
-    stay in memory. Pickling asks for them.
+    The bits are counted when they are first read, since that takes longer than counting cycles. Until then, the
+    matrices stay in memory. Pickling reads the bits.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class WeightEntropy:
 
     @property
     def bits_per_weight(self) -> float:
-        """Bits of a weight, mean; 0 without weights."""
+        """Mean bits of a weight, code and position; 0 without weights."""
         return (self.code_bits + self.position_bits) / self.weights if self.weights else 0.0
 
     @property

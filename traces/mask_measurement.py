@@ -1,7 +1,7 @@
 """Measurement of the unevenness of a layer's mask, in the model of `traces.unevenness`.
 
-The scales of rows and columns are found, so that the expected number of weights of each row and column is the one
-found. Their variances, without what chance adds to them, are the squares of the spreads. Rows are split into blocks
+The scales of rows and columns are solved for, so that the expected number of weights of each row and column is the one
+counted. Their variances, without what chance adds to them, are the squares of the spreads. Rows are split into blocks
 of the size that makes their scales most likely (analysis of variance with a random effect of blocks).
 """
 
@@ -70,7 +70,7 @@ def unevenness_of(layer: CompressedLayer) -> Unevenness:
     Returns
     -------
     Unevenness
-        All parameters, with which `draw_uneven_layer` draws masks like this one. Those that chance explains are 0.
+        All parameters, with which `draw_uneven_layer` draws masks like this one. A parameter that chance explains is 0.
 
     Raises
     ------

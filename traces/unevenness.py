@@ -9,9 +9,9 @@ b, c and w come from N(0, 1), r from a distribution of variance 1 with heavy tai
 have no weights at all; dead rows gather in blocks. The order of the rows decides how even the load of interleaved rows
 is, so the load of the fullest class of interleaved rows is a parameter, too.
 
-Scales, unlike densities, vary alike in layers that are pruned more and less. `unevenness_of` measures a layer,
-`draw_uneven_layer` draws one. `python -m designs experiment unevenness` measures each layer and writes the file. No
-parameter is fitted to any time of a paper.
+The spreads of the scales are alike in layers that are pruned more and less; those of densities are not. `unevenness_of`
+measures a layer, `draw_uneven_layer` draws one. `python -m designs experiment unevenness` measures each layer and
+writes the file. No parameter is fitted to any time of a paper.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ def test_the_distance_to_the_limit_in_the_guide(name: str) -> None:
     limit, energy, stored = counts.limit, counts.energy_limit.share, counts.byte_limit.share
     shares = {STEPS[step]: f"{share:.1%}" for step, share in limit.shares.items() if STEPS[step] in row}
     found = {"layer": name, "cycles": f"{limit.cycles:,}", "limit, cycles": f"{limit.limit_cycles:,}"}
-    found |= {"limit / cycles": f"{limit.share:.1%}", "least / all energy": f"{energy:.1%}"}
-    found |= {"least / all bytes": f"{stored:.1%}"}
+    found |= {"limit / cycles": f"{limit.share:.1%}", "limit / energy": f"{energy:.1%}"}
+    found |= {"limit / bytes": f"{stored:.1%}"}
     assert row == found | shares
     assert limit.binds == "pe"
 

@@ -21,6 +21,7 @@ from designs.codesigns.folder import read_study
 from designs.codesigns.layer_costs import BYTE_KINDS, LAYER_COLUMNS, LAYERS_FILE
 from designs.results import read_results, write_results
 from designs.sweeps.evaluation import ENERGIES, LIMITS
+from reports.codesign.charts import PARTS
 from reports.codesign.data import (
     DOMINATED,
     FRONT,
@@ -35,6 +36,7 @@ from reports.codesign.data import (
 )
 from reports.codesign.page import codesign_html
 from reports.codesign.report import write_codesign_report
+from reports.html_page import COLOURS
 from sim import FixedPoint
 from tests.commands import run_command
 from tests.conftest import PROJECT
@@ -560,3 +562,7 @@ def test_what_cannot_be_reported_gets_a_sentence(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(importlib, "import_module", missing)
     with pytest.raises(InputError, match=r"needs the package altair; install the extra: pip install 'eie-codesign\[re"):
         write_codesign_report(folder)
+
+
+def test_no_two_parts_of_a_bar_have_the_same_colour() -> None:
+    assert max(len(parts) for _, _, parts in PARTS.values()) <= len(set(COLOURS))
