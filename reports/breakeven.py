@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from designs.screens.breakeven import density_words
+from designs.screens.breakeven import density_words, short_layer_names
 from reports.figures.sweep import STYLES
 from reports.markdown import markdown
 
 Row = dict[str, Any]
 _PANELS = {"latency_density": "faster", "energy_density": "less energy"}
 _LEAST = 1 / 1024  # drawn for "never"
-_RING = "ring: so at the\nlayer's own density"
+_OUTLINED = "outlined: so at the\nlayer's own density"
 
 
 def breakeven_markdown(rows: Sequence[Row]) -> str:
@@ -68,21 +68,21 @@ def draw_breakeven(rows: Sequence[Row]) -> Figure:
         axes.set_ylabel("up to this density of the weights")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     handles.append(Line2D([], [], color="grey", marker="o", markersize=9, fillstyle="none", linestyle="none"))
-    figure.legend(handles, [*labels, _RING], loc="outside right center", fontsize=9)
+    figure.legend(handles, [*labels, _OUTLINED], loc="outside right center", fontsize=9)
     return figure
 
 
 def _draw(axes: Axes, rows: Sequence[Row], name: str) -> None:
-    """Draw one panel; a ring stands for a layer whose own density is not above the break-even."""
-    layers = list(dict.fromkeys(row["layer"] for row in rows))
-    for place, layer in enumerate(layers):
+    """Draw one panel; an outline marks a layer whose own density is not above the break-even."""
+    layers = short_layer_names(rows)
+    for place, (layer, short) in enumerate(layers.items()):
         own = [row for row in rows if row["layer"] == layer]
         colour, marker = STYLES[place % len(STYLES)]
         shift = 1 + 0.03 * (place - len(layers) / 2)  # lines that lie on each other
         batches = [row["batch"] * shift for row in own]
         densities = [max(row[name], _LEAST) for row in own]
         style = "-" if place < len(STYLES) else "--"
-        axes.plot(batches, densities, style, color=colour, marker=marker, markersize=4, linewidth=0.9, label=layer)
+        axes.plot(batches, densities, style, color=colour, marker=marker, markersize=4, linewidth=0.9, label=short)
         wins = [(batch, at) for batch, at, row in zip(batches, densities, own, strict=True) if row["density"] <= at]
         if wins:
             axes.plot(*zip(*wins, strict=True), marker, color=colour, markersize=9, fillstyle="none", linestyle="none")

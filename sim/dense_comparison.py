@@ -166,7 +166,8 @@ def compare_with_dense(
 
 
 NOT_FITTING = (
-    "this run takes weights as if they fitted, and a dense array loads them; give memory_mode streamed or passes"
+    "this run takes weights or activations as if they fitted, and a dense array loads weights that do not fit; give "
+    "memory_mode streamed or passes"
 )
 """Why a run that exceeds the SRAMs cannot be compared with a dense array."""
 STREAMED = (

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 
 from sim import ArrayConfig, area_mm2
+from sim.observe.screen import short_names
 from traces.shell.command_line import console
 
 
@@ -39,9 +40,10 @@ def print_breakeven(rows: Sequence[dict[str, Any]], array: ArrayConfig) -> None:
     )
     for heading in headings:
         table.add_column(heading, justify="right")
+    short = short_layer_names(rows)
     for row in rows:
         table.add_row(
-            row["layer"],
+            short[row["layer"]],
             f"{row['batch']:,}",
             f"{row['density']:.1%}",
             f"{row['latency_us']:,.1f}{'*' if row['from_dram'] else ''}",
@@ -61,11 +63,17 @@ def print_breakeven(rows: Sequence[dict[str, Any]], array: ArrayConfig) -> None:
         for row in own:
             faster, less = (row[f"dense_{name}"] >= row[name] for name in ("latency_us", "energy_nj"))
             if faster == less:
-                won["sparse" if faster else "dense"].append(f"{row['layer']} ({row['dense_bits']} bits)")
+                won["sparse" if faster else "dense"].append(f"{short[row['layer']]} ({row['dense_bits']} bits)")
         of_each = "; ".join(
             f"{array} wins in time and energy on {', '.join(names) or 'no layer'}" for array, names in won.items()
         )
         print(f"Batch {batch:,}: {of_each}.")
+
+
+def short_layer_names(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the short name of each layer of these rows, by its name (`sim.observe.screen.short_names`)."""
+    names = list(dict.fromkeys(row["layer"] for row in rows))
+    return dict(zip(names, short_names(names), strict=True))
 
 
 def density_words(density: float) -> str:

@@ -63,7 +63,10 @@ def print_network_dense(result: NetworkResult) -> None:
     """Print whether the best dense array on the same silicon wins on a network; a state in DRAM costs both the same."""
     fits = not (result.shortfalls or any(layer.shortfalls for layer in result.layers))
     latency_us, energy_nj = float(result.latency_us.mean()), float(result.energy_nj.mean())
-    print(f"Dense:      {dense_words(result.shapes, result.config, latency_us, energy_nj, fits)}")
+    words = dense_words(result.shapes, result.config, latency_us, energy_nj, fits)
+    if result.spilled_words and not words.startswith("not compared"):
+        words += " Activations that pass through DRAM are charged to the PEs alone."
+    print(f"Dense:      {words}")
 
 
 def print_network_memories(result: NetworkResult) -> None:

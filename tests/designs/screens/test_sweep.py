@@ -45,7 +45,7 @@ def test_a_sweep_whose_layers_do_not_fit_is_not_compared(tmp_path: Path, capsys:
     run_sweep(open_workload(["NT-We"]), [Design(small)], None, tmp_path / "unlimited")
     print_sweep(SweepReader(tmp_path / "unlimited"), ("latency_us",))
     said = capsys.readouterr().out
-    assert "not compared: this run takes weights as if they fitted, and a dense array loads them; give" in said
+    assert "not compared: this run takes weights or activations as if they fitted, and a dense array loads" in said
     both = [Design(small), Design(dataclasses.replace(small, memory_mode="streamed"))]
     run_sweep(open_workload(["NT-We"]), both, None, tmp_path / "both")
     print_sweep(SweepReader(tmp_path / "both"), ("latency_us", "energy_nj"), fitting=False)

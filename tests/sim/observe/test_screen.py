@@ -53,7 +53,7 @@ def test_layers_and_networks_are_compared_with_a_dense_array(capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("changes", "shapes", "fits", "words"),
     [
-        ({}, [ProductShape(9, 9)], False, "not compared: this run takes weights as if they fitted"),
+        ({}, [ProductShape(9, 9)], False, "not compared: this run takes weights or activations as if they fitted"),
         ({"memory_mode": "streamed"}, [ProductShape(9, 9)], False, "sparse wins in time and energy; "),
         ({"precision": "fixed-32"}, [ProductShape(9, 9)], True, "not compared: bits must be 8 or 16; found 32"),
         ({"sparse_matrix_bytes": 64}, [ProductShape(9, 9)], True, "not compared: an SRAM must have"),
@@ -76,3 +76,14 @@ def test_layers_that_are_streamed_though_they_fit_are_not_compared(
     streamed = ArrayConfig(num_pes=1, memory_mode="streamed")
     said = dense_words([ProductShape(9, 9)] * layers, streamed, 1.0, 1.0, fits, alone)
     assert said.startswith("not compared: memory_mode streamed loads a layer from DRAM even if it fits") != compared
+
+
+def test_the_line_says_that_the_pes_alone_pay_for_activations_in_dram(capsys: pytest.CaptureFixture[str]) -> None:
+    layer, activations = draw_layer("fc", 1000, 600, 0.2, 0.5, seed=1)
+    for activation_bytes, spills in ((512, True), (2048, False)):
+        array = ArrayConfig(num_pes=4, activation_bytes=activation_bytes, memory_mode="passes")
+        network = simulate_network([layer], activations[np.newaxis], array)
+        assert (network.spilled_words > 0) == spills
+        print_network("one layer", network)
+        said = dense_line(capsys.readouterr().out)
+        assert said.endswith(" Activations that pass through DRAM are charged to the PEs alone.") == spills
