@@ -12,8 +12,10 @@ from traces import InputError
 Spec = dict[str, Any]
 # After Okabe and Ito, which colour-blind readers can distinguish, on a white and on a black ground; then four of other
 # lightness, so that no two parts of a bar have the same
-COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999")
-COLOURS += ("#B39DDB", "#C5E17A", "#A97155", "#BFE8E4")
+COLOURS = (
+    *("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#F0E442", "#0072B2", "#999999"),
+    *("#B39DDB", "#C5E17A", "#A97155", "#BFE8E4"),
+)
 _FONT = "system-ui, 'DejaVu Sans', sans-serif"
 
 
