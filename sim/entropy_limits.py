@@ -186,6 +186,21 @@ class ByteLimit:
         return max(list(STORED_PARTS)[2:], key=lambda name: self.parts[name])
 
 
+def least_position_bits(position_bits: Any, weights: Any, pointers: Any, array: ArrayOrTable) -> Any:
+    """Return the bits that positions take at least: those of an ideal code, or of gaps and pointers if they are fewer.
+
+    Parameters
+    ----------
+    position_bits : float or array
+        Bits of the positions in an ideal code (`sim.weight_entropy`).
+    weights, pointers : int or array
+        Weights that are not zero, and pointers in all PEs.
+    array : ArrayConfig or ArrayTable
+        The array, or a table of arrays.
+    """
+    return np.minimum(position_bits, weights * array.index_bits + pointers * array.pointer_bits)
+
+
 def byte_limit(
     entropy: WeightEntropy, padding_entries: int, lines: int, pointers: int, config: ArrayConfig
 ) -> ByteLimit:
@@ -207,7 +222,7 @@ def byte_limit(
     """
     entries = entropy.weights + padding_entries
     gaps_and_pointers = entropy.weights * config.index_bits + pointers * config.pointer_bits
-    positions = min(entropy.position_bits, gaps_and_pointers)
+    positions = float(least_position_bits(entropy.position_bits, entropy.weights, pointers, config))
     parts = {
         "codes": entropy.code_bits,
         "positions": positions,

@@ -23,7 +23,7 @@ from sim.batch import CountsPerInput
 from sim.cost.area import area_mm2
 from sim.cost.constants import NOMINAL, Constants
 from sim.cost.energy import Transfers, block_energies
-from sim.entropy_limits import least_energies_pj
+from sim.entropy_limits import least_energies_pj, least_position_bits
 from sim.limits import BINDING, array_limits, dram_cycles, layer_limits
 from sim.memory import blocks_of, fits, shortfalls
 from sim.network_schedule import (
@@ -85,6 +85,7 @@ SWEEP_COLUMNS = [
     Column("latency_us", pa.float64(), "us/input", "all cycles over the clock frequency, mean"),
     Column("energy_pj", pa.float64(), "pJ/input", "energy of all blocks, mean"),
     Column("limit_energy_pj", pa.float64(), "pJ/input", "least of all energy, mean (`sim.entropy_limits`)"),
+    Column("limit_bytes", pa.float64(), "bytes", "least of the weights in the SRAMs (`sim.weight_entropy`)"),
     *(Column(name, pa.float64(), "pJ/input", "energy of this block, mean") for name in ENERGIES),
 ]
 LIMITS = ("scan_limit_cycles", "pe_limit_cycles", "array_limit_cycles")
@@ -410,8 +411,10 @@ def _table(workload: Workload, numbers: Integers64, designs: DesignRows, evaluat
     columns |= {name: _rows(counts[number]) for number, name in enumerate(COUNTS)}
     columns |= {name: energies[..., number].ravel() for number, name in enumerate(ENERGIES)}
     columns["energy_pj"] = energies.sum(axis=-1).ravel()
-    bits = np.array([[WeightEntropy(each.matrices).bits_per_weight] for each in work])
+    entropies = [WeightEntropy(each.matrices) for each in work]
+    bits = np.array([[each.bits_per_weight] for each in entropies])
     least = least_energies_pj(counts[_PLACE["useful_macs"]], bits, arrays)
+    columns["limit_bytes"] = _rows(_least_bytes(work, entropies, arrays)) + 0 * columns["cycles"]  # nan if not run
     columns["limit_energy_pj"] = _rows(np.asarray(sum(least.values())))
     columns["latency_us"] = sum(columns[name] for name in NETWORK_CYCLES) / np.repeat(
         arrays.filled(arrays.clock_mhz), layers
@@ -430,6 +433,16 @@ def _table(workload: Workload, numbers: Integers64, designs: DesignRows, evaluat
         else:
             arrow.append(pa.array(values, field.type))
     return pa.table(arrow, schema=schema)
+
+
+def _least_bytes(work: Sequence[WorkloadLayer], entropies: Sequence[WeightEntropy], arrays: ArrayTable) -> Floats64:
+    """Return the least bytes of the weights of each layer in the SRAMs, float64 [layers, arrays]."""
+    codes, positions, weights = (
+        np.array([[getattr(each, name)] for each in entropies]) for name in ("code_bits", "position_bits", "weights")
+    )
+    pointers = np.array([[each.groups * (each.layer.columns + (each.layer.bias is not None) + 1)] for each in work])
+    least = codes + least_position_bits(positions, weights, pointers * arrays.num_pes, arrays)
+    return np.broadcast_to(least / 8, (len(work), len(arrays)))
 
 
 class Limits(NamedTuple):

@@ -187,6 +187,8 @@ def test_designs_evaluated_at_once_have_the_costs_of_each_alone() -> None:
         assert (row["limit_cycles"], row["limit_binds"]) == (limit.limit_cycles, BINDING[limit.binds])
         assert row["limit_share"] == pytest.approx(limit.share)
         assert row["limit_energy_pj"] == pytest.approx(expected.energy_limit.limit_pj)
+        if expected.blocks == 1:
+            assert row["limit_bytes"] == pytest.approx(expected.byte_limit.limit_bytes)
         assert (row["cycles"], row["energy_pj"]) == (expected.cycles, pytest.approx(expected.energy.total_pj))
 
 

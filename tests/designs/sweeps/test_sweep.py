@@ -76,6 +76,7 @@ def test_every_row_of_a_sweep_is_the_mean_of_its_simulations() -> None:
             assert row[name] == pytest.approx(np.mean([getattr(result, name) for result in results]))
         assert row["energy_pj"] == pytest.approx(np.mean([result.energy.total_pj for result in results]))
         assert row["limit_cycles"] == pytest.approx(np.mean([result.limit.limit_cycles for result in results]))
+        assert row["limit_bytes"] == pytest.approx(results[0].byte_limit.limit_bytes)
         assert row["limit_energy_pj"] == pytest.approx(np.mean([result.energy_limit.limit_pj for result in results]))
         assert row["area_mm2"] == area_mm2(array)
 
