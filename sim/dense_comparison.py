@@ -121,7 +121,6 @@ def verdict(dense: str, latency_us: float, energy_nj: float, speedup: float, ene
         (True, False): "sparse is faster, dense takes less energy",
         (False, True): "dense is faster, sparse takes less energy",
     }[speedup >= 1, energy_gain >= 1]
-    dense = dense.removesuffix(",")  # of result files of an earlier version
     return (
         f"{winner}; the best dense array on the same silicon ({dense}) takes {latency_us:,.2f} us and "
         f"{energy_nj:,.1f} nJ. The PEs take {1 / speedup:.3g}x its time and {1 / energy_gain:.3g}x its energy."
