@@ -134,7 +134,7 @@ class CountsPerInput:
     @property
     def byte_limit(self) -> ByteLimit:
         """Least bytes of the weights in the SRAMs, and where the rest goes."""
-        return byte_limit(self.entropy, self.padding_entries, self.stored_lines, self.stored_pointers, self.config)
+        return byte_limit(self)
 
     def energies_with(self, preset: str = DEFAULT_PRESET) -> dict[str, Floats64]:
         """Return the energy in pJ by block, float64 [inputs] for each field of `sim.Energy`.

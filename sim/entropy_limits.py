@@ -201,26 +201,21 @@ def least_position_bits(position_bits: Any, weights: Any, pointers: Any, array: 
     return np.minimum(position_bits, weights * array.index_bits + pointers * array.pointer_bits)
 
 
-def byte_limit(
-    entropy: WeightEntropy, padding_entries: int, lines: int, pointers: int, config: ArrayConfig
-) -> ByteLimit:
+def byte_limit(counts: Any) -> ByteLimit:
     """Return the byte limit of a layer.
 
     Parameters
     ----------
-    entropy : WeightEntropy
-        Bits of its weights.
-    padding_entries, lines, pointers : int
-        Padding entries, lines and pointers in all PEs.
-    config : ArrayConfig
-        The array.
+    counts : Counts, CountsPerInput or LayerCosts
+        Its counts.
 
     Returns
     -------
     ByteLimit
         The least bytes, and the bytes above them.
     """
-    entries = entropy.weights + padding_entries
+    config, entropy, pointers = counts.config, counts.entropy, counts.stored_pointers
+    entries = entropy.weights + counts.padding_entries
     gaps_and_pointers = entropy.weights * config.index_bits + pointers * config.pointer_bits
     positions = float(least_position_bits(entropy.position_bits, entropy.weights, pointers, config))
     parts = {
@@ -228,8 +223,8 @@ def byte_limit(
         "positions": positions,
         "wider_codes": entropy.weights * config.weight_bits - entropy.code_bits,
         "gaps_and_pointers": gaps_and_pointers - positions,
-        "padding": padding_entries * config.entry_bits,
-        "free": lines * config.line_bits - entries * config.entry_bits,
+        "padding": counts.padding_entries * config.entry_bits,
+        "free": counts.stored_lines * config.line_bits - entries * config.entry_bits,
     }
     return ByteLimit({name: number / 8 for name, number in parts.items()})
 

@@ -176,6 +176,11 @@ def limit_of(counts: Any) -> Limit:
     Limit
         The limit of all inputs together.
     """
+    return _limit_of(counts, _limits_of(counts))
+
+
+def _limit_of(counts: Any, found: LayerLimits) -> Limit:
+    """Return the limit of one layer from the limits of each input."""
     of_network = hasattr(counts, "network_cycles")
     switches, port_wait, dram_wait = (
         _sum(getattr(counts, name)) if of_network else 0
@@ -187,7 +192,6 @@ def limit_of(counts: Any) -> Limit:
         _sum(getattr(counts, name)) for name in names.split()
     )
     pes, start = counts.config.num_pes, scan - broadcasts - bubbles
-    found = _limits_of(counts)
     bounds = {name: _sum(values) for name, values in found.bounds.items()}
     shown = {"useful": useful, "entries": entries, "lines": lines}
     bounds |= {name: start + switches - (-count // pes) for name, count in shown.items()}
@@ -227,7 +231,7 @@ def limit_of_network(layers: Sequence[Any]) -> Limit:
     of_layers = [_limits_of(layer) for layer in layers]
     computed = np.sum([each.cycles for each in of_layers], axis=0)
     loaded = _loaded_cycles(layers)
-    together = sum_of_limits([layer.limit for layer in layers])
+    together = sum_of_limits([_limit_of(*each) for each in zip(layers, of_layers, strict=True)])
     slow = loaded > computed
     dram = LayerLimits(np.where(slow, loaded, 0), {}, np.full(loaded.shape, list(BINDING).index("dram")))
     others = [each._replace(cycles=np.where(slow, 0, each.cycles)) for each in of_layers]

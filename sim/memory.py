@@ -366,7 +366,7 @@ def _listed(lacking: Sequence[Shortfall]) -> str:
 
 
 class DramClock(Protocol):
-    """What has a DRAM and a clock: an `ArrayConfig`, or a dense array."""
+    """Array with a DRAM and a clock: an `ArrayConfig`, or a dense array."""
 
     @property
     def dram_gb_per_s(self) -> float:

@@ -139,7 +139,7 @@ class Counts:
     @property
     def byte_limit(self) -> ByteLimit:
         """Least bytes of its weights in the SRAMs, and where the rest goes."""
-        return byte_limit(self.entropy, self.padding_entries, self.stored_lines, self.stored_pointers, self.config)
+        return byte_limit(self)
 
     @property
     def energy(self) -> Energy:

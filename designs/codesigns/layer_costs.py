@@ -18,7 +18,7 @@ from designs.codesigns.product_runs import ProductRuns
 from designs.results import Column
 from designs.sweeps.evaluation import COUNTS, ENERGIES, LIMITS, NETWORK_CYCLES, energies_pj
 from sim import ArrayConfig, FixedPoint, PackedLayer
-from sim.limits import BINDING, limit_of_network, sum_of_limits
+from sim.limits import BINDING, Limit, limit_of_network, sum_of_limits
 from sim.network import LayerCosts
 from sim.observe.cycles import CYCLE_CLASSES, cycle_breakdown
 from sim.observe.timeline_summary import BINNED, timeline_summary
@@ -160,14 +160,9 @@ class MeasuredCosts:
         if not products:
             lacking = dict.fromkeys(("limit_cycles", "limit_share", "limit_energy_nj", "limit_bytes"), math.nan)
             return lacking | {"limit_binds": ""}
-        limit, inputs = limit_of_network(products), products[0].cycles.size
-        return {
-            "limit_cycles": limit.limit_cycles / inputs,
-            "limit_share": limit.share,
-            "limit_binds": BINDING[limit.binds],
-            "limit_energy_nj": sum(product.energy_limit.limit_pj for product in products) / inputs / 1e3,
-            "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
-        }
+        limits = _limits_of(products, limit_of_network(products))
+        energy_nj = limits.pop("limit_energy_pj") / 1e3
+        return limits | {"limit_energy_nj": energy_nj}
 
     def limits(self, name: str) -> dict[str, Any]:
         """Return the limits and sram_bytes of a layer, by LAYER_COLUMNS; nan if the design does not run the network."""
@@ -176,15 +171,8 @@ class MeasuredCosts:
             shares = {"limit_share": 1.0 if self.layers else math.nan, "limit_binds": ""}
             names = ("limit_cycles", "limit_energy_pj", "limit_bytes", "sram_bytes")
             return shares | dict.fromkeys(names, 0.0 if self.layers else math.nan)
-        limit, inputs = sum_of_limits([product.limit for product in products]), products[0].cycles.size
-        return {
-            "limit_cycles": limit.limit_cycles / inputs,
-            "limit_share": limit.share,
-            "limit_binds": BINDING[limit.binds],
-            "limit_energy_pj": sum(product.energy_limit.limit_pj for product in products) / inputs,
-            "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
-            "sram_bytes": sum(product.byte_limit.stored_bytes for product in products),
-        }
+        limits = _limits_of(products, sum_of_limits([product.limit for product in products]))
+        return limits | {"sram_bytes": sum(product.byte_limit.stored_bytes for product in products)}
 
     @property
     def latency_us(self) -> float:
@@ -195,6 +183,18 @@ class MeasuredCosts:
     def energy_nj(self) -> float:
         """Energy per input."""
         return float(self.energies_pj.sum()) / 1e3
+
+
+def _limits_of(products: Sequence[LayerCosts], limit: Limit) -> dict[str, Any]:
+    """Return the limits of some products together, mean per input; `limit` is that of their cycles."""
+    inputs = products[0].cycles.size
+    return {
+        "limit_cycles": limit.limit_cycles / inputs,
+        "limit_share": limit.share,
+        "limit_binds": BINDING[limit.binds],
+        "limit_energy_pj": sum(product.energy_limit.limit_pj for product in products) / inputs,
+        "limit_bytes": sum(product.byte_limit.limit_bytes for product in products),
+    }
 
 
 def _mean(products: Sequence[LayerCosts], name: str) -> float:

@@ -55,6 +55,20 @@ def study(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "study"))
 
 
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the digests of the designs that are measured from now on, in a list that grows."""
+    digests: list[str] = []
+    usual = Verification._measured
+
+    def counted(self: Verification, point: Any) -> Any:
+        digests.append(point.digest)
+        return usual(self, point)
+
+    monkeypatch.setattr(Verification, "_measured", counted)
+    return digests
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Content of the records and containers by name."""
     return {path.name: path.read_bytes() for path in sorted((folder / "front").iterdir())}
@@ -103,16 +117,8 @@ def test_a_design_whose_record_or_container_was_changed_is_measured_again(
     analysis: CompressionAnalysis,
     finished: Path,
     study: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    measured: list[str],
 ) -> None:
-    measured = []
-    usual = Verification._measured
-
-    def counted(self: Verification, point: Any) -> Any:
-        measured.append(point.digest)
-        return usual(self, point)
-
-    monkeypatch.setattr(Verification, "_measured", counted)
     record = sorted((study / "front").glob("*.json"))[0]
     damage(record)
     table = codesign(analysis, SPACE, SMALL, study)
@@ -125,7 +131,11 @@ def test_a_design_whose_record_or_container_was_changed_is_measured_again(
 
 
 def test_records_and_trials_of_other_sources_are_not_mixed_with_those_of_today(
-    analysis: CompressionAnalysis, finished: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+    analysis: CompressionAnalysis,
+    finished: Path,
+    study: Path,
+    measured: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """An earlier version may have predicted and measured other costs."""
     for module in (loop, verification):
@@ -133,14 +143,6 @@ def test_records_and_trials_of_other_sources_are_not_mixed_with_those_of_today(
     with pytest.raises(InputError, match="holds another study, of which sources differ; give another folder, or fresh"):
         codesign(analysis, SPACE, SMALL, study)
     assert read_study(study).trials.num_rows == SMALL.trials
-    measured = []
-    usual = Verification._measured
-
-    def counted(self: Verification, point: Any) -> Any:
-        measured.append(point.digest)
-        return usual(self, point)
-
-    monkeypatch.setattr(Verification, "_measured", counted)
     (study / JOURNAL_FILE).unlink()
     codesign(analysis, SPACE, SMALL, study)
     assert sorted(measured) == sorted(path.stem for path in (finished / "front").glob("*.json"))
